@@ -1,0 +1,171 @@
+//! The record of one connection: 32 bytes, and the moves it may make.
+//!
+//! A slot holds no descriptor (its index is the descriptor), no address and no buffer of its own.
+//! The arena owns the records; shards change them; nobody else sees them.
+
+use crate::token::{Generation, Operation, SlotId, Token};
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u8)]
+pub enum Life {
+    /// Nobody's: on the free list of its segment.
+    Free,
+    /// An accept into this slot is with the kernel.
+    Accepting,
+    /// A connect from this slot is with the kernel.
+    Connecting,
+    /// A connection.
+    Open,
+    /// Ending: the join waits for both sides, then the descriptor is closed.
+    Closing,
+}
+
+impl Life {
+    /// The table of legal moves.
+    const MOVES: &[(Life, Life)] = &[
+        (Life::Free, Life::Accepting),
+        (Life::Free, Life::Connecting),
+        (Life::Accepting, Life::Open),
+        (Life::Accepting, Life::Free),
+        (Life::Connecting, Life::Open),
+        (Life::Connecting, Life::Closing),
+        (Life::Open, Life::Closing),
+        (Life::Closing, Life::Free),
+    ];
+
+    /// Whether a slot may go from this state to `next`.
+    #[must_use]
+    pub fn may_become(self, next: Life) -> bool {
+        Life::MOVES.contains(&(self, next))
+    }
+}
+
+/// What the reading side has with the kernel, or waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u8)]
+pub enum ReadSide {
+    /// Nothing is armed.
+    Idle,
+    /// A poll for bytes is with the kernel: what an idle connection costs.
+    Polling,
+    /// Readable, in the queue for a buffer.
+    Starved,
+    /// A receive is with the kernel.
+    Receiving,
+}
+
+/// What the writing side has with the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u8)]
+pub enum WriteSide {
+    /// Nothing is armed.
+    Idle,
+    /// A send is with the kernel.
+    Sending,
+    /// The peer takes no bytes: a poll for room is with the kernel.
+    Stalled,
+    /// A shutdown is with the kernel.
+    Ending,
+}
+
+/// The pool's buffer that a slot holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct BufferId(u16);
+
+impl BufferId {
+    /// No buffer is held: the state of every idle connection.
+    pub const NONE: BufferId = BufferId(u16::MAX);
+
+    /// Buffer number `index` of the core's pool.
+    #[must_use]
+    pub const fn new(index: u16) -> BufferId {
+        BufferId(index)
+    }
+
+    /// Its number in the pool.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One connection, or the place for one.
+#[derive(Clone, Debug)]
+#[repr(C)]
+pub struct Slot {
+    /// Which life of the slot this is; raised when it is freed.
+    pub generation: Generation,
+    life: Life,
+    /// At most one operation of the reading side is with the kernel.
+    pub read: ReadSide,
+    /// At most one operation of the writing side is with the kernel.
+    pub write: WriteSide,
+    /// Why it ends, in the shard's own numbers; 0 while it lives.
+    pub cause: u8,
+    /// The buffer held while bytes are on their way through.
+    pub buffer: BufferId,
+    /// First byte of the buffer that is still to be sent.
+    pub start: u16,
+    /// End of the bytes in the buffer.
+    pub end: u16,
+    /// Number of the message on its way, for the client.
+    pub sequence: u16,
+    /// Neighbours in the one queue the slot may stand in; `next` also links the free list.
+    pub(crate) previous: SlotId,
+    pub(crate) next: SlotId,
+    /// When it entered its present wait, in milliseconds of the core's clock.
+    pub since_ms: u32,
+    /// Which connection of its core this is, for the client; the listener, for a server's accept.
+    pub number: u32,
+}
+
+const _: () = assert!(size_of::<Slot>() <= 32, "a million connections must stay 32 MB");
+
+impl Slot {
+    pub(crate) const fn free(next: SlotId) -> Slot {
+        Slot {
+            generation: Generation::new(0),
+            life: Life::Free,
+            read: ReadSide::Idle,
+            write: WriteSide::Idle,
+            cause: 0,
+            buffer: BufferId::NONE,
+            start: 0,
+            end: 0,
+            sequence: 0,
+            previous: SlotId::NONE,
+            next,
+            since_ms: 0,
+            number: 0,
+        }
+    }
+
+    /// Where the slot is in its life.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        self.life
+    }
+
+    /// Takes the next step of life; a step outside the table is our bug.
+    ///
+    /// # Panics
+    /// When the table of legal moves has no such step.
+    pub fn go(&mut self, next: Life) {
+        let from = self.life;
+        assert!(from.may_become(next), "a slot went from {from:?} to {next:?}, which no table allows");
+        self.life = next;
+    }
+
+    /// Whether nothing of this slot is with the kernel, so that its descriptor may be closed.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        matches!(self.read, ReadSide::Idle) && matches!(self.write, WriteSide::Idle)
+    }
+
+    /// The token of `operation` on this life of the slot at `id`.
+    #[must_use]
+    pub fn token(&self, operation: Operation, id: SlotId) -> Token {
+        Token::new(operation, self.generation, id)
+    }
+}

@@ -1,0 +1,98 @@
+//! What a shard asks of the world: sockets and time.
+//!
+//! A driver owns descriptors, buffers and the clock; a shard owns their meaning. Two drivers exist:
+//! `uring`, the kernel's ring, and `sim`, a seeded world in which everything fails that can fail.
+//! Every operation that is asked for completes exactly once, with its own token.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::conn::BufferId;
+use crate::errno::Errno;
+use crate::token::Token;
+
+/// The answer to one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// The token under which it was asked.
+    pub token: Token,
+    /// Bytes moved, or 0; an error number otherwise. A poll gives its events as poll(2) has them.
+    pub result: Result<u32, Errno>,
+}
+
+/// Sockets and time, for one core.
+///
+/// Slots are named by the token; the operation in the token is the one asked for.
+pub trait Driver {
+    /// Makes the ring and table behind segment `number`.
+    ///
+    /// # Errors
+    /// `ENOMEM` when the user's RLIMIT_MEMLOCK or memory is used up.
+    fn open_segment(&mut self, number: u16, slots: u32) -> Result<(), Errno>;
+
+    /// Drops the ring and table of an empty segment.
+    fn close_segment(&mut self, number: u16);
+
+    /// Accepts one connection of `listener` into the slot.
+    fn accept(&mut self, token: Token, listener: usize);
+
+    /// Completes when `listener` has a connection waiting; the token's slot lies in segment 0.
+    fn poll_listener(&mut self, token: Token, listener: usize);
+
+    /// Accepts and resets up to `limit` connections of `listener`; how many there were.
+    fn refuse(&mut self, listener: usize, limit: usize) -> usize;
+
+    /// Makes a socket at `source` in the slot and connects it to target number `target`.
+    ///
+    /// # Errors
+    /// What `socket`, `bind` or the table said; then nothing is in the slot and nothing completes.
+    fn connect(&mut self, token: Token, source: SocketAddr, target: usize) -> Result<(), Errno>;
+
+    /// Completes when the slot is readable or ended (`PollReadable`), or takes bytes again
+    /// (`PollWritable`).
+    fn poll(&mut self, token: Token);
+
+    /// Moves bytes that are there into `buffer` from `start` on; `EAGAIN` when there are none.
+    fn recv(&mut self, token: Token, buffer: BufferId, start: u16);
+
+    /// Moves the bytes of `range` out of `buffer`, as many as go without waiting.
+    fn send(&mut self, token: Token, buffer: BufferId, range: Range<u16>);
+
+    /// Ends the sending direction (`both == false`), or both.
+    fn shutdown(&mut self, token: Token, both: bool);
+
+    /// Cancels the operation `token`, which then completes with `ECANCELED`, unless it is done.
+    fn cancel(&mut self, token: Token);
+
+    /// Closes the slot's descriptor.
+    fn close(&mut self, token: Token);
+
+    /// Hands everything asked so far to the kernel.
+    fn submit(&mut self);
+
+    /// Moves completions into `batch`, up to its capacity.
+    fn reap(&mut self, batch: &mut Vec<Completion>);
+
+    /// Before the core sleeps: from now on a completion rings the bell. `false` when something is
+    /// there already, so that the core must not sleep.
+    fn rest(&mut self) -> bool;
+
+    /// The core is awake again, and looks by itself.
+    fn wake(&mut self);
+
+    /// Takes a buffer from the pool; `None` when all are in use.
+    fn take_buffer(&mut self) -> Option<BufferId>;
+
+    /// Gives a buffer back that no operation uses.
+    fn give_buffer(&mut self, buffer: BufferId);
+
+    /// Bytes of a buffer that no operation uses.
+    fn bytes(&mut self, buffer: BufferId, range: Range<u16>) -> &mut [u8];
+
+    /// Time since the driver was made.
+    fn now(&self) -> Duration;
+}
+
+/// poll(2) events that say that the peer or the connection is gone.
+pub const POLL_GONE: u32 = (libc::POLLERR | libc::POLLHUP) as u32;

@@ -1,0 +1,91 @@
+//! Per-core dumps: one JSON line per core per tick, `megaconn.core/1`.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use histogram::SparseHistogram;
+use serde_json::{Map, Value, json};
+
+use crate::errno::Errno;
+use crate::memory::resident_bytes;
+use crate::stats::{CoreStats, LOST_CAUSES};
+
+/// Which end a line speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// `megaconn serve`.
+    Server,
+    /// `megaconn-client run`.
+    Client,
+}
+
+impl Side {
+    /// `"server"` or `"client"`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Server => "server",
+            Side::Client => "client",
+        }
+    }
+}
+
+/// Writes the lines of all cores of one process.
+pub struct Dump {
+    side: Side,
+    /// CPU and figures of every core.
+    cores: Vec<(u16, Arc<CoreStats>)>,
+    out: Box<dyn Write>,
+}
+
+impl Dump {
+    /// Dumps of `cores` to `out`.
+    #[must_use]
+    pub fn new(side: Side, cores: Vec<(u16, Arc<CoreStats>)>, out: Box<dyn Write>) -> Dump {
+        Dump { side, cores, out }
+    }
+
+    /// One line per core: counters that only rise, gauges, histograms whole.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn tick(&mut self) -> io::Result<()> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let resident = resident_bytes();
+        for (core, (cpu, stats)) in self.cores.iter().enumerate() {
+            let mut line = json!({
+                "schema": "megaconn.core/1",
+                "side": self.side.name(),
+                "core": core,
+                "cpu": cpu,
+                "at_ms": at_ms,
+                "process_resident_bytes": resident,
+            });
+            let fields = line.as_object_mut().expect("a JSON object was just made");
+            fields.extend(stats.figures().map(|(name, value)| (name.to_owned(), value.into())));
+            fields.insert("failed".into(), failed_by_name(stats));
+            fields.insert("lost".into(), lost_by_name(stats));
+            let histograms = json!({
+                "connect_latency_us": SparseHistogram::from(&stats.connect_latency_us.load()),
+                "message_latency_us": SparseHistogram::from(&stats.message_latency_us.load()),
+            });
+            fields.insert("histograms".into(), histograms);
+            serde_json::to_writer(&mut self.out, &line)?;
+            self.out.write_all(b"\n")?;
+        }
+        self.out.flush()
+    }
+}
+
+fn failed_by_name(stats: &CoreStats) -> Value {
+    let numbered = (0_i32..).zip(&stats.failed).filter(|(_, figure)| figure.get() > 0);
+    let named = numbered.map(|(number, n)| (Errno(number).to_string(), n.get().into()));
+    Value::Object(named.collect::<Map<_, _>>())
+}
+
+fn lost_by_name(stats: &CoreStats) -> Value {
+    let named = LOST_CAUSES.iter().zip(&stats.lost).filter(|(_, figure)| figure.get() > 0);
+    Value::Object(named.map(|(name, n)| ((*name).to_owned(), n.get().into())).collect())
+}

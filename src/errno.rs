@@ -1,0 +1,58 @@
+//! Error numbers with the names that manuals, scripts and `result.json` use.
+
+/// An error number of the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct Errno(pub i32);
+
+macro_rules! names {
+    ($($name:ident)*) => {
+        impl Errno {
+            $(#[doc = stringify!($name)] pub const $name: Errno = Errno(libc::$name);)*
+
+            /// `"ECONNREFUSED"` and the like; `None` for a number that no socket call gives.
+            #[must_use]
+            pub fn name(self) -> Option<&'static str> {
+                match self { $(Errno::$name => Some(stringify!($name)),)* _ => None }
+            }
+        }
+    };
+}
+
+names! {
+    EPERM EINTR EIO EBADF EAGAIN ENOMEM EACCES EFAULT EBUSY EINVAL ENFILE EMFILE ENOSPC EPIPE ENOSYS
+    ENOTSOCK ENOPROTOOPT EPROTO EOPNOTSUPP EAFNOSUPPORT EADDRINUSE EADDRNOTAVAIL ENETDOWN
+    ENETUNREACH ECONNABORTED ECONNRESET ENOBUFS EISCONN ENOTCONN ETIMEDOUT ECONNREFUSED EHOSTDOWN
+    EHOSTUNREACH EALREADY EINPROGRESS ECANCELED ENOENT ENODEV ENXIO
+}
+
+impl Errno {
+    /// Numbers are below this on every architecture we run on.
+    pub const LIMIT: usize = 134;
+
+    /// The number as an index below [`Errno::LIMIT`]; unknown ones share index 0.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::try_from(self.0).ok().filter(|&n| n < Errno::LIMIT).unwrap_or(0)
+    }
+
+    /// Whether the kernel was out of something that comes back: memory, files, buffers.
+    #[must_use]
+    pub fn is_exhaustion(self) -> bool {
+        matches!(self, Errno::ENOMEM | Errno::ENOBUFS | Errno::ENFILE | Errno::EMFILE)
+    }
+}
+
+impl From<&std::io::Error> for Errno {
+    fn from(error: &std::io::Error) -> Errno {
+        Errno(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+}
+
+impl std::fmt::Display for Errno {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "errno {}", self.0),
+        }
+    }
+}

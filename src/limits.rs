@@ -1,0 +1,111 @@
+//! Every hard number of the project, once, with its unit and its reason.
+//!
+//! Nothing here is tuned to a machine: a bound that depends on the host is computed in `plan`.
+
+/// Slots in one segment at most: a ring finds a request to cancel in at most 256 hash chains, so a
+/// larger table makes cancelling slow; and a slot index must fit 16 bits of the token.
+pub const SEGMENT_SLOTS_MAX: u32 = 65_536;
+
+/// Segments of one core at most: the segment number must fit 16 bits of the token, and the last
+/// number is kept free so that no packed slot equals `SlotId::NONE`.
+pub const SEGMENTS_MAX: usize = 65_535;
+
+/// Submission queue entries of a segment's ring. Small, because ring memory is charged to the
+/// user's RLIMIT_MEMLOCK: 128 entries are 8 KiB, and one `enter` per 128 operations is amortised.
+pub const SQ_ENTRIES: u32 = 128;
+
+/// Completion queue entries of a segment's ring. A burst beyond it is kept by the kernel
+/// (IORING_FEAT_NODROP) and fetched by the next `enter`; it is slower, never lost.
+pub const CQ_ENTRIES: u32 = 512;
+
+/// Bytes that the kernel charges for one ring: submission entries of 64 B, completion entries of
+/// 16 B and two headers, each region rounded up to pages (seen on Linux 6.18: 8 KiB + 12 KiB).
+pub const RING_BYTES: u64 = 20 * 1024;
+
+/// Completions handled in one turn of a shard before it submits what they caused.
+pub const BATCH_COMPLETIONS: usize = 512;
+
+/// Turns of a shard between two looks at whether the executor wants its core back.
+pub const TURNS_PER_YIELD: u32 = 8;
+
+/// Bytes of one buffer. A message of a long-lived connection fits; a stream passes in pieces.
+pub const BUFFER_BYTES: u16 = 4096;
+
+/// Buffers of one core: 32 MiB of address space, of which only what was used at once is resident.
+pub const BUFFERS_PER_CORE: u16 = 8192;
+
+/// Accepts outstanding on all listeners of one core together. Few, because each of them waits on
+/// its listener's queue and is visited when a connection arrives.
+pub const ACCEPTS_PER_CORE: usize = 64;
+
+/// Accepts outstanding on one listener at most.
+pub const ACCEPTS_PER_LISTENER_MAX: usize = 32;
+
+/// Listeners of one core at most: each needs one descriptor and at least one outstanding accept.
+pub const LISTENERS_MAX: usize = 1024;
+
+/// Connections refused in one visit of a full core, so that refusing cannot starve serving.
+pub const REFUSALS_PER_VISIT: usize = 64;
+
+/// Milliseconds a core that could not grow, or whose accept failed for want of memory, waits
+/// before it tries again.
+pub const BACK_OFF_MS: u32 = 100;
+
+/// Milliseconds that a send may make no progress before its connection is closed.
+pub const SEND_TIMEOUT_MS: u32 = 30_000;
+
+/// Milliseconds a stalled connection keeps its buffer when others wait for one.
+pub const STALL_GRACE_MS: u32 = 50;
+
+/// Milliseconds that a segment stays empty before it is given back.
+pub const SEGMENT_LINGER_MS: u32 = 2_000;
+
+/// Milliseconds between two looks of an otherwise idle core at what has come due.
+pub const TICK_MS: u32 = 100;
+
+/// Length of a listener's accept queue that we ask for; the kernel caps it at `somaxconn`.
+pub const BACKLOG_DEFAULT: i32 = 4096;
+
+/// Connects in flight per client core: enough to keep the handshake busy, far below a server's
+/// accept queue, so that a ramp cannot overflow it.
+pub const CONNECTS_IN_FLIGHT: u32 = 256;
+
+/// Connects that a client core starts in one turn, so that completions are seen between them.
+pub const CONNECTS_PER_TURN: u32 = 64;
+
+/// Messages in flight per client core: each may hold one buffer.
+pub const MESSAGES_IN_FLIGHT: u32 = 1024;
+
+/// Closes in flight per client core.
+pub const CLOSES_IN_FLIGHT: u32 = 1024;
+
+/// Depth of glommio's own three rings per executor: it carries one read and a few timers.
+pub const EXECUTOR_RING_DEPTH: usize = 64;
+
+/// Bytes glommio registers for file I/O per executor. We read eight bytes from an eventfd.
+pub const EXECUTOR_IO_MEMORY: usize = 64 * 1024;
+
+/// Bytes charged to RLIMIT_MEMLOCK by one executor: three rings and its registered memory, which
+/// is charged once for each ring.
+pub const EXECUTOR_LOCKED_BYTES: u64 = 3 * (64 * 1024 + 16 * 1024);
+
+/// Kernel bytes of one idle TCP socket with an armed poll, in a table slot, on Linux 6.18:
+/// TCP 2,368 + sock_inode_cache 832 + filp 192 + dentry 192 + io_kiocb 256 + node 32 + slot 8,
+/// and half of a 128 B bind bucket and slab slack.
+pub const KERNEL_BYTES_PER_SOCKET: u64 = 4_000;
+
+/// User bytes per connection of one end: a 32 B slot, ring pages, slack.
+pub const USER_BYTES_PER_CONNECTION: u64 = 40;
+
+/// Bytes of memory a plan leaves to everybody else.
+pub const MEMORY_RESERVE_BYTES: u64 = 1 << 30;
+
+const _: () = assert!(SQ_ENTRIES.is_power_of_two() && CQ_ENTRIES.is_power_of_two());
+const _: () = assert!(CQ_ENTRIES >= 2 * SQ_ENTRIES, "a submit must not overflow the completions");
+const _: () = assert!(SEGMENT_SLOTS_MAX as usize <= u16::MAX as usize + 1);
+const _: () = assert!(SEGMENTS_MAX < u16::MAX as usize + 1);
+const _: () = assert!(BUFFERS_PER_CORE < u16::MAX, "u16::MAX says: no buffer");
+const _: () = assert!(ACCEPTS_PER_LISTENER_MAX <= ACCEPTS_PER_CORE);
+const _: () = assert!(MESSAGES_IN_FLIGHT <= BUFFERS_PER_CORE as u32);
+const _: () = assert!((CONNECTS_IN_FLIGHT as i32) < BACKLOG_DEFAULT);
+const _: () = assert!(STALL_GRACE_MS < SEND_TIMEOUT_MS);

@@ -1,0 +1,44 @@
+//! The process's own limits, raised as far as they may be without any right.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::limits::SEGMENT_SLOTS_MAX;
+
+/// Raises the soft limit on open files to the hard one: it bounds the table of a segment, and
+/// fewer, larger segments need less locked memory. The limit that then holds.
+#[must_use]
+pub fn raise_nofile() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // Raising soft to hard is always allowed; if it fails all the same, the old limit holds.
+    let _ = setrlimit(Resource::Nofile, raised);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Slots of one segment under a limit of `nofile` open files.
+#[must_use]
+pub fn slots_per_segment(nofile: u64) -> u32 {
+    u32::try_from(nofile).unwrap_or(u32::MAX).clamp(1, SEGMENT_SLOTS_MAX)
+}
+
+/// Bytes of locked memory this user may have; `None` without a limit, by the limit itself or by
+/// CAP_IPC_LOCK.
+#[must_use]
+pub fn memlock_bytes() -> Option<u64> {
+    let limit = getrlimit(Resource::Memlock).current;
+    let capable = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::IPC_LOCK));
+    if capable { None } else { limit }
+}
+
+/// Open files that the whole host may still have; `None` for a process that may pass `fs.file-max`
+/// (CAP_SYS_ADMIN), or when it cannot be read.
+#[must_use]
+pub fn files_left() -> Option<u64> {
+    let capable = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN));
+    let text = std::fs::read_to_string("/proc/sys/fs/file-nr").ok().filter(|_| !capable)?;
+    let mut fields = text.split_whitespace().map(|field| field.parse::<u64>().ok());
+    let (used, _, most) = (fields.next()??, fields.next()??, fields.next()??);
+    Some(most.saturating_sub(used))
+}

@@ -1,0 +1,533 @@
+//! The data path of the server: one connection's whole life, top to bottom.
+//!
+//! accept into a slot -> poll -> readable -> take a buffer, recv -> send until all is gone -> give
+//! the buffer back -> poll ... -> end of stream, error, timeout -> close -> free slot.
+//!
+//! A shard is one core's share: synchronous, single-threaded, and after start it allocates only
+//! when the arena grows. The pump in `launch` calls [`Core::turn`]; nobody else touches it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::arena::{Arena, SlotQueue};
+use crate::conn::{BufferId, Life, ReadSide, WriteSide};
+use crate::driver::{Completion, Driver, POLL_GONE};
+use crate::core::{Core, Turn};
+use crate::errno::Errno;
+use crate::limits::{
+    ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BACK_OFF_MS, BATCH_COMPLETIONS, REFUSALS_PER_VISIT,
+    SEGMENT_LINGER_MS, SEND_TIMEOUT_MS, STALL_GRACE_MS, TICK_MS,
+};
+use crate::stats::{CoreStats, Figure};
+use crate::token::{Generation, Operation, SlotId, Token};
+
+/// What one core of a server is told.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardConfig {
+    /// Listening sockets that the driver holds for this core.
+    pub listeners: usize,
+    /// Slots of one segment.
+    pub slots_per_segment: u32,
+    /// Connections at most, in this core.
+    pub connections_max: u32,
+}
+
+/// One core's share of the server.
+pub struct Shard<D> {
+    driver: D,
+    arena: Arena,
+    config: ShardConfig,
+    stats: Arc<CoreStats>,
+    listeners: Box<[Listener]>,
+    accepts_wanted: usize,
+    connections: u32,
+    buffers_used: u64,
+    /// Readable slots without a buffer.
+    starved: SlotQueue,
+    /// Slots whose peer takes no bytes; each holds a buffer.
+    stalled: SlotQueue,
+    batch: Vec<Completion>,
+    now_ms: u64,
+    tick_at_ms: u64,
+    /// No growing and no accepting before this time: the kernel was out of something.
+    back_off_until_ms: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Listener {
+    accepts: usize,
+    watched: bool,
+}
+
+impl<D: Driver> Shard<D> {
+    /// A shard with its first segment open and its accepts armed.
+    ///
+    /// # Errors
+    /// When the first segment's ring cannot be made.
+    pub fn new(driver: D, config: ShardConfig, stats: Arc<CoreStats>) -> Result<Shard<D>, Errno> {
+        let each = ACCEPTS_PER_CORE / config.listeners.max(1);
+        let mut shard = Shard {
+            driver,
+            arena: Arena::new(config.slots_per_segment),
+            config,
+            stats,
+            listeners: vec![Listener::default(); config.listeners].into(),
+            accepts_wanted: each.clamp(1, ACCEPTS_PER_LISTENER_MAX),
+            connections: 0,
+            buffers_used: 0,
+            starved: SlotQueue::default(),
+            stalled: SlotQueue::default(),
+            batch: Vec::with_capacity(BATCH_COMPLETIONS),
+            now_ms: 0,
+            tick_at_ms: 0,
+            back_off_until_ms: 0,
+        };
+        shard.grow()?;
+        shard.arm_accepts();
+        Ok(shard)
+    }
+
+    /// Submits what was caused, handles what has completed.
+    fn take_turn(&mut self) -> Turn {
+        self.driver.wake();
+        self.driver.submit();
+        let mut batch = std::mem::take(&mut self.batch);
+        self.driver.reap(&mut batch);
+        self.now_ms = self.driver.now().as_millis() as u64;
+        let had_work = !batch.is_empty();
+        for completion in batch.drain(..) {
+            self.step(completion);
+        }
+        self.batch = batch;
+        self.stats.turns_total.add(1);
+        self.tick();
+        self.stats.set_connections(u64::from(self.connections));
+        self.stats.buffers_used.set(self.buffers_used);
+        if had_work || !self.driver.rest() { Turn::Busy } else { Turn::Idle(self.deadline()) }
+    }
+
+    /// One completion: the one match on what was asked.
+    pub fn step(&mut self, Completion { token, result }: Completion) {
+        self.stats.completions_total.add(1);
+        if token.operation() == Operation::PollListener {
+            return self.on_refusable(usize::from(token.slot().index()));
+        }
+        let id = token.slot();
+        let Some(slot) = self.arena.current(token) else {
+            // A cancel answers after the slot it spoke of is gone, as a rule.
+            return if token.operation() != Operation::Cancel { self.stats.stale_total.add(1) };
+        };
+        match token.operation() {
+            Operation::Accept => self.on_accept(id, result),
+            Operation::PollReadable => {
+                slot.read = ReadSide::Idle;
+                self.on_readable(id, result);
+            }
+            Operation::Recv => {
+                slot.read = ReadSide::Idle;
+                self.on_recv(id, result);
+            }
+            Operation::Send => {
+                slot.write = WriteSide::Idle;
+                self.on_send(id, result);
+            }
+            Operation::PollWritable => {
+                slot.write = WriteSide::Idle;
+                self.on_writable(id, result);
+            }
+            Operation::Close => self.on_close(id),
+            Operation::Cancel => {}
+            other @ (Operation::Connect | Operation::Shutdown | Operation::PollListener) => {
+                unreachable!("a server never asks for {other:?} on a slot")
+            }
+        }
+    }
+
+    // ---- a connection arrives -------------------------------------------------------------
+
+    /// Keeps the wanted number of accepts outstanding on every listener, as far as slots go.
+    fn arm_accepts(&mut self) {
+        for listener in 0..self.listeners.len() {
+            while self.listeners[listener].accepts < self.accepts_wanted {
+                let Some(id) = self.slot_to_accept() else { return self.watch_full_listeners() };
+                self.arm_accept(id, listener);
+            }
+        }
+    }
+
+    fn slot_to_accept(&mut self) -> Option<SlotId> {
+        if self.now_ms < self.back_off_until_ms || self.arena.used() >= self.config.connections_max
+        {
+            return None;
+        }
+        if let Some(id) = self.arena.take() {
+            return Some(id);
+        }
+        if self.grow().is_err() {
+            self.stats.grow_failed_total.add(1);
+            self.back_off_until_ms = self.now_ms + u64::from(BACK_OFF_MS);
+        }
+        self.arena.take()
+    }
+
+    fn grow(&mut self) -> Result<(), Errno> {
+        let number = self.arena.next_segment().ok_or(Errno::ENOSPC)?;
+        self.driver.open_segment(number, self.config.slots_per_segment)?;
+        self.arena.grow(number);
+        self.stats.segments.set(self.arena.segments() as u64);
+        Ok(())
+    }
+
+    fn arm_accept(&mut self, id: SlotId, listener: usize) {
+        let slot = &mut self.arena[id];
+        slot.go(Life::Accepting);
+        slot.number = u32::try_from(listener).expect("listeners are few");
+        self.listeners[listener].accepts += 1;
+        self.driver.accept(slot.token(Operation::Accept, id), listener);
+    }
+
+    fn on_accept(&mut self, id: SlotId, result: Result<u32, Errno>) {
+        let listener = self.arena[id].number as usize;
+        self.listeners[listener].accepts -= 1;
+        match result {
+            Ok(_) => {
+                self.stats.accepted_total.add(1);
+                self.arena[id].go(Life::Open);
+                self.connections += 1;
+                self.arm_poll(id);
+            }
+            Err(errno) => {
+                self.arena.free(id, self.now_ms);
+                self.on_accept_failed(errno);
+            }
+        }
+        self.arm_accepts();
+    }
+
+    fn on_accept_failed(&mut self, errno: Errno) {
+        // A cancelled accept is our own: its segment retires.
+        if errno == Errno::ECANCELED {
+            return;
+        }
+        self.stats.accept_failed_total.add(1);
+        self.stats.failed[errno.index()].add(1);
+        // An aborted handshake is one peer's business; anything else would fail again at once.
+        if errno != Errno::ECONNABORTED {
+            self.back_off_until_ms = self.now_ms + u64::from(BACK_OFF_MS);
+        }
+    }
+
+    // ---- the core is full: accept and reset -----------------------------------------------
+
+    /// Watches the listeners that have no accept outstanding, to refuse what arrives there.
+    fn watch_full_listeners(&mut self) {
+        if self.now_ms < self.back_off_until_ms {
+            return;
+        }
+        for index in 0..self.listeners.len() {
+            let listener = &mut self.listeners[index];
+            if listener.accepts == 0 && !listener.watched {
+                listener.watched = true;
+                let number = u16::try_from(index).expect("listeners are few");
+                let slot = SlotId::new(0, number);
+                let token = Token::new(Operation::PollListener, Generation::default(), slot);
+                self.driver.poll_listener(token, index);
+            }
+        }
+    }
+
+    fn on_refusable(&mut self, listener: usize) {
+        self.listeners[listener].watched = false;
+        if self.listeners[listener].accepts == 0 {
+            let refused = self.driver.refuse(listener, REFUSALS_PER_VISIT);
+            self.stats.refused_total.add(refused as u64);
+        }
+        self.arm_accepts();
+    }
+
+    // ---- it is idle, until it is readable -------------------------------------------------
+
+    fn arm_poll(&mut self, id: SlotId) {
+        let slot = &mut self.arena[id];
+        slot.read = ReadSide::Polling;
+        self.driver.poll(slot.token(Operation::PollReadable, id));
+    }
+
+    fn on_readable(&mut self, id: SlotId, result: Result<u32, Errno>) {
+        match result {
+            _ if self.arena[id].life() == Life::Closing => self.join(id),
+            Ok(_) => self.give_buffer_and_recv(id),
+            Err(_) => self.end(id, Ending::Reset),
+        }
+    }
+
+    fn give_buffer_and_recv(&mut self, id: SlotId) {
+        match self.driver.take_buffer() {
+            Some(buffer) => {
+                self.buffers_used += 1;
+                self.arm_recv(id, buffer);
+            }
+            None => {
+                self.stats.recv_starved_total.add(1);
+                let slot = &mut self.arena[id];
+                slot.read = ReadSide::Starved;
+                slot.since_ms = low_bits(self.now_ms);
+                self.starved.push(&mut self.arena, id);
+                self.evict_for_starved();
+            }
+        }
+    }
+
+    // ---- bytes in -------------------------------------------------------------------------
+
+    fn arm_recv(&mut self, id: SlotId, buffer: BufferId) {
+        let slot = &mut self.arena[id];
+        slot.buffer = buffer;
+        slot.read = ReadSide::Receiving;
+        self.driver.recv(slot.token(Operation::Recv, id), buffer, 0);
+    }
+
+    fn on_recv(&mut self, id: SlotId, result: Result<u32, Errno>) {
+        match result {
+            _ if self.arena[id].life() == Life::Closing => self.join(id),
+            // All that came before the end has been echoed, so our end may follow.
+            Ok(0) => self.end(id, Ending::Finished),
+            Ok(bytes) => {
+                self.stats.recv_bytes_total.add(u64::from(bytes));
+                self.stats.messages_total.add(1);
+                let slot = &mut self.arena[id];
+                slot.start = 0;
+                slot.end = u16::try_from(bytes).expect("a receive stays within its buffer");
+                self.arm_send(id);
+            }
+            Err(Errno::EAGAIN) => {
+                self.drop_buffer(id);
+                self.arm_poll(id);
+            }
+            Err(_) => self.end(id, Ending::Reset),
+        }
+    }
+
+    // ---- bytes out, until all are gone ----------------------------------------------------
+
+    fn arm_send(&mut self, id: SlotId) {
+        let slot = &mut self.arena[id];
+        slot.write = WriteSide::Sending;
+        let token = slot.token(Operation::Send, id);
+        self.driver.send(token, slot.buffer, slot.start..slot.end);
+    }
+
+    fn on_send(&mut self, id: SlotId, result: Result<u32, Errno>) {
+        match result {
+            _ if self.arena[id].life() == Life::Closing => self.join(id),
+            Ok(bytes) => {
+                self.stats.send_bytes_total.add(u64::from(bytes));
+                let slot = &mut self.arena[id];
+                slot.start += u16::try_from(bytes).expect("a send stays within its buffer");
+                if slot.start < slot.end {
+                    self.arm_poll_writable(id);
+                } else {
+                    self.drop_buffer(id);
+                    self.arm_poll(id);
+                }
+            }
+            Err(Errno::EAGAIN) => self.arm_poll_writable(id),
+            Err(_) => self.end(id, Ending::Reset),
+        }
+    }
+
+    fn arm_poll_writable(&mut self, id: SlotId) {
+        self.stats.send_stalled_total.add(1);
+        let slot = &mut self.arena[id];
+        slot.write = WriteSide::Stalled;
+        slot.since_ms = low_bits(self.now_ms);
+        self.driver.poll(slot.token(Operation::PollWritable, id));
+        self.stalled.push(&mut self.arena, id);
+    }
+
+    fn on_writable(&mut self, id: SlotId, result: Result<u32, Errno>) {
+        if self.arena[id].life() == Life::Closing {
+            return self.join(id);
+        }
+        self.stalled.remove(&mut self.arena, id);
+        match result {
+            Ok(events) if events & POLL_GONE == 0 => self.arm_send(id),
+            Ok(_) | Err(_) => self.end(id, Ending::Reset),
+        }
+    }
+
+    /// Puts a slot's buffer back, or hands it to the slot that has waited the longest for one.
+    fn drop_buffer(&mut self, id: SlotId) {
+        let buffer = std::mem::replace(&mut self.arena[id].buffer, BufferId::NONE);
+        if buffer == BufferId::NONE {
+            return;
+        }
+        if let Some(waiting) = self.starved.pop(&mut self.arena) {
+            self.arm_recv(waiting, buffer);
+        } else {
+            self.driver.give_buffer(buffer);
+            self.buffers_used -= 1;
+        }
+    }
+
+    fn waited_ms(&self, id: SlotId) -> u32 {
+        low_bits(self.now_ms).wrapping_sub(self.arena[id].since_ms)
+    }
+
+    /// When slots wait for a buffer, the peer that has taken no bytes the longest gives way.
+    fn evict_for_starved(&mut self) {
+        let mut evictions = self.starved.len();
+        while let Some(id) = self.stalled.first().filter(|_| evictions > 0) {
+            if self.waited_ms(id) < STALL_GRACE_MS {
+                return;
+            }
+            evictions -= 1;
+            self.end(id, Ending::Evicted);
+        }
+    }
+
+    // ---- the end: a join of both sides, then the close ------------------------------------
+
+    /// Begins the end of a connection. Whatever is still with the kernel is made to complete.
+    fn end(&mut self, id: SlotId, ending: Ending) {
+        if let Some(counter) = ending.counter(&self.stats) {
+            counter.add(1);
+        }
+        let slot = &mut self.arena[id];
+        slot.go(Life::Closing);
+        let (read, write) = (slot.read, slot.write);
+        let poll = slot.token(Operation::PollWritable, id);
+        if read == ReadSide::Starved {
+            slot.read = ReadSide::Idle;
+            self.starved.remove(&mut self.arena, id);
+        }
+        if write == WriteSide::Stalled {
+            self.stalled.remove(&mut self.arena, id);
+            self.driver.cancel(poll);
+        }
+        self.join(id);
+    }
+
+    /// Closes the descriptor once nothing of the slot is with the kernel.
+    fn join(&mut self, id: SlotId) {
+        if self.arena[id].is_joined() {
+            self.drop_buffer(id);
+            self.driver.close(self.arena[id].token(Operation::Close, id));
+        }
+    }
+
+    fn on_close(&mut self, id: SlotId) {
+        // Linux frees the descriptor whatever close says.
+        self.stats.closed_total.add(1);
+        self.connections -= 1;
+        self.arena.free(id, self.now_ms);
+        self.arm_accepts();
+    }
+
+    // ---- what comes due -------------------------------------------------------------------
+
+    fn tick(&mut self) {
+        if self.now_ms < self.tick_at_ms {
+            return;
+        }
+        self.tick_at_ms = self.now_ms + u64::from(TICK_MS);
+        while let Some(id) = self.stalled.first() {
+            if self.waited_ms(id) < SEND_TIMEOUT_MS {
+                break;
+            }
+            self.end(id, Ending::SendTimeout);
+        }
+        self.evict_for_starved();
+        self.retire_segment();
+        self.arm_accepts();
+    }
+
+    /// Gives the highest segment back when the lower ones have had room for all for a while.
+    fn retire_segment(&mut self) {
+        let Some(segment) = self.arena.retiring() else { return };
+        match segment.empty_since_ms {
+            Some(since) if self.now_ms - since >= u64::from(SEGMENT_LINGER_MS) => {
+                self.arena.shrink(segment.number);
+                self.driver.close_segment(segment.number);
+                self.stats.segments.set(self.arena.segments() as u64);
+            }
+            Some(_) => {}
+            // Only accepts left? They move down.
+            None if segment.used as usize <= ACCEPTS_PER_CORE => {
+                for id in self.arena.accepting_in(segment.number).collect::<Vec<_>>() {
+                    self.driver.cancel(self.arena[id].token(Operation::Accept, id));
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// How long the core may sleep when nobody rings.
+    fn deadline(&self) -> Option<Duration> {
+        let has_deadlines = !self.stalled.is_empty()
+            || !self.starved.is_empty()
+            || self.back_off_until_ms > self.now_ms
+            || self.arena.retiring().is_some();
+        has_deadlines.then(|| Duration::from_millis(u64::from(TICK_MS)))
+    }
+
+    // ---- for the tests --------------------------------------------------------------------
+
+    /// The driver, for a test that plays the world.
+    pub fn driver(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
+    /// The slots, for a test that counts them.
+    #[must_use]
+    pub fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// Connections open or closing.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.connections
+    }
+}
+
+impl<D: Driver> Core for Shard<D> {
+    type Command = std::convert::Infallible;
+
+    fn turn(&mut self) -> Turn {
+        self.take_turn()
+    }
+
+    fn obey(&mut self, command: Self::Command) {
+        match command {}
+    }
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy)]
+enum Ending {
+    /// The peer has ended its stream and has all its bytes back.
+    Finished,
+    /// The peer or the network broke it.
+    Reset,
+    /// It took no bytes for too long.
+    SendTimeout,
+    /// It took no bytes while others waited for its buffer.
+    Evicted,
+}
+
+impl Ending {
+    fn counter(self, stats: &CoreStats) -> Option<&Figure> {
+        match self {
+            Ending::Finished => None,
+            Ending::Reset => Some(&stats.reset_total),
+            Ending::SendTimeout => Some(&stats.send_timeout_total),
+            Ending::Evicted => Some(&stats.evicted_total),
+        }
+    }
+}
+
+/// A slot keeps 32 bits of the clock: waits are shorter than 49 days.
+fn low_bits(ms: u64) -> u32 {
+    (ms & u64::from(u32::MAX)) as u32
+}

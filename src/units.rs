@@ -1,0 +1,188 @@
+//! What people type: counts (`10k`, `1M`), sizes (`64KiB`), times (`500ms`), addresses with port
+//! ranges (`127.0.0.1:7000-7003`). Every error says what would have been right.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// A count: `1000`, `10k`, `1M`, `2.4M`, `1G` (powers of ten).
+///
+/// # Errors
+/// One line, when the text is no such count.
+pub fn count(text: &str) -> Result<u64, String> {
+    let suffixes = [("k", 1_000), ("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
+    scaled(text, &suffixes).ok_or_else(|| format!("`{text}` is no count; write 1000, 10k or 2.4M"))
+}
+
+/// A count of at least one.
+///
+/// # Errors
+/// As [`count`], and for 0.
+pub fn positive_count(text: &str) -> Result<u64, String> {
+    match count(text)? {
+        0 => Err("the count must be at least 1".into()),
+        n => Ok(n),
+    }
+}
+
+/// A rate: a count with `/s`, as `20k/s`.
+///
+/// # Errors
+/// One line, when the text is no such rate, or 0.
+pub fn rate(text: &str) -> Result<u64, String> {
+    positive_count(text.strip_suffix("/s").unwrap_or(text))
+        .map_err(|_| format!("`{text}` is no rate; write 500/s or 20k/s"))
+}
+
+/// A size in bytes: `4096`, `64KiB`, `8MiB`, `1GiB`.
+///
+/// # Errors
+/// One line, when the text is no such size.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let suffixes = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
+    scaled(text, &suffixes)
+        .ok_or_else(|| format!("`{text}` is no size; write 4096, 64KiB, 8MiB or 1GiB"))
+}
+
+/// A duration: `500ms`, `30s`, `5m`, `1h`, `0s`.
+///
+/// # Errors
+/// One line, when the text is no such duration.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let error = || format!("`{text}` is no duration; write 500ms, 30s, 5m or 1h");
+    let suffixes = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    if text.ends_with(|c: char| c.is_ascii_digit()) {
+        return Err(error());
+    }
+    scaled(text, &suffixes).map(Duration::from_millis).ok_or_else(error)
+}
+
+fn scaled(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
+    let found = suffixes.iter().find_map(|(s, scale)| Some((text.strip_suffix(s)?, *scale)));
+    let (number, scale) = found.unwrap_or((text, 1));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let is_digits = |t: &str| t.chars().all(|c| c.is_ascii_digit());
+    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) || number.ends_with('.') {
+        return None;
+    }
+    let mut value = whole.parse::<u64>().ok()?.checked_mul(scale)?;
+    let mut unit = scale;
+    for digit in fraction.chars() {
+        if !unit.is_multiple_of(10) {
+            return None;
+        }
+        unit /= 10;
+        value = value.checked_add(u64::from(digit.to_digit(10)?) * unit)?;
+    }
+    Some(value)
+}
+
+/// An address with one port or a range of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The address.
+    pub address: IpAddr,
+    /// First port.
+    pub low: u16,
+    /// Last port.
+    pub high: u16,
+}
+
+impl std::str::FromStr for Endpoints {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Endpoints, String> {
+        let error = || {
+            format!("`{text}` is no address; write 127.0.0.1:7000, 127.0.0.1:7000-7009 or [::1]:7000")
+        };
+        let (address, ports) = text.rsplit_once(':').ok_or_else(error)?;
+        let address = match address.strip_prefix('[').and_then(|a| a.strip_suffix(']')) {
+            Some(v6) => IpAddr::V6(v6.parse().map_err(|_| error())?),
+            None => IpAddr::V4(address.parse().map_err(|_| error())?),
+        };
+        let (low, high) = port_range(ports).map_err(|_| error())?;
+        Ok(Endpoints { address, low, high })
+    }
+}
+
+/// A range of ports: `7000` or `7000-7009`, both ends included, none of them 0.
+///
+/// # Errors
+/// One line, when the text is no such range.
+pub fn port_range(text: &str) -> Result<(u16, u16), String> {
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    match (low.parse::<u16>(), high.parse::<u16>()) {
+        (Ok(low), Ok(high)) if 0 < low && low <= high => Ok((low, high)),
+        _ => Err(format!("`{text}` is no port range; write 7000 or 7000-7009, lowest first")),
+    }
+}
+
+impl Endpoints {
+    /// One socket address per port.
+    pub fn each(self) -> impl Iterator<Item = SocketAddr> {
+        (self.low..=self.high).map(move |port| SocketAddr::new(self.address, port))
+    }
+}
+
+impl std::fmt::Display for Endpoints {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let first = SocketAddr::new(self.address, self.low);
+        if self.low == self.high { write!(f, "{first}") } else { write!(f, "{first}-{}", self.high) }
+    }
+}
+
+/// A count with thousands separators: `1,000,000`.
+#[must_use]
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_sizes_rates_and_times() {
+        assert_eq!(count("2.4M"), Ok(2_400_000));
+        assert_eq!(count("10k"), Ok(10_000));
+        assert_eq!(count("0"), Ok(0));
+        assert_eq!(rate("20k/s"), Ok(20_000));
+        assert_eq!(bytes("64KiB"), Ok(65_536));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(grouped(999), "999");
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        for bad in ["", "-1", "1.", ".5", "1e6", "M", "1 M", "1.2345k", "99999999999999999999", "1x"] {
+            assert!(count(bad).is_err(), "{bad:?} was taken for a count");
+        }
+        assert!(positive_count("0").is_err() && rate("0/s").is_err());
+        for bad in ["", "5", "-5s", "5 s", "s", "5d"] {
+            assert!(duration(bad).is_err(), "{bad:?} was taken for a duration");
+        }
+    }
+
+    #[test]
+    fn addresses_with_port_ranges() {
+        let range: Endpoints = "127.0.0.1:7000-7009".parse().unwrap();
+        assert_eq!(range.each().count(), 10);
+        assert_eq!(range.to_string(), "127.0.0.1:7000-7009");
+        let six: Endpoints = "[::1]:7000".parse().unwrap();
+        assert_eq!(six.to_string(), "[::1]:7000");
+        for bad in ["", "7000", "::1:7000", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:9-8", "a:1", "1.2.3.4:70000"]
+        {
+            assert!(bad.parse::<Endpoints>().is_err(), "{bad:?} was taken for an address");
+        }
+    }
+}

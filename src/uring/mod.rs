@@ -1,0 +1,247 @@
+//! The production driver: io_uring, one ring and registered-file table per segment.
+//!
+//! The only module with unsafe code. It owns every byte and descriptor that the kernel may touch:
+//! rings, buffers, target addresses, listeners. Sockets live in the tables as direct descriptors,
+//! so the limit on open files bounds a table's size, not the number of connections.
+
+use std::net::SocketAddr;
+use std::ops::{Range, RangeInclusive};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use io_uring::{opcode, squeue, types};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::conn::BufferId;
+use crate::driver::{Completion, Driver};
+use crate::errno::Errno;
+use crate::token::{Operation, Token};
+
+mod buffers;
+mod doorbell;
+mod probe;
+mod ring;
+mod sockopt;
+
+pub use doorbell::{Doorbell, Ringer};
+pub use probe::{ProbeError, probe};
+pub use sockopt::{SteerError, can_pin_source_port, steer_by_cpu};
+
+use buffers::Buffers;
+use ring::Ring;
+
+/// What a driver is made of, per core.
+pub struct UringConfig {
+    /// Listening sockets of this core, in the order of their numbers.
+    pub listeners: Vec<Socket>,
+    /// Addresses that `connect` names by their index.
+    pub targets: Vec<SocketAddr>,
+    /// Ports that the kernel hands out by itself; inside it a source port is pinned, not bound.
+    pub ephemeral_ports: RangeInclusive<u16>,
+    /// Buffers of the pool, and bytes of each.
+    pub buffers: (u16, u16),
+}
+
+/// Sockets and time by io_uring. Made and used on one thread.
+pub struct UringDriver {
+    segments: Vec<Option<Ring>>,
+    /// Where the next reap starts, so that no segment is always last.
+    reap_from: usize,
+    buffers: Buffers,
+    listeners: Vec<Socket>,
+    targets: Vec<SockAddr>,
+    ephemeral_ports: RangeInclusive<u16>,
+    pins_source_port: bool,
+    bell: OwnedFd,
+    resting: bool,
+    started: Instant,
+}
+
+impl UringDriver {
+    /// A driver without segments, whose completions ring `doorbell`.
+    ///
+    /// # Errors
+    /// When the descriptor of the doorbell cannot be duplicated, or memory is short.
+    pub fn new(config: UringConfig, doorbell: &Doorbell) -> std::io::Result<UringDriver> {
+        let (count, bytes) = config.buffers;
+        Ok(UringDriver {
+            segments: Vec::new(),
+            reap_from: 0,
+            buffers: Buffers::new(count, bytes),
+            listeners: config.listeners,
+            targets: config.targets.into_iter().map(SockAddr::from).collect(),
+            ephemeral_ports: config.ephemeral_ports,
+            pins_source_port: can_pin_source_port(),
+            bell: doorbell.descriptor()?,
+            resting: true,
+            started: Instant::now(),
+        })
+    }
+
+    fn ring(&mut self, token: Token) -> &mut Ring {
+        let segment = usize::from(token.slot().segment());
+        self.segments[segment].as_mut().expect("an operation names a segment that is open")
+    }
+
+    fn push(&mut self, token: Token, entry: squeue::Entry) {
+        let entry = entry.user_data(token.packed());
+        self.ring(token).push(&entry);
+    }
+
+    fn bound_socket(&self, source: SocketAddr, target: usize) -> std::io::Result<Socket> {
+        let domain = Domain::for_address(source);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        assert_eq!(self.targets[target].domain(), domain, "the plan pairs one family");
+        if self.ephemeral_ports.contains(&source.port()) && self.pins_source_port {
+            // A port that is bound outright is barred to every automatic connect of the host,
+            // whatever its addresses; a pinned one is shared as long as the 4-tuples differ.
+            sockopt::pin_source_port(&socket, source.port())?;
+            socket.bind(&SocketAddr::new(source.ip(), 0).into())?;
+        } else {
+            socket.set_reuse_address(true)?;
+            socket.bind(&source.into())?;
+        }
+        Ok(socket)
+    }
+}
+
+impl Driver for UringDriver {
+    fn open_segment(&mut self, number: u16, slots: u32) -> Result<(), Errno> {
+        let ring = Ring::new(slots, &self.bell, self.resting).map_err(|e| Errno::from(&e))?;
+        let index = usize::from(number);
+        if self.segments.len() <= index {
+            self.segments.resize_with(index + 1, || None);
+        }
+        self.segments[index] = Some(ring);
+        Ok(())
+    }
+
+    fn close_segment(&mut self, number: u16) {
+        self.segments[usize::from(number)] = None;
+    }
+
+    fn accept(&mut self, token: Token, listener: usize) {
+        let slot = types::DestinationSlot::try_from_slot_target(u32::from(token.slot().index()));
+        let listener = types::Fd(self.listeners[listener].as_raw_fd());
+        let entry = opcode::Accept::new(listener, std::ptr::null_mut(), std::ptr::null_mut())
+            .file_index(Some(slot.expect("a slot index is below the kernel's table limit")));
+        self.push(token, entry.build());
+    }
+
+    fn poll_listener(&mut self, token: Token, listener: usize) {
+        let listener = types::Fd(self.listeners[listener].as_raw_fd());
+        self.push(token, opcode::PollAdd::new(listener, POLL_IN).build());
+    }
+
+    fn refuse(&mut self, listener: usize, limit: usize) -> usize {
+        sockopt::accept_to_reset(&self.listeners[listener], limit).unwrap_or(0)
+    }
+
+    fn connect(&mut self, token: Token, source: SocketAddr, target: usize) -> Result<(), Errno> {
+        let socket = self.bound_socket(source, target).map_err(|e| Errno::from(&e))?;
+        let address = &self.targets[target];
+        let index = u32::from(token.slot().index());
+        let entry = opcode::Connect::new(types::Fixed(index), address.as_ptr().cast(), address.len());
+        let ring = self.ring(token);
+        ring.put_in_table(index, socket.as_fd()).map_err(|e| Errno::from(&e))?;
+        ring.push(&entry.build().user_data(token.packed()));
+        Ok(())
+    }
+
+    fn poll(&mut self, token: Token) {
+        let events = match token.operation() {
+            Operation::PollReadable => POLL_IN | POLL_PEER_ENDED,
+            Operation::PollWritable => POLL_OUT,
+            other => unreachable!("{other:?} is no poll"),
+        };
+        self.push(token, opcode::PollAdd::new(fixed(token), events).build());
+    }
+
+    fn recv(&mut self, token: Token, buffer: BufferId, start: u16) {
+        let (address, bytes) = self.buffers.space_from(buffer, start);
+        let entry = opcode::Recv::new(fixed(token), address, bytes).flags(libc::MSG_DONTWAIT);
+        self.push(token, entry.build());
+    }
+
+    fn send(&mut self, token: Token, buffer: BufferId, range: Range<u16>) {
+        let (address, bytes) = self.buffers.filled(buffer, range);
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let entry = opcode::Send::new(fixed(token), address, bytes).flags(flags);
+        self.push(token, entry.build());
+    }
+
+    fn shutdown(&mut self, token: Token, both: bool) {
+        let how = if both { libc::SHUT_RDWR } else { libc::SHUT_WR };
+        self.push(token, opcode::Shutdown::new(fixed(token), how).build());
+    }
+
+    fn cancel(&mut self, token: Token) {
+        let entry = opcode::AsyncCancel::new(token.packed()).build();
+        self.push(token.with(Operation::Cancel), entry);
+    }
+
+    fn close(&mut self, token: Token) {
+        self.push(token, opcode::Close::new(fixed(token)).build());
+    }
+
+    fn submit(&mut self) {
+        for ring in self.segments.iter_mut().flatten() {
+            ring.submit();
+        }
+    }
+
+    fn reap(&mut self, batch: &mut Vec<Completion>) {
+        let count = self.segments.len();
+        for offset in 0..count {
+            let index = (self.reap_from + offset) % count;
+            if let Some(ring) = &mut self.segments[index] {
+                ring.reap(batch);
+            }
+            if batch.len() == batch.capacity() {
+                self.reap_from = index;
+                return;
+            }
+        }
+    }
+
+    fn rest(&mut self) -> bool {
+        self.resting = true;
+        for ring in self.segments.iter_mut().flatten() {
+            ring.ring_bell(true);
+        }
+        self.segments.iter_mut().flatten().all(Ring::is_quiet)
+    }
+
+    fn wake(&mut self) {
+        if !std::mem::take(&mut self.resting) {
+            return;
+        }
+        for ring in self.segments.iter_mut().flatten() {
+            ring.ring_bell(false);
+        }
+    }
+
+    fn take_buffer(&mut self) -> Option<BufferId> {
+        self.buffers.take()
+    }
+
+    fn give_buffer(&mut self, buffer: BufferId) {
+        self.buffers.give(buffer);
+    }
+
+    fn bytes(&mut self, buffer: BufferId, range: Range<u16>) -> &mut [u8] {
+        self.buffers.bytes(buffer, range)
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+const POLL_IN: u32 = libc::POLLIN as u32;
+const POLL_OUT: u32 = libc::POLLOUT as u32;
+const POLL_PEER_ENDED: u32 = libc::POLLRDHUP as u32;
+
+fn fixed(token: Token) -> types::Fixed {
+    types::Fixed(u32::from(token.slot().index()))
+}

@@ -1,0 +1,123 @@
+//! One ring with its registered-file table.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use io_uring::{IoUring, squeue};
+
+use crate::driver::Completion;
+use crate::errno::Errno;
+use crate::limits::{CQ_ENTRIES, SQ_ENTRIES};
+use crate::token::Token;
+
+/// A ring of one segment. Entries wait in the submission queue until `submit` or until it is full.
+pub(super) struct Ring {
+    ring: IoUring,
+    queued: u32,
+    /// Completions that had to be moved out of the way while a full queue was submitted.
+    early: VecDeque<Completion>,
+}
+
+impl Ring {
+    /// A ring with an empty table of `slots`, whose completions ring `bell` when `bell_on`.
+    pub(super) fn new(slots: u32, bell: &OwnedFd, bell_on: bool) -> std::io::Result<Ring> {
+        let ring = IoUring::builder()
+            .setup_cqsize(CQ_ENTRIES)
+            .setup_coop_taskrun()
+            .setup_taskrun_flag()
+            .setup_single_issuer()
+            .setup_submit_all()
+            .dontfork()
+            .build(SQ_ENTRIES)?;
+        ring.submitter().register_files_sparse(slots)?;
+        ring.submitter().register_eventfd(bell.as_raw_fd())?;
+        let mut ring = Ring { ring, queued: 0, early: VecDeque::new() };
+        ring.ring_bell(bell_on);
+        Ok(ring)
+    }
+
+    /// Queues an entry; submits first when the queue is full.
+    pub(super) fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: every pointer in an entry is made by `UringDriver` from memory that it owns and
+        // keeps until the ring is dropped: its target addresses and its buffers, of which the
+        // shard gives one to a single operation at a time. Exercised by tests/ring.rs.
+        while unsafe { self.ring.submission().push(entry) }.is_err() {
+            self.submit();
+        }
+        self.queued += 1;
+    }
+
+    /// Hands the queued entries to the kernel; one system call, none when nothing is queued.
+    pub(super) fn submit(&mut self) {
+        while self.queued > 0 {
+            match self.ring.submit() {
+                Ok(submitted) => self.submitted(submitted),
+                Err(error) if is_transient(&error) => self.set_aside(),
+                Err(error) => panic!("io_uring_enter failed on a ring that it had made: {error}"),
+            }
+        }
+    }
+
+    /// Moves completions into `batch`, up to its capacity.
+    pub(super) fn reap(&mut self, batch: &mut Vec<Completion>) {
+        while batch.len() < batch.capacity() {
+            let Some(completion) = self.early.pop_front() else { break };
+            batch.push(completion);
+        }
+        loop {
+            let room = batch.capacity() - batch.len();
+            batch.extend(self.ring.completion().take(room).filter_map(completion));
+            let is_overflown = self.ring.submission().cq_overflow();
+            if !is_overflown || batch.len() == batch.capacity() {
+                return;
+            }
+            // The kernel kept what did not fit and puts it into the queue when asked; a failure
+            // here is transient and the next reap asks again.
+            match self.ring.submit() {
+                Ok(submitted) => self.submitted(submitted),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Whether completions ring the bell: off while the core is awake and looks by itself.
+    pub(super) fn ring_bell(&mut self, on: bool) {
+        let completions = self.ring.completion();
+        if on {
+            completions.enable_eventfd();
+        } else {
+            completions.disable_eventfd();
+        }
+    }
+
+    /// Whether there is nothing to reap and nothing to submit.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.queued == 0
+            && self.early.is_empty()
+            && self.ring.completion().is_empty()
+            && !self.ring.submission().cq_overflow()
+    }
+
+    /// Puts a socket into the table; the table then holds its own reference.
+    pub(super) fn put_in_table(&self, index: u32, socket: BorrowedFd<'_>) -> std::io::Result<()> {
+        self.ring.submitter().register_files_update(index, &[socket.as_raw_fd()]).map(|_| ())
+    }
+
+    fn submitted(&mut self, entries: usize) {
+        self.queued -= u32::try_from(entries).expect("no more than were queued");
+    }
+
+    fn set_aside(&mut self) {
+        let completions = self.ring.completion();
+        self.early.extend(completions.filter_map(completion));
+    }
+}
+
+fn completion(entry: io_uring::cqueue::Entry) -> Option<Completion> {
+    let result = u32::try_from(entry.result()).map_err(|_| Errno(-entry.result()));
+    Token::unpack(entry.user_data()).map(|token| Completion { token, result })
+}
+
+fn is_transient(error: &std::io::Error) -> bool {
+    matches!(Errno::from(error), Errno::EAGAIN | Errno::EBUSY | Errno::EINTR | Errno::ENOMEM)
+}
