@@ -3,7 +3,7 @@
 //! The arena grows one segment at a time and never moves a slot. It knows nothing of rings and
 //! sockets; the shard opens and closes the ring beside each segment.
 
-use crate::conn::{Life, Slot};
+use crate::conn::{BufferId, Life, Slot};
 use crate::limits::{SEGMENT_SLOTS_MAX, SEGMENTS_MAX};
 use crate::token::{SlotId, Token};
 
@@ -98,16 +98,27 @@ impl Arena {
     /// # Panics
     /// When the slot stands in a queue, holds a buffer, or has something with the kernel.
     pub fn free(&mut self, id: SlotId, now_ms: u64) {
-        let segment = self.segments[usize::from(id.segment())]
-            .as_mut()
-            .expect("a used slot keeps its segment");
-        let slot = &mut segment.slots[usize::from(id.index())];
+        let slot = &mut self[id];
         assert!(slot.is_joined(), "a slot was freed while the kernel had work for it");
+        assert!(slot.buffer == BufferId::NONE, "a slot was freed with its buffer");
         assert!(slot.previous == SlotId::NONE && slot.next == SlotId::NONE, "freed in a queue");
         slot.go(Life::Free);
         let generation = slot.generation.next();
-        *slot = Slot::free(segment.free_head);
+        *slot = Slot::free(SlotId::NONE);
         slot.generation = generation;
+        self.untake(id, now_ms);
+    }
+
+    /// Returns a slot that was taken and in which nothing happened.
+    ///
+    /// # Panics
+    /// When something did.
+    pub fn untake(&mut self, id: SlotId, now_ms: u64) {
+        let segment = self.segments[usize::from(id.segment())].as_mut();
+        let segment = segment.expect("a used slot keeps its segment");
+        let slot = &mut segment.slots[usize::from(id.index())];
+        assert!(slot.life() == Life::Free, "a slot in use was put back");
+        slot.next = segment.free_head;
         segment.free_head = id;
         segment.used -= 1;
         self.slots_used -= 1;

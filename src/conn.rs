@@ -3,6 +3,8 @@
 //! A slot holds no descriptor (its index is the descriptor), no address and no buffer of its own.
 //! The arena owns the records; shards change them; nobody else sees them.
 
+use std::time::Duration;
+
 use crate::token::{Generation, Operation, SlotId, Token};
 
 /// Where a connection is in its life.
@@ -101,8 +103,8 @@ pub struct Slot {
     pub read: ReadSide,
     /// At most one operation of the writing side is with the kernel.
     pub write: WriteSide,
-    /// Why it ends, in the shard's own numbers; 0 while it lives.
-    pub cause: u8,
+    /// What the shard remembers of it besides; 0 in a new life.
+    pub note: u8,
     /// The buffer held while bytes are on their way through.
     pub buffer: BufferId,
     /// First byte of the buffer that is still to be sent.
@@ -114,8 +116,9 @@ pub struct Slot {
     /// Neighbours in the one queue the slot may stand in; `next` also links the free list.
     pub(crate) previous: SlotId,
     pub(crate) next: SlotId,
-    /// When it entered its present wait, in milliseconds of the core's clock.
-    pub since_ms: u32,
+    /// When it entered its present wait: the low 32 bits of the core's clock in microseconds, so
+    /// that waits are shorter than 71 minutes.
+    pub since_us: u32,
     /// Which connection of its core this is, for the client; the listener, for a server's accept.
     pub number: u32,
 }
@@ -129,14 +132,14 @@ impl Slot {
             life: Life::Free,
             read: ReadSide::Idle,
             write: WriteSide::Idle,
-            cause: 0,
+            note: 0,
             buffer: BufferId::NONE,
             start: 0,
             end: 0,
             sequence: 0,
             previous: SlotId::NONE,
             next,
-            since_ms: 0,
+            since_us: 0,
             number: 0,
         }
     }
@@ -163,9 +166,25 @@ impl Slot {
         matches!(self.read, ReadSide::Idle) && matches!(self.write, WriteSide::Idle)
     }
 
+    /// Begins a wait now.
+    pub fn wait_from(&mut self, now: Duration) {
+        self.since_us = low_microseconds(now);
+    }
+
+    /// How long the present wait has lasted, up to 71 minutes.
+    #[must_use]
+    pub fn waited(&self, now: Duration) -> Duration {
+        Duration::from_micros(u64::from(low_microseconds(now).wrapping_sub(self.since_us)))
+    }
+
     /// The token of `operation` on this life of the slot at `id`.
     #[must_use]
     pub fn token(&self, operation: Operation, id: SlotId) -> Token {
         Token::new(operation, self.generation, id)
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are what a slot keeps")]
+fn low_microseconds(time: Duration) -> u32 {
+    time.as_micros() as u32
 }

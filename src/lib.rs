@@ -2,6 +2,8 @@
 #![allow(missing_docs)]
 /// Version of both programs.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Commit the programs were built from, with `-dirty` when the tree had changes.
+pub const COMMIT: Option<&str> = option_env!("MEGACONN_COMMIT");
 pub mod arena;
 pub mod conn;
 pub mod core;
@@ -21,5 +23,6 @@ pub mod stats;
 pub mod token;
 pub mod topology;
 pub mod units;
+pub mod wire;
 #[allow(unsafe_code)]
 pub mod uring;

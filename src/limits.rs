@@ -2,6 +2,8 @@
 //!
 //! Nothing here is tuned to a machine: a bound that depends on the host is computed in `plan`.
 
+use std::time::Duration;
+
 /// Slots in one segment at most: a ring finds a request to cancel in at most 256 hash chains, so a
 /// larger table makes cancelling slow; and a slot index must fit 16 bits of the token.
 pub const SEGMENT_SLOTS_MAX: u32 = 65_536;
@@ -51,11 +53,11 @@ pub const REFUSALS_PER_VISIT: usize = 64;
 /// before it tries again.
 pub const BACK_OFF_MS: u32 = 100;
 
-/// Milliseconds that a send may make no progress before its connection is closed.
-pub const SEND_TIMEOUT_MS: u32 = 30_000;
+/// Time that a send may make no progress before its connection is closed.
+pub const SEND_TIMEOUT: Duration = Duration::from_millis(30_000);
 
-/// Milliseconds a stalled connection keeps its buffer when others wait for one.
-pub const STALL_GRACE_MS: u32 = 50;
+/// Time a stalled connection keeps its buffer when others wait for one.
+pub const STALL_GRACE: Duration = Duration::from_millis(50);
 
 /// Milliseconds that a segment stays empty before it is given back.
 pub const SEGMENT_LINGER_MS: u32 = 2_000;
@@ -78,6 +80,19 @@ pub const MESSAGES_IN_FLIGHT: u32 = 1024;
 
 /// Closes in flight per client core.
 pub const CLOSES_IN_FLIGHT: u32 = 1024;
+
+/// Time that a connect may take before it is given up.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(10_000);
+
+/// Time that an echo may take before its connection counts as silent.
+pub const ECHO_TIMEOUT: Duration = Duration::from_millis(10_000);
+
+/// Time that the server may take to end a connection that we ended.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(10_000);
+
+/// Tuples a core passes over before it gives up: as many as a full ephemeral range in TIME_WAIT
+/// beyond one for each connection it wants.
+pub const TUPLES_SKIPPED_SPARE: u64 = 65_536;
 
 /// Depth of glommio's own three rings per executor: it carries one read and a few timers.
 pub const EXECUTOR_RING_DEPTH: usize = 64;
@@ -108,4 +123,4 @@ const _: () = assert!(BUFFERS_PER_CORE < u16::MAX, "u16::MAX says: no buffer");
 const _: () = assert!(ACCEPTS_PER_LISTENER_MAX <= ACCEPTS_PER_CORE);
 const _: () = assert!(MESSAGES_IN_FLIGHT <= BUFFERS_PER_CORE as u32);
 const _: () = assert!((CONNECTS_IN_FLIGHT as i32) < BACKLOG_DEFAULT);
-const _: () = assert!(STALL_GRACE_MS < SEND_TIMEOUT_MS);
+const _: () = assert!(STALL_GRACE.as_millis() < SEND_TIMEOUT.as_millis());

@@ -16,7 +16,7 @@ use crate::core::{Core, Turn};
 use crate::errno::Errno;
 use crate::limits::{
     ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BACK_OFF_MS, BATCH_COMPLETIONS, REFUSALS_PER_VISIT,
-    SEGMENT_LINGER_MS, SEND_TIMEOUT_MS, STALL_GRACE_MS, TICK_MS,
+    SEGMENT_LINGER_MS, SEND_TIMEOUT, STALL_GRACE, TICK_MS,
 };
 use crate::stats::{CoreStats, Figure};
 use crate::token::{Generation, Operation, SlotId, Token};
@@ -47,6 +47,7 @@ pub struct Shard<D> {
     /// Slots whose peer takes no bytes; each holds a buffer.
     stalled: SlotQueue,
     batch: Vec<Completion>,
+    now: Duration,
     now_ms: u64,
     tick_at_ms: u64,
     /// No growing and no accepting before this time: the kernel was out of something.
@@ -78,6 +79,7 @@ impl<D: Driver> Shard<D> {
             starved: SlotQueue::default(),
             stalled: SlotQueue::default(),
             batch: Vec::with_capacity(BATCH_COMPLETIONS),
+            now: Duration::ZERO,
             now_ms: 0,
             tick_at_ms: 0,
             back_off_until_ms: 0,
@@ -93,7 +95,8 @@ impl<D: Driver> Shard<D> {
         self.driver.submit();
         let mut batch = std::mem::take(&mut self.batch);
         self.driver.reap(&mut batch);
-        self.now_ms = self.driver.now().as_millis() as u64;
+        self.now = self.driver.now();
+        self.now_ms = u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX);
         let had_work = !batch.is_empty();
         for completion in batch.drain(..) {
             self.step(completion);
@@ -271,7 +274,7 @@ impl<D: Driver> Shard<D> {
                 self.stats.recv_starved_total.add(1);
                 let slot = &mut self.arena[id];
                 slot.read = ReadSide::Starved;
-                slot.since_ms = low_bits(self.now_ms);
+                slot.wait_from(self.now);
                 self.starved.push(&mut self.arena, id);
                 self.evict_for_starved();
             }
@@ -340,7 +343,7 @@ impl<D: Driver> Shard<D> {
         self.stats.send_stalled_total.add(1);
         let slot = &mut self.arena[id];
         slot.write = WriteSide::Stalled;
-        slot.since_ms = low_bits(self.now_ms);
+        slot.wait_from(self.now);
         self.driver.poll(slot.token(Operation::PollWritable, id));
         self.stalled.push(&mut self.arena, id);
     }
@@ -370,15 +373,15 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn waited_ms(&self, id: SlotId) -> u32 {
-        low_bits(self.now_ms).wrapping_sub(self.arena[id].since_ms)
+    fn waited(&self, id: SlotId) -> Duration {
+        self.arena[id].waited(self.now)
     }
 
     /// When slots wait for a buffer, the peer that has taken no bytes the longest gives way.
     fn evict_for_starved(&mut self) {
         let mut evictions = self.starved.len();
         while let Some(id) = self.stalled.first().filter(|_| evictions > 0) {
-            if self.waited_ms(id) < STALL_GRACE_MS {
+            if self.waited(id) < STALL_GRACE {
                 return;
             }
             evictions -= 1;
@@ -432,7 +435,7 @@ impl<D: Driver> Shard<D> {
         }
         self.tick_at_ms = self.now_ms + u64::from(TICK_MS);
         while let Some(id) = self.stalled.first() {
-            if self.waited_ms(id) < SEND_TIMEOUT_MS {
+            if self.waited(id) < SEND_TIMEOUT {
                 break;
             }
             self.end(id, Ending::SendTimeout);
@@ -527,7 +530,3 @@ impl Ending {
     }
 }
 
-/// A slot keeps 32 bits of the clock: waits are shorter than 49 days.
-fn low_bits(ms: u64) -> u32 {
-    (ms & u64::from(u32::MAX)) as u32
-}

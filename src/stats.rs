@@ -126,6 +126,10 @@ figures! {
     completions_total,
     /// Turns of the core's loop.
     turns_total,
+    /// Connections that the peer did not end within the close timeout, and so were cut.
+    close_timeout_total,
+    /// The last phase that a client core has finished, by its number.
+    phase_finished,
     /// Times the arena could not grow. Rising? `ulimit -l` or memory is short.
     grow_failed_total,
 }

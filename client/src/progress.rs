@@ -1,0 +1,68 @@
+//! The progress line: a bar on a terminal, a plain line every two seconds elsewhere.
+
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use megaconn::server::talk;
+use megaconn::units::grouped;
+
+/// Count, rate and time to go of one phase.
+pub(crate) struct Progress {
+    what: &'static str,
+    total: u64,
+    started: Instant,
+    bar: Option<ProgressBar>,
+    said_at: Instant,
+}
+
+/// Time between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(2);
+
+impl Progress {
+    pub(crate) fn new(what: &'static str, total: u64) -> Progress {
+        let bar = stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(total).with_message(what);
+            let style = "{msg:<10} {bar:30} {human_pos}/{human_len} {per_sec} eta {eta}";
+            bar.with_style(ProgressStyle::with_template(style).expect("the template is ours"))
+        });
+        Progress { what, total, started: Instant::now(), bar, said_at: Instant::now() }
+    }
+
+    pub(crate) fn at(&mut self, n: u64) {
+        match &self.bar {
+            Some(bar) => bar.set_position(n),
+            None if self.said_at.elapsed() >= LINE_EVERY => {
+                self.said_at = Instant::now();
+                talk(&self.line(n));
+            }
+            None => {}
+        }
+    }
+
+    /// Ends the phase; how long it took.
+    pub(crate) fn done(self, n: u64) -> Duration {
+        let took = self.started.elapsed();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let rate = rate(n, took);
+        let (what, n) = (self.what, grouped(n));
+        talk(&format!("{what} {n} done in {:.1} s ({}/s)", took.as_secs_f64(), grouped(rate)));
+        took
+    }
+
+    fn line(&self, n: u64) -> String {
+        let rate = rate(n, self.started.elapsed());
+        let to_go = self.total.saturating_sub(n).checked_div(rate);
+        let to_go = to_go.map_or("-".to_owned(), |s| s.to_string());
+        let (n, total, rate) = (grouped(n), grouped(self.total), grouped(rate));
+        format!("{} {n} of {total} ({rate}/s, {to_go} s to go)", self.what)
+    }
+}
+
+/// Whole items per second.
+pub(crate) fn rate(n: u64, took: Duration) -> u64 {
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    n.saturating_mul(1000).checked_div(ms).unwrap_or(0)
+}

@@ -1,0 +1,202 @@
+//! `result.json`: the summary of a run, `megaconn.result/1`. A figure that could not be measured is
+//! `null`, and `notes` says why.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use histogram::Histogram;
+use megaconn::units::grouped;
+use serde::Serialize;
+
+/// The summary.
+#[derive(Serialize)]
+pub(crate) struct RunResult {
+    pub(crate) schema: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) commit: Option<&'static str>,
+    /// Seconds since 1970.
+    pub(crate) started_at: u64,
+    pub(crate) seconds: f64,
+    pub(crate) topology: &'static str,
+    pub(crate) target_connections: u64,
+    /// Connections that were established and not lost before we closed them.
+    pub(crate) established: u64,
+    pub(crate) failed: BTreeMap<String, u64>,
+    pub(crate) lost: BTreeMap<&'static str, u64>,
+    pub(crate) tuples_skipped: u64,
+    pub(crate) plateaus: Vec<Plateau>,
+    pub(crate) close: Option<Close>,
+    pub(crate) cost_per_connection: Cost,
+    pub(crate) file_descriptors: Descriptors,
+    pub(crate) per_core: Vec<PerCore>,
+    pub(crate) verdict: Verdict,
+    /// Figure by figure, why it is missing or what it includes.
+    pub(crate) notes: BTreeMap<&'static str, String>,
+}
+
+/// One number of connections: opened, exchanged messages, held.
+#[derive(Serialize)]
+pub(crate) struct Plateau {
+    pub(crate) connections: u64,
+    pub(crate) established: u64,
+    pub(crate) lost: BTreeMap<&'static str, u64>,
+    pub(crate) connect: Connect,
+    pub(crate) messages: Messages,
+    pub(crate) hold_seconds: f64,
+    pub(crate) memory: Memory,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Connect {
+    pub(crate) seconds: f64,
+    pub(crate) rate_per_s: f64,
+    pub(crate) latency_us: Option<Percentiles>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Messages {
+    pub(crate) seconds: f64,
+    pub(crate) sent: u64,
+    /// Echoes received and verified.
+    pub(crate) received: u64,
+    pub(crate) mismatched: u64,
+    pub(crate) latency_us: Option<Percentiles>,
+}
+
+/// Growth over the empty state, in bytes.
+#[derive(Clone, Copy, Default, Serialize)]
+pub(crate) struct Memory {
+    pub(crate) kernel_bytes: Option<i64>,
+    pub(crate) server_user_bytes: Option<i64>,
+    pub(crate) client_user_bytes: Option<i64>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Close {
+    /// Until the client's last slot was free.
+    pub(crate) seconds: f64,
+    pub(crate) rate_per_s: f64,
+    /// Until a dump of the server showed no connection.
+    pub(crate) server_seconds: Option<f64>,
+    /// Connections the server did not end in time.
+    pub(crate) timeouts: u64,
+}
+
+#[derive(Default, Serialize)]
+pub(crate) struct Cost {
+    pub(crate) kernel_bytes: Option<f64>,
+    pub(crate) server_user_bytes: Option<f64>,
+    pub(crate) client_user_bytes: Option<f64>,
+    pub(crate) stderr_bytes: Option<f64>,
+    /// Kernel bytes by slab cache, per connection; caches below one byte are left out.
+    pub(crate) by_slab: Option<BTreeMap<String, f64>>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Descriptors {
+    pub(crate) client: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct PerCore {
+    pub(crate) side: &'static str,
+    pub(crate) core: u64,
+    pub(crate) cpu: u16,
+    pub(crate) connections_peak: u64,
+    pub(crate) messages_total: u64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) met: bool,
+    /// Why not, in one line each; empty when met.
+    pub(crate) missed: Vec<String>,
+}
+
+/// Upper edges of histogram buckets, in microseconds.
+#[derive(Clone, Copy, Serialize)]
+pub(crate) struct Percentiles {
+    p50: u64,
+    p90: u64,
+    p99: u64,
+    p999: u64,
+    max: u64,
+}
+
+impl Percentiles {
+    /// Of the sum of `histograms`; `None` when nothing was recorded. Resolution 3 %.
+    pub(crate) fn of(histograms: &[Histogram]) -> Option<Percentiles> {
+        let all = Histogram::checked_sum(&histograms.iter().collect::<Vec<_>>()).ok()?;
+        let at = |quantile: f64| Some(all.quantile_bucket(quantile).ok()??.end());
+        Some(Percentiles { p50: at(0.5)?, p90: at(0.9)?, p99: at(0.99)?, p999: at(0.999)?, max: at(1.0)? })
+    }
+}
+
+impl std::fmt::Display for Percentiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [p50, p99, max] = [self.p50, self.p99, self.max].map(microseconds);
+        write!(f, "p50 {p50}  p99 {p99}  max {max}")
+    }
+}
+
+fn microseconds(us: u64) -> String {
+    if us < 10_000 { format!("{us} us") } else { format!("{:.1} ms", us as f64 / 1e3) }
+}
+
+impl RunResult {
+    /// One screen for people, the verdict first.
+    pub(crate) fn summary(&self) -> String {
+        let mut rows: Vec<(&str, String)> = Vec::new();
+        let verdict = if self.verdict.met { "met".to_owned() } else { self.verdict.missed.join("; ") };
+        rows.push(("verdict", verdict));
+        let (established, target) = (grouped(self.established), grouped(self.target_connections));
+        let (failed, lost) = (listed(&self.failed), listed(&self.lost));
+        rows.push(("established", format!("{established} of {target}")));
+        rows.push(("failed / lost", format!("{failed} / {lost}")));
+        for plateau in &self.plateaus {
+            let connect = &plateau.connect;
+            let latency = shown(connect.latency_us);
+            let pace = per_second(connect.rate_per_s);
+            rows.push(("opened in", format!("{:.1} s ({pace})  {latency}", connect.seconds)));
+            let m = &plateau.messages;
+            let counts = format!("{} of {} verified", grouped(m.received), grouped(m.sent));
+            let mismatched = grouped(m.mismatched);
+            let latency = shown(m.latency_us);
+            rows.push(("messages", format!("{counts}, {mismatched} mismatched  {latency}")));
+            rows.push(("held for", format!("{:.1} s", plateau.hold_seconds)));
+        }
+        if let Some(close) = &self.close {
+            let server = close.server_seconds.map_or("unknown".into(), |s| format!("{s:.1} s"));
+            let pace = per_second(close.rate_per_s);
+            rows.push(("closed in", format!("{:.1} s ({pace}), server empty after {server}", close.seconds)));
+        }
+        let cost = &self.cost_per_connection;
+        let bytes = |b: Option<f64>| b.map_or("unknown".into(), |b| format!("{b:.0} B"));
+        let [kernel, server, client] =
+            [cost.kernel_bytes, cost.server_user_bytes, cost.client_user_bytes].map(bytes);
+        rows.push(("per connection", format!("kernel {kernel}, server {server}, client {client}")));
+        rows.iter().map(|(name, text)| format!("{name:>16}  {text}\n")).collect()
+    }
+}
+
+fn shown(latency: Option<Percentiles>) -> String {
+    latency.map_or("no latency measured".to_owned(), |percentiles| percentiles.to_string())
+}
+
+fn per_second(rate: f64) -> String {
+    format!("{:.1}k/s", rate / 1e3)
+}
+
+fn listed<K: AsRef<str>>(counts: &BTreeMap<K, u64>) -> String {
+    if counts.is_empty() {
+        return "0".into();
+    }
+    let each = counts.iter().map(|(name, n)| format!("{} {}", name.as_ref(), grouped(*n)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Items per second; 0 for no time.
+pub(crate) fn per_s(n: u64, took: Duration) -> f64 {
+    let seconds = took.as_secs_f64();
+    if seconds > 0.0 { n as f64 / seconds } else { 0.0 }
+}

@@ -1,0 +1,71 @@
+//! What the server wrote about itself, when its `--stats` file lies in our run directory.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// The fields of a dump line that the client uses.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Line {
+    core: u64,
+    pub(crate) cpu: u16,
+    at_ms: u64,
+    connections: u64,
+    pub(crate) connections_peak: u64,
+    pub(crate) messages_total: u64,
+    process_resident_bytes: Option<u64>,
+}
+
+/// The last line of every core, read on as the file grows.
+pub(crate) struct ServerStats {
+    path: PathBuf,
+    read_to: u64,
+    last: BTreeMap<u64, Line>,
+}
+
+impl ServerStats {
+    /// Of the run directory `dir`.
+    pub(crate) fn of(dir: &Path) -> ServerStats {
+        ServerStats { path: dir.join("server.ndjson"), read_to: 0, last: BTreeMap::new() }
+    }
+
+    /// Reads what was written since; lines that are not whole yet wait for the next time.
+    pub(crate) fn refresh(&mut self) {
+        let Ok(mut file) = File::open(&self.path) else { return };
+        let mut text = String::new();
+        let read = file.seek(SeekFrom::Start(self.read_to)).and_then(|_| file.read_to_string(&mut text));
+        if read.is_err() {
+            return;
+        }
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        self.read_to += whole as u64;
+        for line in text[..whole].lines() {
+            if let Ok(line) = serde_json::from_str::<Line>(line) {
+                self.last.insert(line.core, line);
+            }
+        }
+    }
+
+    /// Connections that the server held at its last tick; `None` when it wrote nothing.
+    pub(crate) fn connections(&self) -> Option<u64> {
+        (!self.last.is_empty()).then(|| self.last.values().map(|line| line.connections).sum())
+    }
+
+    /// Resident bytes of the server at its last tick.
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
+        self.last.values().max_by_key(|line| line.at_ms)?.process_resident_bytes
+    }
+
+    /// When the server last ticked, in milliseconds since 1970.
+    pub(crate) fn at_ms(&self) -> Option<u64> {
+        self.last.values().map(|line| line.at_ms).min()
+    }
+
+    /// Every core's last line, in order.
+    pub(crate) fn cores(&self) -> impl Iterator<Item = (u64, Line)> {
+        self.last.iter().map(|(core, line)| (*core, *line))
+    }
+}

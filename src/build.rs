@@ -1,0 +1,17 @@
+//! Puts the commit into the programs: a figure without it cannot be repeated.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo:rerun-if-changed=.git/HEAD");
+    println!("cargo:rerun-if-changed=.git/index");
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    if let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) {
+        let is_changed = git(&["status", "--porcelain", "-uno"]).is_none_or(|text| !text.is_empty());
+        let mark = if is_changed { "-dirty" } else { "" };
+        println!("cargo:rustc-env=MEGACONN_COMMIT={commit}{mark}");
+    }
+}
