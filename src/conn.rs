@@ -51,6 +51,8 @@ pub enum ReadSide {
     Idle,
     /// A poll for bytes is with the kernel: what an idle connection costs.
     Polling,
+    /// Readable, but its buffer is still on its way out.
+    Held,
     /// Readable, in the queue for a buffer.
     Starved,
     /// A receive is with the kernel.
@@ -67,8 +69,23 @@ pub enum WriteSide {
     Sending,
     /// The peer takes no bytes: a poll for room is with the kernel.
     Stalled,
-    /// A shutdown is with the kernel.
+    /// A shutdown of our direction is with the kernel.
     Ending,
+    /// A shutdown of both directions is with the kernel.
+    Cutting,
+    /// Both directions are shut down.
+    Cut,
+}
+
+/// The next step of a connection's end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unwinding {
+    /// Something is with the kernel that completes by itself.
+    Wait,
+    /// A poll is with the kernel that only a shutdown completes.
+    Cut,
+    /// Nothing is: close the descriptor.
+    Close,
 }
 
 /// The pool's buffer that a slot holds.
@@ -103,15 +120,15 @@ pub struct Slot {
     pub read: ReadSide,
     /// At most one operation of the writing side is with the kernel.
     pub write: WriteSide,
-    /// What the shard remembers of it besides; 0 in a new life.
-    pub note: u8,
+    /// A message was sent and its echo is not verified yet, for the client.
+    pub awaits_echo: bool,
     /// The buffer held while bytes are on their way through.
     pub buffer: BufferId,
     /// First byte of the buffer that is still to be sent.
     pub start: u16,
     /// End of the bytes in the buffer.
     pub end: u16,
-    /// Number of the message on its way, for the client.
+    /// Number of the last message sent, for the client.
     pub sequence: u16,
     /// Neighbours in the one queue the slot may stand in; `next` also links the free list.
     pub(crate) previous: SlotId,
@@ -132,7 +149,7 @@ impl Slot {
             life: Life::Free,
             read: ReadSide::Idle,
             write: WriteSide::Idle,
-            note: 0,
+            awaits_echo: false,
             buffer: BufferId::NONE,
             start: 0,
             end: 0,
@@ -163,7 +180,17 @@ impl Slot {
     /// Whether nothing of this slot is with the kernel, so that its descriptor may be closed.
     #[must_use]
     pub fn is_joined(&self) -> bool {
-        matches!(self.read, ReadSide::Idle) && matches!(self.write, WriteSide::Idle)
+        self.unwinding() == Unwinding::Close
+    }
+
+    /// What is to be done for a slot that is closing.
+    #[must_use]
+    pub fn unwinding(&self) -> Unwinding {
+        match (self.read, self.write) {
+            (ReadSide::Idle, WriteSide::Idle | WriteSide::Cut) => Unwinding::Close,
+            (ReadSide::Polling, WriteSide::Idle) => Unwinding::Cut,
+            _ => Unwinding::Wait,
+        }
     }
 
     /// Begins a wait now.

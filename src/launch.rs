@@ -68,6 +68,7 @@ where
             .name(&format!("core-{core}"))
             .io_memory(EXECUTOR_IO_MEMORY)
             .ring_depth(EXECUTOR_RING_DEPTH)
+            .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
                 let made = Doorbell::new()
                     .map_err(|error| error.to_string())
@@ -152,17 +153,35 @@ struct Inbox<M> {
     stopped: bool,
 }
 
+/// Time after which glommio interrupts a pump that has work without end, to see to its own rings.
+///
+/// glommio 0.9 goes to sleep beside a runnable task when this timer fires between its last look at
+/// its rings and its first look at its queues (glommio/glommio#53; `run_task_queues` then says that
+/// nothing ran). Seen as a core that slept for ever, once in some million turns at 10 ms, on a host
+/// that takes the CPU away for as long. A long timer makes it rare, the heartbeat makes it short.
+const PREEMPT_TIMER: Duration = Duration::from_millis(100);
+
+/// Time between two beats.
+const HEARTBEAT: Duration = Duration::from_millis(50);
+
 async fn run_core<C: Core + 'static>(core: C, bell: Doorbell, commands: SharedReceiver<C::Command>) {
     let inbox = Rc::new(RefCell::new(Inbox { commands: VecDeque::new(), stopped: false }));
     let executor = glommio::executor();
     let data = executor.create_task_queue(Shares::Static(1000), Latency::NotImportant, "data");
-    let housekeeping = Latency::Matters(Duration::from_millis(10));
-    let housekeeping = executor.create_task_queue(Shares::Static(10), housekeeping, "housekeeping");
+    let housekeeping =
+        executor.create_task_queue(Shares::Static(100), Latency::NotImportant, "housekeeping");
+    let beat = async {
+        loop {
+            Timer::new(HEARTBEAT).await;
+        }
+    };
+    let heart = glommio::spawn_local_into(beat, housekeeping).expect("the queue was just made");
     let listen = listen(commands, Rc::clone(&inbox), bell.ringer());
     let listener = glommio::spawn_local_into(listen, housekeeping).expect("the queue was just made");
     let pump = glommio::spawn_local_into(pump(core, bell, inbox), data);
     pump.expect("the queue was just made").await;
     listener.await;
+    heart.cancel().await;
 }
 
 /// Moves commands from the channel into the inbox and rings, until the channel closes.
@@ -193,7 +212,7 @@ async fn pump<C: Core>(mut core: C, bell: Doorbell, inbox: Rc<RefCell<Inbox<C::C
             Turn::Busy => {
                 turns = turns.wrapping_add(1);
                 if turns.is_multiple_of(TURNS_PER_YIELD) {
-                    executor.yield_if_needed().await;
+                    executor.yield_task_queue_now().await;
                 }
             }
             Turn::Idle(deadline) => {

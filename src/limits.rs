@@ -27,8 +27,9 @@ pub const RING_BYTES: u64 = 20 * 1024;
 /// Completions handled in one turn of a shard before it submits what they caused.
 pub const BATCH_COMPLETIONS: usize = 512;
 
-/// Turns of a shard between two looks at whether the executor wants its core back.
-pub const TURNS_PER_YIELD: u32 = 8;
+/// Busy turns of a shard after which the executor's other tasks have their turn: at a full batch
+/// and some microseconds a completion, tens of milliseconds.
+pub const TURNS_PER_YIELD: u32 = 64;
 
 /// Bytes of one buffer. A message of a long-lived connection fits; a stream passes in pieces.
 pub const BUFFER_BYTES: u16 = 4096;

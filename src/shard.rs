@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::arena::{Arena, SlotQueue};
-use crate::conn::{BufferId, Life, ReadSide, WriteSide};
+use crate::conn::{BufferId, Life, ReadSide, Unwinding, WriteSide};
 use crate::driver::{Completion, Driver, POLL_GONE};
 use crate::core::{Core, Turn};
 use crate::errno::Errno;
@@ -138,9 +138,13 @@ impl<D: Driver> Shard<D> {
                 slot.write = WriteSide::Idle;
                 self.on_writable(id, result);
             }
+            Operation::Shutdown => {
+                slot.write = WriteSide::Cut;
+                self.unwind(id);
+            }
             Operation::Close => self.on_close(id),
             Operation::Cancel => {}
-            other @ (Operation::Connect | Operation::Shutdown | Operation::PollListener) => {
+            other @ (Operation::Connect | Operation::PollListener) => {
                 unreachable!("a server never asks for {other:?} on a slot")
             }
         }
@@ -258,7 +262,8 @@ impl<D: Driver> Shard<D> {
 
     fn on_readable(&mut self, id: SlotId, result: Result<u32, Errno>) {
         match result {
-            _ if self.arena[id].life() == Life::Closing => self.join(id),
+            _ if self.arena[id].life() == Life::Closing => self.unwind(id),
+            Ok(_) if self.arena[id].write != WriteSide::Idle => self.arena[id].read = ReadSide::Held,
             Ok(_) => self.give_buffer_and_recv(id),
             Err(_) => self.end(id, Ending::Reset),
         }
@@ -292,7 +297,7 @@ impl<D: Driver> Shard<D> {
 
     fn on_recv(&mut self, id: SlotId, result: Result<u32, Errno>) {
         match result {
-            _ if self.arena[id].life() == Life::Closing => self.join(id),
+            _ if self.arena[id].life() == Life::Closing => self.unwind(id),
             // All that came before the end has been echoed, so our end may follow.
             Ok(0) => self.end(id, Ending::Finished),
             Ok(bytes) => {
@@ -302,6 +307,7 @@ impl<D: Driver> Shard<D> {
                 slot.start = 0;
                 slot.end = u16::try_from(bytes).expect("a receive stays within its buffer");
                 self.arm_send(id);
+                self.arm_poll(id);
             }
             Err(Errno::EAGAIN) => {
                 self.drop_buffer(id);
@@ -322,7 +328,7 @@ impl<D: Driver> Shard<D> {
 
     fn on_send(&mut self, id: SlotId, result: Result<u32, Errno>) {
         match result {
-            _ if self.arena[id].life() == Life::Closing => self.join(id),
+            _ if self.arena[id].life() == Life::Closing => self.unwind(id),
             Ok(bytes) => {
                 self.stats.send_bytes_total.add(u64::from(bytes));
                 let slot = &mut self.arena[id];
@@ -331,7 +337,9 @@ impl<D: Driver> Shard<D> {
                     self.arm_poll_writable(id);
                 } else {
                     self.drop_buffer(id);
-                    self.arm_poll(id);
+                    if self.arena[id].read == ReadSide::Held {
+                        self.give_buffer_and_recv(id);
+                    }
                 }
             }
             Err(Errno::EAGAIN) => self.arm_poll_writable(id),
@@ -350,7 +358,7 @@ impl<D: Driver> Shard<D> {
 
     fn on_writable(&mut self, id: SlotId, result: Result<u32, Errno>) {
         if self.arena[id].life() == Life::Closing {
-            return self.join(id);
+            return self.unwind(id);
         }
         self.stalled.remove(&mut self.arena, id);
         match result {
@@ -396,26 +404,35 @@ impl<D: Driver> Shard<D> {
         if let Some(counter) = ending.counter(&self.stats) {
             counter.add(1);
         }
-        let slot = &mut self.arena[id];
-        slot.go(Life::Closing);
-        let (read, write) = (slot.read, slot.write);
-        let poll = slot.token(Operation::PollWritable, id);
-        if read == ReadSide::Starved {
-            slot.read = ReadSide::Idle;
+        if self.arena[id].read == ReadSide::Starved {
             self.starved.remove(&mut self.arena, id);
         }
-        if write == WriteSide::Stalled {
-            self.stalled.remove(&mut self.arena, id);
-            self.driver.cancel(poll);
+        let slot = &mut self.arena[id];
+        slot.go(Life::Closing);
+        if matches!(slot.read, ReadSide::Starved | ReadSide::Held) {
+            slot.read = ReadSide::Idle;
         }
-        self.join(id);
+        if slot.write == WriteSide::Stalled {
+            self.driver.cancel(slot.token(Operation::PollWritable, id));
+            self.stalled.remove(&mut self.arena, id);
+        }
+        self.unwind(id);
     }
 
-    /// Closes the descriptor once nothing of the slot is with the kernel.
-    fn join(&mut self, id: SlotId) {
-        if self.arena[id].is_joined() {
-            self.drop_buffer(id);
-            self.driver.close(self.arena[id].token(Operation::Close, id));
+    /// Takes the next step of the end: the descriptor is closed once nothing of the slot is with
+    /// the kernel.
+    fn unwind(&mut self, id: SlotId) {
+        match self.arena[id].unwinding() {
+            Unwinding::Wait => {}
+            Unwinding::Cut => {
+                let slot = &mut self.arena[id];
+                slot.write = WriteSide::Cutting;
+                self.driver.shutdown(slot.token(Operation::Shutdown, id), true);
+            }
+            Unwinding::Close => {
+                self.drop_buffer(id);
+                self.driver.close(self.arena[id].token(Operation::Close, id));
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use megaconn::arena::{Arena, SlotQueue};
-use megaconn::conn::{BufferId, Life, ReadSide, WriteSide};
+use megaconn::conn::{BufferId, Life, ReadSide, Unwinding, WriteSide};
 use megaconn::core::{Core, Turn};
 use megaconn::driver::{Completion, Driver};
 use megaconn::errno::Errno;
@@ -56,11 +56,6 @@ pub(crate) enum Phase {
     /// Close every connection.
     Close = 3,
 }
-
-/// Notes on a slot: whether it waits for an echo, and whether its stream has been ended both ways.
-const RESTING: u8 = 0;
-const WAITING: u8 = 1;
-const CUT: u8 = 2;
 
 /// One core's share of the client.
 pub(crate) struct Shard<D> {
@@ -180,8 +175,9 @@ impl<D: Driver> Shard<D> {
                 self.on_writable(id, result);
             }
             Operation::Shutdown => {
-                slot.write = WriteSide::Idle;
-                self.join(id);
+                let was_cut = slot.write == WriteSide::Cutting;
+                slot.write = if was_cut { WriteSide::Cut } else { WriteSide::Idle };
+                self.on_shutdown(id);
             }
             Operation::Close => self.on_close(id),
             Operation::Cancel => {}
@@ -295,7 +291,7 @@ impl<D: Driver> Shard<D> {
                 self.count_failed(if errno == Errno::ECANCELED { Errno::ETIMEDOUT } else { errno });
                 self.arena[id].go(Life::Closing);
                 self.ending.push(&mut self.arena, id);
-                self.join(id);
+                self.unwind(id);
             }
         }
     }
@@ -326,14 +322,14 @@ impl<D: Driver> Shard<D> {
         let peer_ended = events & POLL_PEER_ENDED != 0 && events & POLL_ERROR == 0;
         if slot.life() == Life::Closing {
             // Its end answers ours. Bytes before it have no reader any more.
-            return self.join(id);
+            return self.unwind(id);
         }
-        if slot.note == RESTING && peer_ended {
+        if !slot.awaits_echo && peer_ended {
             return self.lose(id, LostCause::Fin);
         }
         if slot.write != WriteSide::Idle {
             // The buffer is still on its way out; the send's completion comes back here.
-            self.arena[id].read = ReadSide::Starved;
+            self.arena[id].read = ReadSide::Held;
             return;
         }
         self.arm_recv(id);
@@ -360,7 +356,7 @@ impl<D: Driver> Shard<D> {
     fn write_message(&mut self, id: SlotId, buffer: BufferId) {
         let connection = self.connection_number(id);
         let slot = &mut self.arena[id];
-        slot.note = WAITING;
+        slot.awaits_echo = true;
         slot.wait_from(self.now);
         slot.sequence += 1;
         slot.buffer = buffer;
@@ -391,7 +387,7 @@ impl<D: Driver> Shard<D> {
 
     fn on_send(&mut self, id: SlotId, result: Result<u32, Errno>) {
         match result {
-            _ if self.arena[id].life() == Life::Closing => self.join(id),
+            _ if self.arena[id].life() == Life::Closing => self.unwind(id),
             Ok(bytes) => {
                 self.stats.send_bytes_total.add(u64::from(bytes));
                 let slot = &mut self.arena[id];
@@ -401,7 +397,7 @@ impl<D: Driver> Shard<D> {
                 }
                 (slot.start, slot.end) = (0, 0);
                 self.drop_buffer(id);
-                if self.arena[id].read == ReadSide::Starved {
+                if self.arena[id].read == ReadSide::Held {
                     self.arm_recv(id);
                 }
             }
@@ -419,7 +415,7 @@ impl<D: Driver> Shard<D> {
 
     fn on_writable(&mut self, id: SlotId, result: Result<u32, Errno>) {
         match result {
-            _ if self.arena[id].life() == Life::Closing => self.join(id),
+            _ if self.arena[id].life() == Life::Closing => self.unwind(id),
             Ok(_) => self.arm_send(id),
             Err(errno) => self.lose(id, cause_of(errno)),
         }
@@ -443,13 +439,13 @@ impl<D: Driver> Shard<D> {
 
     fn on_recv(&mut self, id: SlotId, result: Result<u32, Errno>) {
         match result {
-            _ if self.arena[id].life() == Life::Closing => self.join(id),
+            _ if self.arena[id].life() == Life::Closing => self.unwind(id),
             Ok(0) => self.lose(id, LostCause::Fin),
             Ok(bytes) => {
                 self.stats.recv_bytes_total.add(u64::from(bytes));
                 let slot = &mut self.arena[id];
                 slot.end += u16::try_from(bytes).expect("a receive stays within its buffer");
-                let is_asked_for = slot.note == WAITING && slot.end <= self.config.message_bytes;
+                let is_asked_for = slot.awaits_echo && slot.end <= self.config.message_bytes;
                 if !is_asked_for {
                     self.mismatch(id);
                 } else if slot.end < self.config.message_bytes {
@@ -492,7 +488,7 @@ impl<D: Driver> Shard<D> {
         self.waiting.remove(&mut self.arena, id);
         self.arm_poll(id);
         let slot = &mut self.arena[id];
-        (slot.start, slot.end, slot.note) = (0, 0, RESTING);
+        (slot.start, slot.end, slot.awaits_echo) = (0, 0, false);
         if slot.sequence < self.config.message_count && self.phase == Phase::Messages {
             let buffer = std::mem::replace(&mut slot.buffer, BufferId::NONE);
             self.write_message(id, buffer);
@@ -531,7 +527,7 @@ impl<D: Driver> Shard<D> {
     fn lose(&mut self, id: SlotId, cause: LostCause) {
         self.stats.lost[cause as usize].add(1);
         let queue =
-            if self.arena[id].note == WAITING { &mut self.waiting } else { &mut self.resting };
+            if self.arena[id].awaits_echo { &mut self.waiting } else { &mut self.resting };
         queue.remove(&mut self.arena, id);
         self.begin_end(id);
         let slot = &self.arena[id];
@@ -539,44 +535,43 @@ impl<D: Driver> Shard<D> {
         if write == WriteSide::Stalled {
             self.driver.cancel(poll);
         }
-        self.cut(id);
+        self.unwind(id);
     }
 
     fn begin_end(&mut self, id: SlotId) {
         let slot = &mut self.arena[id];
         slot.go(Life::Closing);
-        slot.note = RESTING;
         slot.wait_from(self.now);
-        if slot.read == ReadSide::Starved {
+        if slot.read == ReadSide::Held {
             slot.read = ReadSide::Idle;
         }
         self.connections -= 1;
         self.ending.push(&mut self.arena, id);
     }
 
-    /// Ends both directions, so that a poll which is with the kernel completes; once.
-    fn cut(&mut self, id: SlotId) {
-        let slot = &mut self.arena[id];
-        let needs_cut = slot.read == ReadSide::Polling && slot.write == WriteSide::Idle;
-        if needs_cut && slot.note != CUT {
-            slot.note = CUT;
-            self.arm_shutdown(id, true);
-        } else {
-            self.join(id);
-        }
-    }
-
     fn arm_shutdown(&mut self, id: SlotId, both: bool) {
         let slot = &mut self.arena[id];
-        slot.write = WriteSide::Ending;
+        slot.write = if both { WriteSide::Cutting } else { WriteSide::Ending };
         self.driver.shutdown(slot.token(Operation::Shutdown, id), both);
     }
 
-    /// Closes the descriptor once nothing of the slot is with the kernel.
-    fn join(&mut self, id: SlotId) {
+    /// Our direction is ended: the poll that is with the kernel tells when the server ends its own.
+    fn on_shutdown(&mut self, id: SlotId) {
         if self.arena[id].is_joined() {
-            self.drop_buffer(id);
-            self.driver.close(self.arena[id].token(Operation::Close, id));
+            self.unwind(id);
+        }
+    }
+
+    /// Takes the next step of an end that is not waiting for the server's: the descriptor is
+    /// closed once nothing of the slot is with the kernel.
+    fn unwind(&mut self, id: SlotId) {
+        match self.arena[id].unwinding() {
+            Unwinding::Wait => {}
+            Unwinding::Cut => self.arm_shutdown(id, true),
+            Unwinding::Close => {
+                self.drop_buffer(id);
+                self.driver.close(self.arena[id].token(Operation::Close, id));
+            }
         }
     }
 
@@ -606,7 +601,7 @@ impl<D: Driver> Shard<D> {
         while let Some(id) = self.ending.first().filter(|&id| self.waited(id) >= CLOSE_TIMEOUT) {
             self.stats.close_timeout_total.add(1);
             self.restart_wait(id, Wait::End);
-            self.cut(id);
+            self.unwind(id);
         }
     }
 
