@@ -157,7 +157,8 @@ impl Arena {
     /// # Panics
     /// When a slot of it is in use.
     pub fn shrink(&mut self, number: u16) {
-        let segment = self.segments[usize::from(number)].take().expect("a segment is given back once");
+        let segment =
+            self.segments[usize::from(number)].take().expect("a segment is given back once");
         assert_eq!(segment.used, 0, "a segment with connections was given back");
         while matches!(self.segments.last(), Some(None)) {
             self.segments.pop();

@@ -173,7 +173,10 @@ impl Slot {
     /// When the table of legal moves has no such step.
     pub fn go(&mut self, next: Life) {
         let from = self.life;
-        assert!(from.may_become(next), "a slot went from {from:?} to {next:?}, which no table allows");
+        assert!(
+            from.may_become(next),
+            "a slot went from {from:?} to {next:?}, which no table allows"
+        );
         self.life = next;
     }
 

@@ -8,7 +8,7 @@ use histogram::SparseHistogram;
 use serde_json::{Map, Value, json};
 
 use crate::errno::Errno;
-use crate::memory::resident_bytes;
+use crate::memory::{open_files, resident_bytes};
 use crate::stats::{CoreStats, LOST_CAUSES};
 
 /// Which end a line speaks of.
@@ -42,7 +42,8 @@ pub struct Dump {
 impl Dump {
     /// Dumps of `cores` to `out`.
     #[must_use]
-    pub fn new(side: Side, cores: Vec<(u16, Arc<CoreStats>)>, out: Box<dyn Write>) -> Dump {
+    pub fn new(side: Side, cpus: &[u16], stats: &[Arc<CoreStats>], out: Box<dyn Write>) -> Dump {
+        let cores = cpus.iter().copied().zip(stats.iter().cloned()).collect();
         Dump { side, cores, out }
     }
 
@@ -53,7 +54,7 @@ impl Dump {
     pub fn tick(&mut self) -> io::Result<()> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let resident = resident_bytes();
+        let (resident, files) = (resident_bytes(), open_files());
         for (core, (cpu, stats)) in self.cores.iter().enumerate() {
             let mut line = json!({
                 "schema": "megaconn.core/1",
@@ -62,6 +63,7 @@ impl Dump {
                 "cpu": cpu,
                 "at_ms": at_ms,
                 "process_resident_bytes": resident,
+                "process_open_files": files,
             });
             let fields = line.as_object_mut().expect("a JSON object was just made");
             fields.extend(stats.figures().map(|(name, value)| (name.to_owned(), value.into())));

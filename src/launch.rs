@@ -164,7 +164,11 @@ const PREEMPT_TIMER: Duration = Duration::from_millis(100);
 /// Time between two beats.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 
-async fn run_core<C: Core + 'static>(core: C, bell: Doorbell, commands: SharedReceiver<C::Command>) {
+async fn run_core<C: Core + 'static>(
+    core: C,
+    bell: Doorbell,
+    commands: SharedReceiver<C::Command>,
+) {
     let inbox = Rc::new(RefCell::new(Inbox { commands: VecDeque::new(), stopped: false }));
     let executor = glommio::executor();
     let data = executor.create_task_queue(Shares::Static(1000), Latency::NotImportant, "data");
@@ -177,7 +181,8 @@ async fn run_core<C: Core + 'static>(core: C, bell: Doorbell, commands: SharedRe
     };
     let heart = glommio::spawn_local_into(beat, housekeeping).expect("the queue was just made");
     let listen = listen(commands, Rc::clone(&inbox), bell.ringer());
-    let listener = glommio::spawn_local_into(listen, housekeeping).expect("the queue was just made");
+    let listener =
+        glommio::spawn_local_into(listen, housekeeping).expect("the queue was just made");
     let pump = glommio::spawn_local_into(pump(core, bell, inbox), data);
     pump.expect("the queue was just made").await;
     listener.await;

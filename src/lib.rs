@@ -1,5 +1,4 @@
 //! megaconn
-#![allow(missing_docs)]
 /// Version of both programs.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Commit the programs were built from, with `-dirty` when the tree had changes.
@@ -20,9 +19,10 @@ pub mod server;
 pub mod shard;
 pub mod signals;
 pub mod stats;
+pub mod talk;
 pub mod token;
 pub mod topology;
 pub mod units;
-pub mod wire;
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "the ring module alone talks to the kernel in pointers")]
 pub mod uring;
+pub mod wire;

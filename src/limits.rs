@@ -123,5 +123,5 @@ const _: () = assert!(SEGMENTS_MAX < u16::MAX as usize + 1);
 const _: () = assert!(BUFFERS_PER_CORE < u16::MAX, "u16::MAX says: no buffer");
 const _: () = assert!(ACCEPTS_PER_LISTENER_MAX <= ACCEPTS_PER_CORE);
 const _: () = assert!(MESSAGES_IN_FLIGHT <= BUFFERS_PER_CORE as u32);
-const _: () = assert!((CONNECTS_IN_FLIGHT as i32) < BACKLOG_DEFAULT);
+const _: () = assert!((CONNECTS_IN_FLIGHT as i64) < BACKLOG_DEFAULT as i64);
 const _: () = assert!(STALL_GRACE.as_millis() < SEND_TIMEOUT.as_millis());

@@ -6,8 +6,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::errno::Errno;
 use crate::limits::LISTENERS_MAX;
-use crate::uring::{SteerError, steer_by_cpu};
 use crate::units::Endpoints;
+use crate::uring::{SteerError, steer_by_cpu};
 
 /// How connections are spread over the cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,9 @@ pub enum ListenError {
     #[error("--listen {0}: the port is in use; fix: choose another port, or see `ss -ltnp`")]
     InUse(SocketAddr),
     /// The address is not this host's.
-    #[error("--listen {0}: this host has no such address; fix: see `ip addr`, or listen on 0.0.0.0")]
+    #[error(
+        "--listen {0}: this host has no such address; fix: see `ip addr`, or listen on 0.0.0.0"
+    )]
     NoSuchAddress(SocketAddr),
     /// A port below 1024 without the right.
     #[error(

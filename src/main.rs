@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use megaconn::listener;
-use megaconn::server::{ServeConfig, serve, talk};
+use megaconn::server::{ServeConfig, serve};
+use megaconn::talk::talk;
 
 use crate::cli::{Cli, Command};
 

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use glommio::timer::Timer;
 
 use crate::dump::{Dump, Side};
+use crate::errno::Errno;
 use crate::launch::{self, LaunchError};
 use crate::limits::{BUFFER_BYTES, BUFFERS_PER_CORE};
 use crate::listener::{self, ListenError, Steer};
 use crate::shard::{Shard, ShardConfig};
 use crate::signals::{Signals, Stop};
 use crate::stats::CoreStats;
+use crate::talk::talk;
 use crate::topology::{CoreError, CoreList};
 use crate::units::Endpoints;
 use crate::uring::{self, Doorbell, ProbeError, UringConfig, UringDriver};
@@ -103,34 +105,27 @@ pub fn serve(config: &ServeConfig) -> Result<Stop, ServeError> {
                 buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
             };
             let driver = UringDriver::new(driver, bell).map_err(|error| error.to_string())?;
-            Shard::new(driver, shard, Arc::clone(&stats[core])).map_err(|errno| ring_refused(errno))
+            Shard::new(driver, shard, Arc::clone(&stats[core])).map_err(ring_refused)
         }
     };
     let cores = launch::start(&cpus, make)?;
     for endpoints in &config.listen {
         talk(&format!("listening on {endpoints}"));
     }
-    let mut dump = out.map(|out| Dump::new(Side::Server, zip(&cpus, &stats), out));
+    let mut dump = out.map(|out| Dump::new(Side::Server, &cpus, &stats, out));
     let stats_every = config.stats_every;
     Ok(cores.run(async move |_commands| housekeep(&signals, dump.as_mut(), stats_every).await)?)
 }
 
 /// What the first ring of a core was refused for.
-#[must_use]
-pub fn ring_refused(errno: crate::errno::Errno) -> String {
+fn ring_refused(errno: Errno) -> String {
     match rlimits::memlock_bytes() {
-        Some(limit) if errno == crate::errno::Errno::ENOMEM => format!(
+        Some(limit) if errno == Errno::ENOMEM => format!(
             "no ring: {errno}, all rings of this user share RLIMIT_MEMLOCK ({limit} bytes); \
              fix: ulimit -l unlimited, or end other io_uring programs of this user"
         ),
         _ => format!("no ring: {errno}; fix: see `dmesg`, and man 2 io_uring_setup"),
     }
-}
-
-/// Pairs every core's CPU with its figures.
-#[must_use]
-pub fn zip(cpus: &[u16], stats: &[Arc<CoreStats>]) -> Vec<(u16, Arc<CoreStats>)> {
-    cpus.iter().copied().zip(stats.iter().cloned()).collect()
 }
 
 /// Ticks the dumps and waits for a signal.
@@ -170,11 +165,7 @@ fn connections_per_core(most: Option<u64>, cores: usize) -> Result<Vec<u32>, Ser
     Ok((0..n).map(share).collect())
 }
 
-/// Opens the file that `--stats` names.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn open_stats(path: &Path) -> Result<Box<dyn Write>, ServeError> {
+fn open_stats(path: &Path) -> Result<Box<dyn Write>, ServeError> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdout()));
     }
@@ -192,9 +183,4 @@ fn print_config(config: &ServeConfig, cpus: &[u16], slots_per_segment: u32, nofi
     talk(&format!("mode=echo\nsteer={:?}\nbacklog={}", config.steer, config.backlog));
     talk(&format!("max_connections={most}"));
     talk(&format!("slots_per_segment={slots_per_segment} (open files: {nofile})"));
-}
-
-/// Says one line on stderr; whoever closed it does not want to hear it.
-pub fn talk(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::arena::{Arena, SlotQueue};
 use crate::conn::{BufferId, Life, ReadSide, Unwinding, WriteSide};
-use crate::driver::{Completion, Driver, POLL_GONE};
 use crate::core::{Core, Turn};
+use crate::driver::{Completion, Driver, POLL_GONE};
 use crate::errno::Errno;
 use crate::limits::{
     ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BACK_OFF_MS, BATCH_COMPLETIONS, REFUSALS_PER_VISIT,
@@ -118,7 +118,9 @@ impl<D: Driver> Shard<D> {
         let id = token.slot();
         let Some(slot) = self.arena.current(token) else {
             // A cancel answers after the slot it spoke of is gone, as a rule.
-            return if token.operation() != Operation::Cancel { self.stats.stale_total.add(1) };
+            return if token.operation() != Operation::Cancel {
+                self.stats.stale_total.add(1)
+            };
         };
         match token.operation() {
             Operation::Accept => self.on_accept(id, result),
@@ -263,7 +265,9 @@ impl<D: Driver> Shard<D> {
     fn on_readable(&mut self, id: SlotId, result: Result<u32, Errno>) {
         match result {
             _ if self.arena[id].life() == Life::Closing => self.unwind(id),
-            Ok(_) if self.arena[id].write != WriteSide::Idle => self.arena[id].read = ReadSide::Held,
+            Ok(_) if self.arena[id].write != WriteSide::Idle => {
+                self.arena[id].read = ReadSide::Held
+            }
             Ok(_) => self.give_buffer_and_recv(id),
             Err(_) => self.end(id, Ending::Reset),
         }
@@ -546,4 +550,3 @@ impl Ending {
         }
     }
 }
-

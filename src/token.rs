@@ -158,7 +158,7 @@ impl Token {
     /// Where it was asked.
     #[must_use]
     pub const fn slot(self) -> SlotId {
-        SlotId(self.0 as u32)
+        SlotId((self.0 & 0xffff_ffff) as u32)
     }
 
     /// The same slot and life, another operation.

@@ -92,7 +92,9 @@ impl std::str::FromStr for Endpoints {
 
     fn from_str(text: &str) -> Result<Endpoints, String> {
         let error = || {
-            format!("`{text}` is no address; write 127.0.0.1:7000, 127.0.0.1:7000-7009 or [::1]:7000")
+            format!(
+                "`{text}` is no address; write 127.0.0.1:7000, 127.0.0.1:7000-7009 or [::1]:7000"
+            )
         };
         let (address, ports) = text.rsplit_once(':').ok_or_else(error)?;
         let address = match address.strip_prefix('[').and_then(|a| a.strip_suffix(']')) {
@@ -126,7 +128,11 @@ impl Endpoints {
 impl std::fmt::Display for Endpoints {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let first = SocketAddr::new(self.address, self.low);
-        if self.low == self.high { write!(f, "{first}") } else { write!(f, "{first}-{}", self.high) }
+        if self.low == self.high {
+            write!(f, "{first}")
+        } else {
+            write!(f, "{first}-{}", self.high)
+        }
     }
 }
 
@@ -164,7 +170,9 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused() {
-        for bad in ["", "-1", "1.", ".5", "1e6", "M", "1 M", "1.2345k", "99999999999999999999", "1x"] {
+        for bad in
+            ["", "-1", "1.", ".5", "1e6", "M", "1 M", "1.2345k", "99999999999999999999", "1x"]
+        {
             assert!(count(bad).is_err(), "{bad:?} was taken for a count");
         }
         assert!(positive_count("0").is_err() && rate("0/s").is_err());
@@ -180,8 +188,16 @@ mod tests {
         assert_eq!(range.to_string(), "127.0.0.1:7000-7009");
         let six: Endpoints = "[::1]:7000".parse().unwrap();
         assert_eq!(six.to_string(), "[::1]:7000");
-        for bad in ["", "7000", "::1:7000", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:9-8", "a:1", "1.2.3.4:70000"]
-        {
+        for bad in [
+            "",
+            "7000",
+            "::1:7000",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "127.0.0.1:9-8",
+            "a:1",
+            "1.2.3.4:70000",
+        ] {
             assert!(bad.parse::<Endpoints>().is_err(), "{bad:?} was taken for an address");
         }
     }

@@ -136,7 +136,7 @@ mod tests {
 
         #[test]
         fn any_flipped_bit_is_found(connection: u64, len in HEADER_BYTES..200, at: prop::sample::Index,
-                                    bit in 0..8) {
+                                    bit in 0..8_u8) {
             let mut bytes = vec![0; len];
             Message { run: 1, connection, sequence: 2, sent_ns: 3 }.write(&mut bytes);
             let at = at.index(len);

@@ -43,18 +43,8 @@ pub(crate) enum Refusal {
     Tuples(#[from] TupleError),
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    #[error(
-        "--connections {wanted}: {id} allows {allowed} (need {need} {unit}, have {have}); fix: {fix}"
-    )]
-    DoesNotFit {
-        wanted: String,
-        id: &'static str,
-        unit: &'static str,
-        allowed: String,
-        need: String,
-        have: String,
-        fix: String,
-    },
+    #[error("{0}")]
+    DoesNotFit(String),
     #[error("--source {0}: this host has no such address; fix: ip addr add {0} dev INTERFACE")]
     NoSuchSource(IpAddr),
     #[error("--target {0}: nobody listens there ({1}); fix: start the server, or check the port")]
@@ -143,16 +133,16 @@ impl Config {
     }
 }
 
+/// The limit that the plan breaks, in one line.
 fn does_not_fit(connections: u64, row: &Row) -> Refusal {
-    Refusal::DoesNotFit {
-        wanted: grouped(connections),
-        id: row.id,
-        unit: row.unit,
-        allowed: grouped(row.allows_connections.unwrap_or(u64::MAX)),
-        need: grouped(row.need),
-        have: grouped(row.have.unwrap_or(u64::MAX)),
-        fix: row.fix.clone(),
-    }
+    let wanted = grouped(connections);
+    let Row { id, unit, fix, .. } = row;
+    let allowed = grouped(row.allows_connections.unwrap_or(u64::MAX));
+    let (need, have) = (grouped(row.need), grouped(row.have.unwrap_or(u64::MAX)));
+    Refusal::DoesNotFit(format!(
+        "--connections {wanted}: {id} allows {allowed} here (need {need} {unit}, have {have}); \
+         fix: {fix}"
+    ))
 }
 
 /// An address that can be bound is ours.

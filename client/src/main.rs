@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use megaconn::server::talk;
+use megaconn::talk::talk;
 
 use crate::cli::{Cli, Command};
 use crate::run::Outcome;
@@ -12,6 +12,7 @@ use crate::run::Outcome;
 mod cli;
 mod config;
 mod environment;
+mod figures;
 mod progress;
 mod result;
 mod run;

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use megaconn::server::talk;
+use megaconn::talk::talk;
 use megaconn::units::grouped;
 
 /// Count, rate and time to go of one phase.
@@ -40,8 +40,8 @@ impl Progress {
         }
     }
 
-    /// Ends the phase; how long it took.
-    pub(crate) fn done(self, n: u64) -> Duration {
+    /// Ends the phase.
+    pub(crate) fn done(self, n: u64) {
         let took = self.started.elapsed();
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -49,7 +49,6 @@ impl Progress {
         let rate = rate(n, took);
         let (what, n) = (self.what, grouped(n));
         talk(&format!("{what} {n} done in {:.1} s ({}/s)", took.as_secs_f64(), grouped(rate)));
-        took
     }
 
     fn line(&self, n: u64) -> String {

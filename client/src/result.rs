@@ -2,7 +2,7 @@
 //! `null`, and `notes` says why.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use histogram::Histogram;
 use megaconn::units::grouped;
@@ -35,7 +35,7 @@ pub(crate) struct RunResult {
 }
 
 /// One number of connections: opened, exchanged messages, held.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(crate) struct Plateau {
     pub(crate) connections: u64,
     pub(crate) established: u64,
@@ -46,14 +46,14 @@ pub(crate) struct Plateau {
     pub(crate) memory: Memory,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(crate) struct Connect {
     pub(crate) seconds: f64,
     pub(crate) rate_per_s: f64,
     pub(crate) latency_us: Option<Percentiles>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(crate) struct Messages {
     pub(crate) seconds: f64,
     pub(crate) sent: u64,
@@ -92,9 +92,11 @@ pub(crate) struct Cost {
     pub(crate) by_slab: Option<BTreeMap<String, f64>>,
 }
 
-#[derive(Serialize)]
+/// Open files of each process while the connections are held.
+#[derive(Default, Serialize)]
 pub(crate) struct Descriptors {
     pub(crate) client: Option<u64>,
+    pub(crate) server: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -106,7 +108,7 @@ pub(crate) struct PerCore {
     pub(crate) messages_total: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) met: bool,
     /// Why not, in one line each; empty when met.
@@ -128,7 +130,13 @@ impl Percentiles {
     pub(crate) fn of(histograms: &[Histogram]) -> Option<Percentiles> {
         let all = Histogram::checked_sum(&histograms.iter().collect::<Vec<_>>()).ok()?;
         let at = |quantile: f64| Some(all.quantile_bucket(quantile).ok()??.end());
-        Some(Percentiles { p50: at(0.5)?, p90: at(0.9)?, p99: at(0.99)?, p999: at(0.999)?, max: at(1.0)? })
+        Some(Percentiles {
+            p50: at(0.5)?,
+            p90: at(0.9)?,
+            p99: at(0.99)?,
+            p999: at(0.999)?,
+            max: at(1.0)?,
+        })
     }
 }
 
@@ -143,11 +151,52 @@ fn microseconds(us: u64) -> String {
     if us < 10_000 { format!("{us} us") } else { format!("{:.1} ms", us as f64 / 1e3) }
 }
 
+impl Plateau {
+    /// Nothing measured yet of so many connections.
+    pub(crate) fn new(connections: u64) -> Plateau {
+        Plateau { connections, ..Plateau::default() }
+    }
+}
+
+impl Connect {
+    /// `n` connections in `time`.
+    pub(crate) fn took(&mut self, n: u64, time: Duration) {
+        self.seconds = time.as_secs_f64();
+        self.rate_per_s = per_s(n, time);
+    }
+}
+
 impl RunResult {
+    /// A result in which nothing has happened yet.
+    pub(crate) fn new(target_connections: u64, topology: &'static str) -> RunResult {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        RunResult {
+            schema: "megaconn.result/1",
+            version: megaconn::VERSION,
+            commit: megaconn::COMMIT,
+            started_at: now.as_secs(),
+            seconds: 0.0,
+            topology,
+            target_connections,
+            established: 0,
+            failed: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            tuples_skipped: 0,
+            plateaus: Vec::new(),
+            close: None,
+            cost_per_connection: Cost::default(),
+            file_descriptors: Descriptors::default(),
+            per_core: Vec::new(),
+            verdict: Verdict::default(),
+            notes: BTreeMap::new(),
+        }
+    }
+
     /// One screen for people, the verdict first.
     pub(crate) fn summary(&self) -> String {
         let mut rows: Vec<(&str, String)> = Vec::new();
-        let verdict = if self.verdict.met { "met".to_owned() } else { self.verdict.missed.join("; ") };
+        let verdict =
+            if self.verdict.met { "met".to_owned() } else { self.verdict.missed.join("; ") };
         rows.push(("verdict", verdict));
         let (established, target) = (grouped(self.established), grouped(self.target_connections));
         let (failed, lost) = (listed(&self.failed), listed(&self.lost));
@@ -168,7 +217,10 @@ impl RunResult {
         if let Some(close) = &self.close {
             let server = close.server_seconds.map_or("unknown".into(), |s| format!("{s:.1} s"));
             let pace = per_second(close.rate_per_s);
-            rows.push(("closed in", format!("{:.1} s ({pace}), server empty after {server}", close.seconds)));
+            rows.push((
+                "closed in",
+                format!("{:.1} s ({pace}), server empty after {server}", close.seconds),
+            ));
         }
         let cost = &self.cost_per_connection;
         let bytes = |b: Option<f64>| b.map_or("unknown".into(), |b| format!("{b:.0} B"));

@@ -17,6 +17,7 @@ pub(crate) struct Line {
     pub(crate) connections_peak: u64,
     pub(crate) messages_total: u64,
     process_resident_bytes: Option<u64>,
+    process_open_files: Option<u64>,
 }
 
 /// The last line of every core, read on as the file grows.
@@ -36,7 +37,8 @@ impl ServerStats {
     pub(crate) fn refresh(&mut self) {
         let Ok(mut file) = File::open(&self.path) else { return };
         let mut text = String::new();
-        let read = file.seek(SeekFrom::Start(self.read_to)).and_then(|_| file.read_to_string(&mut text));
+        let read =
+            file.seek(SeekFrom::Start(self.read_to)).and_then(|_| file.read_to_string(&mut text));
         if read.is_err() {
             return;
         }
@@ -57,6 +59,11 @@ impl ServerStats {
     /// Resident bytes of the server at its last tick.
     pub(crate) fn resident_bytes(&self) -> Option<u64> {
         self.last.values().max_by_key(|line| line.at_ms)?.process_resident_bytes
+    }
+
+    /// Open files of the server at its last tick.
+    pub(crate) fn open_files(&self) -> Option<u64> {
+        self.last.values().max_by_key(|line| line.at_ms)?.process_open_files
     }
 
     /// When the server last ticked, in milliseconds since 1970.

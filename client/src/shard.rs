@@ -154,7 +154,9 @@ impl<D: Driver> Shard<D> {
         let id = token.slot();
         let Some(slot) = self.arena.current(token) else {
             // A cancel answers after the slot it spoke of is gone, as a rule.
-            return if token.operation() != Operation::Cancel { self.stats.stale_total.add(1) };
+            return if token.operation() != Operation::Cancel {
+                self.stats.stale_total.add(1)
+            };
         };
         match token.operation() {
             Operation::Connect => self.on_connect(id, result),
@@ -526,8 +528,7 @@ impl<D: Driver> Shard<D> {
     /// A connection that was open is no more, for a cause that is not ours to choose.
     fn lose(&mut self, id: SlotId, cause: LostCause) {
         self.stats.lost[cause as usize].add(1);
-        let queue =
-            if self.arena[id].awaits_echo { &mut self.waiting } else { &mut self.resting };
+        let queue = if self.arena[id].awaits_echo { &mut self.waiting } else { &mut self.resting };
         queue.remove(&mut self.arena, id);
         self.begin_end(id);
         let slot = &self.arena[id];
@@ -589,7 +590,8 @@ impl<D: Driver> Shard<D> {
             return;
         }
         self.tick_at_ms = self.now_ms + u64::from(TICK_MS);
-        while let Some(id) = self.connecting.first().filter(|&id| self.waited(id) >= CONNECT_TIMEOUT)
+        while let Some(id) =
+            self.connecting.first().filter(|&id| self.waited(id) >= CONNECT_TIMEOUT)
         {
             // The kernel answers with ECANCELED, or with what had happened meanwhile.
             self.driver.cancel(self.arena[id].token(Operation::Connect, id));
@@ -671,5 +673,3 @@ fn cause_of(errno: Errno) -> LostCause {
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
-
-

@@ -202,7 +202,9 @@ impl TuplePlan {
             let here: Vec<usize> = all.iter().filter(of_family).copied().collect();
             let from: Vec<_> = sources.iter().filter(|s| s.low.is_ipv4() == v4).copied().collect();
             match here.first() {
-                Some(&first) if from.is_empty() => return Err(TupleError::NoSource(targets[first])),
+                Some(&first) if from.is_empty() => {
+                    return Err(TupleError::NoSource(targets[first]));
+                }
                 Some(_) => blocks.push(Block { sources: from, targets: here }),
                 None => {}
             }
@@ -329,7 +331,8 @@ fn automatic(target: SocketAddr) -> Result<Vec<AddressRange>, TupleError> {
             let interfaces = if_addrs::get_if_addrs().map_err(no_route)?;
             let name = interfaces.iter().find(|i| i.ip() == outgoing).map(|i| i.name.clone());
             let of_interface = interfaces.iter().filter(|i| Some(&i.name) == name.as_ref());
-            let addresses = of_interface.map(if_addrs::Interface::ip).filter(|ip| usable(*ip, target));
+            let addresses =
+                of_interface.map(if_addrs::Interface::ip).filter(|ip| usable(*ip, target));
             let mut addresses: Vec<IpAddr> = addresses.collect();
             addresses.sort_unstable();
             addresses.dedup();

@@ -53,7 +53,10 @@ impl Buffers {
     fn address(&self, buffer: BufferId, range: Range<u16>) -> *mut u8 {
         assert!(range.start <= range.end && range.end <= self.bytes_each, "outside of the buffer");
         let offset = buffer.index() * usize::from(self.bytes_each) + usize::from(range.start);
-        assert!(offset + usize::from(range.end - range.start) <= self.memory.len(), "no such buffer");
+        assert!(
+            offset + usize::from(range.end - range.start) <= self.memory.len(),
+            "no such buffer"
+        );
         self.memory.as_ptr().cast::<u8>().wrapping_add(offset)
     }
 }

@@ -141,7 +141,8 @@ impl Driver for UringDriver {
         let socket = self.bound_socket(source, target).map_err(|e| Errno::from(&e))?;
         let address = &self.targets[target];
         let index = u32::from(token.slot().index());
-        let entry = opcode::Connect::new(types::Fixed(index), address.as_ptr().cast(), address.len());
+        let entry =
+            opcode::Connect::new(types::Fixed(index), address.as_ptr().cast(), address.len());
         let ring = self.ring(token);
         ring.put_in_table(index, socket.as_fd()).map_err(|e| Errno::from(&e))?;
         ring.push(&entry.build().user_data(token.packed()));

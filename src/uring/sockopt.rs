@@ -60,7 +60,7 @@ pub fn steer_by_cpu(listener: &Socket, cpus: &[u16]) -> Result<(), SteerError> {
 /// Classic BPF: load the CPU number, compare it with each CPU of the list, return its index.
 fn steering_program(cpus: &[u16]) -> Vec<libc::sock_filter> {
     const LOAD_ABSOLUTE: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-    const CURRENT_CPU: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_CPU) as u32;
+    const CURRENT_CPU: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_CPU).cast_unsigned();
     const JUMP_IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     const RETURN_VALUE: u32 = libc::BPF_RET | libc::BPF_K;
     const MODULO: u32 = libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K;

@@ -1,0 +1,152 @@
+//! What is read, at any moment of a run, from the cores' counters, the kernel and the server's dumps.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use histogram::Histogram;
+use megaconn::dump::Side;
+use megaconn::errno::Errno;
+use megaconn::memory::{KernelMemory, open_files, resident_bytes};
+use megaconn::stats::{CoreStats, Figure, LOST_CAUSES, Latency};
+
+use crate::result::{Cost, Descriptors, Memory, PerCore, Percentiles};
+use crate::server_stats::ServerStats;
+use crate::shard::Phase;
+
+/// Counters of our cores, and the server's as far as they can be seen.
+pub(crate) struct Figures {
+    cpus: Vec<u16>,
+    stats: Vec<Arc<CoreStats>>,
+    pub(crate) server: Option<ServerStats>,
+    empty: Empty,
+}
+
+/// Memory before the first connection.
+struct Empty {
+    kernel: KernelMemory,
+    client: Option<u64>,
+    server: Option<u64>,
+}
+
+impl Figures {
+    /// Figures of cores on `cpus`; the server's dumps are looked for in `dir`.
+    pub(crate) fn new(cpus: &[u16], stats: &[Arc<CoreStats>], dir: Option<&Path>) -> Figures {
+        let mut figures = Figures {
+            cpus: cpus.to_vec(),
+            stats: stats.to_vec(),
+            server: dir.map(ServerStats::of),
+            empty: Empty { kernel: KernelMemory::read(), client: None, server: None },
+        };
+        figures.mark_empty();
+        figures
+    }
+
+    /// What there is now is what no connection costs.
+    pub(crate) fn mark_empty(&mut self) {
+        self.refresh_server();
+        self.empty = Empty {
+            kernel: KernelMemory::read(),
+            client: resident_bytes(),
+            server: self.server.as_ref().and_then(ServerStats::resident_bytes),
+        };
+    }
+
+    /// Reads what the server has dumped since.
+    pub(crate) fn refresh_server(&mut self) {
+        if let Some(server) = &mut self.server {
+            server.refresh();
+        }
+    }
+
+    /// One counter or gauge over all cores.
+    pub(crate) fn sum(&self, figure: impl Fn(&CoreStats) -> &Figure) -> u64 {
+        self.stats.iter().map(|stats| figure(stats).get()).sum()
+    }
+
+    /// Whether every core has finished `phase`.
+    pub(crate) fn have_finished(&self, phase: Phase) -> bool {
+        self.stats.iter().all(|stats| stats.phase_finished.get() == phase as u64)
+    }
+
+    /// Established connections that were lost, by cause.
+    pub(crate) fn lost(&self) -> BTreeMap<&'static str, u64> {
+        let total = |cause: usize| self.sum(|stats| &stats.lost[cause]);
+        let all = LOST_CAUSES.iter().enumerate().map(|(cause, name)| (*name, total(cause)));
+        all.filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// Connects that failed, by error name.
+    pub(crate) fn failed(&self) -> BTreeMap<String, u64> {
+        let total = |number: usize| self.sum(|stats| &stats.failed[number]);
+        let numbered = (0_i32..).zip((0..Errno::LIMIT).map(total)).filter(|(_, n)| *n > 0);
+        numbered.map(|(number, n)| (Errno(number).to_string(), n)).collect()
+    }
+
+    /// Percentiles of one latency over all cores.
+    pub(crate) fn percentiles(
+        &self,
+        latency: impl Fn(&CoreStats) -> &Latency,
+    ) -> Option<Percentiles> {
+        let all: Vec<Histogram> = self.stats.iter().map(|stats| latency(stats).load()).collect();
+        Percentiles::of(&all)
+    }
+
+    /// Growth of memory over the empty state, and what that is for each of `held` connections.
+    pub(crate) fn memory(&mut self, held: u64) -> (Memory, Cost) {
+        self.refresh_server();
+        let server = self.server.as_ref().and_then(ServerStats::resident_bytes);
+        let kernel = KernelMemory::read();
+        let memory = Memory {
+            kernel_bytes: kernel.grown_since(&self.empty.kernel),
+            server_user_bytes: grown(self.empty.server, server),
+            client_user_bytes: grown(self.empty.client, resident_bytes()),
+        };
+        let each = |bytes: Option<i64>| bytes.filter(|_| held > 0).map(|b| b as f64 / held as f64);
+        let by_slab = kernel.slabs_grown_since(&self.empty.kernel).filter(|_| held > 0);
+        let cost = Cost {
+            kernel_bytes: each(memory.kernel_bytes),
+            server_user_bytes: each(memory.server_user_bytes),
+            client_user_bytes: each(memory.client_user_bytes),
+            stderr_bytes: None,
+            by_slab: by_slab.map(|slabs| {
+                let each =
+                    slabs.into_iter().map(|(name, bytes)| (name, bytes as f64 / held as f64));
+                each.filter(|(_, bytes)| *bytes >= 1.0).collect()
+            }),
+        };
+        (memory, cost)
+    }
+
+    /// Open files of both processes.
+    pub(crate) fn descriptors(&self) -> Descriptors {
+        Descriptors {
+            client: open_files(),
+            server: self.server.as_ref().and_then(ServerStats::open_files),
+        }
+    }
+
+    /// Every core of both sides.
+    pub(crate) fn per_core(&self) -> Vec<PerCore> {
+        let ours =
+            (0..).zip(self.cpus.iter().zip(&self.stats)).map(|(core, (cpu, stats))| PerCore {
+                side: Side::Client.name(),
+                core,
+                cpu: *cpu,
+                connections_peak: stats.connections_peak.get(),
+                messages_total: stats.messages_total.get(),
+            });
+        let theirs = self.server.iter().flat_map(ServerStats::cores).map(|(core, line)| PerCore {
+            side: Side::Server.name(),
+            core,
+            cpu: line.cpu,
+            connections_peak: line.connections_peak,
+            messages_total: line.messages_total,
+        });
+        ours.chain(theirs).collect()
+    }
+}
+
+fn grown(before: Option<u64>, now: Option<u64>) -> Option<i64> {
+    Some(i64::try_from(now?).ok()? - i64::try_from(before?).ok()?)
+}
