@@ -199,7 +199,8 @@ impl Driver for UringDriver {
                 ring.reap(batch);
             }
             if batch.len() == batch.capacity() {
-                self.reap_from = index;
+                // The next turn begins behind it: a flood in one segment must not starve others.
+                self.reap_from = index + 1;
                 return;
             }
         }
