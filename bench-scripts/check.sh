@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# All checks and tests: what a person runs before a commit, and what CI runs. A check that cannot
+# run here says so loudly and is counted at the end; a check that fails ends the script.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+skipped=()
+skip() {
+    echo "SKIPPED: $1" >&2
+    skipped+=("$1")
+}
+
+step() {
+    echo "== $*"
+    "$@"
+}
+
+command -v cargo >/dev/null || { echo "error: cargo is missing; fix: install rustup" >&2; exit 2; }
+command -v cc >/dev/null || { echo "error: a C compiler is missing; fix: apt-get install gcc" >&2; exit 2; }
+
+step cargo fmt --all --check
+step cargo clippy --workspace --all-targets --locked -- -D warnings
+step env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+step cc -O2 -Wall -Wextra -Werror -fsyntax-only bench-scripts/baselines/epoll-echo.c
+if command -v shellcheck >/dev/null; then
+    step shellcheck .ci/run bench-scripts/*.sh
+else
+    skip "shell lint: shellcheck is not installed (apt-get install shellcheck)"
+fi
+if command -v cargo-deny >/dev/null; then
+    step cargo deny check licenses bans sources
+else
+    skip "licences: cargo-deny is not installed (cargo install cargo-deny)"
+fi
+# Last, so that the test runner's counts are the closing lines.
+step cargo test --workspace --locked
+
+for what in "${skipped[@]}"; do
+    echo "SKIPPED: $what" >&2
+done

@@ -1,0 +1,145 @@
+//! Properties of the tuple plan: parts of cores are disjoint, no tuple comes twice, all are used.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use megaconn::plan::tuples::{
+    AddressRange, PortRange, Sources, TupleError, TuplePlan, resolve_sources,
+};
+use proptest::prelude::*;
+
+/// A small space: v4 and v6 sources, some ports, v4 and v6 targets, some cores.
+#[derive(Debug, Clone)]
+struct Space {
+    sources: Vec<AddressRange>,
+    ports: Vec<u16>,
+    targets: Vec<SocketAddr>,
+    cores: usize,
+    addresses: (u64, u64),
+}
+
+fn space() -> impl Strategy<Value = Space> {
+    let v4 = prop::collection::vec(1..5_u32, 1..4);
+    let targets = (1..4_u16, 0..4_u16);
+    (v4, 1..4_u16, 1..9_u16, targets, 1..6_usize).prop_map(|(v4, v6, ports, targets, cores)| {
+        let mut sources = Vec::new();
+        let mut next = Ipv4Addr::new(127, 3, 0, 1).to_bits();
+        for len in &v4 {
+            let low = IpAddr::V4(Ipv4Addr::from_bits(next));
+            let high = IpAddr::V4(Ipv4Addr::from_bits(next + len - 1));
+            sources.push(AddressRange::new(low, high).unwrap());
+            // A gap, so that ranges are no neighbours.
+            next += len + 7;
+        }
+        let six = |n: u16| IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n));
+        sources.push(AddressRange::new(six(1), six(v6)).unwrap());
+        let four = (0..targets.0).map(|n| SocketAddr::from(([127, 0, 0, 1], 7000 + n)));
+        let six = (0..targets.1).map(|n| SocketAddr::from((Ipv6Addr::LOCALHOST, 7000 + n)));
+        Space {
+            sources,
+            ports: (40_000..40_000 + ports).collect(),
+            targets: four.chain(six).collect(),
+            cores,
+            addresses: (v4.iter().map(|&n| u64::from(n)).sum(), u64::from(v6)),
+        }
+    })
+}
+
+fn plan(space: &Space) -> TuplePlan {
+    TuplePlan::new(space.targets.clone(), &space.sources, space.ports.clone(), space.cores).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn the_space_is_used_in_full_without_a_double(space in space()) {
+        let plan = plan(&space);
+        let fours = space.targets.iter().filter(|t| t.is_ipv4()).count() as u64;
+        let sixes = space.targets.len() as u64 - fours;
+        let ports = space.ports.len() as u64;
+        let expected = (space.addresses.0 * fours + space.addresses.1 * sixes) * ports;
+        prop_assert_eq!(plan.capacity(), expected);
+        let all: BTreeSet<_> = (0..expected).map(|n| plan.get(n).unwrap())
+            .map(|tuple| (tuple.source, tuple.target)).collect();
+        prop_assert_eq!(all.len() as u64, expected);
+        prop_assert_eq!(plan.get(expected), None);
+        prop_assert_eq!(plan.get(u64::MAX), None);
+    }
+
+    #[test]
+    fn cores_are_disjoint_and_together_are_all(space in space()) {
+        let plan = plan(&space);
+        let mut numbers = BTreeSet::new();
+        for core in 0..space.cores {
+            for index in 0.. {
+                let Some(tuple) = plan.of_core(core, index) else { break };
+                prop_assert!(numbers.insert(tuple.number), "two cores own tuple {}", tuple.number);
+                prop_assert_eq!(plan.get(tuple.number), Some(tuple));
+            }
+        }
+        prop_assert_eq!(numbers.len() as u64, plan.capacity());
+    }
+
+    #[test]
+    fn a_tuple_lies_in_the_space_and_in_one_family(space in space(), at: prop::sample::Index) {
+        let plan = plan(&space);
+        let number = at.index(usize::try_from(plan.capacity()).unwrap()) as u64;
+        let tuple = plan.get(number).unwrap();
+        prop_assert!(space.ports.contains(&tuple.source.port()));
+        prop_assert_eq!(tuple.source.is_ipv4(), space.targets[tuple.target].is_ipv4());
+    }
+}
+
+fn resolve(text: &str) -> Result<Sources, String> {
+    text.parse()
+}
+
+#[test]
+fn sources_are_parsed() {
+    let len = |text: &str| match resolve(text) {
+        Ok(Sources::Range(range)) => range.len(),
+        other => panic!("{text}: {other:?}"),
+    };
+    assert_eq!(resolve("auto"), Ok(Sources::Auto));
+    assert_eq!(len("10.0.0.5"), 1);
+    assert_eq!(len("10.0.0.5-10.0.0.9"), 5);
+    assert_eq!(len("10.0.0.0/28"), 14);
+    assert_eq!(len("10.0.0.0/31"), 2);
+    assert_eq!(len("10.0.0.7/32"), 1);
+    assert_eq!(len("127.0.0.0/8"), (1 << 24) - 2);
+    assert_eq!(len("fd00::/120"), 256);
+    for bad in ["", "10.0.0", "10.0.0.0/33", "10.0.0.9-10.0.0.5", "10.0.0.1-::1", "eth0"] {
+        assert!(resolve(bad).is_err(), "{bad:?} was taken for a source");
+    }
+    for bad in ["", "0", "5-4", "1-70000", "a-b"] {
+        assert!(bad.parse::<PortRange>().is_err(), "{bad:?} was taken for a port range");
+    }
+}
+
+#[test]
+fn auto_takes_loopback_addresses_for_loopback_targets() {
+    let four: SocketAddr = "127.0.0.1:7000".parse().unwrap();
+    let six: SocketAddr = "[::1]:7000".parse().unwrap();
+    let ranges = resolve_sources(&[Sources::Auto], &[four, six]).unwrap();
+    assert_eq!(ranges.len(), 2);
+    assert_eq!(ranges[0].first(), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)));
+    let plan = TuplePlan::new(vec![four, six], &ranges, (32_768..=60_999).collect(), 2).unwrap();
+    assert_eq!(plan.per_source(), 28_232);
+    // The whole of 127.0.0.0/8 but its ends and 127.0.0.1, and one address of IPv6.
+    assert_eq!(plan.capacity(), ((1 << 24) - 3 + 1) * 28_232);
+}
+
+#[test]
+fn doubles_and_missing_families_are_refused() {
+    let target: SocketAddr = "127.0.0.1:7000".parse().unwrap();
+    let range = |low: [u8; 4], high: [u8; 4]| AddressRange::new(low.into(), high.into()).unwrap();
+    let (a, b) = (range([127, 0, 0, 2], [127, 0, 0, 9]), range([127, 0, 0, 9], [127, 0, 0, 12]));
+    let made = |targets: &[SocketAddr], sources: &[AddressRange], ports: Vec<u16>| {
+        TuplePlan::new(targets.to_vec(), sources, ports, 1).map(|plan| plan.capacity())
+    };
+    assert_eq!(made(&[target], &[a], vec![40_000]), Ok(8));
+    assert!(matches!(made(&[target], &[a, b], vec![40_000]), Err(TupleError::Overlap(..))));
+    assert!(matches!(made(&[target, target], &[a], vec![1]), Err(TupleError::TwiceTarget(_))));
+    let six = "[::1]:7000".parse().unwrap();
+    assert_eq!(made(&[six], &[a], vec![40_000]), Err(TupleError::NoSource(six)));
+    assert_eq!(made(&[target], &[a], vec![]), Err(TupleError::NoPort));
+}
