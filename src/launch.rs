@@ -53,7 +53,7 @@ pub struct Cores<M: Send + 'static> {
 /// made, because the order in which listeners join a SO_REUSEPORT group is what steering indexes.
 ///
 /// # Errors
-/// The first core that did not start; the ones before it are stopped.
+/// The first core that did not start; the process is to end then, and with it the cores before.
 pub fn start<C, F>(cpus: &[u16], make: F) -> Result<Cores<C::Command>, LaunchError>
 where
     C: Core + 'static,

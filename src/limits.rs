@@ -105,6 +105,9 @@ pub const EXECUTOR_IO_MEMORY: usize = 64 * 1024;
 /// is charged once for each ring.
 pub const EXECUTOR_LOCKED_BYTES: u64 = 3 * (64 * 1024 + 16 * 1024);
 
+/// Files a process has open besides the ring of each segment: executors, bells, listeners, dumps.
+pub const FILES_PER_PROCESS: u64 = 128;
+
 /// Kernel bytes of one idle TCP socket with an armed poll, in a table slot, on Linux 6.18:
 /// TCP 2,368 + sock_inode_cache 832 + filp 192 + dentry 192 + io_kiocb 256 + node 32 + slot 8,
 /// and half of a 128 B bind bucket and slab slack.

@@ -50,8 +50,10 @@ pub struct Shard<D> {
     now: Duration,
     now_ms: u64,
     tick_at_ms: u64,
-    /// No growing and no accepting before this time: the kernel was out of something.
-    back_off_until_ms: u64,
+    /// No accepting before this time: an accept failed, for want of something of the kernel's.
+    accept_from_ms: u64,
+    /// No growing before this time: the last try failed. Who comes meanwhile is refused.
+    grow_from_ms: u64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -82,7 +84,8 @@ impl<D: Driver> Shard<D> {
             now: Duration::ZERO,
             now_ms: 0,
             tick_at_ms: 0,
-            back_off_until_ms: 0,
+            accept_from_ms: 0,
+            grow_from_ms: 0,
         };
         shard.grow()?;
         shard.arm_accepts();
@@ -165,16 +168,19 @@ impl<D: Driver> Shard<D> {
     }
 
     fn slot_to_accept(&mut self) -> Option<SlotId> {
-        if self.now_ms < self.back_off_until_ms || self.arena.used() >= self.config.connections_max
-        {
+        if self.now_ms < self.accept_from_ms || self.arena.used() >= self.config.connections_max {
             return None;
         }
-        if let Some(id) = self.arena.take() {
-            return Some(id);
+        self.arena.take().or_else(|| self.grow_and_take())
+    }
+
+    fn grow_and_take(&mut self) -> Option<SlotId> {
+        if self.now_ms < self.grow_from_ms {
+            return None;
         }
         if self.grow().is_err() {
             self.stats.grow_failed_total.add(1);
-            self.back_off_until_ms = self.now_ms + u64::from(BACK_OFF_MS);
+            self.grow_from_ms = self.now_ms + u64::from(BACK_OFF_MS);
         }
         self.arena.take()
     }
@@ -222,7 +228,7 @@ impl<D: Driver> Shard<D> {
         self.stats.failed[errno.index()].add(1);
         // An aborted handshake is one peer's business; anything else would fail again at once.
         if errno != Errno::ECONNABORTED {
-            self.back_off_until_ms = self.now_ms + u64::from(BACK_OFF_MS);
+            self.accept_from_ms = self.now_ms + u64::from(BACK_OFF_MS);
         }
     }
 
@@ -230,7 +236,7 @@ impl<D: Driver> Shard<D> {
 
     /// Watches the listeners that have no accept outstanding, to refuse what arrives there.
     fn watch_full_listeners(&mut self) {
-        if self.now_ms < self.back_off_until_ms {
+        if self.now_ms < self.accept_from_ms {
             return;
         }
         for index in 0..self.listeners.len() {
@@ -250,6 +256,10 @@ impl<D: Driver> Shard<D> {
         if self.listeners[listener].accepts == 0 {
             let refused = self.driver.refuse(listener, REFUSALS_PER_VISIT);
             self.stats.refused_total.add(refused as u64);
+            // Even to refuse takes a file for a moment.
+            if refused == 0 {
+                self.accept_from_ms = self.now_ms + u64::from(BACK_OFF_MS);
+            }
         }
         self.arm_accepts();
     }
@@ -490,7 +500,7 @@ impl<D: Driver> Shard<D> {
     fn deadline(&self) -> Option<Duration> {
         let has_deadlines = !self.stalled.is_empty()
             || !self.starved.is_empty()
-            || self.back_off_until_ms > self.now_ms
+            || self.accept_from_ms.max(self.grow_from_ms) > self.now_ms
             || self.arena.retiring().is_some();
         has_deadlines.then(|| Duration::from_millis(u64::from(TICK_MS)))
     }

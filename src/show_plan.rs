@@ -37,7 +37,7 @@ fn make(flags: &cli::Plan) -> Result<Plan, String> {
     let ends_here = plan::ends_here(&targets);
     let tuples = TuplePlan::new(targets, &sources, plan::usable_ports(range), cpus.len())
         .map_err(|error| error.to_string())?;
-    let host = Host::read(rlimits::slots_per_segment(rlimits::raise_nofile()));
+    let host = Host::read(rlimits::raise_nofile());
     let demand = Demand {
         connections: flags.connections,
         tuples: tuples.capacity(),

@@ -75,14 +75,14 @@ impl Config {
         }
         let ends_here = plan::ends_here(&targets);
         let plan = TuplePlan::new(targets, &sources, plan::usable_ports(range), cpus.len())?;
-        let slots_per_segment = rlimits::slots_per_segment(rlimits::raise_nofile());
+        let nofile = rlimits::raise_nofile();
         let demand = Demand {
             connections: flags.connections,
             tuples: plan.capacity(),
             cores: cpus.len() as u64,
             ends_here,
         };
-        let rows = plan::plan(&demand, &Host::read(slots_per_segment)).rows;
+        let rows = plan::plan(&demand, &Host::read(nofile)).rows;
         if let Some(row) = rows.iter().find(|row| !row.fits) {
             return Err(does_not_fit(flags.connections, row));
         }
@@ -98,7 +98,7 @@ impl Config {
             hold: flags.hold,
             message_bytes: flags.message_bytes,
             message_count: flags.message_count,
-            slots_per_segment,
+            slots_per_segment: rlimits::slots_per_segment(nofile),
             out: flags.out.clone(),
             run_id: fastrand::u64(..),
             ends_here,

@@ -8,8 +8,8 @@ use std::ops::RangeInclusive;
 use serde::Serialize;
 
 use crate::limits::{
-    EXECUTOR_LOCKED_BYTES, KERNEL_BYTES_PER_SOCKET, MEMORY_RESERVE_BYTES, RING_BYTES,
-    USER_BYTES_PER_CONNECTION,
+    EXECUTOR_LOCKED_BYTES, FILES_PER_PROCESS, KERNEL_BYTES_PER_SOCKET, MEMORY_RESERVE_BYTES,
+    RING_BYTES, USER_BYTES_PER_CONNECTION,
 };
 use crate::memory::MemInfo;
 use crate::rlimits;
@@ -38,6 +38,8 @@ pub struct Host {
     pub memlock_bytes: Option<u64>,
     /// `fs.file-max` less what is in use; `None` where the process may pass it, or it is unknown.
     pub files: Option<u64>,
+    /// Files this process may have open.
+    pub nofile: u64,
     /// Slots of one segment.
     pub slots_per_segment: u64,
 }
@@ -45,13 +47,14 @@ pub struct Host {
 impl Host {
     /// This host, now.
     #[must_use]
-    pub fn read(slots_per_segment: u32) -> Host {
+    pub fn read(nofile: u64) -> Host {
         let info = MemInfo::read();
         Host {
             memory_bytes: info.get("MemAvailable"),
             memlock_bytes: rlimits::memlock_bytes(),
             files: rlimits::files_left(),
-            slots_per_segment: u64::from(slots_per_segment),
+            nofile,
+            slots_per_segment: u64::from(rlimits::slots_per_segment(nofile)),
         }
     }
 }
@@ -136,6 +139,17 @@ pub fn plan(demand: &Demand, host: &Host) -> Plan {
             allows_connections: segments_allowed.map(|s| s * host.slots_per_segment),
             fits: host.memlock_bytes.is_none_or(|have| have >= locked(segments)),
             fix: format!("ulimit -l {} (KiB), or CAP_IPC_LOCK", locked(segments).div_ceil(1024)),
+        },
+        Row {
+            id: "nofile",
+            unit: "files",
+            have: Some(host.nofile),
+            need: segments + FILES_PER_PROCESS,
+            allows_connections: Some(
+                host.nofile.saturating_sub(FILES_PER_PROCESS) * host.slots_per_segment,
+            ),
+            fits: host.nofile >= segments + FILES_PER_PROCESS,
+            fix: format!("ulimit -n {}", segments + FILES_PER_PROCESS),
         },
         Row {
             id: "file-max",
