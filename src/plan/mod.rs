@@ -103,7 +103,11 @@ pub fn plan(demand: &Demand, host: &Host) -> Plan {
     let segments = segments(n, demand.cores, host.slots_per_segment);
     let per_connection = ends * (KERNEL_BYTES_PER_SOCKET + USER_BYTES_PER_CONNECTION);
     let executors = ends * (demand.cores + 1) * EXECUTOR_LOCKED_BYTES;
-    let locked = |segments: u64| executors + ends * segments * RING_BYTES;
+    // A count that no host could hold saturates here, and then does not fit.
+    let locked =
+        |segments: u64| segments.saturating_mul(ends * RING_BYTES).saturating_add(executors);
+    let memory = n.saturating_mul(per_connection).saturating_add(MEMORY_RESERVE_BYTES);
+    let files = n.saturating_mul(ends);
     let segments_allowed =
         host.memlock_bytes.map(|have| have.saturating_sub(executors) / (ends * RING_BYTES));
     let mut rows = vec![
@@ -122,13 +126,11 @@ pub fn plan(demand: &Demand, host: &Host) -> Plan {
             id: "memory",
             unit: "bytes",
             have: host.memory_bytes,
-            need: n * per_connection + MEMORY_RESERVE_BYTES,
+            need: memory,
             allows_connections: host
                 .memory_bytes
                 .map(|have| have.saturating_sub(MEMORY_RESERVE_BYTES) / per_connection),
-            fits: host
-                .memory_bytes
-                .is_none_or(|have| have >= n * per_connection + MEMORY_RESERVE_BYTES),
+            fits: host.memory_bytes.is_none_or(|have| have >= memory),
             fix: "fewer connections by --connections, or more memory".into(),
         },
         Row {
@@ -136,7 +138,7 @@ pub fn plan(demand: &Demand, host: &Host) -> Plan {
             unit: "bytes",
             have: host.memlock_bytes,
             need: locked(segments),
-            allows_connections: segments_allowed.map(|s| s * host.slots_per_segment),
+            allows_connections: segments_allowed.map(|s| s.saturating_mul(host.slots_per_segment)),
             fits: host.memlock_bytes.is_none_or(|have| have >= locked(segments)),
             fix: format!("ulimit -l {} (KiB), or CAP_IPC_LOCK", locked(segments).div_ceil(1024)),
         },
@@ -155,10 +157,13 @@ pub fn plan(demand: &Demand, host: &Host) -> Plan {
             id: "file-max",
             unit: "files",
             have: host.files,
-            need: n * ends,
+            need: files,
             allows_connections: host.files.map(|have| have / ends),
-            fits: host.files.is_none_or(|have| have >= n * ends),
-            fix: format!("sysctl -w fs.file-max={}", (n * ends).next_power_of_two()),
+            fits: host.files.is_none_or(|have| have >= files),
+            fix: format!(
+                "sysctl -w fs.file-max={}",
+                files.checked_next_power_of_two().unwrap_or(u64::MAX)
+            ),
         },
     ];
     rows.sort_by_key(|row| row.allows_connections.unwrap_or(u64::MAX));
@@ -175,7 +180,7 @@ pub fn plan(demand: &Demand, host: &Host) -> Plan {
 
 /// Segments of one end: each core rounds up for itself.
 fn segments(connections: u64, cores: u64, slots_per_segment: u64) -> u64 {
-    connections.div_ceil(cores).div_ceil(slots_per_segment) * cores
+    connections.div_ceil(cores).div_ceil(slots_per_segment).saturating_mul(cores)
 }
 
 /// The ports that the kernel hands out by itself: `net.ipv4.ip_local_port_range`.

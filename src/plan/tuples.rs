@@ -3,6 +3,7 @@
 //! source addresses x source ports x targets, numbered once and dealt out to the cores: core `k`
 //! of `n` owns the numbers `k`, `k + n`, `k + 2n` ..., so parts are disjoint and together are all.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::str::FromStr;
 
@@ -31,7 +32,7 @@ impl AddressRange {
     /// When the families differ or `high` is below `low`.
     pub fn new(low: IpAddr, high: IpAddr) -> Result<AddressRange, String> {
         if low.is_ipv4() != high.is_ipv4() || high < low {
-            return Err(format!("{low}-{high} is no range; write the lower address first"));
+            return Err(format!("{low}-{high} is no range; fix: write the lower address first"));
         }
         Ok(AddressRange { low, high })
     }
@@ -79,7 +80,9 @@ impl FromStr for Sources {
 
     fn from_str(text: &str) -> Result<Sources, String> {
         let error = || {
-            format!("`{text}` is no source; write auto, 10.0.0.5, 10.0.0.0/28 or 10.0.0.5-10.0.0.9")
+            format!(
+                "`{text}` is no source; fix: write auto, 10.0.0.5, 10.0.0.0/28 or 10.0.0.5-10.0.0.9"
+            )
         };
         let address = |text: &str| text.parse::<IpAddr>().map_err(|_| error());
         if text == "auto" {
@@ -274,10 +277,10 @@ fn index(n: u64) -> usize {
 }
 
 fn reject_doubles(targets: &[SocketAddr], sources: &[AddressRange]) -> Result<(), TupleError> {
-    for (n, target) in targets.iter().enumerate() {
-        if targets[..n].contains(target) {
-            return Err(TupleError::TwiceTarget(*target));
-        }
+    // Port ranges make tens of thousands of targets: too many to compare each with each.
+    let mut seen = HashSet::new();
+    if let Some(target) = targets.iter().find(|target| !seen.insert(**target)) {
+        return Err(TupleError::TwiceTarget(*target));
     }
     for (n, range) in sources.iter().enumerate() {
         let overlaps = |other: &&AddressRange| other.low <= range.high && range.low <= other.high;
