@@ -53,6 +53,7 @@ pub mod server;
 pub mod signals;
 pub mod talk;
 pub mod units;
+pub mod usage;
 
 /// Version of both programs.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

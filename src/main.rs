@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser};
 use megaconn::listener;
 use megaconn::server::{ServeConfig, serve};
 use megaconn::talk::talk;
+use megaconn::usage;
 
 use crate::cli::{Cli, Command};
 
@@ -14,7 +15,11 @@ mod cli;
 mod show_plan;
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return not_run(&error),
+    };
+    match command {
         Command::Serve(flags) => run_serve(flags),
         Command::Plan(flags) => show_plan::run(&flags),
         Command::Completions { shell } => {
@@ -50,6 +55,16 @@ fn run_serve(flags: cli::Serve) -> ExitCode {
         Ok(stop) => ExitCode::from(stop.exit_status()),
         Err(error) => refused(&error.to_string()),
     }
+}
+
+/// Help and version as clap prints them, a wrong command line as any other refusal.
+fn not_run(error: &clap::Error) -> ExitCode {
+    if let Some(reason) = usage::refusal(error) {
+        return refused(&reason);
+    }
+    // Whoever closed the pipe has seen enough.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// Exit status 2: nothing was started.

@@ -40,7 +40,11 @@ impl std::str::FromStr for CoreList {
             let (low, high) = part.split_once('-').unwrap_or((part, part));
             match (low.parse::<u16>(), high.parse::<u16>()) {
                 (Ok(low), Ok(high)) if low <= high => cpus.extend(low..=high),
-                _ => return Err(format!("`{text}` is no core list; write `all` or like `0,2-5`")),
+                _ => {
+                    return Err(format!(
+                        "`{text}` is no core list; fix: write `all` or like `0,2-5`"
+                    ));
+                }
             }
         }
         Ok(CoreList::These(cpus))

@@ -10,7 +10,8 @@ use std::time::Duration;
 /// One line, when the text is no such count.
 pub fn count(text: &str) -> Result<u64, String> {
     let suffixes = [("k", 1_000), ("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
-    scaled(text, &suffixes).ok_or_else(|| format!("`{text}` is no count; write 1000, 10k or 2.4M"))
+    scaled(text, &suffixes)
+        .ok_or_else(|| format!("`{text}` is no count; fix: write 1000, 10k or 2.4M"))
 }
 
 /// A count of at least one.
@@ -19,7 +20,7 @@ pub fn count(text: &str) -> Result<u64, String> {
 /// As [`count`], and for 0.
 pub fn positive_count(text: &str) -> Result<u64, String> {
     match count(text)? {
-        0 => Err("the count must be at least 1".into()),
+        0 => Err("the count must be at least 1; fix: write 1 or more".into()),
         n => Ok(n),
     }
 }
@@ -30,7 +31,7 @@ pub fn positive_count(text: &str) -> Result<u64, String> {
 /// One line, when the text is no such rate, or 0.
 pub fn rate(text: &str) -> Result<u64, String> {
     positive_count(text.strip_suffix("/s").unwrap_or(text))
-        .map_err(|_| format!("`{text}` is no rate; write 500/s or 20k/s"))
+        .map_err(|_| format!("`{text}` is no rate; fix: write 500/s or 20k/s"))
 }
 
 /// A size in bytes: `4096`, `64KiB`, `8MiB`, `1GiB`.
@@ -40,7 +41,7 @@ pub fn rate(text: &str) -> Result<u64, String> {
 pub fn bytes(text: &str) -> Result<u64, String> {
     let suffixes = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
     scaled(text, &suffixes)
-        .ok_or_else(|| format!("`{text}` is no size; write 4096, 64KiB, 8MiB or 1GiB"))
+        .ok_or_else(|| format!("`{text}` is no size; fix: write 4096, 64KiB, 8MiB or 1GiB"))
 }
 
 /// A duration: `500ms`, `30s`, `5m`, `1h`, `0s`.
@@ -48,7 +49,7 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 /// # Errors
 /// One line, when the text is no such duration.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let error = || format!("`{text}` is no duration; write 500ms, 30s, 5m or 1h");
+    let error = || format!("`{text}` is no duration; fix: write 500ms, 30s, 5m or 1h");
     let suffixes = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
     if text.ends_with(|c: char| c.is_ascii_digit()) {
         return Err(error());
@@ -93,7 +94,7 @@ impl std::str::FromStr for Endpoints {
     fn from_str(text: &str) -> Result<Endpoints, String> {
         let error = || {
             format!(
-                "`{text}` is no address; write 127.0.0.1:7000, 127.0.0.1:7000-7009 or [::1]:7000"
+                "`{text}` is no address; fix: write 127.0.0.1:7000, 127.0.0.1:7000-7009 or [::1]:7000"
             )
         };
         let (address, ports) = text.rsplit_once(':').ok_or_else(error)?;
@@ -114,7 +115,7 @@ pub fn port_range(text: &str) -> Result<(u16, u16), String> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     match (low.parse::<u16>(), high.parse::<u16>()) {
         (Ok(low), Ok(high)) if 0 < low && low <= high => Ok((low, high)),
-        _ => Err(format!("`{text}` is no port range; write 7000 or 7000-7009, lowest first")),
+        _ => Err(format!("`{text}` is no port range; fix: write 7000 or 7000-7009, lowest first")),
     }
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use megaconn::talk::talk;
+use megaconn::usage;
 
 use crate::cli::{Cli, Command};
 use crate::run::Outcome;
@@ -20,7 +21,11 @@ mod server_stats;
 mod shard;
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return not_run(&error),
+    };
+    match command {
         Command::Run(flags) => match config::Config::new(&flags).and_then(|c| run::run(&c)) {
             Ok(Outcome::Met) => ExitCode::SUCCESS,
             Ok(Outcome::Missed) => ExitCode::FAILURE,
@@ -40,6 +45,16 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// Help and version as clap prints them, a wrong command line as any other refusal.
+fn not_run(error: &clap::Error) -> ExitCode {
+    if let Some(reason) = usage::refusal(error) {
+        return refused(&reason);
+    }
+    // Whoever closed the pipe has seen enough.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// Exit status 2: nothing was started.
