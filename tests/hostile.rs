@@ -1,0 +1,257 @@
+//! Peers that do what they should not, and plain ones beside them, over real sockets: the server
+//! echoes every byte, resets whom it has no room for, and goes on serving whatever a peer does.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, Server, connect, cores, echo, last, until};
+use socket2::SockRef;
+
+#[expect(dead_code, reason = "this file needs only a part of it")]
+mod common;
+
+/// Time after which the statistics' file is up to date.
+const STATS_EVERY: &str = "50ms";
+
+struct World {
+    server: Server,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    fn new(cores: &str, flags: &[&str]) -> World {
+        let directory = tempfile::tempdir().unwrap();
+        let stats = directory.path().join("server.ndjson");
+        let stats = stats.to_str().unwrap();
+        let always = ["--cores", cores, "--stats", stats, "--stats-every", STATS_EVERY];
+        let binary = Path::new(env!("CARGO_BIN_EXE_megaconn"));
+        let flags = [&always, flags].concat();
+        let server = Server::start(binary, IpAddr::V4(Ipv4Addr::LOCALHOST), 1, &flags);
+        World { server, directory }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
+    fn connect(&self) -> TcpStream {
+        connect(self.address())
+    }
+
+    fn last(&self, figure: &str) -> u64 {
+        last(&self.directory.path().join("server.ndjson"), figure)
+    }
+
+    /// All of the `accepted` connections so far are closed, and a new one is served.
+    fn serves_on_after(&self, accepted: u64) {
+        until("every connection is closed", || self.last("closed_total") == accepted);
+        assert_eq!(self.last("accepted_total"), accepted);
+        assert_eq!(self.last("connections"), 0);
+        assert_eq!(self.last("buffers_used"), 0, "a connection that is gone holds a buffer");
+        assert_eq!(self.last("stale_total"), 0, "a completion reached a slot's next life");
+        let stream = self.connect();
+        assert_eq!(echo(&stream, b"still there?").unwrap(), b"still there?");
+    }
+
+    /// Resident bytes of the server.
+    fn resident_kib(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.server.program.id());
+        let text = fs::read_to_string(status).expect("the server lives");
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+#[test]
+fn a_stream_in_random_pieces_comes_back_byte_for_byte() {
+    const BYTES: usize = 20_000_000;
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let sent: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(BYTES).collect();
+    let world = World::new(&cores(2), &[]);
+    let mut reader = world.connect();
+    let mut writer = reader.try_clone().unwrap();
+    let received = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut rest = sent.as_slice();
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(random.usize(1..=rest.len().min(70_000)));
+                writer.write_all(piece).unwrap();
+                rest = after;
+            }
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut received = Vec::with_capacity(BYTES);
+        // Up to the end of the stream: the server ends its own direction after the last byte.
+        reader.read_to_end(&mut received).unwrap();
+        received
+    });
+    assert_eq!(received.len(), BYTES, "seed {seed}");
+    let differs = sent.iter().zip(&received).position(|(sent, received)| sent != received);
+    assert_eq!(differs, None, "the first wrong byte, seed {seed}");
+    drop((reader, writer));
+    world.serves_on_after(1);
+    assert!(world.last("recv_bytes_total") >= BYTES as u64);
+}
+
+#[test]
+fn a_peer_that_ends_its_direction_at_once_is_answered_with_an_end() {
+    let world = World::new(&cores(2), &[]);
+    for _ in 0..200 {
+        let mut stream = world.connect();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0, "no byte was sent, so none comes back");
+    }
+    world.serves_on_after(200);
+    assert_eq!(world.last("reset_total"), 0, "an orderly end was taken for a reset");
+}
+
+#[test]
+fn peers_that_reset_are_counted_and_forgotten() {
+    const PEERS: u64 = 200;
+    let world = World::new(&cores(2), &[]);
+    for number in 0..PEERS {
+        let stream = world.connect();
+        if number % 2 == 0 {
+            // Half of them leave while their echo is on its way.
+            (&stream).write_all(&[7; 3000]).unwrap();
+        } else {
+            echo(&stream, b"first be sure to be accepted").unwrap();
+        }
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    world.serves_on_after(PEERS);
+    assert_eq!(world.last("reset_total"), PEERS);
+}
+
+#[test]
+fn peers_that_flood_and_never_read_do_not_slow_the_others() {
+    const FLOODERS: usize = 50;
+    const ROUND_TRIPS: usize = 200;
+    let world = World::new(&cores(2), &[]);
+    let flooders: Vec<TcpStream> = (0..FLOODERS).map(|_| world.connect()).collect();
+    let stopped = AtomicBool::new(false);
+    let (slowest, resident_kib) = thread::scope(|scope| {
+        scope.spawn(|| flood(&flooders, &stopped));
+        until("the floods are stalled", || world.last("buffers_used") >= FLOODERS as u64);
+        let polite = world.connect();
+        let round_trip = |n: usize| {
+            let began = Instant::now();
+            let message = [n.to_le_bytes()[0]; 500];
+            let is_same = echo(&polite, &message).is_ok_and(|back| back == message);
+            is_same.then(|| began.elapsed())
+        };
+        let slowest = (0..ROUND_TRIPS).map(round_trip).max_by_key(|took| took.unwrap_or(PATIENCE));
+        let resident_kib = world.resident_kib();
+        stopped.store(true, Ordering::Relaxed);
+        (slowest.flatten(), resident_kib)
+    });
+    let slowest = slowest.expect("the polite peer lost its connection or a byte");
+    assert!(slowest < Duration::from_secs(2), "a round trip beside the floods took {slowest:?}");
+    assert!(resident_kib < 200 * 1024, "the floods are kept in {resident_kib} KiB of memory");
+    drop(flooders);
+    world.serves_on_after(FLOODERS as u64 + 1);
+}
+
+/// Writes on all streams whatever they take, and reads nothing.
+fn flood(streams: &[TcpStream], stopped: &AtomicBool) {
+    let bytes = [42; 16 * 1024];
+    streams.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+    let deadline = Instant::now() + 2 * PATIENCE;
+    while !stopped.load(Ordering::Relaxed) && Instant::now() < deadline {
+        let mut taken = 0;
+        for mut stream in streams {
+            match stream.write(&bytes) {
+                Ok(n) => taken += n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // The server may cut a peer that takes nothing; the others go on.
+                Err(_) => {}
+            }
+        }
+        if taken == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_says_nothing_is_held_and_answered_when_it_speaks() {
+    let world = World::new(&cores(2), &[]);
+    let silent = world.connect();
+    for _ in 0..50 {
+        assert_eq!(echo(&world.connect(), b"in between").unwrap(), b"in between");
+    }
+    until("only the silent one is left", || {
+        world.last("accepted_total") == 51 && world.last("connections") == 1
+    });
+    assert_eq!(world.last("buffers_used"), 0, "a connection that rests holds a buffer");
+    assert_eq!(echo(&silent, b"at last").unwrap(), b"at last");
+    drop(silent);
+    world.serves_on_after(51);
+}
+
+#[test]
+fn peers_beyond_the_most_are_reset_and_counted_until_others_leave() {
+    const MOST: usize = 8;
+    const EXTRA: usize = 5;
+    let world = World::new(&cores(1), &["--max-connections", "8"]);
+    let mut held: Vec<TcpStream> = (0..MOST).map(|_| world.connect()).collect();
+    for stream in &held {
+        assert_eq!(echo(stream, b"within").unwrap(), b"within");
+    }
+    for _ in 0..EXTRA {
+        assert!(is_turned_away(&world.connect()), "a connection beyond the most was served");
+    }
+    until("the refusals are counted", || world.last("refused_total") == EXTRA as u64);
+    assert_eq!(world.last("connections"), MOST as u64);
+    for stream in &held {
+        assert_eq!(echo(stream, b"untouched").unwrap(), b"untouched");
+    }
+
+    held.truncate(MOST - 3);
+    until("three have left", || world.last("connections") == MOST as u64 - 3);
+    held.extend((0..3).map(|_| world.connect()));
+    for stream in &held {
+        assert_eq!(echo(stream, b"again").unwrap(), b"again");
+    }
+    assert!(is_turned_away(&world.connect()), "the most was forgotten after it was reached once");
+    assert_eq!(world.last("connections_peak"), MOST as u64);
+    drop(held);
+    world.serves_on_after(MOST as u64 + 3);
+}
+
+/// The connection was reset or ended, and no byte came on it.
+fn is_turned_away(mut stream: &TcpStream) -> bool {
+    // The reset may come before the write, which then fails instead of the read.
+    let written = stream.write_all(b"beyond");
+    let error = match written.and_then(|()| stream.read(&mut [0; 8])) {
+        Ok(read) => return read == 0,
+        Err(error) => error.kind(),
+    };
+    assert_ne!(error, ErrorKind::WouldBlock, "it was neither served nor turned away");
+    matches!(error, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+}
+
+#[test]
+fn bytes_that_mean_nothing_are_echoed_too() {
+    let world = World::new(&cores(2), &[]);
+    let every_byte: Vec<u8> = (0..=u8::MAX).collect();
+    let garbage: [&[u8]; 5] = [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        &[0; 4096],
+        &[0xff; 4097],
+        &every_byte,
+    ];
+    let stream = world.connect();
+    for bytes in garbage {
+        assert_eq!(echo(&stream, bytes).unwrap(), bytes);
+    }
+    drop(stream);
+    world.serves_on_after(1);
+}
