@@ -151,7 +151,7 @@ pub(crate) fn free_ports(ip: IpAddr, count: u16) -> SocketAddr {
     panic!("no {count} consecutive ports of {ip} are free");
 }
 
-/// The CPUs that we may run on, at most `most`: a runner with many must not need more locked memory.
+/// The CPUs that we may run on, at most `most`: with many, the locked memory would not suffice.
 pub(crate) fn cores(most: usize) -> String {
     let mask = rustix::thread::sched_getaffinity(None).expect("our own mask can be read");
     let allowed = (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| mask.is_set(*cpu));
