@@ -67,17 +67,20 @@ impl World {
         Program::start(&mut client(&[&always, flags].concat()))
     }
 
-    /// `result.json`, with every key that the contract promises.
     pub(crate) fn result(&self) -> Value {
-        let path = self.directory.path().join("result.json");
-        let text = fs::read_to_string(&path).expect("a run writes its result");
-        let result: Value = serde_json::from_str(&text).expect("the result is JSON");
-        for key in PROMISED {
-            assert!(result.pointer(key).is_some(), "result.json lacks {key}: {text}");
-        }
-        assert_eq!(result["schema"], "megaconn.result/1");
-        result
+        result_in(self.directory.path())
     }
+}
+
+/// `result.json`, with every key that the contract promises.
+pub(crate) fn result_in(directory: &Path) -> Value {
+    let text = fs::read_to_string(directory.join("result.json")).expect("a run writes its result");
+    let result: Value = serde_json::from_str(&text).expect("the result is JSON");
+    for key in PROMISED {
+        assert!(result.pointer(key).is_some(), "result.json lacks {key}: {text}");
+    }
+    assert_eq!(result["schema"], "megaconn.result/1");
+    result
 }
 
 /// Keys of `result.json` that a script may rely on, whatever became of the run.
