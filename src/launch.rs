@@ -10,7 +10,10 @@ use std::time::Duration;
 use futures_lite::future;
 use glommio::channels::shared_channel::{self, ConnectedSender, SharedReceiver, SharedSender};
 use glommio::timer::Timer;
-use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares};
+use glommio::{
+    BuilderErrorKind, ExecutorJoinHandle, GlommioError, Latency, LocalExecutorBuilder, Placement,
+    Shares,
+};
 
 use crate::core::{Core, Turn};
 use crate::limits::{EXECUTOR_IO_MEMORY, EXECUTOR_RING_DEPTH, TURNS_PER_YIELD};
@@ -20,7 +23,10 @@ use crate::uring::{Doorbell, Ringer};
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// glommio could not make or pin the executor.
-    #[error("the executor of CPU {cpu} did not start: {reason}; fix: `ulimit -l`, and --cores")]
+    #[error(
+        "the executor of CPU {cpu} did not start: {reason}; fix: more locked memory by \
+         `ulimit -l`, more open files by `ulimit -n`, or fewer --cores"
+    )]
     Executor {
         /// The CPU.
         cpu: u16,
@@ -36,7 +42,7 @@ pub enum LaunchError {
         reason: String,
     },
     /// A core panicked: our bug.
-    #[error("core {core} ended by itself; this is a bug of megaconn")]
+    #[error("core {core} ended by itself: a bug of megaconn; fix: none known, please report it")]
     Died {
         /// The core.
         core: usize,
@@ -71,7 +77,7 @@ where
             .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
                 let made = Doorbell::new()
-                    .map_err(|error| error.to_string())
+                    .map_err(|error| short_of_something(&error))
                     .and_then(|bell| Ok((make(core, &bell)?, bell)));
                 match made {
                     Ok((shard, bell)) => {
@@ -85,15 +91,36 @@ where
                 }
             })
             .map_err(|error| LaunchError::Executor { cpu, reason: error.to_string() })?;
-        cores.threads.push(thread);
-        cores.commands.push(sender);
         match is_ready.recv() {
             Ok(Ok(())) => {}
-            Ok(Err(reason)) => return Err(LaunchError::Shard { core, reason }),
-            Err(_) => return Err(LaunchError::Died { core }),
+            Ok(Err(reason)) => {
+                // It ends by itself. Its descriptors are free then, and dropping its sender takes
+                // one: glommio panics when there is none.
+                drop(thread.join());
+                return Err(LaunchError::Shard { core, reason });
+            }
+            // It ended before it ran: glommio found no memory or no descriptor for its rings.
+            Err(_) => return Err(why_not_begun(core, cpu, thread)),
         }
+        cores.threads.push(thread);
+        cores.commands.push(sender);
     }
     Ok(cores)
+}
+
+fn why_not_begun(core: usize, cpu: u16, thread: ExecutorJoinHandle<()>) -> LaunchError {
+    match thread.join() {
+        Ok(()) | Err(GlommioError::BuilderError(BuilderErrorKind::ThreadPanic(_))) => {
+            LaunchError::Died { core }
+        }
+        Err(error) => LaunchError::Executor { cpu, reason: error.to_string() },
+    }
+}
+
+/// What a core says whose driver or doorbell the kernel refused.
+#[must_use]
+pub fn short_of_something(error: &std::io::Error) -> String {
+    format!("{error}; fix: more open files by `ulimit -n`, more locked memory by `ulimit -l`")
 }
 
 /// Commands that may wait for one core.

@@ -104,7 +104,8 @@ pub fn serve(config: &ServeConfig) -> Result<Stop, ServeError> {
                 ephemeral_ports: plan::ephemeral_ports(),
                 buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
             };
-            let driver = UringDriver::new(driver, bell).map_err(|error| error.to_string())?;
+            let driver = UringDriver::new(driver, bell)
+                .map_err(|error| launch::short_of_something(&error))?;
             Shard::new(driver, shard, Arc::clone(&stats[core])).map_err(ring_refused)
         }
     };
@@ -124,6 +125,9 @@ fn ring_refused(errno: Errno) -> String {
             "no ring: {errno}, all rings of this user share RLIMIT_MEMLOCK ({limit} bytes); \
              fix: ulimit -l unlimited, or end other io_uring programs of this user"
         ),
+        _ if errno == crate::errno::Errno::EMFILE => {
+            format!("no ring: {errno}; fix: more open files by `ulimit -n`")
+        }
         _ => format!("no ring: {errno}; fix: see `dmesg`, and man 2 io_uring_setup"),
     }
 }

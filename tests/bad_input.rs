@@ -2,10 +2,11 @@
 //! anything starts; and what it says to questions: plan, help, completions, man page.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use common::{Finished, Program, cores, free_ports, number, refusal};
+use common::{Finished, Program, Server, cores, free_ports, number, refusal};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use serde_json::Value;
 
@@ -65,6 +66,11 @@ fn addresses_that_cannot_be_listened_on_are_refused() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let taken = listener.local_addr().unwrap().to_string();
     refuses(&["serve", "--listen", &taken], &["--listen", &taken, "in use", "ss -ltnp"]);
+    // Sockets of another server would share the port, if they were asked.
+    let binary = Path::new(env!("CARGO_BIN_EXE_megaconn"));
+    let other = Server::start(binary, Ipv4Addr::LOCALHOST.into(), 1, &["--cores", &cores(1)]);
+    let taken = other.address.to_string();
+    refuses(&["serve", "--listen", &taken], &["--listen", &taken, "in use"]);
     // An address of TEST-NET-1 belongs to nobody.
     let not_ours = "192.0.2.1:7000";
     refuses(&["serve", "--listen", not_ours], &["--listen", not_ours, "no such address"]);
@@ -111,6 +117,25 @@ fn a_place_for_statistics_that_cannot_be_written_is_refused() {
             &["serve", "--listen", &address, "--cores", &cores(1), "--stats", path],
             &["--stats", path, "may write"],
         );
+    }
+}
+
+#[test]
+fn a_core_that_cannot_start_for_want_of_files_is_refused() {
+    let address = free_ports(Ipv4Addr::LOCALHOST.into(), 1).to_string();
+    for most in ["8", "10"] {
+        let mut command = Command::new("sh");
+        let binary = env!("CARGO_BIN_EXE_megaconn");
+        command.args(["-c", "ulimit -n $1; shift; exec \"$@\"", "sh", most, binary, "serve"]);
+        command.args(["--listen", &address, "--cores", &cores(1)]);
+        let finished = Program::start(&mut command).finish();
+        assert_eq!(finished.code, Some(2), "{finished:#?}");
+        let errors = finished.stderr.iter().filter(|line| line.starts_with("error: "));
+        assert_eq!(errors.count(), 1, "{finished:#?}");
+        let line = finished.stderr.last().unwrap();
+        for word in ["fix: ", "open files by `ulimit -n`"] {
+            assert!(line.contains(word), "no word of `{word}` with {most} files: {line}");
+        }
     }
 }
 

@@ -101,7 +101,8 @@ fn make_core(
             ephemeral_ports: plan::ephemeral_ports(),
             buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
         };
-        let driver = UringDriver::new(driver, bell).map_err(|error| error.to_string())?;
+        let driver =
+            UringDriver::new(driver, bell).map_err(|error| launch::short_of_something(&error))?;
         Ok(Shard::new(driver, shards[core], Arc::clone(&plan), Arc::clone(&stats[core])))
     }
 }
