@@ -22,7 +22,7 @@ fn sixty_thousand_connections_pass_the_limit_on_open_files() {
     limit_open_files();
     let world = World::on_loopback();
     let mut client = world.client(&["--connections", "60k", "--hold", "2s"]);
-    assert!(client.says("holding 60000"), "{:#?}", client.finish());
+    assert!(client.says("holding 60,000"), "{:#?}", client.finish());
     let (of_server, of_client) = (open_files(&world.server.program), open_files(&client));
     until("the server shows them", || last(&world.stats(), "connections") == CONNECTIONS);
     met(&client.finish());
@@ -111,7 +111,7 @@ fn ipv6_through_several_target_ports() {
     let first = world.server.address;
     let target = format!("{first}-{}", first.port() + 3);
     let mut client = world.client_to(&target, &["--connections", "2k", "--hold", "1s"]);
-    assert!(client.says("holding 2000"), "{:#?}", client.finish());
+    assert!(client.says("holding 2,000"), "{:#?}", client.finish());
     for port in first.port()..=first.port() + 3 {
         let held = established_to(port);
         assert!(held >= 400, "port {port} has {held} of 2,000 connections");
@@ -187,7 +187,7 @@ fn sigterm_while_holding_leaves_a_complete_partial_report() {
 fn stopped_while_holding(signal: Signal, status: i32) {
     let world = World::on_loopback();
     let mut client = world.client(&["--connections", "3k", "--hold", "10m"]);
-    assert!(client.says("holding 3000"), "{:#?}", client.finish());
+    assert!(client.says("holding 3,000"), "{:#?}", client.finish());
     // The report takes the server's figures from its last tick, which may be behind.
     until("the server shows them", || last(&world.stats(), "messages_total") == 3000);
     client.signal(signal);
@@ -251,7 +251,7 @@ fn a_server_that_is_killed_loses_every_connection_with_a_cause() {
     let world = World::on_loopback();
     let began = Instant::now();
     let mut client = world.client(&["--connections", "3k", "--hold", "2s"]);
-    assert!(client.says("holding 3000"), "{:#?}", client.finish());
+    assert!(client.says("holding 3,000"), "{:#?}", client.finish());
     world.server.program.signal(Signal::KILL);
     let finished = client.finish();
     assert_eq!(finished.code, Some(1), "{finished:#?}");
