@@ -19,6 +19,7 @@ use crate::token::{Operation, Token};
 
 mod buffers;
 mod doorbell;
+mod late;
 mod probe;
 mod ring;
 mod sockopt;
@@ -52,6 +53,7 @@ pub struct UringDriver {
     targets: Vec<SockAddr>,
     ephemeral_ports: RangeInclusive<u16>,
     pins_source_port: bool,
+    releases_late: bool,
     bell: OwnedFd,
     resting: bool,
     started: Instant,
@@ -72,6 +74,7 @@ impl UringDriver {
             targets: config.targets.into_iter().map(SockAddr::from).collect(),
             ephemeral_ports: config.ephemeral_ports,
             pins_source_port: can_pin_source_port(),
+            releases_late: late::releases_late()?,
             bell: doorbell.descriptor()?,
             resting: true,
             started: Instant::now(),
@@ -107,7 +110,8 @@ impl UringDriver {
 
 impl Driver for UringDriver {
     fn open_segment(&mut self, number: u16, slots: u32) -> Result<(), Errno> {
-        let ring = Ring::new(slots, &self.bell, self.resting).map_err(|e| Errno::from(&e))?;
+        let ring = Ring::new(slots, &self.bell, self.resting, self.releases_late)
+            .map_err(|e| Errno::from(&e))?;
         let index = usize::from(number);
         if self.segments.len() <= index {
             self.segments.resize_with(index + 1, || None);
@@ -155,6 +159,9 @@ impl Driver for UringDriver {
             Operation::PollWritable => POLL_OUT,
             other => unreachable!("{other:?} is no poll"),
         };
+        if token.operation() == Operation::PollReadable {
+            self.ring(token).poll_begins(token);
+        }
         self.push(token, opcode::PollAdd::new(fixed(token), events).build());
     }
 
@@ -182,7 +189,8 @@ impl Driver for UringDriver {
     }
 
     fn close(&mut self, token: Token) {
-        self.push(token, opcode::Close::new(fixed(token)).build());
+        let close = opcode::Close::new(fixed(token)).build().user_data(token.packed());
+        self.ring(token).close(fixed(token), &close);
     }
 
     fn submit(&mut self) {
@@ -196,7 +204,11 @@ impl Driver for UringDriver {
         for offset in 0..count {
             let index = (self.reap_from + offset) % count;
             if let Some(ring) = &mut self.segments[index] {
+                let before = batch.len();
                 ring.reap(batch);
+                if self.releases_late {
+                    begin_anew(ring, batch, before);
+                }
             }
             if batch.len() == batch.capacity() {
                 // The next turn begins behind it: a flood in one segment must not starve others.
@@ -237,6 +249,26 @@ impl Driver for UringDriver {
 
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+}
+
+/// Sees which polls of `batch`, from `before` on, are done; those that `Ring` had cancelled begin
+/// anew and are nobody's business.
+fn begin_anew(ring: &mut Ring, batch: &mut Vec<Completion>, before: usize) {
+    let mut index = before;
+    while let Some(&Completion { token, result }) = batch.get(index) {
+        if token.operation() != Operation::PollReadable {
+            index += 1;
+            continue;
+        }
+        if result == Err(Errno::ECANCELED) {
+            batch.remove(index);
+            let poll = opcode::PollAdd::new(fixed(token), POLL_IN | POLL_PEER_ENDED).build();
+            ring.push(&poll.user_data(token.packed()));
+        } else {
+            ring.poll_is_done(token);
+            index += 1;
+        }
     }
 }
 

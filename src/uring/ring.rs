@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use io_uring::{IoUring, squeue};
+use io_uring::{IoUring, opcode, squeue, types};
 
 use crate::driver::Completion;
 use crate::errno::Errno;
 use crate::limits::{CQ_ENTRIES, SQ_ENTRIES};
 use crate::token::Token;
+
+use super::late::Late;
 
 /// A ring of one segment. Entries wait in the submission queue until `submit` or until it is full.
 pub(super) struct Ring {
@@ -16,11 +18,21 @@ pub(super) struct Ring {
     queued: u32,
     /// Completions that had to be moved out of the way while a full queue was submitted.
     early: VecDeque<Completion>,
+    /// On a kernel that releases closed slots late.
+    late: Option<Late>,
 }
+
+/// `user_data` of an operation whose completion nobody waits for: no token packs to it.
+const NOBODYS: u64 = u64::MAX;
 
 impl Ring {
     /// A ring with an empty table of `slots`, whose completions ring `bell` when `bell_on`.
-    pub(super) fn new(slots: u32, bell: &OwnedFd, bell_on: bool) -> std::io::Result<Ring> {
+    pub(super) fn new(
+        slots: u32,
+        bell: &OwnedFd,
+        bell_on: bool,
+        releases_late: bool,
+    ) -> std::io::Result<Ring> {
         let ring = IoUring::builder()
             .setup_cqsize(CQ_ENTRIES)
             .setup_coop_taskrun()
@@ -31,7 +43,8 @@ impl Ring {
             .build(SQ_ENTRIES)?;
         ring.submitter().register_files_sparse(slots)?;
         ring.submitter().register_eventfd(bell.as_raw_fd())?;
-        let mut ring = Ring { ring, queued: 0, early: VecDeque::new() };
+        let late = releases_late.then(|| Late::new(slots));
+        let mut ring = Ring { ring, queued: 0, early: VecDeque::new(), late };
         ring.ring_bell(bell_on);
         Ok(ring)
     }
@@ -45,6 +58,38 @@ impl Ring {
             self.submit();
         }
         self.queued += 1;
+    }
+
+    /// Queues the close of a slot, so that its connection ends at once whatever the kernel does.
+    pub(super) fn close(&mut self, slot: types::Fixed, close: &squeue::Entry) {
+        let Some(late) = &mut self.late else { return self.push(close) };
+        let to_cancel = late.closed();
+        let shutdown = opcode::Shutdown::new(slot, libc::SHUT_RDWR).build();
+        // Linked hard: the close follows the shutdown's end, also one in failure.
+        let shutdown = shutdown.flags(squeue::Flags::IO_HARDLINK).user_data(NOBODYS);
+        let pair = [shutdown, close.clone()];
+        // SAFETY: neither entry holds a pointer. Exercised by bench-scripts/kernel-6.1.sh.
+        while unsafe { self.ring.submission().push_multiple(&pair) }.is_err() {
+            self.submit();
+        }
+        self.queued += 2;
+        for poll in to_cancel {
+            self.push(&opcode::AsyncCancel::new(poll).build().user_data(NOBODYS));
+        }
+    }
+
+    /// A poll that may wait for long is about to be queued.
+    pub(super) fn poll_begins(&mut self, token: Token) {
+        if let Some(late) = &mut self.late {
+            late.begun(token);
+        }
+    }
+
+    /// It has completed.
+    pub(super) fn poll_is_done(&mut self, token: Token) {
+        if let Some(late) = &mut self.late {
+            late.done(token);
+        }
     }
 
     /// Hands the queued entries to the kernel; one system call, none when nothing is queued.
