@@ -1,6 +1,8 @@
 //! What `megaconn` says to input that cannot be: exit status 2 and one line with the fix, before
 //! anything starts; and what it says to questions: plan, help, completions, man page.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;

@@ -1,6 +1,8 @@
 //! Peers that do what they should not, and plain ones beside them, over real sockets: the server
 //! echoes every byte, resets whom it has no room for, and goes on serving whatever a peer does.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};

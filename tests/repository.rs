@@ -1,6 +1,8 @@
 //! The house rules that a machine can hold: which module may use which, unsafe code in the ring
 //! module alone, files of one idea, a reason for every dependency.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Properties of the tuple plan: parts of cores are disjoint, no tuple comes twice, all are used.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -102,7 +102,10 @@ impl Figures {
             server_user_bytes: grown(self.empty.server, server),
             client_user_bytes: grown(self.empty.client, resident_bytes()),
         };
-        let each = |bytes: Option<i64>| bytes.filter(|_| held > 0).map(|b| b as f64 / held as f64);
+        // Memory of few connections drowns in what the rest of the host does meanwhile.
+        let each = |bytes: Option<i64>| {
+            bytes.filter(|&bytes| held > 0 && bytes > 0).map(|bytes| bytes as f64 / held as f64)
+        };
         let by_slab = kernel.slabs_grown_since(&self.empty.kernel).filter(|_| held > 0);
         let cost = Cost {
             kernel_bytes: each(memory.kernel_bytes),

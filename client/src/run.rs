@@ -281,6 +281,12 @@ impl Run<'_> {
             "cost_per_connection.stderr_bytes",
             "one number of connections gives no regression".into(),
         );
+        if cost.kernel_bytes.is_none() {
+            note(
+                "cost_per_connection.kernel_bytes",
+                "not measured: the host gave back more meanwhile than the connections took".into(),
+            );
+        }
         if cost.by_slab.is_none() {
             note(
                 "cost_per_connection.by_slab",
@@ -325,6 +331,10 @@ impl Run<'_> {
         }
         if sent != received {
             missed.push(format!("{received} of {sent} messages verified"));
+        }
+        let timeouts = result.close.as_ref().map_or(0, |close| close.timeouts);
+        if timeouts > 0 {
+            missed.push(format!("{timeouts} connections not ended by the server in time"));
         }
         result.verdict = Verdict { met: missed.is_empty(), missed };
         result.notes = self.notes;

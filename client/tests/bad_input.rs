@@ -1,6 +1,8 @@
 //! What `megaconn-client` says to input that cannot be: exit status 2 and one line with the fix,
 //! before any connection is made; and what it says to questions: help, completions, man page.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;

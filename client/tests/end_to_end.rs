@@ -1,6 +1,8 @@
 //! Whole runs of the client against the server, over real sockets: what they report is what was
 //! asked for, and adds up when a signal or a dead server comes between.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};

@@ -1,6 +1,8 @@
 //! Servers that do what they should not: the client tells by cause what became of every connection,
 //! and its verdict is that the target was missed.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::thread;

@@ -1,4 +1,4 @@
-//! What kernels before 6.13 ask for: they release the socket of a closed slot late.
+//! What older kernels ask for: they release the socket of a closed slot late.
 //!
 //! There the table's entries are counted by generation, not each by itself: a socket that was
 //! closed is given up only when every operation is done that was begun on the same table before the
@@ -7,7 +7,7 @@
 //!
 //! So on these kernels a close is led by a shutdown, which ends the connection at once, and when
 //! enough closes have gathered all polls of the table are begun anew, which frees the memory.
-//! Seen on Linux 6.1.192 and 6.12.95 (late) and 6.18 (at once).
+//! Seen on Linux 6.1.192 and 6.12.95 (late), 6.16.3 and 6.18.44 (at once).
 
 use std::io::Read;
 use std::os::fd::AsRawFd;
