@@ -98,7 +98,7 @@ fn a_connection_lives_and_ends_in_its_slot() {
 
 #[test]
 fn connect_uses_the_planned_source_inside_and_outside_of_the_ephemeral_range() {
-    with_driver(|driver, address| {
+    with_driver(|driver, _| {
         let inside = *plan::ephemeral_ports().end() - 3;
         let outside = plan::ephemeral_ports().start().checked_sub(317).unwrap();
         for (index, port) in (0..).zip([inside, outside]) {
@@ -212,7 +212,7 @@ fn play(
 ) -> Seen {
     let mut peer = Some(peer);
     let mut seen = Seen::new();
-    for (index, step) in script.iter().enumerate() {
+    for (mark, step) in (0_u8..).zip(script) {
         match (step, &mut peer) {
             (Step::Recv | Step::Send(_) | Step::End, _) => seen.push(server(step)),
             (Step::PeerResets, peer) => {
@@ -223,7 +223,7 @@ fn play(
             (_, None) => {}
             (Step::PeerWrites(bytes), Some(peer)) => {
                 // A peer that has ended, or is cut, cannot write: that is its own affair.
-                let _ = peer.write_all(&vec![index as u8; usize::from(*bytes)]);
+                let _ = peer.write_all(&vec![mark; usize::from(*bytes)]);
             }
             (Step::PeerReads, Some(peer)) => {
                 peer.set_nonblocking(true).unwrap();

@@ -321,7 +321,7 @@ impl Run<'_> {
         }
         let mut missed = Vec::new();
         if let Some(stop) = stop {
-            missed.push(format!("{stop}: the report is partial"));
+            missed.push(format!("stopped by {stop}, the report is partial"));
         }
         if result.established < self.config.connections {
             let unopened = self.config.connections - result.established - failed - lost;
