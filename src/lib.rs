@@ -21,7 +21,7 @@
 //!
 //! To read it in order: [`shard`], the life of a connection; [`conn`], [`arena`] and [`token`], its
 //! record, its place and its name; [`driver`], what a shard asks of the world, with its two answers
-//! [`uring`] and `sim`; [`launch`], how cores start, sleep and stop; [`plan`], the arithmetic
+//! [`uring`] and [`sim`]; [`launch`], how cores start, sleep and stop; [`plan`], the arithmetic
 //! before a run.
 
 pub mod shard;
@@ -31,6 +31,7 @@ pub mod conn;
 pub mod token;
 
 pub mod driver;
+pub mod sim;
 #[expect(unsafe_code, reason = "the ring module alone talks to the kernel in pointers")]
 pub mod uring;
 

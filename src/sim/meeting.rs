@@ -1,0 +1,141 @@
+//! How connections come about in a simulated world, and when their peers act.
+
+use std::time::Duration;
+
+use super::world::{Event, POLL_IN};
+use super::{Conduct, Echo, EchoFault, Parting, Peer, Reading, SimDriver};
+use crate::errno::Errno;
+use crate::token::{SlotId, Token};
+
+impl SimDriver {
+    /// Gives waiting connections to waiting accepts, and wakes who watches a listener.
+    pub(super) fn match_up(&mut self, listener: usize) {
+        while !self.listeners[listener].waiting.is_empty() {
+            let Some(token) = self.listeners[listener].accepts.pop_front() else { break };
+            let result = if self.chance(self.config.faults.accept) {
+                Err(self.pick(ACCEPT_ERRORS))
+            } else {
+                Ok(0)
+            };
+            // Exhaustion leaves the connection in the queue; any other answer takes it out.
+            if result.is_ok() || result == Err(Errno::ECONNABORTED) {
+                let peer = self.listeners[listener].waiting.pop_front().expect("not empty");
+                if result.is_ok() {
+                    self.put_in_table(token.slot(), peer);
+                } else {
+                    self.peers[peer].was_refused = true;
+                }
+            }
+            self.complete(token, result);
+        }
+        if !self.listeners[listener].waiting.is_empty()
+            && let Some(token) = self.listeners[listener].polls.pop_front()
+        {
+            self.complete(token, Ok(POLL_IN));
+        }
+    }
+
+    pub(super) fn put_peer_to_connect(&mut self, token: Token) {
+        let conduct = self.answering_conduct();
+        self.peers.push(Peer::new(conduct));
+        self.put_in_table(token.slot(), self.peers.len() - 1);
+        let fails = self.chance(self.config.faults.connect);
+        let result = if fails { Err(self.pick(CONNECT_ERRORS)) } else { Ok(0) };
+        // About every eighth failure takes as long as our own patience does, or longer.
+        let is_late = fails && self.random.u8(..8) == 0;
+        let delay_us = if is_late { 9_800_000..11_000_000 } else { 10..30_000 };
+        let time = self.now + Duration::from_micros(self.random.u64(delay_us));
+        self.plan(time, Event::Connected { token, result });
+    }
+
+    pub(super) fn on_connected(&mut self, token: Token, result: Result<u32, Errno>) {
+        let number = self.peer_at(token.slot());
+        match result {
+            Ok(_) => self.wake_peer(number),
+            Err(_) => self.peers[number].was_refused = true,
+        }
+        self.complete(token, result);
+    }
+
+    /// Takes a connect that is cancelled out of what will happen.
+    pub(super) fn take_connect(&mut self, token: Token) -> bool {
+        let is_it =
+            |event: &Event| matches!(event, Event::Connected { token: t, .. } if *t == token);
+        let key = self.events.iter().find(|(_, event)| is_it(event)).map(|(&key, _)| key);
+        if let Some(key) = key {
+            self.events.remove(&key);
+            let number = self.peer_at(token.slot());
+            self.peers[number].was_refused = true;
+        }
+        key.is_some()
+    }
+
+    /// How a peer that is connected to behaves: it answers, and errs as often as it is told to.
+    fn answering_conduct(&mut self) -> Conduct {
+        let errs = self.chance(self.config.faults.echo);
+        let fault = errs.then(|| self.pick(ECHO_FAULTS));
+        let echo = Echo {
+            message_bytes: self.config.message_bytes,
+            fault,
+            // In the first two messages, or at their seam.
+            fault_after_bytes: self.random.usize(..2 * self.config.message_bytes.max(1)),
+        };
+        Conduct {
+            bytes: 0,
+            window: self.random.usize(8..=256),
+            reading: Reading::Promptly,
+            parting: Parting::HalfClose,
+            echo: Some(echo),
+        }
+    }
+
+    fn put_in_table(&mut self, slot: SlotId, peer: usize) {
+        self.ledger.place(slot).peer = Some(peer);
+        self.peers[peer].slot = Some(slot);
+        self.counts.opened += 1;
+    }
+
+    // ---- peers ----------------------------------------------------------------------------
+
+    /// Lets a peer act soon, as its conduct has it.
+    pub(super) fn wake_peer(&mut self, number: usize) {
+        let peer = &mut self.peers[number];
+        if peer.is_due || peer.is_over() {
+            return;
+        }
+        peer.is_due = true;
+        let pauses = peer.conduct.reading == Reading::WithPauses && self.random.u8(..8) == 0;
+        let delay_us = self.random.u64(..if pauses { 1_000_000 } else { 6_000 });
+        self.plan(self.now + Duration::from_micros(delay_us), Event::Act { peer: number });
+    }
+
+    pub(super) fn act(&mut self, number: usize) {
+        let peer = &mut self.peers[number];
+        peer.is_due = false;
+        if peer.act(&mut self.random) {
+            self.wake_peer(number);
+        }
+        if let Some(slot) = self.peers[number].slot {
+            self.settle(slot);
+        }
+    }
+
+    pub(super) fn peer_at(&mut self, slot: SlotId) -> usize {
+        self.ledger.place(slot).peer.expect("the ledger saw a descriptor")
+    }
+}
+
+const ACCEPT_ERRORS: &[Errno] =
+    &[Errno::ECONNABORTED, Errno::ENFILE, Errno::ENOMEM, Errno::EMFILE, Errno::ENOBUFS];
+
+const CONNECT_ERRORS: &[Errno] =
+    &[Errno::ECONNREFUSED, Errno::ETIMEDOUT, Errno::EADDRNOTAVAIL, Errno::EHOSTUNREACH];
+
+const ECHO_FAULTS: &[EchoFault] = &[
+    EchoFault::Silence,
+    EchoFault::Corruption,
+    EchoFault::Repetition,
+    EchoFault::Reset,
+    EchoFault::End,
+    EchoFault::Stubbornness,
+];
