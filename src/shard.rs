@@ -39,7 +39,9 @@ pub struct Shard<D> {
     config: ShardConfig,
     stats: Arc<CoreStats>,
     listeners: Box<[Listener]>,
-    accepts_wanted: usize,
+    accepts_wanted: u32,
+    /// The listener that gets the next free slot.
+    accepts_first: usize,
     connections: u32,
     buffers_used: u64,
     /// Readable slots without a buffer.
@@ -56,9 +58,10 @@ pub struct Shard<D> {
     grow_from_ms: u64,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Listener {
-    accepts: usize,
+    /// Slots into which an accept is with the kernel.
+    accepts: SlotQueue,
     watched: bool,
 }
 
@@ -74,8 +77,10 @@ impl<D: Driver> Shard<D> {
             arena: Arena::new(config.slots_per_segment),
             config,
             stats,
-            listeners: vec![Listener::default(); config.listeners].into(),
-            accepts_wanted: each.clamp(1, ACCEPTS_PER_LISTENER_MAX),
+            listeners: (0..config.listeners).map(|_| Listener::default()).collect(),
+            accepts_wanted: u32::try_from(each.clamp(1, ACCEPTS_PER_LISTENER_MAX))
+                .expect("accepts are few"),
+            accepts_first: 0,
             connections: 0,
             buffers_used: 0,
             starved: SlotQueue::default(),
@@ -157,12 +162,18 @@ impl<D: Driver> Shard<D> {
 
     // ---- a connection arrives -------------------------------------------------------------
 
-    /// Keeps the wanted number of accepts outstanding on every listener, as far as slots go.
+    /// Keeps the wanted number of accepts outstanding on every listener, as far as slots go: a
+    /// first one on each before a second one on any, so that few slots serve all.
     fn arm_accepts(&mut self) {
-        for listener in 0..self.listeners.len() {
-            while self.listeners[listener].accepts < self.accepts_wanted {
-                let Some(id) = self.slot_to_accept() else { return self.watch_full_listeners() };
-                self.arm_accept(id, listener);
+        let count = self.listeners.len();
+        for wanted in 1..=self.accepts_wanted {
+            for listener in (self.accepts_first..count).chain(0..self.accepts_first) {
+                if self.listeners[listener].accepts.len() < wanted {
+                    let Some(id) = self.slot_to_accept() else {
+                        return self.watch_full_listeners();
+                    };
+                    self.arm_accept(id, listener);
+                }
             }
         }
     }
@@ -197,13 +208,13 @@ impl<D: Driver> Shard<D> {
         let slot = &mut self.arena[id];
         slot.go(Life::Accepting);
         slot.number = u32::try_from(listener).expect("listeners are few");
-        self.listeners[listener].accepts += 1;
         self.driver.accept(slot.token(Operation::Accept, id), listener);
+        self.listeners[listener].accepts.push(&mut self.arena, id);
     }
 
     fn on_accept(&mut self, id: SlotId, result: Result<u32, Errno>) {
         let listener = self.arena[id].number as usize;
-        self.listeners[listener].accepts -= 1;
+        self.listeners[listener].accepts.remove(&mut self.arena, id);
         match result {
             Ok(_) => {
                 self.stats.accepted_total.add(1);
@@ -241,7 +252,7 @@ impl<D: Driver> Shard<D> {
         }
         for index in 0..self.listeners.len() {
             let listener = &mut self.listeners[index];
-            if listener.accepts == 0 && !listener.watched {
+            if listener.accepts.is_empty() && !listener.watched {
                 listener.watched = true;
                 let number = u16::try_from(index).expect("listeners are few");
                 let slot = SlotId::new(0, number);
@@ -253,7 +264,7 @@ impl<D: Driver> Shard<D> {
 
     fn on_refusable(&mut self, listener: usize) {
         self.listeners[listener].watched = false;
-        if self.listeners[listener].accepts == 0 {
+        if self.listeners[listener].accepts.is_empty() && !self.move_accept_to(listener) {
             let refused = self.driver.refuse(listener, REFUSALS_PER_VISIT);
             self.stats.refused_total.add(refused as u64);
             // Even to refuse takes a file for a moment.
@@ -262,6 +273,19 @@ impl<D: Driver> Shard<D> {
             }
         }
         self.arm_accepts();
+    }
+
+    /// When the core is not full, but its last slots wait for connections of other listeners, one
+    /// of them is freed for `listener`, which has a connection now.
+    fn move_accept_to(&mut self, listener: usize) -> bool {
+        let is_full = self.connections >= self.config.connections_max;
+        let richest = self.listeners.iter().max_by_key(|other| other.accepts.len());
+        let accept = richest.and_then(|other| other.accepts.first()).filter(|_| !is_full);
+        if let Some(id) = accept {
+            self.accepts_first = listener;
+            self.driver.cancel(self.arena[id].token(Operation::Accept, id));
+        }
+        accept.is_some()
     }
 
     // ---- it is idle, until it is readable -------------------------------------------------
