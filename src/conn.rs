@@ -75,6 +75,8 @@ pub enum WriteSide {
     Cutting,
     /// Both directions are shut down.
     Cut,
+    /// The close of the descriptor is with the kernel, the last operation of this life.
+    Closing,
 }
 
 /// The next step of a connection's end.

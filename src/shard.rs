@@ -152,7 +152,10 @@ impl<D: Driver> Shard<D> {
                 slot.write = WriteSide::Cut;
                 self.unwind(id);
             }
-            Operation::Close => self.on_close(id),
+            Operation::Close => {
+                slot.write = WriteSide::Cut;
+                self.on_close(id);
+            }
             Operation::Cancel => {}
             other @ (Operation::Connect | Operation::PollListener) => {
                 unreachable!("a server never asks for {other:?} on a slot")
@@ -469,7 +472,9 @@ impl<D: Driver> Shard<D> {
             }
             Unwinding::Close => {
                 self.drop_buffer(id);
-                self.driver.close(self.arena[id].token(Operation::Close, id));
+                let slot = &mut self.arena[id];
+                slot.write = WriteSide::Closing;
+                self.driver.close(slot.token(Operation::Close, id));
             }
         }
     }

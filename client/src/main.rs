@@ -19,6 +19,8 @@ mod result;
 mod run;
 mod server_stats;
 mod shard;
+#[cfg(test)]
+mod shard_sim_tests;
 
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {

@@ -181,7 +181,10 @@ impl<D: Driver> Shard<D> {
                 slot.write = if was_cut { WriteSide::Cut } else { WriteSide::Idle };
                 self.on_shutdown(id);
             }
-            Operation::Close => self.on_close(id),
+            Operation::Close => {
+                slot.write = WriteSide::Cut;
+                self.on_close(id);
+            }
             Operation::Cancel => {}
             other @ (Operation::Accept | Operation::PollListener) => {
                 unreachable!("a client never asks for {other:?}")
@@ -291,7 +294,9 @@ impl<D: Driver> Shard<D> {
             }
             Err(errno) => {
                 self.count_failed(if errno == Errno::ECANCELED { Errno::ETIMEDOUT } else { errno });
-                self.arena[id].go(Life::Closing);
+                let slot = &mut self.arena[id];
+                slot.go(Life::Closing);
+                slot.wait_from(self.now);
                 self.ending.push(&mut self.arena, id);
                 self.unwind(id);
             }
@@ -571,7 +576,9 @@ impl<D: Driver> Shard<D> {
             Unwinding::Cut => self.arm_shutdown(id, true),
             Unwinding::Close => {
                 self.drop_buffer(id);
-                self.driver.close(self.arena[id].token(Operation::Close, id));
+                let slot = &mut self.arena[id];
+                slot.write = WriteSide::Closing;
+                self.driver.close(slot.token(Operation::Close, id));
             }
         }
     }
@@ -601,9 +608,12 @@ impl<D: Driver> Shard<D> {
             self.lose(id, LostCause::Silent);
         }
         while let Some(id) = self.ending.first().filter(|&id| self.waited(id) >= CLOSE_TIMEOUT) {
-            self.stats.close_timeout_total.add(1);
             self.restart_wait(id, Wait::End);
-            self.unwind(id);
+            // Only the server's end is waited for in vain; a slow close is the kernel's affair.
+            if self.arena[id].unwinding() == Unwinding::Cut {
+                self.stats.close_timeout_total.add(1);
+                self.unwind(id);
+            }
         }
     }
 
@@ -672,4 +682,38 @@ fn cause_of(errno: Errno) -> LostCause {
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Where the slots of a core are, for the tests.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Census {
+    pub(crate) to_start: u64,
+    pub(crate) connections: u64,
+    pub(crate) connecting: u32,
+    pub(crate) resting: u32,
+    pub(crate) waiting: u32,
+    pub(crate) ending: u32,
+}
+
+#[cfg(test)]
+impl<D: Driver> Shard<D> {
+    pub(crate) fn census(&self) -> Census {
+        Census {
+            to_start: self.to_start,
+            connections: self.connections,
+            connecting: self.connecting.len(),
+            resting: self.resting.len(),
+            waiting: self.waiting.len(),
+            ending: self.ending.len(),
+        }
+    }
+
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    pub(crate) fn driver(&mut self) -> &mut D {
+        &mut self.driver
+    }
 }
