@@ -270,11 +270,17 @@ impl SlotQueue {
     pub fn push(&mut self, arena: &mut Arena, id: SlotId) {
         let slot = &mut arena[id];
         assert!(slot.previous == SlotId::NONE && slot.next == SlotId::NONE, "one queue a slot");
-        assert!(self.head != id, "one queue a slot");
-        slot.previous = self.tail;
+        // Who has no neighbour is its own, so that a slot alone in its queue stands in it too.
+        slot.next = id;
         match self.tail {
-            SlotId::NONE => self.head = id,
-            tail => arena[tail].next = id,
+            SlotId::NONE => {
+                slot.previous = id;
+                self.head = id;
+            }
+            tail => {
+                slot.previous = tail;
+                arena[tail].next = id;
+            }
         }
         self.tail = id;
         self.len += 1;
@@ -294,17 +300,31 @@ impl SlotQueue {
     }
 
     /// Takes `id` out, wherever it stands in this queue.
+    ///
+    /// # Panics
+    /// When the slot stands in no queue, or at an end of another one.
     pub fn remove(&mut self, arena: &mut Arena, id: SlotId) {
         let slot = &mut arena[id];
         let (previous, next) = (slot.previous, slot.next);
         (slot.previous, slot.next) = (SlotId::NONE, SlotId::NONE);
-        match previous {
-            SlotId::NONE => self.head = next,
-            before => arena[before].next = next,
-        }
-        match next {
-            SlotId::NONE => self.tail = previous,
-            after => arena[after].previous = previous,
+        assert!(previous != SlotId::NONE, "a slot left a queue in which it did not stand");
+        let (is_first, is_last) = (previous == id, next == id);
+        assert!(is_first == (self.head == id), "a slot left another queue than its own");
+        assert!(is_last == (self.tail == id), "a slot left another queue than its own");
+        match (is_first, is_last) {
+            (true, true) => (self.head, self.tail) = (SlotId::NONE, SlotId::NONE),
+            (true, false) => {
+                self.head = next;
+                arena[next].previous = next;
+            }
+            (false, true) => {
+                self.tail = previous;
+                arena[previous].next = previous;
+            }
+            (false, false) => {
+                arena[previous].next = next;
+                arena[next].previous = previous;
+            }
         }
         self.len -= 1;
     }

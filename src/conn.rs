@@ -132,7 +132,8 @@ pub struct Slot {
     pub end: u16,
     /// Number of the last message sent, for the client.
     pub sequence: u16,
-    /// Neighbours in the one queue the slot may stand in; `next` also links the free list.
+    /// Neighbours in the one queue the slot may stand in, itself at an end, none outside of a
+    /// queue; `next` also links the free list.
     pub(crate) previous: SlotId,
     pub(crate) next: SlotId,
     /// When it entered its present wait: the low 32 bits of the core's clock in microseconds, so
