@@ -352,6 +352,11 @@ impl<D: Driver> Shard<D> {
                 // The queue is in order: everybody behind has sent all as well.
                 break;
             }
+            if self.arena[id].read != ReadSide::Polling {
+                // It was readable unasked; its receive says in a moment whether it is lost, and
+                // holds the slot's buffer until then.
+                return false;
+            }
             let Some(buffer) = self.driver.take_buffer() else { return false };
             self.resting.remove(&mut self.arena, id);
             self.write_message(id, buffer);
