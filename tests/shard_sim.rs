@@ -2,6 +2,7 @@
 //!
 //! `MEGACONN_SIM_SEED=n` runs one world alone. A failure names its seed; the same seed fails again.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use megaconn::errno::Errno;
 use megaconn::shard::{Shard, ShardConfig};
 use megaconn::sim::{Breach, Conduct, Faults, Parting, Peer, Reading, SimConfig, SimDriver};
 use megaconn::stats::CoreStats;
+use megaconn::token::SlotId;
 
 /// Worlds of one run of the test.
 const SEEDS: u64 = 1_000;
@@ -24,6 +26,10 @@ const TURNS_MAX: u32 = 60_000;
 /// Simulated time in which everything must have come to rest after the last peer left: a send
 /// timeout and a slow close, and some.
 const REST_WITHIN: Duration = Duration::from_secs(60);
+
+/// Simulated time in which an end must be complete, whatever the peer does: some operations of
+/// milliseconds, one after the other. A slow close takes its twelve seconds besides.
+const END_WITHIN: Duration = Duration::from_millis(200);
 
 #[test]
 fn every_invariant_holds_in_every_world() {
@@ -112,6 +118,8 @@ struct World {
     random: Rng,
     turns: u32,
     refused: u64,
+    slowest_close: Duration,
+    closing: BTreeMap<SlotId, Duration>,
 }
 
 impl World {
@@ -141,9 +149,17 @@ impl World {
             let again = Shard::new(SimDriver::new(sim), config, Arc::clone(&stats));
             again.expect("this world opens every segment")
         });
-        let (turns, refused) = (0, 0);
-        let buffers = usize::from(buffers);
-        let mut world = World { shard, config, buffers, stats, random, turns, refused };
+        let mut world = World {
+            shard,
+            config,
+            buffers: usize::from(buffers),
+            stats,
+            random,
+            turns: 0,
+            refused: 0,
+            slowest_close: Duration::from_secs(if sim.faults.slow_close > 0 { 12 } else { 0 }),
+            closing: BTreeMap::new(),
+        };
         world.populate();
         world
     }
@@ -196,6 +212,7 @@ impl World {
         assert!(self.turns < TURNS_MAX, "the shard turns without end");
         self.check_books();
         self.check_streams();
+        self.check_ends();
         turn
     }
 
@@ -232,6 +249,18 @@ impl World {
             let is_prefix = peer.sent.starts_with(&peer.received);
             assert!(is_prefix, "peer {number} got back what it did not send: {peer:?}");
         }
+    }
+
+    /// No peer can keep its slot by not answering: an end that has begun is soon complete.
+    fn check_ends(&mut self) {
+        let now = self.shard.driver().now();
+        let used = self.shard.arena().iter_used();
+        let closing = used.filter(|(_, slot)| slot.life() == Life::Closing).map(|(id, _)| id);
+        let since = |id| (id, self.closing.get(&id).copied().unwrap_or(now));
+        self.closing = closing.map(since).collect();
+        let within = END_WITHIN + self.slowest_close;
+        let late = self.closing.iter().find(|&(_, &since)| now - since > within);
+        assert!(late.is_none(), "an end takes longer than {within:?}: {late:?} at {now:?}");
     }
 
     fn check_rest(&mut self) {

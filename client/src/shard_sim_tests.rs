@@ -80,6 +80,7 @@ struct World {
     stats: Arc<CoreStats>,
     random: Rng,
     turns: u32,
+    closes_slowly: bool,
 }
 
 impl World {
@@ -113,7 +114,9 @@ impl World {
         let plan = Arc::new(plan(&mut random, config.connections));
         let stats = Arc::new(CoreStats::new());
         let shard = Shard::new(SimDriver::new(sim), config, plan, Arc::clone(&stats));
-        World { shard, config, buffers: usize::from(buffers), stats, random, turns: 0 }
+        let buffers = usize::from(buffers);
+        let closes_slowly = sim.faults.slow_close > 0;
+        World { shard, config, buffers, stats, random, turns: 0, closes_slowly }
     }
 
     fn run(mut self) -> Figures {
@@ -234,13 +237,20 @@ impl World {
             peers.iter().filter(|p| p.has_erred && p.conduct.echo.is_some_and(did)).count() as u64
         };
         let mut expected = [0; LOST_CAUSES.len()];
-        expected[LostCause::Mismatch as usize] =
-            erred(EchoFault::Corruption) + erred(EchoFault::Repetition);
+        let other_bytes = [
+            EchoFault::Corruption,
+            EchoFault::Repetition,
+            EchoFault::Replay,
+            EchoFault::CrossedWires,
+        ];
+        expected[LostCause::Mismatch as usize] = other_bytes.map(erred).iter().sum();
         expected[LostCause::Silent as usize] = erred(EchoFault::Silence);
         expected[LostCause::Reset as usize] = erred(EchoFault::Reset);
         expected[LostCause::Fin as usize] = erred(EchoFault::End);
         let lost: Vec<u64> = self.stats.lost.iter().map(|figure| figure.get()).collect();
         assert_eq!(lost, expected, "the causes of losses, as {LOST_CAUSES:?}");
+        let ending = self.shard.census().ending;
+        assert!(ending == 0 || self.closes_slowly, "{ending} lost connections keep their slots");
         let (connected, connections) =
             (self.stats.connected_total.get(), self.shard.census().connections);
         let lost: u64 = lost.iter().sum();

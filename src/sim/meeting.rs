@@ -41,9 +41,12 @@ impl SimDriver {
         self.put_in_table(token.slot(), self.peers.len() - 1);
         let fails = self.chance(self.config.faults.connect);
         let result = if fails { Err(self.pick(CONNECT_ERRORS)) } else { Ok(0) };
-        // About every eighth failure takes as long as our own patience does, or longer.
-        let is_late = fails && self.random.u8(..8) == 0;
-        let delay_us = if is_late { 9_800_000..11_000_000 } else { 10..30_000 };
+        // A failure may take about as long as our own patience does, or as long as the kernel's.
+        let delay_us = match self.random.u8(..16) {
+            0 if fails => 9_800_000..11_000_000,
+            1 if fails => 127_000_000..128_000_000,
+            _ => 10..30_000,
+        };
         let time = self.now + Duration::from_micros(self.random.u64(delay_us));
         self.plan(time, Event::Connected { token, result });
     }
@@ -135,6 +138,8 @@ const ECHO_FAULTS: &[EchoFault] = &[
     EchoFault::Silence,
     EchoFault::Corruption,
     EchoFault::Repetition,
+    EchoFault::Replay,
+    EchoFault::CrossedWires,
     EchoFault::Reset,
     EchoFault::End,
     EchoFault::Stubbornness,

@@ -6,6 +6,7 @@
 use fastrand::Rng;
 
 use crate::token::SlotId;
+use crate::wire::Message;
 
 /// How a peer behaves.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +59,16 @@ pub struct Echo {
 /// What an answering peer does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EchoFault {
-    /// It answers no more.
+    /// It answers no more, and takes nothing any more.
     Silence,
     /// One bit of a byte is flipped.
     Corruption,
     /// A message comes back twice.
     Repetition,
+    /// The answer to a message is the one before it once more.
+    Replay,
+    /// The answer to a message is a sound one, but of another connection.
+    CrossedWires,
     /// It resets the connection.
     Reset,
     /// It ends the connection in order, unasked.
@@ -197,8 +202,13 @@ impl Peer {
             Some(EchoFault::End) if strikes => {
                 (self.has_erred, self.has_half_closed) = (true, true)
             }
-            Some(EchoFault::Silence) if strikes => self.has_erred = self.has_something_to_echo(),
+            Some(EchoFault::Silence) if strikes && self.has_something_to_echo() => {
+                self.has_erred = true;
+                self.conduct.reading = Reading::Never;
+            }
             Some(EchoFault::Repetition) if strikes => self.repeat(echo.message_bytes),
+            Some(EchoFault::Replay) if strikes => self.replay(echo.message_bytes),
+            Some(EchoFault::CrossedWires) if strikes => self.cross_wires(echo.message_bytes),
             _ => {}
         }
         let is_mute = self.has_erred && echo.fault == Some(EchoFault::Silence);
@@ -236,6 +246,34 @@ impl Peer {
             self.has_erred = true;
             self.sent.extend_from_within(self.sent.len() - message_bytes..);
         }
+    }
+
+    /// Answers a whole message by the one before.
+    fn replay(&mut self, message_bytes: usize) {
+        if self.echoed > 0 && self.is_whole_message_waiting(message_bytes) {
+            self.has_erred = true;
+            self.echoed = self.received.len();
+            self.sent.extend_from_within(self.sent.len() - message_bytes..);
+        }
+    }
+
+    /// Answers a whole message as if it had come through the connection beside it.
+    fn cross_wires(&mut self, message_bytes: usize) {
+        if self.is_whole_message_waiting(message_bytes) {
+            let asked = Message::read(&self.received[self.echoed..]);
+            let asked = asked.expect("the stream to a peer is whole messages");
+            let answer = Message { connection: asked.connection ^ 1, ..asked };
+            self.has_erred = true;
+            self.echoed = self.received.len();
+            let from = self.sent.len();
+            self.sent.resize(from + message_bytes, 0);
+            answer.write(&mut self.sent[from..]);
+        }
+    }
+
+    fn is_whole_message_waiting(&self, message_bytes: usize) -> bool {
+        self.echoed.is_multiple_of(message_bytes)
+            && self.received.len() == self.echoed + message_bytes
     }
 
     fn corrupt(&mut self, at: usize, random: &mut Rng) {

@@ -80,11 +80,15 @@ impl SimDriver {
             // Planned when its socket was made.
             Ask::Connect => {}
             Ask::Poll => {
-                let place = self.ledger.place(slot);
-                match token.operation() {
-                    Operation::PollReadable => place.waiting_readable = Some(token),
-                    _ => place.waiting_writable = Some(token),
+                let is_read = token.operation() == Operation::PollReadable;
+                if is_read && self.chance(self.config.faults.would_block / 8) {
+                    // It promises bytes, and there are none: select(2), BUGS.
+                    return self.complete(token, Ok(POLL_IN));
                 }
+                let place = self.ledger.place(slot);
+                let waiting =
+                    if is_read { &mut place.waiting_readable } else { &mut place.waiting_writable };
+                *waiting = Some(token);
                 self.settle(slot);
             }
             Ask::Recv(..) | Ask::Send(..) | Ask::Shutdown(_) | Ask::Cancel | Ask::Close => {
