@@ -44,6 +44,8 @@ pub struct Shard<D> {
     accepts_first: usize,
     connections: u32,
     buffers_used: u64,
+    /// Buffers of connections that end: they come back by themselves.
+    buffers_returning: u32,
     /// Readable slots without a buffer.
     starved: SlotQueue,
     /// Slots whose peer takes no bytes; each holds a buffer.
@@ -83,6 +85,7 @@ impl<D: Driver> Shard<D> {
             accepts_first: 0,
             connections: 0,
             buffers_used: 0,
+            buffers_returning: 0,
             starved: SlotQueue::default(),
             stalled: SlotQueue::default(),
             batch: Vec::with_capacity(BATCH_COMPLETIONS),
@@ -428,7 +431,7 @@ impl<D: Driver> Shard<D> {
 
     /// When slots wait for a buffer, the peer that has taken no bytes the longest gives way.
     fn evict_for_starved(&mut self) {
-        let mut evictions = self.starved.len();
+        let mut evictions = self.starved.len().saturating_sub(self.buffers_returning);
         while let Some(id) = self.stalled.first().filter(|_| evictions > 0) {
             if self.waited(id) < STALL_GRACE {
                 return;
@@ -457,6 +460,9 @@ impl<D: Driver> Shard<D> {
             self.driver.cancel(slot.token(Operation::PollWritable, id));
             self.stalled.remove(&mut self.arena, id);
         }
+        if self.arena[id].buffer != BufferId::NONE {
+            self.buffers_returning += 1;
+        }
         self.unwind(id);
     }
 
@@ -471,7 +477,10 @@ impl<D: Driver> Shard<D> {
                 self.driver.shutdown(slot.token(Operation::Shutdown, id), true);
             }
             Unwinding::Close => {
-                self.drop_buffer(id);
+                if self.arena[id].buffer != BufferId::NONE {
+                    self.buffers_returning -= 1;
+                    self.drop_buffer(id);
+                }
                 let slot = &mut self.arena[id];
                 slot.write = WriteSide::Closing;
                 self.driver.close(slot.token(Operation::Close, id));

@@ -279,6 +279,9 @@ impl World {
         for (number, peer) in driver.peers().iter().enumerate() {
             check_farewell(number, peer);
         }
+        let (evicted, starved) = (&self.stats.evicted_total, &self.stats.recv_starved_total);
+        let (evicted, starved) = (evicted.get(), starved.get());
+        assert!(evicted <= starved, "{evicted} connections gave way to {starved} that waited");
         let reasons = [&self.stats.reset_total, &self.stats.send_timeout_total];
         let rude = driver.peers().iter().filter(|peer| !peer.is_well_behaved()).count() as u64;
         let ended: u64 = reasons.iter().map(|figure| figure.get()).sum();
