@@ -14,13 +14,12 @@ mod cli;
 mod config;
 mod environment;
 mod figures;
+mod pacer;
 mod progress;
 mod result;
 mod run;
 mod server_stats;
 mod shard;
-#[cfg(test)]
-mod shard_sim_tests;
 
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {

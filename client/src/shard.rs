@@ -24,6 +24,8 @@ use megaconn::stats::{CoreStats, LostCause};
 use megaconn::token::{Operation, SlotId};
 use megaconn::wire::Message;
 
+use crate::pacer::Pacer;
+
 /// What one core of a client is told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShardConfig {
@@ -78,8 +80,7 @@ pub(crate) struct Shard<D> {
     now: Duration,
     now_ms: u64,
     tick_at_ms: u64,
-    connect_since: Duration,
-    connects_begun: u64,
+    pacer: Pacer,
     back_off_until_ms: u64,
 }
 
@@ -110,8 +111,7 @@ impl<D: Driver> Shard<D> {
             now: Duration::ZERO,
             now_ms: 0,
             tick_at_ms: 0,
-            connect_since: Duration::ZERO,
-            connects_begun: 0,
+            pacer: Pacer::new(config.rate_per_s),
             back_off_until_ms: 0,
         }
     }
@@ -208,17 +208,7 @@ impl<D: Driver> Shard<D> {
         self.to_start > 0
             && self.connecting.len() < CONNECTS_IN_FLIGHT
             && self.now_ms >= self.back_off_until_ms
-            && self.connects_begun < self.connects_due()
-    }
-
-    /// Connects that the pace allows by now.
-    fn connects_due(&self) -> u64 {
-        let Some(rate) = self.config.rate_per_s else { return u64::MAX };
-        let due = (self.now - self.connect_since).as_secs_f64() * rate;
-        // Far below 2^53, and a part of a connect is none.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
-        let due = due as u64;
-        due.saturating_add(1)
+            && self.pacer.is_due(self.now)
     }
 
     fn arm_connect(&mut self) {
@@ -235,7 +225,7 @@ impl<D: Driver> Shard<D> {
         self.stats.connect_started_total.add(1);
         match self.driver.connect(token, tuple.source, tuple.target) {
             Ok(()) => {
-                self.connects_begun += 1;
+                self.pacer.has_begun();
                 let slot = &mut self.arena[id];
                 slot.go(Life::Connecting);
                 slot.number = number;
@@ -640,15 +630,12 @@ impl<D: Driver> Shard<D> {
     fn deadline(&self) -> Option<Duration> {
         let paces = self.phase == Phase::Connect && self.to_start > 0;
         if paces && self.connecting.len() < CONNECTS_IN_FLIGHT {
-            return Some(PACING_STEP);
+            return Some(Pacer::STEP);
         }
         let waits = self.connecting.len() + self.waiting.len() + self.ending.len();
         (waits > 0 || paces).then(|| Duration::from_millis(u64::from(TICK_MS)))
     }
 }
-
-/// The shortest sleep of a core that paces its connects.
-const PACING_STEP: Duration = Duration::from_millis(1);
 
 /// poll(2) events.
 const POLL_ERROR: u32 = 0x8;
@@ -671,7 +658,7 @@ impl<D: Driver> Core for Shard<D> {
     fn obey(&mut self, phase: Phase) {
         self.phase = phase;
         if phase == Phase::Connect {
-            self.connect_since = self.driver.now();
+            self.pacer.start(self.driver.now());
         }
     }
 }
@@ -689,36 +676,6 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Where the slots of a core are, for the tests.
 #[cfg(test)]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Census {
-    pub(crate) to_start: u64,
-    pub(crate) connections: u64,
-    pub(crate) connecting: u32,
-    pub(crate) resting: u32,
-    pub(crate) waiting: u32,
-    pub(crate) ending: u32,
-}
-
-#[cfg(test)]
-impl<D: Driver> Shard<D> {
-    pub(crate) fn census(&self) -> Census {
-        Census {
-            to_start: self.to_start,
-            connections: self.connections,
-            connecting: self.connecting.len(),
-            resting: self.resting.len(),
-            waiting: self.waiting.len(),
-            ending: self.ending.len(),
-        }
-    }
-
-    pub(crate) fn arena(&self) -> &Arena {
-        &self.arena
-    }
-
-    pub(crate) fn driver(&mut self) -> &mut D {
-        &mut self.driver
-    }
-}
+#[path = "shard_sim_tests.rs"]
+mod sim_tests;

@@ -16,7 +16,7 @@ use megaconn::plan::tuples::{AddressRange, TuplePlan};
 use megaconn::sim::{EchoFault, Faults, SimConfig, SimDriver};
 use megaconn::stats::{CoreStats, LOST_CAUSES, LostCause};
 
-use crate::shard::{Phase, Shard, ShardConfig};
+use super::{Arena, Phase, Shard, ShardConfig};
 
 /// Worlds of one run of the test.
 const SEEDS: u64 = 1_000;
@@ -299,5 +299,37 @@ fn faults(random: &mut Rng) -> Faults {
         stale: rate(1_000),
         slow_close: rate(30),
         echo: rate(800),
+    }
+}
+
+/// Where the slots of a core are, for the tests.
+#[derive(Clone, Copy, Debug)]
+struct Census {
+    to_start: u64,
+    connections: u64,
+    connecting: u32,
+    resting: u32,
+    waiting: u32,
+    ending: u32,
+}
+
+impl<D: Driver> Shard<D> {
+    fn census(&self) -> Census {
+        Census {
+            to_start: self.to_start,
+            connections: self.connections,
+            connecting: self.connecting.len(),
+            resting: self.resting.len(),
+            waiting: self.waiting.len(),
+            ending: self.ending.len(),
+        }
+    }
+
+    fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    fn driver(&mut self) -> &mut D {
+        &mut self.driver
     }
 }
