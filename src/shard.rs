@@ -184,8 +184,12 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    fn accepting_rests(&self) -> bool {
+        self.now_ms < self.accept_from_ms
+    }
+
     fn slot_to_accept(&mut self) -> Option<SlotId> {
-        if self.now_ms < self.accept_from_ms || self.arena.used() >= self.config.connections_max {
+        if self.accepting_rests() || self.arena.used() >= self.config.connections_max {
             return None;
         }
         self.arena.take().or_else(|| self.grow_and_take())
@@ -253,7 +257,7 @@ impl<D: Driver> Shard<D> {
 
     /// Watches the listeners that have no accept outstanding, to refuse what arrives there.
     fn watch_full_listeners(&mut self) {
-        if self.now_ms < self.accept_from_ms {
+        if self.accepting_rests() {
             return;
         }
         for index in 0..self.listeners.len() {
@@ -270,7 +274,10 @@ impl<D: Driver> Shard<D> {
 
     fn on_refusable(&mut self, listener: usize) {
         self.listeners[listener].watched = false;
-        if self.listeners[listener].accepts.is_empty() && !self.move_accept_to(listener) {
+        self.arm_accepts();
+        // While accepting rests nobody is refused: the tick accepts again, or watches again.
+        let may_refuse = self.listeners[listener].accepts.is_empty() && !self.accepting_rests();
+        if may_refuse && !self.move_accept_to(listener) {
             let refused = self.driver.refuse(listener, REFUSALS_PER_VISIT);
             self.stats.refused_total.add(refused as u64);
             // Even to refuse takes a file for a moment.
@@ -278,7 +285,6 @@ impl<D: Driver> Shard<D> {
                 self.accept_from_ms = self.now_ms + u64::from(BACK_OFF_MS);
             }
         }
-        self.arm_accepts();
     }
 
     /// When the core is not full, but its last slots wait for connections of other listeners, one

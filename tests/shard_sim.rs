@@ -115,6 +115,8 @@ struct World {
     random: Rng,
     turns: u32,
     refused: u64,
+    /// Slots after the turn before.
+    capacity: u64,
     closed: u64,
     slowest_close: Duration,
     closing: BTreeMap<SlotId, Duration>,
@@ -155,6 +157,7 @@ impl World {
             random,
             turns: 0,
             refused: 0,
+            capacity: 0,
             closed: 0,
             slowest_close: Duration::from_secs(if sim.faults.slow_close > 0 { 12 } else { 0 }),
             closing: BTreeMap::new(),
@@ -231,6 +234,7 @@ impl World {
         let (accepted, closed) = (self.stats.accepted_total.get(), self.stats.closed_total.get());
         assert_eq!(accepted, closed + live, "accepted is not closed and live");
 
+        let capacity = arena.capacity();
         let driver = self.shard.driver();
         let (counts, held) = (driver.counts(), driver.buffers_used());
         assert!(counts.opened >= accepted && counts.closed >= closed, "{counts:?}");
@@ -241,7 +245,11 @@ impl World {
         let is_new = counts.refused > std::mem::replace(&mut self.refused, counts.refused);
         // Those that were closed later in the same turn were there when it refused.
         let there = live + closed - std::mem::replace(&mut self.closed, closed);
-        let was_full = there >= u64::from(most);
+        // An arena that cannot grow is full with every slot it has, or had before it did grow.
+        let had = std::mem::replace(&mut self.capacity, capacity).min(capacity);
+        let cannot_grow = self.stats.grow_failed_total.get() > 0;
+        let full_at = if cannot_grow { had.min(u64::from(most)) } else { u64::from(most) };
+        let was_full = there >= full_at;
         assert!(!is_new || was_full, "refused at {there} connections of {most}");
     }
 
