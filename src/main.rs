@@ -1,12 +1,10 @@
 //! `megaconn`: flags to config, and the one place that decides an exit status.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use megaconn::listener;
 use megaconn::server::{ServeConfig, serve};
-use megaconn::talk::talk;
 use megaconn::usage;
 
 use crate::cli::{Cli, Command};
@@ -17,23 +15,13 @@ mod show_plan;
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
-        Err(error) => return not_run(&error),
+        Err(error) => return usage::not_run(&error),
     };
     match command {
         Command::Serve(flags) => run_serve(flags),
         Command::Plan(flags) => show_plan::run(&flags),
-        Command::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "megaconn", &mut text);
-            print(&text)
-        }
-        Command::Man => {
-            let mut page = Vec::new();
-            match clap_mangen::Man::new(Cli::command()).render(&mut page) {
-                Ok(()) => print(&page),
-                Err(error) => refused(&error.to_string()),
-            }
-        }
+        Command::Completions { shell } => usage::print_completions::<Cli>(shell),
+        Command::Man => usage::print_man::<Cli>(),
     }
 }
 
@@ -53,30 +41,6 @@ fn run_serve(flags: cli::Serve) -> ExitCode {
     };
     match serve(&config) {
         Ok(stop) => ExitCode::from(stop.exit_status()),
-        Err(error) => refused(&error.to_string()),
-    }
-}
-
-/// Help and version as clap prints them, a wrong command line as any other refusal.
-fn not_run(error: &clap::Error) -> ExitCode {
-    if let Some(reason) = usage::refusal(error) {
-        return refused(&reason);
-    }
-    // Whoever closed the pipe has seen enough.
-    let _ = error.print();
-    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
-}
-
-/// Exit status 2: nothing was started.
-fn refused(reason: &str) -> ExitCode {
-    talk(&format!("error: {reason}"));
-    ExitCode::from(2)
-}
-
-fn print(text: &[u8]) -> ExitCode {
-    match io::stdout().write_all(text) {
-        Ok(()) => ExitCode::SUCCESS,
-        // The reader has seen enough.
-        Err(_) => ExitCode::FAILURE,
+        Err(error) => usage::refused(&error.to_string()),
     }
 }

@@ -7,6 +7,7 @@ use megaconn::plan::tuples::{TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand, Host, Plan};
 use megaconn::rlimits;
 use megaconn::units::grouped;
+use megaconn::usage;
 
 use crate::cli;
 
@@ -18,14 +19,14 @@ pub(crate) fn run(flags: &cli::Plan) -> ExitCode {
                 cli::Format::Text => as_table(&plan),
                 cli::Format::Json => match serde_json::to_string_pretty(&plan) {
                     Ok(json) => json + "\n",
-                    Err(error) => return crate::refused(&error.to_string()),
+                    Err(error) => return usage::refused(&error.to_string()),
                 },
             };
             // A reader that closed the pipe has what it wanted.
             let _ = io::stdout().write_all(text.as_bytes());
             if plan.fits { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Err(reason) => crate::refused(&reason),
+        Err(reason) => usage::refused(&reason),
     }
 }
 

@@ -1,9 +1,63 @@
-//! A command line that clap refused, in one line with its fix, as every other refusal. Both `main`s
-//! call this; help and version stay as clap prints them.
+//! What both `main`s share: the line of a refusal, help and version as clap prints them, the
+//! generated completions and manual pages. Only they decide that a process ends.
+
+use std::io::{Write, stdout};
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+use crate::talk::talk;
+
+/// Exit status 2: nothing was started, and why.
+#[must_use]
+pub fn refused(reason: &str) -> ExitCode {
+    talk(&format!("error: {reason}"));
+    ExitCode::from(2)
+}
+
+/// Help and version as clap prints them, a wrong command line as any other refusal.
+#[must_use]
+pub fn not_run(error: &clap::Error) -> ExitCode {
+    if let Some(reason) = refusal(error) {
+        return refused(&reason);
+    }
+    // Whoever closed the pipe has seen enough.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Writes shell completions to stdout.
+#[must_use]
+pub fn print_completions<C: CommandFactory>(shell: clap_complete::Shell) -> ExitCode {
+    let mut command = C::command();
+    let name = command.get_name().to_owned();
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut text);
+    print(&text)
+}
+
+/// Writes the manual page to stdout.
+#[must_use]
+pub fn print_man<C: CommandFactory>() -> ExitCode {
+    let mut page = Vec::new();
+    match clap_mangen::Man::new(C::command()).render(&mut page) {
+        Ok(()) => print(&page),
+        Err(error) => {
+            refused(&format!("the manual page: {error}; fix: none known, please report it"))
+        }
+    }
+}
+
+fn print(text: &[u8]) -> ExitCode {
+    match stdout().write_all(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader has seen enough.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
 
 /// The refusal behind `error: `; `None` for what is no refusal: help and the version.
-#[must_use]
-pub fn refusal(error: &clap::Error) -> Option<String> {
+fn refusal(error: &clap::Error) -> Option<String> {
     use clap::error::ErrorKind;
     let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     (error.use_stderr() && !is_help).then(|| condensed(&error.render().to_string()))
