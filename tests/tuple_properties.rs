@@ -82,6 +82,15 @@ proptest! {
     }
 
     #[test]
+    fn addresses_are_those_of_the_tuples(space in space(), at: prop::sample::Index) {
+        let plan = plan(&space);
+        let n = at.index(usize::try_from(plan.capacity()).unwrap()) as u64;
+        let mut used: Vec<IpAddr> = (0..n).map(|n| plan.get(n).unwrap().source.ip()).collect();
+        used.dedup();
+        prop_assert_eq!(plan.addresses_for(n).collect::<Vec<_>>(), used);
+    }
+
+    #[test]
     fn a_tuple_lies_in_the_space_and_in_one_family(space in space(), at: prop::sample::Index) {
         let plan = plan(&space);
         let number = at.index(usize::try_from(plan.capacity()).unwrap()) as u64;

@@ -60,6 +60,9 @@ pub(crate) enum Refusal {
 /// Time a target has to answer the first connect.
 const REACH_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Source addresses that are tried before the run.
+const SOURCES_TRIED_MAX: usize = 4096;
+
 /// Targets that are tried before the run; a long port range is one server.
 const TARGETS_TRIED_MAX: usize = 16;
 
@@ -70,9 +73,6 @@ impl Config {
         let targets: Vec<_> = flags.target.iter().flat_map(|endpoints| endpoints.each()).collect();
         let range = flags.source_ports.map_or_else(plan::ephemeral_ports, |p| p.low..=p.high);
         let sources = resolve_sources(&flags.source, &targets)?;
-        for source in &sources {
-            own_address(source.first())?;
-        }
         let ends_here = plan::ends_here(&targets);
         let plan = TuplePlan::new(targets, &sources, plan::usable_ports(range), cpus.len())?;
         let nofile = rlimits::raise_nofile();
@@ -86,6 +86,7 @@ impl Config {
         if let Some(row) = rows.iter().find(|row| !row.fits) {
             return Err(does_not_fit(flags.connections, row));
         }
+        plan.addresses_for(flags.connections).take(SOURCES_TRIED_MAX).try_for_each(own_address)?;
         plan.targets().iter().take(TARGETS_TRIED_MAX).try_for_each(|target| reach(*target))?;
         if let Some(dir) = &flags.out {
             std::fs::create_dir_all(dir).map_err(|error| Refusal::Out(dir.clone(), error))?;

@@ -63,11 +63,11 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
     };
     let topology = environment.topology();
     let (result, stop) = cores.run(async move |commands| run.all(&commands, topology).await)?;
+    // stdout may be closed by whoever had enough; the report goes to disk as well.
+    let _ = stdout().write_all(result.summary().as_bytes());
     if let Some(dir) = &config.out {
         write_json(dir, "result.json", &result)?;
     }
-    // stdout may be closed by whoever had enough; the report is on disk.
-    let _ = stdout().write_all(result.summary().as_bytes());
     Ok(match stop {
         Some(stop) => Outcome::Stopped(stop),
         None if result.verdict.met => Outcome::Met,

@@ -234,6 +234,18 @@ impl TuplePlan {
         (self.ports.len() * targets) as u64
     }
 
+    /// The source addresses that the first `connections` tuples come from, in order.
+    pub fn addresses_for(&self, connections: u64) -> impl Iterator<Item = IpAddr> {
+        let mut number = 0;
+        std::iter::from_fn(move || {
+            let tuple = self.get(number).filter(|tuple| tuple.number < connections)?;
+            let v4 = tuple.source.is_ipv4();
+            let block = self.blocks.iter().find(|block| block.sources[0].low.is_ipv4() == v4)?;
+            number += (self.ports.len() * block.targets.len()) as u64;
+            Some(tuple.source.ip())
+        })
+    }
+
     /// The `index`-th tuple of `core`; `None` past the end of its part.
     #[must_use]
     pub fn of_core(&self, core: usize, index: u64) -> Option<Tuple> {
