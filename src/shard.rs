@@ -542,9 +542,11 @@ impl<D: Driver> Shard<D> {
 
     /// How long the core may sleep when nobody rings.
     fn deadline(&self) -> Option<Duration> {
+        let is_deaf = |listener: &Listener| listener.accepts.is_empty() && !listener.watched;
         let has_deadlines = !self.stalled.is_empty()
             || !self.starved.is_empty()
-            || self.accept_from_ms.max(self.grow_from_ms) > self.now_ms
+            || self.grow_from_ms > self.now_ms
+            || self.listeners.iter().any(is_deaf)
             || self.arena.retiring().is_some();
         has_deadlines.then(|| Duration::from_millis(u64::from(TICK_MS)))
     }
