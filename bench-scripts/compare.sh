@@ -37,8 +37,10 @@ for tool in cargo cc python3; do
 done
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-(cd "$root" && cargo build --release --locked --quiet)
-bin=${CARGO_TARGET_DIR:-$root/target}/release
+[ "$out" = /dev/null ] || out=$(realpath "$out")
+cd "$root"
+cargo build --release --locked --quiet
+bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 work=$(mktemp -d)
 server=''
 # shellcheck disable=SC2317  # called by the trap
@@ -65,15 +67,17 @@ ticks() {
 measure() {
     local name=$1 before after
     shift
-    "$@" 2>/dev/null &
+    "$@" 2>"$work/server.log" &
     server=$!
     for _ in $(seq 100); do
         ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
         sleep 0.05
     done
+    kill -0 "$server" 2>/dev/null || refuse "$name did not start: $(tail -n 1 "$work/server.log")"
     before=$(ticks)
     "$bin/megaconn-client" run --cores "${cpus[1]}" --target "127.0.0.1:$port" --hold 0s \
-        --connections "$connections" --message-count "$messages" --out "$work" >/dev/null 2>&1
+        --connections "$connections" --message-count "$messages" --out "$work" >/dev/null 2>"$work/client.log" ||
+        refuse "the client failed: $(grep '^error:' "$work/client.log" || tail -n 1 "$work/client.log")"
     after=$(ticks)
     kill "$server"
     wait "$server" 2>/dev/null || true

@@ -44,7 +44,8 @@ while getopts n:c:l:p:u:t:k:h option; do
 done
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-binaries=("$root/target/release/megaconn" "$root/target/release/megaconn-client")
+target=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")/release
+binaries=("$target/megaconn" "$target/megaconn-client")
 
 # ---- what is needed here --------------------------------------------------------------------
 
@@ -65,7 +66,15 @@ for binary in "${binaries[@]}"; do
 done
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+machine=''
+# shellcheck disable=SC2317,SC2329  # called by the traps
+end_all() {
+    [[ -z $machine ]] || kill "$machine" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap end_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 # Downloads a package of Debian and unpacks it into $work/$1.
 unpack() {
@@ -144,11 +153,14 @@ chmod +x "$tree/init"
 boot_s=120
 words="connections=$connections cores=$cores listen=$listen user=$user bound_s=$bound_s"
 status=0
-timeout --foreground "$((bound_s + boot_s))" nice -n 10 qemu-system-x86_64 \
+timeout "$((bound_s + boot_s))" nice -n 10 qemu-system-x86_64 \
     -machine accel=tcg -cpu max -smp "$cpus" -m 4G -nographic -no-reboot -net none \
     -kernel "$kernel" -initrd "$work/initramfs.gz" \
-    -append "console=ttyS0 panic=-1 quiet $words" </dev/null | tr -d '\r' | tee "$work/console" ||
-    status=$?
+    -append "console=ttyS0 panic=-1 quiet $words" </dev/null \
+    > >(tr -d '\r' | tee "$work/console") &
+machine=$!
+wait "$machine" || status=$?
+machine=''
 [[ $status != 124 ]] || exit 124
 ended=$(grep -o '^--- client ended with [0-9]*' "$work/console" | grep -o '[0-9]*$') ||
     { echo 'kernel-6.1: the machine ended before the client did' >&2; exit 1; }

@@ -38,59 +38,77 @@ while [ $# -gt 0 ]; do
 done
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-out=${out:-$root/runs/$(date +%Y%m%d-%H%M%S)}
+out=${out:-$root/runs/$(date +%Y%m%d-%H%M%S)-$$}
 command -v cargo >/dev/null || refuse "cargo is missing; fix: install a Rust toolchain from rustup.rs"
 command -v cc >/dev/null || refuse "a C compiler is missing; fix: apt-get install gcc"
-
-(cd "$root" && cargo build --release --locked --quiet) || refuse "the build failed; see above"
-bin=${CARGO_TARGET_DIR:-$root/target}/release
 mkdir -p "$out" || refuse "--out $out cannot be made; fix: a directory that you may write"
+out=$(cd "$out" && pwd)
+cd "$root"
+echo "building (the first time takes a minute)" >&2
+cargo build --release --locked --quiet || refuse "the build failed; see above"
+bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 # Figures of an earlier run must not be taken for this one's.
 rm -f "$out"/{result,environment}.json "$out"/{server,client}.ndjson "$out"/server.log
 
+sockets() {
+    awk '/^TCP:/ {print $3}' /proc/net/sockstat
+}
+sockets_before=$(sockets)
 server='' client=''
-# shellcheck disable=SC2317  # called by the trap
+
+# Ends what runs: the client first, so that it reports what it held, then the server; then waits
+# until the kernel has taken the rings and their sockets down, so that a next run finds them free.
+# shellcheck disable=SC2317,SC2329  # called by the traps
 end_all() {
     for pid in $client $server; do
-        kill "$pid" 2>/dev/null || true
+        kill "-${1:-TERM}" "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
     done
-    wait
+    client='' server=''
+    for _ in $(seq 150); do
+        [ "$(sockets)" -gt $((sockets_before + 1000)) ] || break
+        sleep 0.1
+    done
 }
 trap end_all EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'end_all INT; exit 130' INT
+trap 'end_all TERM; exit 143' TERM
 
+# Both get a session of their own: Ctrl-C is for this script, which passes it on in order.
 # Sixteen ports, because connections that differ in the target port share their source port's bind
 # bucket in the kernel: that is 106 bytes less for each, and a shorter search (notes/journal).
-"$bin/megaconn" serve --listen "127.0.0.1:$ports" --stats "$out/server.ndjson" 2>"$out/server.log" &
+touch "$out/server.log"
+setsid "$bin/megaconn" serve --listen "127.0.0.1:$ports" --stats "$out/server.ndjson" \
+    2>"$out/server.log" &
 server=$!
 for _ in $(seq 100); do
-    grep -q '^listening on' "$out/server.log" && break
+    ! grep -q '^listening on' "$out/server.log" || break
     kill -0 "$server" 2>/dev/null || break
     sleep 0.1
 done
 if ! grep -q '^listening on' "$out/server.log"; then
-    grep '^error:' "$out/server.log" >&2 || echo "error: the server did not start, see $out/server.log" >&2
+    grep '^error:' "$out/server.log" >&2 ||
+        echo "error: the server did not start, see $out/server.log" >&2
     exit 2
 fi
 
-"$bin/megaconn-client" run --target "127.0.0.1:$ports" --connections "$connections" --hold "$hold" \
-    --out "$out" &
+setsid "$bin/megaconn-client" run --target "127.0.0.1:$ports" --connections "$connections" \
+    --hold "$hold" --out "$out" &
 client=$!
 status=0
 wait "$client" || status=$?
 client=''
-[ "$status" -ne 137 ] || echo "error: the client was killed by signal 9, see dmesg" >&2
+if [ "$status" -gt 128 ] && [ ! -e "$out/result.json" ]; then
+    echo "error: the client was killed by signal $((status - 128)), see dmesg" >&2
+    status=1
+fi
 
-if kill -0 "$server" 2>/dev/null; then
-    kill -TERM "$server"
-    wait "$server" || true
-else
+if ! kill -0 "$server" 2>/dev/null; then
     ended=0
     wait "$server" || ended=$?
+    server=''
     echo "error: the server ended by itself with status $ended, see $out/server.log and dmesg" >&2
     [ "$status" -ne 0 ] || status=1
 fi
-server=''
-echo "   run directory  $out"
+[ ! -e "$out/result.json" ] || echo "   run directory  $out"
 exit "$status"

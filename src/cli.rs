@@ -67,7 +67,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PATH|-")]
     pub(crate) stats: Option<PathBuf>,
     /// Time between two ticks of --stats
-    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = units::duration)]
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = units::positive_duration)]
     pub(crate) stats_every: Duration,
 }
 

@@ -94,5 +94,11 @@ pub trait Driver {
     fn now(&self) -> Duration;
 }
 
+/// The poll(2) event that says that the connection has an error to tell.
+pub const POLL_ERROR: u32 = libc::POLLERR as u32;
+
+/// The poll(2) event that says that the peer has ended its direction.
+pub const POLL_PEER_ENDED: u32 = libc::POLLRDHUP as u32;
+
 /// poll(2) events that say that the peer or the connection is gone.
-pub const POLL_GONE: u32 = (libc::POLLERR | libc::POLLHUP) as u32;
+pub const POLL_GONE: u32 = POLL_ERROR | libc::POLLHUP as u32;

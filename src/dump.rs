@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::errno::Errno;
 use crate::memory::{open_files, resident_bytes};
 use crate::stats::{CoreStats, LOST_CAUSES};
+use crate::talk::talk;
 
 /// Which end a line speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,14 @@ impl Dump {
     pub fn new(side: Side, cpus: &[u16], stats: &[Arc<CoreStats>], out: Box<dyn Write>) -> Dump {
         let cores = cpus.iter().copied().zip(stats.iter().cloned()).collect();
         Dump { side, cores, out }
+    }
+
+    /// Ticks; a dump that cannot be written any more is given up with one warning.
+    pub fn tick_or_drop(dump: &mut Option<Dump>, name: &str) {
+        if let Some(Err(error)) = dump.as_mut().map(Dump::tick) {
+            talk(&format!("warning: {name} cannot be written any more: {error}"));
+            *dump = None;
+        }
     }
 
     /// One line per core: counters that only rise, gauges, histograms whole.

@@ -34,12 +34,6 @@ impl Errno {
     pub fn index(self) -> usize {
         usize::try_from(self.0).ok().filter(|&n| n < Errno::LIMIT).unwrap_or(0)
     }
-
-    /// Whether the kernel was out of something that comes back: memory, files, buffers.
-    #[must_use]
-    pub fn is_exhaustion(self) -> bool {
-        matches!(self, Errno::ENOMEM | Errno::ENOBUFS | Errno::ENFILE | Errno::EMFILE)
-    }
 }
 
 impl From<&std::io::Error> for Errno {

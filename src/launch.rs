@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 
 use futures_lite::future;
 use glommio::channels::shared_channel::{self, ConnectedSender, SharedReceiver, SharedSender};
@@ -16,7 +16,10 @@ use glommio::{
 };
 
 use crate::core::{Core, Turn};
-use crate::limits::{EXECUTOR_IO_MEMORY, EXECUTOR_RING_DEPTH, TURNS_PER_YIELD};
+use crate::limits::{
+    COMMANDS_WAITING, EXECUTOR_IO_MEMORY, EXECUTOR_RING_DEPTH, HEARTBEAT, PREEMPT_TIMER,
+    TURNS_PER_YIELD,
+};
 use crate::uring::{Doorbell, Ringer};
 
 /// A core that did not start or did not end well.
@@ -30,6 +33,15 @@ pub enum LaunchError {
     Executor {
         /// The CPU.
         cpu: u16,
+        /// glommio's words.
+        reason: String,
+    },
+    /// The executor that is not pinned.
+    #[error(
+        "the housekeeping executor did not start: {reason}; fix: more locked memory by \
+         `ulimit -l`, or more open files by `ulimit -n`"
+    )]
+    Housekeeping {
         /// glommio's words.
         reason: String,
     },
@@ -53,6 +65,23 @@ pub enum LaunchError {
 pub struct Cores<M: Send + 'static> {
     threads: Vec<ExecutorJoinHandle<()>>,
     commands: Vec<SharedSender<M>>,
+    running: Arc<AtomicUsize>,
+}
+
+/// Counts a core as running for as long as it lives.
+struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    fn begin(count: &Arc<AtomicUsize>) -> Running {
+        count.fetch_add(1, Ordering::Relaxed);
+        Running(Arc::clone(count))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Starts one core per CPU of `cpus`, in that order: core `n` is ready before core `n + 1` is
@@ -65,17 +94,20 @@ where
     C: Core + 'static,
     F: Fn(usize, &Doorbell) -> Result<C, String> + Clone + Send + 'static,
 {
-    let mut cores = Cores { threads: Vec::new(), commands: Vec::new() };
+    let running = Arc::new(AtomicUsize::new(0));
+    let mut cores = Cores { threads: Vec::new(), commands: Vec::new(), running };
     for (core, &cpu) in cpus.iter().enumerate() {
         let (sender, receiver) = shared_channel::new_bounded(COMMANDS_WAITING);
         let (ready, is_ready) = mpsc::channel();
-        let make = make.clone();
+        let (make, running) = (make.clone(), Running::begin(&cores.running));
         let thread = LocalExecutorBuilder::new(Placement::Fixed(usize::from(cpu)))
             .name(&format!("core-{core}"))
             .io_memory(EXECUTOR_IO_MEMORY)
             .ring_depth(EXECUTOR_RING_DEPTH)
             .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
+                // Dropped when the core ends, however it ends.
+                let _running = running;
                 let made = Doorbell::new()
                     .map_err(|error| short_of_something(&error))
                     .and_then(|bell| Ok((make(core, &bell)?, bell)));
@@ -123,16 +155,13 @@ pub fn short_of_something(error: &std::io::Error) -> String {
     format!("{error}; fix: more open files by `ulimit -n`, more locked memory by `ulimit -l`")
 }
 
-/// Commands that may wait for one core.
-const COMMANDS_WAITING: usize = 16;
-
 impl<M: Send + Clone + 'static> Cores<M> {
     /// Runs `housekeeping` on an executor of its own, on the calling thread, not pinned; when it
-    /// ends, the cores are stopped and joined.
+    /// ends, the cores are stopped and joined. With what it gave comes the first core that died.
     ///
     /// # Errors
-    /// When that executor cannot be made, or a core died.
-    pub fn run<T, H, F>(self, housekeeping: H) -> Result<T, LaunchError>
+    /// When that executor cannot be made.
+    pub fn run<T, H, F>(self, housekeeping: H) -> Result<(T, Option<LaunchError>), LaunchError>
     where
         H: FnOnce(Commands<M>) -> F,
         F: Future<Output = T>,
@@ -142,35 +171,45 @@ impl<M: Send + Clone + 'static> Cores<M> {
             .io_memory(EXECUTOR_IO_MEMORY)
             .ring_depth(EXECUTOR_RING_DEPTH)
             .make()
-            .map_err(|error| LaunchError::Executor { cpu: 0, reason: error.to_string() })?;
+            .map_err(|error| LaunchError::Housekeeping { reason: error.to_string() })?;
+        let running = self.running;
         let result = executor.run(async {
             let mut senders = Vec::new();
             for sender in self.commands {
                 senders.push(sender.connect().await);
             }
             // Dropping the senders tells the cores to stop.
-            housekeeping(Commands { senders }).await
+            housekeeping(Commands { senders, running }).await
         });
+        let mut died = None;
         for (core, thread) in self.threads.into_iter().enumerate() {
-            thread.join().map_err(|_| LaunchError::Died { core })?;
+            if thread.join().is_err() {
+                died = died.or(Some(LaunchError::Died { core }));
+            }
         }
-        Ok(result)
+        Ok((result, died))
     }
 }
 
 /// The way to the cores, for housekeeping.
 pub struct Commands<M: Send + 'static> {
     senders: Vec<ConnectedSender<M>>,
+    running: Arc<AtomicUsize>,
 }
 
 impl<M: Send + Clone + 'static> Commands<M> {
-    /// Tells every core; `false` when one is gone.
-    pub async fn tell(&self, command: M) -> bool {
-        let mut all_there = true;
+    /// Tells every core that is there.
+    pub async fn tell(&self, command: M) {
         for sender in &self.senders {
-            all_there &= sender.send(command.clone()).await.is_ok();
+            // Whether a core is gone is seen by `all_run`.
+            let _ = sender.send(command.clone()).await;
         }
-        all_there
+    }
+
+    /// Whether every core is running still.
+    #[must_use]
+    pub fn all_run(&self) -> bool {
+        self.running.load(Ordering::Relaxed) == self.senders.len()
     }
 }
 
@@ -179,17 +218,6 @@ struct Inbox<M> {
     commands: VecDeque<M>,
     stopped: bool,
 }
-
-/// Time after which glommio interrupts a pump that has work without end, to see to its own rings.
-///
-/// glommio 0.9 goes to sleep beside a runnable task when this timer fires between its last look at
-/// its rings and its first look at its queues (glommio/glommio#53; `run_task_queues` then says that
-/// nothing ran). Seen as a core that slept for ever, once in some million turns at 10 ms, on a host
-/// that takes the CPU away for as long. A long timer makes it rare, the heartbeat makes it short.
-const PREEMPT_TIMER: Duration = Duration::from_millis(100);
-
-/// Time between two beats.
-const HEARTBEAT: Duration = Duration::from_millis(50);
 
 async fn run_core<C: Core + 'static>(
     core: C,

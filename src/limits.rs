@@ -105,8 +105,43 @@ pub const EXECUTOR_IO_MEMORY: usize = 64 * 1024;
 /// is charged once for each ring.
 pub const EXECUTOR_LOCKED_BYTES: u64 = 3 * (64 * 1024 + 16 * 1024);
 
-/// Files a process has open besides the ring of each segment: executors, bells, listeners, dumps.
-pub const FILES_PER_PROCESS: u64 = 128;
+/// Time after which glommio interrupts a pump that has work without end, to see to its own rings.
+///
+/// glommio 0.9 goes to sleep beside a runnable task when this timer fires between its last look at
+/// its rings and its first look at its queues (glommio/glommio#53; `run_task_queues` then says that
+/// nothing ran). Seen as a core that slept for ever, once in some million turns at 10 ms, on a host
+/// that takes the CPU away for as long. A long timer makes it rare, the heartbeat makes it short.
+pub const PREEMPT_TIMER: Duration = Duration::from_millis(100);
+
+/// Time between two beats of a core's heart; see [`PREEMPT_TIMER`].
+pub const HEARTBEAT: Duration = Duration::from_millis(50);
+
+/// Commands that may wait for one core: phases, which are few.
+pub const COMMANDS_WAITING: usize = 16;
+
+/// Time between two looks of the housekeeping thread at signals and counters.
+pub const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Time that the server's dumps have to show what the client waits for: two of their ticks.
+pub const SERVER_TICK_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+/// Time that the server's dumps have to show it empty.
+pub const SERVER_EMPTY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time a target has to answer the client's first connect.
+pub const REACH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Targets that are tried before a run; a long port range is one server.
+pub const TARGETS_TRIED_MAX: usize = 16;
+
+/// Source addresses that are tried before a run.
+pub const SOURCES_TRIED_MAX: usize = 4096;
+
+/// Files a process has open besides rings and cores: housekeeping, dumps, standard streams.
+pub const FILES_PER_PROCESS: u64 = 64;
+
+/// Files a core has open besides its rings: an executor, a bell, listeners of some ports.
+pub const FILES_PER_CORE: u64 = 32;
 
 /// Kernel bytes of one idle TCP socket with an armed poll, in a table slot, on Linux 6.18. Objects:
 /// TCP 2,368 + sock_inode_cache 832 + filp 192 + dentry 192 + io_kiocb 256 + node 32 + slot 8;

@@ -38,6 +38,11 @@ pub enum ListenError {
     /// More listeners than a core takes.
     #[error("--listen: {0} ports, but a core serves at most {LISTENERS_MAX}; fix: a smaller range")]
     TooMany(usize),
+    /// The process has no descriptor left for another listener.
+    #[error(
+        "--listen {0}: too many open files; fix: a higher `ulimit -n`, or fewer ports or cores"
+    )]
+    NoFiles(SocketAddr),
     /// Something else.
     #[error("--listen {0}: {1}; fix: see man 7 socket")]
     Other(SocketAddr, Errno),
@@ -101,6 +106,7 @@ fn explain(address: SocketAddr, error: &std::io::Error) -> ListenError {
         Errno::EADDRINUSE => ListenError::InUse(address),
         Errno::EADDRNOTAVAIL => ListenError::NoSuchAddress(address),
         Errno::EACCES => ListenError::Forbidden(address),
+        Errno::EMFILE => ListenError::NoFiles(address),
         other => ListenError::Other(address, other),
     }
 }

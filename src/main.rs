@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use megaconn::listener;
-use megaconn::server::{ServeConfig, serve};
+use megaconn::server::{ServeConfig, Served, serve};
+use megaconn::talk::talk;
 use megaconn::usage;
 
 use crate::cli::{Cli, Command};
@@ -40,7 +41,11 @@ fn run_serve(flags: cli::Serve) -> ExitCode {
         stats_every: flags.stats_every,
     };
     match serve(&config) {
-        Ok(stop) => ExitCode::from(stop.exit_status()),
+        Ok(Served::Stopped(stop)) => ExitCode::from(stop.exit_status()),
+        Ok(Served::Died(error)) => {
+            talk(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
         Err(error) => usage::refused(&error.to_string()),
     }
 }

@@ -1,5 +1,6 @@
 //! `megaconn serve`: flags to config, config to cores, cores to an exit status.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use glommio::timer::Timer;
 
 use crate::dump::{Dump, Side};
 use crate::errno::Errno;
-use crate::launch::{self, LaunchError};
-use crate::limits::{BUFFER_BYTES, BUFFERS_PER_CORE};
+use crate::launch::{self, Commands, LaunchError};
+use crate::limits::{BUFFER_BYTES, BUFFERS_PER_CORE, LOOK_EVERY};
 use crate::listener::{self, ListenError, Steer};
 use crate::shard::{Shard, ShardConfig};
 use crate::signals::{Signals, Stop};
@@ -67,11 +68,20 @@ pub enum ServeError {
     Signals(io::Error),
 }
 
-/// Serves until a signal stops it; which one.
+/// Why a server that had started ended.
+#[derive(Debug)]
+pub enum Served {
+    /// A signal asked it to.
+    Stopped(Stop),
+    /// A core died: our bug.
+    Died(LaunchError),
+}
+
+/// Serves until a signal stops it.
 ///
 /// # Errors
 /// Whatever kept it from starting, each with its fix.
-pub fn serve(config: &ServeConfig) -> Result<Stop, ServeError> {
+pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     uring::probe()?;
     let cpus = config.cores.resolve()?;
     let signals = Signals::install().map_err(ServeError::Signals)?;
@@ -110,12 +120,16 @@ pub fn serve(config: &ServeConfig) -> Result<Stop, ServeError> {
         }
     };
     let cores = launch::start(&cpus, make)?;
-    for endpoints in &config.listen {
-        talk(&format!("listening on {endpoints}"));
-    }
     let mut dump = out.map(|out| Dump::new(Side::Server, &cpus, &stats, out));
     let stats_every = config.stats_every;
-    Ok(cores.run(async move |_commands| housekeep(&signals, dump.as_mut(), stats_every).await)?)
+    let (stop, died) = cores.run(async move |commands| {
+        for endpoints in &config.listen {
+            talk(&format!("listening on {endpoints}"));
+        }
+        housekeep(&signals, &commands, &mut dump, stats_every).await
+    })?;
+    let died = died.unwrap_or(LaunchError::Died { core: 0 });
+    Ok(stop.map_or(Served::Died(died), Served::Stopped))
 }
 
 /// What the first ring of a core was refused for.
@@ -132,32 +146,31 @@ fn ring_refused(errno: Errno) -> String {
     }
 }
 
-/// Ticks the dumps and waits for a signal.
-async fn housekeep(signals: &Signals, mut dump: Option<&mut Dump>, every: Duration) -> Stop {
+/// Ticks the dumps and waits for a signal; `None` when a core has died.
+async fn housekeep(
+    signals: &Signals,
+    commands: &Commands<Infallible>,
+    dump: &mut Option<Dump>,
+    every: Duration,
+) -> Option<Stop> {
     let mut tick_at = Instant::now();
     loop {
+        let stop = signals.stop();
+        let is_over = stop.is_some() || !commands.all_run();
         let asked = signals.take_dump_request();
-        if let Some(dump) = &mut dump
-            && (asked || Instant::now() >= tick_at)
-        {
-            if let Err(error) = dump.tick() {
-                talk(&format!("warning: --stats cannot be written any more: {error}"));
-            }
-            tick_at = Instant::now() + every;
+        if asked && dump.is_none() {
+            talk("SIGUSR1 asks for a dump, but there is no --stats to write it to");
         }
-        if let Some(stop) = signals.stop() {
-            if let Some(dump) = &mut dump {
-                // The last line is a courtesy; the counters before it are on disk.
-                let _ = dump.tick();
-            }
+        if is_over || asked || Instant::now() >= tick_at {
+            tick_at = Instant::now() + every;
+            Dump::tick_or_drop(dump, "--stats");
+        }
+        if is_over {
             return stop;
         }
-        Timer::new(SIGNALS_EVERY).await;
+        Timer::new(LOOK_EVERY).await;
     }
 }
-
-/// Time between two looks at the signals.
-const SIGNALS_EVERY: Duration = Duration::from_millis(20);
 
 fn connections_per_core(most: Option<u64>, cores: usize) -> Result<Vec<u32>, ServeError> {
     let Some(most) = most else { return Ok(vec![u32::MAX; cores]) };
@@ -180,11 +193,15 @@ fn open_stats(path: &Path) -> Result<Box<dyn Write>, ServeError> {
 fn print_config(config: &ServeConfig, cpus: &[u16], slots_per_segment: u32, nofile: u64) {
     let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
     let cores: Vec<String> = cpus.iter().map(ToString::to_string).collect();
-    let most = config.connections_max.map_or("as many as fit".into(), |n| n.to_string());
+    let most = config.connections_max.map_or("unlimited".into(), |n| n.to_string());
+    let steer = match config.steer {
+        Steer::Cpu => "cpu",
+        Steer::Hash => "hash",
+    };
     talk(&format!("version={}", crate::VERSION));
     talk(&format!("listen={}", listen.join(",")));
     talk(&format!("cores={}", cores.join(",")));
-    talk(&format!("mode=echo\nsteer={:?}\nbacklog={}", config.steer, config.backlog));
+    talk(&format!("mode=echo\nsteer={steer}\nbacklog={}", config.backlog));
     talk(&format!("max_connections={most}"));
-    talk(&format!("slots_per_segment={slots_per_segment} (open files: {nofile})"));
+    talk(&format!("nofile={nofile}\nslots_per_segment={slots_per_segment}"));
 }

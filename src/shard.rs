@@ -4,7 +4,7 @@
 //! the buffer back -> poll ... -> end of stream, error, timeout -> close -> free slot.
 //!
 //! A shard is one core's share: synchronous, single-threaded, and after start it allocates only
-//! when the arena grows. The pump in `launch` calls [`Core::turn`]; nobody else touches it.
+//! when the arena grows or shrinks. The pump in `launch` calls [`Core::turn`]; nobody else touches it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,7 +124,7 @@ impl<D: Driver> Shard<D> {
     pub fn step(&mut self, Completion { token, result }: Completion) {
         self.stats.completions_total.add(1);
         if token.operation() == Operation::PollListener {
-            return self.on_refusable(usize::from(token.slot().index()));
+            return self.on_waiting(usize::from(token.slot().index()));
         }
         let id = token.slot();
         let Some(slot) = self.arena.current(token) else {
@@ -272,7 +272,7 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn on_refusable(&mut self, listener: usize) {
+    fn on_waiting(&mut self, listener: usize) {
         self.listeners[listener].watched = false;
         self.arm_accepts();
         // While accepting rests nobody is refused: the tick accepts again, or watches again.

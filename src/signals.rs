@@ -50,13 +50,14 @@ impl Signals {
     pub fn install() -> io::Result<Signals> {
         let stop = Arc::new(AtomicUsize::new(0));
         let dump = Arc::new(AtomicBool::new(false));
-        for (signal, value) in [(SIGINT, 1), (SIGTERM, 2)] {
-            // In this order: the second signal finds the flag of the first and ends the process.
-            let again = Arc::new(AtomicBool::new(false));
-            let status = if signal == SIGINT { 130 } else { 143 };
+        // In this order: the second signal, whichever, finds the flag of the first and ends the
+        // process at once.
+        let again = Arc::new(AtomicBool::new(false));
+        for (signal, stop_by) in [(SIGINT, Stop::Interrupt), (SIGTERM, Stop::Terminate)] {
+            let status = i32::from(stop_by.exit_status());
             flag::register_conditional_shutdown(signal, status, Arc::clone(&again))?;
-            flag::register(signal, again)?;
-            flag::register_usize(signal, Arc::clone(&stop), value)?;
+            flag::register(signal, Arc::clone(&again))?;
+            flag::register_usize(signal, Arc::clone(&stop), stop_by.exit_status().into())?;
         }
         flag::register(SIGUSR1, Arc::clone(&dump))?;
         Ok(Signals { stop, dump })
@@ -67,7 +68,7 @@ impl Signals {
     pub fn stop(&self) -> Option<Stop> {
         match self.stop.load(Ordering::Relaxed) {
             0 => None,
-            1 => Some(Stop::Interrupt),
+            130 => Some(Stop::Interrupt),
             _ => Some(Stop::Terminate),
         }
     }

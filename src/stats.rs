@@ -110,7 +110,8 @@ figures! {
     recv_bytes_total,
     /// Bytes sent.
     send_bytes_total,
-    /// Receives that brought bytes (server), or messages verified (client).
+    /// Receives that brought bytes (server: a message that TCP cut counts for each part), or
+    /// messages verified (client).
     messages_total,
     /// Messages sent.
     messages_sent_total,
@@ -130,6 +131,8 @@ figures! {
     close_timeout_total,
     /// The last phase that a client core has finished, by its number.
     phase_finished,
+    /// Microseconds that it took the core.
+    phase_took_us,
     /// Times the arena could not grow. Rising? `ulimit -l` or memory is short.
     grow_failed_total,
 }

@@ -111,7 +111,7 @@ operations! {
     Cancel = 8,
     /// The slot's descriptor is closed.
     Close = 9,
-    /// A listener has a connection that a full core will refuse; the slot index is the listener's.
+    /// A connection waits at a listener that has no accept; the slot index is the listener's.
     PollListener = 10,
 }
 

@@ -23,6 +23,9 @@ pub enum CoreError {
         /// The ones there are.
         allowed: String,
     },
+    /// The affinity mask cannot be read, or is empty.
+    #[error("--cores: the CPUs of this process are unknown; fix: allow sched_getaffinity")]
+    Unknown,
     /// The CPU stands twice in the list.
     #[error("--cores: CPU {0} is named twice; fix: name each CPU once")]
     Twice(u16),
@@ -63,6 +66,9 @@ impl CoreList {
     }
 
     fn resolve_among(&self, allowed: &[u16]) -> Result<Vec<u16>, CoreError> {
+        if allowed.is_empty() {
+            return Err(CoreError::Unknown);
+        }
         let CoreList::These(cpus) = self else { return Ok(allowed.to_vec()) };
         for (index, &cpu) in cpus.iter().enumerate() {
             if !allowed.contains(&cpu) {

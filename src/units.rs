@@ -1,4 +1,4 @@
-//! What people type: counts (`10k`, `1M`), sizes (`64KiB`), times (`500ms`), addresses with port
+//! What people type: counts (`10k`, `1M`), times (`500ms`), addresses with port
 //! ranges (`127.0.0.1:7000-7003`). Every error says what would have been right.
 
 use std::net::{IpAddr, SocketAddr};
@@ -34,16 +34,6 @@ pub fn rate(text: &str) -> Result<u64, String> {
         .map_err(|_| format!("`{text}` is no rate; fix: write 500/s or 20k/s"))
 }
 
-/// A size in bytes: `4096`, `64KiB`, `8MiB`, `1GiB`.
-///
-/// # Errors
-/// One line, when the text is no such size.
-pub fn bytes(text: &str) -> Result<u64, String> {
-    let suffixes = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
-    scaled(text, &suffixes)
-        .ok_or_else(|| format!("`{text}` is no size; fix: write 4096, 64KiB, 8MiB or 1GiB"))
-}
-
 /// A duration: `500ms`, `30s`, `5m`, `1h`, `0s`.
 ///
 /// # Errors
@@ -55,6 +45,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Err(error());
     }
     scaled(text, &suffixes).map(Duration::from_millis).ok_or_else(error)
+}
+
+/// A duration longer than nothing.
+///
+/// # Errors
+/// As [`duration`], and for `0s`.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("the duration must be above 0; fix: write 500ms, 30s or 5m".into()),
+        duration => Ok(duration),
+    }
 }
 
 fn scaled(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
@@ -161,7 +162,6 @@ mod tests {
         assert_eq!(count("10k"), Ok(10_000));
         assert_eq!(count("0"), Ok(0));
         assert_eq!(rate("20k/s"), Ok(20_000));
-        assert_eq!(bytes("64KiB"), Ok(65_536));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
@@ -176,6 +176,7 @@ mod tests {
         {
             assert!(count(bad).is_err(), "{bad:?} was taken for a count");
         }
+        assert!(positive_duration("0s").is_err());
         assert!(positive_count("0").is_err() && rate("0/s").is_err());
         for bad in ["", "5", "-5s", "5 s", "s", "5d"] {
             assert!(duration(bad).is_err(), "{bad:?} was taken for a duration");

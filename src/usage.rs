@@ -39,8 +39,13 @@ pub fn print_completions<C: CommandFactory>(shell: clap_complete::Shell) -> Exit
 /// Writes the manual page to stdout.
 #[must_use]
 pub fn print_man<C: CommandFactory>() -> ExitCode {
+    let mut command = C::command();
+    command.build();
     let mut page = Vec::new();
-    match clap_mangen::Man::new(C::command()).render(&mut page) {
+    // The program's page, then one for each of its commands.
+    let parts = std::iter::once(command.clone()).chain(command.get_subcommands().cloned());
+    let rendered = parts.map(|part| clap_mangen::Man::new(part).render(&mut page));
+    match rendered.collect::<Result<(), _>>() {
         Ok(()) => print(&page),
         Err(error) => {
             refused(&format!("the manual page: {error}; fix: none known, please report it"))

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use megaconn::errno::Errno;
 use megaconn::launch::LaunchError;
+use megaconn::limits::{REACH_TIMEOUT, SOURCES_TRIED_MAX, TARGETS_TRIED_MAX};
 use megaconn::plan::tuples::{TupleError, TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand, Host, Row};
 use megaconn::rlimits;
@@ -56,15 +57,6 @@ pub(crate) enum Refusal {
     #[error("signal handlers: {0}; fix: none known, please report it")]
     Signals(io::Error),
 }
-
-/// Time a target has to answer the first connect.
-const REACH_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Source addresses that are tried before the run.
-const SOURCES_TRIED_MAX: usize = 4096;
-
-/// Targets that are tried before the run; a long port range is one server.
-const TARGETS_TRIED_MAX: usize = 16;
 
 impl Config {
     pub(crate) fn new(flags: &cli::Run) -> Result<Config, Refusal> {

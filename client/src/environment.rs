@@ -19,7 +19,7 @@ pub(crate) struct Environment {
     cpus: usize,
     memory_bytes: Option<u64>,
     memory_available_bytes: Option<u64>,
-    /// `/proc/self/limits`, soft limits by name.
+    /// `/proc/self/limits`, soft and hard limit by name.
     limits: BTreeMap<String, String>,
     /// Sysctls that bear on many connections; one that is not there is `null`.
     sysctls: BTreeMap<&'static str, Option<String>>,
@@ -92,7 +92,8 @@ fn limits() -> BTreeMap<String, String> {
     let row = |line: &str| {
         // Names are padded to 26 columns, see proc_pid_limits(5).
         let (name, values) = line.split_at_checked(26)?;
-        Some((name.trim().to_owned(), values.split_whitespace().next()?.to_owned()))
+        let both: Vec<&str> = values.split_whitespace().take(2).collect();
+        Some((name.trim().to_owned(), both.join(" ")))
     };
     text.lines().skip(1).filter_map(row).collect()
 }

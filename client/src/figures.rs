@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use histogram::Histogram;
 use megaconn::dump::Side;
@@ -10,9 +11,9 @@ use megaconn::errno::Errno;
 use megaconn::memory::{KernelMemory, open_files, resident_bytes};
 use megaconn::stats::{CoreStats, Figure, LOST_CAUSES, Latency};
 
+use crate::phase::Phase;
 use crate::result::{Cost, Descriptors, Memory, PerCore, Percentiles};
 use crate::server_stats::ServerStats;
-use crate::shard::Phase;
 
 /// Counters of our cores, and the server's as far as they can be seen.
 pub(crate) struct Figures {
@@ -35,7 +36,8 @@ impl Figures {
         let mut figures = Figures {
             cpus: cpus.to_vec(),
             stats: stats.to_vec(),
-            server: dir.map(ServerStats::of),
+            server: dir
+                .map(|dir| ServerStats::of(dir, unix_ms().saturating_sub(TICK_ALLOWANCE_MS))),
             empty: Empty { kernel: KernelMemory::read(), client: None, server: None },
         };
         figures.mark_empty();
@@ -64,9 +66,11 @@ impl Figures {
         self.stats.iter().map(|stats| figure(stats).get()).sum()
     }
 
-    /// Whether every core has finished `phase`.
-    pub(crate) fn have_finished(&self, phase: Phase) -> bool {
-        self.stats.iter().all(|stats| stats.phase_finished.get() == phase as u64)
+    /// How long the slowest core took for `phase`; `None` while one has not finished it.
+    pub(crate) fn took(&self, phase: Phase) -> Option<Duration> {
+        let finished = |stats: &Arc<CoreStats>| stats.phase_finished.get() == phase as u64;
+        let slowest_us = self.stats.iter().map(|stats| stats.phase_took_us.get()).max();
+        self.stats.iter().all(finished).then(|| Duration::from_micros(slowest_us.unwrap_or(0)))
     }
 
     /// Established connections that were lost, by cause.
@@ -93,9 +97,11 @@ impl Figures {
     }
 
     /// Growth of memory over the empty state, and what that is for each of `held` connections.
-    pub(crate) fn memory(&mut self, held: u64) -> (Memory, Cost) {
+    /// The server's is taken from a dump of `since_ms` or later.
+    pub(crate) fn memory(&mut self, held: u64, since_ms: u64) -> (Memory, Cost) {
         self.refresh_server();
-        let server = self.server.as_ref().and_then(ServerStats::resident_bytes);
+        let server = self.server.as_ref().filter(|server| server.is_of(since_ms));
+        let server = server.and_then(ServerStats::resident_bytes);
         let kernel = KernelMemory::read();
         let memory = Memory {
             kernel_bytes: kernel.grown_since(&self.empty.kernel),
@@ -148,6 +154,15 @@ impl Figures {
         });
         ours.chain(theirs).collect()
     }
+}
+
+/// A server's line from so long before the run is still the state before it.
+const TICK_ALLOWANCE_MS: u64 = 2_500;
+
+/// Milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn grown(before: Option<u64>, now: Option<u64>) -> Option<i64> {

@@ -40,9 +40,8 @@ impl Progress {
         }
     }
 
-    /// Ends the phase.
-    pub(crate) fn done(self, n: u64) {
-        let took = self.started.elapsed();
+    /// Ends the phase, which took so long.
+    pub(crate) fn done(self, n: u64, took: Duration) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -42,24 +42,28 @@ pub(crate) struct Plateau {
     pub(crate) lost: BTreeMap<&'static str, u64>,
     pub(crate) connect: Connect,
     pub(crate) messages: Messages,
-    pub(crate) hold_seconds: f64,
+    pub(crate) hold_seconds: Option<f64>,
     pub(crate) memory: Memory,
+    /// Not measured yet.
+    pub(crate) bystanders: Option<Vec<()>>,
 }
 
 #[derive(Default, Serialize)]
 pub(crate) struct Connect {
-    pub(crate) seconds: f64,
-    pub(crate) rate_per_s: f64,
+    pub(crate) seconds: Option<f64>,
+    pub(crate) rate_per_s: Option<f64>,
     pub(crate) latency_us: Option<Percentiles>,
 }
 
 #[derive(Default, Serialize)]
 pub(crate) struct Messages {
-    pub(crate) seconds: f64,
+    pub(crate) seconds: Option<f64>,
     pub(crate) sent: u64,
     /// Echoes received and verified.
     pub(crate) received: u64,
     pub(crate) mismatched: u64,
+    /// Not measured yet: there is no schedule to be late against.
+    pub(crate) late: Option<u64>,
     pub(crate) latency_us: Option<Percentiles>,
 }
 
@@ -75,7 +79,7 @@ pub(crate) struct Memory {
 pub(crate) struct Close {
     /// Until the client's last slot was free.
     pub(crate) seconds: f64,
-    pub(crate) rate_per_s: f64,
+    pub(crate) rate_per_s: Option<f64>,
     /// Until a dump of the server showed no connection.
     pub(crate) server_seconds: Option<f64>,
     /// Connections the server did not end in time.
@@ -113,6 +117,10 @@ pub(crate) struct Verdict {
     pub(crate) met: bool,
     /// Why not, in one line each; empty when met.
     pub(crate) missed: Vec<String>,
+    /// Not judged yet.
+    pub(crate) wall: Option<()>,
+    /// Not judged yet.
+    pub(crate) next_wall: Option<()>,
 }
 
 /// Upper edges of histogram buckets, in microseconds.
@@ -161,7 +169,7 @@ impl Plateau {
 impl Connect {
     /// `n` connections in `time`.
     pub(crate) fn took(&mut self, n: u64, time: Duration) {
-        self.seconds = time.as_secs_f64();
+        self.seconds = Some(time.as_secs_f64());
         self.rate_per_s = per_s(n, time);
     }
 }
@@ -206,16 +214,16 @@ impl RunResult {
             let connect = &plateau.connect;
             let latency = shown(connect.latency_us);
             let pace = per_second(connect.rate_per_s);
-            rows.push(("opened in", format!("{:.1} s ({pace})  {latency}", connect.seconds)));
+            rows.push(("opened in", format!("{} ({pace})  {latency}", seconds(connect.seconds))));
             let m = &plateau.messages;
             let counts = format!("{} of {} verified", grouped(m.received), grouped(m.sent));
             let mismatched = grouped(m.mismatched);
             let latency = shown(m.latency_us);
             rows.push(("messages", format!("{counts}, {mismatched} mismatched  {latency}")));
-            rows.push(("held for", format!("{:.1} s", plateau.hold_seconds)));
+            rows.push(("held for", seconds(plateau.hold_seconds)));
         }
         if let Some(close) = &self.close {
-            let server = close.server_seconds.map_or("unknown".into(), |s| format!("{s:.1} s"));
+            let server = seconds(close.server_seconds);
             let pace = per_second(close.rate_per_s);
             rows.push((
                 "closed in",
@@ -235,8 +243,12 @@ fn shown(latency: Option<Percentiles>) -> String {
     latency.map_or("no latency measured".to_owned(), |percentiles| percentiles.to_string())
 }
 
-fn per_second(rate: f64) -> String {
-    format!("{:.1}k/s", rate / 1e3)
+fn seconds(seconds: Option<f64>) -> String {
+    seconds.map_or("unknown".into(), |seconds| format!("{seconds:.1} s"))
+}
+
+fn per_second(rate: Option<f64>) -> String {
+    rate.map_or("no rate".into(), |rate| format!("{:.1}k/s", rate / 1e3))
 }
 
 fn listed<K: AsRef<str>>(counts: &BTreeMap<K, u64>) -> String {
@@ -247,8 +259,8 @@ fn listed<K: AsRef<str>>(counts: &BTreeMap<K, u64>) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// Items per second; 0 for no time.
-pub(crate) fn per_s(n: u64, took: Duration) -> f64 {
+/// Items per second; `None` when there was none, or no time.
+pub(crate) fn per_s(n: u64, took: Duration) -> Option<f64> {
     let seconds = took.as_secs_f64();
-    if seconds > 0.0 { n as f64 / seconds } else { 0.0 }
+    (n > 0 && seconds > 0.0).then(|| n as f64 / seconds)
 }

@@ -1,16 +1,17 @@
 //! One run from start to end: phases told to the cores, figures read between them, the report.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufWriter, Write, stdout};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
 use megaconn::dump::{Dump, Side};
 use megaconn::launch::{self, Commands};
-use megaconn::limits::{BUFFER_BYTES, BUFFERS_PER_CORE};
+use megaconn::limits::{
+    BUFFER_BYTES, BUFFERS_PER_CORE, LOOK_EVERY, SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT,
+};
 use megaconn::plan;
 use megaconn::signals::{Signals, Stop};
 use megaconn::stats::CoreStats;
@@ -21,10 +22,12 @@ use serde::Serialize;
 
 use crate::config::{Config, Refusal};
 use crate::environment::Environment;
-use crate::figures::Figures;
+use crate::figures::{Figures, unix_ms};
+use crate::notes;
+use crate::phase::Phase;
 use crate::progress::Progress;
-use crate::result::{Close, Cost, Plateau, RunResult, Verdict, per_s};
-use crate::shard::{Phase, Shard, ShardConfig};
+use crate::result::{Close, Plateau, RunResult, Verdict, per_s};
+use crate::shard::{Shard, ShardConfig};
 
 /// How a run ended.
 pub(crate) enum Outcome {
@@ -33,14 +36,8 @@ pub(crate) enum Outcome {
     Stopped(Stop),
 }
 
-/// Time between two looks at the cores' counters.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-
 /// Time between two lines of a core in `client.ndjson`.
 const DUMP_EVERY: Duration = Duration::from_secs(1);
-
-/// Time the server's dumps have to show that it is empty.
-const SERVER_EMPTY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Does what `config` says and leaves the run directory behind.
 pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
@@ -59,18 +56,24 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
         figures: Figures::new(&config.cpus, &stats, config.out.as_deref()),
         dump,
         dump_at: Instant::now(),
-        notes: BTreeMap::new(),
     };
     let topology = environment.topology();
-    let (result, stop) = cores.run(async move |commands| run.all(&commands, topology).await)?;
+    let ((mut result, stop), died) =
+        cores.run(async move |commands| run.all(&commands, topology).await)?;
+    if let Some(died) = died {
+        result.verdict.met = false;
+        result.verdict.missed.push(died.to_string());
+    }
     // stdout may be closed by whoever had enough; the report goes to disk as well.
     let _ = stdout().write_all(result.summary().as_bytes());
-    if let Some(dir) = &config.out {
-        write_json(dir, "result.json", &result)?;
+    let written =
+        config.out.as_deref().map_or(Ok(()), |dir| write_json(dir, "result.json", &result));
+    if let Err(error) = &written {
+        talk(&format!("error: {error}"));
     }
     Ok(match stop {
         Some(stop) => Outcome::Stopped(stop),
-        None if result.verdict.met => Outcome::Met,
+        None if result.verdict.met && written.is_ok() => Outcome::Met,
         None => Outcome::Missed,
     })
 }
@@ -114,11 +117,14 @@ struct Run<'a> {
     figures: Figures,
     dump: Option<Dump>,
     dump_at: Instant,
-    notes: BTreeMap<&'static str, String>,
 }
 
-/// A signal asked to stop; the report is made of what there is.
-struct Stopped(Stop);
+/// The run ends here; the report is made of what there is.
+enum Stopped {
+    BySignal(Stop),
+    /// A core died.
+    ByDeath,
+}
 
 impl Run<'_> {
     async fn all(
@@ -128,7 +134,10 @@ impl Run<'_> {
     ) -> (RunResult, Option<Stop>) {
         let started = Instant::now();
         let mut result = RunResult::new(self.config.connections, topology);
-        let stop = self.phases(commands, &mut result).await.err().map(|Stopped(stop)| stop);
+        let stop = match self.phases(commands, &mut result).await {
+            Err(Stopped::BySignal(stop)) => Some(stop),
+            Err(Stopped::ByDeath) | Ok(()) => None,
+        };
         self.tick();
         result.seconds = started.elapsed().as_secs_f64();
         self.finish(&mut result, stop);
@@ -145,44 +154,46 @@ impl Run<'_> {
         let plateau = &mut result.plateaus[0];
 
         let began = Instant::now();
-        let connected =
-            self.phase(commands, Phase::Connect, "opening", self.config.connections).await;
-        plateau.connect.took(self.figures.sum(|s| &s.connected_total), began.elapsed());
+        let connected = self.phase(commands, Phase::Connect, self.config.connections).await;
+        let took = connected.as_ref().map_or_else(|_| began.elapsed(), |took| *took);
+        plateau.connect.took(self.figures.sum(|s| &s.connected_total), took);
         plateau.connect.latency_us = self.figures.percentiles(|s| &s.connect_latency_us);
         connected?;
 
-        let began = Instant::now();
         let messages = self.figures.sum(|s| &s.connections) * u64::from(self.config.message_count);
-        let verified = self.phase(commands, Phase::Messages, "verifying", messages).await;
-        plateau.messages.seconds = began.elapsed().as_secs_f64();
-        verified?;
+        let took = self.phase(commands, Phase::Messages, messages).await?;
+        plateau.messages.seconds = (messages > 0).then_some(took.as_secs_f64());
 
-        let began = Instant::now();
+        let (began, began_ms) = (Instant::now(), unix_ms());
         commands.tell(Phase::Hold).await;
         let open = grouped(self.figures.sum(|s| &s.connections));
         talk(&format!("holding {open} for {} s", self.config.hold.as_secs_f64()));
-        let held = self.hold(began).await;
-        plateau.hold_seconds = began.elapsed().as_secs_f64();
-        let cost;
-        (plateau.memory, cost) = self.figures.memory(self.figures.sum(|s| &s.connections));
-        self.explain(&cost);
-        result.cost_per_connection = cost;
+        let held = self.hold(commands, began).await;
+        plateau.hold_seconds = Some(began.elapsed().as_secs_f64());
+        if held.is_ok() {
+            self.await_server_tick(commands, began_ms).await?;
+        }
+        let open = self.figures.sum(|s| &s.connections);
+        (plateau.memory, result.cost_per_connection) = self.figures.memory(open, began_ms);
         result.file_descriptors = self.figures.descriptors();
         held?;
 
-        result.close = Some(self.close(commands).await?);
+        let (close, began_ms) = self.close(commands).await?;
+        let close = result.close.insert(close);
+        if open > 0 {
+            close.server_seconds = self.server_emptied(commands, began_ms).await?;
+        }
         Ok(())
     }
 
-    /// Tells the cores and waits until all have finished.
+    /// Tells the cores and waits until all have finished; how long the slowest took.
     async fn phase(
         &mut self,
         commands: &Commands<Phase>,
         phase: Phase,
-        what: &'static str,
         total: u64,
-    ) -> Result<(), Stopped> {
-        let mut progress = Progress::new(what, total);
+    ) -> Result<Duration, Stopped> {
+        let mut progress = Progress::new(phase.verb(), total);
         commands.tell(phase).await;
         loop {
             let done = match phase {
@@ -193,113 +204,94 @@ impl Run<'_> {
                 }
             };
             progress.at(done);
-            if self.figures.have_finished(phase) {
-                progress.done(done);
-                return Ok(());
+            if let Some(took) = self.figures.took(phase) {
+                progress.done(done, took);
+                return Ok(took);
             }
-            self.look().await?;
+            self.look(commands).await?;
         }
     }
 
-    async fn hold(&mut self, since: Instant) -> Result<(), Stopped> {
-        while since.elapsed() < self.config.hold {
-            self.look().await?;
+    /// Holds until the time is up, or nothing is left to hold.
+    async fn hold(&mut self, commands: &Commands<Phase>, since: Instant) -> Result<(), Stopped> {
+        while since.elapsed() < self.config.hold && self.figures.sum(|s| &s.connections) > 0 {
+            self.look(commands).await?;
         }
         Ok(())
     }
 
-    async fn close(&mut self, commands: &Commands<Phase>) -> Result<Close, Stopped> {
-        let open = self.figures.sum(|s| &s.connections);
-        let (began, began_ms) = (Instant::now(), unix_ms());
-        self.phase(commands, Phase::Close, "closing", open).await?;
-        let took = began.elapsed();
-        // When the server took the connections with it, there is nothing to wait for.
-        let server_seconds =
-            if open > 0 { self.server_emptied(began_ms, took).await? } else { None };
-        if server_seconds.is_none() {
-            let why = "no dump of the server in the run directory showed it empty";
-            self.notes.insert("close.server_seconds", why.into());
+    /// Waits for a dump of the server that shows what is held, if it dumps at all.
+    async fn await_server_tick(
+        &mut self,
+        commands: &Commands<Phase>,
+        since_ms: u64,
+    ) -> Result<(), Stopped> {
+        let began = Instant::now();
+        while began.elapsed() < SERVER_TICK_TIMEOUT {
+            self.figures.refresh_server();
+            let server = self.figures.server.as_ref().filter(|s| s.at_ms().is_some());
+            if server.is_none_or(|server| server.is_of(since_ms)) {
+                break;
+            }
+            self.look(commands).await?;
         }
-        Ok(Close {
-            seconds: took.as_secs_f64(),
-            rate_per_s: per_s(open, took),
-            server_seconds,
-            timeouts: self.figures.sum(|s| &s.close_timeout_total),
-        })
+        Ok(())
     }
 
-    /// Seconds from `began_ms` to the first dump in which the server has no connection.
+    /// Closes all; with the figures comes when it began.
+    async fn close(&mut self, commands: &Commands<Phase>) -> Result<(Close, u64), Stopped> {
+        let open = self.figures.sum(|s| &s.connections);
+        let began_ms = unix_ms();
+        let took = self.phase(commands, Phase::Close, open).await?;
+        let close = Close {
+            seconds: took.as_secs_f64(),
+            rate_per_s: per_s(open, took),
+            server_seconds: None,
+            timeouts: self.figures.sum(|s| &s.close_timeout_total),
+        };
+        Ok((close, began_ms))
+    }
+
+    /// Seconds from `began_ms` to the first dump since in which the server has no connection.
     async fn server_emptied(
         &mut self,
+        commands: &Commands<Phase>,
         began_ms: u64,
-        took: Duration,
     ) -> Result<Option<f64>, Stopped> {
         let began = Instant::now();
-        while began.elapsed() < took + SERVER_EMPTY_TIMEOUT {
+        while began.elapsed() < SERVER_EMPTY_TIMEOUT {
             self.figures.refresh_server();
-            let Some(server) = &self.figures.server else { break };
-            match server.connections() {
-                Some(0) => {
-                    let ms = server.at_ms().unwrap_or(0).saturating_sub(began_ms);
-                    return Ok(Some(ms as f64 / 1e3));
-                }
-                Some(_) => self.look().await?,
-                None => break,
+            let Some(server) = self.figures.server.as_ref().filter(|s| s.at_ms().is_some()) else {
+                break;
+            };
+            if server.is_of(began_ms) && server.connections() == Some(0) {
+                let ms = server.at_ms().unwrap_or(began_ms) - began_ms;
+                return Ok(Some(ms as f64 / 1e3));
             }
+            self.look(commands).await?;
         }
         Ok(None)
     }
 
-    /// Waits a moment; ticks the dumps; sees to signals.
-    async fn look(&mut self) -> Result<(), Stopped> {
+    /// Waits a moment; ticks the dumps; sees to signals, and to the cores' health.
+    async fn look(&mut self, commands: &Commands<Phase>) -> Result<(), Stopped> {
         Timer::new(LOOK_EVERY).await;
         if self.signals.take_dump_request() || Instant::now() >= self.dump_at {
             self.tick();
         }
-        self.signals.stop().map_or(Ok(()), |stop| Err(Stopped(stop)))
+        match self.signals.stop() {
+            Some(stop) => Err(Stopped::BySignal(stop)),
+            None if !commands.all_run() => Err(Stopped::ByDeath),
+            None => Ok(()),
+        }
     }
 
     fn tick(&mut self) {
         self.dump_at = Instant::now() + DUMP_EVERY;
-        if let Some(dump) = &mut self.dump
-            && let Err(error) = dump.tick()
-        {
-            talk(&format!("warning: client.ndjson cannot be written any more: {error}"));
-        }
+        Dump::tick_or_drop(&mut self.dump, "client.ndjson");
     }
 
     // ---- the report -----------------------------------------------------------------------
-
-    fn explain(&mut self, cost: &Cost) {
-        let mut note = |key, text: String| self.notes.insert(key, text);
-        let ends = if self.config.ends_here > 1 { "both sockets" } else { "the client's socket" };
-        note(
-            "cost_per_connection.kernel_bytes",
-            format!("growth of slab and other kernel memory of the whole host; {ends}"),
-        );
-        note(
-            "cost_per_connection.stderr_bytes",
-            "one number of connections gives no regression".into(),
-        );
-        if cost.kernel_bytes.is_none() {
-            note(
-                "cost_per_connection.kernel_bytes",
-                "not measured: the host gave back more meanwhile than the connections took".into(),
-            );
-        }
-        if cost.by_slab.is_none() {
-            note(
-                "cost_per_connection.by_slab",
-                "/proc/slabinfo is for root; the total is from /proc/meminfo".into(),
-            );
-        }
-        if cost.server_user_bytes.is_none() {
-            note(
-                "cost_per_connection.server_user_bytes",
-                "start the server with --stats DIR/server.ndjson".into(),
-            );
-        }
-    }
 
     fn finish(mut self, result: &mut RunResult, stop: Option<Stop>) {
         self.figures.refresh_server();
@@ -336,14 +328,9 @@ impl Run<'_> {
         if timeouts > 0 {
             missed.push(format!("{timeouts} connections not ended by the server in time"));
         }
-        result.verdict = Verdict { met: missed.is_empty(), missed };
-        result.notes = self.notes;
+        result.verdict = Verdict { met: missed.is_empty(), missed, ..Verdict::default() };
+        result.notes = notes::of(result, self.config.ends_here);
     }
-}
-
-fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn open_dump(dir: &Path, config: &Config, stats: &[Arc<CoreStats>]) -> Result<Dump, Refusal> {

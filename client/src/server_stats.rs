@@ -23,14 +23,16 @@ pub(crate) struct Line {
 /// The last line of every core, read on as the file grows.
 pub(crate) struct ServerStats {
     path: PathBuf,
+    /// Lines from before are another run's.
+    from_ms: u64,
     read_to: u64,
     last: BTreeMap<u64, Line>,
 }
 
 impl ServerStats {
-    /// Of the run directory `dir`.
-    pub(crate) fn of(dir: &Path) -> ServerStats {
-        ServerStats { path: dir.join("server.ndjson"), read_to: 0, last: BTreeMap::new() }
+    /// Of the run directory `dir`, from `from_ms` on.
+    pub(crate) fn of(dir: &Path, from_ms: u64) -> ServerStats {
+        ServerStats { path: dir.join("server.ndjson"), from_ms, read_to: 0, last: BTreeMap::new() }
     }
 
     /// Reads what was written since; lines that are not whole yet wait for the next time.
@@ -45,7 +47,9 @@ impl ServerStats {
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         self.read_to += whole as u64;
         for line in text[..whole].lines() {
-            if let Ok(line) = serde_json::from_str::<Line>(line) {
+            if let Ok(line) = serde_json::from_str::<Line>(line)
+                && line.at_ms >= self.from_ms
+            {
                 self.last.insert(line.core, line);
             }
         }
@@ -66,9 +70,14 @@ impl ServerStats {
         self.last.values().max_by_key(|line| line.at_ms)?.process_open_files
     }
 
-    /// When the server last ticked, in milliseconds since 1970.
+    /// When the server last ticked, in milliseconds since 1970; `None` when it wrote nothing.
     pub(crate) fn at_ms(&self) -> Option<u64> {
         self.last.values().map(|line| line.at_ms).min()
+    }
+
+    /// Whether its figures are of `ms` or later.
+    pub(crate) fn is_of(&self, ms: u64) -> bool {
+        self.at_ms().is_some_and(|at_ms| at_ms >= ms)
     }
 
     /// Every core's last line, in order.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use megaconn::arena::{Arena, SlotQueue};
 use megaconn::conn::{BufferId, Life, ReadSide, Unwinding, WriteSide};
 use megaconn::core::{Core, Turn};
-use megaconn::driver::{Completion, Driver};
+use megaconn::driver::{Completion, Driver, POLL_ERROR, POLL_PEER_ENDED};
 use megaconn::errno::Errno;
 use megaconn::limits::{
     BACK_OFF_MS, BATCH_COMPLETIONS, CLOSE_TIMEOUT, CLOSES_IN_FLIGHT, CONNECT_TIMEOUT,
@@ -25,6 +25,7 @@ use megaconn::token::{Operation, SlotId};
 use megaconn::wire::Message;
 
 use crate::pacer::Pacer;
+use crate::phase::Phase;
 
 /// What one core of a client is told.
 #[derive(Clone, Copy, Debug)]
@@ -45,20 +46,6 @@ pub(crate) struct ShardConfig {
     pub(crate) run: u64,
 }
 
-/// What all cores do at one time. A core that has finished says so in `phase_finished`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    /// Hold what there is.
-    Hold = 0,
-    /// Open connections until every one wanted is open or has failed.
-    Connect = 1,
-    /// Send every connection's messages and verify the echoes.
-    Messages = 2,
-    /// Close every connection.
-    Close = 3,
-}
-
 /// One core's share of the client.
 pub(crate) struct Shard<D> {
     driver: D,
@@ -67,6 +54,8 @@ pub(crate) struct Shard<D> {
     plan: Arc<TuplePlan>,
     stats: Arc<CoreStats>,
     phase: Phase,
+    phase_since: Duration,
+    buffers_used: u64,
     next_tuple: u64,
     /// Connects that are to be started still; a skipped tuple gives its connect back.
     to_start: u64,
@@ -99,6 +88,8 @@ impl<D: Driver> Shard<D> {
             plan,
             stats,
             phase: Phase::Hold,
+            phase_since: Duration::ZERO,
+            buffers_used: 0,
             next_tuple: 0,
             to_start: config.connections,
             skipped: 0,
@@ -132,6 +123,7 @@ impl<D: Driver> Shard<D> {
         self.tick();
         self.advance();
         self.stats.set_connections(self.connections);
+        self.stats.buffers_used.set(self.buffers_used);
         if had_work || !self.driver.rest() { Turn::Busy } else { Turn::Idle(self.deadline()) }
     }
 
@@ -143,7 +135,9 @@ impl<D: Driver> Shard<D> {
             Phase::Messages => self.start_messages(),
             Phase::Close => self.start_closes(),
         };
-        if finished {
+        if finished && self.stats.phase_finished.get() != self.phase as u64 {
+            let took = self.driver.now() - self.phase_since;
+            self.stats.phase_took_us.set(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
             self.stats.phase_finished.set(self.phase as u64);
         }
     }
@@ -347,7 +341,7 @@ impl<D: Driver> Shard<D> {
                 // holds the slot's buffer until then.
                 return false;
             }
-            let Some(buffer) = self.driver.take_buffer() else { return false };
+            let Some(buffer) = self.take_buffer() else { return false };
             self.resting.remove(&mut self.arena, id);
             self.write_message(id, buffer);
         }
@@ -427,7 +421,7 @@ impl<D: Driver> Shard<D> {
 
     fn arm_recv(&mut self, id: SlotId) {
         if self.arena[id].buffer == BufferId::NONE {
-            let Some(buffer) = self.driver.take_buffer() else {
+            let Some(buffer) = self.take_buffer() else {
                 // It stays readable: the poll says so again when those before it are done.
                 self.stats.recv_starved_total.add(1);
                 return self.arm_poll(id);
@@ -506,9 +500,16 @@ impl<D: Driver> Shard<D> {
         self.lose(id, LostCause::Mismatch);
     }
 
+    fn take_buffer(&mut self) -> Option<BufferId> {
+        let buffer = self.driver.take_buffer()?;
+        self.buffers_used += 1;
+        Some(buffer)
+    }
+
     fn drop_buffer(&mut self, id: SlotId) {
         let buffer = std::mem::replace(&mut self.arena[id].buffer, BufferId::NONE);
         if buffer != BufferId::NONE {
+            self.buffers_used -= 1;
             self.driver.give_buffer(buffer);
         }
     }
@@ -637,10 +638,6 @@ impl<D: Driver> Shard<D> {
     }
 }
 
-/// poll(2) events.
-const POLL_ERROR: u32 = 0x8;
-const POLL_PEER_ENDED: u32 = 0x2000;
-
 /// The queue in which a slot's wait is begun anew.
 #[derive(Clone, Copy)]
 enum Wait {
@@ -657,8 +654,9 @@ impl<D: Driver> Core for Shard<D> {
 
     fn obey(&mut self, phase: Phase) {
         self.phase = phase;
+        self.phase_since = self.driver.now();
         if phase == Phase::Connect {
-            self.pacer.start(self.driver.now());
+            self.pacer.start(self.phase_since);
         }
     }
 }

@@ -8,8 +8,8 @@ use std::ops::RangeInclusive;
 use serde::Serialize;
 
 use crate::limits::{
-    EXECUTOR_LOCKED_BYTES, FILES_PER_PROCESS, KERNEL_BYTES_PER_SOCKET, MEMORY_RESERVE_BYTES,
-    RING_BYTES, USER_BYTES_PER_CONNECTION,
+    EXECUTOR_LOCKED_BYTES, FILES_PER_CORE, FILES_PER_PROCESS, KERNEL_BYTES_PER_SOCKET,
+    MEMORY_RESERVE_BYTES, RING_BYTES, USER_BYTES_PER_CONNECTION,
 };
 use crate::memory::MemInfo;
 use crate::rlimits;
@@ -108,6 +108,8 @@ pub fn plan(demand: &Demand, host: &Host) -> Plan {
         |segments: u64| segments.saturating_mul(ends * RING_BYTES).saturating_add(executors);
     let memory = n.saturating_mul(per_connection).saturating_add(MEMORY_RESERVE_BYTES);
     let files = n.saturating_mul(ends);
+    let own_files = FILES_PER_PROCESS + demand.cores * FILES_PER_CORE;
+    let process_files = segments.saturating_add(own_files);
     let segments_allowed =
         host.memlock_bytes.map(|have| have.saturating_sub(executors) / (ends * RING_BYTES));
     let mut rows = vec![
@@ -146,12 +148,12 @@ pub fn plan(demand: &Demand, host: &Host) -> Plan {
             id: "nofile",
             unit: "files",
             have: Some(host.nofile),
-            need: segments + FILES_PER_PROCESS,
+            need: process_files,
             allows_connections: Some(
-                host.nofile.saturating_sub(FILES_PER_PROCESS) * host.slots_per_segment,
+                host.nofile.saturating_sub(own_files).saturating_mul(host.slots_per_segment),
             ),
-            fits: host.nofile >= segments + FILES_PER_PROCESS,
-            fix: format!("ulimit -n {}", segments + FILES_PER_PROCESS),
+            fits: host.nofile >= process_files,
+            fix: format!("ulimit -n {process_files}"),
         },
         Row {
             id: "file-max",
@@ -207,9 +209,10 @@ pub fn usable_ports(range: RangeInclusive<u16>) -> Vec<u16> {
 /// 2 when any target is an address of this host, so that both sockets of a connection live here.
 #[must_use]
 pub fn ends_here(targets: &[std::net::SocketAddr]) -> u64 {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let is_ours = |target: &std::net::SocketAddr| {
-        target.ip().is_loopback()
-            || if_addrs::get_if_addrs().is_ok_and(|all| all.iter().any(|i| i.ip() == target.ip()))
+        let ip = target.ip();
+        ip.is_loopback() || interfaces.iter().any(|interface| interface.ip() == ip)
     };
     if targets.iter().any(is_ours) { 2 } else { 1 }
 }

@@ -316,7 +316,9 @@ pub fn resolve_sources(
         match source {
             Sources::Range(range) => ranges.push(*range),
             Sources::Auto => {
-                for target in targets {
+                // By address: a range of ports goes one way.
+                let mut addresses = HashSet::new();
+                for target in targets.iter().filter(|target| addresses.insert(target.ip())) {
                     for range in automatic(*target)? {
                         if !ranges.contains(&range) {
                             ranges.push(range);

@@ -52,8 +52,9 @@ impl Ring {
     /// Queues an entry; submits first when the queue is full.
     pub(super) fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: every pointer in an entry is made by `UringDriver` from memory that it owns and
-        // keeps until the ring is dropped: its target addresses and its buffers, of which the
-        // shard gives one to a single operation at a time. Exercised by tests/ring.rs.
+        // keeps longer than any `enter`: its target addresses, which a connect copies, and
+        // its buffers, which a receive or send with MSG_DONTWAIT has done with by then. Exercised
+        // by tests/ring.rs.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
             self.submit();
         }

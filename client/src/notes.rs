@@ -1,0 +1,64 @@
+//! The `notes` of a result: what a figure includes, and for each that is `null` why it is.
+
+use std::collections::BTreeMap;
+
+use crate::result::RunResult;
+
+/// The notes for `result`; `ends_here` is 2 when both sockets of a connection live on this host.
+pub(crate) fn of(result: &RunResult, ends_here: u64) -> BTreeMap<&'static str, String> {
+    let mut notes = BTreeMap::new();
+    let mut note = |figure, why: &str| notes.insert(figure, why.to_owned());
+    note("plateaus.bystanders", "not measured by this version");
+    note("plateaus.messages.late", "not measured by this version: messages have no schedule");
+    note("verdict.wall", "not judged by this version");
+    note("verdict.next_wall", "not judged by this version");
+    note("cost_per_connection.stderr_bytes", "one number of connections gives no regression");
+
+    let plateau = result.plateaus.first();
+    let was_held = plateau.is_some_and(|plateau| plateau.hold_seconds.is_some());
+    let unless_held = |otherwise: &'static str| {
+        if was_held { otherwise } else { "not measured: the run ended before the hold" }
+    };
+    let cost = &result.cost_per_connection;
+    if cost.kernel_bytes.is_none() {
+        let why = "not measured: /proc is hidden, or the host gave back more than was taken";
+        note("cost_per_connection.kernel_bytes", unless_held(why));
+    } else {
+        let ends = if ends_here > 1 { "both sockets" } else { "the client's socket" };
+        let what = "growth of slab and other kernel memory of the whole host";
+        note("cost_per_connection.kernel_bytes", &format!("{what}; {ends} of a connection"));
+    }
+    if cost.by_slab.is_none() {
+        let why = "/proc/slabinfo is for root; the total is from /proc/meminfo";
+        note("cost_per_connection.by_slab", unless_held(why));
+    }
+    if cost.server_user_bytes.is_none() {
+        let why = "no growth in a dump of the hold; is the server's --stats DIR/server.ndjson?";
+        note("cost_per_connection.server_user_bytes", unless_held(why));
+    }
+    if cost.client_user_bytes.is_none() {
+        let why = "too few connections for the resident memory to grow, or /proc is hidden";
+        note("cost_per_connection.client_user_bytes", unless_held(why));
+    }
+    if result.file_descriptors.server.is_none() {
+        let why = "no dump of the server in the run directory";
+        note("file_descriptors.server", unless_held(why));
+    }
+    match &result.close {
+        None => {
+            note("close", "the run ended before the close");
+        }
+        Some(close) if close.server_seconds.is_none() => {
+            let why = "nothing was left to close, or no dump of the server showed it empty";
+            note("close.server_seconds", why);
+        }
+        Some(_) => {}
+    }
+    if plateau.is_none_or(|plateau| plateau.messages.latency_us.is_none()) {
+        note("plateaus.messages.latency_us", "no message was verified");
+    }
+    if plateau.is_none_or(|plateau| plateau.connect.latency_us.is_none()) {
+        note("plateaus.connect.latency_us", "no connection was established");
+    }
+    notes
+}
