@@ -74,11 +74,13 @@ trap end_all EXIT
 trap 'end_all INT; exit 130' INT
 trap 'end_all TERM; exit 143' TERM
 
-# Both get a session of their own: Ctrl-C is for this script, which passes it on in order.
+# Both get a process group of their own (set -m): Ctrl-C is for this script, which passes it on in
+# order. Not a session of their own: the scheduler would group each by itself (notes/journal).
+set -m
 # Sixteen ports, because connections that differ in the target port share their source port's bind
 # bucket in the kernel: that is 106 bytes less for each, and a shorter search (notes/journal).
 touch "$out/server.log"
-setsid "$bin/megaconn" serve --listen "127.0.0.1:$ports" --stats "$out/server.ndjson" \
+"$bin/megaconn" serve --listen "127.0.0.1:$ports" --stats "$out/server.ndjson" \
     2>"$out/server.log" &
 server=$!
 for _ in $(seq 100); do
@@ -92,9 +94,10 @@ if ! grep -q '^listening on' "$out/server.log"; then
     exit 2
 fi
 
-setsid "$bin/megaconn-client" run --target "127.0.0.1:$ports" --connections "$connections" \
+"$bin/megaconn-client" run --target "127.0.0.1:$ports" --connections "$connections" \
     --hold "$hold" --out "$out" &
 client=$!
+set +m
 status=0
 wait "$client" || status=$?
 client=''
