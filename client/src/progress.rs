@@ -1,9 +1,10 @@
 //! The progress line: a bar on a terminal, a plain line every two seconds elsewhere.
 
+use std::fmt::Write;
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use megaconn::talk::talk;
 use megaconn::units::grouped;
 
@@ -23,8 +24,12 @@ impl Progress {
     pub(crate) fn new(what: &'static str, total: u64) -> Progress {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(total).with_message(what);
-            let style = "{msg:<10} {bar:30} {human_pos}/{human_len} {per_sec} eta {eta}";
-            bar.with_style(ProgressStyle::with_template(style).expect("the template is ours"))
+            let style = "{msg:<10} {bar:30} {human_pos}/{human_len} {rate} eta {eta}";
+            let style = ProgressStyle::with_template(style).expect("the template is ours");
+            bar.with_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+                // A line that cannot be written is drawn again.
+                let _ = write!(out, "{}/s", grouped(rate(state.pos(), state.elapsed())));
+            }))
         });
         Progress { what, total, started: Instant::now(), bar, said_at: Instant::now() }
     }
