@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use io_uring::{opcode, squeue, types};
@@ -223,6 +224,8 @@ impl Driver for UringDriver {
         for ring in self.segments.iter_mut().flatten() {
             ring.ring_bell(true);
         }
+        // The bells are on before the queues are looked at, on every architecture.
+        fence(Ordering::SeqCst);
         self.segments.iter_mut().flatten().all(Ring::is_quiet)
     }
 
