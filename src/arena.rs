@@ -207,7 +207,7 @@ impl Arena {
         self.segments.iter().flatten().map(free).sum()
     }
 
-    /// Every used slot, for tests and for a walk at the end of a run; never in the data path.
+    /// Every used slot: for tests, never in the data path.
     pub fn iter_used(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
         (0..=u16::MAX).zip(&self.segments).flat_map(|(number, segment)| {
             let slots = segment.iter().flat_map(|s| s.slots.iter());

@@ -48,7 +48,7 @@ impl MemInfo {
 }
 
 /// What the kernel holds for itself at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct KernelMemory {
     /// Bytes by slab cache, where `/proc/slabinfo` may be read (root).
     pub by_slab: Option<BTreeMap<String, u64>>,

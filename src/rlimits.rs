@@ -1,6 +1,7 @@
 //! The process's own limits, raised as far as they may be without any right.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::limits::SEGMENT_SLOTS_MAX;
 
@@ -25,20 +26,22 @@ pub fn slots_per_segment(nofile: u64) -> u32 {
 /// CAP_IPC_LOCK.
 #[must_use]
 pub fn memlock_bytes() -> Option<u64> {
-    let limit = getrlimit(Resource::Memlock).current;
-    let capable = rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::IPC_LOCK));
-    if capable { None } else { limit }
+    getrlimit(Resource::Memlock).current.filter(|_| !is_capable(CapabilitySet::IPC_LOCK))
 }
 
 /// Open files that the whole host may still have; `None` for a process that may pass `fs.file-max`
 /// (CAP_SYS_ADMIN), or when it cannot be read.
 #[must_use]
 pub fn files_left() -> Option<u64> {
-    let capable = rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN));
-    let text = std::fs::read_to_string("/proc/sys/fs/file-nr").ok().filter(|_| !capable)?;
+    if is_capable(CapabilitySet::SYS_ADMIN) {
+        return None;
+    }
+    let text = std::fs::read_to_string("/proc/sys/fs/file-nr").ok()?;
     let mut fields = text.split_whitespace().map(|field| field.parse::<u64>().ok());
     let (used, _, most) = (fields.next()??, fields.next()??, fields.next()??);
     Some(most.saturating_sub(used))
+}
+
+fn is_capable(capability: CapabilitySet) -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
 }

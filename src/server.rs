@@ -139,7 +139,7 @@ fn ring_refused(errno: Errno) -> String {
             "no ring: {errno}, all rings of this user share RLIMIT_MEMLOCK ({limit} bytes); \
              fix: ulimit -l unlimited, or end other io_uring programs of this user"
         ),
-        _ if errno == crate::errno::Errno::EMFILE => {
+        _ if errno == Errno::EMFILE => {
             format!("no ring: {errno}; fix: more open files by `ulimit -n`")
         }
         _ => format!("no ring: {errno}; fix: see `dmesg`, and man 2 io_uring_setup"),
@@ -174,12 +174,11 @@ async fn housekeep(
 
 fn connections_per_core(most: Option<u64>, cores: usize) -> Result<Vec<u32>, ServeError> {
     let Some(most) = most else { return Ok(vec![u32::MAX; cores]) };
-    let n = cores as u64;
-    if most < n {
+    if most < cores as u64 {
         return Err(ServeError::TooFew(most, cores));
     }
-    let share = |core| u32::try_from(most / n + u64::from(core < most % n)).unwrap_or(u32::MAX);
-    Ok((0..n).map(share).collect())
+    let share = |core| u32::try_from(plan::share(most, cores, core)).unwrap_or(u32::MAX);
+    Ok((0..cores).map(share).collect())
 }
 
 fn open_stats(path: &Path) -> Result<Box<dyn Write>, ServeError> {

@@ -100,8 +100,7 @@ impl Config {
 
     /// Connections of each core: as even as can be.
     pub(crate) fn share(&self, core: usize) -> u64 {
-        let (n, core) = (self.cpus.len() as u64, core as u64);
-        self.connections / n + u64::from(core < self.connections % n)
+        plan::share(self.connections, self.cpus.len(), core)
     }
 
     /// The effective configuration, one `key=value` a line.

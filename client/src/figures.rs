@@ -24,6 +24,7 @@ pub(crate) struct Figures {
 }
 
 /// Memory before the first connection.
+#[derive(Default)]
 struct Empty {
     kernel: KernelMemory,
     client: Option<u64>,
@@ -33,15 +34,13 @@ struct Empty {
 impl Figures {
     /// Figures of cores on `cpus`; the server's dumps are looked for in `dir`.
     pub(crate) fn new(cpus: &[u16], stats: &[Arc<CoreStats>], dir: Option<&Path>) -> Figures {
-        let mut figures = Figures {
+        Figures {
             cpus: cpus.to_vec(),
             stats: stats.to_vec(),
             server: dir
                 .map(|dir| ServerStats::of(dir, unix_ms().saturating_sub(TICK_ALLOWANCE_MS))),
-            empty: Empty { kernel: KernelMemory::read(), client: None, server: None },
-        };
-        figures.mark_empty();
-        figures
+            empty: Empty::default(),
+        }
     }
 
     /// What there is now is what no connection costs.

@@ -62,12 +62,17 @@ impl ServerStats {
 
     /// Resident bytes of the server at its last tick.
     pub(crate) fn resident_bytes(&self) -> Option<u64> {
-        self.last.values().max_by_key(|line| line.at_ms)?.process_resident_bytes
+        self.latest()?.process_resident_bytes
     }
 
     /// Open files of the server at its last tick.
     pub(crate) fn open_files(&self) -> Option<u64> {
-        self.last.values().max_by_key(|line| line.at_ms)?.process_open_files
+        self.latest()?.process_open_files
+    }
+
+    /// The newest line; what it says of the process, all cores of that tick say.
+    fn latest(&self) -> Option<&Line> {
+        self.last.values().max_by_key(|line| line.at_ms)
     }
 
     /// When the server last ticked, in milliseconds since 1970; `None` when it wrote nothing.

@@ -185,6 +185,13 @@ fn segments(connections: u64, cores: u64, slots_per_segment: u64) -> u64 {
     connections.div_ceil(cores).div_ceil(slots_per_segment).saturating_mul(cores)
 }
 
+/// What is `core`'s of `total`, dealt out to `cores` as evenly as can be.
+#[must_use]
+pub fn share(total: u64, cores: usize, core: usize) -> u64 {
+    let (cores, core) = (cores as u64, core as u64);
+    total / cores + u64::from(core < total % cores)
+}
+
 /// The ports that the kernel hands out by itself: `net.ipv4.ip_local_port_range`.
 #[must_use]
 pub fn ephemeral_ports() -> RangeInclusive<u16> {

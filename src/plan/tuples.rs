@@ -90,8 +90,8 @@ impl FromStr for Sources {
         }
         if text.contains('/') {
             let net: ipnet::IpNet = text.parse().map_err(|_| error())?;
-            let (low, high) = (net.hosts().next(), net.hosts().last_address(&net));
-            return AddressRange::new(low.ok_or_else(error)?, high).map(Sources::Range);
+            let low = net.hosts().next().ok_or_else(error)?;
+            return AddressRange::new(low, last_host(net)).map(Sources::Range);
         }
         let (low, high) = text.split_once('-').unwrap_or((text, text));
         AddressRange::new(address(low)?, address(high)?).map(Sources::Range)
@@ -99,19 +99,13 @@ impl FromStr for Sources {
 }
 
 /// The last usable host of a network without walking through it.
-trait LastAddress {
-    fn last_address(self, net: &ipnet::IpNet) -> IpAddr;
-}
-
-impl LastAddress for ipnet::IpAddrRange {
-    fn last_address(self, net: &ipnet::IpNet) -> IpAddr {
-        match net {
-            // Network and broadcast addresses are no hosts, but in a /31 and /32 all are.
-            ipnet::IpNet::V4(v4) if v4.prefix_len() < 31 => {
-                IpAddr::V4(Ipv4Addr::from_bits(v4.broadcast().to_bits() - 1))
-            }
-            other => other.broadcast(),
+fn last_host(net: ipnet::IpNet) -> IpAddr {
+    match net {
+        // Network and broadcast addresses are no hosts, but in a /31 and /32 all are.
+        ipnet::IpNet::V4(v4) if v4.prefix_len() < 31 => {
+            IpAddr::V4(Ipv4Addr::from_bits(v4.broadcast().to_bits() - 1))
         }
+        other => other.broadcast(),
     }
 }
 
