@@ -122,15 +122,17 @@ pub struct Slot {
     pub read: ReadSide,
     /// At most one operation of the writing side is with the kernel.
     pub write: WriteSide,
-    /// A message was sent and its echo is not verified yet, for the client.
-    pub awaits_echo: bool,
+    /// What one end still owes on this connection. Server: a push or banner that is due and has not
+    /// begun. Client: the echo of a message that is out, or pushes that are overdue.
+    pub owed: u8,
     /// The buffer held while bytes are on their way through.
     pub buffer: BufferId,
     /// First byte of the buffer that is still to be sent.
     pub start: u16,
     /// End of the bytes in the buffer.
     pub end: u16,
-    /// Number of the last message sent, for the client.
+    /// Client: number of the last message sent, or place in the stream of pushes. Server: texts
+    /// begun, so that a banner is the first.
     pub sequence: u16,
     /// Neighbours in the one queue the slot may stand in, itself at an end, none outside of a
     /// queue; `next` also links the free list.
@@ -139,7 +141,8 @@ pub struct Slot {
     /// When it entered its present wait: the low 32 bits of the core's clock in microseconds, so
     /// that waits are shorter than 71 minutes.
     pub since_us: u32,
-    /// Which connection of its core this is, for the client; the listener, for a server's accept.
+    /// Client: which connection of its core this is. Server: the listener of an accept; once open,
+    /// when the wheel looks at it, see [`Slot::due_ms`].
     pub number: u32,
 }
 
@@ -152,7 +155,7 @@ impl Slot {
             life: Life::Free,
             read: ReadSide::Idle,
             write: WriteSide::Idle,
-            awaits_echo: false,
+            owed: 0,
             buffer: BufferId::NONE,
             start: 0,
             end: 0,
@@ -208,6 +211,17 @@ impl Slot {
     #[must_use]
     pub fn waited(&self, now: Duration) -> Duration {
         Duration::from_micros(u64::from(low_microseconds(now).wrapping_sub(self.since_us)))
+    }
+
+    /// When the wheel looks at it: the low 32 bits of the core's clock in milliseconds.
+    #[must_use]
+    pub fn due_ms(&self) -> u32 {
+        self.number
+    }
+
+    /// Sets when the wheel looks at it.
+    pub fn set_due_ms(&mut self, due_ms: u32) {
+        self.number = due_ms;
     }
 
     /// The token of `operation` on this life of the slot at `id`.

@@ -21,6 +21,17 @@ pub struct Completion {
     pub result: Result<u32, Errno>,
 }
 
+/// How much of a connection a shutdown ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Our direction, in order: the peer sees the end of the stream and may go on sending.
+    Sending,
+    /// Both directions, in order.
+    Both,
+    /// Both, by a reset: bytes on their way are lost, and no TIME_WAIT is left behind.
+    Reset,
+}
+
 /// Sockets and time, for one core.
 ///
 /// Slots are named by the token; the operation in the token is the one asked for.
@@ -39,6 +50,9 @@ pub trait Driver {
 
     /// Completes when `listener` has a connection waiting; the token's slot lies in segment 0.
     fn poll_listener(&mut self, token: Token, listener: usize);
+
+    /// Ends listening, for good: outstanding accepts complete with an error, who waits is reset.
+    fn stop_listening(&mut self);
 
     /// Accepts and resets up to `limit` connections of `listener`; how many there were.
     fn refuse(&mut self, listener: usize, limit: usize) -> usize;
@@ -59,8 +73,8 @@ pub trait Driver {
     /// Moves the bytes of `range` out of `buffer`, as many as go without waiting.
     fn send(&mut self, token: Token, buffer: BufferId, range: Range<u16>);
 
-    /// Ends the sending direction (`both == false`), or both.
-    fn shutdown(&mut self, token: Token, both: bool);
+    /// Ends the sending direction, or both; what waits for the peer then completes.
+    fn shutdown(&mut self, token: Token, cut: Cut);
 
     /// Cancels the operation `token`, which then completes with `ECANCELED`, unless it is done.
     fn cancel(&mut self, token: Token);

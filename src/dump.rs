@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::errno::Errno;
 use crate::memory::{open_files, resident_bytes};
-use crate::stats::{CoreStats, LOST_CAUSES};
+use crate::stats::{ByCause, ByErrno, CoreStats, LOST_CAUSES};
 use crate::talk::talk;
 
 /// Which end a line speaks of.
@@ -76,13 +76,15 @@ impl Dump {
             });
             let fields = line.as_object_mut().expect("a JSON object was just made");
             fields.extend(stats.figures().map(|(name, value)| (name.to_owned(), value.into())));
-            fields.insert("failed".into(), failed_by_name(stats));
-            fields.insert("lost".into(), lost_by_name(stats));
-            let histograms = json!({
-                "connect_latency_us": SparseHistogram::from(&stats.connect_latency_us.load()),
-                "message_latency_us": SparseHistogram::from(&stats.message_latency_us.load()),
-            });
-            fields.insert("histograms".into(), histograms);
+            fields.insert("failed".into(), by_errno(&stats.failed));
+            fields.insert("lost".into(), by_cause(&stats.lost));
+            fields.insert("churn_failed".into(), by_errno(&stats.churn_failed));
+            fields.insert("churn_lost".into(), by_cause(&stats.churn_lost));
+            let whole = |(name, histogram): (&str, _)| {
+                (name.to_owned(), json!(SparseHistogram::from(&histogram)))
+            };
+            let histograms = stats.latencies().map(whole).collect();
+            fields.insert("histograms".into(), Value::Object(histograms));
             serde_json::to_writer(&mut self.out, &line)?;
             self.out.write_all(b"\n")?;
         }
@@ -90,13 +92,13 @@ impl Dump {
     }
 }
 
-fn failed_by_name(stats: &CoreStats) -> Value {
-    let numbered = (0_i32..).zip(&stats.failed).filter(|(_, figure)| figure.get() > 0);
+fn by_errno(figures: &ByErrno) -> Value {
+    let numbered = (0_i32..).zip(figures).filter(|(_, figure)| figure.get() > 0);
     let named = numbered.map(|(number, n)| (Errno(number).to_string(), n.get().into()));
     Value::Object(named.collect::<Map<_, _>>())
 }
 
-fn lost_by_name(stats: &CoreStats) -> Value {
-    let named = LOST_CAUSES.iter().zip(&stats.lost).filter(|(_, figure)| figure.get() > 0);
+fn by_cause(figures: &ByCause) -> Value {
+    let named = LOST_CAUSES.iter().zip(figures).filter(|(_, figure)| figure.get() > 0);
     Value::Object(named.map(|(name, n)| ((*name).to_owned(), n.get().into())).collect())
 }

@@ -1,13 +1,14 @@
 //! Listening sockets: one SO_REUSEPORT group per address, one member per core, in core order.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::errno::Errno;
 use crate::limits::LISTENERS_MAX;
 use crate::units::Endpoints;
-use crate::uring::{SteerError, steer_by_cpu};
+use crate::uring::{SteerError, keep_alive, steer_by_cpu};
 
 /// How connections are spread over the cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,7 @@ pub fn open(
     cpus: &[u16],
     backlog: i32,
     steer: Steer,
+    keepalive: Option<Duration>,
 ) -> Result<Listeners, ListenError> {
     let addresses: Vec<SocketAddr> = endpoints.iter().flat_map(|e| e.each()).collect();
     if addresses.len() > LISTENERS_MAX {
@@ -79,6 +81,9 @@ pub fn open(
         bound(address, false).map_err(failed)?;
         for listeners in &mut per_core {
             let listener = bound(address, true).map_err(failed)?;
+            if let Some(interval) = keepalive {
+                keep_alive(&listener, interval).map_err(failed)?;
+            }
             listener.listen(backlog).map_err(failed)?;
             listeners.push(listener);
         }

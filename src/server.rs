@@ -88,7 +88,7 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     let nofile = rlimits::raise_nofile();
     let slots_per_segment = rlimits::slots_per_segment(nofile);
     let shares = connections_per_core(config.connections_max, cpus.len())?;
-    let opened = listener::open(&config.listen, &cpus, config.backlog, config.steer)?;
+    let opened = listener::open(&config.listen, &cpus, config.backlog, config.steer, None)?;
     let out = config.stats.as_deref().map(open_stats).transpose()?;
     print_config(config, &cpus, slots_per_segment, nofile);
     if let Some(error) = &opened.unsteered {
@@ -113,6 +113,7 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
                 targets: Vec::new(),
                 ephemeral_ports: plan::ephemeral_ports(),
                 buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
+                keepalive: None,
             };
             let driver = UringDriver::new(driver, bell)
                 .map_err(|error| launch::short_of_something(&error))?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::arena::{Arena, SlotQueue};
 use crate::conn::{BufferId, Life, ReadSide, Unwinding, WriteSide};
 use crate::core::{Core, Turn};
-use crate::driver::{Completion, Driver, POLL_GONE};
+use crate::driver::{Completion, Cut, Driver, POLL_GONE};
 use crate::errno::Errno;
 use crate::limits::{
     ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BACK_OFF_MS, BATCH_COMPLETIONS, REFUSALS_PER_VISIT,
@@ -480,7 +480,7 @@ impl<D: Driver> Shard<D> {
             Unwinding::Cut => {
                 let slot = &mut self.arena[id];
                 slot.write = WriteSide::Cutting;
-                self.driver.shutdown(slot.token(Operation::Shutdown, id), true);
+                self.driver.shutdown(slot.token(Operation::Shutdown, id), Cut::Both);
             }
             Unwinding::Close => {
                 if self.arena[id].buffer != BufferId::NONE {

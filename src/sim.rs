@@ -17,7 +17,7 @@ use fastrand::Rng;
 
 use crate::conn::BufferId;
 use crate::core::Turn;
-use crate::driver::{Completion, Driver};
+use crate::driver::{Completion, Cut, Driver};
 use crate::errno::Errno;
 use crate::token::{Operation, Token};
 
@@ -123,6 +123,7 @@ struct Listener {
     waiting: VecDeque<usize>,
     accepts: VecDeque<Token>,
     polls: VecDeque<Token>,
+    is_closed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +142,7 @@ enum Ask {
     Poll,
     Recv(BufferId, u16),
     Send(BufferId, Range<u16>),
-    Shutdown(bool),
+    Shutdown(Cut),
     Cancel,
     Close,
 }
@@ -276,6 +277,12 @@ impl Driver for SimDriver {
         self.ask(token, Ask::PollListener(listener));
     }
 
+    fn stop_listening(&mut self) {
+        for listener in 0..self.listeners.len() {
+            self.close_listener(listener);
+        }
+    }
+
     fn refuse(&mut self, listener: usize, limit: usize) -> usize {
         let waiting = &mut self.listeners[listener].waiting;
         let refused: Vec<usize> = waiting.drain(..limit.min(waiting.len())).collect();
@@ -315,8 +322,8 @@ impl Driver for SimDriver {
         self.ask(token, Ask::Send(buffer, range));
     }
 
-    fn shutdown(&mut self, token: Token, both: bool) {
-        self.ask(token, Ask::Shutdown(both));
+    fn shutdown(&mut self, token: Token, cut: Cut) {
+        self.ask(token, Ask::Shutdown(cut));
     }
 
     fn cancel(&mut self, token: Token) {

@@ -38,20 +38,24 @@ impl Figure {
 }
 
 macro_rules! figures {
-    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+    (
+        figures { $($(#[doc = $doc:literal])* $name:ident,)* }
+        latencies { $($(#[doc = $latency_doc:literal])* $latency:ident,)* }
+    ) => {
         /// The figures of one core, server or client, on cache lines of their own.
         #[derive(Debug)]
         #[repr(align(128))]
         pub struct CoreStats {
             $($(#[doc = $doc])* pub $name: Figure,)*
+            $($(#[doc = $latency_doc])* pub $latency: Latency,)*
             /// Failed operations by error number, index 0 for unknown ones.
-            pub failed: [Figure; Errno::LIMIT],
+            pub failed: ByErrno,
+            /// Churn connections that failed to connect, by error number.
+            pub churn_failed: ByErrno,
             /// Lost connections by cause, in the order of [`crate::stats::LOST_CAUSES`].
-            pub lost: [Figure; LOST_CAUSES.len()],
-            /// Time from the connect to the connection.
-            pub connect_latency_us: Latency,
-            /// Time from sending a message to having verified its echo.
-            pub message_latency_us: Latency,
+            pub lost: ByCause,
+            /// Churn connections lost before their exchange was done, by cause.
+            pub churn_lost: ByCause,
         }
 
         impl CoreStats {
@@ -60,10 +64,11 @@ macro_rules! figures {
             pub fn new() -> CoreStats {
                 CoreStats {
                     $($name: Figure::default(),)*
+                    $($latency: Latency::new(),)*
                     failed: std::array::from_fn(|_| Figure::default()),
-                    lost: std::array::from_fn(|_| Figure::default()),
-                    connect_latency_us: Latency::new(),
-                    message_latency_us: Latency::new(),
+                    churn_failed: std::array::from_fn(|_| Figure::default()),
+                    lost: ByCause::default(),
+                    churn_lost: ByCause::default(),
                 }
             }
 
@@ -71,70 +76,125 @@ macro_rules! figures {
             pub fn figures(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name.get()),)*].into_iter()
             }
+
+            /// Name and copy of every histogram.
+            pub fn latencies(&self) -> impl Iterator<Item = (&'static str, Histogram)> {
+                [$((stringify!($latency), self.$latency.load()),)*].into_iter()
+            }
         }
     };
 }
 
+/// One figure for each error number, index 0 for unknown ones.
+pub type ByErrno = [Figure; Errno::LIMIT];
+
+/// One figure for each of [`LOST_CAUSES`].
+pub type ByCause = [Figure; LOST_CAUSES.len()];
+
 figures! {
-    /// Connections open now.
-    connections,
-    /// Most connections open at once.
-    connections_peak,
-    /// Segments of the arena now: one ring and table each.
-    segments,
-    /// Buffers in use now. Near the pool's size? Peers read slowly.
-    buffers_used,
-    /// Connections accepted.
-    accepted_total,
-    /// Accepts that failed. Rising? See `failed` for the error numbers.
-    accept_failed_total,
-    /// Connections reset because the core was full. Rising? Raise --max-connections, or memlock.
-    refused_total,
-    /// Connects started.
-    connect_started_total,
-    /// Connects that became connections.
-    connected_total,
-    /// Connects that failed.
-    connect_failed_total,
-    /// Tuples passed over because something else, or TIME_WAIT, holds them.
-    tuples_skipped_total,
-    /// Connections whose descriptor was closed.
-    closed_total,
-    /// Of these, closed because the peer or the network ended them with an error.
-    reset_total,
-    /// Of these, closed because they took no bytes for too long.
-    send_timeout_total,
-    /// Of these, closed because they held a buffer that others waited for.
-    evicted_total,
-    /// Bytes received.
-    recv_bytes_total,
-    /// Bytes sent.
-    send_bytes_total,
-    /// Receives that brought bytes (server: a message that TCP cut counts for each part), or
-    /// messages verified (client).
-    messages_total,
-    /// Messages sent.
-    messages_sent_total,
-    /// Echoes that were not the message that was sent: cross-wired, stale or damaged.
-    messages_mismatched_total,
-    /// Readable slots that found no free buffer. Rising? Peers read slowly.
-    recv_starved_total,
-    /// Sends that found the peer's window full.
-    send_stalled_total,
-    /// Completions of an earlier life of a slot, dropped.
-    stale_total,
-    /// Completions handled.
-    completions_total,
-    /// Turns of the core's loop.
-    turns_total,
-    /// Connections that the peer did not end within the close timeout, and so were cut.
-    close_timeout_total,
-    /// The last phase that a client core has finished, by its number.
-    phase_finished,
-    /// Microseconds that it took the core.
-    phase_took_us,
-    /// Times the arena could not grow. Rising? `ulimit -l` or memory is short.
-    grow_failed_total,
+    figures {
+        /// Connections open now.
+        connections,
+        /// Most connections open at once.
+        connections_peak,
+        /// Segments of the arena now: one ring and table each.
+        segments,
+        /// Buffers in use now. Near the pool's size? Peers read slowly.
+        buffers_used,
+        /// Connections accepted.
+        accepted_total,
+        /// Accepts that failed. Rising? See `failed` for the error numbers.
+        accept_failed_total,
+        /// Connections reset because the core was full. Rising? Raise --max-connections, or memlock.
+        refused_total,
+        /// Connects started.
+        connect_started_total,
+        /// Connects that became connections.
+        connected_total,
+        /// Connects that failed.
+        connect_failed_total,
+        /// Tuples passed over because something else, or TIME_WAIT, holds them.
+        tuples_skipped_total,
+        /// Connections whose descriptor was closed.
+        closed_total,
+        /// Of these, closed because the peer or the network ended them with an error.
+        reset_total,
+        /// Of these, closed because they took no bytes for too long. Rising? Peers read slowly.
+        send_timeout_total,
+        /// Of these, closed because too many pushes were due behind one that they did not take.
+        backlog_total,
+        /// Of these, closed because they held a buffer that others waited for.
+        evicted_total,
+        /// Of these, closed because they sent nothing for --idle-timeout.
+        idle_timeout_total,
+        /// Of these, closed in order by a drain.
+        drained_total,
+        /// Of these, cut when the time of a drain was up.
+        drain_cut_total,
+        /// Bytes received.
+        recv_bytes_total,
+        /// Bytes sent.
+        send_bytes_total,
+        /// Receives that brought bytes (server: a message that TCP cut counts for each part), or
+        /// messages verified (client).
+        messages_total,
+        /// Messages sent.
+        messages_sent_total,
+        /// Echoes that were not the message that was sent: cross-wired, stale or damaged.
+        messages_mismatched_total,
+        /// Echoes that came later than they may after their message was due. Rising? One of the
+        /// ends, or what is between them, is too slow for the schedule.
+        messages_late_total,
+        /// Pushes sent whole (server) or received whole (client).
+        pushes_total,
+        /// Pushes that did not come in time.
+        pushes_overdue_total,
+        /// Of these, those that came after all; the others are missing.
+        pushes_late_total,
+        /// Short connections begun by churn.
+        churn_started_total,
+        /// Of these, those whose exchange was verified.
+        churned_total,
+        /// Of these, those that did not connect.
+        churn_failed_total,
+        /// Readable slots that found no free buffer. Rising? Peers read slowly.
+        recv_starved_total,
+        /// Pushes that were due and found no free buffer. Rising? Peers read slowly.
+        push_starved_total,
+        /// Sends that found the peer's window full.
+        send_stalled_total,
+        /// Completions of an earlier life of a slot, dropped.
+        stale_total,
+        /// Completions handled.
+        completions_total,
+        /// Turns of the core's loop.
+        turns_total,
+        /// Connections that the peer did not end within the close timeout, and so were cut.
+        close_timeout_total,
+        /// The last order that a core has carried out, by its number.
+        order_finished,
+        /// Microseconds that it took the core.
+        order_took_us,
+        /// Times the arena could not grow. Rising? `ulimit -l` or memory is short.
+        grow_failed_total,
+    }
+    latencies {
+        /// Time from the connect to the connection.
+        connect_latency_us,
+        /// Time from when a message was due to having verified its echo.
+        message_latency_us,
+        /// Time from when something of the client's was due to when it began: its own lag. High?
+        /// The client is the limit, not the server.
+        schedule_lag_us,
+        /// Time from when a push was due to when its send began.
+        push_lateness_us,
+        /// Time between two pushes on one connection, or from the connect to the first.
+        push_gap_us,
+        /// Time from when a short connection was due to when it was connected.
+        churn_connect_latency_us,
+        /// Time from when a short connection was due to having verified its exchange.
+        churn_latency_us,
+    }
 }
 
 /// Why an established connection was lost, in the order of [`CoreStats::lost`].

@@ -8,7 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
-use megaconn::driver::{Completion, Driver, POLL_GONE};
+use megaconn::driver::{Completion, Cut, Driver, POLL_GONE};
 use megaconn::errno::Errno;
 use megaconn::plan;
 use megaconn::token::{Generation, Operation, SlotId, Token};
@@ -34,6 +34,7 @@ fn with_driver<T: 'static>(test: impl FnOnce(&mut UringDriver, SocketAddr) -> T 
             targets: vec![address],
             ephemeral_ports: plan::ephemeral_ports(),
             buffers: (4, BUFFER_BYTES),
+            keepalive: None,
         };
         let mut driver = UringDriver::new(config, &bell).unwrap();
         driver.open_segment(0, SLOTS).unwrap();
@@ -254,7 +255,7 @@ fn play_to_ring(script: Vec<Step>) -> Seen {
                 Ok(vec![1; sent as usize])
             }
             _ => {
-                driver.shutdown(token(Operation::Shutdown, 0), false);
+                driver.shutdown(token(Operation::Shutdown, 0), Cut::Sending);
                 complete(driver, token(Operation::Shutdown, 0)).map(|_| Vec::new())
             }
         })

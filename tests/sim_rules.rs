@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use megaconn::conn::BufferId;
 use megaconn::core::Turn;
-use megaconn::driver::{Completion, Driver};
+use megaconn::driver::{Completion, Cut, Driver};
 use megaconn::errno::Errno;
 use megaconn::sim::{Faults, SimConfig, SimDriver};
 use megaconn::token::{Generation, Operation, SlotId, Token};
@@ -105,7 +105,7 @@ fn two_reads_at_once() {
 fn two_writes_at_once() {
     let mut driver = connected();
     driver.poll(token(Operation::PollWritable));
-    driver.shutdown(token(Operation::Shutdown), true);
+    driver.shutdown(token(Operation::Shutdown), Cut::Both);
 }
 
 #[test]

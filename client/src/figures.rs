@@ -67,8 +67,8 @@ impl Figures {
 
     /// How long the slowest core took for `phase`; `None` while one has not finished it.
     pub(crate) fn took(&self, phase: Phase) -> Option<Duration> {
-        let finished = |stats: &Arc<CoreStats>| stats.phase_finished.get() == phase as u64;
-        let slowest_us = self.stats.iter().map(|stats| stats.phase_took_us.get()).max();
+        let finished = |stats: &Arc<CoreStats>| stats.order_finished.get() == phase as u64;
+        let slowest_us = self.stats.iter().map(|stats| stats.order_took_us.get()).max();
         self.stats.iter().all(finished).then(|| Duration::from_micros(slowest_us.unwrap_or(0)))
     }
 

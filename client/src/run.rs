@@ -103,6 +103,7 @@ fn make_core(
             targets: plan.targets().to_vec(),
             ephemeral_ports: plan::ephemeral_ports(),
             buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
+            keepalive: None,
         };
         let driver =
             UringDriver::new(driver, bell).map_err(|error| launch::short_of_something(&error))?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use megaconn::arena::{Arena, SlotQueue};
 use megaconn::conn::{BufferId, Life, ReadSide, Unwinding, WriteSide};
 use megaconn::core::{Core, Turn};
-use megaconn::driver::{Completion, Driver, POLL_ERROR, POLL_PEER_ENDED};
+use megaconn::driver::{Completion, Cut, Driver, POLL_ERROR, POLL_PEER_ENDED};
 use megaconn::errno::Errno;
 use megaconn::limits::{
     BACK_OFF_MS, BATCH_COMPLETIONS, CLOSE_TIMEOUT, CLOSES_IN_FLIGHT, CONNECT_TIMEOUT,
@@ -135,10 +135,10 @@ impl<D: Driver> Shard<D> {
             Phase::Messages => self.start_messages(),
             Phase::Close => self.start_closes(),
         };
-        if finished && self.stats.phase_finished.get() != self.phase as u64 {
+        if finished && self.stats.order_finished.get() != self.phase as u64 {
             let took = self.driver.now() - self.phase_since;
-            self.stats.phase_took_us.set(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-            self.stats.phase_finished.set(self.phase as u64);
+            self.stats.order_took_us.set(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            self.stats.order_finished.set(self.phase as u64);
         }
     }
 
@@ -315,7 +315,7 @@ impl<D: Driver> Shard<D> {
             // Its end answers ours. Bytes before it have no reader any more.
             return self.unwind(id);
         }
-        if !slot.awaits_echo && peer_ended {
+        if slot.owed == 0 && peer_ended {
             return self.lose(id, LostCause::Fin);
         }
         if slot.write != WriteSide::Idle {
@@ -352,7 +352,7 @@ impl<D: Driver> Shard<D> {
     fn write_message(&mut self, id: SlotId, buffer: BufferId) {
         let connection = self.connection_number(id);
         let slot = &mut self.arena[id];
-        slot.awaits_echo = true;
+        slot.owed = 1;
         slot.wait_from(self.now);
         slot.sequence += 1;
         slot.buffer = buffer;
@@ -441,7 +441,7 @@ impl<D: Driver> Shard<D> {
                 self.stats.recv_bytes_total.add(u64::from(bytes));
                 let slot = &mut self.arena[id];
                 slot.end += u16::try_from(bytes).expect("a receive stays within its buffer");
-                let is_asked_for = slot.awaits_echo && slot.end <= self.config.message_bytes;
+                let is_asked_for = slot.owed > 0 && slot.end <= self.config.message_bytes;
                 if !is_asked_for {
                     self.mismatch(id);
                 } else if slot.end < self.config.message_bytes {
@@ -484,7 +484,7 @@ impl<D: Driver> Shard<D> {
         self.waiting.remove(&mut self.arena, id);
         self.arm_poll(id);
         let slot = &mut self.arena[id];
-        (slot.start, slot.end, slot.awaits_echo) = (0, 0, false);
+        (slot.start, slot.end, slot.owed) = (0, 0, 0);
         if slot.sequence < self.config.message_count && self.phase == Phase::Messages {
             let buffer = std::mem::replace(&mut slot.buffer, BufferId::NONE);
             self.write_message(id, buffer);
@@ -521,7 +521,7 @@ impl<D: Driver> Shard<D> {
         while self.ending.len() < CLOSES_IN_FLIGHT {
             let Some(id) = self.resting.pop(&mut self.arena) else { break };
             self.begin_end(id);
-            self.arm_shutdown(id, false);
+            self.arm_shutdown(id, Cut::Sending);
         }
         self.arena.used() == 0
     }
@@ -529,7 +529,7 @@ impl<D: Driver> Shard<D> {
     /// A connection that was open is no more, for a cause that is not ours to choose.
     fn lose(&mut self, id: SlotId, cause: LostCause) {
         self.stats.lost[cause as usize].add(1);
-        let queue = if self.arena[id].awaits_echo { &mut self.waiting } else { &mut self.resting };
+        let queue = if self.arena[id].owed > 0 { &mut self.waiting } else { &mut self.resting };
         queue.remove(&mut self.arena, id);
         self.begin_end(id);
         let slot = &self.arena[id];
@@ -551,10 +551,10 @@ impl<D: Driver> Shard<D> {
         self.ending.push(&mut self.arena, id);
     }
 
-    fn arm_shutdown(&mut self, id: SlotId, both: bool) {
+    fn arm_shutdown(&mut self, id: SlotId, cut: Cut) {
         let slot = &mut self.arena[id];
-        slot.write = if both { WriteSide::Cutting } else { WriteSide::Ending };
-        self.driver.shutdown(slot.token(Operation::Shutdown, id), both);
+        slot.write = if cut == Cut::Sending { WriteSide::Ending } else { WriteSide::Cutting };
+        self.driver.shutdown(slot.token(Operation::Shutdown, id), cut);
     }
 
     /// Our direction is ended: the poll that is with the kernel tells when the server ends its own.
@@ -569,7 +569,7 @@ impl<D: Driver> Shard<D> {
     fn unwind(&mut self, id: SlotId) {
         match self.arena[id].unwinding() {
             Unwinding::Wait => {}
-            Unwinding::Cut => self.arm_shutdown(id, true),
+            Unwinding::Cut => self.arm_shutdown(id, Cut::Both),
             Unwinding::Close => {
                 self.drop_buffer(id);
                 let slot = &mut self.arena[id];

@@ -167,7 +167,7 @@ impl World {
         let until = self.shard.driver().now() + PHASE_MAX;
         loop {
             let turn = self.turn();
-            if self.stats.phase_finished.get() == phase as u64 {
+            if self.stats.order_finished.get() == phase as u64 {
                 return;
             }
             let census = self.shard.census();

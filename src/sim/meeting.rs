@@ -10,6 +10,9 @@ use crate::token::{SlotId, Token};
 impl SimDriver {
     /// Gives waiting connections to waiting accepts, and wakes who watches a listener.
     pub(super) fn match_up(&mut self, listener: usize) {
+        if self.listeners[listener].is_closed {
+            return self.close_listener(listener);
+        }
         while !self.listeners[listener].waiting.is_empty() {
             let Some(token) = self.listeners[listener].accepts.pop_front() else { break };
             let result = if self.chance(self.config.faults.accept) {
@@ -33,6 +36,16 @@ impl SimDriver {
         {
             self.complete(token, Ok(POLL_IN));
         }
+    }
+
+    /// Whoever waits at a closed listener is turned away, whatever is asked of it fails.
+    pub(super) fn close_listener(&mut self, listener: usize) {
+        let closed = &mut self.listeners[listener];
+        closed.is_closed = true;
+        let waiting = std::mem::take(&mut closed.waiting);
+        let asked: Vec<Token> = closed.accepts.drain(..).chain(closed.polls.drain(..)).collect();
+        waiting.into_iter().for_each(|peer| self.peers[peer].was_refused = true);
+        asked.into_iter().for_each(|token| self.complete(token, Err(Errno::EINVAL)));
     }
 
     pub(super) fn put_peer_to_connect(&mut self, token: Token) {

@@ -96,6 +96,8 @@ pub struct Peer {
     pub was_refused: bool,
     /// It has seen the end of our stream.
     pub saw_end: bool,
+    /// We have reset the connection.
+    pub was_reset: bool,
     /// Our descriptor was closed.
     pub was_closed: bool,
     /// It has done wrong, as its conduct demands.
@@ -125,6 +127,7 @@ impl Peer {
             has_reset: false,
             was_refused: false,
             saw_end: false,
+            was_reset: false,
             was_closed: false,
             has_erred: false,
             read: 0,
@@ -158,7 +161,7 @@ impl Peer {
     /// Nothing moves between it and us any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.has_reset || self.was_refused || self.was_closed
+        self.has_reset || self.was_refused || self.was_reset || self.was_closed
     }
 
     /// Takes what is there, sends a piece, perhaps goes. `true` when it has more to do unasked.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::ledger::Shut;
-use super::{Answer, Ask, Breach, Completion, Peer, Reading, SimDriver};
+use super::{Answer, Ask, Breach, Completion, Cut, Peer, Reading, SimDriver};
 use crate::errno::Errno;
 use crate::token::{Generation, Operation, SlotId, Token};
 
@@ -102,7 +102,7 @@ impl SimDriver {
         let result = match ask {
             Ask::Recv(..) => self.receive(token, ask),
             Ask::Send(..) => self.send_to_peer(token, ask),
-            Ask::Shutdown(both) => self.shut_down(token.slot(), *both),
+            Ask::Shutdown(cut) => self.shut_down(token.slot(), *cut),
             Ask::Close => self.close_place(token.slot()),
             Ask::Cancel => return self.cancel_waiting(token),
             Ask::Accept(_) | Ask::PollListener(_) | Ask::Connect | Ask::Poll => {
@@ -172,14 +172,19 @@ impl SimDriver {
         Ok(u32::try_from(bytes).expect("a buffer is small"))
     }
 
-    fn shut_down(&mut self, slot: SlotId, both: bool) -> Result<u32, Errno> {
+    fn shut_down(&mut self, slot: SlotId, cut: Cut) -> Result<u32, Errno> {
         let number = self.peer_at(slot);
         if self.peers[number].has_reset {
-            return Err(Errno::ENOTCONN);
+            // Taking a broken connection apart once more is no error.
+            return if cut == Cut::Reset { Ok(0) } else { Err(Errno::ENOTCONN) };
         }
         let place = self.ledger.place(slot);
-        place.shut = if both { Shut::Both } else { Shut::Sending };
-        self.peers[number].saw_end = true;
+        place.shut = if cut == Cut::Sending { Shut::Sending } else { Shut::Both };
+        if cut == Cut::Reset {
+            self.peers[number].was_reset = true;
+        } else {
+            self.peers[number].saw_end = true;
+        }
         self.wake_peer(number);
         self.settle(slot);
         Ok(0)

@@ -14,7 +14,7 @@ use io_uring::{opcode, squeue, types};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::conn::BufferId;
-use crate::driver::{Completion, Driver};
+use crate::driver::{Completion, Cut, Driver};
 use crate::errno::Errno;
 use crate::token::{Operation, Token};
 
@@ -27,7 +27,7 @@ mod sockopt;
 
 pub use doorbell::{Doorbell, Ringer};
 pub use probe::{ProbeError, probe};
-pub use sockopt::{SteerError, can_pin_source_port, steer_by_cpu};
+pub use sockopt::{SteerError, can_pin_source_port, keep_alive, steer_by_cpu};
 
 use buffers::Buffers;
 use ring::Ring;
@@ -42,6 +42,9 @@ pub struct UringConfig {
     pub ephemeral_ports: RangeInclusive<u16>,
     /// Buffers of the pool, and bytes of each.
     pub buffers: (u16, u16),
+    /// Time after which the kernel asks a silent peer of a connect whether it is there; listeners
+    /// hand their own setting on.
+    pub keepalive: Option<Duration>,
 }
 
 /// Sockets and time by io_uring. Made and used on one thread.
@@ -52,7 +55,10 @@ pub struct UringDriver {
     buffers: Buffers,
     listeners: Vec<Socket>,
     targets: Vec<SockAddr>,
+    /// In memory that stays where it is.
+    nowhere: Box<libc::sockaddr>,
     ephemeral_ports: RangeInclusive<u16>,
+    keepalive: Option<Duration>,
     pins_source_port: bool,
     releases_late: bool,
     bell: OwnedFd,
@@ -73,7 +79,9 @@ impl UringDriver {
             buffers: Buffers::new(count, bytes),
             listeners: config.listeners,
             targets: config.targets.into_iter().map(SockAddr::from).collect(),
+            nowhere: Box::new(NOWHERE),
             ephemeral_ports: config.ephemeral_ports,
+            keepalive: config.keepalive,
             pins_source_port: can_pin_source_port(),
             releases_late: late::releases_late()?,
             bell: doorbell.descriptor()?,
@@ -96,6 +104,9 @@ impl UringDriver {
         let domain = Domain::for_address(source);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         assert_eq!(self.targets[target].domain(), domain, "the plan pairs one family");
+        if let Some(interval) = self.keepalive {
+            keep_alive(&socket, interval)?;
+        }
         if self.ephemeral_ports.contains(&source.port()) && self.pins_source_port {
             // A port that is bound outright is barred to every automatic connect of the host,
             // whatever its addresses; a pinned one is shared as long as the 4-tuples differ.
@@ -131,6 +142,13 @@ impl Driver for UringDriver {
         let entry = opcode::Accept::new(listener, std::ptr::null_mut(), std::ptr::null_mut())
             .file_index(Some(slot.expect("a slot index is below the kernel's table limit")));
         self.push(token, entry.build());
+    }
+
+    fn stop_listening(&mut self) {
+        for listener in &self.listeners {
+            // It fails when the listener has ended already.
+            let _ = listener.shutdown(std::net::Shutdown::Both);
+        }
     }
 
     fn poll_listener(&mut self, token: Token, listener: usize) {
@@ -179,9 +197,18 @@ impl Driver for UringDriver {
         self.push(token, entry.build());
     }
 
-    fn shutdown(&mut self, token: Token, both: bool) {
-        let how = if both { libc::SHUT_RDWR } else { libc::SHUT_WR };
-        self.push(token, opcode::Shutdown::new(fixed(token), how).build());
+    fn shutdown(&mut self, token: Token, cut: Cut) {
+        let shutdown = |how| opcode::Shutdown::new(fixed(token), how).build();
+        let entry = match cut {
+            Cut::Sending => shutdown(libc::SHUT_WR),
+            Cut::Both => shutdown(libc::SHUT_RDWR),
+            // A connect to "no address" takes a connection apart at once, see connect(2).
+            Cut::Reset => {
+                let bytes = libc::socklen_t::try_from(size_of::<libc::sockaddr>()).expect("16");
+                opcode::Connect::new(fixed(token), &raw const *self.nowhere, bytes).build()
+            }
+        };
+        self.push(token, entry);
     }
 
     fn cancel(&mut self, token: Token) {
@@ -274,6 +301,10 @@ fn begin_anew(ring: &mut Ring, batch: &mut Vec<Completion>, before: usize) {
         }
     }
 }
+
+/// The address, of family AF_UNSPEC, to which a connect takes a connection apart.
+const NOWHERE: libc::sockaddr = libc::sockaddr { sa_family: 0, sa_data: [0; 14] };
+const _: () = assert!(libc::AF_UNSPEC == 0);
 
 const POLL_IN: u32 = libc::POLLIN as u32;
 const POLL_OUT: u32 = libc::POLLOUT as u32;

@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Socket, TcpKeepalive, Type};
 
 use crate::errno::Errno;
 
@@ -28,6 +28,15 @@ pub(super) fn pin_source_port(socket: &Socket, port: u16) -> std::io::Result<()>
     let range = u32::from(port) << 16 | u32::from(port);
     set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &1_i32)?;
     set(socket, libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range)
+}
+
+/// Has the kernel ask a peer that was silent for `interval` whether it is there, and again after
+/// each further one; see tcp(7). Sockets accepted by a listener have its setting.
+///
+/// # Errors
+/// What `setsockopt` says.
+pub fn keep_alive(socket: &Socket, interval: Duration) -> std::io::Result<()> {
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(interval).with_interval(interval))
 }
 
 /// Accepts up to `limit` waiting connections as ordinary descriptors and resets them; how many.
