@@ -224,6 +224,12 @@ impl Slot {
         self.number = due_ms;
     }
 
+    /// How long the present wait has lasted, up to 35 minutes; `None` when it begins in the future.
+    #[must_use]
+    pub fn waited_if_begun(&self, now: Duration) -> Option<Duration> {
+        Some(self.waited(now)).filter(|waited| waited.as_micros() < 1 << 31)
+    }
+
     /// The token of `operation` on this life of the slot at `id`.
     #[must_use]
     pub fn token(&self, operation: Operation, id: SlotId) -> Token {

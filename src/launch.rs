@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 use futures_lite::future;
 use glommio::channels::shared_channel::{self, ConnectedSender, SharedReceiver, SharedSender};
@@ -18,7 +19,7 @@ use glommio::{
 use crate::core::{Core, Turn};
 use crate::limits::{
     COMMANDS_WAITING, EXECUTOR_IO_MEMORY, EXECUTOR_RING_DEPTH, HEARTBEAT, PREEMPT_TIMER,
-    TURNS_PER_YIELD,
+    YIELD_AFTER,
 };
 use crate::uring::{Doorbell, Ringer};
 
@@ -263,16 +264,16 @@ async fn listen<M: Send + 'static>(
 async fn pump<C: Core>(mut core: C, bell: Doorbell, inbox: Rc<RefCell<Inbox<C::Command>>>) {
     let executor = glommio::executor();
     let mut rung = Box::pin(bell.rung());
-    let mut turns = 0_u32;
+    let mut yielded = Instant::now();
     while !inbox.borrow().stopped {
         while let Some(command) = inbox.borrow_mut().commands.pop_front() {
             core.obey(command);
         }
         match core.turn() {
             Turn::Busy => {
-                turns = turns.wrapping_add(1);
-                if turns.is_multiple_of(TURNS_PER_YIELD) {
+                if yielded.elapsed() >= YIELD_AFTER {
                     executor.yield_task_queue_now().await;
+                    yielded = Instant::now();
                 }
             }
             Turn::Idle(deadline) => {

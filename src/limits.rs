@@ -27,9 +27,8 @@ pub const RING_BYTES: u64 = 20 * 1024;
 /// Completions handled in one turn of a shard before it submits what they caused.
 pub const BATCH_COMPLETIONS: usize = 512;
 
-/// Busy turns of a shard after which the executor's other tasks have their turn: at a full batch
-/// and some microseconds a completion, tens of milliseconds.
-pub const TURNS_PER_YIELD: u32 = 64;
+/// Time of busy turns after which the executor's other tasks have theirs: a command waits no longer.
+pub const YIELD_AFTER: Duration = Duration::from_millis(10);
 
 /// Bytes of one buffer. A message of a long-lived connection fits; a stream passes in pieces.
 pub const BUFFER_BYTES: u16 = 4096;
@@ -73,8 +72,34 @@ pub const BACKLOG_DEFAULT: i32 = 4096;
 /// accept queue, so that a ramp cannot overflow it.
 pub const CONNECTS_IN_FLIGHT: u32 = 256;
 
+/// Connects in flight per client core at most.
+pub const CONNECTS_IN_FLIGHT_MAX: u32 = 1_000_000;
+
 /// Connects that a client core starts in one turn, so that completions are seen between them.
 pub const CONNECTS_PER_TURN: u32 = 64;
+
+/// Most time by which a push may exceed its interval before it is overdue; half the interval when
+/// that is less.
+pub const PUSH_GRACE_MAX: Duration = Duration::from_secs(1);
+
+/// Most time from when a message was due to its echo before the echo is late.
+pub const ECHO_LATE_AFTER: Duration = Duration::from_secs(1);
+
+/// Longest interval between pushes that the client holds a server to: a slot's clock has 32 bits of
+/// microseconds, and half of their 71 minutes tells past from future.
+pub const PUSH_EVERY_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Things that a schedule had due so shortly before its end may be left without being missed.
+pub const SCHEDULE_SLACK: Duration = Duration::from_millis(100);
+
+/// Tuples that are tried for one short connection.
+pub const CHURN_TRIES_MAX: u32 = 16;
+
+/// Time for which a closed connection's tuple may be in TIME_WAIT: Linux takes 60 s.
+pub const TIME_WAIT: Duration = Duration::from_secs(61);
+
+/// Time between the last connect of a plateau and the first message, in which queues run empty.
+pub const SETTLE: Duration = Duration::from_millis(200);
 
 /// Messages in flight per client core: each may hold one buffer.
 pub const MESSAGES_IN_FLIGHT: u32 = 1024;

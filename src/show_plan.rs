@@ -41,6 +41,7 @@ fn make(flags: &cli::Plan) -> Result<Plan, String> {
     let host = Host::read(rlimits::raise_nofile());
     let demand = Demand {
         connections: flags.connections,
+        churn_tuples: 0,
         tuples: tuples.capacity(),
         cores: cpus.len() as u64,
         ends_here,

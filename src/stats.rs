@@ -2,6 +2,7 @@
 //!
 //! Counters only rise; gauges show now; histograms are handed over whole and merged by the reader.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -77,13 +78,77 @@ macro_rules! figures {
                 [$((stringify!($name), self.$name.get()),)*].into_iter()
             }
 
+            /// The figures of all `cores` together, as they stand now.
+            #[must_use]
+            pub fn totals(cores: &[Arc<CoreStats>]) -> Totals {
+                let sum = |figure: fn(&CoreStats) -> &Figure| {
+                    cores.iter().map(|core| figure(core).get()).sum()
+                };
+                let merged = |latency: fn(&CoreStats) -> &Latency| {
+                    let each = cores.iter().map(|core| latency(core).load());
+                    each.fold(empty_histogram(), |all, one| all.wrapping_add(&one).expect(ALIKE))
+                };
+                let each = |figures: &dyn Fn(&CoreStats, usize) -> u64, n: usize| {
+                    (0..n).map(|i| cores.iter().map(|core| figures(core, i)).sum()).collect()
+                };
+                Totals {
+                    $($name: sum(|core| &core.$name),)*
+                    $($latency: merged(|core| &core.$latency),)*
+                    failed: each(&|core, i| core.failed[i].get(), Errno::LIMIT),
+                    churn_failed: each(&|core, i| core.churn_failed[i].get(), Errno::LIMIT),
+                    lost: each(&|core, i| core.lost[i].get(), LOST_CAUSES.len()),
+                    churn_lost: each(&|core, i| core.churn_lost[i].get(), LOST_CAUSES.len()),
+                }
+            }
+
             /// Name and copy of every histogram.
             pub fn latencies(&self) -> impl Iterator<Item = (&'static str, Histogram)> {
                 [$((stringify!($latency), self.$latency.load()),)*].into_iter()
             }
         }
+
+        /// The figures of all cores together at one time, or how much they rose between two.
+        /// Gauges are what they are now.
+        #[derive(Clone, Debug)]
+        pub struct Totals {
+            $($(#[doc = $doc])* pub $name: u64,)*
+            $($(#[doc = $latency_doc])* pub $latency: Histogram,)*
+            /// By error number, as [`CoreStats::failed`].
+            pub failed: Vec<u64>,
+            /// By error number, as [`CoreStats::churn_failed`].
+            pub churn_failed: Vec<u64>,
+            /// By cause, as [`CoreStats::lost`].
+            pub lost: Vec<u64>,
+            /// By cause, as [`CoreStats::churn_lost`].
+            pub churn_lost: Vec<u64>,
+        }
+
+        impl Totals {
+            /// What has been counted since `before`.
+            #[must_use]
+            pub fn since(&self, before: &Totals) -> Totals {
+                let rise = |now: &[u64], before: &[u64]| {
+                    now.iter().zip(before).map(|(now, before)| now - before).collect()
+                };
+                Totals {
+                    $($name: if stringify!($name).ends_with("_total") {
+                        self.$name - before.$name
+                    } else {
+                        self.$name
+                    },)*
+                    $($latency: self.$latency.wrapping_sub(&before.$latency).expect(ALIKE),)*
+                    failed: rise(&self.failed, &before.failed),
+                    churn_failed: rise(&self.churn_failed, &before.churn_failed),
+                    lost: rise(&self.lost, &before.lost),
+                    churn_lost: rise(&self.churn_lost, &before.churn_lost),
+                }
+            }
+        }
     };
 }
+
+/// Why histograms can be added and subtracted.
+const ALIKE: &str = "all histograms have one form";
 
 /// One figure for each error number, index 0 for unknown ones.
 pub type ByErrno = [Figure; Errno::LIMIT];
@@ -151,12 +216,17 @@ figures! {
         pushes_overdue_total,
         /// Of these, those that came after all; the others are missing.
         pushes_late_total,
+        /// Messages that were due on schedule and had not begun when it ended.
+        messages_unsent_total,
         /// Short connections begun by churn.
         churn_started_total,
         /// Of these, those whose exchange was verified.
         churned_total,
         /// Of these, those that did not connect.
         churn_failed_total,
+        /// Short connections that were due on schedule and had not begun when it ended. Rising? The
+        /// rate is more than the ends can do.
+        churn_unstarted_total,
         /// Readable slots that found no free buffer. Rising? Peers read slowly.
         recv_starved_total,
         /// Pushes that were due and found no free buffer. Rising? Peers read slowly.
@@ -171,6 +241,8 @@ figures! {
         turns_total,
         /// Connections that the peer did not end within the close timeout, and so were cut.
         close_timeout_total,
+        /// Microseconds of phases of traffic.
+        traffic_us_total,
         /// The last order that a core has carried out, by its number.
         order_finished,
         /// Microseconds that it took the core.
@@ -218,6 +290,18 @@ pub enum LostCause {
     Local,
 }
 
+impl LostCause {
+    /// What an error of an established connection says of its end.
+    #[must_use]
+    pub fn of(errno: Errno) -> LostCause {
+        match errno {
+            Errno::ECONNRESET | Errno::EPIPE => LostCause::Reset,
+            Errno::ETIMEDOUT | Errno::EHOSTUNREACH | Errno::ENETUNREACH => LostCause::Timeout,
+            _ => LostCause::Local,
+        }
+    }
+}
+
 impl CoreStats {
     /// Sets the gauge of open connections, and the peak.
     pub fn set_connections(&self, n: u64) {
@@ -234,14 +318,19 @@ impl Default for CoreStats {
     }
 }
 
+const LEGAL: &str = "5 < 32 are legal powers";
+
+fn empty_histogram() -> Histogram {
+    Histogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect(LEGAL)
+}
+
 /// A histogram of durations in microseconds.
 #[derive(Debug)]
 pub struct Latency(AtomicHistogram);
 
 impl Latency {
     fn new() -> Latency {
-        let histogram = AtomicHistogram::new(GROUPING_POWER, MAX_VALUE_POWER);
-        Latency(histogram.expect("5 < 32 are legal powers"))
+        Latency(AtomicHistogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect(LEGAL))
     }
 
     /// Counts one duration; longer than 71 minutes counts as 71 minutes.

@@ -61,6 +61,22 @@ pub fn positive_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// An interval of keepalive probes: whole seconds, which is what the kernel counts in.
+///
+/// # Errors
+/// As [`positive_duration`], and for parts of a second.
+pub fn keepalive(text: &str) -> Result<Duration, String> {
+    match positive_duration(text)? {
+        duration if duration.subsec_nanos() > 0 || duration > KEEPALIVE_MAX => {
+            Err(format!("`{text}` is not whole seconds up to 9h; fix: write 30s or 5m"))
+        }
+        duration => Ok(duration),
+    }
+}
+
+/// The kernel takes at most 32,767 s, see tcp(7).
+const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+
 fn scaled(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
     let found = suffixes.iter().find_map(|(s, scale)| Some((text.strip_suffix(s)?, *scale)));
     let (number, scale) = found.unwrap_or((text, 1));
@@ -102,6 +118,13 @@ impl Text {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         false
+    }
+}
+
+/// `ok\n`, what the seed of this project pushes.
+impl Default for Text {
+    fn default() -> Text {
+        Text(Arc::from(*b"ok\n"))
     }
 }
 
@@ -263,6 +286,9 @@ mod tests {
             assert!(count(bad).is_err(), "{bad:?} was taken for a count");
         }
         assert!(positive_duration("0s").is_err());
+        assert!(
+            keepalive("30s").is_ok() && keepalive("1.5s").is_err() && keepalive("10h").is_err()
+        );
         assert!(positive_count("0").is_err() && rate("0/s").is_err());
         for bad in ["", "5", "-5s", "5 s", "s", "5d"] {
             assert!(duration(bad).is_err(), "{bad:?} was taken for a duration");

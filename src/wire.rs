@@ -4,11 +4,13 @@
 //! offset  0  magic "MCN1"       offset 16  connection, its number in the tuple plan
 //!         4  length in bytes            24  sequence on that connection
 //!         8  run, random per run        28  CRC-32 of all other bytes
-//!                                       32  sent at, nanoseconds of the sender's clock
+//!                                       32  due at, nanoseconds of the sender's clock
 //!                                       40  filler, derived from connection and sequence
 //! ```
 //! All numbers are little-endian. An echo that belongs to another connection, an earlier message
 //! or an earlier run differs in a field; one that was damaged differs in its checksum.
+
+use std::time::Duration;
 
 /// Bytes of the header, and so of the shortest message.
 pub const HEADER_BYTES: usize = 40;
@@ -24,8 +26,8 @@ pub struct Message {
     pub connection: u64,
     /// Which message of that connection it is.
     pub sequence: u32,
-    /// When it was sent.
-    pub sent_ns: u64,
+    /// When it was to be sent, by the sender's clock to the nanosecond; latency counts from there.
+    pub due: Duration,
 }
 
 /// Bytes that are no message, or not a whole one.
@@ -63,13 +65,23 @@ impl Message {
         put(bytes, 8, &self.run.to_le_bytes());
         put(bytes, 16, &self.connection.to_le_bytes());
         put(bytes, 24, &self.sequence.to_le_bytes());
-        put(bytes, 32, &self.sent_ns.to_le_bytes());
+        let due_ns = u64::try_from(self.due.as_nanos()).unwrap_or(u64::MAX);
+        put(bytes, 32, &due_ns.to_le_bytes());
         let seed = self.connection.wrapping_mul(31).wrapping_add(u64::from(self.sequence));
         for (word, chunk) in (seed..).zip(bytes[HEADER_BYTES..].chunks_mut(8)) {
             chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
         }
         let checksum = checksum(bytes);
         put(bytes, 28, &checksum.to_le_bytes());
+    }
+
+    /// When the message in `bytes` was to be sent, unchecked: for one that was written here.
+    ///
+    /// # Panics
+    /// When `bytes` is shorter than [`HEADER_BYTES`].
+    #[must_use]
+    pub fn due_of(bytes: &[u8]) -> Duration {
+        Duration::from_nanos(u64_at(bytes, 32))
     }
 
     /// Reads a whole message back.
@@ -94,7 +106,7 @@ impl Message {
             run: u64_at(bytes, 8),
             connection: u64_at(bytes, 16),
             sequence: u32_at(bytes, 24),
-            sent_ns: u64_at(bytes, 32),
+            due: Message::due_of(bytes),
         })
     }
 }
@@ -126,9 +138,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(run: u64, connection: u64, sequence: u32, sent_ns: u64,
+        fn what_is_written_is_read(run: u64, connection: u64, sequence: u32, due_ns: u64,
                                    len in HEADER_BYTES..4096) {
-            let message = Message { run, connection, sequence, sent_ns };
+            let due = Duration::from_nanos(due_ns);
+            let message = Message { run, connection, sequence, due };
             let mut bytes = vec![0; len];
             message.write(&mut bytes);
             prop_assert_eq!(Message::read(&bytes), Ok(message));
@@ -138,7 +151,7 @@ mod tests {
         fn any_flipped_bit_is_found(connection: u64, len in HEADER_BYTES..200, at: prop::sample::Index,
                                     bit in 0..8_u8) {
             let mut bytes = vec![0; len];
-            Message { run: 1, connection, sequence: 2, sent_ns: 3 }.write(&mut bytes);
+            Message { run: 1, connection, sequence: 2, due: Duration::from_nanos(3) }.write(&mut bytes);
             let at = at.index(len);
             bytes[at] ^= 1 << bit;
             prop_assert!(Message::read(&bytes).is_err());
@@ -147,7 +160,7 @@ mod tests {
         #[test]
         fn a_part_of_a_message_is_none(connection: u64, len in HEADER_BYTES..200, cut: prop::sample::Index) {
             let mut bytes = vec![0; len];
-            Message { run: 1, connection, sequence: 2, sent_ns: 3 }.write(&mut bytes);
+            Message { run: 1, connection, sequence: 2, due: Duration::from_nanos(3) }.write(&mut bytes);
             prop_assert!(Message::read(&bytes[..cut.index(len)]).is_err());
         }
 

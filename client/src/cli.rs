@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use megaconn::limits::BUFFER_BYTES;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use megaconn::limits::{BUFFER_BYTES, CONNECTS_IN_FLIGHT, CONNECTS_IN_FLIGHT_MAX};
 use megaconn::plan::tuples::{PortRange, Sources};
 use megaconn::topology::CoreList;
-use megaconn::units::{self, Endpoints};
+use megaconn::units::{self, Endpoints, Text};
 use megaconn::wire::HEADER_BYTES;
 
 /// Opens millions of TCP connections from one host, through every source port there is.
@@ -40,40 +40,170 @@ pub(crate) enum Command {
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     megaconn-client run --target 127.0.0.1:7000 --connections 1M --hold 60s --out runs/first\n  \
-    megaconn-client run --target '[::1]:7000-7003' --connections 50k --cores 1 --rate 5k/s\n\n\
-    Exit status: 0 every connection was established, verified and held; 1 some were not;\n\
-    2 refused before starting, with the fix; 130 or 143 after a signal, with a partial report.")]
+    megaconn-client run --target 127.0.0.1:7000 --connections 10k,100k --message-every 10s --churn 1k/s\n\n\
+    Exit status: 0 every connection was established, verified and held, and every gate met;\n\
+    1 something was not; 2 refused before starting, with the fix; 130 or 143 after a signal, with a partial report.")]
 pub(crate) struct Run {
-    /// Server address and port, or port range; repeatable
+    /// Server address and ports; repeatable
     #[arg(long, value_name = "ADDR:PORT[-PORT]", required = true)]
     pub(crate) target: Vec<Endpoints>,
+    /// Source addresses
+    ///
     /// Where connections come from; repeatable. `auto` takes 127.0.0.2 to 127.255.255.254 on
-    /// loopback, else all addresses of the outgoing interface
-    #[arg(long, value_name = "auto|ADDR|CIDR|A-B", default_value = "auto")]
+    /// loopback, else all addresses of the outgoing interface; or ADDR, CIDR, or A-B.
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub(crate) source: Vec<Sources>,
-    /// Source ports to use [default: net.ipv4.ip_local_port_range]
+    /// Source ports [default: the kernel's]
+    ///
+    /// Those of net.ipv4.ip_local_port_range, less those that are reserved.
     #[arg(long, value_name = "LO-HI")]
     pub(crate) source_ports: Option<PortRange>,
-    /// CPUs to run on, one pinned thread each: `all` that are allowed, or a list like 0,2-5
+    /// CPUs, one pinned thread each
+    ///
+    /// `all` that are allowed, or a list like 0,2-5.
     #[arg(long, value_name = "all|LIST", default_value = "all")]
     pub(crate) cores: CoreList,
-    /// Connections to open
-    #[arg(long, value_name = "N", value_parser = units::positive_count)]
-    pub(crate) connections: u64,
-    /// Connects per second over all cores [default: as fast as they go]
+    /// Connections to hold, in plateaus
+    ///
+    /// With several numbers, which rise, each is a plateau: opened on top of the one before,
+    /// settled, measured and held. Needed unless --churn is given.
+    #[arg(long, value_name = "N[,N...]", value_parser = units::positive_count,
+          value_delimiter = ',', required_unless_present = "churn")]
+    pub(crate) connections: Vec<u64>,
+    /// Connects per second [default: no limit]
+    ///
+    /// Over all cores, by an open-loop schedule. Without it as fast as they go.
     #[arg(long, value_name = "N/s", value_parser = units::rate)]
     pub(crate) rate: Option<u64>,
-    /// Time to hold the connections once they are open and verified
+    /// Connects a core at once
+    ///
+    /// Connects of each core in flight at most; raise it where answers take long.
+    #[arg(long, value_name = "N", default_value_t = CONNECTS_IN_FLIGHT,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTS_IN_FLIGHT_MAX)))]
+    pub(crate) connects_in_flight: u32,
+    /// Time to hold a plateau
+    ///
+    /// Counted from when it is open, and verified; messages by schedule and churn run in it.
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = units::duration)]
     pub(crate) hold: Duration,
-    /// Length of a message in bytes, header of 40 included
+    /// Bytes of a message
+    ///
+    /// From 40, which is its header, to 4096.
     #[arg(long, value_name = "N", default_value_t = 64,
           value_parser = clap::value_parser!(u16).range(HEADER_BYTES as i64..=BUFFER_BYTES as i64))]
     pub(crate) message_bytes: u16,
-    /// Messages on each connection, each sent when the echo of the one before it is verified
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) message_count: u16,
-    /// Directory for result.json, environment.json and client.ndjson; made if it is not there
+    /// Messages each before the hold
+    ///
+    /// So many times as there are connections, dealt out in turn, each sent when the echo of the
+    /// one before it is verified. Default: 1 with --expect echo and no schedule, else 0.
+    #[arg(long, value_name = "N")]
+    pub(crate) message_count: Option<u16>,
+    /// A message each so often, in the hold
+    ///
+    /// On every connection once in this time, spread over all of it, by an open-loop schedule:
+    /// latency counts from when a message was due, and the client's own lag is reported apart.
+    #[arg(long, value_name = "DUR", value_parser = units::positive_duration,
+          conflicts_with_all = ["message_rate", "message_count"])]
+    pub(crate) message_every: Option<Duration>,
+    /// Messages per second, in the hold
+    ///
+    /// Over all connections, in turn, by the same schedule.
+    #[arg(long, value_name = "N/s", value_parser = units::rate, conflicts_with = "message_count")]
+    pub(crate) message_rate: Option<u64>,
+    /// What the server does
+    ///
+    /// echo: it gives every message back. push: it sends texts unasked, see --push-text. nothing:
+    /// it sends nothing; messages are sent all the same.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "echo|push|nothing",
+        default_value = "echo",
+        hide_possible_values = true
+    )]
+    pub(crate) expect: Expect,
+    /// Banner, with --expect push
+    ///
+    /// What the server sends on accept, as its own --banner.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) banner: Option<Text>,
+    /// Text pushed [default: ok\n]
+    ///
+    /// What the server sends again and again, as its own --push-text; with --expect push.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) push_text: Option<Text>,
+    /// Interval of pushes
+    ///
+    /// As the server's own --push-every, at most 30m; with --expect push. A push is overdue half
+    /// an interval, at most a second, after it was due; then it is late or missing. Without this
+    /// flag gaps are measured and nothing is late.
+    #[arg(long, value_name = "DUR", value_parser = units::positive_duration)]
+    pub(crate) push_every: Option<Duration>,
+    /// Short connections per second
+    ///
+    /// In the hold, by an open-loop schedule: connect, one message, its echo, close. With
+    /// --connections beside the held ones, else alone. Latency counts from when one was due.
+    #[arg(long, value_name = "N/s", value_parser = units::rate)]
+    pub(crate) churn: Option<u64>,
+    /// How to end connections
+    ///
+    /// fin: in order, which leaves a TIME_WAIT of a minute. reset: at once, which leaves nothing.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "fin|reset",
+        default_value = "fin",
+        hide_possible_values = true
+    )]
+    pub(crate) close: Close,
+    /// Ask all for proof of life
+    ///
+    /// At the end of each plateau, once, by a message; who is dead is counted with the cause.
+    #[arg(long)]
+    pub(crate) sweep: bool,
+    /// Probe silent peers so often
+    ///
+    /// SO_KEEPALIVE with this time and interval, in whole seconds. Default: off.
+    #[arg(long, value_name = "DUR", value_parser = units::keepalive)]
+    pub(crate) keepalive: Option<Duration>,
+    /// Gate: fewest established
+    ///
+    /// Fail when fewer connections are. Default: all that were asked for.
+    #[arg(long, value_name = "N", value_parser = units::count)]
+    pub(crate) min_established: Option<u64>,
+    /// Gate: most lost
+    ///
+    /// Fail when more established connections are lost before they are closed.
+    #[arg(long, value_name = "N", value_parser = units::count, default_value = "0")]
+    pub(crate) max_lost: u64,
+    /// Gate: highest p99 latency
+    ///
+    /// Fail when that of messages, or of short connections, is higher on any plateau, or unknown.
+    /// Default: no gate.
+    #[arg(long, value_name = "DUR", value_parser = units::positive_duration)]
+    pub(crate) max_p99: Option<Duration>,
+    /// Run directory
+    ///
+    /// For result.json, environment.json and client.ndjson; made if it is not there. The server's
+    /// figures are read from its server.ndjson, see `megaconn serve --stats`.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Expect {
+    /// Every message comes back
+    Echo,
+    /// Texts come unasked
+    Push,
+    /// Nothing comes
+    Nothing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Close {
+    /// In order: FIN, and the server's FIN awaited
+    Fin,
+    /// By a reset
+    Reset,
 }

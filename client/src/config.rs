@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use megaconn::driver::Cut;
 use megaconn::errno::Errno;
 use megaconn::launch::LaunchError;
-use megaconn::limits::{REACH_TIMEOUT, SOURCES_TRIED_MAX, TARGETS_TRIED_MAX};
+use megaconn::limits::{
+    CONNECT_TIMEOUT, PUSH_EVERY_MAX, REACH_TIMEOUT, SOURCES_TRIED_MAX, TARGETS_TRIED_MAX, TIME_WAIT,
+};
 use megaconn::plan::tuples::{TupleError, TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand, Host, Row};
 use megaconn::rlimits;
@@ -17,20 +20,87 @@ use megaconn::units::grouped;
 use megaconn::uring::{self, ProbeError};
 
 use crate::cli;
+use crate::pushes::Pushes;
+use crate::supply::Supply;
 
 /// A run that can be begun.
 pub(crate) struct Config {
     pub(crate) cpus: Vec<u16>,
     pub(crate) plan: Arc<TuplePlan>,
-    pub(crate) connections: u64,
+    /// Held connections of each plateau, each more than the one before; one 0 for churn alone.
+    pub(crate) plateaus: Vec<u64>,
     pub(crate) rate_per_s: Option<u64>,
+    pub(crate) connects_in_flight: u32,
     pub(crate) hold: Duration,
     pub(crate) message_bytes: u16,
     pub(crate) message_count: u16,
+    pub(crate) schedule: Schedule,
+    pub(crate) expect: Expect,
+    pub(crate) churn_per_s: Option<u64>,
+    pub(crate) churn_tuples: u64,
+    pub(crate) close: Cut,
+    pub(crate) sweep: bool,
+    pub(crate) keepalive: Option<Duration>,
+    pub(crate) gates: Gates,
     pub(crate) slots_per_segment: u32,
     pub(crate) out: Option<PathBuf>,
     pub(crate) run_id: u64,
     pub(crate) ends_here: u64,
+}
+
+/// What a run must reach besides being done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gates {
+    pub(crate) min_established: u64,
+    pub(crate) max_lost: u64,
+    pub(crate) max_p99: Option<Duration>,
+}
+
+/// What one core of a client is told.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardConfig {
+    /// Slots of one segment.
+    pub(crate) slots_per_segment: u32,
+    /// Connects that may be in flight at once.
+    pub(crate) connects_in_flight: u32,
+    /// Connects per second; `None` is as fast as they go.
+    pub(crate) connects_per_s: Option<f64>,
+    /// Length of a message.
+    pub(crate) message_bytes: u16,
+    /// Messages for each connection in a phase of messages.
+    pub(crate) message_count: u16,
+    /// The schedule of messages in a phase of traffic.
+    pub(crate) schedule: Schedule,
+    /// What comes from the server.
+    pub(crate) expect: Expect,
+    /// Short connections per second in a phase of traffic.
+    pub(crate) churn_per_s: f64,
+    /// How connections are ended.
+    pub(crate) close: Cut,
+    /// Tells this run's messages from any other's.
+    pub(crate) run: u64,
+}
+
+/// When messages are due in a phase of traffic.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Schedule {
+    /// Never.
+    None,
+    /// On each connection once in this time, spread over all of it.
+    Every(Duration),
+    /// So many per second, on the connections in turn.
+    PerSecond(f64),
+}
+
+/// What comes from the server.
+#[derive(Clone, Debug)]
+pub(crate) enum Expect {
+    /// Every message, back.
+    Echo,
+    /// Texts, unasked.
+    Push(Pushes),
+    /// Not a byte.
+    Nothing,
 }
 
 /// Why a run was refused, with the fix.
@@ -46,6 +116,8 @@ pub(crate) enum Refusal {
     Launch(#[from] LaunchError),
     #[error("{0}")]
     DoesNotFit(String),
+    #[error("{0}")]
+    Flags(String),
     #[error("--source {0}: this host has no such address; fix: ip addr add {0} dev INTERFACE")]
     NoSuchSource(IpAddr),
     #[error("--target {0}: nobody listens there ({1}); fix: start the server, or check the port")]
@@ -60,6 +132,9 @@ pub(crate) enum Refusal {
 
 impl Config {
     pub(crate) fn new(flags: &cli::Run) -> Result<Config, Refusal> {
+        let expect = flags.expectation()?;
+        let plateaus = flags.plateaus()?;
+        let connections = plateaus.last().copied().unwrap_or(0);
         uring::probe()?;
         let cpus = flags.cores.resolve()?;
         let targets: Vec<_> = flags.target.iter().flat_map(|endpoints| endpoints.each()).collect();
@@ -69,16 +144,17 @@ impl Config {
         let plan = TuplePlan::new(targets, &sources, plan::usable_ports(range), cpus.len())?;
         let nofile = rlimits::raise_nofile();
         let demand = Demand {
-            connections: flags.connections,
+            connections,
             tuples: plan.capacity(),
+            churn_tuples: flags.churn_tuples(plateaus.len()),
             cores: cpus.len() as u64,
             ends_here,
         };
         let rows = plan::plan(&demand, &Host::read(nofile)).rows;
         if let Some(row) = rows.iter().find(|row| !row.fits) {
-            return Err(does_not_fit(flags.connections, row));
+            return Err(does_not_fit(connections, flags.churn, row));
         }
-        plan.addresses_for(flags.connections).take(SOURCES_TRIED_MAX).try_for_each(own_address)?;
+        plan.addresses_for(connections).take(SOURCES_TRIED_MAX).try_for_each(own_address)?;
         plan.targets().iter().take(TARGETS_TRIED_MAX).try_for_each(|target| reach(*target))?;
         if let Some(dir) = &flags.out {
             std::fs::create_dir_all(dir).map_err(|error| Refusal::Out(dir.clone(), error))?;
@@ -86,11 +162,27 @@ impl Config {
         Ok(Config {
             cpus,
             plan: Arc::new(plan),
-            connections: flags.connections,
+            plateaus,
             rate_per_s: flags.rate,
+            connects_in_flight: flags.connects_in_flight,
             hold: flags.hold,
             message_bytes: flags.message_bytes,
-            message_count: flags.message_count,
+            message_count: flags.messages_before_hold(&expect),
+            schedule: flags.schedule(),
+            expect,
+            churn_per_s: flags.churn,
+            churn_tuples: demand.churn_tuples,
+            close: match flags.close {
+                cli::Close::Fin => Cut::Sending,
+                cli::Close::Reset => Cut::Reset,
+            },
+            sweep: flags.sweep,
+            keepalive: flags.keepalive,
+            gates: Gates {
+                min_established: flags.min_established.unwrap_or(connections),
+                max_lost: flags.max_lost,
+                max_p99: flags.max_p99,
+            },
             slots_per_segment: rlimits::slots_per_segment(nofile),
             out: flags.out.clone(),
             run_id: fastrand::u64(..),
@@ -98,36 +190,154 @@ impl Config {
         })
     }
 
-    /// Connections of each core: as even as can be.
-    pub(crate) fn share(&self, core: usize) -> u64 {
-        plan::share(self.connections, self.cpus.len(), core)
+    /// Held connections of the last plateau.
+    pub(crate) fn connections(&self) -> u64 {
+        self.plateaus.last().copied().unwrap_or(0)
+    }
+
+    /// What `core` is told.
+    pub(crate) fn of_core(&self) -> ShardConfig {
+        let cores = self.cpus.len() as f64;
+        ShardConfig {
+            slots_per_segment: self.slots_per_segment,
+            connects_in_flight: self.connects_in_flight,
+            connects_per_s: self.rate_per_s.map(|rate| rate as f64 / cores),
+            message_bytes: self.message_bytes,
+            message_count: self.message_count,
+            schedule: match self.schedule {
+                Schedule::PerSecond(rate) => Schedule::PerSecond(rate / cores),
+                each => each,
+            },
+            expect: self.expect.clone(),
+            churn_per_s: self.churn_per_s.unwrap_or(0) as f64 / cores,
+            close: self.close,
+            run: self.run_id,
+        }
+    }
+
+    /// The tuples of `core`, which has its even share of the connections.
+    pub(crate) fn supply(&self, core: usize) -> Supply {
+        let cores = self.cpus.len();
+        let share = plan::share(self.connections(), cores, core);
+        Supply::new(Arc::clone(&self.plan), core, share, self.churn_tuples.div_ceil(cores as u64))
     }
 
     /// The effective configuration, one `key=value` a line.
     pub(crate) fn lines(&self) -> Vec<String> {
         let cores: Vec<String> = self.cpus.iter().map(u16::to_string).collect();
         let targets = self.plan.targets();
-        let addresses = self.connections.div_ceil(self.plan.per_source().max(1));
-        let rate = self.rate_per_s.map_or("unlimited".to_owned(), |rate| format!("{rate}/s"));
+        let addresses = self.connections().div_ceil(self.plan.per_source().max(1));
+        let per_s = |rate: Option<u64>, none: &str| {
+            rate.map_or(none.to_owned(), |rate| format!("{rate}/s"))
+        };
+        let plateaus: Vec<String> = self.plateaus.iter().map(u64::to_string).collect();
+        let schedule = match self.schedule {
+            Schedule::None => "none".to_owned(),
+            Schedule::Every(interval) => format!("every {interval:?} on each connection"),
+            Schedule::PerSecond(rate) => format!("{rate}/s over all connections"),
+        };
+        let expect = match &self.expect {
+            Expect::Echo => "echo".to_owned(),
+            Expect::Push(pushes) => pushes.to_string(),
+            Expect::Nothing => "nothing".to_owned(),
+        };
+        let span = |time: Option<Duration>| time.map_or("off".to_owned(), |t| format!("{t:?}"));
         vec![
             format!("version={}", megaconn::VERSION),
             format!("targets={} (first {})", targets.len(), targets[0]),
             format!("cores={}", cores.join(",")),
-            format!("connections={}", self.connections),
+            format!("connections={}", plateaus.join(",")),
             format!("source_addresses={addresses} ({} tuples each)", self.plan.per_source()),
             format!("tuples={}", self.plan.capacity()),
-            format!("rate={rate}"),
+            format!("rate={}", per_s(self.rate_per_s, "unlimited")),
+            format!("connects_in_flight={}", self.connects_in_flight),
             format!("message_bytes={}", self.message_bytes),
             format!("message_count={}", self.message_count),
+            format!("message_schedule={schedule}"),
+            format!("expect={expect}"),
+            format!("churn={}", per_s(self.churn_per_s, "off")),
+            format!("close={}", if self.close == Cut::Reset { "reset" } else { "fin" }),
+            format!("sweep={}", self.sweep),
+            format!("keepalive={}", span(self.keepalive)),
             format!("hold={:?}", self.hold),
+            format!("min_established={}", self.gates.min_established),
+            format!("max_lost={}", self.gates.max_lost),
+            format!("max_p99={}", span(self.gates.max_p99)),
             format!("slots_per_segment={}", self.slots_per_segment),
         ]
     }
 }
 
+impl cli::Run {
+    /// Plateaus, which rise.
+    fn plateaus(&self) -> Result<Vec<u64>, Refusal> {
+        if let Some(pair) = self.connections.windows(2).find(|pair| pair[0] >= pair[1]) {
+            return Err(Refusal::Flags(format!(
+                "--connections: {} is followed by {}; fix: write plateaus that rise",
+                pair[0], pair[1]
+            )));
+        }
+        Ok(if self.connections.is_empty() { vec![0] } else { self.connections.clone() })
+    }
+
+    /// What the server does, and no flag that asks for something else.
+    fn expectation(&self) -> Result<Expect, Refusal> {
+        let is = |expect| self.expect == expect;
+        let (echo, push) = (is(cli::Expect::Echo), is(cli::Expect::Push));
+        let sends = self.message_every.is_some()
+            || self.message_rate.is_some()
+            || self.message_count.is_some_and(|count| count > 0);
+        let conflicts = [
+            (!echo && self.churn.is_some(), "--churn needs an answer", "--expect echo"),
+            (!echo && self.sweep, "--sweep needs an answer", "--expect echo"),
+            (push && sends, "--expect push sends nothing", "no --message-* flags"),
+            (!push && self.banner.is_some(), "--banner is for pushes", "--expect push"),
+            (!push && self.push_text.is_some(), "--push-text is for pushes", "--expect push"),
+            (!push && self.push_every.is_some(), "--push-every is for pushes", "--expect push"),
+            (self.push_every > Some(PUSH_EVERY_MAX), "--push-every is too long", "30m or less"),
+        ];
+        if let Some((_, what, fix)) = conflicts.iter().find(|(is_so, ..)| *is_so) {
+            return Err(Refusal::Flags(format!("{what}; fix: {fix}")));
+        }
+        Ok(match self.expect {
+            cli::Expect::Echo => Expect::Echo,
+            cli::Expect::Nothing => Expect::Nothing,
+            cli::Expect::Push => Expect::Push(Pushes {
+                banner: self.banner.clone(),
+                text: self.push_text.clone().unwrap_or_default(),
+                every: self.push_every,
+            }),
+        })
+    }
+
+    fn schedule(&self) -> Schedule {
+        let rate =
+            self.message_rate.map_or(Schedule::None, |rate| Schedule::PerSecond(rate as f64));
+        self.message_every.map_or(rate, Schedule::Every)
+    }
+
+    fn messages_before_hold(&self, expect: &Expect) -> u16 {
+        let proves = matches!(expect, Expect::Echo) && self.schedule() == Schedule::None;
+        self.message_count.unwrap_or(u16::from(proves))
+    }
+
+    /// Tuples that short connections use until the first one may be used again.
+    fn churn_tuples(&self, plateaus: usize) -> u64 {
+        let is_over_after = match self.close {
+            cli::Close::Fin => TIME_WAIT,
+            // A reset leaves no TIME_WAIT; some are on their way.
+            cli::Close::Reset => CONNECT_TIMEOUT,
+        };
+        let churns = self.hold * u32::try_from(plateaus).unwrap_or(u32::MAX);
+        let seconds = is_over_after.min(churns).as_secs() + 1;
+        self.churn.map_or(0, |per_s| per_s.saturating_mul(seconds))
+    }
+}
+
 /// The limit that the plan breaks, in one line.
-fn does_not_fit(connections: u64, row: &Row) -> Refusal {
-    let wanted = grouped(connections);
+fn does_not_fit(connections: u64, churn: Option<u64>, row: &Row) -> Refusal {
+    let churn = churn.map_or(String::new(), |rate| format!(" with --churn {rate}/s"));
+    let wanted = format!("{}{churn}", grouped(connections));
     let Row { id, unit, fix, .. } = row;
     let allowed = grouped(row.allows_connections.unwrap_or(u64::MAX));
     let (need, have) = (grouped(row.need), grouped(row.have.unwrap_or(u64::MAX)));

@@ -1,18 +1,14 @@
 //! What is read, at any moment of a run, from the cores' counters, the kernel and the server's dumps.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use histogram::Histogram;
 use megaconn::dump::Side;
-use megaconn::errno::Errno;
 use megaconn::memory::{KernelMemory, open_files, resident_bytes};
-use megaconn::stats::{CoreStats, Figure, LOST_CAUSES, Latency};
+use megaconn::stats::{CoreStats, Figure, Totals};
 
-use crate::phase::Phase;
-use crate::result::{Cost, Descriptors, Memory, PerCore, Percentiles};
+use crate::result::{Cost, Descriptors, Memory, PerCore};
 use crate::server_stats::ServerStats;
 
 /// Counters of our cores, and the server's as far as they can be seen.
@@ -65,34 +61,16 @@ impl Figures {
         self.stats.iter().map(|stats| figure(stats).get()).sum()
     }
 
-    /// How long the slowest core took for `phase`; `None` while one has not finished it.
-    pub(crate) fn took(&self, phase: Phase) -> Option<Duration> {
-        let finished = |stats: &Arc<CoreStats>| stats.order_finished.get() == phase as u64;
+    /// All counters, gauges and histograms of our cores together, now.
+    pub(crate) fn totals(&self) -> Totals {
+        CoreStats::totals(&self.stats)
+    }
+
+    /// How long the slowest core took for order `number`; `None` while one has not carried it out.
+    pub(crate) fn took(&self, number: u64) -> Option<Duration> {
+        let finished = |stats: &Arc<CoreStats>| stats.order_finished.get() == number;
         let slowest_us = self.stats.iter().map(|stats| stats.order_took_us.get()).max();
         self.stats.iter().all(finished).then(|| Duration::from_micros(slowest_us.unwrap_or(0)))
-    }
-
-    /// Established connections that were lost, by cause.
-    pub(crate) fn lost(&self) -> BTreeMap<&'static str, u64> {
-        let total = |cause: usize| self.sum(|stats| &stats.lost[cause]);
-        let all = LOST_CAUSES.iter().enumerate().map(|(cause, name)| (*name, total(cause)));
-        all.filter(|(_, n)| *n > 0).collect()
-    }
-
-    /// Connects that failed, by error name.
-    pub(crate) fn failed(&self) -> BTreeMap<String, u64> {
-        let total = |number: usize| self.sum(|stats| &stats.failed[number]);
-        let numbered = (0_i32..).zip((0..Errno::LIMIT).map(total)).filter(|(_, n)| *n > 0);
-        numbered.map(|(number, n)| (Errno(number).to_string(), n)).collect()
-    }
-
-    /// Percentiles of one latency over all cores.
-    pub(crate) fn percentiles(
-        &self,
-        latency: impl Fn(&CoreStats) -> &Latency,
-    ) -> Option<Percentiles> {
-        let all: Vec<Histogram> = self.stats.iter().map(|stats| latency(stats).load()).collect();
-        Percentiles::of(&all)
     }
 
     /// Growth of memory over the empty state, and what that is for each of `held` connections.

@@ -8,18 +8,23 @@ use megaconn::usage;
 use crate::cli::{Cli, Command};
 use crate::run::Outcome;
 
+mod agenda;
 mod cli;
 mod config;
 mod environment;
 mod figures;
+mod gates;
 mod notes;
 mod pacer;
 mod phase;
 mod progress;
+mod pushes;
 mod result;
 mod run;
 mod server_stats;
 mod shard;
+mod summary;
+mod supply;
 
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {

@@ -9,12 +9,11 @@ pub(crate) fn of(result: &RunResult, ends_here: u64) -> BTreeMap<&'static str, S
     let mut notes = BTreeMap::new();
     let mut note = |figure, why: &str| notes.insert(figure, why.to_owned());
     note("plateaus.bystanders", "not measured by this version");
-    note("plateaus.messages.late", "not measured by this version: messages have no schedule");
     note("verdict.wall", "not judged by this version");
     note("verdict.next_wall", "not judged by this version");
     note("cost_per_connection.stderr_bytes", "one number of connections gives no regression");
 
-    let plateau = result.plateaus.first();
+    let plateau = result.plateaus.last();
     let was_held = plateau.is_some_and(|plateau| plateau.hold_seconds.is_some());
     let unless_held = |otherwise: &'static str| {
         if was_held { otherwise } else { "not measured: the run ended before the hold" }
@@ -55,10 +54,17 @@ pub(crate) fn of(result: &RunResult, ends_here: u64) -> BTreeMap<&'static str, S
         Some(_) => {}
     }
     if plateau.is_none_or(|plateau| plateau.messages.latency_us.is_none()) {
-        note("plateaus.messages.latency_us", "no message was verified");
+        note("plateaus.messages.latency_us", "no message was verified, but for a sweep");
     }
     if plateau.is_none_or(|plateau| plateau.connect.latency_us.is_none()) {
         note("plateaus.connect.latency_us", "no connection was established");
+    }
+    if plateau.is_some_and(|plateau| plateau.pushes.as_ref().is_some_and(|p| p.late.is_none())) {
+        note("plateaus.pushes.late", "without --push-every nothing tells when a push is late");
+        note("plateaus.pushes.missing", "without --push-every nothing tells when one is missing");
+    }
+    if plateau.is_none_or(|plateau| plateau.schedule_lag_us.is_none()) {
+        note("plateaus.schedule_lag_us", "nothing was on a schedule, or nothing of it was begun");
     }
     notes
 }

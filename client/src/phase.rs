@@ -1,26 +1,41 @@
-//! The phases of a run: told to all cores by the housekeeping thread, one after the other.
+//! The phases of a run: ordered by the housekeeping thread, one after the other, on all cores.
 
-/// What all cores do at one time. A core that has finished says so in `phase_finished`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
+/// What all cores do at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Hold what there is.
-    Hold = 0,
-    /// Open connections until every one wanted is open or has failed.
-    Connect = 1,
-    /// Send every connection's messages and verify the echoes.
-    Messages = 2,
+    /// Begin nothing; finished when nothing that was begun is out.
+    Hold,
+    /// Open connections until each core has tried its share of so many.
+    Connect {
+        /// Held connections of all cores since the start: each plateau adds to the one before.
+        connections: u64,
+    },
+    /// Send every connection's messages, as fast as they are answered.
+    Messages,
+    /// Send by the schedule, and open and close short connections by theirs, until told otherwise.
+    Traffic,
+    /// Ask every connection once for proof that it lives.
+    Sweep,
     /// Close every connection.
-    Close = 3,
+    Close,
+}
+
+/// A phase, and the number under which a core says that it has finished it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order {
+    pub(crate) number: u64,
+    pub(crate) phase: Phase,
 }
 
 impl Phase {
     /// What the progress line calls it.
     pub(crate) fn verb(self) -> &'static str {
         match self {
-            Phase::Hold => "holding",
-            Phase::Connect => "opening",
+            Phase::Hold => "settling",
+            Phase::Connect { .. } => "opening",
             Phase::Messages => "verifying",
+            Phase::Traffic => "holding",
+            Phase::Sweep => "sweeping",
             Phase::Close => "closing",
         }
     }

@@ -34,6 +34,24 @@ impl Progress {
         Progress { what, total, started: Instant::now(), bar, said_at: Instant::now() }
     }
 
+    /// Of a phase that takes a given time: it counts in seconds.
+    pub(crate) fn of_time(what: &'static str, time: Duration) -> Progress {
+        let mut progress = Progress::new(what, time.as_secs());
+        if let Some(bar) = progress.bar.take() {
+            let style =
+                ProgressStyle::with_template("{msg:<10} {bar:30} {human_pos} of {human_len} s");
+            progress.bar = Some(bar.with_style(style.expect("the template is ours")));
+        }
+        progress
+    }
+
+    /// Ends it without a word.
+    pub(crate) fn clear(self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
     pub(crate) fn at(&mut self, n: u64) {
         match &self.bar {
             Some(bar) => bar.set_position(n),

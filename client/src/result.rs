@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use histogram::Histogram;
-use megaconn::units::grouped;
+use megaconn::errno::Errno;
+use megaconn::stats::{LOST_CAUSES, Totals};
 use serde::Serialize;
+
+use crate::config::{Config, Expect};
 
 /// The summary.
 #[derive(Serialize)]
@@ -19,6 +22,8 @@ pub(crate) struct RunResult {
     pub(crate) seconds: f64,
     pub(crate) topology: &'static str,
     pub(crate) target_connections: u64,
+    /// What the server was to do: `echo`, `push` or `nothing`.
+    pub(crate) expect: &'static str,
     /// Connections that were established and not lost before we closed them.
     pub(crate) established: u64,
     pub(crate) failed: BTreeMap<String, u64>,
@@ -34,14 +39,24 @@ pub(crate) struct RunResult {
     pub(crate) notes: BTreeMap<&'static str, String>,
 }
 
-/// One number of connections: opened, exchanged messages, held.
+/// One number of connections: opened, settled, measured, held. Counts are of this plateau alone,
+/// but `connections` and `established` of all that are held by then.
 #[derive(Default, Serialize)]
 pub(crate) struct Plateau {
     pub(crate) connections: u64,
     pub(crate) established: u64,
+    pub(crate) failed: BTreeMap<String, u64>,
     pub(crate) lost: BTreeMap<&'static str, u64>,
     pub(crate) connect: Connect,
     pub(crate) messages: Messages,
+    /// With `--expect push`.
+    pub(crate) pushes: Option<Pushes>,
+    /// With `--churn`.
+    pub(crate) churn: Option<Churn>,
+    /// With `--sweep`.
+    pub(crate) sweep: Option<Sweep>,
+    /// How late the client itself was: from when something was due to when it began.
+    pub(crate) schedule_lag_us: Option<Percentiles>,
     pub(crate) hold_seconds: Option<f64>,
     pub(crate) memory: Memory,
     /// Not measured yet.
@@ -62,9 +77,53 @@ pub(crate) struct Messages {
     /// Echoes received and verified.
     pub(crate) received: u64,
     pub(crate) mismatched: u64,
-    /// Not measured yet: there is no schedule to be late against.
-    pub(crate) late: Option<u64>,
+    /// Echoes verified more than a second after their message was due.
+    pub(crate) late: u64,
+    /// Messages of the schedule that were due and had not begun when it ended.
+    pub(crate) unsent: u64,
+    /// From when a message was due, which without a schedule is when it was sent; without those of
+    /// a sweep.
     pub(crate) latency_us: Option<Percentiles>,
+}
+
+/// Texts that the server sent unasked.
+#[derive(Serialize)]
+pub(crate) struct Pushes {
+    pub(crate) received: u64,
+    /// Came, but not in time.
+    pub(crate) late: Option<u64>,
+    /// Were due and have not come.
+    pub(crate) missing: Option<u64>,
+    /// Time between two pushes on one connection.
+    pub(crate) gap_us: Option<Percentiles>,
+}
+
+/// Short connections: connect, one message, its echo, close. `started` is `completed`, `failed` and
+/// `lost` together.
+#[derive(Serialize)]
+pub(crate) struct Churn {
+    pub(crate) asked_per_s: u64,
+    pub(crate) seconds: f64,
+    pub(crate) started: u64,
+    pub(crate) completed: u64,
+    pub(crate) rate_per_s: Option<f64>,
+    pub(crate) failed: BTreeMap<String, u64>,
+    pub(crate) lost: BTreeMap<&'static str, u64>,
+    /// Were due and had not begun when the schedule ended.
+    pub(crate) unstarted: u64,
+    /// From when a connection was due to when it was there.
+    pub(crate) connect_latency_us: Option<Percentiles>,
+    /// From when a connection was due to when its echo was verified.
+    pub(crate) latency_us: Option<Percentiles>,
+}
+
+/// Every connection asked once for proof that it lives.
+#[derive(Serialize)]
+pub(crate) struct Sweep {
+    pub(crate) asked: u64,
+    pub(crate) answered: u64,
+    pub(crate) seconds: f64,
+    pub(crate) lost: BTreeMap<&'static str, u64>,
 }
 
 /// Growth over the empty state, in bytes.
@@ -126,17 +185,16 @@ pub(crate) struct Verdict {
 /// Upper edges of histogram buckets, in microseconds.
 #[derive(Clone, Copy, Serialize)]
 pub(crate) struct Percentiles {
-    p50: u64,
-    p90: u64,
-    p99: u64,
-    p999: u64,
-    max: u64,
+    pub(crate) p50: u64,
+    pub(crate) p90: u64,
+    pub(crate) p99: u64,
+    pub(crate) p999: u64,
+    pub(crate) max: u64,
 }
 
 impl Percentiles {
-    /// Of the sum of `histograms`; `None` when nothing was recorded. Resolution 3 %.
-    pub(crate) fn of(histograms: &[Histogram]) -> Option<Percentiles> {
-        let all = Histogram::checked_sum(&histograms.iter().collect::<Vec<_>>()).ok()?;
+    /// `None` when nothing was recorded. Resolution 3 %.
+    pub(crate) fn of(all: &Histogram) -> Option<Percentiles> {
         let at = |quantile: f64| Some(all.quantile_bucket(quantile).ok()??.end());
         Some(Percentiles {
             p50: at(0.5)?,
@@ -148,21 +206,53 @@ impl Percentiles {
     }
 }
 
-impl std::fmt::Display for Percentiles {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [p50, p99, max] = [self.p50, self.p99, self.max].map(microseconds);
-        write!(f, "p50 {p50}  p99 {p99}  max {max}")
-    }
-}
-
-fn microseconds(us: u64) -> String {
-    if us < 10_000 { format!("{us} us") } else { format!("{:.1} ms", us as f64 / 1e3) }
-}
-
 impl Plateau {
     /// Nothing measured yet of so many connections.
     pub(crate) fn new(connections: u64) -> Plateau {
         Plateau { connections, ..Plateau::default() }
+    }
+
+    /// What was counted while the plateau lasted, or has lasted so far.
+    pub(crate) fn count(&mut self, counted: &Totals, config: &Config) {
+        self.failed = by_errno(&counted.failed);
+        self.lost = by_cause(&counted.lost);
+        self.connect.latency_us = Percentiles::of(&counted.connect_latency_us);
+        let messages = &mut self.messages;
+        messages.sent = counted.messages_sent_total;
+        messages.received = counted.messages_total;
+        messages.mismatched = counted.messages_mismatched_total;
+        messages.late = counted.messages_late_total;
+        messages.unsent = counted.messages_unsent_total;
+        messages.latency_us = Percentiles::of(&counted.message_latency_us);
+        self.schedule_lag_us = Percentiles::of(&counted.schedule_lag_us);
+        if let Expect::Push(pushes) = &config.expect {
+            let (late, overdue) = (counted.pushes_late_total, counted.pushes_overdue_total);
+            self.pushes = Some(Pushes {
+                received: counted.pushes_total,
+                late: pushes.every.map(|_| late),
+                // One that was missing on the plateau before may have come on this one.
+                missing: pushes.every.map(|_| overdue.saturating_sub(late)),
+                gap_us: Percentiles::of(&counted.push_gap_us),
+            });
+        }
+        // Cores end the schedule each in its own time; one that is cut short has not ended it.
+        let traffic_us = counted.traffic_us_total / config.cpus.len() as u64;
+        let seconds = match Duration::from_micros(traffic_us).as_secs_f64() {
+            0.0 => self.hold_seconds.unwrap_or(0.0),
+            seconds => seconds,
+        };
+        self.churn = config.churn_per_s.map(|asked_per_s| Churn {
+            asked_per_s,
+            seconds,
+            started: counted.churn_started_total,
+            completed: counted.churned_total,
+            rate_per_s: per_s(counted.churned_total, Duration::from_secs_f64(seconds)),
+            failed: by_errno(&counted.churn_failed),
+            lost: by_cause(&counted.churn_lost),
+            unstarted: counted.churn_unstarted_total,
+            connect_latency_us: Percentiles::of(&counted.churn_connect_latency_us),
+            latency_us: Percentiles::of(&counted.churn_latency_us),
+        });
     }
 }
 
@@ -176,7 +266,7 @@ impl Connect {
 
 impl RunResult {
     /// A result in which nothing has happened yet.
-    pub(crate) fn new(target_connections: u64, topology: &'static str) -> RunResult {
+    pub(crate) fn new(config: &Config, topology: &'static str) -> RunResult {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         RunResult {
             schema: "megaconn.result/1",
@@ -185,7 +275,12 @@ impl RunResult {
             started_at: now.as_secs(),
             seconds: 0.0,
             topology,
-            target_connections,
+            target_connections: config.connections(),
+            expect: match config.expect {
+                Expect::Echo => "echo",
+                Expect::Push(_) => "push",
+                Expect::Nothing => "nothing",
+            },
             established: 0,
             failed: BTreeMap::new(),
             lost: BTreeMap::new(),
@@ -199,64 +294,18 @@ impl RunResult {
             notes: BTreeMap::new(),
         }
     }
-
-    /// One screen for people, the verdict first.
-    pub(crate) fn summary(&self) -> String {
-        let mut rows: Vec<(&str, String)> = Vec::new();
-        let verdict =
-            if self.verdict.met { "met".to_owned() } else { self.verdict.missed.join("; ") };
-        rows.push(("verdict", verdict));
-        let (established, target) = (grouped(self.established), grouped(self.target_connections));
-        let (failed, lost) = (listed(&self.failed), listed(&self.lost));
-        rows.push(("established", format!("{established} of {target}")));
-        rows.push(("failed / lost", format!("{failed} / {lost}")));
-        for plateau in &self.plateaus {
-            let connect = &plateau.connect;
-            let latency = shown(connect.latency_us);
-            let pace = per_second(connect.rate_per_s);
-            rows.push(("opened in", format!("{} ({pace})  {latency}", seconds(connect.seconds))));
-            let m = &plateau.messages;
-            let counts = format!("{} of {} verified", grouped(m.received), grouped(m.sent));
-            let mismatched = grouped(m.mismatched);
-            let latency = shown(m.latency_us);
-            rows.push(("messages", format!("{counts}, {mismatched} mismatched  {latency}")));
-            rows.push(("held for", seconds(plateau.hold_seconds)));
-        }
-        if let Some(close) = &self.close {
-            let server = seconds(close.server_seconds);
-            let pace = per_second(close.rate_per_s);
-            rows.push((
-                "closed in",
-                format!("{:.1} s ({pace}), server empty after {server}", close.seconds),
-            ));
-        }
-        let cost = &self.cost_per_connection;
-        let bytes = |b: Option<f64>| b.map_or("unknown".into(), |b| format!("{b:.0} B"));
-        let [kernel, server, client] =
-            [cost.kernel_bytes, cost.server_user_bytes, cost.client_user_bytes].map(bytes);
-        rows.push(("per connection", format!("kernel {kernel}, server {server}, client {client}")));
-        rows.iter().map(|(name, text)| format!("{name:>16}  {text}\n")).collect()
-    }
 }
 
-fn shown(latency: Option<Percentiles>) -> String {
-    latency.map_or("no latency measured".to_owned(), |percentiles| percentiles.to_string())
+/// Counts by error name; those that are 0 are left out.
+pub(crate) fn by_errno(counts: &[u64]) -> BTreeMap<String, u64> {
+    let numbered = (0_i32..).zip(counts).filter(|(_, n)| **n > 0);
+    numbered.map(|(number, n)| (Errno(number).to_string(), *n)).collect()
 }
 
-fn seconds(seconds: Option<f64>) -> String {
-    seconds.map_or("unknown".into(), |seconds| format!("{seconds:.1} s"))
-}
-
-fn per_second(rate: Option<f64>) -> String {
-    rate.map_or("no rate".into(), |rate| format!("{:.1}k/s", rate / 1e3))
-}
-
-fn listed<K: AsRef<str>>(counts: &BTreeMap<K, u64>) -> String {
-    if counts.is_empty() {
-        return "0".into();
-    }
-    let each = counts.iter().map(|(name, n)| format!("{} {}", name.as_ref(), grouped(*n)));
-    each.collect::<Vec<_>>().join(", ")
+/// Counts by cause of loss; those that are 0 are left out.
+pub(crate) fn by_cause(counts: &[u64]) -> BTreeMap<&'static str, u64> {
+    let named = LOST_CAUSES.iter().zip(counts).filter(|(_, n)| **n > 0);
+    named.map(|(name, n)| (*name, *n)).collect()
 }
 
 /// Items per second; `None` when there was none, or no time.

@@ -10,7 +10,7 @@ use glommio::timer::Timer;
 use megaconn::dump::{Dump, Side};
 use megaconn::launch::{self, Commands};
 use megaconn::limits::{
-    BUFFER_BYTES, BUFFERS_PER_CORE, LOOK_EVERY, SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT,
+    BUFFER_BYTES, BUFFERS_PER_CORE, LOOK_EVERY, SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT, SETTLE,
 };
 use megaconn::plan;
 use megaconn::signals::{Signals, Stop};
@@ -23,11 +23,14 @@ use serde::Serialize;
 use crate::config::{Config, Refusal};
 use crate::environment::Environment;
 use crate::figures::{Figures, unix_ms};
+use crate::gates;
 use crate::notes;
-use crate::phase::Phase;
+use crate::phase::{Order, Phase};
 use crate::progress::Progress;
-use crate::result::{Close, Plateau, RunResult, Verdict, per_s};
-use crate::shard::{Shard, ShardConfig};
+use crate::result::{Close, Plateau, RunResult, Sweep, Verdict, by_cause, by_errno, per_s};
+use crate::shard::Shard;
+use crate::summary::summary;
+use crate::supply::Supply;
 
 /// How a run ended.
 pub(crate) enum Outcome {
@@ -56,6 +59,7 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
         figures: Figures::new(&config.cpus, &stats, config.out.as_deref()),
         dump,
         dump_at: Instant::now(),
+        orders: 0,
     };
     let topology = environment.topology();
     let ((mut result, stop), died) =
@@ -65,7 +69,7 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
         result.verdict.missed.push(died.to_string());
     }
     // stdout may be closed by whoever had enough; the report goes to disk as well.
-    let _ = stdout().write_all(result.summary().as_bytes());
+    let _ = stdout().write_all(summary(&result).as_bytes());
     let written =
         config.out.as_deref().map_or(Ok(()), |dir| write_json(dir, "result.json", &result));
     if let Err(error) = &written {
@@ -84,30 +88,21 @@ fn make_core(
     config: &Config,
     stats: &[Arc<CoreStats>],
 ) -> impl Fn(usize, &Doorbell) -> MakeCore + Clone + Send + use<> {
-    let cores = config.cpus.len() as f64;
-    let shards: Vec<ShardConfig> = (0..config.cpus.len())
-        .map(|core| ShardConfig {
-            core,
-            connections: config.share(core),
-            slots_per_segment: config.slots_per_segment,
-            rate_per_s: config.rate_per_s.map(|rate| rate as f64 / cores),
-            message_bytes: config.message_bytes,
-            message_count: config.message_count,
-            run: config.run_id,
-        })
-        .collect();
-    let (plan, stats) = (Arc::clone(&config.plan), stats.to_vec());
+    let plan = Arc::clone(&config.plan);
+    let (of_core, stats, keepalive) = (config.of_core(), stats.to_vec(), config.keepalive);
+    let supplies: Vec<Supply> = (0..config.cpus.len()).map(|core| config.supply(core)).collect();
     move |core, bell| {
         let driver = UringConfig {
             listeners: Vec::new(),
             targets: plan.targets().to_vec(),
             ephemeral_ports: plan::ephemeral_ports(),
             buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
-            keepalive: None,
+            keepalive,
         };
         let driver =
             UringDriver::new(driver, bell).map_err(|error| launch::short_of_something(&error))?;
-        Ok(Shard::new(driver, shards[core], Arc::clone(&plan), Arc::clone(&stats[core])))
+        let (supply, stats) = (supplies[core].clone(), Arc::clone(&stats[core]));
+        Ok(Shard::new(driver, of_core.clone(), supply, stats))
     }
 }
 
@@ -118,6 +113,8 @@ struct Run<'a> {
     figures: Figures,
     dump: Option<Dump>,
     dump_at: Instant,
+    /// Orders given so far.
+    orders: u64,
 }
 
 /// The run ends here; the report is made of what there is.
@@ -130,11 +127,11 @@ enum Stopped {
 impl Run<'_> {
     async fn all(
         mut self,
-        commands: &Commands<Phase>,
+        commands: &Commands<Order>,
         topology: &'static str,
     ) -> (RunResult, Option<Stop>) {
         let started = Instant::now();
-        let mut result = RunResult::new(self.config.connections, topology);
+        let mut result = RunResult::new(self.config, topology);
         let stop = match self.phases(commands, &mut result).await {
             Err(Stopped::BySignal(stop)) => Some(stop),
             Err(Stopped::ByDeath) | Ok(()) => None,
@@ -147,38 +144,21 @@ impl Run<'_> {
 
     async fn phases(
         &mut self,
-        commands: &Commands<Phase>,
+        commands: &Commands<Order>,
         result: &mut RunResult,
     ) -> Result<(), Stopped> {
         self.figures.mark_empty();
-        result.plateaus.push(Plateau::new(self.config.connections));
-        let plateau = &mut result.plateaus[0];
-
-        let began = Instant::now();
-        let connected = self.phase(commands, Phase::Connect, self.config.connections).await;
-        let took = connected.as_ref().map_or_else(|_| began.elapsed(), |took| *took);
-        plateau.connect.took(self.figures.sum(|s| &s.connected_total), took);
-        plateau.connect.latency_us = self.figures.percentiles(|s| &s.connect_latency_us);
-        connected?;
-
-        let messages = self.figures.sum(|s| &s.connections) * u64::from(self.config.message_count);
-        let took = self.phase(commands, Phase::Messages, messages).await?;
-        plateau.messages.seconds = (messages > 0).then_some(took.as_secs_f64());
-
-        let (began, began_ms) = (Instant::now(), unix_ms());
-        commands.tell(Phase::Hold).await;
-        let open = grouped(self.figures.sum(|s| &s.connections));
-        talk(&format!("holding {open} for {} s", self.config.hold.as_secs_f64()));
-        let held = self.hold(commands, began).await;
-        plateau.hold_seconds = Some(began.elapsed().as_secs_f64());
-        if held.is_ok() {
-            self.await_server_tick(commands, began_ms).await?;
+        for &connections in &self.config.plateaus {
+            let before = self.figures.totals();
+            let mut plateau = Plateau::new(connections);
+            let ended = self.plateau(commands, &mut plateau, result).await;
+            let counted = self.figures.totals().since(&before);
+            plateau.established = self.figures.sum(|s| &s.connections);
+            plateau.count(&counted, self.config);
+            result.plateaus.push(plateau);
+            ended?;
         }
         let open = self.figures.sum(|s| &s.connections);
-        (plateau.memory, result.cost_per_connection) = self.figures.memory(open, began_ms);
-        result.file_descriptors = self.figures.descriptors();
-        held?;
-
         let (close, began_ms) = self.close(commands).await?;
         let close = result.close.insert(close);
         if open > 0 {
@@ -187,25 +167,61 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Tells the cores and waits until all have finished; how long the slowest took.
+    /// One plateau: connected, settled, measured, held, swept.
+    async fn plateau(
+        &mut self,
+        commands: &Commands<Order>,
+        plateau: &mut Plateau,
+        result: &mut RunResult,
+    ) -> Result<(), Stopped> {
+        let connect = Phase::Connect { connections: plateau.connections };
+        let (began, connected) = (Instant::now(), self.figures.sum(|s| &s.connected_total));
+        let new =
+            plateau.connections.saturating_sub(self.figures.sum(|s| &s.connect_started_total));
+        let took = self.phase(commands, connect, new).await;
+        let time = took.as_ref().map_or_else(|_| began.elapsed(), |took| *took);
+        plateau.connect.took(self.figures.sum(|s| &s.connected_total) - connected, time);
+        took?;
+        self.wait(commands, SETTLE).await?;
+
+        let open = self.figures.sum(|s| &s.connections);
+        let messages = open * u64::from(self.config.message_count);
+        if messages > 0 {
+            let took = self.phase(commands, Phase::Messages, messages).await?;
+            plateau.messages.seconds = Some(took.as_secs_f64());
+        }
+
+        let (began, began_ms) = (Instant::now(), unix_ms());
+        let held = self.hold(commands).await;
+        plateau.hold_seconds = Some(began.elapsed().as_secs_f64());
+        if held.is_ok() {
+            self.phase(commands, Phase::Hold, 0).await?;
+            self.await_server_tick(commands, began_ms).await?;
+        }
+        let open = self.figures.sum(|s| &s.connections);
+        (plateau.memory, result.cost_per_connection) = self.figures.memory(open, began_ms);
+        result.file_descriptors = self.figures.descriptors();
+        held?;
+        if self.config.sweep {
+            plateau.sweep = Some(self.sweep(commands).await?);
+        }
+        Ok(())
+    }
+
+    /// Tells the cores and waits until all have carried it out; how long the slowest took.
     async fn phase(
         &mut self,
-        commands: &Commands<Phase>,
+        commands: &Commands<Order>,
         phase: Phase,
         total: u64,
     ) -> Result<Duration, Stopped> {
         let mut progress = Progress::new(phase.verb(), total);
-        commands.tell(phase).await;
+        let before = self.done(phase);
+        let number = self.order(commands, phase).await;
         loop {
-            let done = match phase {
-                Phase::Connect => self.figures.sum(|s| &s.connected_total),
-                Phase::Messages => self.figures.sum(|s| &s.messages_total),
-                Phase::Close | Phase::Hold => {
-                    total.saturating_sub(self.figures.sum(|s| &s.connections))
-                }
-            };
+            let done = self.done(phase).abs_diff(before);
             progress.at(done);
-            if let Some(took) = self.figures.took(phase) {
+            if let Some(took) = self.figures.took(number) {
                 progress.done(done, took);
                 return Ok(took);
             }
@@ -213,9 +229,53 @@ impl Run<'_> {
         }
     }
 
-    /// Holds until the time is up, or nothing is left to hold.
-    async fn hold(&mut self, commands: &Commands<Phase>, since: Instant) -> Result<(), Stopped> {
-        while since.elapsed() < self.config.hold && self.figures.sum(|s| &s.connections) > 0 {
+    /// What moves while a phase goes on.
+    fn done(&self, phase: Phase) -> u64 {
+        match phase {
+            Phase::Connect { .. } => self.figures.sum(|s| &s.connected_total),
+            Phase::Messages | Phase::Sweep => self.figures.sum(|s| &s.messages_total),
+            Phase::Close => self.figures.sum(|s| &s.connections),
+            Phase::Hold | Phase::Traffic => 0,
+        }
+    }
+
+    async fn order(&mut self, commands: &Commands<Order>, phase: Phase) -> u64 {
+        self.orders += 1;
+        commands.tell(Order { number: self.orders, phase }).await;
+        self.orders
+    }
+
+    /// Holds, with the traffic that was asked for, until the time is up, or there is nothing to hold.
+    async fn hold(&mut self, commands: &Commands<Order>) -> Result<(), Stopped> {
+        let hold = self.config.hold;
+        let open = grouped(self.figures.sum(|s| &s.connections));
+        talk(&format!("holding {open} for {} s", hold.as_secs_f64()));
+        self.order(commands, Phase::Traffic).await;
+        let (began, mut progress) = (Instant::now(), Progress::of_time("holding", hold));
+        let churns = self.config.churn_per_s.is_some();
+        while began.elapsed() < hold && (churns || self.figures.sum(|s| &s.connections) > 0) {
+            progress.at(began.elapsed().as_secs());
+            self.look(commands).await?;
+        }
+        progress.clear();
+        Ok(())
+    }
+
+    async fn sweep(&mut self, commands: &Commands<Order>) -> Result<Sweep, Stopped> {
+        let (asked, before) = (self.figures.sum(|s| &s.connections), self.figures.totals());
+        let took = self.phase(commands, Phase::Sweep, asked).await?;
+        let swept = self.figures.totals().since(&before);
+        Ok(Sweep {
+            asked,
+            answered: swept.messages_total,
+            seconds: took.as_secs_f64(),
+            lost: by_cause(&swept.lost),
+        })
+    }
+
+    async fn wait(&mut self, commands: &Commands<Order>, time: Duration) -> Result<(), Stopped> {
+        let began = Instant::now();
+        while began.elapsed() < time {
             self.look(commands).await?;
         }
         Ok(())
@@ -224,7 +284,7 @@ impl Run<'_> {
     /// Waits for a dump of the server that shows what is held, if it dumps at all.
     async fn await_server_tick(
         &mut self,
-        commands: &Commands<Phase>,
+        commands: &Commands<Order>,
         since_ms: u64,
     ) -> Result<(), Stopped> {
         let began = Instant::now();
@@ -240,7 +300,7 @@ impl Run<'_> {
     }
 
     /// Closes all; with the figures comes when it began.
-    async fn close(&mut self, commands: &Commands<Phase>) -> Result<(Close, u64), Stopped> {
+    async fn close(&mut self, commands: &Commands<Order>) -> Result<(Close, u64), Stopped> {
         let open = self.figures.sum(|s| &s.connections);
         let began_ms = unix_ms();
         let took = self.phase(commands, Phase::Close, open).await?;
@@ -256,7 +316,7 @@ impl Run<'_> {
     /// Seconds from `began_ms` to the first dump since in which the server has no connection.
     async fn server_emptied(
         &mut self,
-        commands: &Commands<Phase>,
+        commands: &Commands<Order>,
         began_ms: u64,
     ) -> Result<Option<f64>, Stopped> {
         let began = Instant::now();
@@ -275,7 +335,7 @@ impl Run<'_> {
     }
 
     /// Waits a moment; ticks the dumps; sees to signals, and to the cores' health.
-    async fn look(&mut self, commands: &Commands<Phase>) -> Result<(), Stopped> {
+    async fn look(&mut self, commands: &Commands<Order>) -> Result<(), Stopped> {
         Timer::new(LOOK_EVERY).await;
         if self.signals.take_dump_request() || Instant::now() >= self.dump_at {
             self.tick();
@@ -296,38 +356,15 @@ impl Run<'_> {
 
     fn finish(mut self, result: &mut RunResult, stop: Option<Stop>) {
         self.figures.refresh_server();
-        result.failed = self.figures.failed();
-        result.lost = self.figures.lost();
-        result.tuples_skipped = self.figures.sum(|s| &s.tuples_skipped_total);
+        let totals = self.figures.totals();
+        result.failed = by_errno(&totals.failed);
+        result.lost = by_cause(&totals.lost);
+        result.tuples_skipped = totals.tuples_skipped_total;
         result.per_core = self.figures.per_core();
-        let failed: u64 = result.failed.values().sum();
-        let lost: u64 = result.lost.values().sum();
-        result.established = self.figures.sum(|s| &s.connected_total) - lost;
-        let (sent, received) =
-            (self.figures.sum(|s| &s.messages_sent_total), self.figures.sum(|s| &s.messages_total));
-        if let Some(plateau) = result.plateaus.first_mut() {
-            plateau.established = result.established;
-            plateau.lost = result.lost.clone();
-            (plateau.messages.sent, plateau.messages.received) = (sent, received);
-            plateau.messages.mismatched = self.figures.sum(|s| &s.messages_mismatched_total);
-            plateau.messages.latency_us = self.figures.percentiles(|s| &s.message_latency_us);
-        }
-        let mut missed = Vec::new();
+        result.established = totals.connected_total - totals.lost.iter().sum::<u64>();
+        let mut missed = gates::missed(result, self.config);
         if let Some(stop) = stop {
-            missed.push(format!("stopped by {stop}, the report is partial"));
-        }
-        if result.established < self.config.connections {
-            let unopened = self.config.connections - result.established - failed - lost;
-            missed.push(format!(
-                "{failed} connects failed, {lost} connections lost, {unopened} not tried"
-            ));
-        }
-        if sent != received {
-            missed.push(format!("{received} of {sent} messages verified"));
-        }
-        let timeouts = result.close.as_ref().map_or(0, |close| close.timeouts);
-        if timeouts > 0 {
-            missed.push(format!("{timeouts} connections not ended by the server in time"));
+            missed.insert(0, format!("stopped by {stop}, the report is partial"));
         }
         result.verdict = Verdict { met: missed.is_empty(), missed, ..Verdict::default() };
         result.notes = notes::of(result, self.config.ends_here);

@@ -1,10 +1,12 @@
 //! The data path of the client: one connection's whole life, top to bottom.
 //!
-//! tuple -> connect -> poll, and hold -> one message out, its echo verified -> hold -> shut down our
-//! direction -> the server ends its own -> close -> free slot.
+//! tuple -> connect -> poll, and hold -> one message out, its echo verified, or a push in -> hold ->
+//! shut down our direction -> the server ends its own -> close -> free slot. A short connection of
+//! churn carries its one message from the start: tuple -> connect -> message -> echo -> close.
 //!
-//! A connection that is open stands in one queue: `resting`, or `waiting` for its echo; one that
-//! ends stands in `ending`. Phases come from the housekeeping thread; nothing else does.
+//! An open connection stands in one queue: `resting`, or `waiting` while a message is out; one that
+//! ends stands in `ending`. Each queue is in the order of time, so its first is the next to be due.
+//! Orders come from the housekeeping thread; nothing else does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,52 +17,34 @@ use megaconn::core::{Core, Turn};
 use megaconn::driver::{Completion, Cut, Driver, POLL_ERROR, POLL_PEER_ENDED};
 use megaconn::errno::Errno;
 use megaconn::limits::{
-    BACK_OFF_MS, BATCH_COMPLETIONS, CLOSE_TIMEOUT, CLOSES_IN_FLIGHT, CONNECT_TIMEOUT,
-    CONNECTS_IN_FLIGHT, CONNECTS_PER_TURN, ECHO_TIMEOUT, MESSAGES_IN_FLIGHT, TICK_MS,
-    TUPLES_SKIPPED_SPARE,
+    BACK_OFF_MS, BATCH_COMPLETIONS, CHURN_TRIES_MAX, CLOSE_TIMEOUT, CLOSES_IN_FLIGHT,
+    CONNECT_TIMEOUT, CONNECTS_PER_TURN, ECHO_LATE_AFTER, ECHO_TIMEOUT, MESSAGES_IN_FLIGHT, TICK_MS,
 };
-use megaconn::plan::tuples::TuplePlan;
 use megaconn::stats::{CoreStats, LostCause};
 use megaconn::token::{Operation, SlotId};
 use megaconn::wire::Message;
 
-use crate::pacer::Pacer;
-use crate::phase::Phase;
-
-/// What one core of a client is told.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ShardConfig {
-    /// Which core this is, and so which part of the plan is its own.
-    pub(crate) core: usize,
-    /// Connections to open.
-    pub(crate) connections: u64,
-    /// Slots of one segment.
-    pub(crate) slots_per_segment: u32,
-    /// Connects per second; `None` is as fast as they go.
-    pub(crate) rate_per_s: Option<f64>,
-    /// Length of a message.
-    pub(crate) message_bytes: u16,
-    /// Messages on each connection, one after the other.
-    pub(crate) message_count: u16,
-    /// Tells this run's messages from any other's.
-    pub(crate) run: u64,
-}
+use crate::agenda::Agenda;
+use crate::config::{Expect, ShardConfig};
+use crate::phase::{Order, Phase};
+use crate::pushes::HAD_ONE;
+use crate::supply::{Supply, is_taken};
 
 /// One core's share of the client.
 pub(crate) struct Shard<D> {
     driver: D,
     arena: Arena,
     config: ShardConfig,
-    plan: Arc<TuplePlan>,
     stats: Arc<CoreStats>,
-    phase: Phase,
-    phase_since: Duration,
+    agenda: Agenda,
     buffers_used: u64,
-    next_tuple: u64,
-    /// Connects that are to be started still; a skipped tuple gives its connect back.
-    to_start: u64,
-    skipped: u64,
+    supply: Supply,
+    /// Tuples that were tried for the short connection that is due.
+    churn_tries: u32,
+    /// Held connections that are open.
     connections: u64,
+    /// Short connections that have begun and not ended.
+    churning: u32,
     connecting: SlotQueue,
     resting: SlotQueue,
     waiting: SlotQueue,
@@ -69,7 +53,6 @@ pub(crate) struct Shard<D> {
     now: Duration,
     now_ms: u64,
     tick_at_ms: u64,
-    pacer: Pacer,
     back_off_until_ms: u64,
 }
 
@@ -78,22 +61,20 @@ impl<D: Driver> Shard<D> {
     pub(crate) fn new(
         driver: D,
         config: ShardConfig,
-        plan: Arc<TuplePlan>,
+        supply: Supply,
         stats: Arc<CoreStats>,
     ) -> Shard<D> {
         Shard {
             driver,
             arena: Arena::new(config.slots_per_segment),
             config,
-            plan,
             stats,
-            phase: Phase::Hold,
-            phase_since: Duration::ZERO,
+            agenda: Agenda::new(),
             buffers_used: 0,
-            next_tuple: 0,
-            to_start: config.connections,
-            skipped: 0,
+            supply,
+            churn_tries: 0,
             connections: 0,
+            churning: 0,
             connecting: SlotQueue::default(),
             resting: SlotQueue::default(),
             waiting: SlotQueue::default(),
@@ -102,7 +83,6 @@ impl<D: Driver> Shard<D> {
             now: Duration::ZERO,
             now_ms: 0,
             tick_at_ms: 0,
-            pacer: Pacer::new(config.rate_per_s),
             back_off_until_ms: 0,
         }
     }
@@ -129,16 +109,15 @@ impl<D: Driver> Shard<D> {
 
     /// Does what the phase asks for, within the bounds of what may be in flight.
     fn advance(&mut self) {
-        let finished = match self.phase {
-            Phase::Hold => true,
-            Phase::Connect => self.start_connects(),
-            Phase::Messages => self.start_messages(),
+        let is_carried_out = match self.agenda.phase() {
+            Phase::Hold => self.waiting.is_empty() && self.churning == 0,
+            Phase::Connect { .. } => self.start_connects(),
+            Phase::Messages | Phase::Sweep => self.start_messages(),
+            Phase::Traffic => self.start_traffic(),
             Phase::Close => self.start_closes(),
         };
-        if finished && self.stats.order_finished.get() != self.phase as u64 {
-            let took = self.driver.now() - self.phase_since;
-            self.stats.order_took_us.set(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-            self.stats.order_finished.set(self.phase as u64);
+        if is_carried_out {
+            self.agenda.is_carried_out(self.driver.now(), &self.stats);
         }
     }
 
@@ -191,40 +170,35 @@ impl<D: Driver> Shard<D> {
     /// Starts connects; whether all have been answered.
     fn start_connects(&mut self) -> bool {
         let mut allowance = CONNECTS_PER_TURN;
-        while allowance > 0 && self.may_connect() {
+        while allowance > 0 && self.agenda.to_start > 0 && self.may_connect() {
+            let Some(due) = self.agenda.connects.due_by(self.now) else { break };
             allowance -= 1;
-            self.arm_connect();
+            self.arm_connect(due);
         }
-        self.to_start == 0 && self.connecting.is_empty()
+        self.agenda.to_start == 0 && self.connecting.is_empty()
     }
 
     fn may_connect(&self) -> bool {
-        self.to_start > 0
-            && self.connecting.len() < CONNECTS_IN_FLIGHT
+        self.connecting.len() < self.config.connects_in_flight
             && self.now_ms >= self.back_off_until_ms
-            && self.pacer.is_due(self.now)
     }
 
-    fn arm_connect(&mut self) {
+    fn arm_connect(&mut self, due: Duration) {
         let Some(id) = self.arena.take().or_else(|| self.grow()) else { return };
-        let tuple = self.plan.of_core(self.config.core, self.next_tuple);
-        let Some(tuple) = tuple.filter(|_| self.skipped <= self.skips_max()) else {
+        let Some((number, tuple)) = self.supply.held() else {
             self.arena.untake(id, self.now_ms);
             return self.give_up(Errno::EADDRNOTAVAIL);
         };
-        let token = self.arena[id].token(Operation::Connect, id);
-        let number = u32::try_from(self.next_tuple).expect("a core's part is below 2^32");
-        self.next_tuple += 1;
-        self.to_start -= 1;
+        self.agenda.to_start -= 1;
         self.stats.connect_started_total.add(1);
+        let token = self.arena[id].token(Operation::Connect, id);
         match self.driver.connect(token, tuple.source, tuple.target) {
             Ok(()) => {
-                self.pacer.has_begun();
-                let slot = &mut self.arena[id];
-                slot.go(Life::Connecting);
-                slot.number = number;
-                slot.wait_from(self.now);
-                self.connecting.push(&mut self.arena, id);
+                self.agenda.connects.has_begun();
+                if self.config.connects_per_s.is_some() {
+                    self.stats.schedule_lag_us.record(self.now - due);
+                }
+                self.on_connecting(id, number);
             }
             Err(errno) => {
                 self.arena.untake(id, self.now_ms);
@@ -233,8 +207,12 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn skips_max(&self) -> u64 {
-        self.config.connections.saturating_add(TUPLES_SKIPPED_SPARE)
+    fn on_connecting(&mut self, id: SlotId, number: u32) {
+        let slot = &mut self.arena[id];
+        slot.go(Life::Connecting);
+        slot.number = number;
+        slot.wait_from(self.now);
+        self.connecting.push(&mut self.arena, id);
     }
 
     /// Opens another segment and takes its first slot.
@@ -260,43 +238,118 @@ impl<D: Driver> Shard<D> {
 
     /// Counts every connect that was not started yet as failed.
     fn give_up(&mut self, errno: Errno) {
-        self.stats.connect_failed_total.add(self.to_start);
-        self.stats.failed[errno.index()].add(self.to_start);
-        self.to_start = 0;
+        self.stats.connect_failed_total.add(self.agenda.to_start);
+        self.stats.failed[errno.index()].add(self.agenda.to_start);
+        self.agenda.to_start = 0;
     }
 
     fn on_connect(&mut self, id: SlotId, result: Result<u32, Errno>) {
         self.connecting.remove(&mut self.arena, id);
-        match result {
-            Ok(_) => {
-                self.arena[id].go(Life::Open);
-                self.connections += 1;
-                self.stats.connected_total.add(1);
-                self.stats.connect_latency_us.record(self.waited(id));
-                self.resting.push(&mut self.arena, id);
-                self.arm_poll(id);
-            }
-            Err(errno) => {
-                self.count_failed(if errno == Errno::ECANCELED { Errno::ETIMEDOUT } else { errno });
-                let slot = &mut self.arena[id];
-                slot.go(Life::Closing);
-                slot.wait_from(self.now);
-                self.ending.push(&mut self.arena, id);
-                self.unwind(id);
-            }
+        let errno = match result {
+            Ok(_) if self.is_short(id) => return self.send_short_message(id),
+            Ok(_) => return self.hold(id),
+            // Only a connect that takes too long is cancelled.
+            Err(Errno::ECANCELED) => Errno::ETIMEDOUT,
+            Err(errno) => errno,
+        };
+        if self.is_short(id) {
+            self.churning -= 1;
+            self.count_churn_failed(errno);
+        } else {
+            self.count_failed(errno);
         }
+        self.begin_end(id);
+        self.unwind(id);
+    }
+
+    fn hold(&mut self, id: SlotId) {
+        self.connections += 1;
+        self.stats.connected_total.add(1);
+        self.stats.connect_latency_us.record(self.waited(id));
+        let slot = &mut self.arena[id];
+        slot.go(Life::Open);
+        if let Expect::Push(pushes) = &self.config.expect {
+            pushes.opened(slot, self.now);
+        }
+        self.resting.push(&mut self.arena, id);
+        self.arm_poll(id);
     }
 
     /// A tuple that is taken is passed over, its connect is made with another; anything else counts.
     fn count_failed(&mut self, errno: Errno) {
-        if matches!(errno, Errno::EADDRNOTAVAIL | Errno::EADDRINUSE) {
-            self.skipped += 1;
-            self.to_start += 1;
+        if is_taken(errno) {
+            self.supply.skip();
+            self.agenda.to_start += 1;
             self.stats.tuples_skipped_total.add(1);
         } else {
             self.stats.connect_failed_total.add(1);
             self.stats.failed[errno.index()].add(1);
         }
+    }
+
+    // ---- a short one begins ---------------------------------------------------------------
+
+    /// Begins what the schedules have due; they end with the phase.
+    fn start_traffic(&mut self) -> bool {
+        self.start_scheduled_messages();
+        let mut allowance = CONNECTS_PER_TURN;
+        while allowance > 0 && self.churning < MESSAGES_IN_FLIGHT && self.may_connect() {
+            let Some(due) = self.agenda.churn.due_by(self.now) else { break };
+            allowance -= 1;
+            self.arm_short_connect(due);
+        }
+        true
+    }
+
+    fn arm_short_connect(&mut self, due: Duration) {
+        let Some(id) = self.arena.take().or_else(|| self.grow()) else { return };
+        let (Some((number, tuple)), Some(buffer)) = (self.supply.short(), self.take_buffer())
+        else {
+            return self.arena.untake(id, self.now_ms);
+        };
+        let token = self.arena[id].token(Operation::Connect, id);
+        if let Err(errno) = self.driver.connect(token, tuple.source, tuple.target) {
+            self.arena.untake(id, self.now_ms);
+            self.give_buffer(buffer);
+            self.churn_tries += 1;
+            if is_taken(errno) && self.churn_tries < CHURN_TRIES_MAX {
+                return self.stats.tuples_skipped_total.add(1);
+            }
+            self.count_churn_failed(errno);
+            return self.short_has_begun(due);
+        }
+        self.churning += 1;
+        self.short_has_begun(due);
+        self.on_connecting(id, number);
+        self.write_message(id, buffer, due);
+    }
+
+    fn short_has_begun(&mut self, due: Duration) {
+        self.churn_tries = 0;
+        self.agenda.churn.has_begun();
+        self.stats.churn_started_total.add(1);
+        self.stats.schedule_lag_us.record(self.now - due);
+    }
+
+    fn send_short_message(&mut self, id: SlotId) {
+        let slot = &mut self.arena[id];
+        slot.go(Life::Open);
+        slot.wait_from(self.now);
+        slot.owed = 1;
+        let due = Message::due_of(self.driver.bytes(slot.buffer, slot.start..slot.end));
+        self.stats.churn_connect_latency_us.record(self.now - due);
+        self.waiting.push(&mut self.arena, id);
+        self.arm_poll(id);
+        self.arm_send(id);
+    }
+
+    fn count_churn_failed(&self, errno: Errno) {
+        self.stats.churn_failed_total.add(1);
+        self.stats.churn_failed[errno.index()].add(1);
+    }
+
+    fn is_short(&self, id: SlotId) -> bool {
+        self.supply.is_short(self.arena[id].number)
     }
 
     // ---- it is held, until it is readable -------------------------------------------------
@@ -310,12 +363,13 @@ impl<D: Driver> Shard<D> {
     fn on_readable(&mut self, id: SlotId, result: Result<u32, Errno>) {
         let events = result.unwrap_or(POLL_ERROR);
         let slot = &self.arena[id];
-        let peer_ended = events & POLL_PEER_ENDED != 0 && events & POLL_ERROR == 0;
         if slot.life() == Life::Closing {
             // Its end answers ours. Bytes before it have no reader any more.
             return self.unwind(id);
         }
-        if slot.owed == 0 && peer_ended {
+        let peer_ended = events & POLL_PEER_ENDED != 0 && events & POLL_ERROR == 0;
+        let may_have_sent = slot.owed > 0 || matches!(self.config.expect, Expect::Push(_));
+        if peer_ended && !may_have_sent {
             return self.lose(id, LostCause::Fin);
         }
         if slot.write != WriteSide::Idle {
@@ -328,50 +382,57 @@ impl<D: Driver> Shard<D> {
 
     // ---- one message out ------------------------------------------------------------------
 
-    /// Sends on connections that have messages left; whether every echo has come.
+    /// Sends what is left to send of this phase; whether every echo has come.
     fn start_messages(&mut self) -> bool {
-        while self.waiting.len() < MESSAGES_IN_FLIGHT {
-            let Some(id) = self.resting.first() else { break };
-            if self.arena[id].sequence >= self.config.message_count {
-                // The queue is in order: everybody behind has sent all as well.
-                break;
-            }
-            if self.arena[id].read != ReadSide::Polling {
-                // It was readable unasked; its receive says in a moment whether it is lost, and
-                // holds the slot's buffer until then.
-                return false;
-            }
-            let Some(buffer) = self.take_buffer() else { return false };
-            self.resting.remove(&mut self.arena, id);
-            self.write_message(id, buffer);
+        while self.agenda.to_send > 0
+            && self.waiting.len() < MESSAGES_IN_FLIGHT
+            && self.speak(self.now)
+        {
+            self.agenda.to_send -= 1;
         }
-        let next = self.resting.first().map(|id| self.arena[id].sequence);
-        self.waiting.is_empty() && next.is_none_or(|sent| sent >= self.config.message_count)
+        (self.agenda.to_send == 0 || self.resting.is_empty()) && self.waiting.is_empty()
     }
 
-    fn write_message(&mut self, id: SlotId, buffer: BufferId) {
-        let connection = self.connection_number(id);
+    fn start_scheduled_messages(&mut self) {
+        while self.waiting.len() < MESSAGES_IN_FLIGHT {
+            let Some(due) = self.agenda.messages.due_by(self.now).filter(|&due| self.speak(due))
+            else {
+                return;
+            };
+            self.agenda.messages.has_begun();
+            self.stats.schedule_lag_us.record(self.now - due);
+        }
+    }
+
+    /// Sends a message that was due at `due` on the connection that has rested the longest.
+    fn speak(&mut self, due: Duration) -> bool {
+        // One that was readable unasked holds its buffer; its receive says in a moment what it is.
+        let is_quiet = |id: &SlotId| self.arena[*id].read == ReadSide::Polling;
+        let Some(id) = self.resting.first().filter(is_quiet) else { return false };
+        let Some(buffer) = self.take_buffer() else { return false };
+        self.resting.remove(&mut self.arena, id);
         let slot = &mut self.arena[id];
-        slot.owed = 1;
         slot.wait_from(self.now);
-        slot.sequence += 1;
+        slot.owed = 1;
+        slot.sequence = slot.sequence.wrapping_add(1);
+        self.waiting.push(&mut self.arena, id);
+        self.stats.messages_sent_total.add(1);
+        self.write_message(id, buffer, due);
+        self.arm_send(id);
+        true
+    }
+
+    fn write_message(&mut self, id: SlotId, buffer: BufferId, due: Duration) {
+        let slot = &mut self.arena[id];
         slot.buffer = buffer;
         (slot.start, slot.end) = (0, self.config.message_bytes);
         let message = Message {
             run: self.config.run,
-            connection,
+            connection: self.supply.identity(slot.number),
             sequence: u32::from(slot.sequence),
-            sent_ns: nanoseconds(self.now),
+            due,
         };
         message.write(self.driver.bytes(buffer, 0..self.config.message_bytes));
-        self.stats.messages_sent_total.add(1);
-        self.waiting.push(&mut self.arena, id);
-        self.arm_send(id);
-    }
-
-    fn connection_number(&self, id: SlotId) -> u64 {
-        let index = u64::from(self.arena[id].number);
-        self.plan.of_core(self.config.core, index).map_or(u64::MAX, |tuple| tuple.number)
     }
 
     fn arm_send(&mut self, id: SlotId) {
@@ -393,12 +454,15 @@ impl<D: Driver> Shard<D> {
                 }
                 (slot.start, slot.end) = (0, 0);
                 self.drop_buffer(id);
+                if matches!(self.config.expect, Expect::Nothing) {
+                    self.rest(id);
+                }
                 if self.arena[id].read == ReadSide::Held {
                     self.arm_recv(id);
                 }
             }
             Err(Errno::EAGAIN) => self.arm_poll_writable(id),
-            Err(errno) => self.lose(id, cause_of(errno)),
+            Err(errno) => self.lose(id, LostCause::of(errno)),
         }
     }
 
@@ -413,11 +477,18 @@ impl<D: Driver> Shard<D> {
         match result {
             _ if self.arena[id].life() == Life::Closing => self.unwind(id),
             Ok(_) => self.arm_send(id),
-            Err(errno) => self.lose(id, cause_of(errno)),
+            Err(errno) => self.lose(id, LostCause::of(errno)),
         }
     }
 
-    // ---- its echo in, and verified --------------------------------------------------------
+    /// Nothing is out on it any more.
+    fn rest(&mut self, id: SlotId) {
+        self.arena[id].owed = 0;
+        self.waiting.remove(&mut self.arena, id);
+        self.resting.push(&mut self.arena, id);
+    }
+
+    // ---- bytes in: an echo to be verified, a push, or nothing of ours ----------------------
 
     fn arm_recv(&mut self, id: SlotId) {
         if self.arena[id].buffer == BufferId::NONE {
@@ -441,13 +512,10 @@ impl<D: Driver> Shard<D> {
                 self.stats.recv_bytes_total.add(u64::from(bytes));
                 let slot = &mut self.arena[id];
                 slot.end += u16::try_from(bytes).expect("a receive stays within its buffer");
-                let is_asked_for = slot.owed > 0 && slot.end <= self.config.message_bytes;
-                if !is_asked_for {
-                    self.mismatch(id);
-                } else if slot.end < self.config.message_bytes {
-                    self.arm_poll(id);
-                } else {
-                    self.verify(id);
+                match self.config.expect {
+                    Expect::Echo if self.arena[id].owed > 0 => self.on_part_of_echo(id),
+                    Expect::Push(_) => self.on_pushed(id),
+                    Expect::Echo | Expect::Nothing => self.mismatch(id),
                 }
             }
             Err(Errno::EAGAIN) => {
@@ -456,20 +524,27 @@ impl<D: Driver> Shard<D> {
                 }
                 self.arm_poll(id);
             }
-            Err(errno) => self.lose(id, cause_of(errno)),
+            Err(errno) => self.lose(id, LostCause::of(errno)),
+        }
+    }
+
+    fn on_part_of_echo(&mut self, id: SlotId) {
+        match self.arena[id].end.cmp(&self.config.message_bytes) {
+            std::cmp::Ordering::Less => self.arm_poll(id),
+            std::cmp::Ordering::Equal => self.verify(id),
+            std::cmp::Ordering::Greater => self.mismatch(id),
         }
     }
 
     fn verify(&mut self, id: SlotId) {
-        let connection = self.connection_number(id);
         let slot = &self.arena[id];
-        let sequence = u32::from(slot.sequence);
+        let (connection, sequence) = (self.supply.identity(slot.number), u32::from(slot.sequence));
         let read = Message::read(self.driver.bytes(slot.buffer, 0..slot.end));
         let is_ours = |echo: &Message| {
             echo.run == self.config.run
                 && echo.connection == connection
                 && echo.sequence == sequence
-                && echo.sent_ns <= nanoseconds(self.now)
+                && echo.due <= self.now
         };
         match read.ok().filter(is_ours) {
             Some(echo) => self.on_echo(id, echo),
@@ -478,23 +553,47 @@ impl<D: Driver> Shard<D> {
     }
 
     fn on_echo(&mut self, id: SlotId, echo: Message) {
-        self.stats.messages_total.add(1);
-        let took_ns = nanoseconds(self.now) - echo.sent_ns;
-        self.stats.message_latency_us.record(Duration::from_nanos(took_ns));
-        self.waiting.remove(&mut self.arena, id);
-        self.arm_poll(id);
+        let took = self.now - echo.due;
         let slot = &mut self.arena[id];
-        (slot.start, slot.end, slot.owed) = (0, 0, 0);
-        if slot.sequence < self.config.message_count && self.phase == Phase::Messages {
-            let buffer = std::mem::replace(&mut slot.buffer, BufferId::NONE);
-            self.write_message(id, buffer);
-        } else {
-            self.drop_buffer(id);
-            self.resting.push(&mut self.arena, id);
+        (slot.start, slot.end) = (0, 0);
+        self.drop_buffer(id);
+        if self.is_short(id) {
+            self.stats.churned_total.add(1);
+            self.stats.churn_latency_us.record(took);
+            self.leave_queue(id);
+            self.begin_end(id);
+            return self.end_short(id);
         }
+        self.stats.messages_total.add(1);
+        // A sweep asks whether they live, not how fast.
+        if self.agenda.phase() != Phase::Sweep {
+            self.stats.message_latency_us.record(took);
+            self.stats.messages_late_total.add(u64::from(took > ECHO_LATE_AFTER));
+        }
+        self.rest(id);
+        self.arm_poll(id);
     }
 
-    /// Bytes that are not the echo of what was sent here last.
+    /// A part of the stream of pushes.
+    fn on_pushed(&mut self, id: SlotId) {
+        let Expect::Push(pushes) = &self.config.expect else { return self.mismatch(id) };
+        let slot = &mut self.arena[id];
+        let bytes = self.driver.bytes(slot.buffer, 0..slot.end);
+        let had_one = slot.sequence & HAD_ONE != 0;
+        let Some((place, texts)) = pushes.follow(slot.sequence, bytes) else {
+            return self.mismatch(id);
+        };
+        (slot.sequence, slot.end) = (place, 0);
+        if texts > 0 {
+            pushes.arrived(slot, texts, had_one, self.now, &self.stats);
+            self.resting.remove(&mut self.arena, id);
+            self.resting.push(&mut self.arena, id);
+        }
+        self.drop_buffer(id);
+        self.arm_poll(id);
+    }
+
+    /// Bytes that are not what was to come.
     fn mismatch(&mut self, id: SlotId) {
         self.stats.messages_mismatched_total.add(1);
         self.lose(id, LostCause::Mismatch);
@@ -506,31 +605,50 @@ impl<D: Driver> Shard<D> {
         Some(buffer)
     }
 
+    fn give_buffer(&mut self, buffer: BufferId) {
+        self.buffers_used -= 1;
+        self.driver.give_buffer(buffer);
+    }
+
     fn drop_buffer(&mut self, id: SlotId) {
         let buffer = std::mem::replace(&mut self.arena[id].buffer, BufferId::NONE);
         if buffer != BufferId::NONE {
-            self.buffers_used -= 1;
-            self.driver.give_buffer(buffer);
+            self.give_buffer(buffer);
         }
     }
 
     // ---- the end: ours, or one that came over us ------------------------------------------
 
-    /// Ends our direction on connections that rest; whether all are closed.
+    /// Ends connections that rest; whether all are closed.
     fn start_closes(&mut self) -> bool {
         while self.ending.len() < CLOSES_IN_FLIGHT {
             let Some(id) = self.resting.pop(&mut self.arena) else { break };
+            self.connections -= 1;
             self.begin_end(id);
-            self.arm_shutdown(id, Cut::Sending);
+            self.arm_shutdown(id, self.config.close);
         }
         self.arena.used() == 0
     }
 
+    /// An exchange is done; nothing is with the kernel, so a close in order is all it takes.
+    fn end_short(&mut self, id: SlotId) {
+        self.churning -= 1;
+        match self.config.close {
+            Cut::Reset => self.arm_shutdown(id, Cut::Reset),
+            Cut::Sending | Cut::Both => self.unwind(id),
+        }
+    }
+
     /// A connection that was open is no more, for a cause that is not ours to choose.
     fn lose(&mut self, id: SlotId, cause: LostCause) {
-        self.stats.lost[cause as usize].add(1);
-        let queue = if self.arena[id].owed > 0 { &mut self.waiting } else { &mut self.resting };
-        queue.remove(&mut self.arena, id);
+        if self.is_short(id) {
+            self.churning -= 1;
+            self.stats.churn_lost[cause as usize].add(1);
+        } else {
+            self.connections -= 1;
+            self.stats.lost[cause as usize].add(1);
+        }
+        self.leave_queue(id);
         self.begin_end(id);
         let slot = &self.arena[id];
         let (write, poll) = (slot.write, slot.token(Operation::PollWritable, id));
@@ -540,6 +658,13 @@ impl<D: Driver> Shard<D> {
         self.unwind(id);
     }
 
+    fn leave_queue(&mut self, id: SlotId) {
+        let has_message_out =
+            self.arena[id].owed > 0 && !matches!(self.config.expect, Expect::Push(_));
+        let queue = if has_message_out { &mut self.waiting } else { &mut self.resting };
+        queue.remove(&mut self.arena, id);
+    }
+
     fn begin_end(&mut self, id: SlotId) {
         let slot = &mut self.arena[id];
         slot.go(Life::Closing);
@@ -547,7 +672,6 @@ impl<D: Driver> Shard<D> {
         if slot.read == ReadSide::Held {
             slot.read = ReadSide::Idle;
         }
-        self.connections -= 1;
         self.ending.push(&mut self.arena, id);
     }
 
@@ -598,13 +722,14 @@ impl<D: Driver> Shard<D> {
         {
             // The kernel answers with ECANCELED, or with what had happened meanwhile.
             self.driver.cancel(self.arena[id].token(Operation::Connect, id));
-            self.restart_wait(id, Wait::Connect);
+            restart_wait(&mut self.connecting, &mut self.arena, id, self.now);
         }
         while let Some(id) = self.waiting.first().filter(|&id| self.waited(id) >= ECHO_TIMEOUT) {
             self.lose(id, LostCause::Silent);
         }
+        self.count_overdue_pushes();
         while let Some(id) = self.ending.first().filter(|&id| self.waited(id) >= CLOSE_TIMEOUT) {
-            self.restart_wait(id, Wait::End);
+            restart_wait(&mut self.ending, &mut self.arena, id, self.now);
             // Only the server's end is waited for in vain; a slow close is the kernel's affair.
             if self.arena[id].unwinding() == Unwinding::Cut {
                 self.stats.close_timeout_total.add(1);
@@ -613,14 +738,18 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn restart_wait(&mut self, id: SlotId, wait: Wait) {
-        let queue = match wait {
-            Wait::Connect => &mut self.connecting,
-            Wait::End => &mut self.ending,
-        };
-        queue.remove(&mut self.arena, id);
-        self.arena[id].wait_from(self.now);
-        queue.push(&mut self.arena, id);
+    /// Those that rest are in the order in which their next push is due.
+    fn count_overdue_pushes(&mut self) {
+        let Expect::Push(pushes) = &self.config.expect else { return };
+        while let Some(id) = self.resting.first() {
+            let slot = &mut self.arena[id];
+            if !pushes.is_overdue(slot, self.now) {
+                return;
+            }
+            pushes.count_overdue(slot, self.now, &self.stats);
+            self.resting.remove(&mut self.arena, id);
+            self.resting.push(&mut self.arena, id);
+        }
     }
 
     fn waited(&self, id: SlotId) -> Duration {
@@ -629,49 +758,33 @@ impl<D: Driver> Shard<D> {
 
     /// How long the core may sleep when nobody rings.
     fn deadline(&self) -> Option<Duration> {
-        let paces = self.phase == Phase::Connect && self.to_start > 0;
-        if paces && self.connecting.len() < CONNECTS_IN_FLIGHT {
-            return Some(Pacer::STEP);
-        }
         let waits = self.connecting.len() + self.waiting.len() + self.ending.len();
-        (waits > 0 || paces).then(|| Duration::from_millis(u64::from(TICK_MS)))
+        let is_held_to_time = matches!(self.config.expect, Expect::Push(_)) && self.connections > 0;
+        let tick = Duration::from_millis(u64::from(TICK_MS));
+        let ticks = (waits > 0 || is_held_to_time).then_some(tick);
+        let paced = self.agenda.wait(self.now, !self.resting.is_empty());
+        paced.into_iter().chain(ticks).min()
     }
 }
 
-/// The queue in which a slot's wait is begun anew.
-#[derive(Clone, Copy)]
-enum Wait {
-    Connect,
-    End,
+/// Begins a slot's wait anew, at the end of its queue.
+fn restart_wait(queue: &mut SlotQueue, arena: &mut Arena, id: SlotId, now: Duration) {
+    queue.remove(arena, id);
+    arena[id].wait_from(now);
+    queue.push(arena, id);
 }
 
 impl<D: Driver> Core for Shard<D> {
-    type Command = Phase;
+    type Command = Order;
 
     fn turn(&mut self) -> Turn {
         self.take_turn()
     }
 
-    fn obey(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.phase_since = self.driver.now();
-        if phase == Phase::Connect {
-            self.pacer.start(self.phase_since);
-        }
+    fn obey(&mut self, order: Order) {
+        let now = self.driver.now();
+        self.agenda.take(order, &self.config, &self.supply, self.connections, now, &self.stats);
     }
-}
-
-/// What an error of an established connection says of its end.
-fn cause_of(errno: Errno) -> LostCause {
-    match errno {
-        Errno::ECONNRESET | Errno::EPIPE => LostCause::Reset,
-        Errno::ETIMEDOUT | Errno::EHOSTUNREACH | Errno::ENETUNREACH => LostCause::Timeout,
-        _ => LostCause::Local,
-    }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use megaconn::plan::tuples::{AddressRange, TuplePlan};
 use megaconn::sim::{EchoFault, Faults, SimConfig, SimDriver};
 use megaconn::stats::{CoreStats, LOST_CAUSES, LostCause};
 
-use super::{Arena, Phase, Shard, ShardConfig};
+use super::{Arena, Cut, Expect, Order, Phase, Shard, ShardConfig, Supply};
+use crate::config::Schedule;
 
 /// Worlds of one run of the test.
 const SEEDS: u64 = 1_000;
@@ -73,6 +74,8 @@ fn outcome(seed: u64) -> Result<Figures, u64> {
 struct World {
     shard: Shard<SimDriver>,
     config: ShardConfig,
+    wanted: u64,
+    orders: u64,
     buffers: usize,
     stats: Arc<CoreStats>,
     random: Rng,
@@ -100,27 +103,41 @@ impl World {
             breach: None,
         };
         let config = ShardConfig {
-            core: 0,
-            connections,
             slots_per_segment: [4, 16, 64][random.usize(..3)],
-            rate_per_s: random.bool().then(|| 20.0 + 2_000.0 * random.f64()),
+            connects_in_flight: random.u32(1..=32),
+            connects_per_s: random.bool().then(|| 20.0 + 2_000.0 * random.f64()),
             message_bytes,
             message_count: random.u16(1..=3),
+            schedule: Schedule::None,
+            expect: Expect::Echo,
+            churn_per_s: 0.0,
+            close: Cut::Sending,
             run: seed,
         };
-        let plan = Arc::new(plan(&mut random, config.connections));
+        let plan = Arc::new(plan(&mut random, connections));
+        let supply = Supply::new(plan, 0, connections, 0);
         let stats = Arc::new(CoreStats::new());
-        let shard = Shard::new(SimDriver::new(sim), config, plan, Arc::clone(&stats));
+        let shard = Shard::new(SimDriver::new(sim), config.clone(), supply, Arc::clone(&stats));
         let buffers = usize::from(buffers);
         let closes_slowly = sim.faults.slow_close > 0;
-        World { shard, config, buffers, stats, random, turns: 0, closes_slowly }
+        World {
+            shard,
+            config,
+            wanted: connections,
+            orders: 0,
+            buffers,
+            stats,
+            random,
+            turns: 0,
+            closes_slowly,
+        }
     }
 
     fn run(mut self) -> Figures {
         if self.random.u8(..6) == 0 {
             self.cut_short();
         } else {
-            self.phase(Phase::Connect);
+            self.phase(Phase::Connect { connections: self.wanted });
             let census = self.shard.census();
             assert_eq!(
                 (census.to_start, census.connecting),
@@ -139,15 +156,15 @@ impl World {
 
     /// Somebody wants it to end in the middle of something.
     fn cut_short(&mut self) {
-        for phase in [Phase::Connect, Phase::Messages] {
-            self.shard.obey(phase);
+        for phase in [Phase::Connect { connections: self.wanted }, Phase::Messages] {
+            self.order(phase);
             let span = Duration::from_micros(self.random.u64(..40_000));
             self.live_for(span);
         }
     }
 
     fn hold(&mut self, span: Duration) {
-        self.shard.obey(Phase::Hold);
+        self.order(Phase::Hold);
         self.live_for(span);
     }
 
@@ -161,13 +178,19 @@ impl World {
         }
     }
 
+    fn order(&mut self, phase: Phase) -> u64 {
+        self.orders += 1;
+        self.shard.obey(Order { number: self.orders, phase });
+        self.orders
+    }
+
     /// Turns until the phase is finished, as `run` waits for it.
     fn phase(&mut self, phase: Phase) {
-        self.shard.obey(phase);
+        let number = self.order(phase);
         let until = self.shard.driver().now() + PHASE_MAX;
         loop {
             let turn = self.turn();
-            if self.stats.order_finished.get() == phase as u64 {
+            if self.stats.order_finished.get() == number {
                 return;
             }
             let census = self.shard.census();
@@ -206,7 +229,8 @@ impl World {
         let stats = &self.stats;
         let (connected, failed) = (stats.connected_total.get(), stats.connect_failed_total.get());
         let answered = connected + failed + census.to_start + connecting;
-        assert_eq!(answered, self.config.connections, "a connect got lost: {census:?}");
+        let answered = if self.orders == 0 { self.wanted } else { answered };
+        assert_eq!(answered, self.wanted, "a connect got lost: {census:?}");
         let lost: u64 = stats.lost.iter().map(|figure| figure.get()).sum();
         assert!(connected >= census.connections + lost, "a connection is lost twice: {census:?}");
         let mismatches = stats.lost[LostCause::Mismatch as usize].get();
@@ -316,7 +340,7 @@ struct Census {
 impl<D: Driver> Shard<D> {
     fn census(&self) -> Census {
         Census {
-            to_start: self.to_start,
+            to_start: self.agenda.to_start,
             connections: self.connections,
             connecting: self.connecting.len(),
             resting: self.resting.len(),

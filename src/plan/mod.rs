@@ -23,6 +23,8 @@ pub struct Demand {
     pub connections: u64,
     /// Tuples that sources, ports and targets make.
     pub tuples: u64,
+    /// Tuples that short connections need besides.
+    pub churn_tuples: u64,
     /// Pinned cores of one end.
     pub cores: u64,
     /// 2 when the target is on this host too, else 1.
@@ -117,9 +119,9 @@ pub fn plan(demand: &Demand, host: &Host) -> Plan {
             id: "source-ports",
             unit: "tuples",
             have: Some(demand.tuples),
-            need: n,
-            allows_connections: Some(demand.tuples),
-            fits: demand.tuples >= n,
+            need: n.saturating_add(demand.churn_tuples),
+            allows_connections: Some(demand.tuples.saturating_sub(demand.churn_tuples)),
+            fits: demand.tuples >= n.saturating_add(demand.churn_tuples),
             fix: "more addresses by --source, more ports by --source-ports, or more target ports \
                   by --target ADDR:PORT-PORT"
                 .into(),

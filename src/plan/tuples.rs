@@ -215,6 +215,12 @@ impl TuplePlan {
         &self.targets
     }
 
+    /// Cores the tuples are dealt out to.
+    #[must_use]
+    pub fn cores(&self) -> usize {
+        usize::try_from(self.cores).expect("it was made of one")
+    }
+
     /// How many tuples there are.
     #[must_use]
     pub fn capacity(&self) -> u64 {

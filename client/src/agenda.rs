@@ -1,0 +1,114 @@
+//! What the present phase asks of a core, and when each thing is due.
+
+use std::time::Duration;
+
+use megaconn::limits::{SCHEDULE_SLACK, TICK_MS};
+use megaconn::stats::CoreStats;
+
+use crate::config::{Schedule, ShardConfig};
+use crate::pacer::Pacer;
+use crate::phase::{Order, Phase};
+use crate::supply::Supply;
+
+/// The order of the housekeeping thread, and what of it is still to be begun.
+pub(crate) struct Agenda {
+    order: Order,
+    since: Duration,
+    /// Held connections asked for so far, over all plateaus.
+    asked: u64,
+    /// Of these, connects that are to be started still; a skipped tuple gives its connect back.
+    pub(crate) to_start: u64,
+    /// Messages of this phase that have not begun.
+    pub(crate) to_send: u64,
+    /// The schedules of connects, messages and short connections.
+    pub(crate) connects: Pacer,
+    pub(crate) messages: Pacer,
+    pub(crate) churn: Pacer,
+}
+
+impl Agenda {
+    /// Nothing is asked.
+    pub(crate) fn new() -> Agenda {
+        Agenda {
+            order: Order { number: 0, phase: Phase::Hold },
+            since: Duration::ZERO,
+            asked: 0,
+            to_start: 0,
+            to_send: 0,
+            connects: Pacer::never(),
+            messages: Pacer::never(),
+            churn: Pacer::never(),
+        }
+    }
+
+    /// Takes an order for a core with so many `connections`; what the schedules before it had due
+    /// and nobody began is counted.
+    pub(crate) fn take(
+        &mut self,
+        order: Order,
+        config: &ShardConfig,
+        supply: &Supply,
+        connections: u64,
+        now: Duration,
+        stats: &CoreStats,
+    ) {
+        if self.order.phase == Phase::Traffic {
+            stats.traffic_us_total.add(microseconds(now - self.since));
+        }
+        // What came due at the very end has no time to begin.
+        let until = now.saturating_sub(SCHEDULE_SLACK);
+        stats.messages_unsent_total.add(self.messages.missed(until));
+        stats.churn_unstarted_total.add(self.churn.missed(until));
+        (self.messages, self.churn) = (Pacer::never(), Pacer::never());
+        (self.order, self.since) = (order, now);
+        match order.phase {
+            Phase::Connect { connections } => {
+                let share = supply.share(connections);
+                self.to_start += share - self.asked;
+                self.asked = share;
+                self.connects = Pacer::start(config.connects_per_s, now);
+            }
+            Phase::Messages => self.to_send = connections * u64::from(config.message_count),
+            Phase::Sweep => self.to_send = connections,
+            Phase::Traffic => {
+                let per_s = match config.schedule {
+                    Schedule::None => 0.0,
+                    Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
+                    Schedule::PerSecond(rate) => rate,
+                };
+                self.messages = Pacer::start(Some(per_s), now);
+                self.churn = Pacer::start(Some(config.churn_per_s), now);
+            }
+            Phase::Hold | Phase::Close => {}
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.order.phase
+    }
+
+    /// Says, once, that the order is carried out.
+    pub(crate) fn is_carried_out(&self, now: Duration, stats: &CoreStats) {
+        if stats.order_finished.get() != self.order.number {
+            stats.order_took_us.set(microseconds(now - self.since));
+            stats.order_finished.set(self.order.number);
+        }
+    }
+
+    /// Time until something is due to begin; what is due already waits for something that rings,
+    /// or for the tick. `None` when nothing is to be begun.
+    pub(crate) fn wait(&self, now: Duration, has_resting: bool) -> Option<Duration> {
+        let pacers = match self.order.phase {
+            Phase::Connect { .. } if self.to_start > 0 => [Some(&self.connects), None],
+            Phase::Traffic => [Some(&self.churn), has_resting.then_some(&self.messages)],
+            _ => return None,
+        };
+        let waits = pacers.into_iter().flatten().filter_map(|pacer| pacer.wait(now));
+        let tick = Duration::from_millis(u64::from(TICK_MS));
+        Some(waits.filter(|wait| *wait > Duration::ZERO).min().unwrap_or(tick).min(tick))
+    }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
