@@ -27,6 +27,18 @@ if command -v shellcheck >/dev/null; then
 else
     skip "shell lint: shellcheck is not installed (apt-get install shellcheck)"
 fi
+go_churn() {
+    cd bench-scripts/baselines/go-churn
+    [ -z "$(gofmt -l .)" ] || { gofmt -d . && return 1; }
+    go vet .
+    go build -buildvcs=false -o /dev/null .
+}
+if command -v go >/dev/null; then
+    # In a shell of its own, which `set -e` ends at the first of the three that fails.
+    (step go_churn)
+else
+    skip "Go baseline: go is not installed (apt-get install golang-go)"
+fi
 if command -v cargo-deny >/dev/null; then
     step cargo deny check licenses bans sources
 else

@@ -1,0 +1,3 @@
+module go-churn
+
+go 1.19
