@@ -54,6 +54,17 @@ fn values_that_are_none_are_refused_with_an_example() {
         (["--message-bytes", "39"], ["--message-bytes", "40"]),
         (["--message-bytes", "4097"], ["--message-bytes", "4096"]),
         (["--message-count", "70000"], ["--message-count", "65535"]),
+        (["--message-every", "0s"], ["--message-every", "above 0"]),
+        (["--message-rate", "0/s"], ["--message-rate", "20k/s"]),
+        (["--churn", "lots"], ["--churn", "500/s"]),
+        (["--close", "rudely"], ["--close", "fin"]),
+        (["--expect", "much"], ["--expect", "push"]),
+        (["--push-text", r"\q"], ["--push-text", r"\xHH"]),
+        (["--keepalive", "1500ms"], ["--keepalive", "whole seconds"]),
+        (["--connects-in-flight", "0"], ["--connects-in-flight", "1"]),
+        (["--min-established", "most"], ["--min-established", "10k"]),
+        (["--max-lost", "-1"], ["-1", "--help"]),
+        (["--max-p99", "5"], ["--max-p99", "500ms"]),
         (["--message-cuont", "1"], ["--message-cuont", "'--message-count'"]),
     ] {
         refuses_beside_good(&flags, &words);
@@ -71,6 +82,38 @@ fn values_that_are_none_are_refused_with_an_example() {
         refuses(&["--connections", "10", "--target", target], &["--target", word]);
     }
     refuses(&[], &["--target", "--connections"]);
+}
+
+#[test]
+fn flags_that_contradict_each_other_are_refused() {
+    for (flags, words) in [
+        (&["--message-every", "1s", "--message-rate", "5/s"][..], ["cannot be used with", "--help"]),
+        (&["--message-every", "1s", "--message-count", "5"], ["cannot be used with", "--help"]),
+        (&["--banner", "hi"], ["--banner", "--expect push"]),
+        (&["--push-text", "hi"], ["--push-text", "--expect push"]),
+        (&["--push-every", "1s"], ["--push-every", "--expect push"]),
+        (&["--expect", "push", "--push-every", "31m"], ["--push-every", "30m"]),
+        (&["--expect", "push", "--message-every", "1s"], ["sends nothing", "--message-*"]),
+        (&["--expect", "push", "--sweep"], ["--sweep", "--expect echo"]),
+        (&["--expect", "nothing", "--churn", "5/s"], ["--churn", "--expect echo"]),
+    ] {
+        refuses_beside_good(flags, &words);
+    }
+    let good = ["--target", "127.0.0.1:7000"];
+    refuses(&[&good[..], &["--connections", "10,10"]].concat(), &["--connections", "that rise"]);
+    refuses(&[&good[..], &["--connections", "2k,1k"]].concat(), &["--connections", "that rise"]);
+    refuses(&[&good[..], &["--connections", "1k,"]].concat(), &["--connections", "10k"]);
+    refuses(&[&good[..], &["--hold", "1s"]].concat(), &["--connections"]);
+}
+
+/// Tuples that would come again while they are in TIME_WAIT are no tuples.
+#[test]
+fn more_short_connections_than_tuples_are_refused() {
+    let few = ["--source", "127.0.0.9", "--hold", "5m"];
+    refuses_beside_good(
+        &[&few[..], &["--churn", "1k/s"]].concat(),
+        &["--connections 10 with --churn 1000/s", "source-ports", "--source"],
+    );
 }
 
 #[test]
