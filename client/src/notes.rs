@@ -11,7 +11,7 @@ pub(crate) fn of(result: &RunResult, ends_here: u64) -> BTreeMap<&'static str, S
     note("plateaus.bystanders", "not measured by this version");
     note("verdict.wall", "not judged by this version");
     note("verdict.next_wall", "not judged by this version");
-    note("cost_per_connection.stderr_bytes", "one number of connections gives no regression");
+    note("cost_per_connection.stderr_bytes", "no regression over plateaus in this version");
 
     let plateau = result.plateaus.last();
     let was_held = plateau.is_some_and(|plateau| plateau.hold_seconds.is_some());

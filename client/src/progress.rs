@@ -1,4 +1,5 @@
-//! The progress line: a bar on a terminal, a plain line every two seconds elsewhere.
+//! The progress line: a bar on a terminal, a plain line every two seconds elsewhere; of a hold,
+//! which goes by time, every ten.
 
 use std::fmt::Write;
 use std::io::{IsTerminal, stderr};
@@ -13,12 +14,14 @@ pub(crate) struct Progress {
     what: &'static str,
     total: u64,
     started: Instant,
+    /// It counts seconds.
+    is_time: bool,
     bar: Option<ProgressBar>,
     said_at: Instant,
 }
 
-/// Time between two plain lines.
-const LINE_EVERY: Duration = Duration::from_secs(2);
+/// Time between two plain lines of a count, and of a time.
+const LINE_EVERY: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
 impl Progress {
     pub(crate) fn new(what: &'static str, total: u64) -> Progress {
@@ -31,12 +34,13 @@ impl Progress {
                 let _ = write!(out, "{}/s", grouped(rate(state.pos(), state.elapsed())));
             }))
         });
-        Progress { what, total, started: Instant::now(), bar, said_at: Instant::now() }
+        let now = Instant::now();
+        Progress { what, total, started: now, is_time: false, bar, said_at: now }
     }
 
     /// Of a phase that takes a given time: it counts in seconds.
     pub(crate) fn of_time(what: &'static str, time: Duration) -> Progress {
-        let mut progress = Progress::new(what, time.as_secs());
+        let mut progress = Progress { is_time: true, ..Progress::new(what, time.as_secs()) };
         if let Some(bar) = progress.bar.take() {
             let style =
                 ProgressStyle::with_template("{msg:<10} {bar:30} {human_pos} of {human_len} s");
@@ -55,7 +59,7 @@ impl Progress {
     pub(crate) fn at(&mut self, n: u64) {
         match &self.bar {
             Some(bar) => bar.set_position(n),
-            None if self.said_at.elapsed() >= LINE_EVERY => {
+            None if self.said_at.elapsed() >= LINE_EVERY[usize::from(self.is_time)] => {
                 self.said_at = Instant::now();
                 talk(&self.line(n));
             }
@@ -68,12 +72,18 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+        if self.total == 0 {
+            return;
+        }
         let rate = rate(n, took);
         let (what, n) = (self.what, grouped(n));
         talk(&format!("{what} {n} done in {:.1} s ({}/s)", took.as_secs_f64(), grouped(rate)));
     }
 
     fn line(&self, n: u64) -> String {
+        if self.is_time {
+            return format!("{} {n} of {} s", self.what, self.total);
+        }
         let rate = rate(n, self.started.elapsed());
         let to_go = self.total.saturating_sub(n).checked_div(rate);
         let to_go = to_go.map_or("-".to_owned(), |s| s.to_string());

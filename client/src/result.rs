@@ -98,8 +98,8 @@ pub(crate) struct Pushes {
     pub(crate) gap_us: Option<Percentiles>,
 }
 
-/// Short connections: connect, one message, its echo, close. `started` is `completed`, `failed` and
-/// `lost` together.
+/// Short connections: connect, one message, its echo, close. `started` is `completed`, `failed`,
+/// `lost` and `unfinished` together.
 #[derive(Serialize)]
 pub(crate) struct Churn {
     pub(crate) asked_per_s: u64,
@@ -109,6 +109,8 @@ pub(crate) struct Churn {
     pub(crate) rate_per_s: Option<f64>,
     pub(crate) failed: BTreeMap<String, u64>,
     pub(crate) lost: BTreeMap<&'static str, u64>,
+    /// Were on their way when the run was stopped.
+    pub(crate) unfinished: u64,
     /// Were due and had not begun when the schedule ended.
     pub(crate) unstarted: u64,
     /// From when a connection was due to when it was there.
@@ -249,6 +251,10 @@ impl Plateau {
             rate_per_s: per_s(counted.churned_total, Duration::from_secs_f64(seconds)),
             failed: by_errno(&counted.churn_failed),
             lost: by_cause(&counted.churn_lost),
+            unfinished: counted.churn_started_total
+                - counted.churned_total
+                - counted.churn_failed_total
+                - counted.churn_lost.iter().sum::<u64>(),
             unstarted: counted.churn_unstarted_total,
             connect_latency_us: Percentiles::of(&counted.churn_connect_latency_us),
             latency_us: Percentiles::of(&counted.churn_latency_us),

@@ -21,6 +21,9 @@ pub(crate) fn summary(result: &RunResult) -> String {
         }
         describe(plateau, result.expect, &mut rows);
     }
+    if result.target_connections == 0 {
+        return aligned(&rows);
+    }
     if let Some(close) = &result.close {
         let pace = per_second(close.rate_per_s);
         let server = seconds(close.server_seconds);
@@ -32,6 +35,10 @@ pub(crate) fn summary(result: &RunResult) -> String {
     let [kernel, server, client] =
         [cost.kernel_bytes, cost.server_user_bytes, cost.client_user_bytes].map(bytes);
     rows.push(("per connection", format!("kernel {kernel}, server {server}, client {client}")));
+    aligned(&rows)
+}
+
+fn aligned(rows: &[(&str, String)]) -> String {
     rows.iter().map(|(name, text)| format!("{name:>16}  {text}\n")).collect()
 }
 

@@ -87,7 +87,10 @@ fn values_that_are_none_are_refused_with_an_example() {
 #[test]
 fn flags_that_contradict_each_other_are_refused() {
     for (flags, words) in [
-        (&["--message-every", "1s", "--message-rate", "5/s"][..], ["cannot be used with", "--help"]),
+        (
+            &["--message-every", "1s", "--message-rate", "5/s"][..],
+            ["cannot be used with", "--help"],
+        ),
         (&["--message-every", "1s", "--message-count", "5"], ["cannot be used with", "--help"]),
         (&["--banner", "hi"], ["--banner", "--expect push"]),
         (&["--push-text", "hi"], ["--push-text", "--expect push"]),
