@@ -87,7 +87,7 @@ pub const ECHO_LATE_AFTER: Duration = Duration::from_secs(1);
 
 /// Longest interval between pushes that the client holds a server to: a slot's clock has 32 bits of
 /// microseconds, and half of their 71 minutes tells past from future.
-pub const PUSH_EVERY_MAX: Duration = Duration::from_secs(30 * 60);
+pub const EXPECTED_EVERY_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// Things that a schedule had due so shortly before its end may be left without being missed.
 pub const SCHEDULE_SLACK: Duration = Duration::from_millis(100);

@@ -10,7 +10,8 @@ use megaconn::driver::Cut;
 use megaconn::errno::Errno;
 use megaconn::launch::LaunchError;
 use megaconn::limits::{
-    CONNECT_TIMEOUT, PUSH_EVERY_MAX, REACH_TIMEOUT, SOURCES_TRIED_MAX, TARGETS_TRIED_MAX, TIME_WAIT,
+    CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, REACH_TIMEOUT, SOURCES_TRIED_MAX, TARGETS_TRIED_MAX,
+    TIME_WAIT,
 };
 use megaconn::plan::tuples::{TupleError, TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand, Host, Row};
@@ -294,7 +295,7 @@ impl cli::Run {
             (!push && self.banner.is_some(), "--banner is for pushes", "--expect push"),
             (!push && self.push_text.is_some(), "--push-text is for pushes", "--expect push"),
             (!push && self.push_every.is_some(), "--push-every is for pushes", "--expect push"),
-            (self.push_every > Some(PUSH_EVERY_MAX), "--push-every is too long", "30m or less"),
+            (self.push_every > Some(EXPECTED_EVERY_MAX), "--push-every is too long", "30m or less"),
         ];
         if let Some((_, what, fix)) = conflicts.iter().find(|(is_so, ..)| *is_so) {
             return Err(Refusal::Flags(format!("{what}; fix: {fix}")));
