@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::limits::SEND_TIMEOUT_MAX;
 use crate::token::{Generation, Operation, SlotId, Token};
 
 /// Where a connection is in its life.
@@ -122,8 +123,9 @@ pub struct Slot {
     pub read: ReadSide,
     /// At most one operation of the writing side is with the kernel.
     pub write: WriteSide,
-    /// What one end still owes on this connection. Server: a push or banner that is due and has not
-    /// begun. Client: the echo of a message that is out, or pushes that are overdue.
+    /// What one end still owes on this connection. Server: a banner that is not out whole, a push
+    /// that is due and has not begun, see [`Slot::owes`]. Client: the echo of a message that is
+    /// out, or pushes that are overdue.
     pub owed: u8,
     /// The buffer held while bytes are on their way through.
     pub buffer: BufferId,
@@ -131,15 +133,15 @@ pub struct Slot {
     pub start: u16,
     /// End of the bytes in the buffer.
     pub end: u16,
-    /// Client: number of the last message sent, or place in the stream of pushes. Server: texts
-    /// begun, so that a banner is the first.
+    /// Client: number of the last message sent, or place in the stream of pushes. Server: since when
+    /// the peer takes no bytes, see [`Slot::stalled_for`].
     pub sequence: u16,
     /// Neighbours in the one queue the slot may stand in, itself at an end, none outside of a
     /// queue; `next` also links the free list.
     pub(crate) previous: SlotId,
     pub(crate) next: SlotId,
-    /// When it entered its present wait: the low 32 bits of the core's clock in microseconds, so
-    /// that waits are shorter than 71 minutes.
+    /// When it entered its present wait (server: when it last received): the low 32 bits of the
+    /// core's clock in microseconds, so that waits are shorter than 71 minutes.
     pub since_us: u32,
     /// Client: which connection of its core this is. Server: the listener of an accept; once open,
     /// when the wheel looks at it, see [`Slot::due_ms`].
@@ -213,6 +215,49 @@ impl Slot {
         Duration::from_micros(u64::from(low_microseconds(now).wrapping_sub(self.since_us)))
     }
 
+    /// Begins a stall now.
+    pub fn stall_from(&mut self, now: Duration) {
+        self.sequence = stall_units(now);
+    }
+
+    /// How long the present stall has lasted, up to 17 minutes, 16 ms short at most.
+    #[must_use]
+    pub fn stalled_for(&self, now: Duration) -> Duration {
+        let units = stall_units(now).wrapping_sub(self.sequence);
+        Duration::from_millis(u64::from(units.saturating_sub(1)) * STALL_UNIT_MS)
+    }
+
+    /// Whether one of `texts` is still owed.
+    #[must_use]
+    pub fn owes(&self, texts: u8) -> bool {
+        self.owed & texts != 0
+    }
+
+    /// Whether nothing is on its way in or out, or waits to be.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        let is_quiet = (self.read, self.write) == (ReadSide::Polling, WriteSide::Idle);
+        is_quiet && self.owed == 0
+    }
+
+    /// Whether it stands in a queue, whichever.
+    #[must_use]
+    pub fn is_queued(&self) -> bool {
+        self.previous != SlotId::NONE
+    }
+
+    /// How far the wheel is behind at `now`, in looking at it.
+    #[must_use]
+    pub fn overdue(&self, now: Duration) -> Duration {
+        let whole = low_milliseconds(now).wrapping_sub(self.due_ms());
+        let part = Duration::from_nanos(u64::from(now.subsec_nanos() % 1_000_000));
+        if whole > u32::MAX / 2 {
+            Duration::ZERO
+        } else {
+            Duration::from_millis(whole.into()) + part
+        }
+    }
+
     /// When the wheel looks at it: the low 32 bits of the core's clock in milliseconds.
     #[must_use]
     pub fn due_ms(&self) -> u32 {
@@ -235,6 +280,26 @@ impl Slot {
     pub fn token(&self, operation: Operation, id: SlotId) -> Token {
         Token::new(operation, self.generation, id)
     }
+}
+
+/// Milliseconds of one step of the clock of stalls, of which a slot keeps 16 bits.
+const STALL_UNIT_MS: u64 = 16;
+
+const _: () = assert!(
+    SEND_TIMEOUT_MAX.as_millis() < u16::MAX as u128 * STALL_UNIT_MS as u128 / 2,
+    "a stall must not outlast its clock"
+);
+
+/// The low 32 bits of `time` in milliseconds, as [`Slot::due_ms`] has them.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are what a slot keeps")]
+pub fn low_milliseconds(time: Duration) -> u32 {
+    time.as_millis() as u32
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are what a slot keeps")]
+fn stall_units(time: Duration) -> u16 {
+    (time.as_millis() / u128::from(STALL_UNIT_MS)) as u16
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are what a slot keeps")]

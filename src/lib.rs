@@ -20,7 +20,7 @@
 //! slot in the arena. An idle connection has one poll with the kernel and no buffer.
 //!
 //! To read it in order: [`shard`], the life of a connection; [`conn`], [`arena`] and [`token`], its
-//! record, its place and its name; [`driver`], what a shard asks of the world, with its two answers
+//! record, its place and its name; [`wheel`], what comes due; [`driver`], what a shard asks of the world, with its two answers
 //! [`uring`] and [`sim`]; [`launch`], how cores start, sleep and stop; [`plan`], the arithmetic
 //! before a run.
 
@@ -29,6 +29,7 @@ pub mod shard;
 pub mod arena;
 pub mod conn;
 pub mod token;
+pub mod wheel;
 
 pub mod driver;
 pub mod sim;

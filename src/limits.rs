@@ -53,8 +53,53 @@ pub const REFUSALS_PER_VISIT: usize = 64;
 /// before it tries again.
 pub const BACK_OFF_MS: u32 = 100;
 
-/// Time that a send may make no progress before its connection is closed.
+/// Time that a send may make no progress before its connection is closed, unless --send-timeout
+/// says otherwise.
 pub const SEND_TIMEOUT: Duration = Duration::from_millis(30_000);
+
+/// The longest --send-timeout: a slot keeps 16 bits of the time of its stall, in steps of 16 ms.
+pub const SEND_TIMEOUT_MAX: Duration = Duration::from_secs(8 * 60);
+
+/// The longest --idle-timeout, with one --push-every after which it is looked at: a slot keeps 32
+/// bits of the time of its last receive, in microseconds, and may stall in between.
+pub const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Time between two pushes on one connection, unless --push-every says otherwise.
+pub const PUSH_EVERY: Duration = Duration::from_secs(60);
+
+/// The longest --push-every: due times are compared with wrap-around at 24 days.
+pub const PUSH_EVERY_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Time between the first pushes of two connections that were accepted together, at most: 32,000
+/// pushes a second are a load that one core takes beside its other work.
+pub const PUSH_GAP: Duration = Duration::from_micros(31);
+
+/// Pushes that may come due behind one that the peer does not take. Nothing is kept of them but
+/// that they are due; the peer is closed then, before what it would get is of yesterday.
+pub const PUSHES_BACKLOG_MAX: u32 = 4;
+
+/// Buckets of a core's timing wheel, one millisecond each: 65 s, so that with the usual intervals a
+/// slot is looked at once a round or twice. Twelve bytes each: 768 KiB for a core with timers.
+pub const WHEEL_BUCKETS: usize = 65_536;
+
+/// Slots of the wheel that one turn looks at, each of which may begin a push: half of a batch, so
+/// that a burst of what is due cannot starve what arrives.
+pub const TIMERS_PER_TURN: u32 = 256;
+
+/// The longest --drain: who stops a server does not mean to wait for longer.
+pub const DRAIN_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Connections that one turn of a drain ends.
+pub const DRAIN_CLOSES_PER_TURN: u32 = 256;
+
+/// Slots that one turn of a drain looks at: some microseconds.
+pub const DRAIN_LOOKS_PER_TURN: u32 = 4_096;
+
+/// Time between two sweeps of a drain that has found nothing more to end.
+pub const DRAIN_STEP: Duration = Duration::from_millis(10);
+
+/// Time that the cores have, after the time of a drain is up, to cut what is left.
+pub const DRAIN_SLACK: Duration = Duration::from_secs(2);
 
 /// Time a stalled connection keeps its buffer when others wait for one.
 pub const STALL_GRACE: Duration = Duration::from_millis(50);
@@ -189,3 +234,9 @@ const _: () = assert!(ACCEPTS_PER_LISTENER_MAX <= ACCEPTS_PER_CORE);
 const _: () = assert!(MESSAGES_IN_FLIGHT <= BUFFERS_PER_CORE as u32);
 const _: () = assert!((CONNECTS_IN_FLIGHT as i64) < BACKLOG_DEFAULT as i64);
 const _: () = assert!(STALL_GRACE.as_millis() < SEND_TIMEOUT.as_millis());
+const _: () = assert!(SEND_TIMEOUT.as_millis() <= SEND_TIMEOUT_MAX.as_millis());
+const _: () = assert!(
+    IDLE_TIMEOUT_MAX.as_micros() + SEND_TIMEOUT_MAX.as_micros() < u32::MAX as u128,
+    "a slot must not forget when it last received"
+);
+const _: () = assert!(WHEEL_BUCKETS.is_power_of_two());
