@@ -174,6 +174,23 @@ impl Arena {
         })
     }
 
+    /// The slot behind `id`, free or used, over all segments; the first one behind `None`.
+    #[must_use]
+    pub fn slot_behind(&self, id: Option<SlotId>) -> Option<SlotId> {
+        let mut from = 0;
+        if let Some(id) = id {
+            let index = id.index().checked_add(1);
+            let index = index.filter(|&index| u32::from(index) < self.slots_per_segment);
+            let is_there = matches!(self.segments.get(usize::from(id.segment())), Some(Some(_)));
+            if let Some(index) = index.filter(|_| is_there) {
+                return Some(SlotId::new(id.segment(), index));
+            }
+            from = usize::from(id.segment()) + 1;
+        }
+        let next = from + self.segments.iter().skip(from).position(Option::is_some)?;
+        Some(SlotId::new(u16::try_from(next).expect("SEGMENTS_MAX fits 16 bits"), 0))
+    }
+
     /// Segments there are.
     #[must_use]
     pub fn segments(&self) -> usize {

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use megaconn::limits::BACKLOG_DEFAULT;
+use megaconn::limits::{
+    BACKLOG_DEFAULT, DRAIN_MAX, IDLE_TIMEOUT_MAX, PUSH_EVERY, PUSH_EVERY_MAX, SEND_TIMEOUT_MAX,
+};
 use megaconn::plan::tuples::{PortRange, Sources};
 use megaconn::topology::CoreList;
-use megaconn::units::{self, Endpoints};
+use megaconn::traffic;
+use megaconn::units::{self, Endpoints, Text};
 
 /// Holds millions of long-lived TCP connections on one host, and says what each one costs.
 ///
@@ -49,9 +52,46 @@ pub(crate) struct Serve {
     /// CPUs to run on, one pinned thread each: `all` that are allowed, or a list like 0,2-5
     #[arg(long, value_name = "all|LIST", default_value = "all")]
     pub(crate) cores: CoreList,
-    /// What to do with bytes that arrive
+    /// What becomes of bytes that arrive, and what is sent unasked
     #[arg(long, value_enum, default_value = "echo")]
     pub(crate) mode: Mode,
+    /// Send TEXT first on every connection
+    ///
+    /// In any mode. \n, \r, \t, \0, \\ and \xHH stand for one byte each.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) banner: Option<Text>,
+    /// Time between pushes on a connection [default: 60s]
+    ///
+    /// 1ms to 24h, and as long from the accept to the first push, which a burst of accepts delays by
+    /// up to one more, so that it does not become a burst of pushes.
+    #[arg(long, value_name = "DUR", value_parser = push_every)]
+    pub(crate) push_every: Option<Duration>,
+    /// What is pushed, written as a banner [default: ok\n]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) push_text: Option<Text>,
+    /// Close who sends nothing for so long [default: never]
+    ///
+    /// At most 1h. With --mode push it is looked at when a push is due, so up to one --push-every
+    /// late, and both are at most 1h together.
+    #[arg(long, value_name = "DUR", value_parser = idle_timeout)]
+    pub(crate) idle_timeout: Option<Duration>,
+    /// Close who takes nothing for so long
+    ///
+    /// At most 8m. With --mode push who takes nothing is closed after four --push-every, if that is
+    /// sooner. With --mode echo nothing is read meanwhile.
+    #[arg(long, value_name = "DUR", default_value = "30s", value_parser = send_timeout)]
+    pub(crate) send_timeout: Duration,
+    /// Have the kernel probe the silent [default: never]
+    ///
+    /// After so long, and again after each further so long: whole seconds, 1s to 32767s.
+    #[arg(long, value_name = "DUR", value_parser = keepalive)]
+    pub(crate) keepalive: Option<Duration>,
+    /// On SIGTERM, end all within so long; 0s is at once
+    ///
+    /// Nobody is accepted any more; connections at rest are ended in order and at an even pace, busy
+    /// ones when they are done; who is left when the time is up is reset. At most 1h.
+    #[arg(long, value_name = "DUR", default_value = "0s", value_parser = drain)]
+    pub(crate) drain: Duration,
     /// Connections to hold at most, divided evenly over the cores; more are reset and counted
     /// [default: as many as memory and rings allow]
     #[arg(long, value_name = "N", value_parser = units::positive_count)]
@@ -75,6 +115,70 @@ pub(crate) struct Serve {
 pub(crate) enum Mode {
     /// Send every byte back, in order
     Echo,
+    /// Drop them; send --push-text every --push-every
+    Push,
+    /// Drop them
+    Sink,
+}
+
+impl Serve {
+    /// The mode with what belongs to it, or why its flags contradict each other.
+    pub(crate) fn traffic(&self) -> Result<traffic::Mode, String> {
+        let (every, text) = (self.push_every, &self.push_text);
+        for (flag, is_given) in [("every", every.is_some()), ("text", text.is_some())] {
+            if is_given && !matches!(self.mode, Mode::Push) {
+                return Err(format!("--push-{flag} pushes nothing; fix: add --mode push"));
+            }
+        }
+        let every = every.unwrap_or(PUSH_EVERY);
+        match self.mode {
+            Mode::Echo => Ok(traffic::Mode::Echo),
+            Mode::Sink => Ok(traffic::Mode::Sink),
+            Mode::Push if self.idle_timeout.is_some_and(|idle| idle + every > IDLE_TIMEOUT_MAX) => {
+                Err("--idle-timeout and --push-every are more than 1h together; fix: less of \
+                     either, since silence is looked at when a push is due"
+                    .into())
+            }
+            Mode::Push => {
+                let text = text.clone().unwrap_or_else(|| "ok\\n".parse().expect("a legal text"));
+                Ok(traffic::Mode::Push { every, text })
+            }
+        }
+    }
+}
+
+fn push_every(text: &str) -> Result<Duration, String> {
+    at_most(text, PUSH_EVERY_MAX, "24h")
+}
+
+fn idle_timeout(text: &str) -> Result<Duration, String> {
+    at_most(text, IDLE_TIMEOUT_MAX, "1h")
+}
+
+fn send_timeout(text: &str) -> Result<Duration, String> {
+    at_most(text, SEND_TIMEOUT_MAX, "8m")
+}
+
+fn drain(text: &str) -> Result<Duration, String> {
+    if units::duration(text)?.is_zero() {
+        Ok(Duration::ZERO)
+    } else {
+        at_most(text, DRAIN_MAX, "1h")
+    }
+}
+
+fn at_most(text: &str, most: Duration, named: &str) -> Result<Duration, String> {
+    let time = units::positive_duration(text)?;
+    let error = || format!("`{text}` is too long; fix: write {named} or less");
+    (time <= most).then_some(time).ok_or_else(error)
+}
+
+/// As TCP_KEEPIDLE takes it, see tcp(7).
+fn keepalive(text: &str) -> Result<Duration, String> {
+    let time = units::positive_duration(text)?;
+    let is_legal = time.subsec_nanos() == 0 && time.as_secs() <= 32_767;
+    let error = || format!("`{text}` is no keepalive; fix: write whole seconds, 1s to 32767s");
+    is_legal.then_some(time).ok_or_else(error)
 }
 
 #[derive(Clone, Copy, ValueEnum)]

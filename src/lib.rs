@@ -19,12 +19,17 @@
 //! nowhere else, so that the limit on open files does not count it. Its slot in the table is its
 //! slot in the arena. An idle connection has one poll with the kernel and no buffer.
 //!
-//! To read it in order: [`shard`], the life of a connection; [`conn`], [`arena`] and [`token`], its
+//! To read it in order: [`shard`], the life of a connection, with its [`traffic`] and its [`drain`];
+//! [`conn`], [`arena`] and [`token`], its
 //! record, its place and its name; [`wheel`], what comes due; [`driver`], what a shard asks of the world, with its two answers
 //! [`uring`] and [`sim`]; [`launch`], how cores start, sleep and stop; [`plan`], the arithmetic
 //! before a run.
 
 pub mod shard;
+
+pub mod drain;
+pub mod ending;
+pub mod traffic;
 
 pub mod arena;
 pub mod conn;

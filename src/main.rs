@@ -27,7 +27,10 @@ fn main() -> ExitCode {
 }
 
 fn run_serve(flags: cli::Serve) -> ExitCode {
-    let cli::Mode::Echo = flags.mode;
+    let mode = match flags.traffic() {
+        Ok(mode) => mode,
+        Err(reason) => return usage::refused(&reason),
+    };
     let config = ServeConfig {
         listen: flags.listen,
         cores: flags.cores,
@@ -37,6 +40,12 @@ fn run_serve(flags: cli::Serve) -> ExitCode {
             cli::Steer::Hash => listener::Steer::Hash,
         },
         backlog: flags.backlog,
+        mode,
+        banner: flags.banner,
+        idle_timeout: flags.idle_timeout,
+        send_timeout: flags.send_timeout,
+        keepalive: flags.keepalive,
+        drain: flags.drain,
         stats: flags.stats,
         stats_every: flags.stats_every,
     };

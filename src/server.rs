@@ -1,6 +1,5 @@
 //! `megaconn serve`: flags to config, config to cores, cores to an exit status.
 
-use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,17 +8,19 @@ use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
 
+use crate::drain::Command;
 use crate::dump::{Dump, Side};
 use crate::errno::Errno;
 use crate::launch::{self, Commands, LaunchError};
-use crate::limits::{BUFFER_BYTES, BUFFERS_PER_CORE, LOOK_EVERY};
+use crate::limits::{BUFFER_BYTES, BUFFERS_PER_CORE, DRAIN_SLACK, LOOK_EVERY};
 use crate::listener::{self, ListenError, Steer};
 use crate::shard::{Shard, ShardConfig};
 use crate::signals::{Signals, Stop};
 use crate::stats::CoreStats;
 use crate::talk::talk;
 use crate::topology::{CoreError, CoreList};
-use crate::units::Endpoints;
+use crate::traffic::Mode;
+use crate::units::{Endpoints, Text, grouped};
 use crate::uring::{self, Doorbell, ProbeError, UringConfig, UringDriver};
 use crate::{plan, rlimits};
 
@@ -36,6 +37,18 @@ pub struct ServeConfig {
     pub steer: Steer,
     /// Length of each accept queue.
     pub backlog: i32,
+    /// What becomes of bytes that arrive, and what is sent unasked.
+    pub mode: Mode,
+    /// What every connection is sent first.
+    pub banner: Option<Text>,
+    /// Time after which a peer that sends nothing is closed.
+    pub idle_timeout: Option<Duration>,
+    /// Time after which a peer that takes nothing is closed.
+    pub send_timeout: Duration,
+    /// Time after which the kernel asks a silent peer whether it is there.
+    pub keepalive: Option<Duration>,
+    /// Time that connections have to end after SIGTERM; none at all when zero.
+    pub drain: Duration,
     /// Where per-core statistics go; `-` is stdout.
     pub stats: Option<PathBuf>,
     /// Time between two ticks.
@@ -88,7 +101,8 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     let nofile = rlimits::raise_nofile();
     let slots_per_segment = rlimits::slots_per_segment(nofile);
     let shares = connections_per_core(config.connections_max, cpus.len())?;
-    let opened = listener::open(&config.listen, &cpus, config.backlog, config.steer, None)?;
+    let opened =
+        listener::open(&config.listen, &cpus, config.backlog, config.steer, config.keepalive)?;
     let out = config.stats.as_deref().map(open_stats).transpose()?;
     print_config(config, &cpus, slots_per_segment, nofile);
     if let Some(error) = &opened.unsteered {
@@ -99,7 +113,7 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     let per_core: Vec<_> = opened.per_core.into_iter().map(|l| Mutex::new(Some(l))).collect();
     let per_core = Arc::new(per_core);
     let make = {
-        let stats = stats.clone();
+        let (stats, config) = (stats.clone(), config.clone());
         move |core: usize, bell: &Doorbell| {
             let listeners = per_core[core].lock().ok().and_then(|mut l| l.take());
             let listeners = listeners.ok_or("its listeners were taken twice")?;
@@ -107,6 +121,10 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
                 listeners: listeners.len(),
                 slots_per_segment,
                 connections_max: shares[core],
+                mode: config.mode.clone(),
+                banner: config.banner.clone(),
+                idle_timeout: config.idle_timeout,
+                send_timeout: config.send_timeout,
             };
             let driver = UringConfig {
                 listeners,
@@ -122,12 +140,15 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     };
     let cores = launch::start(&cpus, make)?;
     let mut dump = out.map(|out| Dump::new(Side::Server, &cpus, &stats, out));
-    let stats_every = config.stats_every;
     let (stop, died) = cores.run(async move |commands| {
         for endpoints in &config.listen {
             talk(&format!("listening on {endpoints}"));
         }
-        housekeep(&signals, &commands, &mut dump, stats_every).await
+        let stop = housekeep(&signals, &commands, &mut dump, config.stats_every).await;
+        if stop == Some(Stop::Terminate) && !config.drain.is_zero() {
+            drain(&commands, &stats, &mut dump, config).await;
+        }
+        stop
     })?;
     let died = died.unwrap_or(LaunchError::Died { core: 0 });
     Ok(stop.map_or(Served::Died(died), Served::Stopped))
@@ -150,7 +171,7 @@ fn ring_refused(errno: Errno) -> String {
 /// Ticks the dumps and waits for a signal; `None` when a core has died.
 async fn housekeep(
     signals: &Signals,
-    commands: &Commands<Infallible>,
+    commands: &Commands<Command>,
     dump: &mut Option<Dump>,
     every: Duration,
 ) -> Option<Stop> {
@@ -171,6 +192,42 @@ async fn housekeep(
         }
         Timer::new(LOOK_EVERY).await;
     }
+}
+
+/// Has the cores let their connections go, until none is left or the time is up; a second signal
+/// ends the process meanwhile.
+async fn drain(
+    commands: &Commands<Command>,
+    stats: &[Arc<CoreStats>],
+    dump: &mut Option<Dump>,
+    config: &ServeConfig,
+) {
+    let sum = |figure: fn(&CoreStats) -> u64| stats.iter().map(|core| figure(core)).sum::<u64>();
+    let began = Instant::now();
+    let closed_before = sum(|core| core.closed_total.get());
+    talk(&format!("draining within {:?}; a second signal ends at once", config.drain));
+    commands.tell(Command::Drain(config.drain)).await;
+    let mut tick_at = began + config.stats_every;
+    while commands.all_run() && began.elapsed() < config.drain + DRAIN_SLACK {
+        // A core that has just accepted somebody, and has not said so, is looked at again.
+        Timer::new(LOOK_EVERY).await;
+        if sum(|core| core.connections.get()) == 0 {
+            break;
+        }
+        if Instant::now() >= tick_at {
+            tick_at = Instant::now() + config.stats_every;
+            Dump::tick_or_drop(dump, "--stats");
+        }
+    }
+    Dump::tick_or_drop(dump, "--stats");
+    let closed = sum(|core| core.closed_total.get()) - closed_before;
+    let cut = sum(|core| core.drain_cut_total.get()) + sum(|core| core.connections.get());
+    talk(&format!(
+        "drained {} connections in {:.1} s, cut {}",
+        grouped(closed.saturating_sub(cut)),
+        began.elapsed().as_secs_f64(),
+        grouped(cut)
+    ));
 }
 
 fn connections_per_core(most: Option<u64>, cores: usize) -> Result<Vec<u32>, ServeError> {
@@ -201,7 +258,25 @@ fn print_config(config: &ServeConfig, cpus: &[u16], slots_per_segment: u32, nofi
     talk(&format!("version={}", crate::VERSION));
     talk(&format!("listen={}", listen.join(",")));
     talk(&format!("cores={}", cores.join(",")));
-    talk(&format!("mode=echo\nsteer={steer}\nbacklog={}", config.backlog));
+    print_mode(config);
+    talk(&format!("steer={steer}\nbacklog={}", config.backlog));
     talk(&format!("max_connections={most}"));
     talk(&format!("nofile={nofile}\nslots_per_segment={slots_per_segment}"));
+}
+
+/// Times as `{:?}` has them: `1.5s`, `500ms`.
+fn print_mode(config: &ServeConfig) {
+    let none = || "none".to_owned();
+    let time = |time: Option<Duration>| time.map_or_else(none, |time| format!("{time:?}"));
+    match &config.mode {
+        Mode::Echo => talk("mode=echo"),
+        Mode::Sink => talk("mode=sink"),
+        Mode::Push { every, text } => {
+            talk(&format!("mode=push\npush_every={every:?}\npush_text={text}"));
+        }
+    }
+    let banner = config.banner.as_ref().map_or_else(none, ToString::to_string);
+    talk(&format!("banner={banner}\nidle_timeout={}", time(config.idle_timeout)));
+    talk(&format!("send_timeout={:?}\nkeepalive={}", config.send_timeout, time(config.keepalive)));
+    talk(&format!("drain={}", time(Some(config.drain).filter(|drain| !drain.is_zero()))));
 }

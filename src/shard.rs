@@ -1,7 +1,8 @@
 //! The data path of the server: one connection's whole life, top to bottom.
 //!
 //! accept into a slot -> poll -> readable -> take a buffer, recv -> send until all is gone -> give
-//! the buffer back -> poll ... -> end of stream, error, timeout -> close -> free slot.
+//! the buffer back -> poll ... -> end of stream, error, timeout -> close -> free slot. A banner goes
+//! before it all, a push in between: a text in a buffer, and then the same send.
 //!
 //! A shard is one core's share: synchronous, single-threaded, and after start it allocates only
 //! when the arena grows or shrinks. The pump in `launch` calls [`Core::turn`]; nobody else touches it.
@@ -10,19 +11,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::arena::{Arena, SlotQueue};
-use crate::conn::{BufferId, Life, ReadSide, Unwinding, WriteSide};
+use crate::conn::{BufferId, Life, ReadSide, Unwinding, WriteSide, low_milliseconds};
 use crate::core::{Core, Turn};
+use crate::drain::{Command, Drain};
 use crate::driver::{Completion, Cut, Driver, POLL_GONE};
+use crate::ending::Ending;
 use crate::errno::Errno;
 use crate::limits::{
-    ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BACK_OFF_MS, BATCH_COMPLETIONS, REFUSALS_PER_VISIT,
-    SEGMENT_LINGER_MS, SEND_TIMEOUT, STALL_GRACE, TICK_MS,
+    ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BACK_OFF_MS, BATCH_COMPLETIONS,
+    DRAIN_CLOSES_PER_TURN, DRAIN_LOOKS_PER_TURN, REFUSALS_PER_VISIT, SEGMENT_LINGER_MS,
+    STALL_GRACE, TICK_MS, TIMERS_PER_TURN, WHEEL_BUCKETS,
 };
-use crate::stats::{CoreStats, Figure};
+use crate::stats::CoreStats;
 use crate::token::{Generation, Operation, SlotId, Token};
+use crate::traffic::{Mode, Spread};
+use crate::units::Text;
+use crate::wheel::Wheel;
 
 /// What one core of a server is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ShardConfig {
     /// Listening sockets that the driver holds for this core.
     pub listeners: usize,
@@ -30,7 +37,21 @@ pub struct ShardConfig {
     pub slots_per_segment: u32,
     /// Connections at most, in this core.
     pub connections_max: u32,
+    /// What becomes of bytes that arrive, and what is sent unasked.
+    pub mode: Mode,
+    /// What every connection is sent first.
+    pub banner: Option<Text>,
+    /// Time after which a peer that sends nothing is closed.
+    pub idle_timeout: Option<Duration>,
+    /// Time after which a peer that takes nothing is closed.
+    pub send_timeout: Duration,
 }
+
+/// In [`crate::conn::Slot::owed`]: the banner is not out whole.
+const BANNER: u8 = 1;
+
+/// In [`crate::conn::Slot::owed`]: a push is due and has not begun.
+const PUSH: u8 = 2;
 
 /// One core's share of the server.
 pub struct Shard<D> {
@@ -46,10 +67,16 @@ pub struct Shard<D> {
     buffers_used: u64,
     /// Buffers of connections that end: they come back by themselves.
     buffers_returning: u32,
-    /// Readable slots without a buffer.
+    // A slot stands in one of these three, or in none: the wheel is left for another queue, and for
+    // as long as a text is on its way.
+    /// Slots without a buffer that are readable, or owe a text.
     starved: SlotQueue,
     /// Slots whose peer takes no bytes; each holds a buffer.
     stalled: SlotQueue,
+    /// Slots by when to look at them next, for a push or for their silence.
+    wheel: Wheel,
+    spread: Spread,
+    drain: Option<Drain>,
     batch: Vec<Completion>,
     now: Duration,
     now_ms: u64,
@@ -74,10 +101,10 @@ impl<D: Driver> Shard<D> {
     /// When the first segment's ring cannot be made.
     pub fn new(driver: D, config: ShardConfig, stats: Arc<CoreStats>) -> Result<Shard<D>, Errno> {
         let each = ACCEPTS_PER_CORE / config.listeners.max(1);
+        let has_timers = config.idle_timeout.is_some() || config.mode.push_every().is_some();
         let mut shard = Shard {
             driver,
             arena: Arena::new(config.slots_per_segment),
-            config,
             stats,
             listeners: (0..config.listeners).map(|_| Listener::default()).collect(),
             accepts_wanted: u32::try_from(each.clamp(1, ACCEPTS_PER_LISTENER_MAX))
@@ -88,6 +115,10 @@ impl<D: Driver> Shard<D> {
             buffers_returning: 0,
             starved: SlotQueue::default(),
             stalled: SlotQueue::default(),
+            wheel: if has_timers { Wheel::new(WHEEL_BUCKETS) } else { Wheel::default() },
+            spread: Spread::default(),
+            drain: None,
+            config,
             batch: Vec::with_capacity(BATCH_COMPLETIONS),
             now: Duration::ZERO,
             now_ms: 0,
@@ -109,15 +140,24 @@ impl<D: Driver> Shard<D> {
         self.now = self.driver.now();
         self.now_ms = u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX);
         let had_work = !batch.is_empty();
+        self.wheel.keep_up(low_milliseconds(self.now));
         for completion in batch.drain(..) {
             self.step(completion);
         }
         self.batch = batch;
         self.stats.turns_total.add(1);
+        self.look_at_due();
+        self.drain();
         self.tick();
         self.stats.set_connections(u64::from(self.connections));
         self.stats.buffers_used.set(self.buffers_used);
-        if had_work || !self.driver.rest() { Turn::Busy } else { Turn::Idle(self.deadline()) }
+        if had_work || !self.driver.rest() {
+            return Turn::Busy;
+        }
+        match self.deadline() {
+            Some(Duration::ZERO) => Turn::Busy,
+            deadline => Turn::Idle(deadline),
+        }
     }
 
     /// One completion: the one match on what was asked.
@@ -171,6 +211,9 @@ impl<D: Driver> Shard<D> {
     /// Keeps the wanted number of accepts outstanding on every listener, as far as slots go: a
     /// first one on each before a second one on any, so that few slots serve all.
     fn arm_accepts(&mut self) {
+        if self.drain.is_some() {
+            return;
+        }
         let count = self.listeners.len();
         for wanted in 1..=self.accepts_wanted {
             for listener in (self.accepts_first..count).chain(0..self.accepts_first) {
@@ -228,9 +271,17 @@ impl<D: Driver> Shard<D> {
         match result {
             Ok(_) => {
                 self.stats.accepted_total.add(1);
-                self.arena[id].go(Life::Open);
                 self.connections += 1;
+                self.arena[id].go(Life::Open);
+                self.arena[id].wait_from(self.now);
                 self.arm_poll(id);
+                self.plan_first_push(id);
+                if self.config.banner.is_some() {
+                    self.arena[id].owed = BANNER;
+                    self.give_buffer_and_send_text(id);
+                } else {
+                    self.await_due(id);
+                }
             }
             Err(errno) => {
                 self.arena.free(id, self.now_ms);
@@ -241,8 +292,8 @@ impl<D: Driver> Shard<D> {
     }
 
     fn on_accept_failed(&mut self, errno: Errno) {
-        // A cancelled accept is our own: its segment retires.
-        if errno == Errno::ECANCELED {
+        // A cancelled accept is our own: its segment retires. So is one whose listener has ended.
+        if errno == Errno::ECANCELED || self.drain.is_some() {
             return;
         }
         self.stats.accept_failed_total.add(1);
@@ -274,6 +325,9 @@ impl<D: Driver> Shard<D> {
 
     fn on_waiting(&mut self, listener: usize) {
         self.listeners[listener].watched = false;
+        if self.drain.is_some() {
+            return;
+        }
         self.arm_accepts();
         // While accepting rests nobody is refused: the tick accepts again, or watches again.
         let may_refuse = self.listeners[listener].accepts.is_empty() && !self.accepting_rests();
@@ -311,7 +365,7 @@ impl<D: Driver> Shard<D> {
     fn on_readable(&mut self, id: SlotId, result: Result<u32, Errno>) {
         match result {
             _ if self.arena[id].life() == Life::Closing => self.unwind(id),
-            Ok(_) if self.arena[id].write != WriteSide::Idle => {
+            Ok(_) if self.arena[id].write != WriteSide::Idle || self.arena[id].owed != 0 => {
                 self.arena[id].read = ReadSide::Held
             }
             Ok(_) => self.give_buffer_and_recv(id),
@@ -327,9 +381,8 @@ impl<D: Driver> Shard<D> {
             }
             None => {
                 self.stats.recv_starved_total.add(1);
-                let slot = &mut self.arena[id];
-                slot.read = ReadSide::Starved;
-                slot.wait_from(self.now);
+                self.leave_queue(id);
+                self.arena[id].read = ReadSide::Starved;
                 self.starved.push(&mut self.arena, id);
                 self.evict_for_starved();
             }
@@ -348,26 +401,142 @@ impl<D: Driver> Shard<D> {
     fn on_recv(&mut self, id: SlotId, result: Result<u32, Errno>) {
         match result {
             _ if self.arena[id].life() == Life::Closing => self.unwind(id),
-            // All that came before the end has been echoed, so our end may follow.
+            // All that came before the end has been answered, so our end may follow.
             Ok(0) => self.end(id, Ending::Finished),
             Ok(bytes) => {
                 self.stats.recv_bytes_total.add(u64::from(bytes));
                 self.stats.messages_total.add(1);
-                let slot = &mut self.arena[id];
-                slot.start = 0;
-                slot.end = u16::try_from(bytes).expect("a receive stays within its buffer");
-                self.arm_send(id);
+                self.arena[id].wait_from(self.now);
+                if matches!(self.config.mode, Mode::Echo) {
+                    self.arm_send_of(id, u16::try_from(bytes).expect("it stays in its buffer"));
+                } else {
+                    self.use_or_drop_buffer(id);
+                }
                 self.arm_poll(id);
             }
             Err(Errno::EAGAIN) => {
-                self.drop_buffer(id);
+                self.use_or_drop_buffer(id);
                 self.arm_poll(id);
             }
             Err(_) => self.end(id, Ending::Reset),
         }
     }
 
+    /// What came is dealt with: a push that came due meanwhile goes out in the same buffer.
+    fn use_or_drop_buffer(&mut self, id: SlotId) {
+        match self.arena[id].buffer {
+            buffer if self.arena[id].owes(PUSH) => self.arm_text(id, buffer),
+            _ => self.drop_buffer(id),
+        }
+    }
+
+    // ---- a text, unasked ------------------------------------------------------------------
+
+    fn plan_first_push(&mut self, id: SlotId) {
+        if let Some(every) = self.config.mode.push_every() {
+            let due_ms = self.spread.first_due_ms(self.now, every, self.connections);
+            self.arena[id].set_due_ms(due_ms);
+        }
+    }
+
+    /// Looks at the slots that are due, some of them in one turn.
+    fn look_at_due(&mut self) {
+        let now_ms = low_milliseconds(self.now);
+        let mut looks = TIMERS_PER_TURN;
+        while let Some(id) = self.wheel.expire(&mut self.arena, now_ms, &mut looks) {
+            self.on_due(id);
+        }
+    }
+
+    fn on_due(&mut self, id: SlotId) {
+        let slot = &self.arena[id];
+        // Bytes that wait to be received are no silence.
+        let is_silent = slot.read == ReadSide::Polling;
+        if is_silent && self.config.idle_timeout.is_some_and(|most| slot.waited(self.now) >= most) {
+            return self.end(id, Ending::Idle);
+        }
+        if self.config.mode.push_every().is_none() {
+            return self.await_due(id);
+        }
+        // In the middle of a receive it waits for the buffer that is there.
+        let is_free = slot.buffer == BufferId::NONE;
+        self.arena[id].owed |= PUSH;
+        if is_free {
+            self.give_buffer_and_send_text(id);
+        }
+    }
+
+    fn give_buffer_and_send_text(&mut self, id: SlotId) {
+        match self.driver.take_buffer() {
+            Some(buffer) => {
+                self.buffers_used += 1;
+                self.arm_text(id, buffer);
+            }
+            None => {
+                self.stats.push_starved_total.add(1);
+                self.starved.push(&mut self.arena, id);
+                self.evict_for_starved();
+            }
+        }
+    }
+
+    /// Sends the text that the slot owes, the banner before any push.
+    fn arm_text(&mut self, id: SlotId, buffer: BufferId) {
+        let slot = &mut self.arena[id];
+        slot.buffer = buffer;
+        let text = match (&self.config.banner, &self.config.mode) {
+            (Some(banner), _) if slot.owes(BANNER) => banner,
+            (_, Mode::Push { text, .. }) => {
+                slot.owed &= !PUSH;
+                self.stats.push_lateness_us.record(slot.overdue(self.now));
+                text
+            }
+            _ => unreachable!("a slot owes what its server does not send"),
+        };
+        self.driver.bytes(buffer, 0..text.len()).copy_from_slice(text.bytes());
+        self.arm_send_of(id, text.len());
+    }
+
+    /// Adds an open slot to the wheel, unless it stands there, or there is nothing to look for.
+    fn await_due(&mut self, id: SlotId) {
+        let slot = &mut self.arena[id];
+        if slot.is_queued() {
+            return;
+        }
+        match (&self.config.mode, self.config.idle_timeout) {
+            (Mode::Push { .. }, _) => {}
+            (_, Some(most)) => {
+                let rest = most.saturating_sub(slot.waited(self.now));
+                slot.set_due_ms(low_milliseconds(self.now + rest).wrapping_add(1));
+            }
+            (_, None) => return,
+        }
+        self.wheel.add(&mut self.arena, id);
+    }
+
+    /// Takes a slot out of the queue in which it stands, if any.
+    fn leave_queue(&mut self, id: SlotId) {
+        let slot = &self.arena[id];
+        if !slot.is_queued() {
+            return;
+        }
+        let lacks_buffer = slot.buffer == BufferId::NONE;
+        if slot.write == WriteSide::Stalled {
+            self.stalled.remove(&mut self.arena, id);
+        } else if slot.read == ReadSide::Starved || (slot.owed != 0 && lacks_buffer) {
+            self.starved.remove(&mut self.arena, id);
+        } else {
+            self.wheel.remove(&mut self.arena, id);
+        }
+    }
+
     // ---- bytes out, until all are gone ----------------------------------------------------
+
+    fn arm_send_of(&mut self, id: SlotId, bytes: u16) {
+        let slot = &mut self.arena[id];
+        (slot.start, slot.end) = (0, bytes);
+        self.arm_send(id);
+    }
 
     fn arm_send(&mut self, id: SlotId) {
         let slot = &mut self.arena[id];
@@ -386,10 +555,7 @@ impl<D: Driver> Shard<D> {
                 if slot.start < slot.end {
                     self.arm_poll_writable(id);
                 } else {
-                    self.drop_buffer(id);
-                    if self.arena[id].read == ReadSide::Held {
-                        self.give_buffer_and_recv(id);
-                    }
+                    self.on_sent_whole(id);
                 }
             }
             Err(Errno::EAGAIN) => self.arm_poll_writable(id),
@@ -397,11 +563,28 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    fn on_sent_whole(&mut self, id: SlotId) {
+        if self.arena[id].owes(BANNER) {
+            self.arena[id].owed &= !BANNER;
+        } else if let Some(every) = self.config.mode.push_every() {
+            self.stats.pushes_total.add(1);
+            // From when this one was due, not from when it went: none is skipped.
+            let slot = &mut self.arena[id];
+            slot.set_due_ms(slot.due_ms().wrapping_add(low_milliseconds(every)));
+        }
+        self.drop_buffer(id);
+        self.await_due(id);
+        if self.arena[id].read == ReadSide::Held {
+            self.give_buffer_and_recv(id);
+        }
+    }
+
     fn arm_poll_writable(&mut self, id: SlotId) {
         self.stats.send_stalled_total.add(1);
+        self.leave_queue(id);
         let slot = &mut self.arena[id];
         slot.write = WriteSide::Stalled;
-        slot.wait_from(self.now);
+        slot.stall_from(self.now);
         self.driver.poll(slot.token(Operation::PollWritable, id));
         self.stalled.push(&mut self.arena, id);
     }
@@ -424,22 +607,23 @@ impl<D: Driver> Shard<D> {
             return;
         }
         if let Some(waiting) = self.starved.pop(&mut self.arena) {
-            self.arm_recv(waiting, buffer);
+            if self.arena[waiting].owed != 0 {
+                self.arm_text(waiting, buffer);
+            } else {
+                self.arm_recv(waiting, buffer);
+                self.await_due(waiting);
+            }
         } else {
             self.driver.give_buffer(buffer);
             self.buffers_used -= 1;
         }
     }
 
-    fn waited(&self, id: SlotId) -> Duration {
-        self.arena[id].waited(self.now)
-    }
-
     /// When slots wait for a buffer, the peer that has taken no bytes the longest gives way.
     fn evict_for_starved(&mut self) {
         let mut evictions = self.starved.len().saturating_sub(self.buffers_returning);
         while let Some(id) = self.stalled.first().filter(|_| evictions > 0) {
-            if self.waited(id) < STALL_GRACE {
+            if self.arena[id].stalled_for(self.now) < STALL_GRACE {
                 return;
             }
             evictions -= 1;
@@ -454,17 +638,18 @@ impl<D: Driver> Shard<D> {
         if let Some(counter) = ending.counter(&self.stats) {
             counter.add(1);
         }
-        if self.arena[id].read == ReadSide::Starved {
-            self.starved.remove(&mut self.arena, id);
+        if let Some(drain) = &mut self.drain {
+            drain.ended += 1;
         }
+        self.leave_queue(id);
         let slot = &mut self.arena[id];
         slot.go(Life::Closing);
+        slot.owed = 0;
         if matches!(slot.read, ReadSide::Starved | ReadSide::Held) {
             slot.read = ReadSide::Idle;
         }
         if slot.write == WriteSide::Stalled {
             self.driver.cancel(slot.token(Operation::PollWritable, id));
-            self.stalled.remove(&mut self.arena, id);
         }
         if self.arena[id].buffer != BufferId::NONE {
             self.buffers_returning += 1;
@@ -478,9 +663,11 @@ impl<D: Driver> Shard<D> {
         match self.arena[id].unwinding() {
             Unwinding::Wait => {}
             Unwinding::Cut => {
+                let is_late = self.drain.is_some_and(|drain| drain.is_over(self.now));
+                let cut = if is_late { Cut::Reset } else { Cut::Both };
                 let slot = &mut self.arena[id];
                 slot.write = WriteSide::Cutting;
-                self.driver.shutdown(slot.token(Operation::Shutdown, id), Cut::Both);
+                self.driver.shutdown(slot.token(Operation::Shutdown, id), cut);
             }
             Unwinding::Close => {
                 if self.arena[id].buffer != BufferId::NONE {
@@ -502,6 +689,24 @@ impl<D: Driver> Shard<D> {
         self.arm_accepts();
     }
 
+    // ---- all go: a drain ------------------------------------------------------------------
+
+    fn begin_drain(&mut self, time: Duration) {
+        self.driver.stop_listening();
+        self.drain = Some(Drain::new(self.driver.now(), time, self.connections));
+    }
+
+    /// Ends connections that rest as fast as the pace demands; when the time is up, all.
+    fn drain(&mut self) {
+        let mut looks = DRAIN_LOOKS_PER_TURN;
+        for _ in 0..DRAIN_CLOSES_PER_TURN {
+            let Some(drain) = &mut self.drain else { return };
+            let ending = if drain.is_over(self.now) { Ending::DrainCut } else { Ending::Drained };
+            let Some(id) = drain.next(&self.arena, self.now, &mut looks) else { return };
+            self.end(id, ending);
+        }
+    }
+
     // ---- what comes due -------------------------------------------------------------------
 
     fn tick(&mut self) {
@@ -509,11 +714,12 @@ impl<D: Driver> Shard<D> {
             return;
         }
         self.tick_at_ms = self.now_ms + u64::from(TICK_MS);
+        let (patience, is_backlog) = self.config.mode.patience(self.config.send_timeout);
         while let Some(id) = self.stalled.first() {
-            if self.waited(id) < SEND_TIMEOUT {
+            if self.arena[id].stalled_for(self.now) < patience {
                 break;
             }
-            self.end(id, Ending::SendTimeout);
+            self.end(id, if is_backlog { Ending::Backlog } else { Ending::SendTimeout });
         }
         self.evict_for_starved();
         self.retire_segment();
@@ -542,13 +748,18 @@ impl<D: Driver> Shard<D> {
 
     /// How long the core may sleep when nobody rings.
     fn deadline(&self) -> Option<Duration> {
-        let is_deaf = |listener: &Listener| listener.accepts.is_empty() && !listener.watched;
+        let is_deaf = |listener: &Listener| {
+            listener.accepts.is_empty() && !listener.watched && self.drain.is_none()
+        };
         let has_deadlines = !self.stalled.is_empty()
             || !self.starved.is_empty()
             || self.grow_from_ms > self.now_ms
             || self.listeners.iter().any(is_deaf)
             || self.arena.retiring().is_some();
-        has_deadlines.then(|| Duration::from_millis(u64::from(TICK_MS)))
+        let tick = has_deadlines.then(|| Duration::from_millis(u64::from(TICK_MS)));
+        let sweep = self.drain.filter(|_| self.connections > 0);
+        let sweep = sweep.map(|drain| drain.sleep(self.now));
+        [tick, sweep, self.wheel.sleep(self.now)].into_iter().flatten().min()
     }
 
     // ---- for the tests --------------------------------------------------------------------
@@ -572,37 +783,15 @@ impl<D: Driver> Shard<D> {
 }
 
 impl<D: Driver> Core for Shard<D> {
-    type Command = std::convert::Infallible;
+    type Command = Command;
 
     fn turn(&mut self) -> Turn {
         self.take_turn()
     }
 
-    fn obey(&mut self, command: Self::Command) {
-        match command {}
-    }
-}
-
-/// Why a connection ends.
-#[derive(Clone, Copy)]
-enum Ending {
-    /// The peer has ended its stream and has all its bytes back.
-    Finished,
-    /// The peer or the network broke it.
-    Reset,
-    /// It took no bytes for too long.
-    SendTimeout,
-    /// It took no bytes while others waited for its buffer.
-    Evicted,
-}
-
-impl Ending {
-    fn counter(self, stats: &CoreStats) -> Option<&Figure> {
-        match self {
-            Ending::Finished => None,
-            Ending::Reset => Some(&stats.reset_total),
-            Ending::SendTimeout => Some(&stats.send_timeout_total),
-            Ending::Evicted => Some(&stats.evicted_total),
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Drain(time) => self.begin_drain(time),
         }
     }
 }

@@ -52,11 +52,28 @@ fn values_that_are_none_are_refused_with_an_example() {
         (["--cores", "3-1"], ["--cores", "0,2-5"]),
         (["--backlog", "0"], ["--backlog", "--help"]),
         (["--mode", "parrot"], ["--mode", "echo"]),
+        (["--mode", "parrot"], ["--mode", "sink"]),
+        (["--banner", ""], ["--banner", "1 to 4096 bytes"]),
+        (["--banner", r"\q"], ["--banner", r"\xHH"]),
+        (["--push-every", "0s"], ["--push-every", "above 0"]),
+        (["--push-every", "25h"], ["--push-every", "24h or less"]),
+        (["--push-every", "1s"], ["--push-every", "--mode push"]),
+        (["--push-text", "hi"], ["--push-text", "--mode push"]),
+        (["--idle-timeout", "0s"], ["--idle-timeout", "above 0"]),
+        (["--idle-timeout", "61m"], ["--idle-timeout", "1h or less"]),
+        (["--send-timeout", "0s"], ["--send-timeout", "above 0"]),
+        (["--send-timeout", "9m"], ["--send-timeout", "8m or less"]),
+        (["--keepalive", "500ms"], ["--keepalive", "whole seconds"]),
+        (["--keepalive", "10h"], ["--keepalive", "32767s"]),
+        (["--drain", "soon"], ["--drain", "500ms"]),
+        (["--drain", "2h"], ["--drain", "1h or less"]),
         (["--steer", "left"], ["--steer", "hash"]),
         (["--liste", "127.0.0.1:7000"], ["--liste", "'--listen'"]),
     ] {
         refuses(&[["serve"].as_slice(), &flags].concat(), &words);
     }
+    let both = ["--idle-timeout", "50m", "--push-every", "11m"];
+    refuses(&[["serve", "--mode", "push"].as_slice(), &both].concat(), &["more than 1h together"]);
     refuses(&["serve", "--stats"], &["--stats", "value is required"]);
     refuses(&["server"], &["'server'", "'serve'"]);
     refuses(&["plan"], &["--connections", "--target"]);

@@ -19,6 +19,8 @@ const MUST_NOT_USE: &[(&str, &[&str])] = &[
     ("conn", &["crate::arena", "crate::driver", "crate::uring", "std::fs", "std::net"]),
     ("arena", &["crate::driver", "crate::uring", "crate::stats", "std::fs", "std::net"]),
     ("wheel", &["crate::driver", "crate::shard", "crate::stats", "std::fs", "std::net"]),
+    ("drain", &["crate::driver", "crate::shard", "crate::stats", "glommio", "std::net"]),
+    ("traffic", &["crate::driver", "crate::shard", "crate::stats", "glommio", "std::net"]),
     ("driver", &["crate::uring", "crate::arena", "crate::shard", "glommio", "std::fs"]),
     ("shard", &["crate::uring", "crate::launch", "crate::plan", "glommio", "std::fs", "std::net"]),
     ("uring", &["crate::shard", "crate::arena", "crate::launch", "crate::server"]),

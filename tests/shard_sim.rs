@@ -12,10 +12,12 @@ use megaconn::conn::Life;
 use megaconn::core::{Core, Turn};
 use megaconn::driver::Driver;
 use megaconn::errno::Errno;
+use megaconn::limits::SEND_TIMEOUT;
 use megaconn::shard::{Shard, ShardConfig};
 use megaconn::sim::{Breach, Conduct, Faults, Parting, Peer, Reading, SimConfig, SimDriver};
 use megaconn::stats::CoreStats;
 use megaconn::token::SlotId;
+use megaconn::traffic::Mode;
 
 /// Worlds of one run of the test.
 const SEEDS: u64 = 1_000;
@@ -139,14 +141,18 @@ impl World {
             listeners: sim.listeners,
             slots_per_segment: [4, 8, 24, 64][random.usize(..4)],
             connections_max: random.u32(4..=80),
+            mode: Mode::Echo,
+            banner: None,
+            idle_timeout: None,
+            send_timeout: SEND_TIMEOUT,
         };
         let stats = Arc::new(CoreStats::new());
-        let first = Shard::new(SimDriver::new(sim), config, Arc::clone(&stats));
+        let first = Shard::new(SimDriver::new(sim), config.clone(), Arc::clone(&stats));
         let shard = first.unwrap_or_else(|errno| {
             // Then the server would not start; in this world it does.
             assert_eq!(errno, Errno::ENOMEM, "a start fails for want of memory alone");
             sim.faults.open_segment = 0;
-            let again = Shard::new(SimDriver::new(sim), config, Arc::clone(&stats));
+            let again = Shard::new(SimDriver::new(sim), config.clone(), Arc::clone(&stats));
             again.expect("this world opens every segment")
         });
         let mut world = World {
