@@ -207,6 +207,11 @@ impl SimDriver {
         true
     }
 
+    /// From now on, other things fail.
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.config.faults = faults;
+    }
+
     /// Everybody who has ever come, or was connected to.
     #[must_use]
     pub fn peers(&self) -> &[Peer] {

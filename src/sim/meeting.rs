@@ -108,6 +108,7 @@ impl SimDriver {
     fn put_in_table(&mut self, slot: SlotId, peer: usize) {
         self.ledger.place(slot).peer = Some(peer);
         self.peers[peer].slot = Some(slot);
+        self.peers[peer].met_at = self.now;
         self.counts.opened += 1;
     }
 
@@ -128,7 +129,12 @@ impl SimDriver {
     pub(super) fn act(&mut self, number: usize) {
         let peer = &mut self.peers[number];
         peer.is_due = false;
-        if peer.act(&mut self.random) {
+        let sent = peer.sent.len();
+        let goes_on = peer.act(&mut self.random);
+        if peer.sent.len() > sent {
+            peer.spoke_at = self.now;
+        }
+        if goes_on {
             self.wake_peer(number);
         }
         if let Some(slot) = self.peers[number].slot {

@@ -3,6 +3,8 @@
 //! A peer knows its streams and its conduct, and uses no slot or token; the world tells it when it
 //! may act, and carries its bytes.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 
 use crate::token::SlotId;
@@ -102,14 +104,18 @@ pub struct Peer {
     pub was_closed: bool,
     /// It has done wrong, as its conduct demands.
     pub has_erred: bool,
+    /// When it came into our slot.
+    pub met_at: Duration,
+    /// When it last sent something.
+    pub spoke_at: Duration,
     /// Bytes of `sent` that were read.
-    pub(super) read: usize,
+    pub read: usize,
     /// Bytes of `received` that it has taken out of its window.
     taken: usize,
     /// Bytes of `received` that it has given back.
     echoed: usize,
     /// Where the world keeps our end of it.
-    pub(super) slot: Option<SlotId>,
+    pub slot: Option<SlotId>,
     /// It has an action planned.
     pub(super) is_due: bool,
     /// The error of its reset was given to the shard.
@@ -130,6 +136,8 @@ impl Peer {
             was_reset: false,
             was_closed: false,
             has_erred: false,
+            met_at: Duration::ZERO,
+            spoke_at: Duration::ZERO,
             read: 0,
             taken: 0,
             echoed: 0,
