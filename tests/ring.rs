@@ -178,6 +178,74 @@ fn more_operations_than_the_rings_hold_all_complete() {
     });
 }
 
+#[test]
+fn a_cut_resets_the_peer_and_completes_what_waits() {
+    with_driver(|driver, address| {
+        let mut peer = TcpStream::connect(address).unwrap();
+        accept(driver, 3).unwrap();
+        let poll = token(Operation::PollReadable, 3);
+        driver.poll(poll);
+        driver.submit();
+        driver.shutdown(token(Operation::Shutdown, 3), Cut::Reset);
+        let mut batch = Vec::with_capacity(16);
+        let mut seen = Vec::new();
+        for _ in 0..2_000 {
+            driver.submit();
+            driver.reap(&mut batch);
+            seen.append(&mut batch);
+            if seen.len() == 2 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let of = |token| seen.iter().find(|c| c.token == token).map(|c| c.result);
+        assert_eq!(of(token(Operation::Shutdown, 3)), Some(Ok(0)), "{seen:?}");
+        let events = of(poll).expect("the armed poll completes").unwrap();
+        assert_ne!(events & POLL_GONE, 0, "the poll does not say that the connection is gone");
+        let error = peer.read(&mut [0; 1]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
+        driver.close(token(Operation::Close, 3));
+        assert_eq!(complete(driver, token(Operation::Close, 3)), Ok(0));
+    });
+}
+
+#[test]
+fn who_stops_listening_gets_its_accepts_back_and_turns_everybody_away() {
+    with_driver(|driver, address| {
+        let mut served = TcpStream::connect(address).unwrap();
+        accept(driver, 0).unwrap();
+        driver.accept(token(Operation::Accept, 1), 0);
+        driver.submit();
+        driver.stop_listening();
+        let outstanding = complete(driver, token(Operation::Accept, 1));
+        assert!(outstanding.is_err(), "an accept of a closed listener gave {outstanding:?}");
+        let later = accept(driver, 2);
+        assert!(later.is_err(), "an accept of a closed listener gave {later:?}");
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
+        // Twice is no harm, and who was served is served on.
+        driver.stop_listening();
+        driver.shutdown(token(Operation::Shutdown, 0), Cut::Both);
+        complete(driver, token(Operation::Shutdown, 0)).unwrap();
+        assert_eq!(served.read(&mut [0; 1]).unwrap(), 0, "the end was not in order");
+    });
+}
+
+#[test]
+fn who_waits_at_a_listener_that_ends_is_reset() {
+    with_driver(|driver, address| {
+        let watch = token(Operation::PollListener, 0);
+        driver.poll_listener(watch, 0);
+        driver.submit();
+        let mut waiting = TcpStream::connect(address).unwrap();
+        driver.stop_listening();
+        complete(driver, watch).unwrap();
+        assert_eq!(driver.refuse(0, 64), 0, "a listener that has ended has nobody to refuse");
+        let error = waiting.read(&mut [0; 1]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
+    });
+}
+
 /// One thing a peer does, or the server does to it.
 #[derive(Clone, Debug)]
 enum Step {
