@@ -220,7 +220,7 @@ impl Slot {
         self.sequence = stall_units(now);
     }
 
-    /// How long the present stall has lasted, up to 17 minutes, 16 ms short at most.
+    /// How long the present stall has lasted, up to 17 minutes, less than 32 ms short.
     #[must_use]
     pub fn stalled_for(&self, now: Duration) -> Duration {
         let units = stall_units(now).wrapping_sub(self.sequence);

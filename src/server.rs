@@ -220,11 +220,13 @@ async fn drain(
         }
     }
     Dump::tick_or_drop(dump, "--stats");
-    let closed = sum(|core| core.closed_total.get()) - closed_before;
-    let cut = sum(|core| core.drain_cut_total.get()) + sum(|core| core.connections.get());
+    let left = sum(|core| core.connections.get());
+    let gone = sum(|core| core.closed_total.get()) - closed_before + left;
+    // Who is left now is cut with the process, if its core has not begun to cut it.
+    let cut = sum(|core| core.drain_cut_total.get()).max(left);
     talk(&format!(
         "drained {} connections in {:.1} s, cut {}",
-        grouped(closed.saturating_sub(cut)),
+        grouped(gone.saturating_sub(cut)),
         began.elapsed().as_secs_f64(),
         grouped(cut)
     ));
