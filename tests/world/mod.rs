@@ -59,6 +59,8 @@ pub(crate) struct World {
     closing: BTreeMap<SlotId, Duration>,
     /// Idle ends after the turn before.
     idle: u64,
+    /// Bytes that each peer had received then.
+    received: Vec<usize>,
 }
 
 impl World {
@@ -108,6 +110,7 @@ impl World {
             slowest_close: Duration::from_secs(if sim.faults.slow_close > 0 { 12 } else { 0 }),
             closing: BTreeMap::new(),
             idle: 0,
+            received: Vec::new(),
         };
         world.populate();
         world
@@ -250,12 +253,21 @@ impl World {
         let mut whole = 0;
         for (number, peer) in self.shard.driver().peers().iter().enumerate() {
             let (first, rest) = peer.received.split_at(banner.len().min(peer.received.len()));
+            if let Mode::Push { text, .. } = &self.config.mode {
+                whole += rest.len() / text.bytes().len();
+            }
+            if self.received.len() <= number {
+                self.received.push(0);
+            }
+            let before = std::mem::replace(&mut self.received[number], peer.received.len());
+            if before == peer.received.len() {
+                continue;
+            }
             let is_right = banner.starts_with(first)
                 && match &self.config.mode {
                     Mode::Echo => peer.sent.starts_with(rest),
                     Mode::Sink => rest.is_empty(),
                     Mode::Push { every, text } => {
-                        whole += rest.len() / text.bytes().len();
                         let begun = rest.len().div_ceil(text.bytes().len());
                         let due = (now - peer.met_at).as_micros() / every.as_micros();
                         assert!(begun as u128 <= due, "{begun} pushes, {due} due: {peer:?}");
