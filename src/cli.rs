@@ -84,7 +84,7 @@ pub(crate) struct Serve {
     /// Have the kernel probe the silent [default: never]
     ///
     /// After so long, and again after each further so long: whole seconds, 1s to 32767s.
-    #[arg(long, value_name = "DUR", value_parser = keepalive)]
+    #[arg(long, value_name = "DUR", value_parser = units::keepalive)]
     pub(crate) keepalive: Option<Duration>,
     /// On SIGTERM, end all within so long; 0s is at once
     ///
@@ -140,7 +140,7 @@ impl Serve {
                     .into())
             }
             Mode::Push => {
-                let text = text.clone().unwrap_or_else(|| "ok\\n".parse().expect("a legal text"));
+                let text = text.clone().unwrap_or_default();
                 Ok(traffic::Mode::Push { every, text })
             }
         }
@@ -171,14 +171,6 @@ fn at_most(text: &str, most: Duration, named: &str) -> Result<Duration, String> 
     let time = units::positive_duration(text)?;
     let error = || format!("`{text}` is too long; fix: write {named} or less");
     (time <= most).then_some(time).ok_or_else(error)
-}
-
-/// As TCP_KEEPIDLE takes it, see tcp(7).
-fn keepalive(text: &str) -> Result<Duration, String> {
-    let time = units::positive_duration(text)?;
-    let is_legal = time.subsec_nanos() == 0 && time.as_secs() <= 32_767;
-    let error = || format!("`{text}` is no keepalive; fix: write whole seconds, 1s to 32767s");
-    is_legal.then_some(time).ok_or_else(error)
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -38,11 +38,17 @@ pub(crate) struct World {
 impl World {
     /// A server on `ports` ports of `ip` that writes its statistics so often.
     pub(crate) fn new(ip: IpAddr, ports: u16, stats_every: &str) -> World {
+        World::with(ip, ports, stats_every, &[])
+    }
+
+    /// The same, with more flags for the server.
+    pub(crate) fn with(ip: IpAddr, ports: u16, stats_every: &str, more: &[&str]) -> World {
         let directory = tempfile::tempdir().expect("there is a place for temporary files");
         let stats = directory.path().join("server.ndjson");
         let stats = stats.to_str().expect("temporary names are plain");
         let cores = cores(2);
         let flags = ["--cores", &cores, "--stats", stats, "--stats-every", stats_every];
+        let flags = [&flags[..], more].concat();
         let server = Server::start(&server_binary(), ip, ports, &flags);
         World { server, directory, cores }
     }
