@@ -68,7 +68,7 @@ pub fn positive_duration(text: &str) -> Result<Duration, String> {
 pub fn keepalive(text: &str) -> Result<Duration, String> {
     match positive_duration(text)? {
         duration if duration.subsec_nanos() > 0 || duration > KEEPALIVE_MAX => {
-            Err(format!("`{text}` is not whole seconds up to 9h; fix: write 30s or 5m"))
+            Err(format!("`{text}` is no interval of probes; fix: write whole seconds, 1s to 32767s"))
         }
         duration => Ok(duration),
     }

@@ -118,8 +118,10 @@ fn short_connections_are_all_accounted_for() {
         assert!(churn["rate_per_s"].as_f64() > Some(1900.0), "{churn}");
         let (whole, connect) = (&churn["latency_us"], &churn["connect_latency_us"]);
         assert!(number(whole, "p50") > 0 && number(whole, "max") >= number(connect, "p50"));
-        until("the server is empty", || last(&world.stats(), "connections") == 0);
-        assert_eq!(last(&world.stats(), "accepted_total"), started + 1, "and the first look");
+        // And the first look at the target.
+        let all_closed = || last(&world.stats(), "closed_total") == started + 1;
+        until("the server has closed them", all_closed);
+        assert_eq!(last(&world.stats(), "accepted_total"), started + 1);
         let resets = last(&world.stats(), "reset_total");
         let of_all = if close == "reset" { started } else { 0 };
         assert_eq!(resets, of_all, "--close {close}");
