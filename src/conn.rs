@@ -140,7 +140,7 @@ pub struct Slot {
     /// queue; `next` also links the free list.
     pub(crate) previous: SlotId,
     pub(crate) next: SlotId,
-    /// When it entered its present wait (server: when it last received): the low 32 bits of the
+    /// When it entered its present wait (server: when it was last heard): the low 32 bits of the
     /// core's clock in microseconds, so that waits are shorter than 71 minutes.
     pub since_us: u32,
     /// Client: which connection of its core this is. Server: the listener of an accept; once open,

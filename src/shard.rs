@@ -415,6 +415,8 @@ impl<D: Driver> Shard<D> {
                 self.arm_poll(id);
             }
             Err(Errno::EAGAIN) => {
+                // It was readable: who waited for our buffer until now is not to pay for it.
+                self.arena[id].wait_from(self.now);
                 self.use_or_drop_buffer(id);
                 self.arm_poll(id);
             }

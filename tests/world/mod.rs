@@ -35,8 +35,8 @@ const END_WITHIN: Duration = Duration::from_millis(200);
 /// The wheel's milliseconds, rounded up.
 const ROUNDED: Duration = Duration::from_millis(2);
 
-/// Time that bytes may be on their way to the shard, which finds nothing more than once.
-const HEARD_WITHIN: Duration = Duration::from_millis(80);
+/// Time that bytes may be on their way to the shard.
+const HEARD_WITHIN: Duration = Duration::from_millis(15);
 
 /// Time by which few buffers and rude peers may delay a push.
 const KEPT_UP_WITHIN: Duration = Duration::from_secs(2);

@@ -33,7 +33,7 @@ impl Traits {
         let scale = if is_long { 50 } else { 1 };
         let mut ms = |low: u64, high: u64| Duration::from_millis(random.u64(low..high) * scale);
         let (every, idle, sends, drain_at, drain) =
-            (ms(10, 120), ms(100, 300), ms(100, 400), ms(0, 500), ms(1, 400));
+            (ms(10, 120), ms(50, 300), ms(100, 400), ms(0, 500), ms(1, 400));
         let mut one_in = |n: u8| random.u8(..n) == 0;
         let mode = match (one_in(2), one_in(3)) {
             (true, _) => Mode::Echo,
