@@ -1,11 +1,13 @@
 //! One pinned glommio executor per core, each pumping its own shard; one executor that is not
 //! pinned for housekeeping. Cores share nothing but their counters and a command channel.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use futures_lite::future;
@@ -21,7 +23,7 @@ use crate::limits::{
     COMMANDS_WAITING, EXECUTOR_IO_MEMORY, EXECUTOR_RING_DEPTH, HEARTBEAT, PREEMPT_TIMER,
     YIELD_AFTER,
 };
-use crate::uring::{Doorbell, Ringer};
+use crate::uring::Doorbell;
 
 /// A core that did not start or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -64,13 +66,18 @@ pub enum LaunchError {
 
 /// The running cores.
 pub struct Cores<M: Send + 'static> {
-    threads: Vec<ExecutorJoinHandle<()>>,
+    /// Each gives `false` when its core panicked.
+    threads: Vec<ExecutorJoinHandle<bool>>,
     commands: Vec<SharedSender<M>>,
     running: Arc<AtomicUsize>,
 }
 
 /// Counts a core as running for as long as it lives.
 struct Running(Arc<AtomicUsize>);
+
+thread_local! {
+    static RUNNING: Cell<Option<Running>> = const { Cell::new(None) };
+}
 
 impl Running {
     fn begin(count: &Arc<AtomicUsize>) -> Running {
@@ -107,20 +114,22 @@ where
             .ring_depth(EXECUTOR_RING_DEPTH)
             .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
-                // Dropped when the core ends, however it ends.
-                let _running = running;
+                // Dropped with the thread, however it ends: a panic of glommio's own leaves the
+                // executor's tasks where they are.
+                RUNNING.set(Some(running));
                 let made = Doorbell::new()
                     .map_err(|error| short_of_something(&error))
                     .and_then(|bell| Ok((make(core, &bell)?, bell)));
                 match made {
                     Ok((shard, bell)) => {
                         // The starter waits for this word; if it is gone, so is our reason to run.
-                        if ready.send(Ok(())).is_ok() {
-                            run_core(shard, bell, receiver).await;
-                        }
+                        ready.send(Ok(())).is_err() || run_core(shard, bell, receiver).await
                     }
-                    // As above.
-                    Err(reason) => drop(ready.send(Err(reason))),
+                    Err(reason) => {
+                        // As above.
+                        drop(ready.send(Err(reason)));
+                        true
+                    }
                 }
             })
             .map_err(|error| LaunchError::Executor { cpu, reason: error.to_string() })?;
@@ -141,9 +150,9 @@ where
     Ok(cores)
 }
 
-fn why_not_begun(core: usize, cpu: u16, thread: ExecutorJoinHandle<()>) -> LaunchError {
+fn why_not_begun(core: usize, cpu: u16, thread: ExecutorJoinHandle<bool>) -> LaunchError {
     match thread.join() {
-        Ok(()) | Err(GlommioError::BuilderError(BuilderErrorKind::ThreadPanic(_))) => {
+        Ok(_) | Err(GlommioError::BuilderError(BuilderErrorKind::ThreadPanic(_))) => {
             LaunchError::Died { core }
         }
         Err(error) => LaunchError::Executor { cpu, reason: error.to_string() },
@@ -184,7 +193,7 @@ impl<M: Send + Clone + 'static> Cores<M> {
         });
         let mut died = None;
         for (core, thread) in self.threads.into_iter().enumerate() {
-            if thread.join().is_err() {
+            if !matches!(thread.join(), Ok(true)) {
                 died = died.or(Some(LaunchError::Died { core }));
             }
         }
@@ -214,18 +223,40 @@ impl<M: Send + Clone + 'static> Commands<M> {
     }
 }
 
-/// What waits for the pump between two turns.
+/// What waits for the pump between two turns, and wakes it.
 struct Inbox<M> {
     commands: VecDeque<M>,
     stopped: bool,
+    /// The pump is not to sleep: something has happened since it last looked.
+    rung: bool,
+    pump: Option<Waker>,
 }
 
+impl<M> Inbox<M> {
+    fn ring(&mut self) {
+        self.rung = true;
+        if let Some(pump) = self.pump.take() {
+            pump.wake();
+        }
+    }
+
+    fn poll_rung(&mut self, pump: &Waker) -> Poll<()> {
+        if std::mem::take(&mut self.rung) {
+            return Poll::Ready(());
+        }
+        self.pump = Some(pump.clone());
+        Poll::Pending
+    }
+}
+
+/// Runs a core until it is told to stop; `false` when it panicked.
 async fn run_core<C: Core + 'static>(
     core: C,
     bell: Doorbell,
     commands: SharedReceiver<C::Command>,
-) {
-    let inbox = Rc::new(RefCell::new(Inbox { commands: VecDeque::new(), stopped: false }));
+) -> bool {
+    let inbox = Inbox { commands: VecDeque::new(), stopped: false, rung: false, pump: None };
+    let (inbox, bell) = (Rc::new(RefCell::new(inbox)), Rc::new(bell));
     let executor = glommio::executor();
     let data = executor.create_task_queue(Shares::Static(1000), Latency::NotImportant, "data");
     let housekeeping =
@@ -235,41 +266,59 @@ async fn run_core<C: Core + 'static>(
             Timer::new(HEARTBEAT).await;
         }
     };
-    let heart = glommio::spawn_local_into(beat, housekeeping).expect("the queue was just made");
-    let listen = listen(commands, Rc::clone(&inbox), bell.ringer());
-    let listener =
-        glommio::spawn_local_into(listen, housekeeping).expect("the queue was just made");
-    let pump = glommio::spawn_local_into(pump(core, bell, inbox), data);
-    pump.expect("the queue was just made").await;
-    listener.await;
+    let made = "the queue was just made";
+    let heart = glommio::spawn_local_into(beat, housekeeping).expect(made);
+    let listen = listen(commands, Rc::clone(&inbox));
+    let listener = glommio::spawn_local_into(listen, housekeeping).expect(made);
+    let heed = heed(Rc::clone(&bell), Rc::clone(&inbox));
+    let porter = glommio::spawn_local_into(heed, data).expect(made);
+    let is_well = glommio::spawn_local_into(pump(core, inbox), data).expect(made).await;
+    listener.cancel().await;
+    porter.cancel().await;
     heart.cancel().await;
+    if let Ok(bell) = Rc::try_unwrap(bell) {
+        bell.close().await;
+    }
+    is_well
 }
 
-/// Moves commands from the channel into the inbox and rings, until the channel closes.
-async fn listen<M: Send + 'static>(
-    commands: SharedReceiver<M>,
-    inbox: Rc<RefCell<Inbox<M>>>,
-    bell: Ringer,
-) {
+/// Moves commands from the channel into the inbox, until the channel closes.
+async fn listen<M: Send + 'static>(commands: SharedReceiver<M>, inbox: Rc<RefCell<Inbox<M>>>) {
     let commands = commands.connect().await;
     while let Some(command) = commands.recv().await {
-        inbox.borrow_mut().commands.push_back(command);
-        bell.ring();
+        let mut inbox = inbox.borrow_mut();
+        inbox.commands.push_back(command);
+        inbox.ring();
     }
-    inbox.borrow_mut().stopped = true;
-    bell.ring();
+    let mut inbox = inbox.borrow_mut();
+    inbox.stopped = true;
+    inbox.ring();
 }
 
-/// Turns the core while there is work, and sleeps by reading its bell when there is none.
-async fn pump<C: Core>(mut core: C, bell: Doorbell, inbox: Rc<RefCell<Inbox<C::Command>>>) {
+/// Passes the bell on to the pump. A task of its own, because glommio keeps a waker for every poll of
+/// a read that is not done: a pump that looked at the bell each time it wakes by the clock would
+/// gather them, and a task may have 32,767 at most.
+async fn heed<M>(bell: Rc<Doorbell>, inbox: Rc<RefCell<Inbox<M>>>) {
+    loop {
+        bell.rung().await.expect("an eventfd can be read while it is open");
+        inbox.borrow_mut().ring();
+    }
+}
+
+/// Turns the core while there is work, and sleeps when there is none; `false` when it panicked. A
+/// panic that passed through glommio would end the process before anybody could report it.
+async fn pump<C: Core>(mut core: C, inbox: Rc<RefCell<Inbox<C::Command>>>) -> bool {
     let executor = glommio::executor();
-    let mut rung = Box::pin(bell.rung());
     let mut yielded = Instant::now();
     while !inbox.borrow().stopped {
-        while let Some(command) = inbox.borrow_mut().commands.pop_front() {
-            core.obey(command);
-        }
-        match core.turn() {
+        let turn = panic::catch_unwind(AssertUnwindSafe(|| {
+            while let Some(command) = inbox.borrow_mut().commands.pop_front() {
+                core.obey(command);
+            }
+            core.turn()
+        }));
+        let Ok(turn) = turn else { return false };
+        match turn {
             Turn::Busy => {
                 if yielded.elapsed() >= YIELD_AFTER {
                     executor.yield_task_queue_now().await;
@@ -277,23 +326,93 @@ async fn pump<C: Core>(mut core: C, bell: Doorbell, inbox: Rc<RefCell<Inbox<C::C
                 }
             }
             Turn::Idle(deadline) => {
-                let bell_rang = async {
-                    rung.as_mut().await.expect("an eventfd can be read while it is open");
-                    true
-                };
+                let rung = future::poll_fn(|cx| inbox.borrow_mut().poll_rung(cx.waker()));
                 let time_is_up = async {
                     match deadline {
-                        Some(deadline) => Timer::new(deadline).await,
+                        Some(deadline) => drop(Timer::new(deadline).await),
                         None => future::pending().await,
-                    };
-                    false
+                    }
                 };
-                if future::or(bell_rang, time_is_up).await {
-                    rung.set(bell.rung());
-                }
+                future::or(rung, time_is_up).await;
             }
         }
     }
-    drop(rung);
-    bell.close().await;
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::topology::CoreList;
+
+    /// A core that has never anything to do but sleep, and says how often it did.
+    struct Sleeper(Arc<AtomicUsize>);
+
+    impl Core for Sleeper {
+        type Command = ();
+
+        fn turn(&mut self) -> Turn {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Turn::Idle(Some(Duration::from_micros(10)))
+        }
+
+        fn obey(&mut self, (): ()) {}
+    }
+
+    /// A core with a bug.
+    struct Mortal;
+
+    impl Core for Mortal {
+        type Command = ();
+
+        fn turn(&mut self) -> Turn {
+            Turn::Idle(None)
+        }
+
+        fn obey(&mut self, (): ()) {
+            panic!("it was told to");
+        }
+    }
+
+    fn one_cpu() -> Vec<u16> {
+        CoreList::All.resolve().expect("some CPU is allowed")[..1].to_vec()
+    }
+
+    /// A task of glommio has a count of 16 bits, which sleeping must not use up.
+    #[test]
+    fn a_core_may_sleep_without_end() {
+        let turns = Arc::new(AtomicUsize::new(0));
+        let sleeper = Arc::clone(&turns);
+        let make = move |_, _: &Doorbell| Ok(Sleeper(Arc::clone(&sleeper)));
+        let cores = start(&one_cpu(), make).expect("the core starts");
+        let (all_run, died) = cores
+            .run(async |commands| {
+                let began = Instant::now();
+                while turns.load(Ordering::Relaxed) < 40_000 && commands.all_run() {
+                    assert!(began.elapsed() < Duration::from_secs(60), "it sleeps for too long");
+                    Timer::new(Duration::from_millis(20)).await;
+                }
+                commands.all_run()
+            })
+            .expect("housekeeping starts");
+        assert!(all_run && died.is_none(), "{died:?} after {turns:?} turns");
+    }
+
+    #[test]
+    fn a_core_that_dies_is_missed() {
+        let cores = start(&one_cpu(), |_, _: &Doorbell| Ok(Mortal)).expect("the core starts");
+        let ((), died) = cores
+            .run(async |commands| {
+                commands.tell(()).await;
+                let began = Instant::now();
+                while commands.all_run() {
+                    assert!(began.elapsed() < Duration::from_secs(20), "nobody misses it");
+                    Timer::new(Duration::from_millis(5)).await;
+                }
+            })
+            .expect("housekeeping starts");
+        assert!(matches!(died, Some(LaunchError::Died { core: 0 })), "{died:?}");
+    }
 }

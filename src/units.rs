@@ -67,9 +67,9 @@ pub fn positive_duration(text: &str) -> Result<Duration, String> {
 /// As [`positive_duration`], and for parts of a second.
 pub fn keepalive(text: &str) -> Result<Duration, String> {
     match positive_duration(text)? {
-        duration if duration.subsec_nanos() > 0 || duration > KEEPALIVE_MAX => {
-            Err(format!("`{text}` is no interval of probes; fix: write whole seconds, 1s to 32767s"))
-        }
+        duration if duration.subsec_nanos() > 0 || duration > KEEPALIVE_MAX => Err(format!(
+            "`{text}` is no interval of probes; fix: write whole seconds, 1s to 32767s"
+        )),
         duration => Ok(duration),
     }
 }

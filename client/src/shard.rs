@@ -619,13 +619,16 @@ impl<D: Driver> Shard<D> {
 
     // ---- the end: ours, or one that came over us ------------------------------------------
 
-    /// Ends connections that rest; whether all are closed.
+    /// Ends connections that rest; whether all are closed. Once a whole window of ends was waited
+    /// for in vain, the server is gone, and nobody's answer is waited for any more.
     fn start_closes(&mut self) -> bool {
+        let is_gone = self.stats.close_timeout_total.get() >= u64::from(CLOSES_IN_FLIGHT);
+        let cut = if is_gone { Cut::Both } else { self.config.close };
         while self.ending.len() < CLOSES_IN_FLIGHT {
             let Some(id) = self.resting.pop(&mut self.arena) else { break };
             self.connections -= 1;
             self.begin_end(id);
-            self.arm_shutdown(id, self.config.close);
+            self.arm_shutdown(id, cut);
         }
         self.arena.used() == 0
     }

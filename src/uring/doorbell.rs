@@ -1,7 +1,6 @@
-//! The bell that wakes a core: one eventfd, rung by every ring of the core and by other threads.
+//! The bell that wakes a core: one eventfd, rung by every ring of the core.
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use glommio::io::BufferedFile;
 use rustix::event::{EventfdFlags, eventfd};
@@ -9,12 +8,8 @@ use rustix::event::{EventfdFlags, eventfd};
 /// The waiting end, read through glommio, so that the executor sleeps in one place only.
 pub struct Doorbell {
     file: BufferedFile,
-    descriptor: Arc<OwnedFd>,
+    descriptor: OwnedFd,
 }
-
-/// The ringing end, for any thread.
-#[derive(Clone)]
-pub struct Ringer(Arc<OwnedFd>);
 
 impl Doorbell {
     /// A silent bell; to be made on the executor that will wait for it.
@@ -27,7 +22,7 @@ impl Doorbell {
         // SAFETY: the descriptor was just made by `try_clone`, nobody else knows it, and it passes
         // into the file, which closes it. Exercised by every run of a core.
         let file = unsafe { BufferedFile::from_raw_fd(read_end.into_raw_fd()) };
-        Ok(Doorbell { file, descriptor: Arc::new(descriptor) })
+        Ok(Doorbell { file, descriptor })
     }
 
     /// Waits until the bell has rung since the last wait.
@@ -39,12 +34,6 @@ impl Doorbell {
         Ok(())
     }
 
-    /// An end that rings.
-    #[must_use]
-    pub fn ringer(&self) -> Ringer {
-        Ringer(Arc::clone(&self.descriptor))
-    }
-
     pub(super) fn descriptor(&self) -> std::io::Result<OwnedFd> {
         self.descriptor.as_fd().try_clone_to_owned()
     }
@@ -53,19 +42,5 @@ impl Doorbell {
     pub async fn close(self) {
         // A failed close of an eventfd loses nothing.
         let _ = self.file.close().await;
-    }
-}
-
-impl Ringer {
-    /// Wakes the core, or keeps it from going to sleep.
-    pub fn ring(&self) {
-        // The write fails only when the counter is full; then the bell has rung anyway.
-        let _ = rustix::io::write(self.0.as_fd(), &1_u64.to_ne_bytes());
-    }
-}
-
-impl std::fmt::Debug for Ringer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Ringer({})", self.0.as_raw_fd())
     }
 }

@@ -25,7 +25,7 @@ mod probe;
 mod ring;
 mod sockopt;
 
-pub use doorbell::{Doorbell, Ringer};
+pub use doorbell::Doorbell;
 pub use probe::{ProbeError, probe};
 pub use sockopt::{SteerError, can_pin_source_port, keep_alive, steer_by_cpu};
 
