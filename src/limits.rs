@@ -110,6 +110,9 @@ pub const SEGMENT_LINGER_MS: u32 = 2_000;
 /// Milliseconds between two looks of an otherwise idle core at what has come due.
 pub const TICK_MS: u32 = 100;
 
+/// Milliseconds by which such a look may be late before the core takes itself for stopped.
+pub const TICK_LATE_MS: u32 = 1_000;
+
 /// Length of a listener's accept queue that we ask for; the kernel caps it at `somaxconn`.
 pub const BACKLOG_DEFAULT: i32 = 4096;
 

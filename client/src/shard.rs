@@ -18,7 +18,8 @@ use megaconn::driver::{Completion, Cut, Driver, POLL_ERROR, POLL_PEER_ENDED};
 use megaconn::errno::Errno;
 use megaconn::limits::{
     BACK_OFF_MS, BATCH_COMPLETIONS, CHURN_TRIES_MAX, CLOSE_TIMEOUT, CLOSES_IN_FLIGHT,
-    CONNECT_TIMEOUT, CONNECTS_PER_TURN, ECHO_LATE_AFTER, ECHO_TIMEOUT, MESSAGES_IN_FLIGHT, TICK_MS,
+    CONNECT_TIMEOUT, CONNECTS_PER_TURN, ECHO_LATE_AFTER, ECHO_TIMEOUT, MESSAGES_IN_FLIGHT,
+    TICK_LATE_MS, TICK_MS,
 };
 use megaconn::stats::{CoreStats, LostCause};
 use megaconn::token::{Operation, SlotId};
@@ -719,10 +720,14 @@ impl<D: Driver> Shard<D> {
         if self.now_ms < self.tick_at_ms {
             return;
         }
+        let late_ms = self.now_ms - self.tick_at_ms;
         self.tick_at_ms = self.now_ms + u64::from(TICK_MS);
-        while let Some(id) =
-            self.connecting.first().filter(|&id| self.waited(id) >= CONNECT_TIMEOUT)
-        {
+        // Who was kept from running hears the others before it judges them.
+        if late_ms > u64::from(TICK_LATE_MS) {
+            return;
+        }
+        let waits_too_long = |shard: &Self, id: &SlotId| shard.waited(*id) >= CONNECT_TIMEOUT;
+        while let Some(id) = self.connecting.first().filter(|id| waits_too_long(self, id)) {
             // The kernel answers with ECANCELED, or with what had happened meanwhile.
             self.driver.cancel(self.arena[id].token(Operation::Connect, id));
             restart_wait(&mut self.connecting, &mut self.arena, id, self.now);

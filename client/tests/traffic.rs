@@ -103,6 +103,24 @@ fn latency_counts_from_when_a_message_was_due() {
     assert_eq!(number(messages, "sent"), number(messages, "received"));
 }
 
+/// A client that was stopped for longer than any timeout finds the answers waiting, and loses nobody.
+#[test]
+fn a_client_that_stood_still_judges_nobody_for_it() {
+    let world = World::on_loopback();
+    let flags = ["--connections", "2k", "--message-rate", "2k/s", "--hold", "16s"];
+    let mut client = world.client(&flags);
+    assert!(client.says("holding 2,000"), "{:#?}", client.finish());
+    thread::sleep(Duration::from_secs(1));
+    client.signal(Signal::STOP);
+    thread::sleep(Duration::from_millis(11_500));
+    client.signal(Signal::CONT);
+    ends_with(&client.finish(), 0);
+    let plateau = &world.result()["plateaus"][0];
+    assert_eq!(number(plateau, "established"), 2000);
+    // The lag is its own, and is told as such.
+    assert!(ms(&plateau["schedule_lag_us"], "max") >= 10_000, "{}", plateau["schedule_lag_us"]);
+}
+
 #[test]
 fn short_connections_are_all_accounted_for() {
     for close in ["fin", "reset"] {
