@@ -19,13 +19,16 @@ use crate::conn::BufferId;
 use crate::core::Turn;
 use crate::driver::{Completion, Cut, Driver};
 use crate::errno::Errno;
-use crate::token::{Operation, Token};
+use crate::token::{Operation, SlotId, Token};
 
+mod habit;
 mod ledger;
 mod meeting;
 mod peer;
 mod world;
 
+pub use habit::{Habit, HabitFault, PushPlan, Routine};
+pub use meeting::Attempt;
 pub use peer::{Conduct, Echo, EchoFault, Parting, Peer, Reading};
 
 use ledger::{Ledger, Pool};
@@ -97,6 +100,8 @@ pub struct SimCounts {
     pub stale: u64,
     /// Segments that could not be opened.
     pub segments_failed: u64,
+    /// Connects that failed at once because a connection has their tuple.
+    pub tuples_taken: u64,
 }
 
 /// Sockets and time of a seeded world, for one shard.
@@ -108,6 +113,9 @@ pub struct SimDriver {
     ledger: Ledger,
     pool: Pool,
     peers: Vec<Peer>,
+    /// What peers that are connected to do.
+    habit: Habit,
+    connects: Vec<Attempt>,
     listeners: Vec<Listener>,
     /// Asked for, not submitted.
     queued: Vec<(Token, Ask)>,
@@ -158,6 +166,8 @@ impl SimDriver {
             ledger: Ledger::default(),
             pool: Pool::new(config.buffers, config.buffer_bytes),
             peers: Vec::new(),
+            habit: Habit::default(),
+            connects: Vec::new(),
             listeners: (0..config.listeners).map(|_| Listener::default()).collect(),
             queued: Vec::new(),
             events: BTreeMap::new(),
@@ -173,6 +183,11 @@ impl SimDriver {
         let peer = self.peers.len() - 1;
         self.plan(self.now + delay, Event::Arrival { peer, listener });
         peer
+    }
+
+    /// From now on those who are connected to behave so.
+    pub fn set_habit(&mut self, habit: Habit) {
+        self.habit = habit;
     }
 
     /// Every peer goes now, as it likes, and takes what is still to come.
@@ -212,10 +227,26 @@ impl SimDriver {
         self.config.faults = faults;
     }
 
+    /// The host takes the core away: time passes in which it does not turn.
+    pub fn stall(&mut self, span: Duration) {
+        self.run_until(self.now + span);
+    }
+
     /// Everybody who has ever come, or was connected to.
     #[must_use]
     pub fn peers(&self) -> &[Peer] {
         &self.peers
+    }
+
+    /// Every connect that was ever asked for.
+    #[must_use]
+    pub fn connects(&self) -> &[Attempt] {
+        &self.connects
+    }
+
+    /// The peer behind the descriptor in `slot`.
+    pub fn peer_behind(&mut self, slot: SlotId) -> Option<usize> {
+        self.ledger.place(slot).peer
     }
 
     /// What has happened so far.
@@ -298,14 +329,14 @@ impl Driver for SimDriver {
         refused.len()
     }
 
-    fn connect(&mut self, token: Token, source: SocketAddr, _target: usize) -> Result<(), Errno> {
+    fn connect(&mut self, token: Token, source: SocketAddr, target: usize) -> Result<(), Errno> {
         assert_ne!(source.port(), 0, "a tuple names its source port");
-        if self.chance(self.config.faults.connect_at_once) {
-            return Err(self.pick(&[Errno::EADDRNOTAVAIL, Errno::EADDRINUSE, Errno::ENOBUFS]));
-        }
+        let result = self.bind(source, target);
+        self.connects.push(Attempt { source, target, failed: result.err() });
+        result?;
         self.ask(token, Ask::Connect);
         // The socket is in the table from now on, whatever becomes of its connect.
-        self.put_peer_to_connect(token);
+        self.put_peer_to_connect(token, (source, target));
         Ok(())
     }
 
@@ -356,8 +387,8 @@ impl Driver for SimDriver {
             let Answer { completion, is_extra } = self.done.swap_remove(index);
             if is_extra {
                 self.counts.stale += 1;
-            } else if let Some(buffer) = self.ledger.finish(completion.token) {
-                self.pool.hand_back(buffer, completion.token);
+            } else {
+                self.hand_over(completion);
             }
             batch.push(self.after_reaping(completion, is_extra));
         }

@@ -1,11 +1,23 @@
 //! How connections come about in a simulated world, and when their peers act.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::world::{Event, POLL_IN};
-use super::{Conduct, Echo, EchoFault, Parting, Peer, Reading, SimDriver};
+use super::{Conduct, Echo, EchoFault, Habit, Parting, Peer, Reading, SimDriver};
 use crate::errno::Errno;
 use crate::token::{SlotId, Token};
+
+/// A connect that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Our address.
+    pub source: SocketAddr,
+    /// Number of the target.
+    pub target: usize,
+    /// Why it failed at once, with nothing in the slot.
+    pub failed: Option<Errno>,
+}
 
 impl SimDriver {
     /// Gives waiting connections to waiting accepts, and wakes who watches a listener.
@@ -48,9 +60,24 @@ impl SimDriver {
         asked.into_iter().for_each(|token| self.complete(token, Err(Errno::EINVAL)));
     }
 
-    pub(super) fn put_peer_to_connect(&mut self, token: Token) {
+    /// What the host says of a socket at `source` before it connects.
+    pub(super) fn bind(&mut self, source: SocketAddr, target: usize) -> Result<(), Errno> {
+        let tuple = Some((source, target));
+        if self.peers.iter().any(|peer| peer.slot.is_some() && peer.tuple == tuple) {
+            self.counts.tuples_taken += 1;
+            return Err(Errno::EADDRNOTAVAIL);
+        }
+        if self.chance(self.config.faults.connect_at_once) {
+            return Err(self.pick(&[Errno::EADDRNOTAVAIL, Errno::EADDRINUSE, Errno::ENOBUFS]));
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_peer_to_connect(&mut self, token: Token, tuple: (SocketAddr, usize)) {
         let conduct = self.answering_conduct();
-        self.peers.push(Peer::new(conduct));
+        let mut peer = Peer::new(conduct);
+        peer.tuple = Some(tuple);
+        self.peers.push(peer);
         self.put_in_table(token.slot(), self.peers.len() - 1);
         let fails = self.chance(self.config.faults.connect);
         let result = if fails { Err(self.pick(CONNECT_ERRORS)) } else { Ok(0) };
@@ -67,10 +94,40 @@ impl SimDriver {
     pub(super) fn on_connected(&mut self, token: Token, result: Result<u32, Errno>) {
         let number = self.peer_at(token.slot());
         match result {
-            Ok(_) => self.wake_peer(number),
+            Ok(_) => {
+                self.begin_routine(number);
+                self.wake_peer(number);
+            }
             Err(_) => self.peers[number].was_refused = true,
         }
         self.complete(token, result);
+    }
+
+    /// It is connected; from now on it does what is its habit.
+    fn begin_routine(&mut self, number: usize) {
+        // A peer that answers has got its fault with its conduct.
+        let may_err = !matches!(self.habit, Habit::Answer);
+        let errs = may_err && self.chance(self.config.faults.echo);
+        let peer = &mut self.peers[number];
+        peer.is_connected = true;
+        if let Some(due) = peer.begin_routine(&self.habit, errs, self.now, &mut self.random) {
+            self.plan(due, Event::Routine { peer: number });
+        }
+    }
+
+    pub(super) fn act_unasked(&mut self, number: usize) {
+        let next = self.peers[number].act_unasked(self.now, &mut self.random);
+        if let Some(time) = next {
+            self.plan(time, Event::Routine { peer: number });
+        }
+        self.after_acting(number);
+    }
+
+    /// A peer that has done nothing wrong so far goes now, unasked; one that stays is heard of no
+    /// more and takes nothing.
+    pub fn hang_up(&mut self, number: usize, parting: Parting) {
+        self.peers[number].hang_up(parting);
+        self.after_acting(number);
     }
 
     /// Takes a connect that is cancelled out of what will happen.
@@ -137,7 +194,15 @@ impl SimDriver {
         if goes_on {
             self.wake_peer(number);
         }
-        if let Some(slot) = self.peers[number].slot {
+        self.after_acting(number);
+    }
+
+    fn after_acting(&mut self, number: usize) {
+        let peer = &mut self.peers[number];
+        if peer.has_erred {
+            peer.erred_at.get_or_insert(self.now);
+        }
+        if let Some(slot) = peer.slot {
             self.settle(slot);
         }
     }

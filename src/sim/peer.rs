@@ -3,10 +3,12 @@
 //! A peer knows its streams and its conduct, and uses no slot or token; the world tells it when it
 //! may act, and carries its bytes.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::habit::Routine;
 use crate::token::SlotId;
 use crate::wire::Message;
 
@@ -108,6 +110,16 @@ pub struct Peer {
     pub met_at: Duration,
     /// When it last sent something.
     pub spoke_at: Duration,
+    /// When it did.
+    pub erred_at: Option<Duration>,
+    /// What it does instead of answering.
+    pub routine: Option<Routine>,
+    /// Our address and the target, when it was connected to.
+    pub tuple: Option<(SocketAddr, usize)>,
+    /// Our connect to it has succeeded.
+    pub is_connected: bool,
+    /// Bytes of `sent` that the shard was given.
+    pub delivered: usize,
     /// Bytes of `sent` that were read.
     pub read: usize,
     /// Bytes of `received` that it has taken out of its window.
@@ -138,6 +150,11 @@ impl Peer {
             has_erred: false,
             met_at: Duration::ZERO,
             spoke_at: Duration::ZERO,
+            erred_at: None,
+            routine: None,
+            tuple: None,
+            is_connected: false,
+            delivered: 0,
             read: 0,
             taken: 0,
             echoed: 0,
@@ -184,6 +201,10 @@ impl Peer {
             }
             Reading::Promptly | Reading::WithPauses => self.taken = self.received.len(),
             Reading::Never => {}
+        }
+        if let Some(routine) = &self.routine {
+            self.end_if_ended(routine.fault);
+            return false;
         }
         match self.conduct.echo {
             Some(echo) => self.answer(echo, random),

@@ -17,6 +17,8 @@ pub(super) enum Event {
     Arrival { peer: usize, listener: usize },
     /// A peer may act.
     Act { peer: usize },
+    /// A peer does what its routine has due.
+    Routine { peer: usize },
     /// A connect is answered.
     Connected { token: Token, result: Result<u32, Errno> },
     /// An operation that never waits takes effect.
@@ -29,7 +31,7 @@ impl Event {
     /// The segment whose ring the event belongs to.
     pub(super) fn segment(&self) -> Option<u16> {
         match self {
-            Event::Arrival { .. } | Event::Act { .. } => None,
+            Event::Arrival { .. } | Event::Act { .. } | Event::Routine { .. } => None,
             Event::Connected { token, .. } | Event::Effect { token, .. } => {
                 Some(token.slot().segment())
             }
@@ -55,6 +57,7 @@ impl SimDriver {
                     self.match_up(listener);
                 }
                 Event::Act { peer } => self.act(peer),
+                Event::Routine { peer } => self.act_unasked(peer),
                 Event::Connected { token, result } => self.on_connected(token, result),
                 Event::Effect { token, ask } => self.take_effect(token, &ask),
                 Event::Done(answer) => self.done.push(answer),
@@ -195,8 +198,8 @@ impl SimDriver {
         let peer = &mut self.peers[number];
         peer.slot = None;
         assert!(!peer.was_closed, "peer {number} was closed twice");
-        // Bytes that nobody has read turn the end into a reset.
-        peer.saw_end |= peer.unread().is_empty();
+        // Bytes that nobody has read turn the end into a reset; after a reset comes no end.
+        peer.saw_end |= peer.unread().is_empty() && !peer.was_reset;
         peer.was_closed = true;
         self.counts.closed += 1;
         Ok(0)
@@ -256,6 +259,17 @@ impl SimDriver {
     pub(super) fn latency(&mut self) -> Duration {
         let most_us = if self.random.u8(..10) == 0 { 5_000 } else { 300 };
         Duration::from_micros(self.random.u64(..most_us))
+    }
+
+    /// The shard gets the answer to what it asked for, and the buffer back that was used.
+    pub(super) fn hand_over(&mut self, Completion { token, result }: Completion) {
+        if let (Operation::Recv, Ok(bytes)) = (token.operation(), result) {
+            let number = self.peer_at(token.slot());
+            self.peers[number].delivered += usize::try_from(bytes).expect("a buffer is small");
+        }
+        if let Some(buffer) = self.ledger.finish(token) {
+            self.pool.hand_back(buffer, token);
+        }
     }
 
     /// What follows from an answer being handed over: the next token of a life that is over may
