@@ -103,9 +103,9 @@ impl Agenda {
             Phase::Traffic => [Some(&self.churn), has_resting.then_some(&self.messages)],
             _ => return None,
         };
-        let waits = pacers.into_iter().flatten().filter_map(|pacer| pacer.wait(now));
         let tick = Duration::from_millis(u64::from(TICK_MS));
-        Some(waits.filter(|wait| *wait > Duration::ZERO).min().unwrap_or(tick).min(tick))
+        let waits = pacers.into_iter().flatten().filter_map(|pacer| pacer.wait(now));
+        waits.map(|wait| if wait.is_zero() { tick } else { wait.min(tick) }).min()
     }
 }
 
