@@ -304,9 +304,13 @@ impl<D: Driver> Shard<D> {
 
     fn arm_short_connect(&mut self, due: Duration) {
         let Some(id) = self.arena.take().or_else(|| self.grow()) else { return };
-        let (Some((number, tuple)), Some(buffer)) = (self.supply.short(), self.take_buffer())
-        else {
+        // The buffer first: a tuple that is taken and not used comes round too early.
+        let Some(buffer) = self.take_buffer() else {
             return self.arena.untake(id, self.now_ms);
+        };
+        let Some((number, tuple)) = self.supply.short() else {
+            self.arena.untake(id, self.now_ms);
+            return self.give_buffer(buffer);
         };
         let token = self.arena[id].token(Operation::Connect, id);
         if let Err(errno) = self.driver.connect(token, tuple.source, tuple.target) {
