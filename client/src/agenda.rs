@@ -83,6 +83,16 @@ impl Agenda {
         }
     }
 
+    /// A held connection is lost that has `waited` since it last began something. When a sweep had
+    /// not asked it, nobody is asked twice in its place. (After 71 minutes a wait looks short again:
+    /// then somebody may be.)
+    pub(crate) fn has_lost(&mut self, is_asked: bool, waited: Duration, now: Duration) {
+        if self.order.phase == Phase::Sweep && !is_asked && waited > now.saturating_sub(self.since)
+        {
+            self.to_send = self.to_send.saturating_sub(1);
+        }
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         self.order.phase
     }

@@ -655,6 +655,8 @@ impl<D: Driver> Shard<D> {
         } else {
             self.connections -= 1;
             self.stats.lost[cause as usize].add(1);
+            let slot = &self.arena[id];
+            self.agenda.has_lost(slot.owed > 0, slot.waited(self.now), self.now);
         }
         self.leave_queue(id);
         self.begin_end(id);
