@@ -129,7 +129,8 @@ pub struct Slot {
     pub owed: u8,
     /// The buffer held while bytes are on their way through.
     pub buffer: BufferId,
-    /// First byte of the buffer that is still to be sent.
+    /// First byte of the buffer that is still to be sent. Client that expects pushes and sends
+    /// nothing: intervals by which the beginning of its wait was moved since the last push.
     pub start: u16,
     /// End of the bytes in the buffer.
     pub end: u16,

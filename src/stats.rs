@@ -260,7 +260,7 @@ figures! {
         schedule_lag_us,
         /// Time from when a push was due to when its send began.
         push_lateness_us,
-        /// Time between two pushes on one connection, or from the connect to the first.
+        /// Time between two pushes on one connection.
         push_gap_us,
         /// Time from when a short connection was due to when it was connected.
         churn_connect_latency_us,

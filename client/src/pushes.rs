@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use megaconn::arena::{Arena, SlotQueue};
 use megaconn::conn::Slot;
 use megaconn::limits::{BUFFER_BYTES, PUSH_GRACE_MAX};
 use megaconn::stats::CoreStats;
@@ -56,10 +57,9 @@ impl Pushes {
         Some((u16::try_from(at).expect("both texts fit a buffer") | had_one, texts))
     }
 
-    /// A connection is open: from now on its first push is waited for. A server spreads first
-    /// pushes, so that the first may take two intervals.
+    /// A connection is open: from now on its first push is waited for.
     pub(crate) fn opened(&self, slot: &mut Slot, now: Duration) {
-        slot.wait_from(now + self.every.unwrap_or_default());
+        slot.wait_from(now);
     }
 
     /// So many `texts` have come in one piece: they end the waits for those that were owed first.
@@ -72,11 +72,10 @@ impl Pushes {
         stats: &CoreStats,
     ) {
         while self.is_overdue(slot, now) {
-            self.count_overdue(slot, now, stats);
+            self.count_overdue(slot, had_one, now, stats);
         }
         if had_one && let Some(waited) = slot.waited_if_begun(now) {
-            // Each overdue push has moved the wait's beginning by an interval.
-            let moved = self.every.unwrap_or_default() * u32::from(slot.owed);
+            let moved = self.every.unwrap_or_default() * u32::from(slot.start);
             stats.push_gap_us.record(waited + moved);
         }
         // Those behind the first came with it.
@@ -85,24 +84,55 @@ impl Pushes {
         stats.pushes_total.add(texts);
         stats.pushes_late_total.add(late);
         slot.owed -= u8::try_from(late).expect("no more than were owed");
+        slot.start = 0;
         slot.wait_from(now);
     }
 
-    /// Whether the push that is due next on `slot` has not come in time. Of those owed, 255 are
-    /// told apart; beyond that silence is silence.
-    pub(crate) fn is_overdue(&self, slot: &Slot, now: Duration) -> bool {
-        let grace = |every: Duration| every + PUSH_GRACE_MAX.min(every / 2);
-        let overdue_after = self.every.filter(|_| slot.owed < u8::MAX).map(grace);
-        overdue_after.is_some_and(|after| slot.waited_if_begun(now) > Some(after))
+    /// Counts what has not come in time on those who rest, and on those whose waits were moved:
+    /// both queues are in the order in which waits began, and stay so.
+    pub(crate) fn count_all_overdue(
+        &self,
+        [resting, moved]: [&mut SlotQueue; 2],
+        arena: &mut Arena,
+        now: Duration,
+        stats: &CoreStats,
+    ) {
+        loop {
+            let heads = [resting.first(), moved.first()].into_iter().flatten();
+            let Some(id) = heads.max_by_key(|id| arena[*id].waited_if_begun(now)) else { return };
+            if !self.is_overdue(&arena[id], now) {
+                return;
+            }
+            let queue = if is_moved(&arena[id]) { &mut *moved } else { &mut *resting };
+            queue.remove(arena, id);
+            let had_one = arena[id].sequence & HAD_ONE != 0;
+            self.count_overdue(&mut arena[id], had_one, now, stats);
+            moved.push(arena, id);
+        }
     }
 
-    /// It has not: from now on the one behind it is waited for.
-    pub(crate) fn count_overdue(&self, slot: &mut Slot, now: Duration, stats: &CoreStats) {
-        let since = now.saturating_sub(slot.waited(now));
-        slot.owed += 1;
-        slot.wait_from(since + self.every.unwrap_or_default());
-        stats.pushes_overdue_total.add(1);
+    /// Whether the push that is due next on `slot` has not come in time.
+    fn is_overdue(&self, slot: &Slot, now: Duration) -> bool {
+        let grace = |every: Duration| every + PUSH_GRACE_MAX.min(every / 2);
+        self.every.map(grace).is_some_and(|after| slot.waited_if_begun(now) > Some(after))
     }
+
+    /// It has not: from now on the one behind it is waited for. A server spreads first pushes, so
+    /// that the first may take two intervals. Of those owed, 255 are told apart; beyond that
+    /// silence is silence.
+    fn count_overdue(&self, slot: &mut Slot, had_one: bool, now: Duration, stats: &CoreStats) {
+        let is_late = (had_one || is_moved(slot)) && slot.owed < u8::MAX;
+        let since = now.saturating_sub(slot.waited(now));
+        slot.wait_from(since + self.every.unwrap_or_default());
+        slot.start = slot.start.saturating_add(1);
+        slot.owed += u8::from(is_late);
+        stats.pushes_overdue_total.add(u64::from(is_late));
+    }
+}
+
+/// Whether the beginning of its wait was moved since the last push, by `start` intervals.
+pub(crate) fn is_moved(slot: &Slot) -> bool {
+    slot.start > 0
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 //! shut down our direction -> the server ends its own -> close -> free slot. A short connection of
 //! churn carries its one message from the start: tuple -> connect -> message -> echo -> close.
 //!
-//! An open connection stands in one queue: `resting`, or `waiting` while a message is out; one that
-//! ends stands in `ending`. Each queue is in the order of time, so its first is the next to be due.
-//! Orders come from the housekeeping thread; nothing else does.
+//! An open connection stands in one queue: `resting`, `waiting` while a message is out, or `overdue`
+//! when a push has not come in its interval; one that ends stands in `ending`. Each queue is in the
+//! order of time, so its first is the next to be due. Orders come from the housekeeping thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use megaconn::wire::Message;
 use crate::agenda::Agenda;
 use crate::config::{Expect, ShardConfig};
 use crate::phase::{Order, Phase};
-use crate::pushes::HAD_ONE;
+use crate::pushes::{HAD_ONE, is_moved};
 use crate::supply::{Supply, is_taken};
 
 /// One core's share of the client.
@@ -49,6 +49,7 @@ pub(crate) struct Shard<D> {
     connecting: SlotQueue,
     resting: SlotQueue,
     waiting: SlotQueue,
+    overdue: SlotQueue,
     ending: SlotQueue,
     batch: Vec<Completion>,
     now: Duration,
@@ -79,6 +80,7 @@ impl<D: Driver> Shard<D> {
             connecting: SlotQueue::default(),
             resting: SlotQueue::default(),
             waiting: SlotQueue::default(),
+            overdue: SlotQueue::default(),
             ending: SlotQueue::default(),
             batch: Vec::with_capacity(BATCH_COMPLETIONS),
             now: Duration::ZERO,
@@ -590,8 +592,9 @@ impl<D: Driver> Shard<D> {
         };
         (slot.sequence, slot.end) = (place, 0);
         if texts > 0 {
-            pushes.arrived(slot, texts, had_one, self.now, &self.stats);
-            self.resting.remove(&mut self.arena, id);
+            let queue = if is_moved(slot) { &mut self.overdue } else { &mut self.resting };
+            queue.remove(&mut self.arena, id);
+            pushes.arrived(&mut self.arena[id], texts, had_one, self.now, &self.stats);
             self.resting.push(&mut self.arena, id);
         }
         self.drop_buffer(id);
@@ -630,7 +633,8 @@ impl<D: Driver> Shard<D> {
         let is_gone = self.stats.close_timeout_total.get() >= u64::from(CLOSES_IN_FLIGHT);
         let cut = if is_gone { Cut::Both } else { self.config.close };
         while self.ending.len() < CLOSES_IN_FLIGHT {
-            let Some(id) = self.resting.pop(&mut self.arena) else { break };
+            let first = self.resting.pop(&mut self.arena);
+            let Some(id) = first.or_else(|| self.overdue.pop(&mut self.arena)) else { break };
             self.connections -= 1;
             self.begin_end(id);
             self.arm_shutdown(id, cut);
@@ -669,9 +673,12 @@ impl<D: Driver> Shard<D> {
     }
 
     fn leave_queue(&mut self, id: SlotId) {
-        let has_message_out =
-            self.arena[id].owed > 0 && !matches!(self.config.expect, Expect::Push(_));
-        let queue = if has_message_out { &mut self.waiting } else { &mut self.resting };
+        let slot = &self.arena[id];
+        let queue = match self.config.expect {
+            Expect::Push(_) if is_moved(slot) => &mut self.overdue,
+            Expect::Echo | Expect::Nothing if slot.owed > 0 => &mut self.waiting,
+            _ => &mut self.resting,
+        };
         queue.remove(&mut self.arena, id);
     }
 
@@ -741,7 +748,10 @@ impl<D: Driver> Shard<D> {
         while let Some(id) = self.waiting.first().filter(|&id| self.waited(id) >= ECHO_TIMEOUT) {
             self.lose(id, LostCause::Silent);
         }
-        self.count_overdue_pushes();
+        if let Expect::Push(pushes) = &self.config.expect {
+            let queues = [&mut self.resting, &mut self.overdue];
+            pushes.count_all_overdue(queues, &mut self.arena, self.now, &self.stats);
+        }
         while let Some(id) = self.ending.first().filter(|&id| self.waited(id) >= CLOSE_TIMEOUT) {
             restart_wait(&mut self.ending, &mut self.arena, id, self.now);
             // Only the server's end is waited for in vain; a slow close is the kernel's affair.
@@ -749,20 +759,6 @@ impl<D: Driver> Shard<D> {
                 self.stats.close_timeout_total.add(1);
                 self.unwind(id);
             }
-        }
-    }
-
-    /// Those that rest are in the order in which their next push is due.
-    fn count_overdue_pushes(&mut self) {
-        let Expect::Push(pushes) = &self.config.expect else { return };
-        while let Some(id) = self.resting.first() {
-            let slot = &mut self.arena[id];
-            if !pushes.is_overdue(slot, self.now) {
-                return;
-            }
-            pushes.count_overdue(slot, self.now, &self.stats);
-            self.resting.remove(&mut self.arena, id);
-            self.resting.push(&mut self.arena, id);
         }
     }
 
