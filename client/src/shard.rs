@@ -798,5 +798,5 @@ impl<D: Driver> Core for Shard<D> {
 }
 
 #[cfg(test)]
-#[path = "shard_sim_tests.rs"]
+#[path = "shard_sim_tests/mod.rs"]
 mod sim_tests;
