@@ -21,12 +21,14 @@ use crate::driver::{Completion, Cut, Driver};
 use crate::errno::Errno;
 use crate::token::{Operation, SlotId, Token};
 
+mod faults;
 mod habit;
 mod ledger;
 mod meeting;
 mod peer;
 mod world;
 
+pub use faults::{Breach, Faults};
 pub use habit::{Habit, HabitFault, PushPlan, Routine};
 pub use meeting::Attempt;
 pub use peer::{Conduct, Echo, EchoFault, Parting, Peer, Reading};
@@ -51,40 +53,6 @@ pub struct SimConfig {
     pub faults: Faults,
     /// A rule that the world itself breaks, to prove that the checks can fail.
     pub breach: Option<Breach>,
-}
-
-/// How many of 1,000 operations fail, by kind.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
-    /// Accepts that fail although a connection waits.
-    pub accept: u32,
-    /// Connects that fail at once, with nothing in the slot.
-    pub connect_at_once: u32,
-    /// Connects that fail later.
-    pub connect: u32,
-    /// Segments that cannot be opened.
-    pub open_segment: u32,
-    /// Receives and sends that answer `EAGAIN` although they could move bytes.
-    pub would_block: u32,
-    /// Lives of a slot after which one of its completions comes again.
-    pub stale: u32,
-    /// Closes that take up to twelve seconds.
-    pub slow_close: u32,
-    /// Answering peers that err, once.
-    pub echo: u32,
-}
-
-/// A rule that the world breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Breach {
-    /// A received byte is not the one that was sent.
-    DamagedByte,
-    /// A completion is delivered twice while its life of the slot goes on.
-    RepeatedCompletion,
-    /// A completion is never delivered.
-    LostCompletion,
-    /// A completion comes under the next generation of its slot.
-    WrongGeneration,
 }
 
 /// What has happened in a world.

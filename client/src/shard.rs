@@ -5,8 +5,8 @@
 //! churn carries its one message from the start: tuple -> connect -> message -> echo -> close.
 //!
 //! An open connection stands in one queue: `resting`, `waiting` while a message is out, or `overdue`
-//! when a push has not come in its interval; one that ends stands in `ending`. Each queue is in the
-//! order of time, so its first is the next to be due. Orders come from the housekeeping thread.
+//! when a push is; one that ends stands in `ending`. Each is in the order of time, so that its first
+//! is the next to be due. Orders come from the housekeeping thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,11 +152,7 @@ impl<D: Driver> Shard<D> {
                 slot.write = WriteSide::Idle;
                 self.on_writable(id, result);
             }
-            Operation::Shutdown => {
-                let was_cut = slot.write == WriteSide::Cutting;
-                slot.write = if was_cut { WriteSide::Cut } else { WriteSide::Idle };
-                self.on_shutdown(id);
-            }
+            Operation::Shutdown => self.on_shutdown(id),
             Operation::Close => {
                 slot.write = WriteSide::Cut;
                 self.on_close(id);
@@ -305,11 +301,11 @@ impl<D: Driver> Shard<D> {
     }
 
     fn arm_short_connect(&mut self, due: Duration) {
-        let Some(id) = self.arena.take().or_else(|| self.grow()) else { return };
-        // The buffer first: a tuple that is taken and not used comes round too early.
-        let Some(buffer) = self.take_buffer() else {
-            return self.arena.untake(id, self.now_ms);
+        let Some(buffer) = self.take_buffer() else { return };
+        let Some(id) = self.arena.take().or_else(|| self.grow()) else {
+            return self.give_buffer(buffer);
         };
+        // Last, because a tuple that is taken and not used comes round too early.
         let Some((number, tuple)) = self.supply.short() else {
             self.arena.untake(id, self.now_ms);
             return self.give_buffer(buffer);
@@ -628,7 +624,7 @@ impl<D: Driver> Shard<D> {
     // ---- the end: ours, or one that came over us ------------------------------------------
 
     /// Ends connections that rest; whether all are closed. Once a whole window of ends was waited
-    /// for in vain, the server is gone, and nobody's answer is waited for any more.
+    /// for in vain, the server is gone, and its answers are waited for no more.
     fn start_closes(&mut self) -> bool {
         let is_gone = self.stats.close_timeout_total.get() >= u64::from(CLOSES_IN_FLIGHT);
         let cut = if is_gone { Cut::Both } else { self.config.close };
@@ -700,7 +696,10 @@ impl<D: Driver> Shard<D> {
 
     /// Our direction is ended: the poll that is with the kernel tells when the server ends its own.
     fn on_shutdown(&mut self, id: SlotId) {
-        if self.arena[id].is_joined() {
+        let slot = &mut self.arena[id];
+        let was_cut = slot.write == WriteSide::Cutting;
+        slot.write = if was_cut { WriteSide::Cut } else { WriteSide::Idle };
+        if slot.is_joined() {
             self.unwind(id);
         }
     }
@@ -735,7 +734,11 @@ impl<D: Driver> Shard<D> {
         }
         let late_ms = self.now_ms - self.tick_at_ms;
         self.tick_at_ms = self.now_ms + u64::from(TICK_MS);
-        // Who was kept from running hears the others before it judges them.
+        if let Expect::Push(pushes) = &self.config.expect {
+            let queues = [&mut self.resting, &mut self.overdue];
+            pushes.count_all_overdue(queues, &mut self.arena, self.now, &self.stats);
+        }
+        // Who was kept from running hears the others before it gives them up.
         if late_ms > u64::from(TICK_LATE_MS) {
             return;
         }
@@ -747,10 +750,6 @@ impl<D: Driver> Shard<D> {
         }
         while let Some(id) = self.waiting.first().filter(|&id| self.waited(id) >= ECHO_TIMEOUT) {
             self.lose(id, LostCause::Silent);
-        }
-        if let Expect::Push(pushes) = &self.config.expect {
-            let queues = [&mut self.resting, &mut self.overdue];
-            pushes.count_all_overdue(queues, &mut self.arena, self.now, &self.stats);
         }
         while let Some(id) = self.ending.first().filter(|&id| self.waited(id) >= CLOSE_TIMEOUT) {
             restart_wait(&mut self.ending, &mut self.arena, id, self.now);
@@ -770,8 +769,7 @@ impl<D: Driver> Shard<D> {
     fn deadline(&self) -> Option<Duration> {
         let waits = self.connecting.len() + self.waiting.len() + self.ending.len();
         let is_held_to_time = matches!(self.config.expect, Expect::Push(_)) && self.connections > 0;
-        let tick = Duration::from_millis(u64::from(TICK_MS));
-        let ticks = (waits > 0 || is_held_to_time).then_some(tick);
+        let ticks = (waits > 0 || is_held_to_time).then_some(Duration::from_millis(TICK_MS.into()));
         let paced = self.agenda.wait(self.now, !self.resting.is_empty());
         paced.into_iter().chain(ticks).min()
     }
