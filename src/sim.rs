@@ -13,14 +13,13 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use fastrand::Rng;
-
 use crate::conn::BufferId;
 use crate::core::Turn;
 use crate::driver::{Completion, Cut, Driver};
 use crate::errno::Errno;
 use crate::token::{Operation, SlotId, Token};
 
+mod chance;
 mod faults;
 mod habit;
 mod ledger;
@@ -33,6 +32,7 @@ pub use habit::{Habit, HabitFault, PushPlan, Routine};
 pub use meeting::Attempt;
 pub use peer::{Conduct, Echo, EchoFault, Parting, Peer, Reading};
 
+use chance::Chance;
 use ledger::{Ledger, Pool};
 use world::Event;
 
@@ -76,7 +76,7 @@ pub struct SimCounts {
 #[derive(Debug)]
 pub struct SimDriver {
     config: SimConfig,
-    random: Rng,
+    random: Chance,
     now: Duration,
     ledger: Ledger,
     pool: Pool,
@@ -127,9 +127,15 @@ impl SimDriver {
     /// A world without peers, at time zero.
     #[must_use]
     pub fn new(config: SimConfig) -> SimDriver {
+        SimDriver::scripted(config, Vec::new())
+    }
+
+    /// The same, but its first decisions are in `script`, one byte each; then comes the seed.
+    #[must_use]
+    pub fn scripted(config: SimConfig, script: Vec<u8>) -> SimDriver {
         SimDriver {
             config,
-            random: Rng::with_seed(config.seed),
+            random: Chance::scripted(script, config.seed),
             now: Duration::ZERO,
             ledger: Ledger::default(),
             pool: Pool::new(config.buffers, config.buffer_bytes),

@@ -5,8 +5,7 @@
 
 use std::time::Duration;
 
-use fastrand::Rng;
-
+use super::chance::Chance;
 use super::{EchoFault, Parting, Peer, Reading};
 
 /// What peers that are connected to do.
@@ -80,7 +79,7 @@ impl Routine {
         habit: &Habit,
         errs: bool,
         now: Duration,
-        random: &mut Rng,
+        random: &mut Chance,
     ) -> Option<Routine> {
         let (plan, faults, wait) = match habit {
             Habit::Answer => return None,
@@ -98,7 +97,7 @@ impl Routine {
 
 impl Peer {
     /// Does what its routine has due; when it will act again.
-    pub(super) fn act_unasked(&mut self, now: Duration, random: &mut Rng) -> Option<Duration> {
+    pub(super) fn act_unasked(&mut self, now: Duration, random: &mut Chance) -> Option<Duration> {
         let has_ended = self.is_over() || self.has_half_closed;
         let routine = self.routine.as_mut().filter(|_| !has_ended)?;
         let strikes = !self.has_erred && routine.texts >= routine.fault_after;
@@ -154,7 +153,7 @@ impl Peer {
         habit: &Habit,
         errs: bool,
         now: Duration,
-        random: &mut Rng,
+        random: &mut Chance,
     ) -> Option<Duration> {
         let routine = self.routine.insert(Routine::new(habit, errs, now, random)?);
         if routine.fault == Some(HabitFault::Deafness) {

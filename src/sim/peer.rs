@@ -6,8 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fastrand::Rng;
-
+use super::chance::Chance;
 use super::habit::Routine;
 use crate::token::SlotId;
 use crate::wire::Message;
@@ -190,7 +189,7 @@ impl Peer {
     }
 
     /// Takes what is there, sends a piece, perhaps goes. `true` when it has more to do unasked.
-    pub(super) fn act(&mut self, random: &mut Rng) -> bool {
+    pub(super) fn act(&mut self, random: &mut Chance) -> bool {
         if self.is_over() {
             return false;
         }
@@ -212,11 +211,11 @@ impl Peer {
         }
     }
 
-    fn talk(&mut self, random: &mut Rng) -> bool {
+    fn talk(&mut self, random: &mut Chance) -> bool {
         let left = self.conduct.bytes.saturating_sub(self.sent.len());
         if left > 0 {
             let piece = random.usize(1..=left.min(PIECE_BYTES_MAX));
-            self.sent.extend(std::iter::repeat_with(|| random.u8(..)).take(piece));
+            self.sent.extend(std::iter::repeat_with(|| random.noise()).take(piece));
             return true;
         }
         match self.conduct.parting {
@@ -227,7 +226,7 @@ impl Peer {
         false
     }
 
-    fn answer(&mut self, echo: Echo, random: &mut Rng) -> bool {
+    fn answer(&mut self, echo: Echo, random: &mut Chance) -> bool {
         let strikes = !self.has_erred && self.sent.len() >= echo.fault_after_bytes;
         match echo.fault {
             Some(EchoFault::Reset) if strikes => (self.has_erred, self.has_reset) = (true, true),
@@ -308,7 +307,7 @@ impl Peer {
             && self.received.len() == self.echoed + message_bytes
     }
 
-    fn corrupt(&mut self, at: usize, random: &mut Rng) {
+    fn corrupt(&mut self, at: usize, random: &mut Chance) {
         if let Some(byte) = self.sent.get_mut(at)
             && !self.has_erred
         {
