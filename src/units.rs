@@ -147,7 +147,14 @@ impl std::str::FromStr for Text {
 
 impl std::fmt::Display for Text {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0.escape_ascii())
+        for &byte in self.0.iter() {
+            match byte {
+                // Quotes belong to a shell; here they are bytes like others.
+                b'\'' | b'"' => write!(f, "{}", char::from(byte))?,
+                byte => write!(f, "{}", byte.escape_ascii())?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -210,8 +217,10 @@ impl std::str::FromStr for Endpoints {
 /// One line, when the text is no such range.
 pub fn port_range(text: &str) -> Result<(u16, u16), String> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
-    match (low.parse::<u16>(), high.parse::<u16>()) {
-        (Ok(low), Ok(high)) if 0 < low && low <= high => Ok((low, high)),
+    // A plus sign is a number's to `u16`, but nobody's idea of a port.
+    let port = |t: &str| t.parse::<u16>().ok().filter(|&port| port > 0 && !t.starts_with('+'));
+    match (port(low), port(high)) {
+        (Some(low), Some(high)) if low <= high => Ok((low, high)),
         _ => Err(format!("`{text}` is no port range; fix: write 7000 or 7000-7009, lowest first")),
     }
 }
@@ -275,7 +284,12 @@ mod tests {
         for bad in ["", r"\", r"\q", r"\x4", r"\xg0", long.as_str()] {
             assert!(bytes(bad).is_err(), "{bad:?} was taken for a text");
         }
-        assert_eq!(r"ok\n".parse::<Text>().unwrap().to_string(), r"ok\n");
+        for typed in [r"ok\n", r#"it's "fine""#] {
+            assert_eq!(typed.parse::<Text>().unwrap().to_string(), typed);
+        }
+        let all: Vec<String> = (0..=u8::MAX).map(|byte| format!("\\x{byte:02x}")).collect();
+        let all: Text = all.concat().parse().unwrap();
+        assert_eq!(all.to_string().parse(), Ok(all), "a text is not what it prints as");
     }
 
     #[test]
@@ -309,6 +323,7 @@ mod tests {
             "127.0.0.1",
             "127.0.0.1:0",
             "127.0.0.1:9-8",
+            "127.0.0.1:+9",
             "a:1",
             "1.2.3.4:70000",
         ] {
