@@ -68,8 +68,8 @@ impl Message {
         let due_ns = u64::try_from(self.due.as_nanos()).unwrap_or(u64::MAX);
         put(bytes, 32, &due_ns.to_le_bytes());
         let seed = self.connection.wrapping_mul(31).wrapping_add(u64::from(self.sequence));
-        for (word, chunk) in (seed..).zip(bytes[HEADER_BYTES..].chunks_mut(8)) {
-            chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+        for (word, chunk) in (0..).zip(bytes[HEADER_BYTES..].chunks_mut(8)) {
+            chunk.copy_from_slice(&seed.wrapping_add(word).to_le_bytes()[..chunk.len()]);
         }
         let checksum = checksum(bytes);
         put(bytes, 28, &checksum.to_le_bytes());
@@ -135,6 +135,17 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_filler_of_any_connection_can_be_written() {
+        let mut bytes = [0; HEADER_BYTES + 24];
+        // 31 times the first is 2^64 - 16: with sequence 15 the words of the filler wrap.
+        for (connection, sequence) in [(u64::MAX / 31, 15), (u64::MAX, 30), (u64::MAX, 31)] {
+            let message = Message { run: 1, connection, sequence, due: Duration::ZERO };
+            message.write(&mut bytes);
+            assert_eq!(Message::read(&bytes), Ok(message));
+        }
+    }
 
     proptest! {
         #[test]
