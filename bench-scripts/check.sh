@@ -44,6 +44,14 @@ if command -v cargo-deny >/dev/null; then
 else
     skip "licences: cargo-deny is not installed (cargo install cargo-deny)"
 fi
+step cargo fmt --manifest-path fuzz/Cargo.toml --check
+if command -v c++ >/dev/null; then
+    step cargo clippy --manifest-path fuzz/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}" \
+        --locked -- -D warnings
+    step bench-scripts/fuzz.sh --seconds 5
+else
+    skip "fuzzing: a C++ compiler is not installed (apt-get install g++)"
+fi
 # Last, so that the test runner's counts are the closing lines.
 step cargo test --workspace --locked
 
