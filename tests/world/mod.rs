@@ -65,6 +65,12 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, breach: Option<Breach>) -> World {
+        World::scripted(seed, breach, &[])
+    }
+
+    /// What kind of world it is comes from the seed, what happens in it first from the script.
+    pub(crate) fn scripted(seed: u64, breach: Option<Breach>, script: &[u8]) -> World {
+        let driver = |sim| SimDriver::scripted(sim, script.to_vec());
         let mut random = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let buffers = random.u16(1..=6);
         let mut sim = SimConfig {
@@ -87,12 +93,12 @@ impl World {
             send_timeout: traits.send_timeout,
         };
         let stats = Arc::new(CoreStats::new());
-        let first = Shard::new(SimDriver::new(sim), config.clone(), Arc::clone(&stats));
+        let first = Shard::new(driver(sim), config.clone(), Arc::clone(&stats));
         let shard = first.unwrap_or_else(|errno| {
             // Then the server would not start; in this world it does.
             assert_eq!(errno, Errno::ENOMEM, "a start fails for want of memory alone");
             sim.faults.open_segment = 0;
-            let again = Shard::new(SimDriver::new(sim), config.clone(), Arc::clone(&stats));
+            let again = Shard::new(driver(sim), config.clone(), Arc::clone(&stats));
             again.expect("this world opens every segment")
         });
         let mut world = World {
