@@ -89,7 +89,8 @@ pub(crate) struct Serve {
     /// On SIGTERM, end all within so long; 0s is at once
     ///
     /// Nobody is accepted any more; connections at rest are ended in order and at an even pace, busy
-    /// ones when they are done; who is left when the time is up is reset. At most 1h.
+    /// ones when they are done; who is left when the time is up is reset. What a peer sends in the
+    /// moment in which it is ended is lost, as with any close. At most 1h.
     #[arg(long, value_name = "DUR", default_value = "0s", value_parser = drain)]
     pub(crate) drain: Duration,
     /// Connections to hold at most, divided evenly over the cores; more are reset and counted

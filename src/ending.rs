@@ -24,6 +24,13 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// Whether it ends by a reset: what the peer does not take is not kept by the kernel either.
+    #[must_use]
+    pub fn is_hard(self) -> bool {
+        use Ending::{Backlog, DrainCut, Evicted, SendTimeout};
+        matches!(self, SendTimeout | Backlog | Evicted | DrainCut)
+    }
+
     /// The counter of such ends; a peer that has finished needs none.
     #[must_use]
     pub fn counter(self, stats: &CoreStats) -> Option<&Figure> {

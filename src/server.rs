@@ -146,12 +146,14 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
         }
         let stop = housekeep(&signals, &commands, &mut dump, config.stats_every).await;
         if stop == Some(Stop::Terminate) && !config.drain.is_zero() {
-            drain(&commands, &stats, &mut dump, config).await;
+            drain(&signals, &commands, &stats, &mut dump, config).await;
         }
         stop
     })?;
-    let died = died.unwrap_or(LaunchError::Died { core: 0 });
-    Ok(stop.map_or(Served::Died(died), Served::Stopped))
+    Ok(match (died, stop) {
+        (None, Some(stop)) => Served::Stopped(stop),
+        (died, _) => Served::Died(died.unwrap_or(LaunchError::Died { core: 0 })),
+    })
 }
 
 /// What the first ring of a core was refused for.
@@ -197,6 +199,7 @@ async fn housekeep(
 /// Has the cores let their connections go, until none is left or the time is up; a second signal
 /// ends the process meanwhile.
 async fn drain(
+    signals: &Signals,
     commands: &Commands<Command>,
     stats: &[Arc<CoreStats>],
     dump: &mut Option<Dump>,
@@ -214,7 +217,7 @@ async fn drain(
         if sum(|core| core.connections.get()) == 0 {
             break;
         }
-        if Instant::now() >= tick_at {
+        if signals.take_dump_request() || Instant::now() >= tick_at {
             tick_at = Instant::now() + config.stats_every;
             Dump::tick_or_drop(dump, "--stats");
         }

@@ -20,13 +20,15 @@ use crate::errno::Errno;
 use crate::limits::{
     ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BACK_OFF_MS, BATCH_COMPLETIONS,
     DRAIN_CLOSES_PER_TURN, DRAIN_LOOKS_PER_TURN, REFUSALS_PER_VISIT, SEGMENT_LINGER_MS,
-    STALL_GRACE, TICK_MS, TIMERS_PER_TURN, WHEEL_BUCKETS,
+    STALL_GRACE, TICK_MS, WHEEL_BUCKETS,
 };
 use crate::stats::CoreStats;
 use crate::token::{Generation, Operation, SlotId, Token};
 use crate::traffic::{Mode, Spread};
 use crate::units::Text;
 use crate::wheel::Wheel;
+
+mod texts;
 
 /// What one core of a server is told.
 #[derive(Clone, Debug)]
@@ -53,6 +55,9 @@ const BANNER: u8 = 1;
 /// In [`crate::conn::Slot::owed`]: a push is due and has not begun.
 const PUSH: u8 = 2;
 
+/// In [`crate::conn::Slot::owed`] of one that ends: it is cut by a reset.
+const RESET: u8 = 4;
+
 /// One core's share of the server.
 pub struct Shard<D> {
     driver: D,
@@ -78,6 +83,9 @@ pub struct Shard<D> {
     spread: Spread,
     drain: Option<Drain>,
     batch: Vec<Completion>,
+    /// All that had come by this turn has been handled: who is silent now is silent. After a time in
+    /// which the core was kept from running, many have been heard that it does not know of yet.
+    hears_all: bool,
     now: Duration,
     now_ms: u64,
     tick_at_ms: u64,
@@ -120,6 +128,7 @@ impl<D: Driver> Shard<D> {
             drain: None,
             config,
             batch: Vec::with_capacity(BATCH_COMPLETIONS),
+            hears_all: true,
             now: Duration::ZERO,
             now_ms: 0,
             tick_at_ms: 0,
@@ -140,6 +149,7 @@ impl<D: Driver> Shard<D> {
         self.now = self.driver.now();
         self.now_ms = u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX);
         let had_work = !batch.is_empty();
+        self.hears_all = batch.len() < BATCH_COMPLETIONS;
         self.wheel.keep_up(low_milliseconds(self.now));
         for completion in batch.drain(..) {
             self.step(completion);
@@ -432,106 +442,6 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    // ---- a text, unasked ------------------------------------------------------------------
-
-    fn plan_first_push(&mut self, id: SlotId) {
-        if let Some(every) = self.config.mode.push_every() {
-            let due_ms = self.spread.first_due_ms(self.now, every, self.connections);
-            self.arena[id].set_due_ms(due_ms);
-        }
-    }
-
-    /// Looks at the slots that are due, some of them in one turn.
-    fn look_at_due(&mut self) {
-        let now_ms = low_milliseconds(self.now);
-        let mut looks = TIMERS_PER_TURN;
-        while let Some(id) = self.wheel.expire(&mut self.arena, now_ms, &mut looks) {
-            self.on_due(id);
-        }
-    }
-
-    fn on_due(&mut self, id: SlotId) {
-        let slot = &self.arena[id];
-        // Bytes that wait to be received are no silence.
-        let is_silent = slot.read == ReadSide::Polling;
-        if is_silent && self.config.idle_timeout.is_some_and(|most| slot.waited(self.now) >= most) {
-            return self.end(id, Ending::Idle);
-        }
-        if self.config.mode.push_every().is_none() {
-            return self.await_due(id);
-        }
-        // In the middle of a receive it waits for the buffer that is there.
-        let is_free = slot.buffer == BufferId::NONE;
-        self.arena[id].owed |= PUSH;
-        if is_free {
-            self.give_buffer_and_send_text(id);
-        }
-    }
-
-    fn give_buffer_and_send_text(&mut self, id: SlotId) {
-        match self.driver.take_buffer() {
-            Some(buffer) => {
-                self.buffers_used += 1;
-                self.arm_text(id, buffer);
-            }
-            None => {
-                self.stats.push_starved_total.add(1);
-                self.starved.push(&mut self.arena, id);
-                self.evict_for_starved();
-            }
-        }
-    }
-
-    /// Sends the text that the slot owes, the banner before any push.
-    fn arm_text(&mut self, id: SlotId, buffer: BufferId) {
-        let slot = &mut self.arena[id];
-        slot.buffer = buffer;
-        let text = match (&self.config.banner, &self.config.mode) {
-            (Some(banner), _) if slot.owes(BANNER) => banner,
-            (_, Mode::Push { text, .. }) => {
-                slot.owed &= !PUSH;
-                self.stats.push_lateness_us.record(slot.overdue(self.now));
-                text
-            }
-            _ => unreachable!("a slot owes what its server does not send"),
-        };
-        self.driver.bytes(buffer, 0..text.len()).copy_from_slice(text.bytes());
-        self.arm_send_of(id, text.len());
-    }
-
-    /// Adds an open slot to the wheel, unless it stands there, or there is nothing to look for.
-    fn await_due(&mut self, id: SlotId) {
-        let slot = &mut self.arena[id];
-        if slot.is_queued() {
-            return;
-        }
-        match (&self.config.mode, self.config.idle_timeout) {
-            (Mode::Push { .. }, _) => {}
-            (_, Some(most)) => {
-                let rest = most.saturating_sub(slot.waited(self.now));
-                slot.set_due_ms(low_milliseconds(self.now + rest).wrapping_add(1));
-            }
-            (_, None) => return,
-        }
-        self.wheel.add(&mut self.arena, id);
-    }
-
-    /// Takes a slot out of the queue in which it stands, if any.
-    fn leave_queue(&mut self, id: SlotId) {
-        let slot = &self.arena[id];
-        if !slot.is_queued() {
-            return;
-        }
-        let lacks_buffer = slot.buffer == BufferId::NONE;
-        if slot.write == WriteSide::Stalled {
-            self.stalled.remove(&mut self.arena, id);
-        } else if slot.read == ReadSide::Starved || (slot.owed != 0 && lacks_buffer) {
-            self.starved.remove(&mut self.arena, id);
-        } else {
-            self.wheel.remove(&mut self.arena, id);
-        }
-    }
-
     // ---- bytes out, until all are gone ----------------------------------------------------
 
     fn arm_send_of(&mut self, id: SlotId, bytes: u16) {
@@ -646,7 +556,7 @@ impl<D: Driver> Shard<D> {
         self.leave_queue(id);
         let slot = &mut self.arena[id];
         slot.go(Life::Closing);
-        slot.owed = 0;
+        slot.owed = if ending.is_hard() { RESET } else { 0 };
         if matches!(slot.read, ReadSide::Starved | ReadSide::Held) {
             slot.read = ReadSide::Idle;
         }
@@ -665,9 +575,8 @@ impl<D: Driver> Shard<D> {
         match self.arena[id].unwinding() {
             Unwinding::Wait => {}
             Unwinding::Cut => {
-                let is_late = self.drain.is_some_and(|drain| drain.is_over(self.now));
-                let cut = if is_late { Cut::Reset } else { Cut::Both };
                 let slot = &mut self.arena[id];
+                let cut = if slot.owes(RESET) { Cut::Reset } else { Cut::Both };
                 slot.write = WriteSide::Cutting;
                 self.driver.shutdown(slot.token(Operation::Shutdown, id), cut);
             }
@@ -702,7 +611,7 @@ impl<D: Driver> Shard<D> {
     fn drain(&mut self) {
         let mut looks = DRAIN_LOOKS_PER_TURN;
         for _ in 0..DRAIN_CLOSES_PER_TURN {
-            let Some(drain) = &mut self.drain else { return };
+            let Some(drain) = self.drain.as_mut().filter(|_| self.hears_all) else { return };
             let ending = if drain.is_over(self.now) { Ending::DrainCut } else { Ending::Drained };
             let Some(id) = drain.next(&self.arena, self.now, &mut looks) else { return };
             self.end(id, ending);
@@ -717,7 +626,7 @@ impl<D: Driver> Shard<D> {
         }
         self.tick_at_ms = self.now_ms + u64::from(TICK_MS);
         let (patience, is_backlog) = self.config.mode.patience(self.config.send_timeout);
-        while let Some(id) = self.stalled.first() {
+        while let Some(id) = self.stalled.first().filter(|_| self.hears_all) {
             if self.arena[id].stalled_for(self.now) < patience {
                 break;
             }

@@ -24,6 +24,8 @@ pub(super) struct Model {
     pub(super) open: BTreeMap<usize, Open>,
     /// Held connections that we have closed, by their peers.
     pub(super) closed_by_us: BTreeSet<usize>,
+    /// Short ones that were closed when their exchange was done.
+    pub(super) churned: BTreeSet<usize>,
     /// What must be counted.
     pub(super) figures: CoreStats,
     pub(super) lost: Causes,
@@ -56,6 +58,7 @@ impl Model {
         Model {
             open: BTreeMap::new(),
             closed_by_us: BTreeSet::new(),
+            churned: BTreeSet::new(),
             figures: CoreStats::new(),
             lost: Causes::default(),
             churn_lost: Causes::default(),
@@ -226,7 +229,9 @@ impl Model {
             let is_expected = phase != Phase::Close && !is_starved;
             let cause = open.cause(peer).filter(|&c| is_expected || place[c] < counted[c]);
             match cause.or(is_starved.then_some(silent)) {
-                _ if open.is_short && open.verified > 0 => {}
+                _ if open.is_short && open.verified > 0 => {
+                    self.churned.insert(number);
+                }
                 Some(cause) => {
                     place[cause] += 1;
                     self.lost_with_message += u64::from(!open.is_short && open.owes_echo);

@@ -16,8 +16,8 @@ use super::model::Model;
 use super::scene::Scene;
 use crate::config::Schedule;
 
-/// Turns after which a world is given up: far more than any needs.
-const TURNS_MAX: u32 = 200_000;
+/// Turns after which a world is given up. Some need many: who waits for a buffer polls for it.
+const TURNS_MAX: u32 = 1_000_000;
 
 /// Simulated time that a phase may take: some timeouts of ten seconds, one after the other.
 const PHASE_MAX: Duration = Duration::from_secs(120);
@@ -40,6 +40,8 @@ pub(super) struct World {
     stop_after: Option<u32>,
     pub(super) buffers: usize,
     pub(super) closes_slowly: bool,
+    /// Polls promise bytes in vain now and then, or buffers are short.
+    pub(super) is_rough: bool,
     pub(super) stats: Arc<CoreStats>,
     pub(super) model: Model,
     pub(super) phase: Phase,
@@ -74,6 +76,7 @@ impl World {
             stop_after: scene.stop_after,
             buffers: usize::from(scene.sim.buffers),
             closes_slowly: scene.sim.faults.slow_close > 0,
+            is_rough: scene.sim.faults.would_block > 0 || scene.is_scarce,
             stats,
             phase: Phase::Hold,
             asked: 0,
@@ -164,9 +167,9 @@ impl World {
             if self.stats.order_finished.get() == number {
                 return Ok(());
             }
-            self.pass(turn)?;
+            let goes_on = self.pass(turn)?;
             let census = self.shard.census();
-            assert!(turn != Turn::Idle(None), "{phase:?} sleeps for ever, unfinished: {census:?}");
+            assert!(goes_on, "{phase:?} sleeps for ever, unfinished: {census:?}");
             assert!(self.now() < until, "{phase:?} takes longer than {PHASE_MAX:?}: {census:?}");
         }
     }
@@ -184,8 +187,9 @@ impl World {
         Ok(())
     }
 
-    fn pass(&mut self, turn: Turn) -> Result<(), Stopped> {
-        self.shard.driver().pass(turn);
+    /// Lets time pass; `false` when nothing will ever happen again.
+    fn pass(&mut self, turn: Turn) -> Result<bool, Stopped> {
+        let goes_on = self.shard.driver().pass(turn);
         if self.stalls && self.random.u8(..) == 0 {
             // Up to a second and a half, mostly far less.
             let span = Duration::from_millis(1_500).mul_f64(self.random.f64().powi(3));
@@ -198,7 +202,7 @@ impl World {
         }
         match self.stop_after {
             Some(turns) if self.turns >= turns => Err(Stopped),
-            _ => Ok(()),
+            _ => Ok(goes_on),
         }
     }
 
