@@ -149,8 +149,15 @@ pub const TIME_WAIT: Duration = Duration::from_secs(61);
 /// Time between the last connect of a plateau and the first message, in which queues run empty.
 pub const SETTLE: Duration = Duration::from_millis(200);
 
+/// Time in which every core has heard an order: it yields more often.
+pub const STOP_HEARD: Duration = Duration::from_millis(50);
+
 /// Messages in flight per client core: each may hold one buffer.
 pub const MESSAGES_IN_FLIGHT: u32 = 1024;
+
+/// Messages of a sweep in flight per client core: beyond those who do not answer, ten seconds for each
+/// window, and a message that waits takes some kernel memory.
+pub const SWEEPS_IN_FLIGHT: u32 = 65_536;
 
 /// Closes in flight per client core.
 pub const CLOSES_IN_FLIGHT: u32 = 1024;

@@ -28,13 +28,13 @@ impl Figure {
 
     /// Sets a gauge.
     pub fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
+        self.0.store(n, Ordering::Release);
     }
 
-    /// The figure now.
+    /// The figure now. Who reads a gauge sees all that was written before it was set.
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -344,5 +344,43 @@ impl Latency {
     #[must_use]
     pub fn load(&self) -> Histogram {
         self.0.load()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_a_connection_has_its_cause() {
+        for (errno, cause) in [
+            (Errno::ECONNRESET, "reset"),
+            (Errno::EPIPE, "reset"),
+            (Errno::ETIMEDOUT, "timeout"),
+            (Errno::EHOSTUNREACH, "timeout"),
+            (Errno::ENETUNREACH, "timeout"),
+            (Errno::ENOMEM, "local"),
+            (Errno::ENOBUFS, "local"),
+        ] {
+            assert_eq!(LOST_CAUSES[LostCause::of(errno) as usize], cause, "{errno}");
+        }
+    }
+
+    #[test]
+    fn totals_are_of_all_cores_and_since_then() {
+        let cores = [Arc::new(CoreStats::new()), Arc::new(CoreStats::new())];
+        cores[0].messages_total.add(3);
+        cores[1].lost[LostCause::Silent as usize].add(1);
+        let before = CoreStats::totals(&cores);
+        cores[1].messages_total.add(4);
+        cores[1].connections.set(7);
+        cores[0].message_latency_us.record(Duration::from_micros(50));
+        let now = CoreStats::totals(&cores);
+        assert_eq!((before.messages_total, now.messages_total), (3, 7));
+        let since = now.since(&before);
+        assert_eq!((since.messages_total, since.connections), (4, 7));
+        assert_eq!(since.lost.iter().sum::<u64>(), 0);
+        let recorded: u64 = since.message_latency_us.as_slice().iter().sum();
+        assert_eq!(recorded, 1);
     }
 }

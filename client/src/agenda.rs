@@ -16,6 +16,8 @@ pub(crate) struct Agenda {
     since: Duration,
     /// Held connections asked for so far, over all plateaus.
     asked: u64,
+    /// The core's part of all connections, and so of what is due on them.
+    part: f64,
     /// Of these, connects that are to be started still; a skipped tuple gives its connect back.
     pub(crate) to_start: u64,
     /// Messages of this phase that have not begun.
@@ -33,6 +35,7 @@ impl Agenda {
             order: Order { number: 0, phase: Phase::Hold },
             since: Duration::ZERO,
             asked: 0,
+            part: 0.0,
             to_start: 0,
             to_send: 0,
             connects: Pacer::never(),
@@ -64,6 +67,7 @@ impl Agenda {
         match order.phase {
             Phase::Connect { connections } => {
                 let share = supply.share(connections);
+                self.part = share as f64 / connections.max(1) as f64;
                 self.to_start += share - self.asked;
                 self.asked = share;
                 self.connects = Pacer::start(config.connects_per_s, now);
@@ -74,7 +78,7 @@ impl Agenda {
                 let per_s = match config.schedule {
                     Schedule::None => 0.0,
                     Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
-                    Schedule::PerSecond(rate) => rate,
+                    Schedule::PerSecond(rate) => rate * self.part,
                 };
                 self.messages = Pacer::start(Some(per_s), now);
                 self.churn = Pacer::start(Some(config.churn_per_s), now);

@@ -79,7 +79,7 @@ pub(crate) struct Run {
     ///
     /// Connects of each core in flight at most; raise it where answers take long.
     #[arg(long, value_name = "N", default_value_t = CONNECTS_IN_FLIGHT,
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTS_IN_FLIGHT_MAX)))]
+          value_parser = connects_in_flight)]
     pub(crate) connects_in_flight: u32,
     /// Time to hold a plateau
     ///
@@ -96,7 +96,7 @@ pub(crate) struct Run {
     ///
     /// So many times as there are connections, dealt out in turn, each sent when the echo of the
     /// one before it is verified. Default: 1 with --expect echo and no schedule, else 0.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = message_count)]
     pub(crate) message_count: Option<u16>,
     /// A message each so often, in the hold
     ///
@@ -188,6 +188,17 @@ pub(crate) struct Run {
     /// figures are read from its server.ndjson, see `megaconn serve --stats`.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+fn connects_in_flight(text: &str) -> Result<u32, String> {
+    let count = u32::try_from(units::positive_count(text)?).unwrap_or(u32::MAX);
+    let error = || format!("{count} is more than {CONNECTS_IN_FLIGHT_MAX}; fix: write 1M or less");
+    (count <= CONNECTS_IN_FLIGHT_MAX).then_some(count).ok_or_else(error)
+}
+
+fn message_count(text: &str) -> Result<u16, String> {
+    let count = units::count(text)?;
+    u16::try_from(count).map_err(|_| format!("{count} is too many; fix: write 65535 or less"))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

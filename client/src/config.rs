@@ -89,7 +89,7 @@ pub(crate) enum Schedule {
     None,
     /// On each connection once in this time, spread over all of it.
     Every(Duration),
-    /// So many per second, on the connections in turn.
+    /// So many per second over all cores, on the connections in turn.
     PerSecond(f64),
 }
 
@@ -205,10 +205,7 @@ impl Config {
             connects_per_s: self.rate_per_s.map(|rate| rate as f64 / cores),
             message_bytes: self.message_bytes,
             message_count: self.message_count,
-            schedule: match self.schedule {
-                Schedule::PerSecond(rate) => Schedule::PerSecond(rate / cores),
-                each => each,
-            },
+            schedule: self.schedule,
             expect: self.expect.clone(),
             churn_per_s: self.churn_per_s.unwrap_or(0) as f64 / cores,
             close: self.close,
@@ -220,7 +217,8 @@ impl Config {
     pub(crate) fn supply(&self, core: usize) -> Supply {
         let cores = self.cpus.len();
         let share = plan::share(self.connections(), cores, core);
-        Supply::new(Arc::clone(&self.plan), core, share, self.churn_tuples.div_ceil(cores as u64))
+        let churn = self.churn_tuples.div_ceil(cores as u64);
+        Supply::new(Arc::clone(&self.plan), core, share, churn, self.run_id)
     }
 
     /// The effective configuration, one `key=value` a line.
@@ -292,6 +290,8 @@ impl cli::Run {
             (!echo && self.churn.is_some(), "--churn needs an answer", "--expect echo"),
             (!echo && self.sweep, "--sweep needs an answer", "--expect echo"),
             (push && sends, "--expect push sends nothing", "no --message-* flags"),
+            (self.connections.is_empty() && sends, "--message-* need connections", "--connections"),
+            (!echo && self.max_p99.is_some(), "--max-p99 needs answers", "--expect echo"),
             (!push && self.banner.is_some(), "--banner is for pushes", "--expect push"),
             (!push && self.push_text.is_some(), "--push-text is for pushes", "--expect push"),
             (!push && self.push_every.is_some(), "--push-every is for pushes", "--expect push"),

@@ -54,6 +54,8 @@ fn judge(plateau: &Plateau, config: &Config, miss: &mut impl FnMut(bool, String)
     if let Some(pushes) = &plateau.pushes {
         let missing = pushes.missing.unwrap_or(0);
         miss(missing > 0, format!("{} pushes missing", grouped(missing)));
+        let expects = plateau.established > 0 && pushes.received == 0;
+        miss(expects, "no push came; hold for longer than two intervals?".into());
     }
     if let Some(churn) = &plateau.churn {
         let failed: u64 = churn.failed.values().sum();
@@ -64,7 +66,9 @@ fn judge(plateau: &Plateau, config: &Config, miss: &mut impl FnMut(bool, String)
     }
     if let Some(most) = config.gates.max_p99 {
         let of_churn = plateau.churn.as_ref().map(|churn| ("short connections", churn.latency_us));
-        let of_messages = (messages.sent > 0).then_some(("messages", messages.latency_us));
+        // Those of a sweep are not measured; without any other there must be short connections.
+        let is_measured = messages.latency_us.is_some() || of_churn.is_none();
+        let of_messages = is_measured.then_some(("messages", messages.latency_us));
         for (what, latency) in of_churn.into_iter().chain(of_messages) {
             let (is_over, p99) = compare(latency, most);
             let connections = grouped(plateau.connections);

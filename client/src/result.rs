@@ -251,10 +251,12 @@ impl Plateau {
             rate_per_s: per_s(counted.churned_total, Duration::from_secs_f64(seconds)),
             failed: by_errno(&counted.churn_failed),
             lost: by_cause(&counted.churn_lost),
-            unfinished: counted.churn_started_total
-                - counted.churned_total
-                - counted.churn_failed_total
-                - counted.churn_lost.iter().sum::<u64>(),
+            // Of a core that runs on, the figures are not of one moment.
+            unfinished: counted
+                .churn_started_total
+                .saturating_sub(counted.churned_total)
+                .saturating_sub(counted.churn_failed_total)
+                .saturating_sub(counted.churn_lost.iter().sum()),
             unstarted: counted.churn_unstarted_total,
             connect_latency_us: Percentiles::of(&counted.churn_connect_latency_us),
             latency_us: Percentiles::of(&counted.churn_latency_us),

@@ -11,6 +11,7 @@ use megaconn::dump::{Dump, Side};
 use megaconn::launch::{self, Commands};
 use megaconn::limits::{
     BUFFER_BYTES, BUFFERS_PER_CORE, LOOK_EVERY, SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT, SETTLE,
+    STOP_HEARD,
 };
 use megaconn::plan;
 use megaconn::signals::{Signals, Stop};
@@ -152,6 +153,11 @@ impl Run<'_> {
             let before = self.figures.totals();
             let mut plateau = Plateau::new(connections);
             let ended = self.plateau(commands, &mut plateau, result).await;
+            if matches!(ended, Err(Stopped::BySignal(_))) {
+                // It ends the schedules, so that what was due and not begun is counted.
+                self.order(commands, Phase::Hold).await;
+                Timer::new(STOP_HEARD).await;
+            }
             let counted = self.figures.totals().since(&before);
             plateau.established = self.figures.sum(|s| &s.connections);
             plateau.count(&counted, self.config);
@@ -176,8 +182,8 @@ impl Run<'_> {
     ) -> Result<(), Stopped> {
         let connect = Phase::Connect { connections: plateau.connections };
         let (began, connected) = (Instant::now(), self.figures.sum(|s| &s.connected_total));
-        let new =
-            plateau.connections.saturating_sub(self.figures.sum(|s| &s.connect_started_total));
+        let before = result.plateaus.last().map_or(0, |plateau| plateau.connections);
+        let new = plateau.connections - before;
         let took = self.phase(commands, connect, new).await;
         let time = took.as_ref().map_or_else(|_| began.elapsed(), |took| *took);
         plateau.connect.took(self.figures.sum(|s| &s.connected_total) - connected, time);
@@ -361,7 +367,7 @@ impl Run<'_> {
         result.lost = by_cause(&totals.lost);
         result.tuples_skipped = totals.tuples_skipped_total;
         result.per_core = self.figures.per_core();
-        result.established = totals.connected_total - totals.lost.iter().sum::<u64>();
+        result.established = totals.connected_total.saturating_sub(totals.lost.iter().sum());
         let mut missed = gates::missed(result, self.config);
         if let Some(stop) = stop {
             missed.insert(0, format!("stopped by {stop}, the report is partial"));

@@ -17,8 +17,8 @@ use megaconn::core::{Core, Turn};
 use megaconn::driver::{Completion, Cut, Driver, POLL_ERROR, POLL_PEER_ENDED};
 use megaconn::errno::Errno;
 use megaconn::limits::{
-    BACK_OFF_MS, BATCH_COMPLETIONS, CHURN_TRIES_MAX, CLOSE_TIMEOUT, CLOSES_IN_FLIGHT,
-    CONNECT_TIMEOUT, CONNECTS_PER_TURN, ECHO_LATE_AFTER, ECHO_TIMEOUT, MESSAGES_IN_FLIGHT,
+    BACK_OFF_MS, BATCH_COMPLETIONS, CLOSE_TIMEOUT, CLOSES_IN_FLIGHT, CONNECT_TIMEOUT,
+    CONNECTS_PER_TURN, ECHO_LATE_AFTER, ECHO_TIMEOUT, MESSAGES_IN_FLIGHT, SWEEPS_IN_FLIGHT,
     TICK_LATE_MS, TICK_MS,
 };
 use megaconn::stats::{CoreStats, LostCause};
@@ -30,6 +30,8 @@ use crate::config::{Expect, ShardConfig};
 use crate::phase::{Order, Phase};
 use crate::pushes::{HAD_ONE, is_moved};
 use crate::supply::{Supply, is_taken};
+
+mod short;
 
 /// One core's share of the client.
 pub(crate) struct Shard<D> {
@@ -116,10 +118,16 @@ impl<D: Driver> Shard<D> {
             Phase::Hold => self.waiting.is_empty() && self.churning == 0,
             Phase::Connect { .. } => self.start_connects(),
             Phase::Messages | Phase::Sweep => self.start_messages(),
-            Phase::Traffic => self.start_traffic(),
+            Phase::Traffic => {
+                self.start_scheduled_messages();
+                self.start_churn();
+                true
+            }
             Phase::Close => self.start_closes(),
         };
         if is_carried_out {
+            // Whoever sees that it is, sees what came of it.
+            self.stats.set_connections(self.connections);
             self.agenda.is_carried_out(self.driver.now(), &self.stats);
         }
     }
@@ -252,8 +260,7 @@ impl<D: Driver> Shard<D> {
             Err(errno) => errno,
         };
         if self.is_short(id) {
-            self.churning -= 1;
-            self.count_churn_failed(errno);
+            self.on_short_failed(errno);
         } else {
             self.count_failed(errno);
         }
@@ -284,75 +291,6 @@ impl<D: Driver> Shard<D> {
             self.stats.connect_failed_total.add(1);
             self.stats.failed[errno.index()].add(1);
         }
-    }
-
-    // ---- a short one begins ---------------------------------------------------------------
-
-    /// Begins what the schedules have due; they end with the phase.
-    fn start_traffic(&mut self) -> bool {
-        self.start_scheduled_messages();
-        let mut allowance = CONNECTS_PER_TURN;
-        while allowance > 0 && self.churning < MESSAGES_IN_FLIGHT && self.may_connect() {
-            let Some(due) = self.agenda.churn.due_by(self.now) else { break };
-            allowance -= 1;
-            self.arm_short_connect(due);
-        }
-        true
-    }
-
-    fn arm_short_connect(&mut self, due: Duration) {
-        let Some(buffer) = self.take_buffer() else { return };
-        let Some(id) = self.arena.take().or_else(|| self.grow()) else {
-            return self.give_buffer(buffer);
-        };
-        // Last, because a tuple that is taken and not used comes round too early.
-        let Some((number, tuple)) = self.supply.short() else {
-            self.arena.untake(id, self.now_ms);
-            return self.give_buffer(buffer);
-        };
-        let token = self.arena[id].token(Operation::Connect, id);
-        if let Err(errno) = self.driver.connect(token, tuple.source, tuple.target) {
-            self.arena.untake(id, self.now_ms);
-            self.give_buffer(buffer);
-            self.churn_tries += 1;
-            if is_taken(errno) && self.churn_tries < CHURN_TRIES_MAX {
-                return self.stats.tuples_skipped_total.add(1);
-            }
-            self.count_churn_failed(errno);
-            return self.short_has_begun(due);
-        }
-        self.churning += 1;
-        self.short_has_begun(due);
-        self.on_connecting(id, number);
-        self.write_message(id, buffer, due);
-    }
-
-    fn short_has_begun(&mut self, due: Duration) {
-        self.churn_tries = 0;
-        self.agenda.churn.has_begun();
-        self.stats.churn_started_total.add(1);
-        self.stats.schedule_lag_us.record(self.now - due);
-    }
-
-    fn send_short_message(&mut self, id: SlotId) {
-        let slot = &mut self.arena[id];
-        slot.go(Life::Open);
-        slot.wait_from(self.now);
-        slot.owed = 1;
-        let due = Message::due_of(self.driver.bytes(slot.buffer, slot.start..slot.end));
-        self.stats.churn_connect_latency_us.record(self.now - due);
-        self.waiting.push(&mut self.arena, id);
-        self.arm_poll(id);
-        self.arm_send(id);
-    }
-
-    fn count_churn_failed(&self, errno: Errno) {
-        self.stats.churn_failed_total.add(1);
-        self.stats.churn_failed[errno.index()].add(1);
-    }
-
-    fn is_short(&self, id: SlotId) -> bool {
-        self.supply.is_short(self.arena[id].number)
     }
 
     // ---- it is held, until it is readable -------------------------------------------------
@@ -387,10 +325,15 @@ impl<D: Driver> Shard<D> {
 
     /// Sends what is left to send of this phase; whether every echo has come.
     fn start_messages(&mut self) -> bool {
-        while self.agenda.to_send > 0
-            && self.waiting.len() < MESSAGES_IN_FLIGHT
+        // A sweep measures no latency, and may meet a server that answers nobody.
+        let is_sweep = self.agenda.phase() == Phase::Sweep;
+        let most = if is_sweep { SWEEPS_IN_FLIGHT } else { MESSAGES_IN_FLIGHT };
+        let mut allowance = MESSAGES_IN_FLIGHT;
+        while self.agenda.to_send.min(allowance.into()) > 0
+            && self.waiting.len() < most
             && self.speak(self.now)
         {
+            allowance -= 1;
             self.agenda.to_send -= 1;
         }
         (self.agenda.to_send == 0 || self.resting.is_empty()) && self.waiting.is_empty()
@@ -636,15 +579,6 @@ impl<D: Driver> Shard<D> {
             self.arm_shutdown(id, cut);
         }
         self.arena.used() == 0
-    }
-
-    /// An exchange is done; nothing is with the kernel, so a close in order is all it takes.
-    fn end_short(&mut self, id: SlotId) {
-        self.churning -= 1;
-        match self.config.close {
-            Cut::Reset => self.arm_shutdown(id, Cut::Reset),
-            Cut::Sending | Cut::Both => self.unwind(id),
-        }
     }
 
     /// A connection that was open is no more, for a cause that is not ours to choose.

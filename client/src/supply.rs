@@ -25,12 +25,14 @@ pub(crate) struct Supply {
 
 impl Supply {
     /// The part of `core` for `connections` held ones and, if there are any, short ones that need
-    /// `churn_tuples` until the first may come again.
+    /// `churn_tuples` until the first may come again. Which of theirs is the first, `run` says, so
+    /// that one run after the other does not begin with the same ones.
     pub(crate) fn new(
         plan: Arc<TuplePlan>,
         core: usize,
         connections: u64,
         churn_tuples: u64,
+        run: u64,
     ) -> Supply {
         // A connection keeps its number in 32 bits.
         let part = plan::share(plan.capacity(), plan.cores(), core).min(u64::from(u32::MAX));
@@ -46,7 +48,7 @@ impl Supply {
             skipped: 0,
             skips_max,
             churn_from,
-            next_churn: churn_from,
+            next_churn: churn_from + run % (part - churn_from).max(1),
             until: part,
         }
     }
@@ -119,7 +121,7 @@ mod tests {
 
     #[test]
     fn held_and_short_ones_never_meet_and_short_ones_come_round_last() {
-        let mut supply = Supply::new(plan(100, 2), 1, 10, 30);
+        let mut supply = Supply::new(plan(100, 2), 1, 10, 30, 25);
         let held: HashSet<_> = std::iter::from_fn(|| supply.held()).map(|(_, t)| t).collect();
         assert_eq!(held.len(), 20, "what the short ones do not need is a spare for the held ones");
         let first = supply.short().expect("there are tuples for short ones");
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn without_churn_all_are_for_the_held_ones() {
-        let mut supply = Supply::new(plan(7, 1), 0, 7, 0);
+        let mut supply = Supply::new(plan(7, 1), 0, 7, 0, 3);
         assert_eq!(std::iter::from_fn(|| supply.held()).count(), 7);
         assert_eq!(supply.short(), None);
     }

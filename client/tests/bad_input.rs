@@ -102,7 +102,10 @@ fn flags_that_contradict_each_other_are_refused() {
     ] {
         refuses_beside_good(flags, &words);
     }
+    refuses_beside_good(&["--expect", "push", "--max-p99", "1s"], &["--max-p99", "--expect echo"]);
     let good = ["--target", "127.0.0.1:7000"];
+    let alone = ["--churn", "5/s", "--message-rate", "5/s"];
+    refuses(&[&good[..], &alone].concat(), &["--message-*", "--connections"]);
     refuses(&[&good[..], &["--connections", "10,10"]].concat(), &["--connections", "that rise"]);
     refuses(&[&good[..], &["--connections", "2k,1k"]].concat(), &["--connections", "that rise"]);
     refuses(&[&good[..], &["--connections", "1k,"]].concat(), &["--connections", "10k"]);

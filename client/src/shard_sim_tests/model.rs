@@ -70,7 +70,8 @@ impl Model {
             begun_or_failed: 0,
             next_held: 0,
             first_short,
-            next_short: first_short,
+            // The first one is the supply's to choose.
+            next_short: supply.clone().short().map_or(first_short, |(number, _)| number),
             tuples,
             is_scarce,
             churn_tries: 0,

@@ -68,7 +68,7 @@ impl Scene {
             _ => 0.0,
         };
         let schedule = match random.u8(..3) {
-            _ if is_push => Schedule::None,
+            _ if is_push || connections == 0 => Schedule::None,
             0 => Schedule::None,
             1 => Schedule::Every(Duration::from_millis(random.u64(20..2_000))),
             _ => Schedule::PerSecond(5.0 + 500.0 * random.f64()),
@@ -114,7 +114,7 @@ impl Scene {
         Scene {
             sim,
             habit,
-            supply: Supply::new(plan, 0, connections, churn_tuples),
+            supply: Supply::new(plan, 0, connections, churn_tuples, seed),
             plateaus,
             hold,
             sweeps: is_echo && random.bool(),
