@@ -135,7 +135,7 @@ fn the_silent_are_closed_and_the_active_spared() {
     let is_in_time = (TIMEOUT..TIMEOUT + SLACK).contains(&ended_after);
     assert!(is_in_time, "the silent one was closed after {ended_after:?}");
     world.until("idle_timeout_total", 1);
-    assert_eq!(world.last("connections"), 1);
+    world.until("connections", 1);
     // Now it is silent, too.
     ends(&active);
     world.until("idle_timeout_total", 2);
@@ -203,6 +203,8 @@ fn keepalive_is_on_when_it_is_asked_for_and_else_off() {
             let (_, rest) = timer(&stream).unwrap();
             assert!(rest <= 3_000, "the next probe comes in {rest}/100 s");
         } else {
+            // Until the echo is acknowledged another timer runs, and would hide it.
+            until("no other timer runs", || timer(&stream).is_some_and(|(kind, _)| kind != 1));
             assert!(!is_on(), "a keepalive that nobody asked for");
         }
     }
@@ -238,7 +240,7 @@ fn a_drain_ends_all_at_an_even_pace_and_cuts_who_is_stuck() {
         .collect();
     // Four fifths of the time for all, evenly: the one in the middle after two fifths.
     let (first, middle, last_one) = (ended[0], ended[IDLE / 2], ended[IDLE - 1]);
-    assert!(first < Duration::from_secs(1), "the first ended after {first:?}");
+    assert!(first < Duration::from_millis(300) + SLACK, "the first ended after {first:?}");
     assert!(middle > Duration::from_millis(600), "half of them ended within {middle:?}");
     assert!(last_one < Duration::from_secs(3) + SLACK, "the last ended after {last_one:?}");
     let finished = world.server.program.finish();

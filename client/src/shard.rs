@@ -42,7 +42,7 @@ pub(crate) struct Shard<D> {
     agenda: Agenda,
     buffers_used: u64,
     supply: Supply,
-    /// Tuples that were tried for the short connection that is due.
+    /// Tuples that were taken, one after the other, since a short connection has begun.
     churn_tries: u32,
     /// Held connections that are open.
     connections: u64,
@@ -260,7 +260,7 @@ impl<D: Driver> Shard<D> {
             Err(errno) => errno,
         };
         if self.is_short(id) {
-            self.on_short_failed(errno);
+            self.on_short_failed(id, errno);
         } else {
             self.count_failed(errno);
         }

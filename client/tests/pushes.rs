@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Finished, World, last, number, sum, until};
 use rustix::process::Signal;
@@ -70,15 +70,17 @@ fn a_server_that_stands_still_is_late_and_one_that_never_goes_on_is_missing_push
     let mut client = world.client(&flags);
     assert!(client.says("holding 200"), "{:#?}", client.finish());
     thread::sleep(Duration::from_millis(700));
+    let stopped = Instant::now();
     world.server.program.signal(Signal::STOP);
     thread::sleep(Duration::from_millis(900));
     world.server.program.signal(Signal::CONT);
+    let intervals = u64::try_from(stopped.elapsed().as_millis() / 200).expect("some");
     let finished = client.finish();
     assert_eq!(finished.code, Some(0), "it catches up: {finished:#?}");
     let pushes = &world.result()["plateaus"][0]["pushes"];
     // In 900 ms each connection misses four pushes, of which three or four are overdue by then.
     let late = number(pushes, "late");
-    assert!((2 * CONNECTIONS..=5 * CONNECTIONS).contains(&late), "{pushes}");
+    assert!((2 * CONNECTIONS..=(intervals + 1) * CONNECTIONS).contains(&late), "{pushes}");
     assert_eq!(number(pushes, "missing"), 0, "{pushes}");
     assert!(number(&pushes["gap_us"], "max") >= 900_000, "{pushes}");
 
@@ -125,9 +127,10 @@ fn a_drain_ends_every_connection_in_order() {
     let finished = client.finish();
     assert_eq!(finished.code, Some(0), "{finished:#?}");
     let result = world.result();
-    assert_eq!(number(&result["lost"], "fin"), 500, "{result:#}");
     assert_eq!(sum(&result["lost"]), 500);
-    // What the client had sent before its end came was answered, or it was on its way.
+    // A message that met its end on the way makes a reset of it; few do.
+    assert!(number(&result["lost"], "fin") >= 450, "{result:#}");
     let messages = &result["plateaus"][0]["messages"];
-    assert!(number(messages, "sent") - number(messages, "received") <= 500, "{messages}");
+    let unanswered = number(messages, "sent") - number(messages, "received");
+    assert!(unanswered <= 50, "{unanswered} messages were not answered: {messages}");
 }

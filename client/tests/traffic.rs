@@ -4,10 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
-use common::{Finished, World, last, number, sum, until};
+use common::{Finished, World, free_ports, last, number, sum, until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -153,6 +154,24 @@ fn short_connections_are_all_accounted_for() {
         let of_all = if close == "reset" { started } else { 0 };
         assert_eq!(resets, of_all, "--close {close}");
     }
+}
+
+/// A port on which somebody listens, at whatever address, cannot be pinned: it is passed over.
+#[test]
+fn taken_ports_are_passed_over() {
+    let first = free_ports(Ipv4Addr::LOCALHOST.into(), 40).port();
+    // Two of four, so that each core meets free ones behind taken ones.
+    let taken = (0..40).filter(|n| n % 4 < 2).map(|n| TcpListener::bind(("127.0.0.1", first + n)));
+    let taken: Vec<_> = taken.collect();
+    assert!(taken.iter().all(Result::is_ok), "somebody took a port between our look and the bind");
+    let world = World::on_loopback();
+    let ports = format!("{first}-{}", first + 39);
+    let flags = ["--source", "127.0.0.9", "--source-ports", &ports, "--close", "reset"];
+    let flags = [&flags[..], &["--churn", "16/s", "--hold", "1s"]].concat();
+    let result = run(&world, &flags, 0);
+    let churn = &result["plateaus"][0]["churn"];
+    assert_eq!(number(churn, "completed"), number(churn, "started"), "{churn}");
+    assert!(number(&result, "tuples_skipped") > 0, "{result:#}");
 }
 
 #[test]

@@ -215,8 +215,7 @@ impl SimDriver {
 const ACCEPT_ERRORS: &[Errno] =
     &[Errno::ECONNABORTED, Errno::ENFILE, Errno::ENOMEM, Errno::EMFILE, Errno::ENOBUFS];
 
-const CONNECT_ERRORS: &[Errno] =
-    &[Errno::ECONNREFUSED, Errno::ETIMEDOUT, Errno::EADDRNOTAVAIL, Errno::EHOSTUNREACH];
+const CONNECT_ERRORS: &[Errno] = &[Errno::ECONNREFUSED, Errno::ETIMEDOUT, Errno::EHOSTUNREACH];
 
 const ECHO_FAULTS: &[EchoFault] = &[
     EchoFault::Silence,

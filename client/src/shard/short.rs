@@ -70,10 +70,18 @@ impl<D: Driver> Shard<D> {
         may
     }
 
-    /// It did not connect. (A pinned port is found taken no sooner; the plan keeps away from those.)
-    pub(super) fn on_short_failed(&mut self, errno: Errno) {
+    /// It did not connect. A pinned port is found taken no sooner, as a rule because somebody listens
+    /// on it at another address: then it is made anew through the next tuple, as due as it was.
+    pub(super) fn on_short_failed(&mut self, id: SlotId, errno: Errno) {
         self.churning -= 1;
-        self.count_churn_failed(errno);
+        let slot = &self.arena[id];
+        let due = Message::due_of(self.driver.bytes(slot.buffer, slot.start..slot.end));
+        let is_made_anew = is_taken(errno)
+            && self.may_try_another(errno)
+            && matches!(self.connect_short(due), Some(Ok(())));
+        if !is_made_anew {
+            self.count_churn_failed(errno);
+        }
     }
 
     pub(super) fn send_short_message(&mut self, id: SlotId) {
