@@ -126,6 +126,14 @@ for name in sys.argv[1:]:
 ' "$@"
 }
 
+# Resident bytes of the server: first without its pools of buffers, then those. A pool keeps every page
+# that it ever needed at once, up to its 32 MiB for a core (src/limits.rs), however few it needs now:
+# that is a high-water mark and no leak, and each is the only mapping of such a size.
+resident() {
+    awk '/^Size:/ {pool = $2 >= 32768} /^Rss:/ {sum[pool ? 1 : 0] += $2 * 1024}
+        END {printf "%d %d\n", sum[0], sum[1]}' "/proc/$server/smaps"
+}
+
 # Waits until the server figure $1 compares so ($2) with $3, for at most $4 seconds.
 until_figure() {
     local began=$SECONDS now
@@ -185,7 +193,7 @@ killed() {
 }
 
 csv=$out/soak.csv
-echo "cycle,kind,close,seconds,established,failed,lost,messages,late,short,accepted,closed,resident_bytes,open_files,sockets" >"$csv"
+echo "cycle,kind,close,seconds,established,failed,lost,messages,late,short,accepted,closed,resident_bytes,pool_bytes,open_files,sockets" >"$csv"
 resident_first='' files_first='' longest=0
 while [ $((SECONDS + longest)) -lt $deadline ] || [ "$cycle" = 0 ]; do
     began=$SECONDS
@@ -203,8 +211,8 @@ while [ $((SECONDS + longest)) -lt $deadline ] || [ "$cycle" = 0 ]; do
     # An empty segment is given back after two seconds; each core keeps one.
     until_figure segments -le "$cores" 30
     sleep 1
-    read -r accepted closed resident files < <(figures accepted_total closed_total \
-        process_resident_bytes process_open_files; echo)
+    read -r accepted closed files < <(figures accepted_total closed_total process_open_files; echo)
+    read -r resident pools < <(resident)
     python3 - "$out/result.json" <<'EOF' >"$out/cycle.txt"
 import json, sys
 r = json.load(open(sys.argv[1]))
@@ -216,15 +224,17 @@ print(r["established"], sum(r["failed"].values()) + sum(churn["failed"].values()
 EOF
     took=$((SECONDS - began))
     [ $took -le $longest ] || longest=$took
-    echo "$cycle,$kind,$close,$took,$(cat "$out/cycle.txt"),$accepted,$closed,$resident,$files,$(sockets)" |
+    echo "$cycle,$kind,$close,$took,$(cat "$out/cycle.txt"),$accepted,$closed,$resident,$pools,$files,$(sockets)" |
         tee -a "$csv" >&2
+    # A page besides for each pool, which is the allocator's.
+    [ "$pools" -le $((cores * (32 << 20) + cores * 4096)) ] || fail "cycle $cycle: $pools bytes of pools"
     [ "$accepted" = "$closed" ] || fail "cycle $cycle: $accepted accepted, but $closed closed"
     if [ "$cycle" = 2 ]; then
         resident_first=$resident files_first=$files
     elif [ -n "$resident_first" ]; then
         most=$((resident_first + resident_first / 20 + 1048576))
         [ "$resident" -le "$most" ] ||
-            fail "cycle $cycle left $resident resident bytes, cycle 2 left $resident_first"
+            fail "cycle $cycle left $resident resident bytes beside the pools, cycle 2 $resident_first"
         [ "$files" -le "$files_first" ] || fail "cycle $cycle left $files open files, cycle 2 left $files_first"
     fi
 done
@@ -244,7 +254,9 @@ print(f"          cycles  {len(rows)}")
 print(f"     connections  {int(last['accepted']):,} accepted, {int(last['closed']):,} closed")
 print(f"        messages  {total('messages'):,} verified, {total('late'):,} late; {total('short'):,} short connections")
 print(f"   failed / lost  {total('failed'):,} / {total('lost'):,}")
-print(f"        resident  {', '.join(str(int(row['resident_bytes']) // 1024) for row in rows)} KiB")
+kib = lambda name: ", ".join(str(int(row[name]) // 1024) for row in rows)
+print(f"        resident  {kib('resident_bytes')} KiB beside the pools")
+print(f"           pools  {kib('pool_bytes')} KiB")
 print(f"      open files  {', '.join(row['open_files'] for row in rows)}")
 EOF
 echo "      simulation  $simulated"
