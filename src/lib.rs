@@ -47,6 +47,7 @@ pub mod listener;
 pub mod topology;
 
 pub mod plan;
+pub mod walls;
 pub mod wire;
 
 pub mod dump;

@@ -1,0 +1,71 @@
+//! Where the host is read: under `/` or, in tests, under a directory that looks like it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A root directory with `proc`, `sys` and `etc` in it.
+#[derive(Clone, Debug)]
+pub struct Tree(PathBuf);
+
+impl Tree {
+    /// This host's own.
+    #[must_use]
+    pub fn host() -> Tree {
+        Tree::at("/")
+    }
+
+    /// The tree below `root`.
+    #[must_use]
+    pub fn at(root: impl Into<PathBuf>) -> Tree {
+        Tree(root.into())
+    }
+
+    /// Where `path`, which is written without a leading slash, lies.
+    #[must_use]
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.0.join(path)
+    }
+
+    /// The text of a file; `None` when it is not there or may not be read.
+    #[must_use]
+    pub fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.path(path)).ok()
+    }
+
+    /// A sysctl by its dotted name, its white space made single.
+    #[must_use]
+    pub fn sysctl(&self, name: &str) -> Option<String> {
+        let text = self.read(&format!("proc/sys/{}", name.replace('.', "/")))?;
+        Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    /// The numbers of a sysctl, such as the three of `net.ipv4.tcp_mem`; `None` unless all are such.
+    #[must_use]
+    pub fn numbers(&self, sysctl: &str) -> Option<Vec<u64>> {
+        let text = self.sysctl(sysctl)?;
+        let numbers: Option<Vec<u64>> = text.split(' ').map(|word| word.parse().ok()).collect();
+        numbers.filter(|numbers| !numbers.is_empty())
+    }
+
+    /// A sysctl that is one number.
+    #[must_use]
+    pub fn number(&self, sysctl: &str) -> Option<u64> {
+        self.numbers(sysctl).filter(|numbers| numbers.len() == 1).map(|numbers| numbers[0])
+    }
+
+    /// The names in a directory, in order; none when there is no such directory.
+    #[must_use]
+    pub fn names(&self, directory: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(directory)).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl AsRef<Path> for Tree {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
