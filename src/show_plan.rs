@@ -3,13 +3,64 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use megaconn::limits::MEMORY_RESERVE_BYTES;
 use megaconn::plan::tuples::{TuplePlan, resolve_sources};
-use megaconn::plan::{self, Demand, Host, Plan};
+use megaconn::plan::{self, Demand};
 use megaconn::rlimits;
 use megaconn::units::grouped;
 use megaconn::usage;
+use megaconn::walls::Have;
+use megaconn::walls::host::Host;
+use megaconn::walls::reading::{self, Row};
+use serde::Serialize;
 
 use crate::cli;
+
+/// The answer of `megaconn plan`.
+#[derive(Serialize)]
+struct Plan {
+    /// `megaconn.plan/1`.
+    schema: &'static str,
+    connections: u64,
+    fits: bool,
+    slots_per_segment: u64,
+    /// Segments of one end.
+    segments: u64,
+    /// Limits that can be reckoned, the one that binds first at the top.
+    rows: Vec<PlanRow>,
+}
+
+#[derive(Serialize)]
+struct PlanRow {
+    id: &'static str,
+    unit: &'static str,
+    /// `null` is no limit, or not to be read.
+    have: Option<u64>,
+    need: u64,
+    /// `null` is no limit.
+    allows_connections: Option<u64>,
+    fits: bool,
+    fix: String,
+}
+
+impl PlanRow {
+    fn of(row: Row) -> Option<PlanRow> {
+        let fits = row.fits();
+        let fix: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
+        Some(PlanRow {
+            id: row.id,
+            unit: row.unit,
+            have: match row.have {
+                Have::Some(have) => Some(have),
+                _ => None,
+            },
+            need: row.need?,
+            allows_connections: row.allows_connections,
+            fits,
+            fix: fix.join("; or: "),
+        })
+    }
+}
 
 /// Exit status 0 when the plan fits, 1 when it does not, 2 when it cannot be made.
 pub(crate) fn run(flags: &cli::Plan) -> ExitCode {
@@ -35,18 +86,21 @@ fn make(flags: &cli::Plan) -> Result<Plan, String> {
     let targets: Vec<_> = flags.target.iter().flat_map(|endpoints| endpoints.each()).collect();
     let range = flags.source_ports.map_or_else(plan::ephemeral_ports, |p| p.low..=p.high);
     let sources = resolve_sources(&flags.source, &targets).map_err(|error| error.to_string())?;
-    let ends_here = plan::ends_here(&targets);
-    let tuples = TuplePlan::new(targets, &sources, plan::usable_ports(range), cpus.len())
+    let tuples = TuplePlan::new(targets.clone(), &sources, plan::usable_ports(range), cpus.len())
         .map_err(|error| error.to_string())?;
-    let host = Host::read(rlimits::raise_nofile());
-    let demand = Demand {
-        connections: flags.connections,
-        churn_tuples: 0,
-        tuples: tuples.capacity(),
-        cores: cpus.len() as u64,
-        ends_here,
-    };
-    Ok(plan::plan(&demand, &host))
+    let host = Host::read(rlimits::raise_nofile(), MEMORY_RESERVE_BYTES);
+    let cores = cpus.len() as u64;
+    let demand = Demand::of_client(flags.connections, &targets, tuples.capacity(), cores);
+    let rows: Vec<PlanRow> =
+        reading::rows(&host, &demand).into_iter().filter_map(PlanRow::of).collect();
+    Ok(Plan {
+        schema: "megaconn.plan/1",
+        connections: demand.connections,
+        fits: rows.iter().all(|row| row.fits),
+        slots_per_segment: host.slots_per_segment,
+        segments: host.segments(&demand),
+        rows,
+    })
 }
 
 fn as_table(plan: &Plan) -> String {

@@ -273,7 +273,7 @@ figures! {
 pub const LOST_CAUSES: [&str; 6] = ["fin", "reset", "timeout", "silent", "mismatch", "local"];
 
 /// A cause in [`LOST_CAUSES`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum LostCause {
     /// The peer ended it in order, unasked.
@@ -291,6 +291,12 @@ pub enum LostCause {
 }
 
 impl LostCause {
+    /// Its name in [`LOST_CAUSES`].
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        LOST_CAUSES[self as usize]
+    }
+
     /// What an error of an established connection says of its end.
     #[must_use]
     pub fn of(errno: Errno) -> LostCause {

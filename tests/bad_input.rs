@@ -238,7 +238,7 @@ fn a_plan_answers_in_words_and_in_json() {
 
     let words = plan("2001", "text");
     assert_eq!((words.code, words.stderr.len()), (Some(1), 0), "{words:#?}");
-    for word in ["2,001 connections", "FAIL  source-ports", "fix: more addresses by --source"] {
+    for word in ["2,001 connections", "FAIL  source-ports", "fix: --source with more addresses"] {
         assert!(words.stdout.contains(word), "no word of `{word}`: {}", words.stdout);
     }
     assert!(words.stdout.contains("binds first: source-ports at 2,000 connections"));

@@ -10,15 +10,18 @@ use megaconn::driver::Cut;
 use megaconn::errno::Errno;
 use megaconn::launch::LaunchError;
 use megaconn::limits::{
-    CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, REACH_TIMEOUT, SOURCES_TRIED_MAX, TARGETS_TRIED_MAX,
-    TIME_WAIT,
+    CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, MEMORY_RESERVE_BYTES, REACH_TIMEOUT, SOURCES_TRIED_MAX,
+    TARGETS_TRIED_MAX, TIME_WAIT,
 };
 use megaconn::plan::tuples::{TupleError, TuplePlan, resolve_sources};
-use megaconn::plan::{self, Demand, Host, Row};
+use megaconn::plan::{self, Demand};
 use megaconn::rlimits;
 use megaconn::topology::CoreError;
 use megaconn::units::grouped;
 use megaconn::uring::{self, ProbeError};
+use megaconn::walls::Have;
+use megaconn::walls::host::Host;
+use megaconn::walls::reading::{self, Row};
 
 use crate::cli;
 use crate::pushes::Pushes;
@@ -38,7 +41,7 @@ pub(crate) struct Config {
     pub(crate) schedule: Schedule,
     pub(crate) expect: Expect,
     pub(crate) churn_per_s: Option<u64>,
-    pub(crate) churn_tuples: u64,
+    pub(crate) demand: Demand,
     pub(crate) close: Cut,
     pub(crate) sweep: bool,
     pub(crate) keepalive: Option<Duration>,
@@ -46,7 +49,6 @@ pub(crate) struct Config {
     pub(crate) slots_per_segment: u32,
     pub(crate) out: Option<PathBuf>,
     pub(crate) run_id: u64,
-    pub(crate) ends_here: u64,
 }
 
 /// What a run must reach besides being done.
@@ -141,18 +143,16 @@ impl Config {
         let targets: Vec<_> = flags.target.iter().flat_map(|endpoints| endpoints.each()).collect();
         let range = flags.source_ports.map_or_else(plan::ephemeral_ports, |p| p.low..=p.high);
         let sources = resolve_sources(&flags.source, &targets)?;
-        let ends_here = plan::ends_here(&targets);
-        let plan = TuplePlan::new(targets, &sources, plan::usable_ports(range), cpus.len())?;
+        let plan =
+            TuplePlan::new(targets.clone(), &sources, plan::usable_ports(range), cpus.len())?;
         let nofile = rlimits::raise_nofile();
         let demand = Demand {
-            connections,
-            tuples: plan.capacity(),
             churn_tuples: flags.churn_tuples(plateaus.len()),
-            cores: cpus.len() as u64,
-            ends_here,
+            connects_in_flight: cpus.len() as u64 * u64::from(flags.connects_in_flight),
+            ..Demand::of_client(connections, &targets, plan.capacity(), cpus.len() as u64)
         };
-        let rows = plan::plan(&demand, &Host::read(nofile)).rows;
-        if let Some(row) = rows.iter().find(|row| !row.fits) {
+        let rows = reading::rows(&Host::read(nofile, MEMORY_RESERVE_BYTES), &demand);
+        if let Some(row) = rows.iter().find(|row| !row.fits()) {
             return Err(does_not_fit(connections, flags.churn, row));
         }
         plan.addresses_for(connections).take(SOURCES_TRIED_MAX).try_for_each(own_address)?;
@@ -172,7 +172,7 @@ impl Config {
             schedule: flags.schedule(),
             expect,
             churn_per_s: flags.churn,
-            churn_tuples: demand.churn_tuples,
+            demand,
             close: match flags.close {
                 cli::Close::Fin => Cut::Sending,
                 cli::Close::Reset => Cut::Reset,
@@ -187,7 +187,6 @@ impl Config {
             slots_per_segment: rlimits::slots_per_segment(nofile),
             out: flags.out.clone(),
             run_id: fastrand::u64(..),
-            ends_here,
         })
     }
 
@@ -217,7 +216,7 @@ impl Config {
     pub(crate) fn supply(&self, core: usize) -> Supply {
         let cores = self.cpus.len();
         let share = plan::share(self.connections(), cores, core);
-        let churn = self.churn_tuples.div_ceil(cores as u64);
+        let churn = self.demand.churn_tuples.div_ceil(cores as u64);
         Supply::new(Arc::clone(&self.plan), core, share, churn, self.run_id)
     }
 
@@ -339,12 +338,18 @@ impl cli::Run {
 fn does_not_fit(connections: u64, churn: Option<u64>, row: &Row) -> Refusal {
     let churn = churn.map_or(String::new(), |rate| format!(" with --churn {rate}/s"));
     let wanted = format!("{}{churn}", grouped(connections));
-    let Row { id, unit, fix, .. } = row;
+    let Row { id, unit, .. } = row;
     let allowed = grouped(row.allows_connections.unwrap_or(u64::MAX));
-    let (need, have) = (grouped(row.need), grouped(row.have.unwrap_or(u64::MAX)));
+    let need = grouped(row.need.unwrap_or(0));
+    let have = match row.have {
+        Have::Some(have) => grouped(have),
+        _ => "no limit".to_owned(),
+    };
+    let fix: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
     Refusal::DoesNotFit(format!(
-        "--connections {wanted}: {id} allows {allowed} here (need {need} {unit}, have {have}); \
-         fix: {fix}"
+        "{id}: --connections {wanted}: {allowed} are allowed here (need {need} {unit}, have {have}); \
+         fix: {}",
+        fix.join("; or: ")
     ))
 }
 

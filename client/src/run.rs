@@ -49,7 +49,7 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
     config.lines().iter().for_each(|line| talk(line));
     let stats: Vec<Arc<CoreStats>> = config.cpus.iter().map(|_| Arc::default()).collect();
     let dump = config.out.as_deref().map(|dir| open_dump(dir, config, &stats)).transpose()?;
-    let environment = Environment::read(config.plan.targets(), config.ends_here);
+    let environment = Environment::read(config.plan.targets(), config.demand.ends.count());
     if let Some(dir) = &config.out {
         write_json(dir, "environment.json", &environment)?;
     }
@@ -373,7 +373,7 @@ impl Run<'_> {
             missed.insert(0, format!("stopped by {stop}, the report is partial"));
         }
         result.verdict = Verdict { met: missed.is_empty(), missed, ..Verdict::default() };
-        result.notes = notes::of(result, self.config.ends_here);
+        result.notes = notes::of(result, self.config.demand.ends.count());
     }
 }
 

@@ -1,0 +1,131 @@
+//! A case to be judged: what became of a run, and what was seen at both ends of it.
+
+use std::collections::BTreeMap;
+
+use crate::errno::Errno;
+use crate::plan::Demand;
+use crate::walls::counters::Counters;
+use crate::walls::host::Host;
+use crate::walls::{Side, Symptom};
+
+/// A run that is over, or has come to the end of a plateau.
+pub struct Case {
+    /// What was wanted.
+    pub demand: Demand,
+    /// The client's host.
+    pub host: Host,
+    /// What was lost, and how much of it; what is 0 is left out.
+    pub symptoms: BTreeMap<Symptom, u64>,
+    /// The client's end.
+    pub client: End,
+    /// The server's, when it could be seen.
+    pub server: Option<End>,
+    /// What the kernel of the client's host wrote meanwhile; `None` when its log may not be read.
+    pub log: Option<Vec<String>>,
+    /// What else is known.
+    pub facts: Facts,
+}
+
+/// What is known of one end, from before the run to now.
+#[derive(Clone, Debug, Default)]
+pub struct End {
+    /// The kernel's counters, before and now; `None` when they could not be seen.
+    pub counters: Option<(Counters, Counters)>,
+    /// By how much each figure of the program rose, over all cores.
+    pub figures: BTreeMap<String, u64>,
+    /// Operations of the program that failed, by the name of the error.
+    pub failed: BTreeMap<String, u64>,
+    /// Every core: its CPU, most connections at once, and messages.
+    pub cores: Vec<CoreShare>,
+}
+
+/// What one core had of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoreShare {
+    /// The CPU it runs on.
+    pub cpu: u16,
+    /// Most connections at once.
+    pub connections_peak: u64,
+    /// Messages.
+    pub messages: u64,
+}
+
+/// What the client knows besides counters.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Sockets in TIME_WAIT towards the targets, on the client's side.
+    pub time_wait: Option<u64>,
+    /// The client's own lag at the 99th percentile, and the latency that it is part of.
+    pub lag_p99_us: Option<u64>,
+    /// Latency of messages or short connections at the 99th percentile.
+    pub latency_p99_us: Option<u64>,
+    /// Whether the target, asked again after losses, did not answer or refused.
+    pub target_gone: Option<String>,
+    /// What the client stopped opening for, when it met its memory reserve.
+    pub reserve_met: Option<String>,
+    /// The same, of the server.
+    pub server_reserve_met: Option<String>,
+    /// Seconds that connections were held before those that were lost were found silent.
+    pub held_seconds: Option<f64>,
+}
+
+/// A sign that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Met {
+    /// The figures, before and after.
+    pub evidence: String,
+    /// How much it can explain; `None` when it has no count.
+    pub count: Option<u64>,
+    /// How sure it makes.
+    pub confidence: Confidence,
+}
+
+/// How sure a verdict is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Confidence {
+    /// It fits, and so may something else.
+    Possible,
+    /// The kernel counted it meanwhile; whether for this run, it does not say.
+    Likely,
+    /// The programs themselves met it.
+    Certain,
+}
+
+impl Case {
+    /// How much of `symptom` there was.
+    #[must_use]
+    pub fn count(&self, symptom: Symptom) -> u64 {
+        self.symptoms.get(&symptom).copied().unwrap_or(0)
+    }
+
+    /// What is known of a side; what lies between them shows at the client.
+    #[must_use]
+    pub fn end(&self, side: Side) -> Option<&End> {
+        match side {
+            Side::Client | Side::Between => Some(&self.client),
+            Side::Server => self.server.as_ref(),
+        }
+    }
+
+    /// Connects that failed so.
+    #[must_use]
+    pub fn failed(&self, errno: Errno) -> u64 {
+        self.count(Symptom::Failed(errno))
+    }
+}
+
+impl End {
+    /// By how much a counter of the kernel rose; `None` when it was not measured.
+    #[must_use]
+    pub fn rise(&self, counter: &str) -> Option<u64> {
+        let (before, now) = self.counters.as_ref()?;
+        now.rise(before, counter)
+    }
+
+    /// By how much a figure of the program rose.
+    #[must_use]
+    pub fn figure(&self, name: &str) -> Option<u64> {
+        self.figures.get(name).copied()
+    }
+}

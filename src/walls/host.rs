@@ -1,0 +1,93 @@
+//! This host and this process, as far as a wall can be read before anything is opened.
+
+use crate::limits::{FILES_PER_CORE, FILES_PER_PROCESS};
+use crate::memory::MemInfo;
+use crate::plan::Demand;
+use crate::rlimits;
+use crate::walls::Have;
+use crate::walls::tree::Tree;
+
+/// What there is. Everything but the process's own limits is read from the tree when it is asked for.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Where `/proc`, `/sys` and `/etc` are.
+    pub tree: Tree,
+    /// Files this process may have open.
+    pub nofile: u64,
+    /// Slots of one segment.
+    pub slots_per_segment: u64,
+    /// Locked memory this user may have.
+    pub memlock: Have,
+    /// Whether `fs.file-max` does not bind this process (CAP_SYS_ADMIN).
+    pub passes_file_max: bool,
+    /// CPUs this process may run on.
+    pub cpus: u64,
+    /// Bytes of memory that are left to everybody else.
+    pub reserve_bytes: u64,
+    /// Whether a connection of this host is tracked; `None` when nobody has tried.
+    pub tracks: Option<bool>,
+}
+
+impl Host {
+    /// This host, now, for a process that may have `nofile` files open.
+    #[must_use]
+    pub fn read(nofile: u64, reserve_bytes: u64) -> Host {
+        Host {
+            tree: Tree::host(),
+            nofile,
+            slots_per_segment: u64::from(rlimits::slots_per_segment(nofile)),
+            memlock: rlimits::memlock_bytes().map_or(Have::Unlimited, Have::Some),
+            passes_file_max: rlimits::passes_file_max(),
+            cpus: core_affinity::get_core_ids().map_or(1, |ids| ids.len() as u64),
+            reserve_bytes,
+            tracks: None,
+        }
+    }
+
+    /// A sysctl that is one number.
+    #[must_use]
+    pub fn have(&self, sysctl: &str) -> Have {
+        self.tree.number(sysctl).into()
+    }
+
+    /// A field of meminfo, in bytes.
+    #[must_use]
+    pub fn meminfo(&self, field: &str) -> Option<u64> {
+        MemInfo::parse(&self.tree.read("proc/meminfo")?).get(field)
+    }
+
+    /// A figure of sockstat, such as `("TCP", "tw")`.
+    #[must_use]
+    pub fn sockstat(&self, protocol: &str, figure: &str) -> Option<u64> {
+        let text = self.tree.read("proc/net/sockstat")?;
+        let line = text.lines().find_map(|line| line.strip_prefix(protocol)?.strip_prefix(':'))?;
+        let mut words = line.split_whitespace().skip_while(|word| *word != figure).skip(1);
+        words.next()?.parse().ok()
+    }
+
+    /// Open files that the whole host may still have.
+    #[must_use]
+    pub fn files_left(&self) -> Have {
+        if self.passes_file_max {
+            return Have::Unlimited;
+        }
+        match self.tree.numbers("fs.file-nr").as_deref() {
+            Some([used, _, most]) => Have::Some(most.saturating_sub(*used)),
+            _ => Have::Unknown,
+        }
+    }
+
+    /// Segments that each end of `demand` needs; each core rounds up for itself.
+    #[must_use]
+    pub fn segments(&self, demand: &Demand) -> u64 {
+        let cores = demand.cores.max(1);
+        let slots = self.slots_per_segment.max(1);
+        demand.connections.div_ceil(cores).div_ceil(slots).saturating_mul(cores)
+    }
+
+    /// Files that a process has open besides its connections, which are none.
+    #[must_use]
+    pub fn own_files(demand: &Demand) -> u64 {
+        FILES_PER_PROCESS + demand.cores * FILES_PER_CORE
+    }
+}

@@ -1,0 +1,220 @@
+//! Addresses and the handshake.
+
+use super::{BETWEEN, BLANK, CLIENT, SERVER, round_up};
+use crate::errno::Errno;
+use crate::stats::LostCause;
+use crate::units::grouped;
+use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::{Fix, Have, Reading, Side, Sign, Symptom, Wall};
+
+pub(super) const ROWS: &[Wall] = &[
+    Wall {
+        id: "time-wait",
+        limits: "tuples that an earlier run left in TIME_WAIT, for a minute",
+        at: CLIENT,
+        unit: "sockets",
+        explains: &[Symptom::Failed(Errno::EADDRNOTAVAIL), Symptom::Untried],
+        signs: &[Sign::Seen("tuples are passed over and are in TIME_WAIT", tuples_in_time_wait)],
+        fix: |_, _| {
+            vec![
+                Fix::Command("sleep 60".into()),
+                Fix::Flag("--close reset, in the run before".into()),
+                Fix::Flag("--source with more addresses".into()),
+            ]
+        },
+        remark: "net.ipv4.tcp_tw_reuse, 2 by default, lets loopback reuse them after a second",
+        ..BLANK
+    },
+    Wall {
+        id: "source-ports",
+        limits: "4-tuples: source addresses x source ports x targets",
+        at: CLIENT,
+        unit: "tuples",
+        read: |_, demand| match demand.tuples {
+            None => Reading::NOTHING,
+            Some(tuples) => {
+                let need = demand.connections.saturating_add(demand.churn_tuples);
+                Reading::stops(Have::Some(tuples), need, |have| {
+                    have.saturating_sub(demand.churn_tuples)
+                })
+            }
+        },
+        explains: &[Symptom::Failed(Errno::EADDRNOTAVAIL), Symptom::Failed(Errno::EADDRINUSE)],
+        signs: &[Sign::Errno(Errno::EADDRNOTAVAIL), Sign::Errno(Errno::EADDRINUSE)],
+        fix: |_, _| {
+            vec![
+                Fix::Flag("--source with more addresses".into()),
+                Fix::Flag("--target ADDR:PORT-PORT with more ports".into()),
+                Fix::Sysctl("net.ipv4.ip_local_port_range", "1024 65535".into()),
+            ]
+        },
+        remark: "28,232 by default for each pair of source address and target; a port on which \
+                 anybody listens cannot be pinned",
+    },
+    Wall {
+        id: "refused",
+        limits: "nothing: nobody listens there",
+        at: SERVER,
+        explains: &[Symptom::Failed(Errno::ECONNREFUSED)],
+        signs: &[Sign::Seen("ECONNREFUSED", |case, _| client_errno(case, Errno::ECONNREFUSED))],
+        fix: |_, _| vec![Fix::Advice("start the server, or check --target's port")],
+        remark: "a reset in answer to the SYN: the host is there, the port is not",
+        ..BLANK
+    },
+    Wall {
+        id: "server-full",
+        limits: "connections that the server was told to hold",
+        at: SERVER,
+        unit: "connections",
+        explains: &[
+            Symptom::Lost(LostCause::Reset),
+            Symptom::Failed(Errno::ECONNRESET),
+            Symptom::Lost(LostCause::Fin),
+        ],
+        signs: &[Sign::Seen("refused_total rises, and no ring was refused", refused_as_full)],
+        fix: |_, demand| vec![Fix::Flag(format!("serve --max-connections {}", demand.connections))],
+        remark: "who comes beyond it is accepted and reset at once, and counted",
+        ..BLANK
+    },
+    Wall {
+        id: "accept-queue",
+        limits: "connections that are complete and wait for accept, on each listener",
+        at: SERVER,
+        unit: "connections",
+        read: |host, demand| {
+            let queue = host.tree.number("net.core.somaxconn").map(|n| n.min(demand.backlog));
+            Reading::disturbs(queue.into(), demand.connects_in_flight)
+        },
+        explains: &[
+            Symptom::Failed(Errno::ETIMEDOUT),
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Lost(LostCause::Reset),
+            Symptom::Lost(LostCause::Timeout),
+            Symptom::Late,
+        ],
+        signs: &[Sign::Rises("TcpExt.ListenOverflows")],
+        fix: |_, demand| {
+            let queue = round_up(demand.connects_in_flight.max(4096));
+            vec![
+                Fix::Flag(format!("serve --backlog {queue}")),
+                Fix::Sysctl("net.core.somaxconn", queue.to_string()),
+                Fix::Flag("serve --cores with more of them: a listener each".into()),
+            ]
+        },
+        remark: "the kernel drops SYNs and last ACKs; the client tries again a second later",
+    },
+    Wall {
+        id: "syn-queue",
+        limits: "handshakes that have begun, on each listener",
+        at: SERVER,
+        unit: "handshakes",
+        read: |host, demand| {
+            let most = host.have("net.ipv4.tcp_max_syn_backlog");
+            Reading::disturbs(most, demand.connects_in_flight)
+        },
+        explains: &[Symptom::Failed(Errno::ETIMEDOUT), Symptom::Late],
+        signs: &[Sign::Rises("TcpExt.TCPReqQFullDrop")],
+        fix: |_, demand| {
+            let most = round_up(demand.connects_in_flight.max(4096));
+            vec![
+                Fix::Sysctl("net.ipv4.tcp_max_syn_backlog", most.to_string()),
+                Fix::Sysctl("net.core.somaxconn", most.to_string()),
+                Fix::Flag(format!("serve --backlog {most}")),
+            ]
+        },
+        remark: "the smaller of it and the accept queue's length counts",
+    },
+    Wall {
+        id: "syncookies",
+        limits: "handshakes beyond the SYN queue: answered by cookies, without options",
+        at: SERVER,
+        read: |_, _| Reading::NOTHING,
+        signs: &[
+            Sign::Rises("TcpExt.SyncookiesSent"),
+            Sign::Rises("TcpExt.TCPReqQFullDoCookies"),
+            Sign::Logged("Possible SYN flooding"),
+        ],
+        fix: |_, demand| {
+            let most = round_up(demand.connects_in_flight.max(4096));
+            vec![
+                Fix::Sysctl("net.ipv4.tcp_max_syn_backlog", most.to_string()),
+                Fix::Flag(format!("serve --backlog {most}")),
+            ]
+        },
+        remark: "such a connection works; window scaling and SACK need timestamps then",
+        ..BLANK
+    },
+    Wall {
+        id: "tw-buckets",
+        limits: "sockets in TIME_WAIT; more are forgotten at once",
+        at: CLIENT,
+        unit: "sockets",
+        read: |host, demand| {
+            let most = host.have("net.ipv4.tcp_max_tw_buckets");
+            Reading::disturbs(most, demand.connections.saturating_add(demand.churn_tuples))
+        },
+        signs: &[Sign::Rises("TcpExt.TCPTimeWaitOverflow")],
+        fix: |_, demand| {
+            let most = demand.connections.saturating_add(demand.churn_tuples);
+            vec![Fix::Sysctl("net.ipv4.tcp_max_tw_buckets", most.to_string())]
+        },
+        remark: "it protects memory; an old packet of a forgotten connection may be taken for a \
+                 new one's",
+        ..BLANK
+    },
+    Wall {
+        id: "neighbours",
+        limits: "neighbours on the same link, of all network namespaces together",
+        at: BETWEEN,
+        unit: "neighbours",
+        read: |host, demand| {
+            let most = host.have("net.ipv4.neigh.default.gc_thresh3");
+            Reading::stops(most, demand.neighbours, |_| u64::MAX)
+        },
+        explains: &[
+            Symptom::Failed(Errno::ENOBUFS),
+            Symptom::Failed(Errno::EINVAL),
+            Symptom::Failed(Errno::EHOSTUNREACH),
+            Symptom::Failed(Errno::ETIMEDOUT),
+        ],
+        signs: &[
+            Sign::Rises("arp_cache.table_fulls"),
+            Sign::Rises("ndisc_cache.table_fulls"),
+            Sign::Logged("neighbor table overflow"),
+        ],
+        fix: |_, demand| {
+            let most = round_up((2 * demand.neighbours).max(4096));
+            vec![Fix::Sysctl("net.ipv4.neigh.default.gc_thresh3", most.to_string())]
+        },
+        remark: "one address block behind a route, instead of on the link, needs one neighbour",
+    },
+];
+
+/// Connects that the client could not make, whatever they failed for.
+pub(super) fn client_errno(case: &Case, errno: Errno) -> Option<Met> {
+    let n = case.failed(errno);
+    let evidence = format!("client: {errno} {} times", grouped(n));
+    (n > 0).then_some(Met { evidence, count: Some(n), confidence: Confidence::Certain })
+}
+
+/// Tuples were passed over, and at least half as many are in TIME_WAIT towards the targets.
+fn tuples_in_time_wait(case: &Case, _: Side) -> Option<Met> {
+    let skipped = case.client.figure("tuples_skipped_total")?;
+    let waiting = case.facts.time_wait?;
+    let evidence = format!(
+        "client: tuples_skipped_total 0 -> {}; {} sockets towards the targets were in TIME_WAIT",
+        grouped(skipped),
+        grouped(waiting)
+    );
+    let most_of_them = skipped > 0 && waiting >= skipped.div_ceil(2);
+    most_of_them.then_some(Met { evidence, count: None, confidence: Confidence::Certain })
+}
+
+/// The server refused, and not for want of a ring or of memory.
+fn refused_as_full(case: &Case, side: Side) -> Option<Met> {
+    let end = case.end(side)?;
+    let refused = end.figure("refused_total").filter(|n| *n > 0)?;
+    let grew = end.figure("grow_failed_total") == Some(0);
+    let evidence = format!("server: refused_total 0 -> {}", grouped(refused));
+    grew.then_some(Met { evidence, count: Some(refused), confidence: Confidence::Certain })
+}

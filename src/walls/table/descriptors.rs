@@ -1,0 +1,201 @@
+//! Descriptors, io_uring and threads.
+
+use super::{BLANK, CLIENT, round_up};
+use crate::errno::Errno;
+use crate::limits::{EXECUTOR_LOCKED_BYTES, RING_BYTES, SEGMENTS_MAX};
+use crate::plan::Demand;
+use crate::stats::LostCause;
+use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::host::Host;
+use crate::walls::{Fix, Have, Reading, Side, Sign, Symptom, Wall};
+
+pub(super) const ROWS: &[Wall] = &[
+    Wall {
+        id: "io-uring-disabled",
+        limits: "io_uring on the whole host",
+        unit: "0 allows all",
+        read: |host, _| match host.tree.number("kernel.io_uring_disabled") {
+            None | Some(0) => Reading { have: Have::Unlimited, ..Reading::NOTHING },
+            Some(_) => Reading::stops(Have::Some(0), 1, |_| 0),
+        },
+        fix: |_, _| vec![Fix::Sysctl("kernel.io_uring_disabled", "0".into())],
+        remark: "1 leaves io_uring to the members of kernel.io_uring_group, 2 to nobody",
+        ..BLANK
+    },
+    Wall {
+        id: "io-uring-seccomp",
+        limits: "io_uring in a container",
+        unit: "filters",
+        read: |host, _| {
+            let status = host.tree.read("proc/self/status").unwrap_or_default();
+            let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
+            match mode.map(str::trim) {
+                Some("0") => Reading { have: Have::Unlimited, ..Reading::NOTHING },
+                _ => Reading { have: Have::Unknown, ..Reading::NOTHING },
+            }
+        },
+        fix: |_, _| {
+            vec![Fix::Advice(
+                "allow io_uring_setup, io_uring_enter and io_uring_register in the container's \
+                 seccomp profile",
+            )]
+        },
+        remark: "Docker's default profile forbids io_uring",
+        ..BLANK
+    },
+    Wall {
+        id: "threads",
+        limits: "threads of this user or container",
+        unit: "threads",
+        read: |host, demand| {
+            let most = host.tree.number("kernel.threads-max");
+            let have = most.min(host.tree.number("kernel.pid_max"));
+            Reading::stops(have.into(), demand.ends.count() * (2 + 2 * demand.cores), |_| u64::MAX)
+        },
+        signs: &[Sign::Errno(Errno::EAGAIN)],
+        fix: |_, demand| {
+            let threads = demand.ends.count() * (2 + 2 * demand.cores);
+            vec![Fix::Command(format!("ulimit -u {}", threads + 1024))]
+        },
+        remark: "two for each core and end, and two more; a pids cgroup may allow fewer",
+        ..BLANK
+    },
+    Wall {
+        id: "memlock",
+        limits: "locked memory of this user, which the rings of both programs share",
+        unit: "bytes",
+        read: |host, demand| {
+            let ring_bytes = demand.ends.count() * RING_BYTES;
+            let executors = executors(demand);
+            Reading::stops(host.memlock, locked(host, demand), |have| {
+                let segments = have.saturating_sub(executors) / ring_bytes;
+                segments.saturating_mul(host.slots_per_segment)
+            })
+        },
+        explains: &[Symptom::Failed(Errno::ENOMEM), Symptom::Lost(LostCause::Reset)],
+        signs: &[Sign::Seen("a ring was refused (ENOMEM)", ring_refused)],
+        fix: |host, demand| vec![Fix::Limit("memlock", locked(host, demand).div_ceil(1024))],
+        remark: "or CAP_IPC_LOCK; charged to all processes of the user together",
+        ..BLANK
+    },
+    Wall {
+        id: "fixed-files",
+        limits: "slots of the tables that sockets live in",
+        unit: "slots",
+        read: |host, demand| {
+            let slots = (SEGMENTS_MAX as u64) * host.slots_per_segment * demand.cores;
+            Reading::stops(Have::Some(slots), demand.connections, |have| have)
+        },
+        explains: &[Symptom::Failed(Errno::EMFILE)],
+        signs: &[Sign::Seen("a table was refused (EMFILE)", table_refused)],
+        fix: |_, _| vec![Fix::Flag("--cores with more of them".into())],
+        remark: "a table has at most as many slots as this process may have open files",
+        ..BLANK
+    },
+    Wall {
+        id: "nofile",
+        limits: "open files of a process: rings and listeners; connections are none",
+        unit: "files",
+        read: |host, demand| {
+            let own = Host::own_files(demand);
+            let need = host.segments(demand).saturating_add(own);
+            Reading::stops(Have::Some(host.nofile), need, |have| {
+                have.saturating_sub(own).saturating_mul(host.slots_per_segment)
+            })
+        },
+        explains: &[Symptom::Failed(Errno::EMFILE)],
+        signs: &[Sign::Errno(Errno::EMFILE)],
+        fix: |host, demand| {
+            let need = host.segments(demand).saturating_add(Host::own_files(demand));
+            vec![Fix::Limit("nofile", need)]
+        },
+        remark: "no wall for connections, which are direct descriptors; it is the size of a segment, \
+                 and bounds listeners, metrics and other sockets made by plain calls",
+        ..BLANK
+    },
+    Wall {
+        id: "nr-open",
+        limits: "what the limit on open files can be raised to",
+        unit: "files",
+        read: |host, demand| {
+            let need = host.segments(demand).saturating_add(Host::own_files(demand));
+            Reading::disturbs(host.have("fs.nr_open"), need)
+        },
+        fix: |host, demand| {
+            let need = host.segments(demand).saturating_add(Host::own_files(demand));
+            vec![Fix::Sysctl("fs.nr_open", need.to_string())]
+        },
+        remark: "setrlimit and ulimit -n fail above it",
+        ..BLANK
+    },
+    Wall {
+        id: "file-max",
+        limits: "open files of the host; every socket is one",
+        unit: "files",
+        read: |host, demand| {
+            let ends = demand.ends.count();
+            let need = demand.connections.saturating_mul(ends);
+            Reading::stops(host.files_left(), need, |have| have / ends)
+        },
+        explains: &[
+            Symptom::Failed(Errno::ENFILE),
+            Symptom::Failed(Errno::ETIMEDOUT),
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Lost(LostCause::Reset),
+        ],
+        signs: &[Sign::Errno(Errno::ENFILE), Sign::Logged("file-max limit")],
+        fix: |host, demand| {
+            let used = host.tree.numbers("fs.file-nr").map_or(0, |numbers| numbers[0]);
+            let need = demand.connections.saturating_mul(demand.ends.count()).saturating_add(used);
+            let most = round_up(need);
+            vec![Fix::Sysctl("fs.file-max", most.to_string())]
+        },
+        remark: "CAP_SYS_ADMIN passes it",
+        ..BLANK
+    },
+    Wall {
+        id: "cq-overflow",
+        limits: "completions that wait to be read",
+        unit: "completions",
+        fix: |_, _| vec![Fix::Flag("--cores with more of them".into())],
+        remark: "the kernel keeps what overflows (NODROP): slower, never lost",
+        ..BLANK
+    },
+    Wall {
+        id: "port-search",
+        limits: "the time in which the kernel finds a free port",
+        at: CLIENT,
+        unit: "ports",
+        remark: "met by programs that let the kernel choose; this client pins every port itself",
+        ..BLANK
+    },
+];
+
+/// Bytes that the executors of all ends and the housekeeping thread lock.
+fn executors(demand: &Demand) -> u64 {
+    demand.ends.count() * (demand.cores + 1) * EXECUTOR_LOCKED_BYTES
+}
+
+/// Bytes of locked memory that a plan needs.
+fn locked(host: &Host, demand: &Demand) -> u64 {
+    let ring_bytes = demand.ends.count() * RING_BYTES;
+    host.segments(demand).saturating_mul(ring_bytes).saturating_add(executors(demand))
+}
+
+/// A core that could not grow for want of memory is short of locked memory where that is limited.
+fn ring_refused(case: &Case, side: Side) -> Option<Met> {
+    grow_refused(case, side, Errno::ENOMEM).filter(|_| matches!(case.host.memlock, Have::Some(_)))
+}
+
+fn table_refused(case: &Case, side: Side) -> Option<Met> {
+    grow_refused(case, side, Errno::EMFILE)
+}
+
+fn grow_refused(case: &Case, side: Side, errno: Errno) -> Option<Met> {
+    let end = case.end(side)?;
+    let times = end.figure("grow_failed_total").filter(|times| *times > 0)?;
+    end.failed.get(&errno.to_string())?;
+    let evidence =
+        format!("{side:?}: a segment was refused {times} times ({errno})").to_lowercase();
+    Some(Met { evidence, count: None, confidence: Confidence::Certain })
+}

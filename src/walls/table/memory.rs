@@ -1,0 +1,241 @@
+//! Memory: of the host, of a container, and what TCP may have of it.
+
+use super::{BLANK, round_up};
+use crate::errno::Errno;
+use crate::limits::{KERNEL_BYTES_PER_SOCKET, USER_BYTES_PER_CONNECTION};
+use crate::plan::Demand;
+use crate::stats::LostCause;
+use crate::units::grouped;
+use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::{Fix, Have, Reading, Side, Sign, Symptom, Wall};
+
+/// Bytes of `tcp_mem` that an idle socket takes (seen on Linux 6.18: 316 pages for a million).
+const TCP_MEM_BYTES_PER_SOCKET: u64 = 38;
+
+pub(super) const ROWS: &[Wall] = &[
+    Wall {
+        id: "cgroup-memory",
+        limits: "memory of the container, sockets included",
+        unit: "bytes",
+        explains: &[
+            Symptom::Untried,
+            Symptom::Failed(Errno::ENOMEM),
+            Symptom::Failed(Errno::ENOBUFS),
+            Symptom::Failed(Errno::ECONNREFUSED),
+            Symptom::Failed(Errno::ECONNRESET),
+            Symptom::Lost(LostCause::Reset),
+            Symptom::Lost(LostCause::Fin),
+        ],
+        signs: &[
+            Sign::Rises("cgroup.oom_kill"),
+            Sign::Logged("Memory cgroup out of memory: Killed process"),
+            Sign::Seen("the memory reserve of a cgroup was met", cgroup_reserve_met),
+        ],
+        fix: |_, demand| {
+            vec![
+                Fix::Command(format!("systemctl set-property UNIT MemoryMax={}", needed(demand))),
+                Fix::Flag("--connections with fewer".into()),
+            ]
+        },
+        remark: "what sockets take of the kernel is charged to the cgroup as well",
+        ..BLANK
+    },
+    Wall {
+        id: "memory",
+        limits: "memory of the host",
+        unit: "bytes",
+        read: |host, demand| {
+            let need = needed(demand).saturating_add(host.reserve_bytes);
+            Reading::stops(host.meminfo("MemAvailable").into(), need, |have| {
+                have.saturating_sub(host.reserve_bytes) / per_connection(demand)
+            })
+        },
+        explains: &[
+            Symptom::Untried,
+            Symptom::Failed(Errno::ENOMEM),
+            Symptom::Failed(Errno::ENOBUFS),
+            Symptom::Failed(Errno::ECONNREFUSED),
+            Symptom::Failed(Errno::ECONNRESET),
+            Symptom::Lost(LostCause::Reset),
+            Symptom::Lost(LostCause::Fin),
+            Symptom::Lost(LostCause::Local),
+        ],
+        signs: &[
+            Sign::Seen("the memory reserve was met", reserve_met),
+            Sign::Logged("Out of memory: Killed process"),
+            Sign::Errno(Errno::ENOMEM),
+            Sign::Errno(Errno::ENOBUFS),
+        ],
+        fix: |_, _| {
+            vec![
+                Fix::Flag("--connections with fewer".into()),
+                Fix::Flag("--memory-reserve with less, if others need less".into()),
+                Fix::Advice("more memory"),
+            ]
+        },
+        remark: "both programs stop before it, at --memory-reserve, and keep what they hold",
+        ..BLANK
+    },
+    Wall {
+        id: "orphans",
+        limits: "sockets that their program has closed and TCP has not",
+        unit: "sockets",
+        read: |host, demand| {
+            Reading::disturbs(host.have("net.ipv4.tcp_max_orphans"), demand.connections / 2)
+        },
+        signs: &[Sign::Logged("too many orphaned sockets")],
+        explains: &[Symptom::Lost(LostCause::Reset)],
+        fix: |_, demand| {
+            let most = round_up(demand.connections);
+            vec![
+                Fix::Sysctl("net.ipv4.tcp_max_orphans", most.to_string()),
+                Fix::Flag("serve --drain, which closes in a paced way".into()),
+            ]
+        },
+        remark: "beyond it, and from a half of it when memory is short, a close becomes a reset",
+        ..BLANK
+    },
+    Wall {
+        id: "tcp-mem",
+        limits: "memory that all of TCP may have for data in queues",
+        unit: "pages",
+        read: |host, demand| {
+            let pressure =
+                host.tree.numbers("net.ipv4.tcp_mem").and_then(|mem| mem.get(1).copied());
+            let sockets = demand.connections.saturating_mul(demand.ends.count());
+            let bytes = sockets.saturating_mul(TCP_MEM_BYTES_PER_SOCKET);
+            Reading::disturbs(pressure.into(), bytes.div_ceil(4096))
+        },
+        explains: &[
+            Symptom::Lost(LostCause::Reset),
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Lost(LostCause::Timeout),
+            Symptom::Lost(LostCause::Local),
+            Symptom::Failed(Errno::ETIMEDOUT),
+            Symptom::Late,
+        ],
+        signs: &[
+            Sign::Rises("TcpExt.TCPMemoryPressures"),
+            Sign::Rises("TcpExt.TCPAbortOnMemory"),
+            Sign::Rises("TcpExt.TCPRcvQDrop"),
+            Sign::Logged("consider tuning tcp_mem"),
+        ],
+        fix: |host, _| {
+            let now = host.tree.numbers("net.ipv4.tcp_mem").unwrap_or_default();
+            let raised: Vec<String> = now.iter().map(|pages| (4 * pages).to_string()).collect();
+            vec![Fix::Sysctl("net.ipv4.tcp_mem", raised.join(" "))]
+        },
+        remark: "idle connections hardly use it; what fills it is data that somebody does not read",
+        ..BLANK
+    },
+    Wall {
+        id: "socket-buffers",
+        limits: "data in the queues of one socket",
+        unit: "bytes",
+        explains: &[Symptom::Late],
+        signs: &[
+            Sign::Rises("TcpExt.RcvPruned"),
+            Sign::Rises("TcpExt.PruneCalled"),
+            Sign::Rises("TcpExt.TCPWqueueTooBig"),
+        ],
+        fix: |_, _| {
+            vec![
+                Fix::Sysctl("net.ipv4.tcp_rmem", "4096 131072 6291456".into()),
+                Fix::Sysctl("net.ipv4.tcp_wmem", "4096 16384 4194304".into()),
+            ]
+        },
+        remark: "the first of the three is not allocated beforehand: an idle socket has none",
+        ..BLANK
+    },
+    Wall {
+        id: "conntrack",
+        limits: "connections that a firewall of this host tracks",
+        unit: "entries",
+        read: |host, demand| {
+            let most = host.tree.number("net.netfilter.nf_conntrack_max");
+            let used = host.tree.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
+            let have = most.map(|most| most.saturating_sub(used));
+            match (have, host.tracks) {
+                (None, _) | (_, Some(false)) => {
+                    Reading { have: Have::Unlimited, need: Some(0), ..Reading::NOTHING }
+                }
+                (have, Some(true)) => Reading::stops(have.into(), demand.connections, |have| have),
+                (have, None) => Reading::disturbs(have.into(), demand.connections),
+            }
+        },
+        explains: &[
+            Symptom::Failed(Errno::ETIMEDOUT),
+            Symptom::Failed(Errno::EPERM),
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Lost(LostCause::Timeout),
+            Symptom::Late,
+        ],
+        signs: &[
+            Sign::Rises("nf_conntrack.drop"),
+            Sign::Rises("nf_conntrack.early_drop"),
+            Sign::Rises("nf_conntrack.insert_failed"),
+            Sign::Logged("nf_conntrack: table full"),
+        ],
+        fix: |host, demand| {
+            let used = host.tree.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
+            let most = round_up(demand.connections.saturating_add(used));
+            vec![
+                Fix::Sysctl("net.netfilter.nf_conntrack_max", most.to_string()),
+                Fix::Advice("or do not track these ports: a notrack rule in nftables"),
+            ]
+        },
+        remark: "that the module is there does not mean that it tracks; a rule must ask for it",
+        ..BLANK
+    },
+    Wall {
+        id: "ehash",
+        limits: "buckets in which the kernel finds a socket",
+        unit: "buckets",
+        read: |host, demand| {
+            // In a namespace that shares the host's table the number is negative.
+            let text = host.tree.sysctl("net.ipv4.tcp_ehash_entries");
+            let buckets = text.and_then(|text| text.trim_start_matches('-').parse().ok());
+            let sockets = demand.connections.saturating_mul(demand.ends.count());
+            // Eight sockets to a bucket still cost little beside the rest of a packet's way.
+            Reading::disturbs(Have::from(buckets), sockets / 8)
+        },
+        fix: |_, _| vec![Fix::Advice("thash_entries=N on the kernel's command line")],
+        remark: "longer chains cost time for each packet, nothing else",
+        ..BLANK
+    },
+];
+
+fn per_connection(demand: &Demand) -> u64 {
+    demand.ends.count() * (KERNEL_BYTES_PER_SOCKET + USER_BYTES_PER_CONNECTION)
+}
+
+fn needed(demand: &Demand) -> u64 {
+    demand.connections.saturating_mul(per_connection(demand))
+}
+
+/// What a side said when it met its reserve; the words name the cgroup, if it was one's.
+fn reserve(case: &Case, side: Side) -> Option<&String> {
+    match side {
+        Side::Server => case.facts.server_reserve_met.as_ref(),
+        _ => case.facts.reserve_met.as_ref(),
+    }
+}
+
+fn reserve_met(case: &Case, side: Side) -> Option<Met> {
+    of_reserve(case, side, false)
+}
+
+fn cgroup_reserve_met(case: &Case, side: Side) -> Option<Met> {
+    of_reserve(case, side, true)
+}
+
+fn of_reserve(case: &Case, side: Side, of_cgroup: bool) -> Option<Met> {
+    let words = reserve(case, side).filter(|words| words.contains("cgroup") == of_cgroup)?;
+    let refused = case.end(side).and_then(|end| end.figure("refused_memory_total")).unwrap_or(0);
+    let refused = (refused > 0).then_some(refused);
+    let evidence = match refused {
+        Some(n) => format!("{words}; refused_memory_total 0 -> {}", grouped(n)),
+        None => words.clone(),
+    };
+    Some(Met { evidence, count: refused, confidence: Confidence::Certain })
+}

@@ -1,0 +1,49 @@
+//! Outside the host.
+
+use super::{BETWEEN, BLANK};
+use crate::errno::Errno;
+use crate::stats::LostCause;
+use crate::units::grouped;
+use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::{Fix, Side, Sign, Symptom, Wall};
+
+pub(super) const ROWS: &[Wall] = &[
+    Wall {
+        id: "cloud-conntrack",
+        limits: "connections that the cloud's network tracks for this machine",
+        at: BETWEEN,
+        unit: "connections",
+        explains: &[
+            Symptom::Failed(Errno::ETIMEDOUT),
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Lost(LostCause::Timeout),
+        ],
+        signs: &[Sign::Rises("ethtool.conntrack_allowance_exceeded")],
+        fix: |_, _| vec![Fix::Advice("a larger instance, or untracked security group rules")],
+        remark: "a NAT gateway has 55,000 for each destination",
+        ..BLANK
+    },
+    Wall {
+        id: "middlebox-idle",
+        limits: "time for which a firewall, NAT or load balancer remembers a silent connection",
+        at: BETWEEN,
+        unit: "seconds",
+        explains: &[Symptom::Lost(LostCause::Silent), Symptom::Lost(LostCause::Timeout)],
+        signs: &[Sign::Seen("connections are silent after a hold", silent_after_hold)],
+        fix: |_, _| vec![Fix::Flag("--keepalive with less than that time, at either end".into())],
+        remark: "load balancers: often 350 s; NAT: often 5 minutes",
+        ..BLANK
+    },
+];
+
+/// Connections that worked, were held in silence, and then did not answer any more.
+fn silent_after_hold(case: &Case, _: Side) -> Option<Met> {
+    let silent = case.count(Symptom::Lost(LostCause::Silent))
+        + case.count(Symptom::Lost(LostCause::Timeout));
+    let held = case.facts.held_seconds.filter(|seconds| *seconds > 0.0)?;
+    let evidence = format!(
+        "client: {} connections answered before a hold of {held:.0} s, and not after it",
+        grouped(silent)
+    );
+    (silent > 0).then_some(Met { evidence, count: Some(silent), confidence: Confidence::Possible })
+}

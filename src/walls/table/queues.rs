@@ -1,0 +1,186 @@
+//! CPU and queues.
+
+use super::{BETWEEN, BLANK, CLIENT, SERVER};
+use crate::errno::Errno;
+use crate::stats::LostCause;
+use crate::units::grouped;
+use crate::walls::case::{Case, Confidence, End, Met};
+use crate::walls::{Fix, Reading, Side, Sign, Symptom, Wall};
+
+pub(super) const ROWS: &[Wall] = &[
+    Wall {
+        id: "netdev-backlog",
+        limits: "packets that wait for a CPU; those of loopback and veth do too",
+        unit: "packets",
+        read: |host, _| Reading::disturbs(host.have("net.core.netdev_max_backlog"), 1000),
+        explains: &[
+            Symptom::Failed(Errno::ETIMEDOUT),
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Lost(LostCause::Timeout),
+            Symptom::Late,
+        ],
+        signs: &[Sign::Rises("softnet.dropped")],
+        fix: |host, _| {
+            let now = host.tree.number("net.core.netdev_max_backlog").unwrap_or(1000);
+            vec![Fix::Sysctl("net.core.netdev_max_backlog", (10 * now).max(10_000).to_string())]
+        },
+        remark: "column 2 of /proc/net/softnet_stat, of the whole host",
+        ..BLANK
+    },
+    Wall {
+        id: "nic-ring",
+        limits: "packets that wait in the network card",
+        unit: "packets",
+        explains: &[
+            Symptom::Failed(Errno::ETIMEDOUT),
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Lost(LostCause::Timeout),
+            Symptom::Late,
+        ],
+        signs: &[Sign::Seen("rx_missed_errors or rx_fifo_errors rise", card_dropped)],
+        fix: |_, _| vec![Fix::Command("ethtool -G INTERFACE rx 4096".into())],
+        remark: "more queues and RSS spread them over more CPUs",
+        ..BLANK
+    },
+    Wall {
+        id: "client-lag",
+        limits: "what the client itself can begin in time",
+        at: CLIENT,
+        explains: &[Symptom::Late],
+        signs: &[Sign::Seen("the client's own lag is most of the latency", client_lags)],
+        fix: |_, _| {
+            vec![
+                Fix::Flag("--cores with more of them".into()),
+                Fix::Flag("--message-rate, --message-every or --churn with less".into()),
+                Fix::Advice("more client machines"),
+            ]
+        },
+        remark: "the client was the limit, not the server",
+        ..BLANK
+    },
+    Wall {
+        id: "core-imbalance",
+        limits: "the busiest core, while others have little to do",
+        at: SERVER,
+        explains: &[Symptom::Late],
+        signs: &[Sign::Seen("one core had over twice the mean", imbalanced)],
+        fix: |_, _| vec![Fix::Flag("serve --steer hash".into())],
+        remark: "connections go to the core whose CPU received them, unless --steer says otherwise",
+        ..BLANK
+    },
+    Wall {
+        id: "cpu",
+        limits: "CPU time",
+        explains: &[Symptom::Late],
+        signs: &[Sign::Seen("all CPUs of the programs were busy", all_busy)],
+        fix: |_, _| vec![Fix::Flag("--cores with more of them, or more machines".into())],
+        remark: "the only wall that is good news",
+        ..BLANK
+    },
+    Wall {
+        id: "softirq-budget",
+        limits: "packets that one turn of the kernel takes in",
+        signs: &[Sign::Rises("softnet.time_squeeze")],
+        fix: |host, _| {
+            let now = host.tree.number("net.core.netdev_budget").unwrap_or(300);
+            vec![Fix::Sysctl("net.core.netdev_budget", (2 * now).to_string())]
+        },
+        remark: "packets wait for the next turn; none is lost",
+        ..BLANK
+    },
+    Wall {
+        id: "unanswered",
+        limits: "nothing that could be seen: connects are not answered",
+        at: BETWEEN,
+        explains: &[
+            Symptom::Failed(Errno::ETIMEDOUT),
+            Symptom::Failed(Errno::EHOSTUNREACH),
+            Symptom::Failed(Errno::ENETUNREACH),
+            Symptom::Failed(Errno::EPERM),
+            Symptom::Failed(Errno::EACCES),
+        ],
+        signs: &[Sign::Seen("connects are not answered", not_answered)],
+        fix: |_, _| vec![Fix::Advice("check the route and the firewalls between, then the server")],
+        remark: "named only when no queue that can be seen dropped anything",
+        ..BLANK
+    },
+];
+
+fn card_dropped(case: &Case, side: Side) -> Option<Met> {
+    let (before, now) = case.end(side)?.counters.as_ref()?;
+    let rises = |(name, is): (&str, u64)| {
+        let is_card = name.ends_with(".rx_missed_errors") || name.ends_with(".rx_fifo_errors");
+        let rise = is.saturating_sub(before.get(name).filter(|_| is_card)?);
+        (rise > 0).then(|| (format!("{name} +{}", grouped(rise)), rise))
+    };
+    let (lines, counts): (Vec<String>, Vec<u64>) = now.iter().filter_map(rises).unzip();
+    let met = |()| Met {
+        evidence: format!("{side:?}: {}", lines.join(", ")).to_lowercase(),
+        count: Some(counts.iter().sum()),
+        confidence: Confidence::Likely,
+    };
+    (!counts.is_empty()).then_some(()).map(met)
+}
+
+/// The client began what was due so late that this is most of what was measured.
+fn client_lags(case: &Case, _: Side) -> Option<Met> {
+    let lag = case.facts.lag_p99_us?;
+    let unbegun = case.client.figure("messages_unsent_total").unwrap_or(0)
+        + case.client.figure("churn_unstarted_total").unwrap_or(0);
+    let is_most = case.facts.latency_p99_us.is_none_or(|latency| lag >= latency / 2);
+    let evidence =
+        format!("client: lag p99 {} us, {} not begun in time", grouped(lag), grouped(unbegun));
+    (is_most && lag > 1000 || unbegun > 0).then_some(Met {
+        evidence,
+        count: None,
+        confidence: Confidence::Certain,
+    })
+}
+
+/// Share of each CPU's time that was busy since before, by CPU number.
+fn busy(end: &End, cpu: u16) -> Option<f64> {
+    let all = end.rise(&format!("cpu{cpu}.ticks")).filter(|ticks| *ticks > 0)?;
+    Some(end.rise(&format!("cpu{cpu}.busy_ticks"))? as f64 / all as f64)
+}
+
+fn imbalanced(case: &Case, side: Side) -> Option<Met> {
+    let cores = &case.end(side)?.cores;
+    if cores.len() < 2 {
+        return None;
+    }
+    let work = |pick: fn(&crate::walls::case::CoreShare) -> u64| {
+        let each: Vec<u64> = cores.iter().map(pick).collect();
+        let mean = each.iter().sum::<u64>() / each.len() as u64;
+        let most = each.iter().copied().max().unwrap_or(0);
+        (most, mean, most > mean + mean / 2 && most > 100)
+    };
+    let (most, mean, is_uneven) = work(|core| core.messages.max(core.connections_peak));
+    let evidence =
+        format!("server: the busiest core had {}, the mean is {}", grouped(most), grouped(mean));
+    is_uneven.then_some(Met { evidence, count: None, confidence: Confidence::Likely })
+}
+
+/// Nearly all time of all CPUs of the programs' cores was busy.
+fn all_busy(case: &Case, side: Side) -> Option<Met> {
+    let end = case.end(side)?;
+    let shares: Option<Vec<f64>> = end.cores.iter().map(|core| busy(end, core.cpu)).collect();
+    let shares = shares.filter(|shares| !shares.is_empty())?;
+    let least = shares.iter().copied().fold(1.0, f64::min);
+    let evidence =
+        format!("{side:?}: CPUs busy for {:.0} % and more", 100.0 * least).to_lowercase();
+    (least >= 0.95).then_some(Met { evidence, count: None, confidence: Confidence::Likely })
+}
+
+fn not_answered(case: &Case, _: Side) -> Option<Met> {
+    let errnos = [Errno::ETIMEDOUT, Errno::EHOSTUNREACH, Errno::ENETUNREACH, Errno::EPERM];
+    let found: Vec<String> = errnos
+        .iter()
+        .filter(|errno| case.failed(**errno) > 0)
+        .map(|errno| format!("{errno} {} times", grouped(case.failed(*errno))))
+        .collect();
+    let retries = case.client.rise("TcpExt.TCPSynRetrans").unwrap_or(0);
+    let evidence =
+        format!("client: {}; TcpExt.TCPSynRetrans +{}", found.join(", "), grouped(retries));
+    let confidence = if case.server.is_some() { Confidence::Likely } else { Confidence::Possible };
+    (!found.is_empty()).then_some(Met { evidence, count: None, confidence })
+}

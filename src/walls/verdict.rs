@@ -1,0 +1,229 @@
+//! The verdict: what was lost is dealt out to the walls whose signs are there; what is left is
+//! unknown.
+//!
+//! Of several walls that could explain the same loss the surer one comes first, then the one that
+//! stands higher in the table; none is charged with more than its sign counts. So a wall that was
+//! merely touched is not blamed for everything, and a loss that nothing explains has no name.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::units::grouped;
+use crate::walls::case::{Case, Confidence, End, Met};
+use crate::walls::table::all;
+use crate::walls::{Side, Sign, Symptom, Wall};
+
+/// The name of what no wall explains.
+pub const UNKNOWN: &str = "unknown";
+
+/// A wall, and what was lost to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Charge {
+    /// The wall's name, or `unknown`.
+    pub id: &'static str,
+    /// Where it stands.
+    pub side: Side,
+    /// Connections or messages that were lost to it.
+    pub lost: u64,
+    /// What was seen, with figures before and after.
+    pub evidence: Vec<String>,
+    /// What else could have explained it, and why it did not.
+    pub ruled_out: Vec<String>,
+    /// What lifts it, as commands, the best first.
+    pub fix: Vec<String>,
+    /// How sure this is.
+    pub confidence: Confidence,
+}
+
+/// All that can be said of a case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// Walls that cost something, the dearest first.
+    pub walls: Vec<Charge>,
+    /// Walls that were met, and cost nothing that was asked for.
+    pub met_without_loss: Vec<Charge>,
+}
+
+/// A wall that was met at a side.
+struct Suspect {
+    wall: &'static Wall,
+    side: Side,
+    met: Vec<Met>,
+    lost: u64,
+    explained: Vec<Symptom>,
+}
+
+impl Suspect {
+    fn confidence(&self) -> Confidence {
+        self.met.iter().map(|met| met.confidence).max().unwrap_or(Confidence::Possible)
+    }
+
+    /// How much its signs can explain; `None` is all.
+    fn budget(&self) -> Option<u64> {
+        self.met.iter().map(|met| met.count).sum()
+    }
+
+    fn charge(&self, case: &Case) -> Charge {
+        let fix = (self.wall.fix)(&case.host, &case.demand);
+        Charge {
+            id: self.wall.id,
+            side: self.side,
+            lost: self.lost,
+            evidence: self.met.iter().map(|met| met.evidence.clone()).collect(),
+            ruled_out: ruled_out(case, self.wall.id, &self.explained),
+            fix: fix.iter().map(ToString::to_string).collect(),
+            confidence: self.confidence(),
+        }
+    }
+}
+
+/// Judges a case.
+#[must_use]
+pub fn judge(case: &Case) -> Judgement {
+    let mut suspects: Vec<Suspect> = all().flat_map(|wall| suspects(case, wall)).collect();
+    // Stable: equals stay in the order of the table.
+    suspects.sort_by_key(|suspect| std::cmp::Reverse(suspect.confidence()));
+    let mut left = case.symptoms.clone();
+    for suspect in &mut suspects {
+        deal(suspect, &mut left);
+    }
+    let (mut walls, met): (Vec<_>, Vec<_>) =
+        suspects.iter().map(|suspect| suspect.charge(case)).partition(|charge| charge.lost > 0);
+    walls.extend(unknown(case, &left));
+    walls.sort_by_key(|charge| std::cmp::Reverse(charge.lost));
+    Judgement { walls, met_without_loss: met.into_iter().filter(is_worth_saying).collect() }
+}
+
+/// Without a loss only what the kernel or the programs counted is worth saying.
+fn is_worth_saying(charge: &Charge) -> bool {
+    charge.confidence > Confidence::Possible
+}
+
+/// The sides at which a wall's signs are.
+fn suspects(case: &Case, wall: &'static Wall) -> Vec<Suspect> {
+    let at = |&side: &Side| {
+        let met: Vec<Met> =
+            wall.signs.iter().filter_map(|sign| look_for(case, *sign, side)).collect();
+        let found = !met.is_empty();
+        found.then_some(Suspect { wall, side, met, lost: 0, explained: Vec::new() })
+    };
+    wall.at.sides().iter().filter_map(at).collect()
+}
+
+/// Takes what the suspect explains from what is left.
+fn deal(suspect: &mut Suspect, left: &mut BTreeMap<Symptom, u64>) {
+    let mut budget = suspect.budget();
+    for symptom in suspect.wall.explains {
+        let Some(n) = left.get_mut(symptom) else { continue };
+        let taken = budget.map_or(*n, |budget| budget.min(*n));
+        if taken > 0 {
+            suspect.explained.push(*symptom);
+        }
+        *n -= taken;
+        budget = budget.map(|budget| budget - taken);
+        suspect.lost += taken;
+    }
+}
+
+/// A sign at a side, if it is there.
+fn look_for(case: &Case, sign: Sign, side: Side) -> Option<Met> {
+    let end = case.end(side)?;
+    let name = side_name(side);
+    let counted = |n: u64, evidence: String, confidence| {
+        (n > 0).then_some(Met { evidence, count: Some(n), confidence })
+    };
+    match sign {
+        Sign::Rises(counter) => {
+            let (before, now) = end.counters.as_ref()?;
+            let (was, is) = (before.get(counter)?, now.get(counter)?);
+            let line = format!("{name}: {counter} {} -> {}", grouped(was), grouped(is));
+            counted(is.saturating_sub(was), line, Confidence::Likely)
+        }
+        Sign::Counted(figure) => {
+            let n = end.figure(figure)?;
+            counted(n, format!("{name}: {figure} 0 -> {}", grouped(n)), Confidence::Certain)
+        }
+        Sign::Errno(errno) => {
+            let n = end.failed.get(&errno.to_string()).copied()?;
+            counted(n, format!("{name}: {errno} {} times", grouped(n)), Confidence::Certain)
+        }
+        Sign::Logged(text) => {
+            let line = case.log.as_ref()?.iter().find(|line| line.contains(text))?;
+            let evidence = format!("kernel log: {line}");
+            Some(Met { evidence, count: None, confidence: Confidence::Likely })
+        }
+        Sign::Seen(_, see) => see(case, side),
+    }
+}
+
+/// What no wall explains, if anything.
+fn unknown(case: &Case, left: &BTreeMap<Symptom, u64>) -> Option<Charge> {
+    let left: Vec<(Symptom, u64)> =
+        left.iter().filter(|(_, n)| **n > 0).map(|(symptom, n)| (*symptom, *n)).collect();
+    let symptoms: Vec<Symptom> = left.iter().map(|(symptom, _)| *symptom).collect();
+    let evidence = left.iter().map(|(symptom, n)| format!("{} {symptom}", grouped(*n))).collect();
+    let fix = match case.server {
+        None => vec!["run again with --server-metrics ADDR:PORT, to see the server's side".into()],
+        Some(_) => vec!["megaconn doctor; kernel log: dmesg".into()],
+    };
+    (!left.is_empty()).then(|| Charge {
+        id: UNKNOWN,
+        side: Side::Between,
+        lost: left.iter().map(|(_, n)| n).sum(),
+        evidence,
+        ruled_out: ruled_out(case, UNKNOWN, &symptoms),
+        fix,
+        confidence: Confidence::Possible,
+    })
+}
+
+/// Every other wall that explains one of `symptoms`, and why it was not this one.
+fn ruled_out(case: &Case, id: &str, symptoms: &[Symptom]) -> Vec<String> {
+    let could = |wall: &&Wall| {
+        wall.id != id && wall.explains.iter().any(|symptom| symptoms.contains(symptom))
+    };
+    all().filter(could).flat_map(|wall| absent(case, wall)).collect()
+}
+
+/// Why a wall was not met at any side: one line for each.
+fn absent(case: &Case, wall: &Wall) -> Vec<String> {
+    let at = |side: &Side| {
+        let name = side_name(*side);
+        if case.end(*side).is_none() {
+            return Some(format!("{}: the {name} could not be seen", wall.id));
+        }
+        let is_met = wall.signs.iter().any(|sign| look_for(case, *sign, *side).is_some());
+        let unseen = |sign: &&Sign| is_unmeasured(case, case.end(*side), **sign);
+        let (unseen, seen): (Vec<&Sign>, Vec<&Sign>) = wall.signs.iter().partition(unseen);
+        let listed = |signs: &[&Sign]| {
+            signs.iter().map(|sign| sign.to_string()).collect::<Vec<_>>().join("; ")
+        };
+        match (is_met, seen.is_empty()) {
+            (true, _) => None,
+            (false, true) => {
+                Some(format!("{}: not measured at the {name}: {}", wall.id, listed(&unseen)))
+            }
+            (false, false) => Some(format!("{}: not so at the {name}: {}", wall.id, listed(&seen))),
+        }
+    };
+    wall.at.sides().iter().filter_map(at).collect()
+}
+
+/// Whether nothing can be said of a sign, one way or the other.
+fn is_unmeasured(case: &Case, end: Option<&End>, sign: Sign) -> bool {
+    match sign {
+        Sign::Rises(counter) => end.and_then(|end| end.rise(counter)).is_none(),
+        Sign::Logged(_) => case.log.is_none(),
+        Sign::Counted(figure) => end.and_then(|end| end.figure(figure)).is_none(),
+        Sign::Errno(_) | Sign::Seen(..) => false,
+    }
+}
+
+fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Server => "server",
+        Side::Between => "between",
+    }
+}
