@@ -252,8 +252,9 @@ impl<D: Driver> Shard<D> {
         if self.now_ms < self.grow_from_ms {
             return None;
         }
-        if self.grow().is_err() {
+        if let Err(errno) = self.grow() {
             self.stats.grow_failed_total.add(1);
+            self.stats.failed[errno.index()].add(1);
             self.grow_from_ms = self.now_ms + u64::from(BACK_OFF_MS);
         }
         self.arena.take()

@@ -291,6 +291,16 @@ pub enum LostCause {
 }
 
 impl LostCause {
+    /// Every cause, in the order of [`LOST_CAUSES`].
+    pub const ALL: [LostCause; LOST_CAUSES.len()] = [
+        LostCause::Fin,
+        LostCause::Reset,
+        LostCause::Timeout,
+        LostCause::Silent,
+        LostCause::Mismatch,
+        LostCause::Local,
+    ];
+
     /// Its name in [`LOST_CAUSES`].
     #[must_use]
     pub fn name(self) -> &'static str {

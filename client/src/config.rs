@@ -22,6 +22,7 @@ use megaconn::uring::{self, ProbeError};
 use megaconn::walls::Have;
 use megaconn::walls::host::Host;
 use megaconn::walls::reading::{self, Row};
+use rustix::net::sockopt::set_socket_linger;
 
 use crate::cli;
 use crate::pushes::Pushes;
@@ -42,6 +43,9 @@ pub(crate) struct Config {
     pub(crate) expect: Expect,
     pub(crate) churn_per_s: Option<u64>,
     pub(crate) demand: Demand,
+    pub(crate) host: Host,
+    /// The walls as they stood before the run.
+    pub(crate) rows: Vec<Row>,
     pub(crate) close: Cut,
     pub(crate) sweep: bool,
     pub(crate) keepalive: Option<Duration>,
@@ -123,9 +127,16 @@ pub(crate) enum Refusal {
     Flags(String),
     #[error("--source {0}: this host has no such address; fix: ip addr add {0} dev INTERFACE")]
     NoSuchSource(IpAddr),
-    #[error("--target {0}: nobody listens there ({1}); fix: start the server, or check the port")]
+    #[error(
+        "source-ports: --target {0}: every source port is somebody else's, or in TIME_WAIT; \
+         fix: --source with another address, or wait 60 s"
+    )]
+    NoPort(SocketAddr),
+    #[error(
+        "refused: --target {0}: nobody listens there ({1}); fix: start the server, or check the port"
+    )]
     Refused(SocketAddr, Errno),
-    #[error("--target {0}: no answer ({1}); fix: check the route and the firewall")]
+    #[error("unanswered: --target {0}: no answer ({1}); fix: check the route and the firewall")]
     Unreachable(SocketAddr, String),
     #[error("--out {0}: {1}; fix: a directory that you may write")]
     Out(PathBuf, io::Error),
@@ -151,7 +162,8 @@ impl Config {
             connects_in_flight: cpus.len() as u64 * u64::from(flags.connects_in_flight),
             ..Demand::of_client(connections, &targets, plan.capacity(), cpus.len() as u64)
         };
-        let rows = reading::rows(&Host::read(nofile, MEMORY_RESERVE_BYTES), &demand);
+        let host = Host::read(nofile, MEMORY_RESERVE_BYTES);
+        let rows = reading::rows(&host, &demand);
         if let Some(row) = rows.iter().find(|row| !row.fits()) {
             return Err(does_not_fit(connections, flags.churn, row));
         }
@@ -173,6 +185,8 @@ impl Config {
             expect,
             churn_per_s: flags.churn,
             demand,
+            host,
+            rows,
             close: match flags.close {
                 cli::Close::Fin => Cut::Sending,
                 cli::Close::Reset => Cut::Reset,
@@ -347,7 +361,7 @@ fn does_not_fit(connections: u64, churn: Option<u64>, row: &Row) -> Refusal {
     };
     let fix: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
     Refusal::DoesNotFit(format!(
-        "{id}: --connections {wanted}: {allowed} are allowed here (need {need} {unit}, have {have}); \
+        "{id}: --connections {wanted}: this host allows {allowed} (need {need} {unit}, have {have}); \
          fix: {}",
         fix.join("; or: ")
     ))
@@ -367,10 +381,13 @@ fn own_address(address: IpAddr) -> Result<(), Refusal> {
 /// One ordinary connect, so that a run is not a million failures.
 fn reach(target: SocketAddr) -> Result<(), Refusal> {
     match TcpStream::connect_timeout(&target, REACH_TIMEOUT) {
-        Ok(_) => Ok(()),
+        // A reset: the tuple of an ordinary close would be in TIME_WAIT, and missing in the plan.
+        Ok(stream) => set_socket_linger(&stream, Some(Duration::ZERO))
+            .map_err(|error| Refusal::Unreachable(target, error.to_string())),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             Err(Refusal::Refused(target, Errno::from(&error)))
         }
+        Err(error) if Errno::from(&error) == Errno::EADDRNOTAVAIL => Err(Refusal::NoPort(target)),
         Err(error) => Err(Refusal::Unreachable(target, error.to_string())),
     }
 }

@@ -9,7 +9,7 @@ use megaconn::memory::{KernelMemory, open_files, resident_bytes};
 use megaconn::stats::{CoreStats, Figure, Totals};
 
 use crate::result::{Cost, Descriptors, Memory, PerCore};
-use crate::server_stats::ServerStats;
+use crate::server_stats::{Seen, ServerStats};
 
 /// Counters of our cores, and the server's as far as they can be seen.
 pub(crate) struct Figures {
@@ -114,6 +114,11 @@ impl Figures {
             client: open_files(),
             server: self.server.as_ref().and_then(ServerStats::open_files),
         }
+    }
+
+    /// The server as it was last seen; `None` when it was not.
+    pub(crate) fn server_seen(&self) -> Option<Seen> {
+        self.server.as_ref()?.seen()
     }
 
     /// Every core of both sides.

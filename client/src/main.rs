@@ -12,6 +12,7 @@ mod agenda;
 mod cli;
 mod config;
 mod environment;
+mod evidence;
 mod figures;
 mod gates;
 mod notes;

@@ -9,8 +9,12 @@ pub(crate) fn of(result: &RunResult, ends_here: u64) -> BTreeMap<&'static str, S
     let mut notes = BTreeMap::new();
     let mut note = |figure, why: &str| notes.insert(figure, why.to_owned());
     note("plateaus.bystanders", "not measured by this version");
-    note("verdict.wall", "not judged by this version");
-    note("verdict.next_wall", "not judged by this version");
+    if result.verdict.wall.is_none() {
+        note("verdict.wall", "nothing was lost");
+    }
+    if result.verdict.next_wall.is_none() {
+        note("verdict.next_wall", "only when nothing was lost, and a limit of this host is known");
+    }
     note("cost_per_connection.stderr_bytes", "no regression over plateaus in this version");
 
     let plateau = result.plateaus.last();

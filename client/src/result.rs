@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use histogram::Histogram;
 use megaconn::errno::Errno;
 use megaconn::stats::{LOST_CAUSES, Totals};
+use megaconn::walls::reading::{self, Row};
+use megaconn::walls::verdict::{Charge, Judgement};
 use serde::Serialize;
 
 use crate::config::{Config, Expect};
@@ -178,10 +180,32 @@ pub(crate) struct Verdict {
     pub(crate) met: bool,
     /// Why not, in one line each; empty when met.
     pub(crate) missed: Vec<String>,
-    /// Not judged yet.
-    pub(crate) wall: Option<()>,
-    /// Not judged yet.
-    pub(crate) next_wall: Option<()>,
+    /// The wall that cost most; what no wall explains is `unknown`.
+    pub(crate) wall: Option<Charge>,
+    /// The others that cost something, the dearest first.
+    pub(crate) more_walls: Vec<Charge>,
+    /// Walls that were met and cost nothing that was asked for.
+    pub(crate) met_without_loss: Vec<Charge>,
+    /// When nothing was lost: the wall that comes next, by arithmetic.
+    pub(crate) next_wall: Option<NextWall>,
+}
+
+impl Verdict {
+    /// With the walls that were met; `rows` are those of before the run.
+    pub(crate) fn judged(&mut self, judgement: Judgement, rows: &[Row]) {
+        let mut walls = judgement.walls.into_iter();
+        self.wall = walls.next();
+        self.more_walls = walls.collect();
+        self.met_without_loss = judgement.met_without_loss;
+        let next = reading::next_wall(rows).filter(|_| self.wall.is_none());
+        self.next_wall = next.map(|(id, at_connections)| NextWall { id, at_connections });
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct NextWall {
+    pub(crate) id: &'static str,
+    pub(crate) at_connections: u64,
 }
 
 /// Upper edges of histogram buckets, in microseconds.

@@ -19,10 +19,12 @@ use megaconn::stats::CoreStats;
 use megaconn::talk::talk;
 use megaconn::units::grouped;
 use megaconn::uring::{Doorbell, UringConfig, UringDriver};
+use megaconn::walls::verdict::judge;
 use serde::Serialize;
 
 use crate::config::{Config, Refusal};
 use crate::environment::Environment;
+use crate::evidence::Evidence;
 use crate::figures::{Figures, unix_ms};
 use crate::gates;
 use crate::notes;
@@ -61,6 +63,7 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
         dump,
         dump_at: Instant::now(),
         orders: 0,
+        evidence: None,
     };
     let topology = environment.topology();
     let ((mut result, stop), died) =
@@ -116,6 +119,8 @@ struct Run<'a> {
     dump_at: Instant,
     /// Orders given so far.
     orders: u64,
+    /// From before the first connection on.
+    evidence: Option<Evidence>,
 }
 
 /// The run ends here; the report is made of what there is.
@@ -149,6 +154,7 @@ impl Run<'_> {
         result: &mut RunResult,
     ) -> Result<(), Stopped> {
         self.figures.mark_empty();
+        self.evidence = Some(Evidence::begin(self.config, &self.figures));
         for &connections in &self.config.plateaus {
             let before = self.figures.totals();
             let mut plateau = Plateau::new(connections);
@@ -197,6 +203,9 @@ impl Run<'_> {
             plateau.messages.seconds = Some(took.as_secs_f64());
         }
 
+        if let Some(evidence) = &mut self.evidence {
+            evidence.hold_begins(&self.figures.totals());
+        }
         let (began, began_ms) = (Instant::now(), unix_ms());
         let held = self.hold(commands).await;
         plateau.hold_seconds = Some(began.elapsed().as_secs_f64());
@@ -373,6 +382,10 @@ impl Run<'_> {
             missed.insert(0, format!("stopped by {stop}, the report is partial"));
         }
         result.verdict = Verdict { met: missed.is_empty(), missed, ..Verdict::default() };
+        if let Some(evidence) = self.evidence.filter(|_| stop.is_none()) {
+            let judgement = judge(&evidence.case(self.config, result, &self.figures));
+            result.verdict.judged(judgement, &self.config.rows);
+        }
         result.notes = notes::of(result, self.config.demand.ends.count());
     }
 }

@@ -5,10 +5,40 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use megaconn::walls::case::{CoreShare, End};
+use megaconn::walls::counters::Counters;
 use serde::Deserialize;
+use serde_json::Value;
+
+/// The server at one moment, from its dumps: figures and errors over all cores, and every core.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    figures: BTreeMap<String, u64>,
+    failed: BTreeMap<String, u64>,
+    cores: Vec<CoreShare>,
+}
+
+impl Seen {
+    /// What is known of the server's end since `before`.
+    pub(crate) fn end_since(self, before: &Seen, counters: Option<(Counters, Counters)>) -> End {
+        let rise = |now: BTreeMap<String, u64>, before: &BTreeMap<String, u64>| {
+            let each = now.into_iter().map(|(name, n)| {
+                let was = before.get(&name).copied().unwrap_or(0);
+                (name, n.saturating_sub(was))
+            });
+            each.collect()
+        };
+        End {
+            counters,
+            figures: rise(self.figures, &before.figures),
+            failed: rise(self.failed, &before.failed),
+            cores: self.cores,
+        }
+    }
+}
 
 /// The fields of a dump line that the client uses.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Line {
     core: u64,
     pub(crate) cpu: u16,
@@ -18,6 +48,9 @@ pub(crate) struct Line {
     pub(crate) messages_total: u64,
     process_resident_bytes: Option<u64>,
     process_open_files: Option<u64>,
+    failed: BTreeMap<String, u64>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
 
 /// The last line of every core, read on as the file grows.
@@ -87,6 +120,28 @@ impl ServerStats {
 
     /// Every core's last line, in order.
     pub(crate) fn cores(&self) -> impl Iterator<Item = (u64, Line)> {
-        self.last.iter().map(|(core, line)| (*core, *line))
+        self.last.iter().map(|(core, line)| (*core, line.clone()))
+    }
+
+    /// All that the last lines say; `None` when it wrote nothing.
+    pub(crate) fn seen(&self) -> Option<Seen> {
+        self.at_ms()?;
+        let mut seen = Seen::default();
+        for line in self.last.values() {
+            let figures =
+                line.others.iter().filter_map(|(name, value)| Some((name, value.as_u64()?)));
+            for (name, n) in figures {
+                *seen.figures.entry(name.clone()).or_insert(0) += n;
+            }
+            for (name, n) in &line.failed {
+                *seen.failed.entry(name.clone()).or_insert(0) += n;
+            }
+            seen.cores.push(CoreShare {
+                cpu: line.cpu,
+                connections_peak: line.connections_peak,
+                messages: line.messages_total,
+            });
+        }
+        Some(seen)
     }
 }

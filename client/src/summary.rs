@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use megaconn::units::grouped;
+use megaconn::walls::Side;
+use megaconn::walls::verdict::Charge;
 
-use crate::result::{Churn, Percentiles, Plateau, Pushes, RunResult};
+use crate::result::{Churn, Percentiles, Plateau, Pushes, RunResult, Verdict};
 
 /// The screen.
 pub(crate) fn summary(result: &RunResult) -> String {
     let mut rows: Vec<(&str, String)> = Vec::new();
     let verdict = &result.verdict;
     rows.push(("verdict", if verdict.met { "met".into() } else { verdict.missed.join("; ") }));
+    describe_walls(verdict, &mut rows);
     let (established, target) = (grouped(result.established), grouped(result.target_connections));
     rows.push(("established", format!("{established} of {target}")));
     rows.push(("failed / lost", format!("{} / {}", listed(&result.failed), listed(&result.lost))));
@@ -36,6 +39,33 @@ pub(crate) fn summary(result: &RunResult) -> String {
         [cost.kernel_bytes, cost.server_user_bytes, cost.client_user_bytes].map(bytes);
     rows.push(("per connection", format!("kernel {kernel}, server {server}, client {client}")));
     aligned(&rows)
+}
+
+/// The wall that cost most in full, the others in a line each.
+fn describe_walls(verdict: &Verdict, rows: &mut Vec<(&str, String)>) {
+    if let Some(wall) = &verdict.wall {
+        rows.push(("wall", named(wall)));
+        wall.evidence.iter().for_each(|line| rows.push(("evidence", line.clone())));
+        wall.fix.iter().for_each(|line| rows.push(("fix", line.clone())));
+    }
+    verdict.more_walls.iter().for_each(|wall| rows.push(("wall", named(wall))));
+    for wall in &verdict.met_without_loss {
+        rows.push(("met, no loss", format!("{}: {}", wall.id, wall.evidence.join("; "))));
+    }
+    if let Some(next) = &verdict.next_wall {
+        let at = grouped(next.at_connections);
+        rows.push(("next wall", format!("{} at {at} connections", next.id)));
+    }
+}
+
+fn named(wall: &Charge) -> String {
+    let side = match wall.side {
+        Side::Client => "at the client",
+        Side::Server => "at the server",
+        Side::Between => "between the ends",
+    };
+    let sure = format!("{:?}", wall.confidence).to_lowercase();
+    format!("{} {side} ({sure}): {} lost to it", wall.id, grouped(wall.lost))
 }
 
 fn aligned(rows: &[(&str, String)]) -> String {

@@ -65,8 +65,10 @@ pub struct Facts {
     pub reserve_met: Option<String>,
     /// The same, of the server.
     pub server_reserve_met: Option<String>,
-    /// Seconds that connections were held before those that were lost were found silent.
-    pub held_seconds: Option<f64>,
+    /// Connections that had answered, were held, and then were silent.
+    pub silent_after_hold: u64,
+    /// Seconds that connections were held.
+    pub held_seconds: f64,
 }
 
 /// A sign that was found.

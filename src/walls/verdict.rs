@@ -186,36 +186,45 @@ fn ruled_out(case: &Case, id: &str, symptoms: &[Symptom]) -> Vec<String> {
     all().filter(could).flat_map(|wall| absent(case, wall)).collect()
 }
 
-/// Why a wall was not met at any side: one line for each.
+/// Why a wall was not met, a line for the sides that agree in it.
 fn absent(case: &Case, wall: &Wall) -> Vec<String> {
-    let at = |side: &Side| {
-        let name = side_name(*side);
-        if case.end(*side).is_none() {
-            return Some(format!("{}: the {name} could not be seen", wall.id));
+    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+    for side in wall.at.sides() {
+        let Some(why) = why_absent(case, wall, *side) else { continue };
+        match lines.iter_mut().find(|(line, _)| *line == why) {
+            Some((_, sides)) => sides.push(side_name(*side)),
+            None => lines.push((why, vec![side_name(*side)])),
         }
-        let is_met = wall.signs.iter().any(|sign| look_for(case, *sign, *side).is_some());
-        let unseen = |sign: &&Sign| is_unmeasured(case, case.end(*side), **sign);
-        let (unseen, seen): (Vec<&Sign>, Vec<&Sign>) = wall.signs.iter().partition(unseen);
-        let listed = |signs: &[&Sign]| {
-            signs.iter().map(|sign| sign.to_string()).collect::<Vec<_>>().join("; ")
+    }
+    let line = |(why, sides): (String, Vec<&str>)| {
+        let place = match sides.join(" or ").as_str() {
+            "between" => String::new(),
+            sides => format!(" at the {sides}"),
         };
-        match (is_met, seen.is_empty()) {
-            (true, _) => None,
-            (false, true) => {
-                Some(format!("{}: not measured at the {name}: {}", wall.id, listed(&unseen)))
-            }
-            (false, false) => Some(format!("{}: not so at the {name}: {}", wall.id, listed(&seen))),
-        }
+        format!("{}{place}: {why}", wall.id)
     };
-    wall.at.sides().iter().filter_map(at).collect()
+    lines.into_iter().map(line).collect()
+}
+
+/// Why a wall was not met at a side; `None` when it was.
+fn why_absent(case: &Case, wall: &Wall, side: Side) -> Option<String> {
+    let Some(end) = case.end(side) else { return Some("could not be seen".into()) };
+    if wall.signs.iter().any(|sign| look_for(case, *sign, side).is_some()) {
+        return None;
+    }
+    let (unseen, seen): (Vec<&Sign>, Vec<&Sign>) =
+        wall.signs.iter().partition(|sign| is_unmeasured(case, end, **sign));
+    let (what, signs) = if seen.is_empty() { ("not measured", unseen) } else { ("not so", seen) };
+    let signs: Vec<String> = signs.iter().map(ToString::to_string).collect();
+    Some(format!("{what}: {}", signs.join("; ")))
 }
 
 /// Whether nothing can be said of a sign, one way or the other.
-fn is_unmeasured(case: &Case, end: Option<&End>, sign: Sign) -> bool {
+fn is_unmeasured(case: &Case, end: &End, sign: Sign) -> bool {
     match sign {
-        Sign::Rises(counter) => end.and_then(|end| end.rise(counter)).is_none(),
+        Sign::Rises(counter) => end.rise(counter).is_none(),
         Sign::Logged(_) => case.log.is_none(),
-        Sign::Counted(figure) => end.and_then(|end| end.figure(figure)).is_none(),
+        Sign::Counted(figure) => end.figure(figure).is_none(),
         Sign::Errno(_) | Sign::Seen(..) => false,
     }
 }

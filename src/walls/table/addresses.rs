@@ -177,11 +177,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Failed(Errno::EHOSTUNREACH),
             Symptom::Failed(Errno::ETIMEDOUT),
         ],
-        signs: &[
-            Sign::Rises("arp_cache.table_fulls"),
-            Sign::Rises("ndisc_cache.table_fulls"),
-            Sign::Logged("neighbor table overflow"),
-        ],
+        signs: &[Sign::Seen("arp_cache.table_fulls or ndisc_cache.table_fulls rises", table_full)],
         fix: |_, demand| {
             let most = round_up((2 * demand.neighbours).max(4096));
             vec![Fix::Sysctl("net.ipv4.neigh.default.gc_thresh3", most.to_string())]
@@ -190,8 +186,17 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
-/// Connects that the client could not make, whatever they failed for.
-pub(super) fn client_errno(case: &Case, errno: Errno) -> Option<Met> {
+/// The table of neighbours overflowed, and there are neighbours to connect to.
+fn table_full(case: &Case, side: Side) -> Option<Met> {
+    let end = case.end(side).filter(|_| case.demand.neighbours > 0)?;
+    let rise = |table| end.rise(&format!("{table}.table_fulls")).unwrap_or(0);
+    let times = rise("arp_cache") + rise("ndisc_cache");
+    let evidence = format!("the table of neighbours overflowed {} times", grouped(times));
+    (times > 0).then_some(Met { evidence, count: None, confidence: Confidence::Likely })
+}
+
+/// Connects that the client could not make, and that failed so.
+fn client_errno(case: &Case, errno: Errno) -> Option<Met> {
     let n = case.failed(errno);
     let evidence = format!("client: {errno} {} times", grouped(n));
     (n > 0).then_some(Met { evidence, count: Some(n), confidence: Confidence::Certain })

@@ -4,7 +4,7 @@ use super::{BETWEEN, BLANK};
 use crate::errno::Errno;
 use crate::stats::LostCause;
 use crate::units::grouped;
-use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::case::{Case, Confidence, Facts, Met};
 use crate::walls::{Fix, Side, Sign, Symptom, Wall};
 
 pub(super) const ROWS: &[Wall] = &[
@@ -36,14 +36,14 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
-/// Connections that worked, were held in silence, and then did not answer any more.
+/// Connections that worked, were held in silence, and then did not answer any more, while the server
+/// answers others.
 fn silent_after_hold(case: &Case, _: Side) -> Option<Met> {
-    let silent = case.count(Symptom::Lost(LostCause::Silent))
-        + case.count(Symptom::Lost(LostCause::Timeout));
-    let held = case.facts.held_seconds.filter(|seconds| *seconds > 0.0)?;
+    let Facts { silent_after_hold: silent, held_seconds, .. } = case.facts;
     let evidence = format!(
-        "client: {} connections answered before a hold of {held:.0} s, and not after it",
+        "client: {} connections answered before a hold of {held_seconds:.0} s, and not after it",
         grouped(silent)
     );
-    (silent > 0).then_some(Met { evidence, count: Some(silent), confidence: Confidence::Possible })
+    let is_met = silent > 0 && held_seconds > 0.0 && case.facts.target_gone.is_none();
+    is_met.then_some(Met { evidence, count: Some(silent), confidence: Confidence::Possible })
 }

@@ -124,7 +124,9 @@ fn card_dropped(case: &Case, side: Side) -> Option<Met> {
 
 /// The client began what was due so late that this is most of what was measured.
 fn client_lags(case: &Case, _: Side) -> Option<Met> {
-    let lag = case.facts.lag_p99_us?;
+    // Where the server's CPUs are full as well, it is the CPUs.
+    let is_cpu = case.server.as_ref().and_then(least_busy).is_some_and(|share| share >= BUSY);
+    let lag = case.facts.lag_p99_us.filter(|_| !is_cpu)?;
     let unbegun = case.client.figure("messages_unsent_total").unwrap_or(0)
         + case.client.figure("churn_unstarted_total").unwrap_or(0);
     let is_most = case.facts.latency_p99_us.is_none_or(|latency| lag >= latency / 2);
@@ -160,15 +162,22 @@ fn imbalanced(case: &Case, side: Side) -> Option<Met> {
     is_uneven.then_some(Met { evidence, count: None, confidence: Confidence::Likely })
 }
 
-/// Nearly all time of all CPUs of the programs' cores was busy.
+/// Nearly all time of all CPUs of the program's cores was busy.
 fn all_busy(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side)?;
+    let least = least_busy(case.end(side)?).filter(|share| *share >= BUSY)?;
+    let name = if side == Side::Server { "server" } else { "client" };
+    let evidence = format!("{name}: every CPU of it was busy for {:.0} % or more", 100.0 * least);
+    Some(Met { evidence, count: None, confidence: Confidence::Possible })
+}
+
+/// Share of the time from which on a CPU counts as busy.
+const BUSY: f64 = 0.95;
+
+/// The share of its time that the least busy CPU of a program's cores was busy.
+fn least_busy(end: &End) -> Option<f64> {
     let shares: Option<Vec<f64>> = end.cores.iter().map(|core| busy(end, core.cpu)).collect();
     let shares = shares.filter(|shares| !shares.is_empty())?;
-    let least = shares.iter().copied().fold(1.0, f64::min);
-    let evidence =
-        format!("{side:?}: CPUs busy for {:.0} % and more", 100.0 * least).to_lowercase();
-    (least >= 0.95).then_some(Met { evidence, count: None, confidence: Confidence::Likely })
+    Some(shares.into_iter().fold(1.0, f64::min))
 }
 
 fn not_answered(case: &Case, _: Side) -> Option<Met> {
