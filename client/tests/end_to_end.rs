@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use common::{Finished, Program, World, connect, echo, last, number, sum, ticks, until};
+use megaconn::walls::sockets::established_at;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::Value;
 
@@ -115,7 +116,7 @@ fn ipv6_through_several_target_ports() {
     let mut client = world.client_to(&target, &["--connections", "2k", "--hold", "1s"]);
     assert!(client.says("holding 2,000"), "{:#?}", client.finish());
     for port in first.port()..=first.port() + 3 {
-        let held = established_to(port);
+        let held = established_at(Some(port)).expect("the kernel lists its sockets");
         assert!(held >= 400, "port {port} has {held} of 2,000 connections");
     }
     met(&client.finish());
@@ -123,18 +124,6 @@ fn ipv6_through_several_target_ports() {
     assert_eq!(number(&result, "established"), 2000);
     assert_eq!(number(&result["plateaus"][0]["messages"], "received"), 2000);
     assert_eq!(last(&world.stats(), "accepted_total"), 2000 + 4, "and one look at each target");
-}
-
-/// Connections of the server's side at a local IPv6 port, as the kernel lists them.
-fn established_to(port: u16) -> usize {
-    let table = fs::read_to_string("/proc/net/tcp6").expect("the kernel has IPv6");
-    let is_held = |line: &&str| {
-        let mut fields = line.split_whitespace().skip(1);
-        let local = fields.next().is_some_and(|local| local.ends_with(&format!(":{port:04X}")));
-        // State 01 is ESTABLISHED.
-        local && fields.nth(1) == Some("01")
-    };
-    table.lines().filter(is_held).count()
 }
 
 #[test]

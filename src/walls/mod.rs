@@ -18,6 +18,9 @@ pub mod counters;
 pub mod host;
 pub mod reading;
 pub mod table;
+pub mod kernel_log;
+mod sock_diag;
+pub mod sockets;
 pub mod tree;
 pub mod verdict;
 
