@@ -103,6 +103,9 @@ pub fn listeners(is_wanted: impl Fn(u16) -> bool) -> Option<Vec<Listener>> {
 
 /// How many sockets of this network namespace are in TIME_WAIT towards one of `targets`: each keeps
 /// its source port from being used again for that target; `None` when the kernel does not say.
+///
+/// It takes 0.4 s at a million connections: ask when it may explain a failure, not on a clock, and
+/// not at all when [`Sockstat::tcp_time_wait`] is 0.
 #[must_use]
 pub fn time_wait_to(targets: &[SocketAddr]) -> Option<u64> {
     let (v4, v6): (Vec<_>, Vec<_>) = targets.iter().partition(|target| target.is_ipv4());
@@ -117,7 +120,7 @@ pub fn time_wait_to(targets: &[SocketAddr]) -> Option<u64> {
 }
 
 /// How many connections of this network namespace are established at a local port, or at any;
-/// `None` when the kernel does not say. At a million it takes far longer than [`Sockstat`].
+/// `None` when the kernel does not say. It takes 0.4 to 1.4 s at a million.
 #[must_use]
 pub fn established_at(local_port: Option<u16>) -> Option<u64> {
     let local_port = local_port.unwrap_or(0);
