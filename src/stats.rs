@@ -105,6 +105,17 @@ macro_rules! figures {
             pub fn latencies(&self) -> impl Iterator<Item = (&'static str, Histogram)> {
                 [$((stringify!($latency), self.$latency.load()),)*].into_iter()
             }
+
+            /// Name of every plain figure and what it says, in the order of [`CoreStats::figures`].
+            pub fn help() -> impl Iterator<Item = (&'static str, &'static str)> {
+                [$((stringify!($name), concat!($($doc),*).trim_ascii_start()),)*].into_iter()
+            }
+
+            /// Name of every histogram and what it says, in the order of [`CoreStats::latencies`].
+            pub fn latency_help() -> impl Iterator<Item = (&'static str, &'static str)> {
+                [$((stringify!($latency), concat!($($latency_doc),*).trim_ascii_start()),)*]
+                    .into_iter()
+            }
         }
 
         /// The figures of all cores together at one time, or how much they rose between two.
