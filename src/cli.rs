@@ -1,5 +1,6 @@
 //! What is typed: the flags of `megaconn`, and nothing of what they mean.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -110,6 +111,12 @@ pub(crate) struct Serve {
     /// Time between two ticks of --stats
     #[arg(long, value_name = "DUR", default_value = "1s", value_parser = units::positive_duration)]
     pub(crate) stats_every: Duration,
+    /// Give all figures as OpenMetrics text at http://ADDR:PORT/metrics [default: nowhere]
+    ///
+    /// With port 0 the kernel chooses one, which is printed. Nobody is asked for a password, so it is
+    /// best an address of loopback, or of a network that only friends reach.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::own_address)]
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

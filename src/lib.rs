@@ -52,6 +52,7 @@ pub mod wire;
 
 pub mod dump;
 pub mod memory;
+pub mod metrics;
 pub mod rlimits;
 pub mod stats;
 

@@ -217,6 +217,44 @@ pub const TARGETS_TRIED_MAX: usize = 16;
 /// Source addresses that are tried before a run.
 pub const SOURCES_TRIED_MAX: usize = 4096;
 
+/// Clients of a metrics address that are served at once; who comes beyond them is told 503.
+pub const METRICS_CLIENTS: usize = 8;
+
+/// Connections to a metrics address that one turn of its thread takes.
+pub const METRICS_ACCEPTS_PER_TURN: usize = 16;
+
+/// Time for which the metrics thread rests after each turn, so that no scraper keeps it busy.
+pub const METRICS_REST: Duration = Duration::from_millis(5);
+
+/// Time between two readings of the figures for scrapers: who asks sooner waits, and all who wait
+/// get the same text. A reading takes some hundred microseconds for each core.
+pub const METRICS_TEXT_EVERY: Duration = Duration::from_millis(50);
+
+/// Bytes of a request's line and headers at most.
+pub const METRICS_HEAD_BYTES: usize = 8 * 1024;
+
+/// Headers of a request at most.
+pub const METRICS_HEADERS: usize = 64;
+
+/// Time a scraper has to send its request, and again to take the answer.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Niceness of the metrics thread: a core that shares its CPU goes first.
+pub const METRICS_NICENESS: i32 = 10;
+
+/// Time in which a server's metrics address has to take the client's connection.
+pub const SERVER_METRICS_CONNECT: Duration = Duration::from_secs(1);
+
+/// Time in which it has to answer whole.
+pub const SERVER_METRICS_READ: Duration = Duration::from_secs(2);
+
+/// Bytes of its answer at most: about 25 KB a core, for more cores than there are.
+pub const SERVER_METRICS_BYTES: u64 = 32 << 20;
+
+/// Time between an attempt at a server's metrics that failed and the next one, so that a run does
+/// not wait for a server that is gone.
+pub const SERVER_METRICS_RETRY: Duration = Duration::from_secs(5);
+
 /// Files a process has open besides rings and cores: housekeeping, dumps, standard streams.
 pub const FILES_PER_PROCESS: u64 = 64;
 

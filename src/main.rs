@@ -48,6 +48,7 @@ fn run_serve(flags: cli::Serve) -> ExitCode {
         drain: flags.drain,
         stats: flags.stats,
         stats_every: flags.stats_every,
+        metrics: flags.metrics,
     };
     match serve(&config) {
         Ok(Served::Stopped(stop)) => ExitCode::from(stop.exit_status()),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ use crate::errno::Errno;
 use crate::launch::{self, Commands, LaunchError};
 use crate::limits::{BUFFER_BYTES, BUFFERS_PER_CORE, DRAIN_SLACK, LOOK_EVERY};
 use crate::listener::{self, ListenError, Steer};
+use crate::metrics::Metrics;
+use crate::metrics::http::{self, EndpointError};
 use crate::shard::{Shard, ShardConfig};
 use crate::signals::{Signals, Stop};
 use crate::stats::CoreStats;
@@ -53,6 +56,8 @@ pub struct ServeConfig {
     pub stats: Option<PathBuf>,
     /// Time between two ticks.
     pub stats_every: Duration,
+    /// Where scrapers are answered.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Why a server did not start.
@@ -73,6 +78,9 @@ pub enum ServeError {
     /// The statistics' file.
     #[error("--stats {0}: {1}; fix: a path in a directory that you may write")]
     Stats(PathBuf, io::Error),
+    /// The metrics address.
+    #[error(transparent)]
+    Metrics(#[from] EndpointError),
     /// Too few connections for the cores.
     #[error("--max-connections {0}: fewer than the {1} cores; fix: --cores with fewer of them")]
     TooFew(u64, usize),
@@ -104,12 +112,14 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     let opened =
         listener::open(&config.listen, &cpus, config.backlog, config.steer, config.keepalive)?;
     let out = config.stats.as_deref().map(open_stats).transpose()?;
+    let stats: Vec<Arc<CoreStats>> = cpus.iter().map(|_| Arc::default()).collect();
+    let metrics = http::offer(config.metrics, Metrics::new(Side::Server, &cpus, &stats))?;
     print_config(config, &cpus, slots_per_segment, nofile);
+    talk(&format!("metrics={}", http::url(metrics)));
     if let Some(error) = &opened.unsteered {
         talk(&format!("warning: --steer cpu is off, connections are spread by hash: {error}"));
     }
 
-    let stats: Vec<Arc<CoreStats>> = cpus.iter().map(|_| Arc::default()).collect();
     let per_core: Vec<_> = opened.per_core.into_iter().map(|l| Mutex::new(Some(l))).collect();
     let per_core = Arc::new(per_core);
     let make = {

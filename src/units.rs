@@ -243,6 +243,25 @@ impl std::fmt::Display for Endpoints {
     }
 }
 
+/// An address with one port, to listen on; with port 0 the kernel chooses one.
+///
+/// # Errors
+/// One line, when the text is no such address.
+pub fn own_address(text: &str) -> Result<SocketAddr, String> {
+    let error = |_| format!("`{text}` is no address; fix: write 127.0.0.1:9100 or [::1]:9100");
+    text.parse().map_err(error)
+}
+
+/// An address with one port, to connect to.
+///
+/// # Errors
+/// As [`own_address`], and for port 0.
+pub fn peer_address(text: &str) -> Result<SocketAddr, String> {
+    let address = own_address(text)?;
+    let error = || format!("`{text}` has no port; fix: write 127.0.0.1:9100 or [::1]:9100");
+    (address.port() > 0).then_some(address).ok_or_else(error)
+}
+
 /// A count with thousands separators: `1,000,000`.
 #[must_use]
 pub fn grouped(n: u64) -> String {

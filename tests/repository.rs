@@ -25,6 +25,8 @@ const MUST_NOT_USE: &[(&str, &[&str])] = &[
     ("shard", &["crate::uring", "crate::launch", "crate::plan", "glommio", "std::fs", "std::net"]),
     ("uring", &["crate::shard", "crate::arena", "crate::launch", "crate::server"]),
     ("plan", &["crate::shard", "crate::uring", "crate::launch", "glommio"]),
+    ("metrics", &["crate::shard", "crate::driver", "crate::uring", "glommio", "std::net"]),
+    ("metrics/http", &["crate::stats", "crate::shard", "crate::uring", "glommio", "std::fs"]),
     ("stats", &["crate::shard", "crate::driver", "glommio", "std::fs"]),
 ];
 
