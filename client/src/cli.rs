@@ -1,5 +1,6 @@
 //! What is typed: the flags of `megaconn-client`, and nothing of what they mean.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -185,9 +186,23 @@ pub(crate) struct Run {
     /// Run directory
     ///
     /// For result.json, environment.json and client.ndjson; made if it is not there. The server's
-    /// figures are read from its server.ndjson, see `megaconn serve --stats`.
+    /// figures are read from its server.ndjson, see `megaconn serve --stats`, unless
+    /// --server-metrics is given.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Server's metrics address
+    ///
+    /// What `megaconn serve --metrics` was given: the server's figures, and its host's counters, are
+    /// read there before the run, at each plateau and after it.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::peer_address)]
+    pub(crate) server_metrics: Option<SocketAddr>,
+    /// Own metrics address
+    ///
+    /// OpenMetrics text at http://ADDR:PORT/metrics while the run goes on; with port 0 the kernel
+    /// chooses one. Nobody is asked for a password, so it is best an address of loopback. Default:
+    /// none.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::own_address)]
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 fn connects_in_flight(text: &str) -> Result<u32, String> {

@@ -13,6 +13,7 @@ use megaconn::limits::{
     CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, MEMORY_RESERVE_BYTES, REACH_TIMEOUT, SOURCES_TRIED_MAX,
     TARGETS_TRIED_MAX, TIME_WAIT,
 };
+use megaconn::metrics::http::{self, EndpointError};
 use megaconn::plan::tuples::{TupleError, TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand};
 use megaconn::rlimits;
@@ -26,6 +27,7 @@ use rustix::net::sockopt::set_socket_linger;
 
 use crate::cli;
 use crate::pushes::Pushes;
+use crate::server_metrics::FetchError;
 use crate::supply::Supply;
 
 /// A run that can be begun.
@@ -52,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) gates: Gates,
     pub(crate) slots_per_segment: u32,
     pub(crate) out: Option<PathBuf>,
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) server_metrics: Option<SocketAddr>,
     pub(crate) run_id: u64,
 }
 
@@ -138,6 +142,10 @@ pub(crate) enum Refusal {
     Refused(SocketAddr, Errno),
     #[error("unanswered: --target {0}: no answer ({1}); fix: check the route and the firewall")]
     Unreachable(SocketAddr, String),
+    #[error("--server-metrics {0}: {1}")]
+    ServerMetrics(SocketAddr, FetchError),
+    #[error(transparent)]
+    Metrics(#[from] EndpointError),
     #[error("--out {0}: {1}; fix: a directory that you may write")]
     Out(PathBuf, io::Error),
     #[error("signal handlers: {0}; fix: none known, please report it")]
@@ -200,6 +208,8 @@ impl Config {
             },
             slots_per_segment: rlimits::slots_per_segment(nofile),
             out: flags.out.clone(),
+            metrics: flags.metrics,
+            server_metrics: flags.server_metrics,
             run_id: fastrand::u64(..),
         })
     }
@@ -276,6 +286,7 @@ impl Config {
             format!("max_lost={}", self.gates.max_lost),
             format!("max_p99={}", span(self.gates.max_p99)),
             format!("slots_per_segment={}", self.slots_per_segment),
+            format!("server_metrics={}", http::url(self.server_metrics)),
         ]
     }
 }

@@ -10,18 +10,24 @@ use megaconn::walls::Symptom;
 use megaconn::walls::case::{Case, CoreShare, End, Facts};
 use megaconn::walls::counters::Counters;
 use megaconn::walls::host::Host;
+use megaconn::walls::kernel_log::KernelLog;
+use megaconn::walls::server_view::ServerView;
+use megaconn::walls::sockets;
 use megaconn::walls::tree::Tree;
 
 use crate::config::Config;
 use crate::figures::Figures;
 use crate::result::{Percentiles, Plateau, RunResult};
-use crate::server_stats::Seen;
 
-/// What there was before the first connection.
+/// What there was before the first connection, and what has been seen since.
 pub(crate) struct Evidence {
     host: Host,
     counters: Counters,
-    server: Option<Seen>,
+    server_before: Option<ServerView>,
+    /// A server that is gone by the end was seen before.
+    server_last: Option<ServerView>,
+    log: Option<KernelLog>,
+    /// Sockets in TIME_WAIT towards the targets.
     time_wait: Option<u64>,
     /// Silent connections before the first hold began.
     silent_before_hold: Option<u64>,
@@ -29,14 +35,22 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     /// What there is now.
-    pub(crate) fn begin(config: &Config, figures: &Figures) -> Evidence {
+    pub(crate) fn begin(config: &Config, figures: &mut Figures) -> Evidence {
+        let server = figures.server_view();
         Evidence {
             counters: Counters::read(&config.host.tree),
-            server: figures.server_seen(),
-            time_wait: config.host.sockstat("TCP", "tw"),
+            server_before: server.clone(),
+            server_last: server,
+            log: KernelLog::open(),
+            time_wait: sockets::time_wait_to(config.plan.targets()),
             host: config.host.clone(),
             silent_before_hold: None,
         }
+    }
+
+    /// Looks at the server, at the end of a plateau.
+    pub(crate) fn look(&mut self, figures: &mut Figures) {
+        self.server_last = figures.server_view().or(self.server_last.take());
     }
 
     /// Connections are held from now on.
@@ -45,28 +59,31 @@ impl Evidence {
     }
 
     /// All of it, now that the run is over.
-    pub(crate) fn case(&self, config: &Config, result: &RunResult, figures: &Figures) -> Case {
+    pub(crate) fn case(
+        mut self,
+        config: &Config,
+        result: &RunResult,
+        figures: &mut Figures,
+    ) -> Case {
+        self.look(figures);
         let totals = figures.totals();
-        let counters = Some((self.counters.clone(), Counters::read(&Tree::host())));
-        let server = figures.server_seen().map(|now| {
-            let before = self.server.clone().unwrap_or_default();
-            // With both ends on one host, in one namespace, the kernel counts for both.
-            let counters = counters.clone().filter(|_| config.demand.ends == Ends::Both);
-            now.end_since(&before, counters)
-        });
-        let server = server.or_else(|| {
-            let is_here = config.demand.ends == Ends::Both;
-            is_here.then(|| End { counters: counters.clone(), ..End::default() })
-        });
+        let counters = Some((self.counters, Counters::read(&Tree::host())));
+        // With both ends on one host, in one namespace, the kernel counts for both.
+        let shared = counters.clone().filter(|_| config.demand.ends == Ends::Both);
+        let server = match &self.server_last {
+            Some(last) => Some(End::of_server(self.server_before.as_ref(), last, shared)),
+            None => shared.map(|shared| End { counters: Some(shared), ..End::default() }),
+        };
+        let lines = self.log.as_mut().map(KernelLog::lines_since);
         let silent_after_hold =
             self.silent_before_hold.map_or(0, |before| silent(&totals).saturating_sub(before));
         Case {
             demand: config.demand,
-            host: self.host.clone(),
+            host: self.host,
             symptoms: symptoms(result, &totals),
             client: End { counters, ..client_end(result, &totals) },
             server,
-            log: None,
+            log: lines.map(|lines| lines.into_iter().map(|line| line.text).collect()),
             facts: Facts {
                 time_wait: self.time_wait,
                 lag_p99_us: worst(result, |plateau| plateau.schedule_lag_us),

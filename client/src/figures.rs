@@ -1,4 +1,4 @@
-//! What is read, at any moment of a run, from the cores' counters, the kernel and the server's dumps.
+//! What is read, at any moment of a run, from the cores' counters, the kernel and the server.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 use megaconn::dump::Side;
 use megaconn::memory::{KernelMemory, open_files, resident_bytes};
 use megaconn::stats::{CoreStats, Figure, Totals};
+use megaconn::walls::server_view::ServerView;
 
 use crate::result::{Cost, Descriptors, Memory, PerCore};
-use crate::server_stats::{Seen, ServerStats};
+use crate::server_metrics::ServerMetrics;
+use crate::server_stats::ServerStats;
 
 /// Counters of our cores, and the server's as far as they can be seen.
 pub(crate) struct Figures {
@@ -28,13 +30,20 @@ struct Empty {
 }
 
 impl Figures {
-    /// Figures of cores on `cpus`; the server's dumps are looked for in `dir`.
-    pub(crate) fn new(cpus: &[u16], stats: &[Arc<CoreStats>], dir: Option<&Path>) -> Figures {
+    /// Figures of cores on `cpus`. The server is seen by its metrics address, where one was given;
+    /// else its dumps are looked for in `dir`.
+    pub(crate) fn new(
+        cpus: &[u16],
+        stats: &[Arc<CoreStats>],
+        dir: Option<&Path>,
+        metrics: Option<(ServerMetrics, ServerView)>,
+    ) -> Figures {
+        let dumps = |dir| ServerStats::of(dir, unix_ms().saturating_sub(TICK_ALLOWANCE_MS));
+        let metrics = metrics.map(|(metrics, view)| ServerStats::by(metrics, view));
         Figures {
             cpus: cpus.to_vec(),
             stats: stats.to_vec(),
-            server: dir
-                .map(|dir| ServerStats::of(dir, unix_ms().saturating_sub(TICK_ALLOWANCE_MS))),
+            server: metrics.or_else(|| dir.map(dumps)),
             empty: Empty::default(),
         }
     }
@@ -49,11 +58,22 @@ impl Figures {
         };
     }
 
-    /// Reads what the server has dumped since.
+    /// Looks at the server again.
     pub(crate) fn refresh_server(&mut self) {
         if let Some(server) = &mut self.server {
             server.refresh();
         }
+    }
+
+    /// The server as it is now, by its metrics address or its last dumps; `None` while it cannot be
+    /// seen. It may take as long as a fetch may.
+    pub(crate) fn server_view(&mut self) -> Option<ServerView> {
+        self.server.as_mut()?.look()
+    }
+
+    /// Since when, and why, a server that was seen at the start cannot be seen any more.
+    pub(crate) fn server_unseen(&self) -> Option<String> {
+        self.server.as_ref()?.unseen()
     }
 
     /// One counter or gauge over all cores.
@@ -116,11 +136,6 @@ impl Figures {
         }
     }
 
-    /// The server as it was last seen; `None` when it was not.
-    pub(crate) fn server_seen(&self) -> Option<Seen> {
-        self.server.as_ref()?.seen()
-    }
-
     /// Every core of both sides.
     pub(crate) fn per_core(&self) -> Vec<PerCore> {
         let ours =
@@ -131,12 +146,15 @@ impl Figures {
                 connections_peak: stats.connections_peak.get(),
                 messages_total: stats.messages_total.get(),
             });
-        let theirs = self.server.iter().flat_map(ServerStats::cores).map(|(core, line)| PerCore {
-            side: Side::Server.name(),
-            core,
-            cpu: line.cpu,
-            connections_peak: line.connections_peak,
-            messages_total: line.messages_total,
+        let theirs = self.server.iter().flat_map(ServerStats::cores).map(|seen| {
+            let figure = |name| seen.figures.get(name).copied().unwrap_or(0);
+            PerCore {
+                side: Side::Server.name(),
+                core: seen.core,
+                cpu: seen.cpu,
+                connections_peak: figure("connections_peak"),
+                messages_total: figure("messages_total"),
+            }
         });
         ours.chain(theirs).collect()
     }

@@ -22,6 +22,7 @@ mod progress;
 mod pushes;
 mod result;
 mod run;
+mod server_metrics;
 mod server_stats;
 mod shard;
 mod summary;

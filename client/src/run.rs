@@ -13,6 +13,7 @@ use megaconn::limits::{
     BUFFER_BYTES, BUFFERS_PER_CORE, LOOK_EVERY, SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT, SETTLE,
     STOP_HEARD,
 };
+use megaconn::metrics::{Metrics, http};
 use megaconn::plan;
 use megaconn::signals::{Signals, Stop};
 use megaconn::stats::CoreStats;
@@ -31,6 +32,7 @@ use crate::notes;
 use crate::phase::{Order, Phase};
 use crate::progress::Progress;
 use crate::result::{Close, Plateau, RunResult, Sweep, Verdict, by_cause, by_errno, per_s};
+use crate::server_metrics;
 use crate::shard::Shard;
 use crate::summary::summary;
 use crate::supply::Supply;
@@ -48,8 +50,11 @@ const DUMP_EVERY: Duration = Duration::from_secs(1);
 /// Does what `config` says and leaves the run directory behind.
 pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
     let signals = Signals::install().map_err(Refusal::Signals)?;
-    config.lines().iter().for_each(|line| talk(line));
     let stats: Vec<Arc<CoreStats>> = config.cpus.iter().map(|_| Arc::default()).collect();
+    let server = config.server_metrics.map(server_metrics::first).transpose()?;
+    let metrics = http::offer(config.metrics, Metrics::new(Side::Client, &config.cpus, &stats))?;
+    config.lines().iter().for_each(|line| talk(line));
+    talk(&format!("metrics={}", http::url(metrics)));
     let dump = config.out.as_deref().map(|dir| open_dump(dir, config, &stats)).transpose()?;
     let environment = Environment::read(config.plan.targets(), config.demand.ends.count());
     if let Some(dir) = &config.out {
@@ -59,7 +64,7 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
     let run = Run {
         config,
         signals,
-        figures: Figures::new(&config.cpus, &stats, config.out.as_deref()),
+        figures: Figures::new(&config.cpus, &stats, config.out.as_deref(), server),
         dump,
         dump_at: Instant::now(),
         orders: 0,
@@ -154,7 +159,7 @@ impl Run<'_> {
         result: &mut RunResult,
     ) -> Result<(), Stopped> {
         self.figures.mark_empty();
-        self.evidence = Some(Evidence::begin(self.config, &self.figures));
+        self.evidence = Some(Evidence::begin(self.config, &mut self.figures));
         for &connections in &self.config.plateaus {
             let before = self.figures.totals();
             let mut plateau = Plateau::new(connections);
@@ -167,6 +172,9 @@ impl Run<'_> {
             let counted = self.figures.totals().since(&before);
             plateau.established = self.figures.sum(|s| &s.connections);
             plateau.count(&counted, self.config);
+            if let Some(evidence) = &mut self.evidence {
+                evidence.look(&mut self.figures);
+            }
             result.plateaus.push(plateau);
             ended?;
         }
@@ -382,11 +390,14 @@ impl Run<'_> {
             missed.insert(0, format!("stopped by {stop}, the report is partial"));
         }
         result.verdict = Verdict { met: missed.is_empty(), missed, ..Verdict::default() };
-        if let Some(evidence) = self.evidence.filter(|_| stop.is_none()) {
-            let judgement = judge(&evidence.case(self.config, result, &self.figures));
+        if let Some(evidence) = self.evidence.take().filter(|_| stop.is_none()) {
+            let judgement = judge(&evidence.case(self.config, result, &mut self.figures));
             result.verdict.judged(judgement, &self.config.rows);
         }
         result.notes = notes::of(result, self.config.demand.ends.count());
+        if let Some(unseen) = self.figures.server_unseen() {
+            result.notes.insert("server_metrics", unseen);
+        }
     }
 }
 

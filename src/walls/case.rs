@@ -6,6 +6,7 @@ use crate::errno::Errno;
 use crate::plan::Demand;
 use crate::walls::counters::Counters;
 use crate::walls::host::Host;
+use crate::walls::server_view::{CoreView, ServerView};
 use crate::walls::{Side, Symptom};
 
 /// A run that is over, or has come to the end of a plateau.
@@ -118,6 +119,38 @@ impl Case {
 }
 
 impl End {
+    /// A server, from what was seen of it before the run and last; `shared` are the counters of a
+    /// kernel that the client has in common with it.
+    #[must_use]
+    pub fn of_server(
+        before: Option<&ServerView>,
+        last: &ServerView,
+        shared: Option<(Counters, Counters)>,
+    ) -> End {
+        let seen = before.and_then(|before| before.host.clone()).zip(last.host.clone());
+        let rise = |pick: fn(&ServerView) -> &BTreeMap<String, u64>| {
+            let each = pick(last).iter().map(|(name, n)| {
+                let was = before.and_then(|before| pick(before).get(name).copied());
+                (name.clone(), n.saturating_sub(was.unwrap_or(0)))
+            });
+            each.collect()
+        };
+        let share = |core: &CoreView| {
+            let figure = |name| core.figures.get(name).copied().unwrap_or(0);
+            CoreShare {
+                cpu: core.cpu,
+                connections_peak: figure("connections_peak"),
+                messages: figure("messages_total"),
+            }
+        };
+        End {
+            counters: seen.or(shared),
+            figures: rise(|view| &view.figures),
+            failed: rise(|view| &view.failed),
+            cores: last.cores.iter().map(share).collect(),
+        }
+    }
+
     /// By how much a counter of the kernel rose; `None` when it was not measured.
     #[must_use]
     pub fn rise(&self, counter: &str) -> Option<u64> {

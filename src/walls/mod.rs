@@ -16,11 +16,12 @@ use crate::walls::host::Host;
 pub mod case;
 pub mod counters;
 pub mod host;
-pub mod reading;
-pub mod table;
 pub mod kernel_log;
+pub mod reading;
+pub mod server_view;
 mod sock_diag;
 pub mod sockets;
+pub mod table;
 pub mod tree;
 pub mod verdict;
 
