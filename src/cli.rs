@@ -47,14 +47,27 @@ pub(crate) enum Command {
     megaconn serve\n  \
     megaconn serve --listen '[::1]:7000' --listen 127.0.0.1:7000-7003 --cores 0-3 --stats -")]
 pub(crate) struct Serve {
-    /// Address and port, or port range, to listen on; repeatable
+    /// Where to listen; repeatable
+    ///
+    /// An address with a port or a range of ports.
     #[arg(long, value_name = "ADDR:PORT[-PORT]", default_value = "127.0.0.1:7000")]
     pub(crate) listen: Vec<Endpoints>,
-    /// CPUs to run on, one pinned thread each: `all` that are allowed, or a list like 0,2-5
+    /// CPUs, one pinned thread each
+    ///
+    /// `all` that are allowed, or a list like 0,2-5.
     #[arg(long, value_name = "all|LIST", default_value = "all")]
     pub(crate) cores: CoreList,
-    /// What becomes of bytes that arrive, and what is sent unasked
-    #[arg(long, value_enum, default_value = "echo")]
+    /// What becomes of bytes
+    ///
+    /// echo: every byte is sent back, in order. push: they are dropped, and --push-text is sent every
+    /// --push-every. sink: they are dropped.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "echo",
+        hide_possible_values = true,
+        value_name = "echo|push|sink"
+    )]
     pub(crate) mode: Mode,
     /// Send TEXT first on every connection
     ///
@@ -94,24 +107,40 @@ pub(crate) struct Serve {
     /// moment in which it is ended is lost, as with any close. At most 1h.
     #[arg(long, value_name = "DUR", default_value = "0s", value_parser = drain)]
     pub(crate) drain: Duration,
-    /// Connections to hold at most, divided evenly over the cores; more are reset and counted
-    /// [default: as many as memory and rings allow]
+    /// Most connections to hold
+    ///
+    /// Divided evenly over the cores; more are reset and counted. Default: as many as memory and
+    /// rings allow.
     #[arg(long, value_name = "N", value_parser = units::positive_count)]
     pub(crate) max_connections: Option<u64>,
-    /// Give a connection to the core whose CPU received it, or by hash of its addresses
-    #[arg(long, value_enum, default_value = "cpu")]
+    /// Which core gets a connection
+    ///
+    /// cpu: the one whose CPU received it. hash: by the kernel's hash of its addresses and ports.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "cpu",
+        hide_possible_values = true,
+        value_name = "cpu|hash"
+    )]
     pub(crate) steer: Steer,
-    /// Length of each core's accept queue; the kernel caps it at net.core.somaxconn
+    /// Length of accept queues
+    ///
+    /// Of each core and port; the kernel caps it at net.core.somaxconn.
     #[arg(long, value_name = "N", default_value_t = BACKLOG_DEFAULT,
           value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) backlog: i32,
-    /// Write per-core statistics there, one JSON line per core per tick; `-` is stdout
+    /// File of per-core statistics
+    ///
+    /// One JSON line per core per tick; `-` is stdout.
     #[arg(long, value_name = "PATH|-")]
     pub(crate) stats: Option<PathBuf>,
     /// Time between two ticks of --stats
     #[arg(long, value_name = "DUR", default_value = "1s", value_parser = units::positive_duration)]
     pub(crate) stats_every: Duration,
-    /// Give all figures as OpenMetrics text at http://ADDR:PORT/metrics [default: nowhere]
+    /// Address of OpenMetrics text [default: none]
+    ///
+    /// All figures, at http://ADDR:PORT/metrics.
     ///
     /// With port 0 the kernel chooses one, which is printed. Nobody is asked for a password, so it is
     /// best an address of loopback, or of a network that only friends reach.
