@@ -7,15 +7,18 @@ use crate::errno::Errno;
 /// Why io_uring cannot be used here, and what lifts it.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// The kernel has none, or a filter pretends so.
-    #[error(
-        "io_uring is missing: io_uring_setup says ENOSYS; fix: run Linux 6.1 or newer, and in a \
-         container allow the io_uring system calls in its seccomp profile"
-    )]
+    /// The kernel has none.
+    #[error("io_uring is missing: io_uring_setup says ENOSYS; fix: run Linux 6.1 or newer")]
     Missing,
+    /// A filter pretends that the kernel has none, as some container runtimes do.
+    #[error(
+        "io-uring-seccomp: io_uring is missing (ENOSYS), and this process is filtered; fix: run \
+         Linux 6.1 or newer, and allow the io_uring system calls in the container's seccomp profile"
+    )]
+    Hidden,
     /// The sysctl forbids it.
     #[error(
-        "io_uring is forbidden: kernel.io_uring_disabled is {value}; \
+        "io-uring-disabled: io_uring is forbidden: kernel.io_uring_disabled is {value}; \
          fix: sysctl -w kernel.io_uring_disabled=0{group}"
     )]
     Disabled {
@@ -26,13 +29,13 @@ pub enum ProbeError {
     },
     /// A seccomp filter forbids it.
     #[error(
-        "io_uring is forbidden by a seccomp filter (EPERM); fix: allow io_uring_setup, \
-         io_uring_enter and io_uring_register in the container's seccomp profile"
+        "io-uring-seccomp: io_uring is forbidden by a seccomp filter (EPERM); fix: allow \
+         io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile"
     )]
     Filtered,
     /// The user's locked memory is used up.
     #[error(
-        "io_uring got no memory: all rings of a user share RLIMIT_MEMLOCK ({limit_bytes} bytes); \
+        "memlock: io_uring got no memory: all rings of a user share RLIMIT_MEMLOCK ({limit_bytes} bytes); \
          fix: ulimit -l unlimited, or end other io_uring programs of this user"
     )]
     Memlock {
@@ -87,6 +90,7 @@ fn refused(errno: Errno) -> ProbeError {
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
     let disabled: u8 = disabled.ok().and_then(|v| v.trim().parse().ok()).unwrap_or(0);
     match errno {
+        Errno::ENOSYS if is_filtered() => ProbeError::Hidden,
         Errno::ENOSYS => ProbeError::Missing,
         Errno::EPERM if disabled > 0 => ProbeError::Disabled {
             value: disabled,
@@ -100,4 +104,10 @@ fn refused(errno: Errno) -> ProbeError {
         }
         other => ProbeError::Other(other),
     }
+}
+
+/// Whether a seccomp filter is on this process.
+fn is_filtered() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| line.starts_with("Seccomp:") && line.trim_end().ends_with('2'))
 }
