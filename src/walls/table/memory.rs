@@ -63,6 +63,7 @@ pub(super) const ROWS: &[Wall] = &[
         signs: &[
             Sign::Seen("the memory reserve was met", reserve_met),
             Sign::Logged("Out of memory: Killed process"),
+            Sign::Logged("Out of memory (oom_kill_allocating_task): Killed process"),
             Sign::Errno(Errno::ENOMEM),
             Sign::Errno(Errno::ENOBUFS),
         ],
