@@ -67,6 +67,9 @@ fn values_that_are_none_are_refused_with_an_example() {
         (["--keepalive", "10h"], ["--keepalive", "32767s"]),
         (["--drain", "soon"], ["--drain", "500ms"]),
         (["--drain", "2h"], ["--drain", "1h or less"]),
+        (["--metrics", "9100"], ["--metrics", "127.0.0.1:9100"]),
+        (["--metrics", "localhost:9100"], ["--metrics", "[::1]:9100"]),
+        (["--metrics", "127.0.0.1:91000"], ["--metrics", "127.0.0.1:9100"]),
         (["--steer", "left"], ["--steer", "hash"]),
         (["--liste", "127.0.0.1:7000"], ["--liste", "'--listen'"]),
     ] {
@@ -95,6 +98,19 @@ fn addresses_that_cannot_be_listened_on_are_refused() {
     refuses(&["serve", "--listen", not_ours], &["--listen", not_ours, "no such address"]);
     let many = "127.0.0.1:1024-65000";
     refuses(&["serve", "--listen", many], &["--listen", "63977 ports", "smaller range"]);
+}
+
+#[test]
+fn metrics_addresses_that_cannot_be_listened_on_are_refused() {
+    let serves = free_ports(Ipv4Addr::LOCALHOST.into(), 1).to_string();
+    let serve = ["serve", "--cores", &cores(1), "--listen", &serves, "--metrics"];
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    refuses(&[&serve[..], &[&taken]].concat(), &["--metrics", &taken, "in use", "ss -ltnp"]);
+    let not_ours = "192.0.2.1:9100";
+    refuses(&[&serve[..], &[not_ours]].concat(), &["--metrics", not_ours, "no such address"]);
+    // Its own listeners are somebody who has the port, too.
+    refuses(&[&serve[..], &[&serves]].concat(), &["--metrics", &serves, "in use"]);
 }
 
 #[test]

@@ -64,6 +64,9 @@ fn values_that_are_none_are_refused_with_an_example() {
         (["--connects-in-flight", "0"], ["--connects-in-flight", "1"]),
         (["--min-established", "most"], ["--min-established", "10k"]),
         (["--max-lost", "-1"], ["-1", "--help"]),
+        (["--metrics", "here"], ["--metrics", "127.0.0.1:9100"]),
+        (["--server-metrics", "there:9100"], ["--server-metrics", "127.0.0.1:9100"]),
+        (["--server-metrics", "127.0.0.1:0"], ["--server-metrics", "no port"]),
         (["--max-p99", "5"], ["--max-p99", "500ms"]),
         (["--message-cuont", "1"], ["--message-cuont", "'--message-count'"]),
     ] {

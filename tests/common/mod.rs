@@ -65,6 +65,17 @@ impl Program {
         false
     }
 
+    /// What it has said, up to where [`Program::says`] has listened, behind such a beginning.
+    pub(crate) fn said(&self, start: &str) -> Option<&str> {
+        self.said.iter().find_map(|line| line.strip_prefix(start))
+    }
+
+    /// Its metrics address, once it has said it.
+    pub(crate) fn metrics(&self) -> SocketAddr {
+        let url = self.said("metrics=http://").expect("it was started with --metrics");
+        url.trim_end_matches("/metrics").parse().expect("a URL has an address")
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) fn finish(&mut self) -> Finished {
         let deadline = Instant::now() + PATIENCE;
@@ -173,6 +184,23 @@ pub(crate) fn echo(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<Vec<u8>> 
     let mut back = vec![0; bytes.len()];
     stream.read_exact(&mut back)?;
     Ok(back)
+}
+
+/// The whole answer to an HTTP request.
+pub(crate) fn http(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = connect(address);
+    let mut answer = Vec::new();
+    stream.write_all(request).expect("a request is taken");
+    stream.read_to_end(&mut answer).expect("an answer ends");
+    String::from_utf8(answer).expect("an answer is text")
+}
+
+/// The text at a metrics address.
+pub(crate) fn scrape(address: SocketAddr) -> String {
+    let answer = http(address, b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n");
+    let (head, text) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    text.to_owned()
 }
 
 /// All lines of a `--stats` file that are whole.
