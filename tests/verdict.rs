@@ -1,0 +1,230 @@
+//! The verdict on cases made by hand: what was lost is dealt out to the walls whose signs are there,
+//! to none more than its sign counts, and nothing of it is forgotten.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::collections::BTreeMap;
+
+use megaconn::errno::Errno;
+use megaconn::limits::MEMORY_RESERVE_BYTES;
+use megaconn::plan::Demand;
+use megaconn::stats::LostCause;
+use megaconn::walls::Symptom::{self, Failed, Late, Lost, NotEnded, Untried};
+use megaconn::walls::case::{Case, Confidence, End, Facts};
+use megaconn::walls::counters::Counters;
+use megaconn::walls::host::Host;
+use megaconn::walls::table;
+use megaconn::walls::verdict::{Charge, UNKNOWN, judge};
+use megaconn::walls::{Side, Sign};
+use proptest::prelude::*;
+
+/// A run of 1,000 connections to another host, of which nothing went wrong.
+fn case() -> Case {
+    let target = "192.0.2.1:7000".parse().unwrap();
+    Case {
+        demand: Demand::of_client(1000, &[target], 28_232, 2),
+        host: Host::read(20_000, MEMORY_RESERVE_BYTES),
+        symptoms: BTreeMap::new(),
+        client: End { counters: Some(Default::default()), ..End::default() },
+        server: Some(End { counters: Some(Default::default()), ..End::default() }),
+        log: Some(Vec::new()),
+        facts: Facts::default(),
+    }
+}
+
+fn lost(case: &mut Case, symptoms: &[(Symptom, u64)]) {
+    case.symptoms = symptoms.iter().copied().collect();
+}
+
+fn server(case: &mut Case) -> &mut End {
+    case.server.as_mut().unwrap()
+}
+
+fn rises(end: &mut End, counter: &str, before: u64, now: u64) {
+    let (was, is) = end.counters.as_mut().unwrap();
+    was.set(counter, before);
+    is.set(counter, now);
+}
+
+/// The walls in order, with what was lost to each.
+fn named(case: &Case) -> Vec<(&'static str, Side, u64)> {
+    judge(case).walls.iter().map(|wall| (wall.id, wall.side, wall.lost)).collect()
+}
+
+#[test]
+fn nothing_lost_is_no_wall() {
+    let judgement = judge(&case());
+    assert_eq!((judgement.walls.len(), judgement.met_without_loss.len()), (0, 0));
+}
+
+#[test]
+fn a_loss_that_nothing_explains_has_no_name() {
+    let mut case = case();
+    lost(&mut case, &[(Lost(LostCause::Mismatch), 3), (NotEnded, 2)]);
+    assert_eq!(named(&case), [(UNKNOWN, Side::Between, 5)]);
+}
+
+#[test]
+fn a_wall_is_charged_with_no_more_than_its_sign_counts() {
+    let mut case = case();
+    lost(&mut case, &[(Failed(Errno::ETIMEDOUT), 500), (Lost(LostCause::Mismatch), 7)]);
+    rises(server(&mut case), "TcpExt.ListenOverflows", 10, 110);
+    let walls = named(&case);
+    assert_eq!(walls[1], ("accept-queue", Side::Server, 100));
+    assert_eq!(walls[0], ("unanswered", Side::Between, 400));
+    assert_eq!(walls[2], (UNKNOWN, Side::Between, 7));
+}
+
+#[test]
+fn a_sign_without_a_loss_is_said_and_not_blamed() {
+    let mut case = case();
+    rises(&mut case.client, "TcpExt.TCPTimeWaitOverflow", 0, 9);
+    let judgement = judge(&case);
+    assert!(judgement.walls.is_empty());
+    let met: Vec<_> = judgement.met_without_loss.iter().map(|wall| wall.id).collect();
+    assert_eq!(met, ["tw-buckets"]);
+}
+
+#[test]
+fn what_the_programs_met_themselves_comes_before_what_the_kernel_counted() {
+    let mut case = case();
+    lost(&mut case, &[(Lost(LostCause::Reset), 50)]);
+    rises(server(&mut case), "TcpExt.ListenOverflows", 0, 1000);
+    let end = server(&mut case);
+    end.figures = [("refused_total".to_owned(), 50), ("grow_failed_total".to_owned(), 0)].into();
+    let judgement = judge(&case);
+    assert_eq!((judgement.walls[0].id, judgement.walls[0].lost), ("server-full", 50));
+    assert_eq!(judgement.walls[0].confidence, Confidence::Certain);
+}
+
+/// One sign of a row each, with a loss that only it can be: the row and its side are named.
+#[test]
+fn every_error_number_has_its_wall() {
+    for (errno, at_server, id) in [
+        (Errno::ENFILE, false, "file-max"),
+        (Errno::ENFILE, true, "file-max"),
+        (Errno::EMFILE, false, "nofile"),
+        (Errno::ECONNREFUSED, false, "refused"),
+        (Errno::ENOBUFS, false, "memory"),
+        (Errno::EADDRINUSE, false, "source-ports"),
+    ] {
+        let mut case = case();
+        lost(&mut case, &[(Failed(errno), 5)]);
+        let end = if at_server { server(&mut case) } else { &mut case.client };
+        end.failed = [(errno.to_string(), 5)].into();
+        let walls = named(&case);
+        assert_eq!((walls.len(), walls[0].0, walls[0].2), (1, id, 5), "{errno}");
+        let side = if at_server || id == "refused" { Side::Server } else { Side::Client };
+        assert_eq!(walls[0].1, side, "{errno}");
+    }
+}
+
+#[test]
+fn what_could_not_be_seen_is_said() {
+    let mut case = case();
+    case.server = None;
+    lost(&mut case, &[(Failed(Errno::ETIMEDOUT), 5)]);
+    let wall = &judge(&case).walls[0];
+    assert_eq!((wall.id, wall.confidence), ("unanswered", Confidence::Possible));
+    let unseen = |line: &&String| line.contains("at the server: could not be seen");
+    assert!(wall.ruled_out.iter().any(|line| line.starts_with("accept-queue") && unseen(&line)));
+
+    // Seen, but without this counter: that is not 0.
+    case.server = Some(End::default());
+    let wall = &judge(&case).walls[0];
+    let line = wall.ruled_out.iter().find(|line| line.starts_with("accept-queue")).unwrap();
+    assert!(line.contains("not measured"), "{line}");
+}
+
+#[test]
+fn every_charge_has_evidence_and_a_fix() {
+    for wall in table::all() {
+        for sign in wall.signs {
+            let mut case = case();
+            let symptoms: Vec<_> = wall.explains.iter().map(|symptom| (*symptom, 3)).collect();
+            lost(&mut case, &symptoms);
+            for side in wall.at.sides() {
+                let end = if *side == Side::Server { server(&mut case) } else { &mut case.client };
+                match sign {
+                    Sign::Rises(counter) => rises(end, counter, 1, 100),
+                    Sign::Counted(figure) => drop(end.figures.insert((*figure).to_owned(), 100)),
+                    Sign::Errno(errno) => drop(end.failed.insert(errno.to_string(), 100)),
+                    Sign::Logged(text) => case.log = Some(vec![format!("kernel: {text} now")]),
+                    Sign::Seen(..) => {}
+                }
+            }
+            let is_shown = |charge: &&Charge| charge.id == wall.id;
+            let judgement = judge(&case);
+            let all = judgement.walls.iter().chain(&judgement.met_without_loss);
+            let Some(charge) = all.clone().find(is_shown) else {
+                let is_plain = !matches!(sign, Sign::Seen(..));
+                assert!(!is_plain || !symptoms.is_empty(), "{} is not met by {sign}", wall.id);
+                continue;
+            };
+            assert!(!charge.evidence.is_empty() && !charge.fix.is_empty(), "{charge:?}");
+        }
+    }
+}
+
+fn symptom() -> impl Strategy<Value = Symptom> {
+    let errno = prop::sample::select(vec![
+        Errno::ETIMEDOUT,
+        Errno::ECONNREFUSED,
+        Errno::ENFILE,
+        Errno::ENOMEM,
+        Errno::EADDRNOTAVAIL,
+        Errno::EINVAL,
+    ]);
+    prop_oneof![
+        errno.prop_map(Failed),
+        prop::sample::select(LostCause::ALL.to_vec()).prop_map(Lost),
+        Just(Untried),
+        Just(Late),
+        Just(NotEnded),
+    ]
+}
+
+fn counter() -> impl Strategy<Value = &'static str> {
+    let counters = table::all().flat_map(|wall| wall.signs).filter_map(|sign| match sign {
+        Sign::Rises(counter) => Some(*counter),
+        _ => None,
+    });
+    prop::sample::select(counters.collect::<Vec<_>>())
+}
+
+proptest! {
+    /// Every loss stands in exactly one charge, whatever rose.
+    #[test]
+    fn all_that_was_lost_is_charged_once(
+        symptoms in prop::collection::btree_map(symptom(), 1_u64..1000, 0..6),
+        rose in prop::collection::vec((counter(), 1_u64..500, any::<bool>()), 0..8),
+        refused in 0_u64..300,
+        has_server in any::<bool>(),
+    ) {
+        let mut case = case();
+        for (name, n, at_server) in rose {
+            let end = if at_server { server(&mut case) } else { &mut case.client };
+            rises(end, name, 7, 7 + n);
+        }
+        server(&mut case).figures = [("refused_total".to_owned(), refused), ("grow_failed_total".to_owned(), 0)].into();
+        if !has_server {
+            case.server = None;
+        }
+        let total: u64 = symptoms.values().sum();
+        case.symptoms = symptoms;
+        let judgement = judge(&case);
+        prop_assert_eq!(judgement.walls.iter().map(|wall| wall.lost).sum::<u64>(), total);
+        prop_assert!(judgement.walls.iter().all(|wall| wall.lost > 0 && !wall.evidence.is_empty()));
+        prop_assert!(judgement.walls.is_sorted_by(|a, b| a.lost >= b.lost));
+        prop_assert!(judgement.met_without_loss.iter().all(|wall| wall.lost == 0));
+    }
+}
+
+#[test]
+fn counters_travel_as_json() {
+    let mut counters = Counters::default();
+    counters.set("TcpExt.ListenOverflows", 3);
+    let text = serde_json::to_string(&counters).unwrap();
+    assert_eq!(text, r#"{"TcpExt.ListenOverflows":3}"#);
+    assert_eq!(serde_json::from_str::<Counters>(&text).unwrap(), counters);
+}
