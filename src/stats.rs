@@ -135,6 +135,19 @@ macro_rules! figures {
         }
 
         impl Totals {
+            /// Whether a connection or a message failed, was lost, or was late.
+            #[must_use]
+            pub fn is_anything_amiss(&self) -> bool {
+                let of_connections = [&self.failed, &self.lost, &self.churn_failed, &self.churn_lost];
+                of_connections.iter().any(|counts| counts.iter().any(|n| *n > 0))
+                    || self.messages_late_total
+                        + self.messages_unsent_total
+                        + self.pushes_overdue_total
+                        + self.churn_unstarted_total
+                        + self.close_timeout_total
+                        > 0
+            }
+
             /// What has been counted since `before`.
             #[must_use]
             pub fn since(&self, before: &Totals) -> Totals {

@@ -14,6 +14,7 @@ use megaconn::walls::kernel_log::KernelLog;
 use megaconn::walls::server_view::ServerView;
 use megaconn::walls::sockets;
 use megaconn::walls::tree::Tree;
+use serde::Serialize;
 
 use crate::config::Config;
 use crate::figures::Figures;
@@ -22,7 +23,7 @@ use crate::result::{Percentiles, Plateau, RunResult};
 /// What there was before the first connection, and what has been seen since.
 pub(crate) struct Evidence {
     host: Host,
-    counters: Counters,
+    moments: Moments,
     server_before: Option<ServerView>,
     /// A server that is gone by the end was seen before.
     server_last: Option<ServerView>,
@@ -38,7 +39,7 @@ impl Evidence {
     pub(crate) fn begin(config: &Config, figures: &mut Figures) -> Evidence {
         let server = figures.server_view();
         Evidence {
-            counters: Counters::read(&config.host.tree),
+            moments: Moments::begin(server.as_ref()),
             server_before: server.clone(),
             server_last: server,
             log: KernelLog::open(),
@@ -48,9 +49,11 @@ impl Evidence {
         }
     }
 
-    /// Looks at the server, at the end of a plateau.
-    pub(crate) fn look(&mut self, figures: &mut Figures) {
-        self.server_last = figures.server_view().or(self.server_last.take());
+    /// Looks at both ends, at the end of a plateau.
+    pub(crate) fn look(&mut self, moment: String, figures: &mut Figures) {
+        let server = figures.server_view();
+        self.moments.add(moment, server.as_ref());
+        self.server_last = server.or(self.server_last.take());
     }
 
     /// Connections are held from now on.
@@ -64,10 +67,10 @@ impl Evidence {
         config: &Config,
         result: &RunResult,
         figures: &mut Figures,
-    ) -> Case {
-        self.look(figures);
+    ) -> (Case, Moments) {
+        self.look("after".to_owned(), figures);
         let totals = figures.totals();
-        let counters = Some((self.counters, Counters::read(&Tree::host())));
+        let counters = self.moments.first_and_last();
         // With both ends on one host, in one namespace, the kernel counts for both.
         let shared = counters.clone().filter(|_| config.demand.ends == Ends::Both);
         let server = match &self.server_last {
@@ -77,7 +80,7 @@ impl Evidence {
         let lines = self.log.as_mut().map(KernelLog::lines_since);
         let silent_after_hold =
             self.silent_before_hold.map_or(0, |before| silent(&totals).saturating_sub(before));
-        Case {
+        let case = Case {
             demand: config.demand,
             host: self.host,
             symptoms: symptoms(result, &totals),
@@ -92,7 +95,42 @@ impl Evidence {
                 held_seconds: result.plateaus.iter().filter_map(|p| p.hold_seconds).sum(),
                 ..Facts::default()
             },
-        }
+        };
+        (case, self.moments)
+    }
+}
+
+/// `counters.json`: what both kernels counted before the run, at the end of each plateau and after.
+#[derive(Serialize)]
+pub(crate) struct Moments {
+    schema: &'static str,
+    moments: Vec<Moment>,
+}
+
+#[derive(Serialize)]
+struct Moment {
+    at: String,
+    client: Counters,
+    /// `null` when the server's metrics address was not given, or did not answer.
+    server: Option<Counters>,
+}
+
+impl Moments {
+    fn begin(server: Option<&ServerView>) -> Moments {
+        let mut moments = Moments { schema: "megaconn.counters/1", moments: Vec::new() };
+        moments.add("before".to_owned(), server);
+        moments
+    }
+
+    fn add(&mut self, at: String, server: Option<&ServerView>) {
+        let client = Counters::read(&Tree::host());
+        let server = server.and_then(|server| server.host.clone());
+        self.moments.push(Moment { at, client, server });
+    }
+
+    /// The client's.
+    fn first_and_last(&self) -> Option<(Counters, Counters)> {
+        Some((self.moments.first()?.client.clone(), self.moments.last()?.client.clone()))
     }
 }
 

@@ -1,8 +1,6 @@
 //! One run from start to end: phases told to the cores, figures read between them, the report.
 
-use std::fs;
-use std::io::{BufWriter, Write, stdout};
-use std::path::Path;
+use std::io::{Write, stdout};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,9 +19,9 @@ use megaconn::talk::talk;
 use megaconn::units::grouped;
 use megaconn::uring::{Doorbell, UringConfig, UringDriver};
 use megaconn::walls::verdict::judge;
-use serde::Serialize;
 
 use crate::config::{Config, Refusal};
+use crate::directory::{open_dump, write_json};
 use crate::environment::Environment;
 use crate::evidence::Evidence;
 use crate::figures::{Figures, unix_ms};
@@ -149,6 +147,11 @@ impl Run<'_> {
         };
         self.tick();
         result.seconds = started.elapsed().as_secs_f64();
+        if stop.is_none() && self.figures.totals().is_anything_amiss() {
+            // The verdict is about what the server saw of it as well. Whoever stops that wait gets
+            // a verdict without.
+            let _ = self.await_server_tick(commands, unix_ms()).await;
+        }
         self.finish(&mut result, stop);
         (result, stop)
     }
@@ -173,7 +176,8 @@ impl Run<'_> {
             plateau.established = self.figures.sum(|s| &s.connections);
             plateau.count(&counted, self.config);
             if let Some(evidence) = &mut self.evidence {
-                evidence.look(&mut self.figures);
+                let at = format!("plateau of {connections}");
+                evidence.look(at, &mut self.figures);
             }
             result.plateaus.push(plateau);
             ended?;
@@ -391,24 +395,17 @@ impl Run<'_> {
         }
         result.verdict = Verdict { met: missed.is_empty(), missed, ..Verdict::default() };
         if let Some(evidence) = self.evidence.take().filter(|_| stop.is_none()) {
-            let judgement = judge(&evidence.case(self.config, result, &mut self.figures));
-            result.verdict.judged(judgement, &self.config.rows);
+            let (case, moments) = evidence.case(self.config, result, &mut self.figures);
+            result.verdict.judged(judge(&case), &self.config.rows);
+            if let Some(Err(error)) =
+                self.config.out.as_deref().map(|dir| write_json(dir, "counters.json", &moments))
+            {
+                talk(&format!("warning: {error}"));
+            }
         }
         result.notes = notes::of(result, self.config.demand.ends.count());
         if let Some(unseen) = self.figures.server_unseen() {
             result.notes.insert("server_metrics", unseen);
         }
     }
-}
-
-fn open_dump(dir: &Path, config: &Config, stats: &[Arc<CoreStats>]) -> Result<Dump, Refusal> {
-    let path = dir.join("client.ndjson");
-    let file = fs::File::create(&path).map_err(|error| Refusal::Out(path, error))?;
-    Ok(Dump::new(Side::Client, &config.cpus, stats, Box::new(BufWriter::new(file))))
-}
-
-fn write_json(dir: &Path, name: &str, value: &impl Serialize) -> Result<(), Refusal> {
-    let path = dir.join(name);
-    let text = serde_json::to_string_pretty(value).expect("our own types are plain data");
-    fs::write(&path, text + "\n").map_err(|error| Refusal::Out(path, error))
 }

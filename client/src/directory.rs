@@ -1,0 +1,30 @@
+//! The run directory: what the client writes there, by its names in the contract.
+
+use std::fs;
+use std::io::BufWriter;
+use std::path::Path;
+use std::sync::Arc;
+
+use megaconn::dump::{Dump, Side};
+use megaconn::stats::CoreStats;
+use serde::Serialize;
+
+use crate::config::{Config, Refusal};
+
+/// The dump of a client's cores.
+pub(crate) fn open_dump(
+    dir: &Path,
+    config: &Config,
+    stats: &[Arc<CoreStats>],
+) -> Result<Dump, Refusal> {
+    let path = dir.join("client.ndjson");
+    let file = fs::File::create(&path).map_err(|error| Refusal::Out(path, error))?;
+    Ok(Dump::new(Side::Client, &config.cpus, stats, Box::new(BufWriter::new(file))))
+}
+
+/// Writes one file of the directory.
+pub(crate) fn write_json(dir: &Path, name: &str, value: &impl Serialize) -> Result<(), Refusal> {
+    let path = dir.join(name);
+    let text = serde_json::to_string_pretty(value).expect("our own types are plain data");
+    fs::write(&path, text + "\n").map_err(|error| Refusal::Out(path, error))
+}
