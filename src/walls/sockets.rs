@@ -194,7 +194,8 @@ mod tests {
             assert_eq!(found, Listener { address, waiting: 2, backlog, user });
             let _taken = listener.accept().unwrap();
             assert_eq!(of_it().0.unwrap().waiting, 1);
-            assert_eq!(established_at(Some(address.port())), Some(2), "who waits is established");
+            // Others on this host may use the same port as their source.
+            assert!(established_at(Some(address.port())) >= Some(2), "who waits is established");
             drop(listener);
             assert_eq!(of_it(), (None, None));
         }
