@@ -43,7 +43,7 @@ impl Evidence {
             server_before: server.clone(),
             server_last: server,
             log: KernelLog::open(),
-            time_wait: sockets::time_wait_to(config.plan.targets())
+            time_wait: sockets::time_wait_to(config.plan.targets()),
             host: config.host.clone(),
             silent_before_hold: None,
         }
