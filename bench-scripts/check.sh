@@ -52,6 +52,8 @@ if command -v c++ >/dev/null; then
 else
     skip "fuzzing: a C++ compiler is not installed (apt-get install g++)"
 fi
+python3 -c 'import prometheus_client.openmetrics.parser' 2>/dev/null ||
+    skip "metrics read by Prometheus itself: python3 has no parser (apt-get install python3-prometheus-client)"
 # Last, so that the test runner's counts are the closing lines.
 step cargo test --workspace --locked
 
