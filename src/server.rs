@@ -13,7 +13,9 @@ use crate::drain::Command;
 use crate::dump::{Dump, Side};
 use crate::errno::Errno;
 use crate::launch::{self, Commands, LaunchError};
-use crate::limits::{BUFFER_BYTES, BUFFERS_PER_CORE, DRAIN_SLACK, LOOK_EVERY};
+use crate::limits::{
+    BUFFER_BYTES, BUFFERS_PER_CORE, DRAIN_SLACK, LOOK_EVERY, MEMORY_RESERVE_BYTES,
+};
 use crate::listener::{self, ListenError, Steer};
 use crate::metrics::Metrics;
 use crate::metrics::http::{self, EndpointError};
@@ -25,6 +27,8 @@ use crate::topology::{CoreError, CoreList};
 use crate::traffic::Mode;
 use crate::units::{Endpoints, Text, grouped};
 use crate::uring::{self, Doorbell, ProbeError, UringConfig, UringDriver};
+use crate::walls::host::Host;
+use crate::walls::of_server::Begun;
 use crate::{plan, rlimits};
 
 /// What `serve` was told.
@@ -148,8 +152,10 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
             Shard::new(driver, shard, Arc::clone(&stats[core])).map_err(ring_refused)
         }
     };
+    let begun = Begun::now(Host::read(nofile, MEMORY_RESERVE_BYTES));
     let cores = launch::start(&cpus, make)?;
     let mut dump = out.map(|out| Dump::new(Side::Server, &cpus, &stats, out));
+    let of_cores = stats.clone();
     let (stop, died) = cores.run(async move |commands| {
         for endpoints in &config.listen {
             talk(&format!("listening on {endpoints}"));
@@ -160,6 +166,14 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
         }
         stop
     })?;
+    for wall in begun.met_since(&cpus, &of_cores, config.backlog.unsigned_abs().into()) {
+        talk(&format!(
+            "met {}: {}; fix: {}",
+            wall.id,
+            wall.evidence.join("; "),
+            wall.fix.join("; or: ")
+        ));
+    }
     Ok(match (died, stop) {
         (None, Some(stop)) => Served::Stopped(stop),
         (died, _) => Served::Died(died.unwrap_or(LaunchError::Died { core: 0 })),

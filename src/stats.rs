@@ -4,17 +4,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use histogram::{AtomicHistogram, Histogram};
+use histogram::Histogram;
 
 use crate::errno::Errno;
+pub use crate::stats::latency::Latency;
+use crate::stats::latency::empty_histogram;
 
-/// Histograms resolve 2^-5 (3 %) of a value; the smallest step is 1 microsecond.
-const GROUPING_POWER: u8 = 5;
-
-/// Histograms reach 2^32 microseconds, 71 minutes.
-const MAX_VALUE_POWER: u8 = 32;
+mod latency;
 
 /// One figure of one core.
 #[derive(Debug, Default)]
@@ -358,37 +355,10 @@ impl Default for CoreStats {
     }
 }
 
-const LEGAL: &str = "5 < 32 are legal powers";
-
-fn empty_histogram() -> Histogram {
-    Histogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect(LEGAL)
-}
-
-/// A histogram of durations in microseconds.
-#[derive(Debug)]
-pub struct Latency(AtomicHistogram);
-
-impl Latency {
-    fn new() -> Latency {
-        Latency(AtomicHistogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect(LEGAL))
-    }
-
-    /// Counts one duration; longer than 71 minutes counts as 71 minutes.
-    pub fn record(&self, duration: Duration) {
-        let longest = u32::MAX;
-        let us = u32::try_from(duration.as_micros()).unwrap_or(longest);
-        self.0.increment(u64::from(us)).expect("32 bits are in range");
-    }
-
-    /// A copy.
-    #[must_use]
-    pub fn load(&self) -> Histogram {
-        self.0.load()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -18,6 +18,7 @@ pub mod counters;
 pub mod host;
 pub mod kernel_log;
 pub mod obsolete;
+pub mod of_server;
 pub mod reading;
 pub mod server_view;
 mod sock_diag;

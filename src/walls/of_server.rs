@@ -1,0 +1,80 @@
+//! What a server itself can say when it ends: which walls it met. What was lost to them only its
+//! clients know.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::errno::Errno;
+use crate::limits::CONNECTS_IN_FLIGHT;
+use crate::plan::{Demand, Ends};
+use crate::stats::CoreStats;
+use crate::walls::Side;
+use crate::walls::case::{Case, CoreShare, End, Facts};
+use crate::walls::counters::Counters;
+use crate::walls::host::Host;
+use crate::walls::kernel_log::KernelLog;
+use crate::walls::verdict::{Charge, judge};
+
+/// What the kernel had counted when the server began.
+pub struct Begun {
+    host: Host,
+    counters: Counters,
+    log: Option<KernelLog>,
+}
+
+impl Begun {
+    /// Now, on `host`.
+    #[must_use]
+    pub fn now(host: Host) -> Begun {
+        Begun { counters: Counters::read(&host.tree), log: KernelLog::open(), host }
+    }
+
+    /// The walls at the server's side that were met since, by cores on `cpus` whose accept queues
+    /// were to have a length of `backlog`.
+    #[must_use]
+    pub fn met_since(
+        mut self,
+        cpus: &[u16],
+        stats: &[Arc<CoreStats>],
+        backlog: u64,
+    ) -> Vec<Charge> {
+        let mut figures = BTreeMap::new();
+        for (name, n) in stats.iter().flat_map(|core| core.figures()) {
+            *figures.entry(name.to_owned()).or_insert(0) += n;
+        }
+        let failed = CoreStats::totals(stats).failed;
+        let named = (0..).zip(&failed).filter(|(_, n)| **n > 0);
+        let share = |(cpu, core): (&u16, &Arc<CoreStats>)| CoreShare {
+            cpu: *cpu,
+            connections_peak: core.connections_peak.get(),
+            messages: core.messages_total.get(),
+        };
+        let connections = figures.get("connections_peak").copied().unwrap_or(0);
+        let lines = self.log.as_mut().map(KernelLog::lines_since).unwrap_or_default();
+        let case = Case {
+            demand: Demand {
+                connections,
+                tuples: None,
+                churn_tuples: 0,
+                cores: cpus.len() as u64,
+                ends: Ends::Server,
+                connects_in_flight: cpus.len() as u64 * u64::from(CONNECTS_IN_FLIGHT),
+                backlog,
+                neighbours: 0,
+            },
+            symptoms: BTreeMap::new(),
+            client: End::default(),
+            server: Some(End {
+                counters: Some((self.counters, Counters::read(&self.host.tree))),
+                figures,
+                failed: named.map(|(errno, n)| (Errno(errno).to_string(), *n)).collect(),
+                cores: cpus.iter().zip(stats).map(share).collect(),
+            }),
+            host: self.host,
+            log: Some(lines.into_iter().map(|line| line.text).collect()),
+            facts: Facts::default(),
+        };
+        let of_ours = |charge: &Charge| charge.side == Side::Server;
+        judge(&case).met_without_loss.into_iter().filter(of_ours).collect()
+    }
+}
