@@ -1,4 +1,4 @@
-//! The run directory: what the client writes there, by its names in the contract.
+//! The run directory: what is written to it, and why a run is refused when that cannot be.
 
 use std::fs;
 use std::io::BufWriter;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::config::{Config, Refusal};
 
-/// The dump of a client's cores.
+/// `client.ndjson`, which grows while the run goes.
 pub(crate) fn open_dump(
     dir: &Path,
     config: &Config,
@@ -22,7 +22,7 @@ pub(crate) fn open_dump(
     Ok(Dump::new(Side::Client, &config.cpus, stats, Box::new(BufWriter::new(file))))
 }
 
-/// Writes one file of the directory.
+/// A whole JSON file.
 pub(crate) fn write_json(dir: &Path, name: &str, value: &impl Serialize) -> Result<(), Refusal> {
     let path = dir.join(name);
     let text = serde_json::to_string_pretty(value).expect("our own types are plain data");

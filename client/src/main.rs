@@ -11,6 +11,7 @@ use crate::run::Outcome;
 mod agenda;
 mod cli;
 mod config;
+mod cores;
 mod directory;
 mod environment;
 mod evidence;

@@ -7,20 +7,16 @@ use std::time::{Duration, Instant};
 use glommio::timer::Timer;
 use megaconn::dump::{Dump, Side};
 use megaconn::launch::{self, Commands};
-use megaconn::limits::{
-    BUFFER_BYTES, BUFFERS_PER_CORE, LOOK_EVERY, SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT, SETTLE,
-    STOP_HEARD,
-};
+use megaconn::limits::{LOOK_EVERY, SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT, SETTLE, STOP_HEARD};
 use megaconn::metrics::{Metrics, http};
-use megaconn::plan;
 use megaconn::signals::{Signals, Stop};
 use megaconn::stats::CoreStats;
 use megaconn::talk::talk;
 use megaconn::units::grouped;
-use megaconn::uring::{Doorbell, UringConfig, UringDriver};
 use megaconn::walls::verdict::judge;
 
 use crate::config::{Config, Refusal};
+use crate::cores::make_core;
 use crate::directory::{open_dump, write_json};
 use crate::environment::Environment;
 use crate::evidence::Evidence;
@@ -31,9 +27,7 @@ use crate::phase::{Order, Phase};
 use crate::progress::Progress;
 use crate::result::{Close, Plateau, RunResult, Sweep, Verdict, by_cause, by_errno, per_s};
 use crate::server_metrics;
-use crate::shard::Shard;
 use crate::summary::summary;
-use crate::supply::Supply;
 
 /// How a run ended.
 pub(crate) enum Outcome {
@@ -87,30 +81,6 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
         None if result.verdict.met && written.is_ok() => Outcome::Met,
         None => Outcome::Missed,
     })
-}
-
-type MakeCore = Result<Shard<UringDriver>, String>;
-
-fn make_core(
-    config: &Config,
-    stats: &[Arc<CoreStats>],
-) -> impl Fn(usize, &Doorbell) -> MakeCore + Clone + Send + use<> {
-    let plan = Arc::clone(&config.plan);
-    let (of_core, stats, keepalive) = (config.of_core(), stats.to_vec(), config.keepalive);
-    let supplies: Vec<Supply> = (0..config.cpus.len()).map(|core| config.supply(core)).collect();
-    move |core, bell| {
-        let driver = UringConfig {
-            listeners: Vec::new(),
-            targets: plan.targets().to_vec(),
-            ephemeral_ports: plan::ephemeral_ports(),
-            buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
-            keepalive,
-        };
-        let driver =
-            UringDriver::new(driver, bell).map_err(|error| launch::short_of_something(&error))?;
-        let (supply, stats) = (supplies[core].clone(), Arc::clone(&stats[core]));
-        Ok(Shard::new(driver, of_core.clone(), supply, stats))
-    }
 }
 
 /// What a run has in hand while it goes.

@@ -1,0 +1,39 @@
+//! What each core of the client is made of, from what the run was told.
+
+use std::sync::Arc;
+
+use megaconn::launch;
+use megaconn::limits::{BUFFER_BYTES, BUFFERS_PER_CORE};
+use megaconn::plan;
+use megaconn::stats::CoreStats;
+use megaconn::uring::{Doorbell, UringConfig, UringDriver};
+
+use crate::config::Config;
+use crate::shard::Shard;
+use crate::supply::Supply;
+
+/// A core, or why there is none, with the fix.
+type MakeCore = Result<Shard<UringDriver>, String>;
+
+/// Makes a core on the core itself, from its number and its bell.
+pub(crate) fn make_core(
+    config: &Config,
+    stats: &[Arc<CoreStats>],
+) -> impl Fn(usize, &Doorbell) -> MakeCore + Clone + Send + use<> {
+    let plan = Arc::clone(&config.plan);
+    let (of_core, stats, keepalive) = (config.of_core(), stats.to_vec(), config.keepalive);
+    let supplies: Vec<Supply> = (0..config.cpus.len()).map(|core| config.supply(core)).collect();
+    move |core, bell| {
+        let driver = UringConfig {
+            listeners: Vec::new(),
+            targets: plan.targets().to_vec(),
+            ephemeral_ports: plan::ephemeral_ports(),
+            buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
+            keepalive,
+        };
+        let driver =
+            UringDriver::new(driver, bell).map_err(|error| launch::short_of_something(&error))?;
+        let (supply, stats) = (supplies[core].clone(), Arc::clone(&stats[core]));
+        Ok(Shard::new(driver, of_core.clone(), supply, stats))
+    }
+}
