@@ -113,6 +113,14 @@ pub(crate) struct Serve {
     /// rings allow.
     #[arg(long, value_name = "N", value_parser = units::positive_count)]
     pub(crate) max_connections: Option<u64>,
+    /// Memory to leave [default: 5 %]
+    ///
+    /// While less is left, of the host or of what a memory cgroup of the server may have, who comes is
+    /// reset and counted in refused_memory_total; who is connected is held on. It accepts again when an
+    /// eighth more is left. 0 is no reserve. Default: 5 % of the memory or 512MiB, whichever is more,
+    /// but of less than 4GiB no more than an eighth.
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) memory_reserve: Option<u64>,
     /// Which core gets a connection
     ///
     /// cpu: the one whose CPU received it. hash: by the kernel's hash of its addresses and ports.

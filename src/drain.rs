@@ -13,6 +13,8 @@ use crate::token::SlotId;
 pub enum Command {
     /// Accept nobody any more, end everybody within so much time.
     Drain(Duration),
+    /// Whether memory is short: then nobody is accepted until it is not, and who comes is refused.
+    MemoryIsShort(bool),
 }
 
 /// One drain.

@@ -53,7 +53,9 @@ pub mod wire;
 pub mod dump;
 pub mod memory;
 pub mod metrics;
+pub mod reserve;
 pub mod rlimits;
+pub mod room;
 pub mod stats;
 
 pub mod errno;

@@ -270,8 +270,26 @@ pub const KERNEL_BYTES_PER_SOCKET: u64 = 4_250;
 /// User bytes per connection of one end: a 32 B slot, ring pages, slack.
 pub const USER_BYTES_PER_CONNECTION: u64 = 40;
 
-/// Bytes of memory a plan leaves to everybody else.
-pub const MEMORY_RESERVE_BYTES: u64 = 1 << 30;
+/// Part of all memory that both programs leave to everybody else, unless --memory-reserve says
+/// otherwise: a twentieth.
+pub const MEMORY_RESERVE_PART: u64 = 20;
+
+/// What they leave at least: the kernel keeps some for itself, and other programs want some at once.
+pub const MEMORY_RESERVE_LEAST_BYTES: u64 = 512 << 20;
+
+/// Part of all memory that this least may be: in a container of 512 MiB it would be all there is.
+pub const MEMORY_RESERVE_LEAST_PART: u64 = 8;
+
+/// Part of its reserve that a client leaves beyond it, when it is not told how much to leave: where
+/// both ends are on one host it stops opening before the server must refuse. Both look every 20 ms,
+/// in which the ends together take some megabytes.
+pub const MEMORY_RESERVE_CLIENT_PART: u64 = 16;
+
+/// Part of the reserve by which memory must exceed it before it is enough again.
+pub const MEMORY_RESERVE_SLACK_PART: u64 = 8;
+
+/// Time between two lines that say that memory is short.
+pub const MEMORY_LINE_EVERY: Duration = Duration::from_secs(10);
 
 const _: () = assert!(SQ_ENTRIES.is_power_of_two() && CQ_ENTRIES.is_power_of_two());
 const _: () = assert!(CQ_ENTRIES >= 2 * SQ_ENTRIES, "a submit must not overflow the completions");

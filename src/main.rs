@@ -49,6 +49,7 @@ fn run_serve(flags: cli::Serve) -> ExitCode {
         stats: flags.stats,
         stats_every: flags.stats_every,
         metrics: flags.metrics,
+        memory_reserve: flags.memory_reserve,
     };
     match serve(&config) {
         Ok(Served::Stopped(stop)) => ExitCode::from(stop.exit_status()),

@@ -19,6 +19,7 @@ use crate::limits::{
 use crate::listener::{self, ListenError, Steer};
 use crate::metrics::Metrics;
 use crate::metrics::http::{self, EndpointError};
+use crate::reserve::{self, Change, Teller, Watch};
 use crate::shard::{Shard, ShardConfig};
 use crate::signals::{Signals, Stop};
 use crate::stats::CoreStats;
@@ -62,6 +63,8 @@ pub struct ServeConfig {
     pub stats_every: Duration,
     /// Where scrapers are answered.
     pub metrics: Option<SocketAddr>,
+    /// Bytes of memory that are left to everybody else; `None` is by what there is.
+    pub memory_reserve: Option<u64>,
 }
 
 /// Why a server did not start.
@@ -120,6 +123,8 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     let metrics = http::offer(config.metrics, Metrics::new(Side::Server, &cpus, &stats))?;
     print_config(config, &cpus, slots_per_segment, nofile);
     talk(&format!("metrics={}", http::url(metrics)));
+    let memory_reserve = reserve::bytes(Side::Server, config.memory_reserve);
+    talk(&format!("memory_reserve={memory_reserve}"));
     if let Some(error) = &opened.unsteered {
         talk(&format!("warning: --steer cpu is off, connections are spread by hash: {error}"));
     }
@@ -157,10 +162,11 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     let mut dump = out.map(|out| Dump::new(Side::Server, &cpus, &stats, out));
     let of_cores = stats.clone();
     let (stop, died) = cores.run(async move |commands| {
+        let mut memory = Watch::new(memory_reserve);
         for endpoints in &config.listen {
             talk(&format!("listening on {endpoints}"));
         }
-        let stop = housekeep(&signals, &commands, &mut dump, config.stats_every).await;
+        let stop = housekeep(&signals, &commands, &mut dump, config.stats_every, &mut memory).await;
         if stop == Some(Stop::Terminate) && !config.drain.is_zero() {
             drain(&signals, &commands, &stats, &mut dump, config).await;
         }
@@ -194,15 +200,26 @@ fn ring_refused(errno: Errno) -> String {
     }
 }
 
-/// Ticks the dumps and waits for a signal; `None` when a core has died.
+/// Ticks the dumps, watches memory and waits for a signal; `None` when a core has died.
 async fn housekeep(
     signals: &Signals,
     commands: &Commands<Command>,
     dump: &mut Option<Dump>,
     every: Duration,
+    memory: &mut Watch,
 ) -> Option<Stop> {
-    let mut tick_at = Instant::now();
+    let (mut tick_at, mut teller) = (Instant::now(), Teller::default());
     loop {
+        if let Some(change) = memory.look() {
+            let (is_short, room, then) = match &change {
+                Change::Short(room) => (true, room, "short: who comes is refused"),
+                Change::Enough(room) => (false, room, "enough again: accepting"),
+            };
+            if teller.tells(&change, Instant::now()) {
+                talk(&format!("memory is {then} ({})", memory.describe(room)));
+            }
+            commands.tell(Command::MemoryIsShort(is_short)).await;
+        }
         let stop = signals.stop();
         let is_over = stop.is_some() || !commands.all_run();
         let asked = signals.take_dump_request();

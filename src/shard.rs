@@ -82,6 +82,8 @@ pub struct Shard<D> {
     wheel: Wheel,
     spread: Spread,
     drain: Option<Drain>,
+    /// Less memory is left than the reserve: who comes is refused.
+    memory_is_short: bool,
     batch: Vec<Completion>,
     /// All that had come by this turn has been handled: who is silent now is silent. After a time in
     /// which the core was kept from running, many have been heard that it does not know of yet.
@@ -126,6 +128,7 @@ impl<D: Driver> Shard<D> {
             wheel: if has_timers { Wheel::new(WHEEL_BUCKETS) } else { Wheel::default() },
             spread: Spread::default(),
             drain: None,
+            memory_is_short: false,
             config,
             batch: Vec::with_capacity(BATCH_COMPLETIONS),
             hears_all: true,
@@ -242,7 +245,8 @@ impl<D: Driver> Shard<D> {
     }
 
     fn slot_to_accept(&mut self) -> Option<SlotId> {
-        if self.accepting_rests() || self.arena.used() >= self.config.connections_max {
+        let is_full = self.memory_is_short || self.arena.used() >= self.config.connections_max;
+        if is_full || self.accepting_rests() {
             return None;
         }
         self.arena.take().or_else(|| self.grow_and_take())
@@ -344,7 +348,10 @@ impl<D: Driver> Shard<D> {
         let may_refuse = self.listeners[listener].accepts.is_empty() && !self.accepting_rests();
         if may_refuse && !self.move_accept_to(listener) {
             let refused = self.driver.refuse(listener, REFUSALS_PER_VISIT);
-            self.stats.refused_total.add(refused as u64);
+            let stats = &self.stats;
+            let is_short = self.memory_is_short;
+            let total = if is_short { &stats.refused_memory_total } else { &stats.refused_total };
+            total.add(refused as u64);
             // Even to refuse takes a file for a moment.
             if refused == 0 {
                 self.accept_from_ms = self.now_ms + u64::from(BACK_OFF_MS);
@@ -355,7 +362,7 @@ impl<D: Driver> Shard<D> {
     /// When the core is not full, but its last slots wait for connections of other listeners, one
     /// of them is freed for `listener`, which has a connection now.
     fn move_accept_to(&mut self, listener: usize) -> bool {
-        let is_full = self.connections >= self.config.connections_max;
+        let is_full = self.memory_is_short || self.connections >= self.config.connections_max;
         let richest = self.listeners.iter().max_by_key(|other| other.accepts.len());
         let accept = richest.and_then(|other| other.accepts.first()).filter(|_| !is_full);
         if let Some(id) = accept {
@@ -363,6 +370,20 @@ impl<D: Driver> Shard<D> {
             self.driver.cancel(self.arena[id].token(Operation::Accept, id));
         }
         accept.is_some()
+    }
+
+    /// While memory is short the core is as good as full: its accepts are taken back. Who is accepted
+    /// before the kernel has done so is held as any other.
+    fn on_memory(&mut self, is_short: bool) {
+        self.memory_is_short = is_short;
+        for listener in self.listeners.iter_mut().filter(|_| is_short) {
+            for _ in 0..listener.accepts.len() {
+                let id = listener.accepts.pop(&mut self.arena).expect("as many as there are");
+                listener.accepts.push(&mut self.arena, id);
+                self.driver.cancel(self.arena[id].token(Operation::Accept, id));
+            }
+        }
+        self.arm_accepts();
     }
 
     // ---- it is idle, until it is readable -------------------------------------------------
@@ -704,6 +725,7 @@ impl<D: Driver> Core for Shard<D> {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Drain(time) => self.begin_drain(time),
+            Command::MemoryIsShort(is_short) => self.on_memory(is_short),
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use megaconn::limits::MEMORY_RESERVE_BYTES;
+use megaconn::dump::Side;
 use megaconn::plan::tuples::{TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand};
+use megaconn::reserve;
 use megaconn::rlimits;
 use megaconn::units::grouped;
 use megaconn::usage;
@@ -88,7 +89,7 @@ fn make(flags: &cli::Plan) -> Result<Plan, String> {
     let sources = resolve_sources(&flags.source, &targets).map_err(|error| error.to_string())?;
     let tuples = TuplePlan::new(targets.clone(), &sources, plan::usable_ports(range), cpus.len())
         .map_err(|error| error.to_string())?;
-    let host = Host::read(rlimits::raise_nofile(), MEMORY_RESERVE_BYTES);
+    let host = Host::read(rlimits::raise_nofile(), reserve::bytes(Side::Client, None));
     let cores = cpus.len() as u64;
     let demand = Demand::of_client(flags.connections, &targets, tuples.capacity(), cores);
     let rows: Vec<PlanRow> =

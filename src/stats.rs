@@ -193,12 +193,18 @@ figures! {
         accept_failed_total,
         /// Connections reset because the core was full. Rising? Raise --max-connections, or memlock.
         refused_total,
+        /// Connections reset because less memory than --memory-reserve was left. Rising? More memory,
+        /// or fewer connections.
+        refused_memory_total,
         /// Connects started.
         connect_started_total,
         /// Connects that became connections.
         connected_total,
         /// Connects that failed.
         connect_failed_total,
+        /// Connects that were asked for and not tried, because less memory than --memory-reserve was
+        /// left.
+        connect_untried_total,
         /// Tuples passed over because something else, or TIME_WAIT, holds them.
         tuples_skipped_total,
         /// Connections whose descriptor was closed.

@@ -1,4 +1,4 @@
-//! What people type: counts (`10k`, `1M`), times (`500ms`), addresses with port
+//! What people type: counts (`10k`, `1M`), sizes (`512MiB`), times (`500ms`), addresses with port
 //! ranges (`127.0.0.1:7000-7003`). Every error says what would have been right.
 
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +35,16 @@ pub fn positive_count(text: &str) -> Result<u64, String> {
 pub fn rate(text: &str) -> Result<u64, String> {
     positive_count(text.strip_suffix("/s").unwrap_or(text))
         .map_err(|_| format!("`{text}` is no rate; fix: write 500/s or 20k/s"))
+}
+
+/// A size in bytes: `0`, `65536`, `64KiB`, `512MiB`, `2GiB`, `1TiB`; whole numbers.
+///
+/// # Errors
+/// One line, when the text is no such size.
+pub fn size(text: &str) -> Result<u64, String> {
+    let suffixes = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+    scaled(text, &suffixes)
+        .ok_or_else(|| format!("`{text}` is no size; fix: write 512MiB, 2GiB or 0"))
 }
 
 /// A duration: `500ms`, `30s`, `5m`, `1h`, `0s`.
@@ -286,6 +296,9 @@ mod tests {
         assert_eq!(count("10k"), Ok(10_000));
         assert_eq!(count("0"), Ok(0));
         assert_eq!(rate("20k/s"), Ok(20_000));
+        assert_eq!((size("0"), size("65536")), (Ok(0), Ok(65_536)));
+        assert_eq!((size("64KiB"), size("512MiB")), (Ok(1 << 16), Ok(1 << 29)));
+        assert_eq!((size("2GiB"), size("3TiB")), (Ok(1 << 31), Ok(3 << 40)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
@@ -317,6 +330,9 @@ mod tests {
             ["", "-1", "1.", ".5", "1e6", "M", "1 M", "1.2345k", "99999999999999999999", "1x"]
         {
             assert!(count(bad).is_err(), "{bad:?} was taken for a count");
+        }
+        for bad in ["", "-1", "1GB", "5 GiB", "1.5GiB", "GiB", "1k", "99999999TiB", "10%"] {
+            assert!(size(bad).is_err(), "{bad:?} was taken for a size");
         }
         assert!(positive_duration("0s").is_err());
         assert!(

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use megaconn::driver::Cut;
+use megaconn::dump::Side;
 use megaconn::errno::Errno;
 use megaconn::launch::LaunchError;
 use megaconn::limits::{
-    CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, MEMORY_RESERVE_BYTES, REACH_TIMEOUT, SOURCES_TRIED_MAX,
-    TARGETS_TRIED_MAX, TIME_WAIT,
+    CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, REACH_TIMEOUT, SOURCES_TRIED_MAX, TARGETS_TRIED_MAX,
+    TIME_WAIT,
 };
 use megaconn::metrics::http::{self, EndpointError};
 use megaconn::plan::tuples::{TupleError, TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand};
+use megaconn::reserve;
 use megaconn::rlimits;
 use megaconn::topology::CoreError;
 use megaconn::units::grouped;
@@ -170,7 +172,7 @@ impl Config {
             connects_in_flight: cpus.len() as u64 * u64::from(flags.connects_in_flight),
             ..Demand::of_client(connections, &targets, plan.capacity(), cpus.len() as u64)
         };
-        let host = Host::read(nofile, MEMORY_RESERVE_BYTES);
+        let host = Host::read(nofile, reserve::bytes(Side::Client, None));
         let rows = reading::rows(&host, &demand);
         if let Some(row) = rows.iter().find(|row| !row.fits()) {
             return Err(does_not_fit(connections, flags.churn, row));
