@@ -16,10 +16,12 @@ pub(crate) struct Agenda {
     since: Duration,
     /// Held connections asked for so far, over all plateaus.
     asked: u64,
+    /// Of these, connects that are to be started still.
+    pub(crate) to_start: u64,
+    /// Memory is short: nothing is opened any more.
+    opens_no_more: bool,
     /// The core's part of all connections, and so of what is due on them.
     part: f64,
-    /// Of these, connects that are to be started still; a skipped tuple gives its connect back.
-    pub(crate) to_start: u64,
     /// Messages of this phase that have not begun.
     pub(crate) to_send: u64,
     /// The schedules of connects, messages and short connections.
@@ -35,8 +37,9 @@ impl Agenda {
             order: Order { number: 0, phase: Phase::Hold },
             since: Duration::ZERO,
             asked: 0,
-            part: 0.0,
             to_start: 0,
+            opens_no_more: false,
+            part: 0.0,
             to_send: 0,
             connects: Pacer::never(),
             messages: Pacer::never(),
@@ -61,14 +64,14 @@ impl Agenda {
         // What came due at the very end has no time to begin.
         let until = now.saturating_sub(SCHEDULE_SLACK);
         stats.messages_unsent_total.add(self.messages.missed(until));
-        stats.churn_unstarted_total.add(self.churn.missed(until));
-        (self.messages, self.churn) = (Pacer::never(), Pacer::never());
+        self.messages = Pacer::never();
+        self.end_churn(until, stats);
         (self.order, self.since) = (order, now);
         match order.phase {
             Phase::Connect { connections } => {
                 let share = supply.share(connections);
                 self.part = share as f64 / connections.max(1) as f64;
-                self.to_start += share - self.asked;
+                self.start(share - self.asked, stats);
                 self.asked = share;
                 self.connects = Pacer::start(config.connects_per_s, now);
             }
@@ -81,10 +84,33 @@ impl Agenda {
                     Schedule::PerSecond(rate) => rate * self.part,
                 };
                 self.messages = Pacer::start(Some(per_s), now);
-                self.churn = Pacer::start(Some(config.churn_per_s), now);
+                let churn_per_s = if self.opens_no_more { 0.0 } else { config.churn_per_s };
+                self.churn = Pacer::start(Some(churn_per_s), now);
             }
             Phase::Hold | Phase::Close => {}
         }
+    }
+
+    /// So many connects are to be started, of new connections or for a tuple that was skipped; none is
+    /// tried any more when memory is short.
+    pub(crate) fn start(&mut self, connects: u64, stats: &CoreStats) {
+        self.to_start += connects;
+        if self.opens_no_more {
+            stats.connect_untried_total.add(std::mem::take(&mut self.to_start));
+        }
+    }
+
+    /// From now on nothing is opened. What of churn was due before, and not begun, is counted; nothing
+    /// of it is due from here on.
+    pub(crate) fn open_no_more(&mut self, now: Duration, stats: &CoreStats) {
+        self.opens_no_more = true;
+        self.start(0, stats);
+        self.end_churn(now.saturating_sub(SCHEDULE_SLACK), stats);
+    }
+
+    fn end_churn(&mut self, until: Duration, stats: &CoreStats) {
+        stats.churn_unstarted_total.add(self.churn.missed(until));
+        self.churn = Pacer::never();
     }
 
     /// A held connection is lost that has `waited` since it last began something. When a sweep had

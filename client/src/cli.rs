@@ -167,6 +167,13 @@ pub(crate) struct Run {
     /// SO_KEEPALIVE with this time and interval, in whole seconds. Default: off.
     #[arg(long, value_name = "DUR", value_parser = units::keepalive)]
     pub(crate) keepalive: Option<Duration>,
+    /// Memory left to others [default: 5 %]
+    ///
+    /// When less is left, of the host or of what a memory cgroup of the client may have, nothing more
+    /// is opened; what is open is held. A plan that would leave less is refused. 0 is no reserve.
+    /// Default: as `megaconn serve --memory-reserve`, and a sixteenth more: the client stops first.
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) memory_reserve: Option<u64>,
     /// Gate: fewest established
     ///
     /// Fail when fewer connections are. Default: all that were asked for.

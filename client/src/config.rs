@@ -172,7 +172,7 @@ impl Config {
             connects_in_flight: cpus.len() as u64 * u64::from(flags.connects_in_flight),
             ..Demand::of_client(connections, &targets, plan.capacity(), cpus.len() as u64)
         };
-        let host = Host::read(nofile, reserve::bytes(Side::Client, None));
+        let host = Host::read(nofile, reserve::bytes(Side::Client, flags.memory_reserve));
         let rows = reading::rows(&host, &demand);
         if let Some(row) = rows.iter().find(|row| !row.fits()) {
             return Err(does_not_fit(connections, flags.churn, row));
@@ -287,6 +287,7 @@ impl Config {
             format!("min_established={}", self.gates.min_established),
             format!("max_lost={}", self.gates.max_lost),
             format!("max_p99={}", span(self.gates.max_p99)),
+            format!("memory_reserve={}", self.host.reserve_bytes),
             format!("slots_per_segment={}", self.slots_per_segment),
             format!("server_metrics={}", http::url(self.server_metrics)),
         ]

@@ -92,6 +92,11 @@ impl Evidence {
                 lag_p99_us: worst(result, |plateau| plateau.schedule_lag_us),
                 latency_p99_us: worst(result, |plateau| plateau.messages.latency_us),
                 silent_after_hold,
+                target_gone: result
+                    .target_afterwards
+                    .filter(|target| target.is_gone())
+                    .map(|target| target.to_string()),
+                reserve_met: result.memory_reserve_met.as_ref().map(ToString::to_string),
                 held_seconds: result.plateaus.iter().filter_map(|p| p.hold_seconds).sum(),
                 ..Facts::default()
             },

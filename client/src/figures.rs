@@ -81,6 +81,11 @@ impl Figures {
         self.stats.iter().map(|stats| figure(stats).get()).sum()
     }
 
+    /// Held connections lost so far, whatever the cause.
+    pub(crate) fn lost(&self) -> u64 {
+        self.stats.iter().flat_map(|stats| &stats.lost).map(Figure::get).sum()
+    }
+
     /// All counters, gauges and histograms of our cores together, now.
     pub(crate) fn totals(&self) -> Totals {
         CoreStats::totals(&self.stats)

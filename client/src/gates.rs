@@ -18,9 +18,8 @@ pub(crate) fn missed(result: &RunResult, config: &Config) -> Vec<String> {
     let (established, gates) = (result.established, config.gates);
     let failed: u64 = result.failed.values().sum();
     let lost: u64 = result.lost.values().sum();
-    let untried = config.connections().saturating_sub(established + failed + lost);
     let [established_of, failed_of, lost_of, untried] =
-        [established, failed, lost, untried].map(grouped);
+        [established, failed, lost, result.untried].map(grouped);
     miss(
         established < gates.min_established,
         format!(
@@ -31,6 +30,10 @@ pub(crate) fn missed(result: &RunResult, config: &Config) -> Vec<String> {
     );
     let most = grouped(gates.max_lost);
     miss(lost > gates.max_lost, format!("{lost_of} connections lost, {most} allowed"));
+    if let Some(met) = &result.memory_reserve_met {
+        let has_stopped_something = result.untried > 0 || config.churn_per_s.is_some();
+        miss(has_stopped_something, format!("memory was short: {met}"));
+    }
     for plateau in &result.plateaus {
         judge(plateau, config, &mut miss);
     }

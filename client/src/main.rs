@@ -8,6 +8,7 @@ use megaconn::usage;
 use crate::cli::{Cli, Command};
 use crate::run::Outcome;
 
+mod aftermath;
 mod agenda;
 mod cli;
 mod config;
@@ -29,6 +30,7 @@ mod server_stats;
 mod shard;
 mod summary;
 mod supply;
+mod vigil;
 
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {

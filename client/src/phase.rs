@@ -20,6 +20,15 @@ pub(crate) enum Phase {
     Close,
 }
 
+/// What a core is told while it runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Command {
+    /// Do this from now on, and say when it is carried out.
+    Do(Order),
+    /// Open nothing more, whatever the phase; what has begun goes on. Memory is short.
+    OpenNoMore,
+}
+
 /// A phase, and the number under which a core says that it has finished it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {

@@ -11,7 +11,9 @@ use megaconn::walls::reading::{self, Row};
 use megaconn::walls::verdict::{Charge, Judgement};
 use serde::Serialize;
 
+use crate::aftermath::TargetNow;
 use crate::config::{Config, Expect};
+use crate::vigil::{LossTimes, ReserveMet};
 
 /// The summary.
 #[derive(Serialize)]
@@ -30,6 +32,13 @@ pub(crate) struct RunResult {
     pub(crate) established: u64,
     pub(crate) failed: BTreeMap<String, u64>,
     pub(crate) lost: BTreeMap<&'static str, u64>,
+    /// Connections that were asked for and not tried, or not answered when the run was stopped: with
+    /// `established`, `failed` and `lost` they are all that were asked for.
+    pub(crate) untried: u64,
+    pub(crate) losses: Option<LossTimes>,
+    /// What the first target says when the run is over; asked after losses alone.
+    pub(crate) target_afterwards: Option<TargetNow>,
+    pub(crate) memory_reserve_met: Option<ReserveMet>,
     pub(crate) tuples_skipped: u64,
     pub(crate) plateaus: Vec<Plateau>,
     pub(crate) close: Option<Close>,
@@ -316,6 +325,10 @@ impl RunResult {
             established: 0,
             failed: BTreeMap::new(),
             lost: BTreeMap::new(),
+            untried: 0,
+            losses: None,
+            target_afterwards: None,
+            memory_reserve_met: None,
             tuples_skipped: 0,
             plateaus: Vec::new(),
             close: None,

@@ -15,6 +15,7 @@ use megaconn::talk::talk;
 use megaconn::units::grouped;
 use megaconn::walls::verdict::judge;
 
+use crate::aftermath::TargetNow;
 use crate::config::{Config, Refusal};
 use crate::cores::make_core;
 use crate::directory::{open_dump, write_json};
@@ -23,11 +24,12 @@ use crate::evidence::Evidence;
 use crate::figures::{Figures, unix_ms};
 use crate::gates;
 use crate::notes;
-use crate::phase::{Order, Phase};
+use crate::phase::{Command, Order, Phase};
 use crate::progress::Progress;
 use crate::result::{Close, Plateau, RunResult, Sweep, Verdict, by_cause, by_errno, per_s};
 use crate::server_metrics;
 use crate::summary::summary;
+use crate::vigil::Vigil;
 
 /// How a run ended.
 pub(crate) enum Outcome {
@@ -61,6 +63,7 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
         dump_at: Instant::now(),
         orders: 0,
         evidence: None,
+        vigil: Vigil::new(config.host.reserve_bytes),
     };
     let topology = environment.topology();
     let ((mut result, stop), died) =
@@ -94,6 +97,7 @@ struct Run<'a> {
     orders: u64,
     /// From before the first connection on.
     evidence: Option<Evidence>,
+    vigil: Vigil,
 }
 
 /// The run ends here; the report is made of what there is.
@@ -106,7 +110,7 @@ enum Stopped {
 impl Run<'_> {
     async fn all(
         mut self,
-        commands: &Commands<Order>,
+        commands: &Commands<Command>,
         topology: &'static str,
     ) -> (RunResult, Option<Stop>) {
         let started = Instant::now();
@@ -128,7 +132,7 @@ impl Run<'_> {
 
     async fn phases(
         &mut self,
-        commands: &Commands<Order>,
+        commands: &Commands<Command>,
         result: &mut RunResult,
     ) -> Result<(), Stopped> {
         self.figures.mark_empty();
@@ -151,6 +155,9 @@ impl Run<'_> {
             }
             result.plateaus.push(plateau);
             ended?;
+            if self.vigil.reserve_met().is_some() {
+                break;
+            }
         }
         let open = self.figures.sum(|s| &s.connections);
         let (close, began_ms) = self.close(commands).await?;
@@ -164,7 +171,7 @@ impl Run<'_> {
     /// One plateau: connected, settled, measured, held, swept.
     async fn plateau(
         &mut self,
-        commands: &Commands<Order>,
+        commands: &Commands<Command>,
         plateau: &mut Plateau,
         result: &mut RunResult,
     ) -> Result<(), Stopped> {
@@ -208,7 +215,7 @@ impl Run<'_> {
     /// Tells the cores and waits until all have carried it out; how long the slowest took.
     async fn phase(
         &mut self,
-        commands: &Commands<Order>,
+        commands: &Commands<Command>,
         phase: Phase,
         total: u64,
     ) -> Result<Duration, Stopped> {
@@ -236,14 +243,14 @@ impl Run<'_> {
         }
     }
 
-    async fn order(&mut self, commands: &Commands<Order>, phase: Phase) -> u64 {
+    async fn order(&mut self, commands: &Commands<Command>, phase: Phase) -> u64 {
         self.orders += 1;
-        commands.tell(Order { number: self.orders, phase }).await;
+        commands.tell(Command::Do(Order { number: self.orders, phase })).await;
         self.orders
     }
 
     /// Holds, with the traffic that was asked for, until the time is up, or there is nothing to hold.
-    async fn hold(&mut self, commands: &Commands<Order>) -> Result<(), Stopped> {
+    async fn hold(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
         let hold = self.config.hold;
         let open = grouped(self.figures.sum(|s| &s.connections));
         talk(&format!("holding {open} for {} s", hold.as_secs_f64()));
@@ -258,7 +265,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn sweep(&mut self, commands: &Commands<Order>) -> Result<Sweep, Stopped> {
+    async fn sweep(&mut self, commands: &Commands<Command>) -> Result<Sweep, Stopped> {
         let (asked, before) = (self.figures.sum(|s| &s.connections), self.figures.totals());
         let took = self.phase(commands, Phase::Sweep, asked).await?;
         let swept = self.figures.totals().since(&before);
@@ -270,7 +277,7 @@ impl Run<'_> {
         })
     }
 
-    async fn wait(&mut self, commands: &Commands<Order>, time: Duration) -> Result<(), Stopped> {
+    async fn wait(&mut self, commands: &Commands<Command>, time: Duration) -> Result<(), Stopped> {
         let began = Instant::now();
         while began.elapsed() < time {
             self.look(commands).await?;
@@ -281,7 +288,7 @@ impl Run<'_> {
     /// Waits for a dump of the server that shows what is held, if it dumps at all.
     async fn await_server_tick(
         &mut self,
-        commands: &Commands<Order>,
+        commands: &Commands<Command>,
         since_ms: u64,
     ) -> Result<(), Stopped> {
         let began = Instant::now();
@@ -297,7 +304,7 @@ impl Run<'_> {
     }
 
     /// Closes all; with the figures comes when it began.
-    async fn close(&mut self, commands: &Commands<Order>) -> Result<(Close, u64), Stopped> {
+    async fn close(&mut self, commands: &Commands<Command>) -> Result<(Close, u64), Stopped> {
         let open = self.figures.sum(|s| &s.connections);
         let began_ms = unix_ms();
         let took = self.phase(commands, Phase::Close, open).await?;
@@ -313,7 +320,7 @@ impl Run<'_> {
     /// Seconds from `began_ms` to the first dump since in which the server has no connection.
     async fn server_emptied(
         &mut self,
-        commands: &Commands<Order>,
+        commands: &Commands<Command>,
         began_ms: u64,
     ) -> Result<Option<f64>, Stopped> {
         let began = Instant::now();
@@ -331,9 +338,12 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// Waits a moment; ticks the dumps; sees to signals, and to the cores' health.
-    async fn look(&mut self, commands: &Commands<Order>) -> Result<(), Stopped> {
+    /// Waits a moment; ticks the dumps; sees to memory, to signals, and to the cores' health.
+    async fn look(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
         Timer::new(LOOK_EVERY).await;
+        if self.vigil.look(self.figures.sum(|s| &s.connections), self.figures.lost()) {
+            commands.tell(Command::OpenNoMore).await;
+        }
         if self.signals.take_dump_request() || Instant::now() >= self.dump_at {
             self.tick();
         }
@@ -356,9 +366,16 @@ impl Run<'_> {
         let totals = self.figures.totals();
         result.failed = by_errno(&totals.failed);
         result.lost = by_cause(&totals.lost);
+        result.losses = self.vigil.losses();
+        let target = self.config.plan.targets()[0];
+        result.target_afterwards = result.losses.map(|_| TargetNow::ask(target));
+        result.memory_reserve_met = self.vigil.reserve_met().cloned();
         result.tuples_skipped = totals.tuples_skipped_total;
         result.per_core = self.figures.per_core();
         result.established = totals.connected_total.saturating_sub(totals.lost.iter().sum());
+        let tried =
+            result.established + totals.connect_failed_total + totals.lost.iter().sum::<u64>();
+        result.untried = self.config.connections().saturating_sub(tried);
         let mut missed = gates::missed(result, self.config);
         if let Some(stop) = stop {
             missed.insert(0, format!("stopped by {stop}, the report is partial"));

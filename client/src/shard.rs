@@ -27,7 +27,7 @@ use megaconn::wire::Message;
 
 use crate::agenda::Agenda;
 use crate::config::{Expect, ShardConfig};
-use crate::phase::{Order, Phase};
+use crate::phase::{Command, Phase};
 use crate::pushes::{HAD_ONE, is_moved};
 use crate::supply::{Supply, is_taken};
 
@@ -285,7 +285,7 @@ impl<D: Driver> Shard<D> {
     fn count_failed(&mut self, errno: Errno) {
         if is_taken(errno) {
             self.supply.skip();
-            self.agenda.to_start += 1;
+            self.agenda.start(1, &self.stats);
             self.stats.tuples_skipped_total.add(1);
         } else {
             self.stats.connect_failed_total.add(1);
@@ -717,15 +717,20 @@ fn restart_wait(queue: &mut SlotQueue, arena: &mut Arena, id: SlotId, now: Durat
 }
 
 impl<D: Driver> Core for Shard<D> {
-    type Command = Order;
+    type Command = Command;
 
     fn turn(&mut self) -> Turn {
         self.take_turn()
     }
 
-    fn obey(&mut self, order: Order) {
-        let now = self.driver.now();
-        self.agenda.take(order, &self.config, &self.supply, self.connections, now, &self.stats);
+    fn obey(&mut self, command: Command) {
+        let (now, connections) = (self.driver.now(), self.connections);
+        match command {
+            Command::Do(order) => {
+                self.agenda.take(order, &self.config, &self.supply, connections, now, &self.stats);
+            }
+            Command::OpenNoMore => self.agenda.open_no_more(now, &self.stats),
+        }
     }
 }
 

@@ -10,11 +10,12 @@ use megaconn::limits::TICK_MS;
 use megaconn::sim::{Parting, SimDriver};
 use megaconn::stats::{CoreStats, LostCause};
 
-use super::super::{Expect, Order, Phase, Shard, ShardConfig, Supply};
+use super::super::{Command, Expect, Phase, Shard, ShardConfig, Supply};
 use super::Figures;
 use super::model::Model;
 use super::scene::Scene;
 use crate::config::Schedule;
+use crate::phase::Order;
 
 /// Turns after which a world is given up. Some need many: who waits for a buffer polls for it.
 const TURNS_MAX: u32 = 1_000_000;
@@ -149,7 +150,7 @@ impl World {
         self.orders += 1;
         let now = self.now();
         self.model.before_order(now);
-        self.shard.obey(Order { number: self.orders, phase });
+        self.shard.obey(Command::Do(Order { number: self.orders, phase }));
         if let Phase::Connect { connections } = phase {
             self.asked = connections;
         }
