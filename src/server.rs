@@ -13,9 +13,7 @@ use crate::drain::Command;
 use crate::dump::{Dump, Side};
 use crate::errno::Errno;
 use crate::launch::{self, Commands, LaunchError};
-use crate::limits::{
-    BUFFER_BYTES, BUFFERS_PER_CORE, DRAIN_SLACK, LOOK_EVERY, MEMORY_RESERVE_BYTES,
-};
+use crate::limits::{BUFFER_BYTES, BUFFERS_PER_CORE, DRAIN_SLACK, LOOK_EVERY};
 use crate::listener::{self, ListenError, Steer};
 use crate::metrics::Metrics;
 use crate::metrics::http::{self, EndpointError};
@@ -157,7 +155,7 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
             Shard::new(driver, shard, Arc::clone(&stats[core])).map_err(ring_refused)
         }
     };
-    let begun = Begun::now(Host::read(nofile, MEMORY_RESERVE_BYTES));
+    let begun = Begun::now(Host::read(nofile, memory_reserve));
     let cores = launch::start(&cpus, make)?;
     let mut dump = out.map(|out| Dump::new(Side::Server, &cpus, &stats, out));
     let of_cores = stats.clone();

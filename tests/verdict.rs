@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use megaconn::errno::Errno;
-use megaconn::limits::MEMORY_RESERVE_BYTES;
 use megaconn::plan::Demand;
 use megaconn::stats::LostCause;
 use megaconn::walls::Symptom::{self, Failed, Late, Lost, NotEnded, Untried};
@@ -23,7 +22,7 @@ fn case() -> Case {
     let target = "192.0.2.1:7000".parse().unwrap();
     Case {
         demand: Demand::of_client(1000, &[target], 28_232, 2),
-        host: Host::read(20_000, MEMORY_RESERVE_BYTES),
+        host: Host::read(20_000, 1 << 30),
         symptoms: BTreeMap::new(),
         client: End { counters: Some(Default::default()), ..End::default() },
         server: Some(End { counters: Some(Default::default()), ..End::default() }),
