@@ -62,6 +62,18 @@ pub enum Side {
     Between,
 }
 
+impl Side {
+    /// `"client"`, `"server"` or `"between"`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Client => "client",
+            Side::Server => "server",
+            Side::Between => "between",
+        }
+    }
+}
+
 /// Where a wall stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {

@@ -129,7 +129,7 @@ fn deal(suspect: &mut Suspect, left: &mut BTreeMap<Symptom, u64>) {
 /// A sign at a side, if it is there.
 fn look_for(case: &Case, sign: Sign, side: Side) -> Option<Met> {
     let end = case.end(side)?;
-    let name = side_name(side);
+    let name = side.name();
     let counted = |n: u64, evidence: String, confidence| {
         (n > 0).then_some(Met { evidence, count: Some(n), confidence })
     };
@@ -192,8 +192,8 @@ fn absent(case: &Case, wall: &Wall) -> Vec<String> {
     for side in wall.at.sides() {
         let Some(why) = why_absent(case, wall, *side) else { continue };
         match lines.iter_mut().find(|(line, _)| *line == why) {
-            Some((_, sides)) => sides.push(side_name(*side)),
-            None => lines.push((why, vec![side_name(*side)])),
+            Some((_, sides)) => sides.push(side.name()),
+            None => lines.push((why, vec![side.name()])),
         }
     }
     let line = |(why, sides): (String, Vec<&str>)| {
@@ -226,13 +226,5 @@ fn is_unmeasured(case: &Case, end: &End, sign: Sign) -> bool {
         Sign::Logged(_) => case.log.is_none(),
         Sign::Counted(figure) => end.figure(figure).is_none(),
         Sign::Errno(_) | Sign::Seen(..) => false,
-    }
-}
-
-fn side_name(side: Side) -> &'static str {
-    match side {
-        Side::Client => "client",
-        Side::Server => "server",
-        Side::Between => "between",
     }
 }

@@ -72,7 +72,12 @@ pub(super) const ROWS: &[Wall] = &[
                 segments.saturating_mul(host.slots_per_segment)
             })
         },
-        explains: &[Symptom::Failed(Errno::ENOMEM), Symptom::Lost(LostCause::Reset)],
+        explains: &[
+            Symptom::Failed(Errno::ENOMEM),
+            Symptom::Failed(Errno::ECONNRESET),
+            Symptom::Lost(LostCause::Reset),
+            Symptom::Lost(LostCause::Fin),
+        ],
         signs: &[Sign::Seen("a ring was refused (ENOMEM)", ring_refused)],
         fix: |host, demand| vec![Fix::Limit("memlock", locked(host, demand).div_ceil(1024))],
         remark: "or CAP_IPC_LOCK; charged to all processes of the user together",
@@ -86,8 +91,13 @@ pub(super) const ROWS: &[Wall] = &[
             let slots = (SEGMENTS_MAX as u64) * host.slots_per_segment * demand.cores;
             Reading::stops(Have::Some(slots), demand.connections, |have| have)
         },
-        explains: &[Symptom::Failed(Errno::EMFILE)],
-        signs: &[Sign::Seen("a table was refused (EMFILE)", table_refused)],
+        explains: &[
+            Symptom::Failed(Errno::ENOSPC),
+            Symptom::Failed(Errno::ECONNRESET),
+            Symptom::Lost(LostCause::Reset),
+            Symptom::Lost(LostCause::Fin),
+        ],
+        signs: &[Sign::Seen("no table was left (ENOSPC)", tables_used_up)],
         fix: |_, _| vec![Fix::Flag("--cores with more of them".into())],
         remark: "a table has at most as many slots as this process may have open files",
         ..BLANK
@@ -103,8 +113,16 @@ pub(super) const ROWS: &[Wall] = &[
                 have.saturating_sub(own).saturating_mul(host.slots_per_segment)
             })
         },
-        explains: &[Symptom::Failed(Errno::EMFILE)],
-        signs: &[Sign::Errno(Errno::EMFILE)],
+        explains: &[
+            Symptom::Failed(Errno::EMFILE),
+            // To refuse takes a file as well: who is not accepted waits in the accept queue.
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Failed(Errno::ETIMEDOUT),
+        ],
+        signs: &[
+            Sign::Errno(Errno::EMFILE),
+            Sign::Seen("a segment was refused (EMFILE)", files_used_up),
+        ],
         fix: |host, demand| {
             let need = host.segments(demand).saturating_add(Host::own_files(demand));
             vec![Fix::Limit("nofile", need)]
@@ -182,20 +200,27 @@ fn locked(host: &Host, demand: &Demand) -> u64 {
     host.segments(demand).saturating_mul(ring_bytes).saturating_add(executors(demand))
 }
 
-/// A core that could not grow for want of memory is short of locked memory where that is limited.
+/// A core that could not grow for want of memory is short of locked memory, where that is limited; of
+/// a server's limits the client knows nothing. Where the host itself is short of the few pages of a
+/// ring, the kernel kills.
 fn ring_refused(case: &Case, side: Side) -> Option<Met> {
-    grow_refused(case, side, Errno::ENOMEM).filter(|_| matches!(case.host.memlock, Have::Some(_)))
+    let may_be = side == Side::Server || matches!(case.host.memlock, Have::Some(_));
+    grow_refused(case, side, Errno::ENOMEM).filter(|_| may_be)
 }
 
-fn table_refused(case: &Case, side: Side) -> Option<Met> {
+/// As often as it was tried: whom it kept out, its count does not say.
+fn files_used_up(case: &Case, side: Side) -> Option<Met> {
     grow_refused(case, side, Errno::EMFILE)
+}
+
+fn tables_used_up(case: &Case, side: Side) -> Option<Met> {
+    grow_refused(case, side, Errno::ENOSPC)
 }
 
 fn grow_refused(case: &Case, side: Side, errno: Errno) -> Option<Met> {
     let end = case.end(side)?;
     let times = end.figure("grow_failed_total").filter(|times| *times > 0)?;
     end.failed.get(&errno.to_string())?;
-    let evidence =
-        format!("{side:?}: a segment was refused {times} times ({errno})").to_lowercase();
+    let evidence = format!("{}: a segment was refused {times} times ({errno})", side.name());
     Some(Met { evidence, count: None, confidence: Confidence::Certain })
 }
