@@ -28,7 +28,7 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         signs: &[
             Sign::Rises("cgroup.oom_kill"),
-            Sign::Logged("Memory cgroup out of memory: Killed process"),
+            Sign::Seen("kernel log: Memory cgroup out of memory: Killed process", killed_in_cgroup),
             Sign::Seen("the memory reserve of a cgroup was met", cgroup_reserve_met),
         ],
         fix: |_, demand| {
@@ -62,8 +62,7 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         signs: &[
             Sign::Seen("the memory reserve was met", reserve_met),
-            Sign::Logged("Out of memory: Killed process"),
-            Sign::Logged("Out of memory (oom_kill_allocating_task): Killed process"),
+            Sign::Seen("kernel log: Out of memory: Killed process", killed_on_host),
             Sign::Errno(Errno::ENOMEM),
             Sign::Errno(Errno::ENOBUFS),
         ],
@@ -212,6 +211,31 @@ fn per_connection(demand: &Demand) -> u64 {
 
 fn needed(demand: &Demand) -> u64 {
     demand.connections.saturating_mul(per_connection(demand))
+}
+
+/// What the kernel writes of its victims, by whose memory was used up. What stands between "memory"
+/// and the colon differs.
+const CGROUP_KILL: &str = "Memory cgroup out of memory";
+const HOST_KILL: &str = "Out of memory";
+
+fn killed_in_cgroup(case: &Case, side: Side) -> Option<Met> {
+    killed(case, side, CGROUP_KILL)
+}
+
+fn killed_on_host(case: &Case, side: Side) -> Option<Met> {
+    killed(case, side, HOST_KILL)
+}
+
+/// The kernel killed the server for want of memory. That it was not the client, the client knows.
+fn killed(case: &Case, side: Side, head: &str) -> Option<Met> {
+    let is_server = |line: &&String| {
+        line.starts_with(head)
+            && line.contains(": Killed process ")
+            && line.contains(" (megaconn) ")
+    };
+    let line = case.log.as_ref().filter(|_| side == Side::Server)?.iter().find(is_server)?;
+    let evidence = format!("kernel log: {line}");
+    Some(Met { evidence, count: None, confidence: Confidence::Certain })
 }
 
 /// What a side said when it met its reserve; the words name the cgroup, if it was one's.
