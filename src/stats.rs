@@ -270,6 +270,9 @@ figures! {
         close_timeout_total,
         /// Microseconds of phases of traffic.
         traffic_us_total,
+        /// Microseconds of rest while something was due and all that could begin it waited for the
+        /// server. Rising? The server, or what is between, is behind, not the client.
+        held_up_us_total,
         /// The last order that a core has carried out, by its number.
         order_finished,
         /// Microseconds that it took the core.

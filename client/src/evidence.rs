@@ -183,6 +183,7 @@ fn client_end(result: &RunResult, totals: &Totals) -> End {
     let figures = [
         ("tuples_skipped_total", totals.tuples_skipped_total),
         ("grow_failed_total", totals.grow_failed_total),
+        ("held_up_us_total", totals.held_up_us_total),
         ("messages_unsent_total", totals.messages_unsent_total),
         ("churn_unstarted_total", totals.churn_unstarted_total),
     ];

@@ -58,6 +58,8 @@ pub(crate) struct Shard<D> {
     now_ms: u64,
     tick_at_ms: u64,
     back_off_until_ms: u64,
+    /// When the core went to rest while something was due that could not begin.
+    held_up_since: Option<Duration>,
 }
 
 impl<D: Driver> Shard<D> {
@@ -89,6 +91,7 @@ impl<D: Driver> Shard<D> {
             now_ms: 0,
             tick_at_ms: 0,
             back_off_until_ms: 0,
+            held_up_since: None,
         }
     }
 
@@ -99,6 +102,7 @@ impl<D: Driver> Shard<D> {
         self.driver.reap(&mut batch);
         self.now = self.driver.now();
         self.now_ms = u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX);
+        self.count_held_up();
         let had_work = !batch.is_empty();
         for completion in batch.drain(..) {
             self.step(completion);
@@ -109,7 +113,30 @@ impl<D: Driver> Shard<D> {
         self.advance();
         self.stats.set_connections(self.connections);
         self.stats.buffers_used.set(self.buffers_used);
-        if had_work || !self.driver.rest() { Turn::Busy } else { Turn::Idle(self.deadline()) }
+        if had_work || !self.driver.rest() {
+            return Turn::Busy;
+        }
+        self.held_up_since = self.is_held_up().then_some(self.now);
+        Turn::Idle(self.deadline())
+    }
+
+    /// What is due cannot begin, because everybody who could begin it waits for the server.
+    fn is_held_up(&self) -> bool {
+        let message = self.agenda.messages.due_by(self.now).is_some();
+        let short = self.agenda.churn.due_by(self.now).is_some();
+        message && self.waits_for_all() || short && self.churning >= MESSAGES_IN_FLIGHT
+    }
+
+    fn waits_for_all(&self) -> bool {
+        self.resting.is_empty() || self.waiting.len() >= MESSAGES_IN_FLIGHT
+    }
+
+    /// A core that rested while something was due waited for others: that lag is not its own.
+    fn count_held_up(&mut self) {
+        if let Some(since) = self.held_up_since.take() {
+            let us = (self.now - since).as_micros();
+            self.stats.held_up_us_total.add(u64::try_from(us).unwrap_or(u64::MAX));
+        }
     }
 
     /// Does what the phase asks for, within the bounds of what may be in flight.
