@@ -71,7 +71,10 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Failed(Errno::ECONNRESET),
             Symptom::Lost(LostCause::Fin),
         ],
-        signs: &[Sign::Seen("refused_total rises, and no ring was refused", refused_as_full)],
+        signs: &[Sign::Seen(
+            "refused_total rises, all cores are full, and no ring was refused",
+            refused_as_full,
+        )],
         fix: |_, demand| vec![Fix::Flag(format!("serve --max-connections {}", demand.connections))],
         remark: "who comes beyond it is accepted and reset at once, and counted",
         ..BLANK
@@ -215,9 +218,9 @@ fn tuples_in_time_wait(case: &Case, _: Side) -> Option<Met> {
     most_of_them.then_some(Met { evidence, count: None, confidence: Confidence::Certain })
 }
 
-/// The server refused, and not for want of a ring or of memory.
+/// The server refused, and not for want of a ring or of memory, nor while a core had room.
 fn refused_as_full(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side)?;
+    let end = case.end(side).filter(|end| !end.is_filled_unevenly())?;
     let refused = end.figure("refused_total").filter(|n| *n > 0)?;
     let grew = end.figure("grow_failed_total") == Some(0);
     let evidence = format!("server: refused_total 0 -> {}", grouped(refused));

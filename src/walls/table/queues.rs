@@ -62,10 +62,24 @@ pub(super) const ROWS: &[Wall] = &[
         id: "core-imbalance",
         limits: "the busiest core, while others have little to do",
         at: SERVER,
-        explains: &[Symptom::Late],
-        signs: &[Sign::Seen("one core had over twice the mean", imbalanced)],
-        fix: |_, _| vec![Fix::Flag("serve --steer hash".into())],
-        remark: "connections go to the core whose CPU received them, unless --steer says otherwise",
+        explains: &[
+            Symptom::Lost(LostCause::Reset),
+            Symptom::Failed(Errno::ECONNRESET),
+            Symptom::Lost(LostCause::Fin),
+            Symptom::Late,
+        ],
+        signs: &[
+            Sign::Seen("one core refused, another was not half as full", refused_by_one_core),
+            Sign::Seen("one core had over half more than the mean", imbalanced),
+        ],
+        fix: |_, _| {
+            vec![
+                Fix::Flag("serve --steer hash".into()),
+                Fix::Flag("--cores of the client with as many as the server has".into()),
+            ]
+        },
+        remark: "connections go to the core whose CPU received them, unless --steer says otherwise; \
+                 --max-connections is dealt out evenly",
         ..BLANK
     },
     Wall {
@@ -127,6 +141,12 @@ fn client_lags(case: &Case, _: Side) -> Option<Met> {
     // Where the server's CPUs are full as well, it is the CPUs.
     let is_cpu = case.server.as_ref().and_then(least_busy).is_some_and(|share| share >= BUSY);
     let lag = case.facts.lag_p99_us.filter(|_| !is_cpu)?;
+    // A client that rests while something is due waits for the server: its lag is the server's.
+    let cores = case.client.cores.len().max(1) as u64;
+    let held_up = case.client.figure("held_up_us_total").unwrap_or(0) / cores;
+    if held_up >= lag / 2 {
+        return None;
+    }
     let unbegun = case.client.figure("messages_unsent_total").unwrap_or(0)
         + case.client.figure("churn_unstarted_total").unwrap_or(0);
     let is_most = case.facts.latency_p99_us.is_none_or(|latency| lag >= latency / 2);
@@ -145,6 +165,21 @@ fn busy(end: &End, cpu: u16) -> Option<f64> {
     Some(end.rise(&format!("cpu{cpu}.busy_ticks"))? as f64 / all as f64)
 }
 
+/// One core refused while another had room; not for want of a ring, which some cores get and some
+/// do not.
+fn refused_by_one_core(case: &Case, side: Side) -> Option<Met> {
+    let end = case.end(side).filter(|end| end.is_filled_unevenly())?;
+    end.figure("grow_failed_total").filter(|times| *times == 0)?;
+    let refused = end.figure("refused_total").filter(|n| *n > 0)?;
+    let peaks: Vec<String> = end.cores.iter().map(|core| grouped(core.connections_peak)).collect();
+    let evidence = format!(
+        "server: refused_total 0 -> {} while its cores had at most {}",
+        grouped(refused),
+        peaks.join(" and ")
+    );
+    Some(Met { evidence, count: Some(refused), confidence: Confidence::Certain })
+}
+
 fn imbalanced(case: &Case, side: Side) -> Option<Met> {
     let cores = &case.end(side)?.cores;
     if cores.len() < 2 {
@@ -159,7 +194,10 @@ fn imbalanced(case: &Case, side: Side) -> Option<Met> {
     let (most, mean, is_uneven) = work(|core| core.messages.max(core.connections_peak));
     let evidence =
         format!("server: the busiest core had {}, the mean is {}", grouped(most), grouped(mean));
-    is_uneven.then_some(Met { evidence, count: None, confidence: Confidence::Likely })
+    // Who was refused is counted by the other sign.
+    let late = case.count(Symptom::Late);
+    let is_met = is_uneven && (late > 0 || refused_by_one_core(case, side).is_some());
+    is_met.then_some(Met { evidence, count: Some(late), confidence: Confidence::Likely })
 }
 
 /// Nearly all time of all CPUs of the program's cores was busy.
