@@ -24,6 +24,7 @@ fn case() -> Case {
         demand: Demand::of_client(1000, &[target], 28_232, 2),
         host: Host::read(20_000, 1 << 30),
         symptoms: BTreeMap::new(),
+        shares_kernel: false,
         client: End { counters: Some(Default::default()), ..End::default() },
         server: Some(End { counters: Some(Default::default()), ..End::default() }),
         log: Some(Vec::new()),
@@ -82,6 +83,17 @@ fn a_sign_without_a_loss_is_said_and_not_blamed() {
     assert!(judgement.walls.is_empty());
     let met: Vec<_> = judgement.met_without_loss.iter().map(|wall| wall.id).collect();
     assert_eq!(met, ["tw-buckets"]);
+}
+
+#[test]
+fn what_one_kernel_counts_for_both_ends_is_charged_once() {
+    let mut case = case();
+    case.shares_kernel = true;
+    lost(&mut case, &[(Lost(LostCause::Timeout), 50)]);
+    rises(&mut case.client, "nf_conntrack.drop", 0, 20);
+    rises(server(&mut case), "nf_conntrack.drop", 0, 20);
+    assert_eq!(named(&case), [(UNKNOWN, Side::Between, 30), ("conntrack", Side::Server, 20)]);
+    assert!(!judge(&case).walls[0].ruled_out.iter().any(|line| line.starts_with("conntrack")));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //! the server's figures as far as they reach it, and what became of the connections.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use histogram::{Bucket, Histogram};
 use megaconn::errno::Errno;
 use megaconn::plan::Ends;
 use megaconn::stats::{LostCause, Totals};
@@ -83,7 +85,8 @@ impl Evidence {
         let case = Case {
             demand: config.demand,
             host: self.host,
-            symptoms: symptoms(result, &totals),
+            symptoms: symptoms(config, result, &totals),
+            shares_kernel: config.demand.ends == Ends::Both,
             client: End { counters, ..client_end(result, &totals) },
             server,
             log: lines.map(|lines| lines.into_iter().map(|line| line.text).collect()),
@@ -148,8 +151,9 @@ fn worst(result: &RunResult, pick: fn(&Plateau) -> Option<Percentiles>) -> Optio
     result.plateaus.iter().filter_map(pick).map(|percentiles| percentiles.p99).max()
 }
 
-/// Everything that became of connections and messages but what was asked for.
-fn symptoms(result: &RunResult, totals: &Totals) -> BTreeMap<Symptom, u64> {
+/// Everything that became of connections and messages but what was asked for. What was late is such
+/// only when a gate was missed.
+fn symptoms(config: &Config, result: &RunResult, totals: &Totals) -> BTreeMap<Symptom, u64> {
     let mut symptoms = BTreeMap::new();
     let mut add = |symptom, n: u64| {
         if n > 0 {
@@ -168,15 +172,26 @@ fn symptoms(result: &RunResult, totals: &Totals) -> BTreeMap<Symptom, u64> {
     }
     let gone = result.failed.values().sum::<u64>() + result.lost.values().sum::<u64>();
     add(Symptom::Untried, result.target_connections.saturating_sub(result.established + gone));
-    add(
-        Symptom::Late,
-        totals.messages_late_total
-            + totals.messages_unsent_total
-            + totals.churn_unstarted_total
-            + totals.pushes_overdue_total,
-    );
     add(Symptom::NotEnded, totals.close_timeout_total);
+    let missed = result.verdict.missed.len() as u64;
+    if missed > 0 {
+        let unbegun = totals.messages_unsent_total + totals.churn_unstarted_total;
+        let slow = config.gates.max_p99.map_or(0, |most| {
+            slower(&totals.message_latency_us, most) + slower(&totals.churn_latency_us, most)
+        });
+        let late = totals.messages_late_total.max(slow);
+        add(Symptom::Late, late + unbegun + totals.pushes_overdue_total);
+    }
+    if symptoms.is_empty() && missed > 0 {
+        symptoms.insert(Symptom::Missed, missed);
+    }
     symptoms
+}
+
+/// How many of `latencies` are above `most`, to the width of a bucket.
+fn slower(latencies: &Histogram, most: Duration) -> u64 {
+    let above = |bucket: &Bucket| Duration::from_micros(bucket.start()) > most;
+    latencies.into_iter().filter(above).map(|bucket| bucket.count()).sum()
 }
 
 fn client_end(result: &RunResult, totals: &Totals) -> End {

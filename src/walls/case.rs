@@ -17,6 +17,9 @@ pub struct Case {
     pub host: Host,
     /// What was lost, and how much of it; what is 0 is left out.
     pub symptoms: BTreeMap<Symptom, u64>,
+    /// Whether both ends are on one host, in one network namespace, so that its kernel counts for
+    /// both.
+    pub shares_kernel: bool,
     /// The client's end.
     pub client: End,
     /// The server's, when it could be seen.

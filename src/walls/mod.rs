@@ -164,6 +164,8 @@ pub enum Symptom {
     Late,
     /// The server did not end connections in time.
     NotEnded,
+    /// A gate was missed, and nothing of the above says how.
+    Missed,
 }
 
 impl fmt::Display for Symptom {
@@ -174,6 +176,7 @@ impl fmt::Display for Symptom {
             Symptom::Untried => f.write_str("connections not tried"),
             Symptom::Late => f.write_str("late or not begun in time"),
             Symptom::NotEnded => f.write_str("connections not ended in time"),
+            Symptom::Missed => f.write_str("gates missed"),
         }
     }
 }

@@ -63,6 +63,7 @@ impl Begun {
                 neighbours: 0,
             },
             symptoms: BTreeMap::new(),
+            shares_kernel: false,
             client: End::default(),
             server: Some(End {
                 counters: Some((self.counters, Counters::read(&self.host.tree))),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::units::grouped;
 use crate::walls::case::{Case, Confidence, End, Met};
 use crate::walls::table::all;
-use crate::walls::{Side, Sign, Symptom, Wall};
+use crate::walls::{At, Side, Sign, Symptom, Wall};
 
 /// The name of what no wall explains.
 pub const UNKNOWN: &str = "unknown";
@@ -103,12 +103,21 @@ fn is_worth_saying(charge: &Charge) -> bool {
 /// The sides at which a wall's signs are.
 fn suspects(case: &Case, wall: &'static Wall) -> Vec<Suspect> {
     let at = |&side: &Side| {
-        let met: Vec<Met> =
-            wall.signs.iter().filter_map(|sign| look_for(case, *sign, side)).collect();
+        let met = signs_at(case, wall, side);
         let found = !met.is_empty();
         found.then_some(Suspect { wall, side, met, lost: 0, explained: Vec::new() })
     };
     wall.at.sides().iter().filter_map(at).collect()
+}
+
+/// The signs of a wall at a side. What one kernel counts for both ends is said once, of the server.
+fn signs_at(case: &Case, wall: &Wall, side: Side) -> Vec<Met> {
+    let is_said_elsewhere = |sign: &&Sign| {
+        let is_of_kernel = matches!(sign, Sign::Rises(_) | Sign::Logged(_));
+        case.shares_kernel && wall.at == At::Either && side == Side::Client && is_of_kernel
+    };
+    let signs = wall.signs.iter().filter(|sign| !is_said_elsewhere(sign));
+    signs.filter_map(|sign| look_for(case, *sign, side)).collect()
 }
 
 /// Takes what the suspect explains from what is left.
@@ -162,7 +171,8 @@ fn unknown(case: &Case, left: &BTreeMap<Symptom, u64>) -> Option<Charge> {
     let left: Vec<(Symptom, u64)> =
         left.iter().filter(|(_, n)| **n > 0).map(|(symptom, n)| (*symptom, *n)).collect();
     let symptoms: Vec<Symptom> = left.iter().map(|(symptom, _)| *symptom).collect();
-    let evidence = left.iter().map(|(symptom, n)| format!("{} {symptom}", grouped(*n))).collect();
+    let evidence = left.iter().map(|(symptom, n)| format!("{} {symptom}", grouped(*n)));
+    let evidence = evidence.chain(case.facts.target_gone.clone()).collect();
     let fix = match case.server {
         None => vec!["run again with --server-metrics ADDR:PORT, to see the server's side".into()],
         Some(_) => vec!["megaconn doctor; kernel log: dmesg".into()],
@@ -206,10 +216,11 @@ fn absent(case: &Case, wall: &Wall) -> Vec<String> {
     lines.into_iter().map(line).collect()
 }
 
-/// Why a wall was not met at a side; `None` when it was.
+/// Why a wall was not met at a side; `None` when it was, there or at the other.
 fn why_absent(case: &Case, wall: &Wall, side: Side) -> Option<String> {
     let Some(end) = case.end(side) else { return Some("could not be seen".into()) };
-    if wall.signs.iter().any(|sign| look_for(case, *sign, side).is_some()) {
+    let is_met = |side: &Side| !signs_at(case, wall, *side).is_empty();
+    if wall.at.sides().iter().any(is_met) {
         return None;
     }
     let (unseen, seen): (Vec<&Sign>, Vec<&Sign>) =

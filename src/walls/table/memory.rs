@@ -115,9 +115,8 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Late,
         ],
         signs: &[
-            Sign::Rises("TcpExt.TCPMemoryPressures"),
             Sign::Rises("TcpExt.TCPAbortOnMemory"),
-            Sign::Rises("TcpExt.TCPRcvQDrop"),
+            Sign::Seen("TcpExt.TCPMemoryPressures or TcpExt.TCPRcvQDrop rises", under_pressure),
             Sign::Logged("consider tuning tcp_mem"),
         ],
         fix: |host, _| {
@@ -132,12 +131,8 @@ pub(super) const ROWS: &[Wall] = &[
         id: "socket-buffers",
         limits: "data in the queues of one socket",
         unit: "bytes",
-        explains: &[Symptom::Late],
-        signs: &[
-            Sign::Rises("TcpExt.RcvPruned"),
-            Sign::Rises("TcpExt.PruneCalled"),
-            Sign::Rises("TcpExt.TCPWqueueTooBig"),
-        ],
+        explains: &[Symptom::Lost(LostCause::Silent), Symptom::Late],
+        signs: &[Sign::Seen("windows close, and net.ipv4.tcp_rmem or tcp_wmem is small", small)],
         fix: |_, _| {
             vec![
                 Fix::Sysctl("net.ipv4.tcp_rmem", "4096 131072 6291456".into()),
@@ -263,4 +258,42 @@ fn of_reserve(case: &Case, side: Side, of_cgroup: bool) -> Option<Met> {
         None => words.clone(),
     };
     Some(Met { evidence, count: refused, confidence: Confidence::Certain })
+}
+
+/// TCP was short of memory. How often is no measure of what that cost: the kernel counts when it
+/// begins, and packets.
+fn under_pressure(case: &Case, side: Side) -> Option<Met> {
+    // What one kernel counts for both ends is said once.
+    let end = case.end(side).filter(|_| side == Side::Server || !case.shares_kernel)?;
+    let rise = |counter| end.rise(counter).unwrap_or(0);
+    let (pressures, drops) = (rise("TcpExt.TCPMemoryPressures"), rise("TcpExt.TCPRcvQDrop"));
+    let evidence = format!(
+        "{}: TcpExt.TCPMemoryPressures +{}, TcpExt.TCPRcvQDrop +{}",
+        side.name(),
+        grouped(pressures),
+        grouped(drops)
+    );
+    let met = Met { evidence, count: None, confidence: Confidence::Likely };
+    (pressures + drops > 0).then_some(met)
+}
+
+/// Bytes below which the largest buffer of a socket is small.
+const SMALL_BUFFER_BYTES: u64 = 64 * 1024;
+
+/// Peers closed their windows, and the largest buffers that a socket may have here are small.
+fn small(case: &Case, side: Side) -> Option<Met> {
+    let end = case.end(side).filter(|_| side == Side::Server || !case.shares_kernel)?;
+    let largest = |name| case.host.tree.numbers(name).and_then(|sizes| sizes.last().copied());
+    let largest = largest("net.ipv4.tcp_rmem").min(largest("net.ipv4.tcp_wmem"))?;
+    let closed = end.rise("TcpExt.TCPToZeroWindowAdv").unwrap_or(0)
+        + end.rise("TcpExt.TCPWantZeroWindowAdv").unwrap_or(0);
+    let evidence = format!(
+        "{}: windows closed {} times (TcpExt.TCPToZeroWindowAdv, TCPWantZeroWindowAdv); the largest \
+         buffer is {} bytes",
+        side.name(),
+        grouped(closed),
+        grouped(largest)
+    );
+    let met = Met { evidence, count: None, confidence: Confidence::Likely };
+    (closed > 0 && largest < SMALL_BUFFER_BYTES).then_some(met)
 }

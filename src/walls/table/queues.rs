@@ -152,12 +152,13 @@ fn client_lags(case: &Case, _: Side) -> Option<Met> {
     let is_most = case.facts.latency_p99_us.is_none_or(|latency| lag >= latency / 2);
     let evidence =
         format!("client: lag p99 {} us, {} not begun in time", grouped(lag), grouped(unbegun));
-    (is_most && lag > 1000 || unbegun > 0).then_some(Met {
-        evidence,
-        count: None,
-        confidence: Confidence::Certain,
-    })
+    let confidence = if unbegun > 0 { Confidence::Certain } else { Confidence::Likely };
+    let lags = is_most && lag > LAG_US || unbegun > 0;
+    lags.then_some(Met { evidence, count: None, confidence })
 }
+
+/// Microseconds from which on a lag is more than what a scheduler does to anybody.
+const LAG_US: u64 = 10_000;
 
 /// Share of each CPU's time that was busy since before, by CPU number.
 fn busy(end: &End, cpu: u16) -> Option<f64> {
