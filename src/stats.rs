@@ -200,28 +200,28 @@ figures! {
         connect_started_total,
         /// Connects that became connections.
         connected_total,
-        /// Connects that failed.
+        /// Connects that failed. Rising? See `failed` for the error numbers.
         connect_failed_total,
         /// Connects that were asked for and not tried, because less memory than --memory-reserve was
-        /// left.
+        /// left. Rising? More memory, or fewer connections.
         connect_untried_total,
-        /// Tuples passed over because something else, or TIME_WAIT, holds them.
+        /// Tuples passed over: something else, or TIME_WAIT, holds them. Rising? More --source.
         tuples_skipped_total,
         /// Connections whose descriptor was closed.
         closed_total,
-        /// Of these, closed because the peer or the network ended them with an error.
+        /// Of those closed: the peer or the network broke them. Rising? See the peers.
         reset_total,
-        /// Of these, closed because they took no bytes for too long. Rising? Peers read slowly.
+        /// Of those closed: they took no bytes for too long. Rising? Peers read slowly.
         send_timeout_total,
-        /// Of these, closed because too many pushes were due behind one that they did not take.
+        /// Of those closed: too many pushes were due behind one. Rising? Peers read slowly.
         backlog_total,
-        /// Of these, closed because they held a buffer that others waited for.
+        /// Of those closed: they held a buffer that others waited for. Rising? Peers read slowly.
         evicted_total,
-        /// Of these, closed because they sent nothing for --idle-timeout.
+        /// Of those closed: they sent nothing for --idle-timeout.
         idle_timeout_total,
-        /// Of these, closed in order by a drain.
+        /// Of those closed: ended in order by a drain.
         drained_total,
-        /// Of these, cut when the time of a drain was up.
+        /// Of those closed: cut when the time of a drain was up. Many? A longer --drain.
         drain_cut_total,
         /// Bytes received.
         recv_bytes_total,
@@ -232,24 +232,26 @@ figures! {
         messages_total,
         /// Messages sent.
         messages_sent_total,
-        /// Echoes that were not the message that was sent: cross-wired, stale or damaged.
+        /// Echoes that were not the message that was sent: cross-wired, stale or damaged. Above 0?
+        /// Either end, or what is between them, is broken.
         messages_mismatched_total,
         /// Echoes that came later than they may after their message was due. Rising? One of the
         /// ends, or what is between them, is too slow for the schedule.
         messages_late_total,
         /// Pushes sent whole (server) or received whole (client).
         pushes_total,
-        /// Pushes that did not come in time.
+        /// Pushes that did not come in time. Rising? The server, or what is between, is too slow.
         pushes_overdue_total,
-        /// Of these, those that came after all; the others are missing.
+        /// Overdue pushes that came after all; the others are missing.
         pushes_late_total,
-        /// Messages that were due on schedule and had not begun when it ended.
+        /// Messages that were due on schedule and had not begun when it ended. Rising? The rate is
+        /// more than the ends can do.
         messages_unsent_total,
         /// Short connections begun by churn.
         churn_started_total,
-        /// Of these, those whose exchange was verified.
+        /// Short connections whose exchange was verified.
         churned_total,
-        /// Of these, those that did not connect.
+        /// Short connections that did not connect. Rising? See their error numbers.
         churn_failed_total,
         /// Short connections that were due on schedule and had not begun when it ended. Rising? The
         /// rate is more than the ends can do.
@@ -258,7 +260,7 @@ figures! {
         recv_starved_total,
         /// Pushes that were due and found no free buffer. Rising? Peers read slowly.
         push_starved_total,
-        /// Sends that found the peer's window full.
+        /// Sends that found the peer's window full. Rising? Peers read slowly.
         send_stalled_total,
         /// Completions of an earlier life of a slot, dropped.
         stale_total,
@@ -266,7 +268,8 @@ figures! {
         completions_total,
         /// Turns of the core's loop.
         turns_total,
-        /// Connections that the peer did not end within the close timeout, and so were cut.
+        /// Connections that the peer did not end within the close timeout, and so were cut. Rising?
+        /// It is slow to close.
         close_timeout_total,
         /// Microseconds of phases of traffic.
         traffic_us_total,
