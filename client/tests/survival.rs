@@ -5,7 +5,7 @@
 use std::thread;
 use std::time::Duration;
 
-use common::{World, last, number, sum, ticks, until};
+use common::{World, last, number, sum, until};
 use rustix::process::Signal;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
