@@ -362,7 +362,7 @@ impl<D: Driver> Shard<D> {
     /// When the core is not full, but its last slots wait for connections of other listeners, one
     /// of them is freed for `listener`, which has a connection now.
     fn move_accept_to(&mut self, listener: usize) -> bool {
-        let is_full = self.memory_is_short || self.connections >= self.config.connections_max;
+        let is_full = self.connections >= self.config.connections_max;
         let richest = self.listeners.iter().max_by_key(|other| other.accepts.len());
         let accept = richest.and_then(|other| other.accepts.first()).filter(|_| !is_full);
         if let Some(id) = accept {
@@ -373,7 +373,8 @@ impl<D: Driver> Shard<D> {
     }
 
     /// While memory is short the core is as good as full: its accepts are taken back. Who is accepted
-    /// before the kernel has done so is held as any other.
+    /// before the kernel has done so is held as any other. When it is enough again, the next to come
+    /// finds the listener watched, and accepting goes on.
     fn on_memory(&mut self, is_short: bool) {
         self.memory_is_short = is_short;
         for listener in self.listeners.iter_mut().filter(|_| is_short) {
@@ -383,7 +384,6 @@ impl<D: Driver> Shard<D> {
                 self.driver.cancel(self.arena[id].token(Operation::Accept, id));
             }
         }
-        self.arm_accepts();
     }
 
     // ---- it is idle, until it is readable -------------------------------------------------

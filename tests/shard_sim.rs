@@ -72,6 +72,7 @@ const MUST_HAPPEN: &[&str] = &[
     "accepted_total",
     "accept_failed_total",
     "refused_total",
+    "refused_memory_total",
     "reset_total",
     "send_timeout_total",
     "backlog_total",
@@ -85,12 +86,15 @@ const MUST_HAPPEN: &[&str] = &[
     "send_stalled_total",
     "stale_total",
     "grow_failed_total",
+    // Counted by the worlds themselves.
+    "accepted_again",
 ];
 
 fn outcome(seed: u64) -> Outcome {
     let run = || {
         let world = World::new(seed, None).run();
-        (world.stats.figures().collect(), world.turns)
+        let own = [("accepted_again", world.memory.accepted_again)];
+        (world.stats.figures().chain(own).collect(), world.turns)
     };
     catch_unwind(run).map_err(|_| seed)
 }

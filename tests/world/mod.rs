@@ -17,8 +17,10 @@ use megaconn::token::SlotId;
 use megaconn::traffic::Mode;
 use megaconn::units::Text;
 
+use memory::Memory;
 use traits::Traits;
 
+mod memory;
 mod traits;
 
 /// Turns after which a world is given up: far more than any needs.
@@ -47,6 +49,7 @@ pub(crate) struct World {
     config: ShardConfig,
     traits: Traits,
     drain_until: Option<Duration>,
+    pub(crate) memory: Memory,
     buffers: usize,
     pub(crate) stats: Arc<CoreStats>,
     random: Rng,
@@ -83,6 +86,7 @@ impl World {
             breach,
         };
         let traits = Traits::new(&mut random);
+        let memory = Memory::new(seed, traits.lives_for);
         let config = ShardConfig {
             listeners: sim.listeners,
             slots_per_segment: [4, 8, 24, 64][random.usize(..4)],
@@ -106,6 +110,7 @@ impl World {
             config,
             traits,
             drain_until: None,
+            memory,
             buffers: usize::from(buffers),
             stats,
             random,
@@ -146,6 +151,7 @@ impl World {
         let until = self.traits.lives_for;
         while self.shard.driver().now() < until {
             self.drain_if_due();
+            self.change_memory_if_due();
             let turn = self.turn();
             if !self.shard.driver().pass(turn) {
                 break;
@@ -182,6 +188,7 @@ impl World {
         self.turns += 1;
         assert!(self.turns < TURNS_MAX, "the shard turns without end");
         self.check_books();
+        self.check_memory();
         self.check_slots();
         self.check_streams();
         self.check_ends();
@@ -209,10 +216,12 @@ impl World {
         let (counts, held) = (driver.counts(), driver.buffers_used());
         assert!(counts.opened >= accepted && counts.closed >= closed, "{counts:?}");
         assert_eq!(counts.stale, self.stats.stale_total.get(), "an earlier life of a slot acted");
-        assert_eq!(counts.refused, self.stats.refused_total.get(), "refusals are miscounted");
+        let refused = self.stats.refused_total.get();
+        let all_refused = refused + self.stats.refused_memory_total.get();
+        assert_eq!(counts.refused, all_refused, "refusals are miscounted");
         assert_eq!(held as u64, self.stats.buffers_used.get(), "buffers are miscounted");
         assert!(held <= self.buffers, "more buffers are in use than there are");
-        let is_new = counts.refused > std::mem::replace(&mut self.refused, counts.refused);
+        let is_new = refused > std::mem::replace(&mut self.refused, refused);
         // Those that were closed later in the same turn were there when it refused.
         let there = live + closed - std::mem::replace(&mut self.closed, closed);
         // An arena that cannot grow is full with every slot it has, or had before it did grow.
