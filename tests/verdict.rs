@@ -147,6 +147,56 @@ fn what_could_not_be_seen_is_said() {
     assert!(line.contains("not measured"), "{line}");
 }
 
+/// Counters that more than one wall moves, and lines of the log that are of the whole host.
+#[test]
+fn a_wall_is_not_named_for_another_ones_signs() {
+    let timed_out = [(Failed(Errno::ETIMEDOUT), 100)];
+    // Somebody else's packets were dropped, not those of our interfaces.
+    let mut case = case();
+    lost(&mut case, &timed_out);
+    rises(&mut case.client, "softnet.dropped", 0, 1000);
+    rises(&mut case.client, "eth0.rx_dropped", 5, 5);
+    assert_eq!(named(&case), [("unanswered", Side::Between, 100)]);
+    rises(&mut case.client, "eth0.rx_dropped", 5, 65);
+    let walls = [("netdev-backlog", Side::Client, 60), ("unanswered", Side::Between, 40)];
+    assert_eq!(named(&case), walls);
+
+    // SYNs that were dropped because there is no way back are no full queue.
+    let mut case = self::case();
+    lost(&mut case, &timed_out);
+    rises(server(&mut case), "TcpExt.ListenDrops", 0, 300);
+    rises(server(&mut case), "Ip.OutNoRoutes", 0, 300);
+    assert_eq!(named(&case), [("unanswered", Side::Between, 100)]);
+    rises(server(&mut case), "Ip.OutNoRoutes", 0, 0);
+    assert_eq!(named(&case), [("syn-queue", Side::Server, 100)]);
+    rises(server(&mut case), "TcpExt.ListenOverflows", 0, 300);
+    assert_eq!(named(&case), [("accept-queue", Side::Server, 100)]);
+
+    // The table of the client's namespace was not full, whatever another one's was.
+    let full = "nf_conntrack: nf_conntrack: table full in netns 4026532, dropping packet";
+    let mut case = self::case();
+    lost(&mut case, &timed_out);
+    case.log = Some(vec![full.to_owned()]);
+    rises(&mut case.client, "nf_conntrack.drop", 0, 0);
+    rises(server(&mut case), "nf_conntrack.drop", 0, 300);
+    assert_eq!(named(&case), [("conntrack", Side::Server, 100)]);
+
+    // One counter, two causes.
+    for (line, id) in [
+        (Some("TCP: too many orphaned sockets"), "orphans"),
+        (Some("TCP: out of memory -- consider tuning tcp_mem"), "tcp-mem"),
+        (None, "orphans"),
+    ] {
+        let mut case = self::case();
+        lost(&mut case, &[(Lost(LostCause::Reset), 9)]);
+        rises(server(&mut case), "TcpExt.TCPAbortOnMemory", 0, 20);
+        rises(server(&mut case), "TcpExt.TCPMemoryPressures", 3, 3);
+        case.log = line.map(|line| vec![line.to_owned()]);
+        let walls = named(&case);
+        assert_eq!((walls.len(), walls[0].0, walls[0].2), (1, id, 9), "{line:?}");
+    }
+}
+
 #[test]
 fn every_charge_has_evidence_and_a_fix() {
     for wall in table::all() {

@@ -116,16 +116,20 @@ pub(super) const ROWS: &[Wall] = &[
             Reading::disturbs(most, demand.connects_in_flight)
         },
         explains: &[Symptom::Failed(Errno::ETIMEDOUT), Symptom::Late],
-        signs: &[Sign::Rises("TcpExt.TCPReqQFullDrop")],
+        signs: &[
+            Sign::Rises("TcpExt.TCPReqQFullDrop"),
+            Sign::Seen("SYNs are dropped and no accept queue was full", syns_dropped),
+        ],
         fix: |_, demand| {
             let most = round_up(demand.connects_in_flight.max(4096));
             vec![
-                Fix::Sysctl("net.ipv4.tcp_max_syn_backlog", most.to_string()),
-                Fix::Sysctl("net.core.somaxconn", most.to_string()),
                 Fix::Flag(format!("serve --backlog {most}")),
+                Fix::Sysctl("net.core.somaxconn", most.to_string()),
+                Fix::Sysctl("net.ipv4.tcp_max_syn_backlog", most.to_string()),
             ]
         },
-        remark: "the smaller of it and the accept queue's length counts",
+        remark: "it is full at the listener's backlog, and without syncookies at three quarters of \
+                 tcp_max_syn_backlog for whoever was never met before",
     },
     Wall {
         id: "syncookies",
@@ -140,8 +144,8 @@ pub(super) const ROWS: &[Wall] = &[
         fix: |_, demand| {
             let most = round_up(demand.connects_in_flight.max(4096));
             vec![
-                Fix::Sysctl("net.ipv4.tcp_max_syn_backlog", most.to_string()),
                 Fix::Flag(format!("serve --backlog {most}")),
+                Fix::Sysctl("net.core.somaxconn", most.to_string()),
             ]
         },
         remark: "such a connection works; window scaling and SACK need timestamps then",
@@ -180,7 +184,10 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Failed(Errno::EHOSTUNREACH),
             Symptom::Failed(Errno::ETIMEDOUT),
         ],
-        signs: &[Sign::Seen("arp_cache.table_fulls or ndisc_cache.table_fulls rises", table_full)],
+        signs: &[
+            Sign::Seen("arp_cache.table_fulls or ndisc_cache.table_fulls rises", table_full),
+            Sign::Logged("neighbor table overflow!"),
+        ],
         fix: |_, demand| {
             let most = round_up((2 * demand.neighbours).max(4096));
             vec![Fix::Sysctl("net.ipv4.neigh.default.gc_thresh3", most.to_string())]
@@ -188,6 +195,22 @@ pub(super) const ROWS: &[Wall] = &[
         remark: "one address block behind a route, instead of on the link, needs one neighbour",
     },
 ];
+
+/// The listener dropped SYNs for none of the reasons that have a counter of their own: full queues,
+/// or no route back.
+fn syns_dropped(case: &Case, side: Side) -> Option<Met> {
+    let end = case.end(side)?;
+    let rise = |counter| end.rise(counter).unwrap_or(0);
+    let others =
+        rise("TcpExt.ListenOverflows") + rise("TcpExt.TCPReqQFullDrop") + rise("Ip.OutNoRoutes");
+    let n = rise("TcpExt.ListenDrops").saturating_sub(others);
+    let evidence = format!(
+        "server: TcpExt.ListenDrops +{}, {} of no other cause",
+        grouped(rise("TcpExt.ListenDrops")),
+        grouped(n)
+    );
+    (n > 0).then_some(Met { evidence, count: Some(n), confidence: Confidence::Likely })
+}
 
 /// The table of neighbours overflowed, and there are neighbours to connect to.
 fn table_full(case: &Case, side: Side) -> Option<Met> {

@@ -83,7 +83,10 @@ pub(super) const ROWS: &[Wall] = &[
         read: |host, demand| {
             Reading::disturbs(host.have("net.ipv4.tcp_max_orphans"), demand.connections / 2)
         },
-        signs: &[Sign::Logged("too many orphaned sockets")],
+        signs: &[Sign::Seen(
+            "TCPAbortOnMemory rises, and the kernel logs too many orphaned sockets",
+            orphans_reset,
+        )],
         explains: &[Symptom::Lost(LostCause::Reset)],
         fix: |_, demand| {
             let most = round_up(demand.connections);
@@ -115,12 +118,14 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Late,
         ],
         signs: &[
-            Sign::Rises("TcpExt.TCPAbortOnMemory"),
+            Sign::Seen("TCPAbortOnMemory rises, and not for orphans", memory_aborts),
             Sign::Seen("TcpExt.TCPMemoryPressures or TcpExt.TCPRcvQDrop rises", under_pressure),
             Sign::Logged("consider tuning tcp_mem"),
         ],
         fix: |host, _| {
-            let now = host.tree.numbers("net.ipv4.tcp_mem").unwrap_or_default();
+            let Some(now) = host.tree.numbers("net.ipv4.tcp_mem") else {
+                return vec![Fix::Advice("raise net.ipv4.tcp_mem, outside this network namespace")];
+            };
             let raised: Vec<String> = now.iter().map(|pages| (4 * pages).to_string()).collect();
             vec![Fix::Sysctl("net.ipv4.tcp_mem", raised.join(" "))]
         },
@@ -169,7 +174,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Rises("nf_conntrack.drop"),
             Sign::Rises("nf_conntrack.early_drop"),
             Sign::Rises("nf_conntrack.insert_failed"),
-            Sign::Logged("nf_conntrack: table full"),
+            Sign::Seen("the kernel logs a full table, and counts nothing", table_full_logged),
         ],
         fix: |host, demand| {
             let used = host.tree.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
@@ -199,6 +204,39 @@ pub(super) const ROWS: &[Wall] = &[
         ..BLANK
     },
 ];
+
+/// Resets for memory are counted where they happened; for which memory, the log of the host says, or
+/// that there was no pressure.
+fn orphans_reset(case: &Case, side: Side) -> Option<Met> {
+    aborts(case, side).filter(|_| is_for_orphans(case, side))
+}
+
+fn memory_aborts(case: &Case, side: Side) -> Option<Met> {
+    aborts(case, side).filter(|_| !is_for_orphans(case, side))
+}
+
+fn aborts(case: &Case, side: Side) -> Option<Met> {
+    let n = case.end(side)?.rise("TcpExt.TCPAbortOnMemory").filter(|n| *n > 0)?;
+    let evidence = format!("{side:?}").to_lowercase() + ": TcpExt.TCPAbortOnMemory +" + &grouped(n);
+    Some(Met { evidence, count: Some(n), confidence: Confidence::Likely })
+}
+
+fn is_for_orphans(case: &Case, side: Side) -> bool {
+    let pressure = case.end(side).and_then(|end| end.rise("TcpExt.TCPMemoryPressures"));
+    case.log.as_ref().map_or(pressure == Some(0), |log| {
+        log.iter().any(|line| line.contains("too many orphaned sockets"))
+    })
+}
+
+/// A line of the log is of the whole host, the counters are of a network namespace: they decide
+/// where there are any.
+fn table_full_logged(case: &Case, side: Side) -> Option<Met> {
+    let is_counted = case.end(side)?.rise("nf_conntrack.drop").is_some();
+    let lines = case.log.as_ref().filter(|_| !is_counted)?;
+    let line = lines.iter().find(|line| line.contains("nf_conntrack: table full"))?;
+    let evidence = format!("kernel log: {line}");
+    Some(Met { evidence, count: None, confidence: Confidence::Likely })
+}
 
 fn per_connection(demand: &Demand) -> u64 {
     demand.ends.count() * (KERNEL_BYTES_PER_SOCKET + USER_BYTES_PER_CONNECTION)

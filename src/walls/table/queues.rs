@@ -19,12 +19,16 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Timeout),
             Symptom::Late,
         ],
-        signs: &[Sign::Rises("softnet.dropped")],
+        signs: &[Sign::Seen(
+            "softnet.dropped rises, and an interface's rx_dropped with it",
+            backlog_dropped,
+        )],
         fix: |host, _| {
             let now = host.tree.number("net.core.netdev_max_backlog").unwrap_or(1000);
             vec![Fix::Sysctl("net.core.netdev_max_backlog", (10 * now).max(10_000).to_string())]
         },
-        remark: "column 2 of /proc/net/softnet_stat, of the whole host",
+        remark: "column 2 of /proc/net/softnet_stat is of the whole host; whose packets they were, the \
+                 interfaces say",
         ..BLANK
     },
     Wall {
@@ -120,20 +124,37 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
+/// The queue before a CPU is of the whole host and so is its counter: only what an interface of this
+/// network namespace dropped in the same time was ours.
+fn backlog_dropped(case: &Case, side: Side) -> Option<Met> {
+    let end = case.end(side)?;
+    let dropped = end.rise("softnet.dropped").filter(|n| *n > 0)?;
+    let (line, ours) = interfaces_rise(end, &[".rx_dropped"])?;
+    let evidence = format!("{side:?}: softnet.dropped +{}, {line}", grouped(dropped));
+    Some(Met {
+        evidence: evidence.to_lowercase(),
+        count: Some(ours.min(dropped)),
+        confidence: Confidence::Likely,
+    })
+}
+
 fn card_dropped(case: &Case, side: Side) -> Option<Met> {
-    let (before, now) = case.end(side)?.counters.as_ref()?;
+    let (line, count) =
+        interfaces_rise(case.end(side)?, &[".rx_missed_errors", ".rx_fifo_errors"])?;
+    let evidence = format!("{side:?}: {line}").to_lowercase();
+    Some(Met { evidence, count: Some(count), confidence: Confidence::Likely })
+}
+
+/// By how much counters of interfaces rose, in words and in all; `None` when none did.
+fn interfaces_rise(end: &End, counters: &[&str]) -> Option<(String, u64)> {
+    let (before, now) = end.counters.as_ref()?;
     let rises = |(name, is): (&str, u64)| {
-        let is_card = name.ends_with(".rx_missed_errors") || name.ends_with(".rx_fifo_errors");
-        let rise = is.saturating_sub(before.get(name).filter(|_| is_card)?);
+        let is_one = counters.iter().any(|counter| name.ends_with(counter));
+        let rise = is.saturating_sub(before.get(name).filter(|_| is_one)?);
         (rise > 0).then(|| (format!("{name} +{}", grouped(rise)), rise))
     };
     let (lines, counts): (Vec<String>, Vec<u64>) = now.iter().filter_map(rises).unzip();
-    let met = |()| Met {
-        evidence: format!("{side:?}: {}", lines.join(", ")).to_lowercase(),
-        count: Some(counts.iter().sum()),
-        confidence: Confidence::Likely,
-    };
-    (!counts.is_empty()).then_some(()).map(met)
+    (!counts.is_empty()).then(|| (lines.join(", "), counts.iter().sum()))
 }
 
 /// The client began what was due so late that this is most of what was measured.
