@@ -63,12 +63,13 @@ impl Evidence {
         self.silent_before_hold.get_or_insert(silent(totals));
     }
 
-    /// All of it, now that the run is over.
+    /// All of it, now that the run is over, which it was at `ended_ms`.
     pub(crate) fn case(
         mut self,
         config: &Config,
         result: &RunResult,
         figures: &mut Figures,
+        ended_ms: u64,
     ) -> (Case, Moments) {
         self.look("after".to_owned(), figures);
         let totals = figures.totals();
@@ -76,7 +77,12 @@ impl Evidence {
         // With both ends on one host, in one namespace, the kernel counts for both.
         let shared = counters.clone().filter(|_| config.demand.ends == Ends::Both);
         let server = match &self.server_last {
-            Some(last) => Some(End::of_server(self.server_before.as_ref(), last, shared)),
+            Some(last) => {
+                let end = End::of_server(self.server_before.as_ref(), last);
+                let is_of_the_end = figures.server_is_of(ended_ms);
+                let end = if is_of_the_end { end } else { end.seen_early() };
+                Some(End { counters: shared.or(end.counters), ..end })
+            }
             None => shared.map(|shared| End { counters: Some(shared), ..End::default() }),
         };
         let lines = self.log.as_mut().map(KernelLog::lines_since);

@@ -27,6 +27,7 @@ struct Empty {
     kernel: KernelMemory,
     client: Option<u64>,
     server: Option<u64>,
+    server_connections: Option<u64>,
 }
 
 impl Figures {
@@ -55,6 +56,7 @@ impl Figures {
             kernel: KernelMemory::read(),
             client: resident_bytes(),
             server: self.server.as_ref().and_then(ServerStats::resident_bytes),
+            server_connections: self.server.as_ref().and_then(ServerStats::connections),
         };
     }
 
@@ -69,6 +71,16 @@ impl Figures {
     /// seen. It may take as long as a fetch may.
     pub(crate) fn server_view(&mut self) -> Option<ServerView> {
         self.server.as_mut()?.look()
+    }
+
+    /// Connections of others that the server held before the run; 0 when it was not seen then.
+    pub(crate) fn server_before(&self) -> Option<u64> {
+        Some(self.empty.server_connections.unwrap_or(0))
+    }
+
+    /// Whether what is known of the server is of `ms` or later.
+    pub(crate) fn server_is_of(&self, ms: u64) -> bool {
+        self.server.as_ref().is_some_and(|server| server.is_of(ms))
     }
 
     /// Since when, and why, a server that was seen at the start cannot be seen any more.

@@ -121,12 +121,13 @@ impl Run<'_> {
         };
         self.tick();
         result.seconds = started.elapsed().as_secs_f64();
+        let ended_ms = unix_ms();
         if stop.is_none() && self.figures.totals().is_anything_amiss() {
             // The verdict is about what the server saw of it as well. Whoever stops that wait gets
             // a verdict without.
-            let _ = self.await_server_tick(commands, unix_ms()).await;
+            let _ = self.await_server_tick(commands, ended_ms).await;
         }
-        self.finish(&mut result, stop);
+        self.finish(&mut result, stop, ended_ms);
         (result, stop)
     }
 
@@ -317,7 +318,8 @@ impl Run<'_> {
         Ok((close, began_ms))
     }
 
-    /// Seconds from `began_ms` to the first dump since in which the server has no connection.
+    /// Seconds from `began_ms` until the server was seen with no more connections than it had before
+    /// the run; `None` when it was not, or cannot be seen.
     async fn server_emptied(
         &mut self,
         commands: &Commands<Command>,
@@ -329,7 +331,10 @@ impl Run<'_> {
             let Some(server) = self.figures.server.as_ref().filter(|s| s.at_ms().is_some()) else {
                 break;
             };
-            if server.is_of(began_ms) && server.connections() == Some(0) {
+            if server.unseen().is_some() {
+                break;
+            }
+            if server.is_of(began_ms) && server.connections() <= self.figures.server_before() {
                 let ms = server.at_ms().unwrap_or(began_ms) - began_ms;
                 return Ok(Some(ms as f64 / 1e3));
             }
@@ -361,7 +366,7 @@ impl Run<'_> {
 
     // ---- the report -----------------------------------------------------------------------
 
-    fn finish(mut self, result: &mut RunResult, stop: Option<Stop>) {
+    fn finish(mut self, result: &mut RunResult, stop: Option<Stop>, ended_ms: u64) {
         self.figures.refresh_server();
         let totals = self.figures.totals();
         result.failed = by_errno(&totals.failed);
@@ -382,7 +387,7 @@ impl Run<'_> {
         }
         result.verdict = Verdict { met: missed.is_empty(), missed, ..Verdict::default() };
         if let Some(evidence) = self.evidence.take().filter(|_| stop.is_none()) {
-            let (case, moments) = evidence.case(self.config, result, &mut self.figures);
+            let (case, moments) = evidence.case(self.config, result, &mut self.figures, ended_ms);
             result.verdict.judged(judge(&case), &self.config.rows);
             if let Some(Err(error)) =
                 self.config.out.as_deref().map(|dir| write_json(dir, "counters.json", &moments))

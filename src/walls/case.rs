@@ -122,15 +122,10 @@ impl Case {
 }
 
 impl End {
-    /// A server, from what was seen of it before the run and last; `shared` are the counters of a
-    /// kernel that the client has in common with it.
+    /// A server, from what was seen of it before the run and last.
     #[must_use]
-    pub fn of_server(
-        before: Option<&ServerView>,
-        last: &ServerView,
-        shared: Option<(Counters, Counters)>,
-    ) -> End {
-        let seen = before.and_then(|before| before.host.clone()).zip(last.host.clone());
+    pub fn of_server(before: Option<&ServerView>, last: &ServerView) -> End {
+        let counters = before.and_then(|before| before.host.clone()).zip(last.host.clone());
         let rise = |pick: fn(&ServerView) -> &BTreeMap<String, u64>| {
             let each = pick(last).iter().map(|(name, n)| {
                 let was = before.and_then(|before| pick(before).get(name).copied());
@@ -147,11 +142,22 @@ impl End {
             }
         };
         End {
-            counters: seen.or(shared),
+            counters,
             figures: rise(|view| &view.figures),
             failed: rise(|view| &view.failed),
             cores: last.cores.iter().map(share).collect(),
         }
+    }
+
+    /// The same of an end that was not seen to the end of the run: what had not risen by then may
+    /// have risen since, and so was not measured.
+    #[must_use]
+    pub fn seen_early(mut self) -> End {
+        if let Some((before, now)) = &mut self.counters {
+            now.retain(|name, value| before.get(name).is_some_and(|was| value > was));
+        }
+        self.figures.retain(|_, rise| *rise > 0);
+        self
     }
 
     /// By how much a counter of the kernel rose; `None` when it was not measured.

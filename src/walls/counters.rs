@@ -46,6 +46,11 @@ impl Counters {
         self.0.insert(name.to_owned(), value);
     }
 
+    /// Keeps those of which `keep` says so.
+    pub fn retain(&mut self, keep: impl Fn(&str, u64) -> bool) {
+        self.0.retain(|name, value| keep(name, *value));
+    }
+
     /// All, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|(name, value)| (name.as_str(), *value))

@@ -192,6 +192,9 @@ pub enum Sign {
     Errno(Errno),
     /// The kernel's log has a line with this in it; how often is not known.
     Logged(&'static str),
+    /// What became of the run, looked at closely; what it is, in a clause. Like an error number it is
+    /// the loss itself, and says nothing when another wall explains it better.
+    Became(&'static str, fn(&Case, Side) -> Option<Met>),
     /// Anything else; what it is, in a clause.
     Seen(&'static str, fn(&Case, Side) -> Option<Met>),
 }
@@ -203,7 +206,7 @@ impl fmt::Display for Sign {
             Sign::Counted(figure) => write!(f, "{figure} rises"),
             Sign::Errno(errno) => write!(f, "{errno}"),
             Sign::Logged(text) => write!(f, "kernel log: {text}"),
-            Sign::Seen(what, _) => f.write_str(what),
+            Sign::Became(what, _) | Sign::Seen(what, _) => f.write_str(what),
         }
     }
 }

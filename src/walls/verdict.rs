@@ -49,19 +49,31 @@ pub struct Judgement {
 struct Suspect {
     wall: &'static Wall,
     side: Side,
-    met: Vec<Met>,
+    met: Vec<(Sign, Met)>,
     lost: u64,
     explained: Vec<Symptom>,
 }
 
 impl Suspect {
     fn confidence(&self) -> Confidence {
-        self.met.iter().map(|met| met.confidence).max().unwrap_or(Confidence::Possible)
+        self.met.iter().map(|(_, met)| met.confidence).max().unwrap_or(Confidence::Possible)
     }
 
     /// How much its signs can explain; `None` is all.
     fn budget(&self) -> Option<u64> {
-        self.met.iter().map(|met| met.count).sum()
+        self.met.iter().map(|(_, met)| met.count).sum()
+    }
+
+    /// Without a loss only what the kernel or the programs counted besides is worth saying; what the
+    /// client's operations failed for is the loss itself.
+    fn is_worth_saying(&self) -> bool {
+        let is_the_loss = |sign: &Sign| match sign {
+            Sign::Errno(_) => self.side == Side::Client,
+            Sign::Became(..) => true,
+            _ => false,
+        };
+        let all_are = self.met.iter().all(|(sign, _)| is_the_loss(sign));
+        self.confidence() > Confidence::Possible && !all_are
     }
 
     fn charge(&self, case: &Case) -> Charge {
@@ -70,7 +82,7 @@ impl Suspect {
             id: self.wall.id,
             side: self.side,
             lost: self.lost,
-            evidence: self.met.iter().map(|met| met.evidence.clone()).collect(),
+            evidence: self.met.iter().map(|(_, met)| met.evidence.clone()).collect(),
             ruled_out: ruled_out(case, self.wall.id, &self.explained),
             fix: fix.iter().map(ToString::to_string).collect(),
             confidence: self.confidence(),
@@ -88,16 +100,14 @@ pub fn judge(case: &Case) -> Judgement {
     for suspect in &mut suspects {
         deal(suspect, &mut left);
     }
-    let (mut walls, met): (Vec<_>, Vec<_>) =
-        suspects.iter().map(|suspect| suspect.charge(case)).partition(|charge| charge.lost > 0);
+    let (dear, free): (Vec<&Suspect>, Vec<&Suspect>) =
+        suspects.iter().partition(|suspect| suspect.lost > 0);
+    let met = free.into_iter().filter(|suspect| suspect.is_worth_saying());
+    let met_without_loss = met.map(|suspect| suspect.charge(case)).collect();
+    let mut walls: Vec<Charge> = dear.into_iter().map(|suspect| suspect.charge(case)).collect();
     walls.extend(unknown(case, &left));
     walls.sort_by_key(|charge| std::cmp::Reverse(charge.lost));
-    Judgement { walls, met_without_loss: met.into_iter().filter(is_worth_saying).collect() }
-}
-
-/// Without a loss only what the kernel or the programs counted is worth saying.
-fn is_worth_saying(charge: &Charge) -> bool {
-    charge.confidence > Confidence::Possible
+    Judgement { walls, met_without_loss }
 }
 
 /// The sides at which a wall's signs are.
@@ -111,13 +121,13 @@ fn suspects(case: &Case, wall: &'static Wall) -> Vec<Suspect> {
 }
 
 /// The signs of a wall at a side. What one kernel counts for both ends is said once, of the server.
-fn signs_at(case: &Case, wall: &Wall, side: Side) -> Vec<Met> {
+fn signs_at(case: &Case, wall: &Wall, side: Side) -> Vec<(Sign, Met)> {
     let is_said_elsewhere = |sign: &&Sign| {
         let is_of_kernel = matches!(sign, Sign::Rises(_) | Sign::Logged(_));
         case.shares_kernel && wall.at == At::Either && side == Side::Client && is_of_kernel
     };
     let signs = wall.signs.iter().filter(|sign| !is_said_elsewhere(sign));
-    signs.filter_map(|sign| look_for(case, *sign, side)).collect()
+    signs.filter_map(|sign| Some((*sign, look_for(case, *sign, side)?))).collect()
 }
 
 /// Takes what the suspect explains from what is left.
@@ -162,7 +172,7 @@ fn look_for(case: &Case, sign: Sign, side: Side) -> Option<Met> {
             let evidence = format!("kernel log: {line}");
             Some(Met { evidence, count: None, confidence: Confidence::Likely })
         }
-        Sign::Seen(_, see) => see(case, side),
+        Sign::Became(_, see) | Sign::Seen(_, see) => see(case, side),
     }
 }
 
@@ -236,6 +246,6 @@ fn is_unmeasured(case: &Case, end: &End, sign: Sign) -> bool {
         Sign::Rises(counter) => end.rise(counter).is_none(),
         Sign::Logged(_) => case.log.is_none(),
         Sign::Counted(figure) => end.figure(figure).is_none(),
-        Sign::Errno(_) | Sign::Seen(..) => false,
+        Sign::Errno(_) | Sign::Became(..) | Sign::Seen(..) => false,
     }
 }

@@ -56,7 +56,7 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "nothing: nobody listens there",
         at: SERVER,
         explains: &[Symptom::Failed(Errno::ECONNREFUSED)],
-        signs: &[Sign::Seen("ECONNREFUSED", |case, _| client_errno(case, Errno::ECONNREFUSED))],
+        signs: &[Sign::Became("ECONNREFUSED", |case, _| client_errno(case, Errno::ECONNREFUSED))],
         fix: |_, _| vec![Fix::Advice("start the server, or check --target's port")],
         remark: "a reset in answer to the SYN: the host is there, the port is not",
         ..BLANK

@@ -117,7 +117,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Failed(Errno::EPERM),
             Symptom::Failed(Errno::EACCES),
         ],
-        signs: &[Sign::Seen("connects are not answered", not_answered)],
+        signs: &[Sign::Became("connects are not answered", not_answered)],
         fix: |_, _| vec![Fix::Advice("check the route and the firewalls between, then the server")],
         remark: "named only when no queue that can be seen dropped anything",
         ..BLANK
