@@ -26,7 +26,13 @@ pub fn slots_per_segment(nofile: u64) -> u32 {
 /// CAP_IPC_LOCK.
 #[must_use]
 pub fn memlock_bytes() -> Option<u64> {
-    getrlimit(Resource::Memlock).current.filter(|_| !is_capable(CapabilitySet::IPC_LOCK))
+    memlock_limit().filter(|_| !is_capable(CapabilitySet::IPC_LOCK))
+}
+
+/// The same by the limit alone, as it is for who has no capability.
+#[must_use]
+pub fn memlock_limit() -> Option<u64> {
+    getrlimit(Resource::Memlock).current
 }
 
 /// Whether `fs.file-max` does not bind this process (CAP_SYS_ADMIN).
@@ -35,6 +41,18 @@ pub fn passes_file_max() -> bool {
     is_capable(CapabilitySet::SYS_ADMIN)
 }
 
+/// Whether this process is in a group.
+#[must_use]
+pub fn is_in_group(id: u32) -> bool {
+    let is_it = |group: rustix::process::Gid| group.as_raw() == id;
+    is_it(rustix::process::getegid())
+        || rustix::process::getgroups().is_ok_and(|groups| groups.into_iter().any(is_it))
+}
+
+/// Whether the kernel lets this process pass the host's own limits by a capability: it must be held
+/// in the first user namespace, so that root of a rootless container has none.
 fn is_capable(capability: CapabilitySet) -> bool {
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let is_first = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    is_first && capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
 }

@@ -44,6 +44,13 @@ impl Host {
         }
     }
 
+    /// The same host for somebody who passes no limit by a capability.
+    #[must_use]
+    pub fn for_a_user(self) -> Host {
+        let memlock = rlimits::memlock_limit().map_or(Have::Unlimited, Have::Some);
+        Host { memlock, passes_file_max: false, ..self }
+    }
+
     /// A sysctl that is one number.
     #[must_use]
     pub fn have(&self, sysctl: &str) -> Have {
