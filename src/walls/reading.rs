@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::plan::Demand;
+use crate::plan::{Demand, Ends};
 use crate::walls::host::Host;
 use crate::walls::table::all;
-use crate::walls::{Fix, Have, Wall};
+use crate::walls::{Fix, Have, Reading, Side, Wall};
 
 /// What a reading says of a wall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -30,6 +30,8 @@ pub struct Row {
     pub id: &'static str,
     /// What it limits.
     pub limits: &'static str,
+    /// Where it may stand.
+    pub sides: &'static [Side],
     /// What is counted.
     pub unit: &'static str,
     /// What there is.
@@ -69,7 +71,8 @@ pub fn next_wall(rows: &[Row]) -> Option<(&'static str, u64)> {
 }
 
 fn row(wall: &'static Wall, host: &Host, demand: &Demand) -> Row {
-    let reading = (wall.read)(host, demand);
+    let is_here = wall.at.sides().iter().any(|side| is_here(*side, demand.ends));
+    let reading = if is_here { (wall.read)(host, demand) } else { Reading::NOTHING };
     let standing = match (reading.have, reading.need) {
         (Have::Nothing, _) => Standing::Unread,
         (Have::Unknown, _) => Standing::Unknown,
@@ -81,6 +84,7 @@ fn row(wall: &'static Wall, host: &Host, demand: &Demand) -> Row {
     Row {
         id: wall.id,
         limits: wall.limits,
+        sides: wall.at.sides(),
         unit: wall.unit,
         have: reading.have,
         need: reading.need,
@@ -88,5 +92,15 @@ fn row(wall: &'static Wall, host: &Host, demand: &Demand) -> Row {
         standing,
         fix: if is_short { (wall.fix)(host, demand) } else { Vec::new() },
         remark: wall.remark,
+    }
+}
+
+/// Whether a wall of `side` can be read on a host that has these ends: what lies between them is
+/// read wherever a client is, or could be.
+fn is_here(side: Side, ends: Ends) -> bool {
+    match side {
+        Side::Client => ends != Ends::Server,
+        Side::Server => ends != Ends::Client,
+        Side::Between => true,
     }
 }

@@ -96,13 +96,18 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Late,
         ],
         signs: &[Sign::Rises("TcpExt.ListenOverflows")],
-        fix: |_, demand| {
+        fix: |host, demand| {
             let queue = round_up(demand.connects_in_flight.max(4096));
-            vec![
+            let mut fixes = vec![
                 Fix::Flag(format!("serve --backlog {queue}")),
                 Fix::Sysctl("net.core.somaxconn", queue.to_string()),
                 Fix::Flag("serve --cores with more of them: a listener each".into()),
-            ]
+            ];
+            // It caps what the server asks for, and so comes first where it is the smaller.
+            if host.tree.number("net.core.somaxconn").is_some_and(|most| most < demand.backlog) {
+                fixes.swap(0, 1);
+            }
+            fixes
         },
         remark: "the kernel drops SYNs and last ACKs; the client tries again a second later",
     },

@@ -4,6 +4,7 @@ use super::{BLANK, CLIENT, round_up};
 use crate::errno::Errno;
 use crate::limits::{EXECUTOR_LOCKED_BYTES, RING_BYTES, SEGMENTS_MAX};
 use crate::plan::Demand;
+use crate::rlimits;
 use crate::stats::LostCause;
 use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::host::Host;
@@ -14,12 +15,15 @@ pub(super) const ROWS: &[Wall] = &[
         id: "io-uring-disabled",
         limits: "io_uring on the whole host",
         unit: "0 allows all",
-        read: |host, _| match host.tree.number("kernel.io_uring_disabled") {
-            None | Some(0) => Reading { have: Have::Unlimited, ..Reading::NOTHING },
-            Some(_) => Reading::stops(Have::Some(0), 1, |_| 0),
+        read: |host, _| match host.tree.sysctl("kernel.io_uring_disabled").as_deref() {
+            // Before Linux 6.6 nobody can forbid it so.
+            None | Some("0") => Reading { have: Have::Unlimited, ..Reading::NOTHING },
+            Some("1") if is_exempt(host) => Reading { have: Have::Unlimited, ..Reading::NOTHING },
+            Some("1" | "2") => Reading::stops(Have::Some(0), 1, |_| 0),
+            Some(_) => Reading { have: Have::Unknown, ..Reading::NOTHING },
         },
         fix: |_, _| vec![Fix::Sysctl("kernel.io_uring_disabled", "0".into())],
-        remark: "1 leaves io_uring to the members of kernel.io_uring_group, 2 to nobody",
+        remark: "1 leaves io_uring to CAP_SYS_ADMIN and the members of kernel.io_uring_group, 2 to nobody",
         ..BLANK
     },
     Wall {
@@ -188,6 +192,12 @@ pub(super) const ROWS: &[Wall] = &[
         ..BLANK
     },
 ];
+
+/// Whether a host that leaves io_uring to some leaves it to us: by CAP_SYS_ADMIN, or by a group.
+fn is_exempt(host: &Host) -> bool {
+    let group = host.tree.number("kernel.io_uring_group").and_then(|id| u32::try_from(id).ok());
+    host.passes_file_max || group.is_some_and(rlimits::is_in_group)
+}
 
 /// Bytes that the executors of all ends and the housekeeping thread lock.
 fn executors(demand: &Demand) -> u64 {

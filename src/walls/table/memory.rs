@@ -4,6 +4,7 @@ use super::{BLANK, round_up};
 use crate::errno::Errno;
 use crate::limits::{KERNEL_BYTES_PER_SOCKET, USER_BYTES_PER_CONNECTION};
 use crate::plan::Demand;
+use crate::room::{self, Rooms};
 use crate::stats::LostCause;
 use crate::units::grouped;
 use crate::walls::case::{Case, Confidence, Met};
@@ -17,6 +18,15 @@ pub(super) const ROWS: &[Wall] = &[
         id: "cgroup-memory",
         limits: "memory of the container, sockets included",
         unit: "bytes",
+        read: |host, demand| {
+            let rooms = Rooms::find(&host.tree);
+            let groups = rooms.read().filter(|room| &*room.limit != room::HOST);
+            let have = groups.map(|room| room.available_bytes).min();
+            let need = needed(demand).saturating_add(host.reserve_bytes);
+            Reading::stops(have.map_or(Have::Unlimited, Have::Some), need, |have| {
+                have.saturating_sub(host.reserve_bytes) / per_connection(demand)
+            })
+        },
         explains: &[
             Symptom::Untried,
             Symptom::Failed(Errno::ENOMEM),
@@ -152,15 +162,18 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "connections that a firewall of this host tracks",
         unit: "entries",
         read: |host, demand| {
+            let none = Reading { have: Have::Unlimited, need: Some(0), ..Reading::NOTHING };
+            // Without the module nothing is tracked.
+            if host.tree.sysctl("net.netfilter.nf_conntrack_max").is_none() {
+                return none;
+            }
             let most = host.tree.number("net.netfilter.nf_conntrack_max");
-            let used = host.tree.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
-            let have = most.map(|most| most.saturating_sub(used));
-            match (have, host.tracks) {
-                (None, _) | (_, Some(false)) => {
-                    Reading { have: Have::Unlimited, need: Some(0), ..Reading::NOTHING }
-                }
-                (have, Some(true)) => Reading::stops(have.into(), demand.connections, |have| have),
-                (have, None) => Reading::disturbs(have.into(), demand.connections),
+            let used = host.tree.number("net.netfilter.nf_conntrack_count");
+            let have = most.zip(used).map(|(most, used)| most.saturating_sub(used)).into();
+            match host.tracks {
+                Some(false) => none,
+                Some(true) => Reading::stops(have, demand.connections, |have| have),
+                None => Reading::disturbs(have, demand.connections),
             }
         },
         explains: &[
@@ -181,7 +194,7 @@ pub(super) const ROWS: &[Wall] = &[
             let most = round_up(demand.connections.saturating_add(used));
             vec![
                 Fix::Sysctl("net.netfilter.nf_conntrack_max", most.to_string()),
-                Fix::Advice("or do not track these ports: a notrack rule in nftables"),
+                Fix::Advice("do not track these ports: a notrack rule in nftables"),
             ]
         },
         remark: "that the module is there does not mean that it tracks; a rule must ask for it",
