@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Say by arithmetic alone whether this host can open so many connections, and what binds first
     Plan(Plan),
+    /// Examine this host: what each limit allows, what it takes to lift it, which settings hurt
+    Doctor(Doctor),
     /// Write shell completions to stdout
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -237,13 +239,65 @@ pub(crate) struct Plan {
     /// Where they go; repeatable
     #[arg(long, value_name = "ADDR:PORT[-PORT]", required = true)]
     pub(crate) target: Vec<Endpoints>,
+    #[command(flatten)]
+    pub(crate) ways: Ways,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    megaconn doctor --connections 2M\n  \
+    megaconn doctor --side server --connections 500k --fix print")]
+pub(crate) struct Doctor {
+    /// Connections that this host is to hold
+    #[arg(long, value_name = "N", default_value = "1M", value_parser = units::positive_count)]
+    pub(crate) connections: u64,
+    /// Which end of them is on this host
+    #[arg(long, value_enum, default_value = "both")]
+    pub(crate) side: Side,
+    /// Where they go, and so where the server listens; repeatable [default: 127.0.0.1:7000]
+    #[arg(long, value_name = "ADDR:PORT[-PORT]", required_if_eq("side", "client"))]
+    pub(crate) target: Vec<Endpoints>,
+    #[command(flatten)]
+    pub(crate) ways: Ways,
+    /// Length of each core's accept queue, as for serve
+    #[arg(long, value_name = "N", default_value_t = BACKLOG_DEFAULT,
+          value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) backlog: i32,
+    /// Lift what is short: write the files that do it, or do it now
+    ///
+    /// For an ordinary user, whoever asks: root passes some of the limits.
+    #[arg(long, value_enum)]
+    pub(crate) fix: Option<FixMode>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Side {
+    /// The server's
+    Server,
+    /// The client's, which needs --target
+    Client,
+    /// Both
+    Both,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum FixMode {
+    /// Write a sysctl.d file, a limits.d file and a systemd drop-in to stdout; change nothing
+    Print,
+    /// Set sysctls until reboot (root), never to less, and write the script that undoes it to stdout
+    Apply,
+}
+
+/// How connections are made, and how the answer is given.
+#[derive(Args)]
+pub(crate) struct Ways {
     /// Where they come from: auto, an address, a CIDR block or a range A-B; repeatable
     #[arg(long, value_name = "auto|ADDR|CIDR|A-B", default_value = "auto")]
     pub(crate) source: Vec<Sources>,
     /// Source ports to use [default: net.ipv4.ip_local_port_range]
     #[arg(long, value_name = "LO-HI")]
     pub(crate) source_ports: Option<PortRange>,
-    /// CPUs of the client
+    /// CPUs of each end
     #[arg(long, value_name = "all|LIST", default_value = "all")]
     pub(crate) cores: CoreList,
     /// Form of the answer
@@ -255,6 +309,6 @@ pub(crate) struct Plan {
 pub(crate) enum Format {
     /// A table for people
     Text,
-    /// `megaconn.plan/1`
+    /// `megaconn.plan/1`, `megaconn.doctor/1`
     Json,
 }

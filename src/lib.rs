@@ -46,6 +46,7 @@ pub mod launch;
 pub mod listener;
 pub mod topology;
 
+pub mod doctor;
 pub mod plan;
 pub mod walls;
 pub mod wire;

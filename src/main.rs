@@ -11,6 +11,7 @@ use megaconn::usage;
 use crate::cli::{Cli, Command};
 
 mod cli;
+mod show_doctor;
 mod show_plan;
 
 fn main() -> ExitCode {
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     };
     match command {
         Command::Serve(flags) => run_serve(flags),
+        Command::Doctor(flags) => show_doctor::run(&flags),
         Command::Plan(flags) => show_plan::run(&flags),
         Command::Completions { shell } => usage::print_completions::<Cli>(shell),
         Command::Man => usage::print_man::<Cli>(),

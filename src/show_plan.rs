@@ -3,16 +3,17 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use megaconn::doctor::text::wrapped;
 use megaconn::dump::Side;
 use megaconn::plan::tuples::{TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand};
 use megaconn::reserve;
 use megaconn::rlimits;
-use megaconn::units::grouped;
+use megaconn::units::{Endpoints, grouped};
 use megaconn::usage;
 use megaconn::walls::Have;
 use megaconn::walls::host::Host;
-use megaconn::walls::reading::{self, Row};
+use megaconn::walls::reading::{self, Row, Standing};
 use serde::Serialize;
 
 use crate::cli;
@@ -42,6 +43,9 @@ struct PlanRow {
     allows_connections: Option<u64>,
     fits: bool,
     fix: String,
+    /// For the text alone.
+    #[serde(skip)]
+    standing: Standing,
 }
 
 impl PlanRow {
@@ -59,6 +63,7 @@ impl PlanRow {
             allows_connections: row.allows_connections,
             fits,
             fix: fix.join("; or: "),
+            standing: row.standing,
         })
     }
 }
@@ -67,15 +72,14 @@ impl PlanRow {
 pub(crate) fn run(flags: &cli::Plan) -> ExitCode {
     match make(flags) {
         Ok(plan) => {
-            let text = match flags.format {
+            let text = match flags.ways.format {
                 cli::Format::Text => as_table(&plan),
                 cli::Format::Json => match serde_json::to_string_pretty(&plan) {
                     Ok(json) => json + "\n",
                     Err(error) => return usage::refused(&error.to_string()),
                 },
             };
-            // A reader that closed the pipe has what it wanted.
-            let _ = io::stdout().write_all(text.as_bytes());
+            say(&text);
             if plan.fits { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(reason) => usage::refused(&reason),
@@ -83,15 +87,8 @@ pub(crate) fn run(flags: &cli::Plan) -> ExitCode {
 }
 
 fn make(flags: &cli::Plan) -> Result<Plan, String> {
-    let cpus = flags.cores.resolve().map_err(|error| error.to_string())?;
-    let targets: Vec<_> = flags.target.iter().flat_map(|endpoints| endpoints.each()).collect();
-    let range = flags.source_ports.map_or_else(plan::ephemeral_ports, |p| p.low..=p.high);
-    let sources = resolve_sources(&flags.source, &targets).map_err(|error| error.to_string())?;
-    let tuples = TuplePlan::new(targets.clone(), &sources, plan::usable_ports(range), cpus.len())
-        .map_err(|error| error.to_string())?;
+    let demand = demand(flags.connections, &flags.target, &flags.ways)?;
     let host = Host::read(rlimits::raise_nofile(), reserve::bytes(Side::Client, None));
-    let cores = cpus.len() as u64;
-    let demand = Demand::of_client(flags.connections, &targets, tuples.capacity(), cores);
     let rows: Vec<PlanRow> =
         reading::rows(&host, &demand).into_iter().filter_map(PlanRow::of).collect();
     Ok(Plan {
@@ -104,10 +101,26 @@ fn make(flags: &cli::Plan) -> Result<Plan, String> {
     })
 }
 
+/// What so many connections to `target` are made of, or why they cannot be.
+pub(crate) fn demand(
+    connections: u64,
+    target: &[Endpoints],
+    ways: &cli::Ways,
+) -> Result<Demand, String> {
+    let cores = ways.cores.resolve().map_err(|error| error.to_string())?.len();
+    let targets: Vec<_> = target.iter().flat_map(|endpoints| endpoints.each()).collect();
+    let range = ways.source_ports.map_or_else(plan::ephemeral_ports, |p| p.low..=p.high);
+    let sources = resolve_sources(&ways.source, &targets).map_err(|error| error.to_string())?;
+    let tuples = TuplePlan::new(targets.clone(), &sources, plan::usable_ports(range), cores)
+        .map_err(|error| error.to_string())?;
+    Ok(Demand::of_client(connections, &targets, tuples.capacity(), cores as u64))
+}
+
 fn as_table(plan: &Plan) -> String {
     let number = |n: Option<u64>| n.map_or("no limit".to_owned(), grouped);
     let mut text = format!(
-        "{} connections: {} segments of {} slots on each end here\n\n{:<4}  {:<13} {:<7} {:>24} {:>20} {:>20}\n",
+        "{} connections: {} segments of {} slots on each end here\n\n\
+         {:<4}  {:<17} {:<11} {:>20} {:>20} {:>20}\n",
         grouped(plan.connections),
         plan.segments,
         grouped(plan.slots_per_segment),
@@ -119,17 +132,21 @@ fn as_table(plan: &Plan) -> String {
         "allows connections"
     );
     for row in &plan.rows {
-        let verdict = if row.fits { "ok" } else { "FAIL" };
+        let (verdict, have) = match row.standing {
+            Standing::Fail => ("FAIL", number(row.have)),
+            Standing::Warn => ("WARN", number(row.have)),
+            Standing::Unknown => ("?", "unknown".to_owned()),
+            Standing::Ok | Standing::Unread => ("ok", number(row.have)),
+        };
         text += &format!(
-            "{verdict:<4}  {:<13} {:<7} {:>24} {:>20} {:>20}\n",
+            "{verdict:<4}  {:<17} {:<11} {have:>20} {:>20} {:>20}\n",
             row.id,
             row.unit,
-            number(row.have),
             grouped(row.need),
             number(row.allows_connections)
         );
         if !row.fits {
-            text += &format!("      fix: {}\n", row.fix);
+            text += &wrapped("      fix: ", &row.fix);
         }
     }
     let mut binding = plan.rows.iter().filter_map(|row| Some((row.id, row.allows_connections?)));
@@ -140,4 +157,9 @@ fn as_table(plan: &Plan) -> String {
         text += &format!("binds next:  {id} at {} connections\n", grouped(n));
     }
     text
+}
+
+/// Writes data; a reader that closed the pipe has what it wanted.
+pub(crate) fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
 }

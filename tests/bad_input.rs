@@ -81,6 +81,19 @@ fn values_that_are_none_are_refused_with_an_example() {
     refuses(&["server"], &["'server'", "'serve'"]);
     refuses(&["plan"], &["--connections", "--target"]);
     refuses(&["completions", "sea-shell"], &["bash"]);
+    for (flags, words) in [
+        (["--connections", "0"], ["--connections", "1 or more"]),
+        (["--side", "middle"], ["--side", "server"]),
+        (["--side", "client"], ["required", "--target"]),
+        (["--backlog", "0"], ["--backlog", "--help"]),
+        (["--target", "localhost"], ["--target", "127.0.0.1:7000"]),
+        (["--source", "::1"], ["--source", "family"]),
+        (["--cores", "9999"], ["--cores", "affinity"]),
+        (["--format", "xml"], ["--format", "json"]),
+        (["--fix", "maybe"], ["--fix", "print"]),
+    ] {
+        refuses(&[["doctor"].as_slice(), &flags].concat(), &words);
+    }
 }
 
 #[test]
@@ -271,7 +284,7 @@ fn a_count_beyond_everything_fits_nowhere() {
 
 #[test]
 fn a_short_help_is_one_screen_with_two_examples() {
-    for command in [[].as_slice(), &["serve"], &["plan"]] {
+    for command in [[].as_slice(), &["serve"], &["plan"], &["doctor"]] {
         for flag in ["-h", "--help"] {
             let help = run(&[command, &[flag]].concat());
             assert_eq!((help.code, help.stderr.len()), (Some(0), 0), "{command:?}: {help:#?}");

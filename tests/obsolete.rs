@@ -4,6 +4,7 @@
 use fake_host::FakeHost;
 use megaconn::walls::obsolete::{Kind, Plan, Setting, settings};
 
+#[expect(dead_code, reason = "this file needs only a part of it")]
 mod fake_host;
 
 /// A kernel as it is by default, on a host with 8 GiB.
@@ -37,7 +38,7 @@ fn host() -> FakeHost {
 
 /// Connections that arrive at port 7000 here, from here.
 fn plan() -> Plan {
-    Plan { ports_here: vec![(7000, 7003)], connects_away: false }
+    Plan { ports_here: (7000..=7003).collect(), connects_away: false }
 }
 
 fn found(host: &FakeHost) -> Vec<Setting> {

@@ -8,6 +8,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
+use serde::Serialize;
+
 use crate::limits::{BACKLOG_DEFAULT, CONNECTS_IN_FLIGHT};
 
 pub mod tuples;
@@ -34,7 +36,8 @@ pub struct Demand {
 }
 
 /// The ends of a connection that are on one host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Ends {
     /// The server's alone.
     Server,
@@ -78,6 +81,18 @@ impl Demand {
             connects_in_flight: cores * u64::from(CONNECTS_IN_FLIGHT),
             backlog: BACKLOG_DEFAULT.unsigned_abs().into(),
             neighbours: if ends == Ends::Both { 0 } else { hosts.len() as u64 },
+        }
+    }
+
+    /// `connections` that a server takes from as many cores elsewhere, with the defaults of both
+    /// programs.
+    #[must_use]
+    pub fn of_server(connections: u64, cores: u64) -> Demand {
+        Demand {
+            tuples: None,
+            ends: Ends::Server,
+            neighbours: 0,
+            ..Demand::of_client(connections, &[], 0, cores)
         }
     }
 }

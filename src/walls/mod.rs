@@ -20,6 +20,7 @@ pub mod kernel_log;
 pub mod obsolete;
 pub mod of_server;
 pub mod reading;
+pub mod remedy;
 pub mod server_view;
 mod sock_diag;
 pub mod sockets;

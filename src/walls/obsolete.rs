@@ -59,8 +59,8 @@ pub struct Setting {
 /// What the judgement of a value depends on.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// Ports on which connections of the plan arrive at this host, first and last.
-    pub ports_here: Vec<(u16, u16)>,
+    /// Ports on which connections of the plan arrive at this host.
+    pub ports_here: Vec<u16>,
     /// Whether connections of the plan leave this host.
     pub connects_away: bool,
 }

@@ -32,10 +32,16 @@ impl Tree {
         fs::read_to_string(self.path(path)).ok()
     }
 
+    /// The file of a sysctl, by its dotted name.
+    #[must_use]
+    pub fn sysctl_path(&self, name: &str) -> PathBuf {
+        self.path("proc/sys").join(name.replace('.', "/"))
+    }
+
     /// A sysctl by its dotted name, its white space made single.
     #[must_use]
     pub fn sysctl(&self, name: &str) -> Option<String> {
-        let text = self.read(&format!("proc/sys/{}", name.replace('.', "/")))?;
+        let text = fs::read_to_string(self.sysctl_path(name)).ok()?;
         Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use megaconn::plan::{Demand, Ends};
+use megaconn::walls::Have;
+use megaconn::walls::host::Host;
 use megaconn::walls::tree::Tree;
 use tempfile::TempDir;
 
@@ -35,5 +38,61 @@ impl FakeHost {
     /// Sets a sysctl, by its dotted name.
     pub(crate) fn sysctl(&self, key: &str, value: &str) -> &FakeHost {
         self.write(&format!("proc/sys/{}", key.replace('.', "/")), &format!("{value}\n"))
+    }
+
+    /// The host, with limits of an ordinary user.
+    pub(crate) fn host(&self) -> Host {
+        Host {
+            tree: self.tree(),
+            memlock: Have::Some(8 << 20),
+            passes_file_max: false,
+            cpus: 2,
+            tracks: Some(true),
+            ..Host::read(20_000, 1 << 30)
+        }
+    }
+
+    /// A kernel that has enough of everything for 100,000 connections with both ends here.
+    pub(crate) fn plentiful() -> FakeHost {
+        let host = FakeHost::empty();
+        host.write("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 8000000 kB\n");
+        host.write("proc/self/status", "Name:\tx\nSeccomp:\t0\n");
+        for (key, value) in [
+            ("fs.file-max", "800000"),
+            ("fs.file-nr", "1000\t0\t800000"),
+            ("fs.nr_open", "1048576"),
+            ("kernel.io_uring_disabled", "0"),
+            ("kernel.pid_max", "32768"),
+            ("kernel.threads-max", "60000"),
+            ("net.core.netdev_max_backlog", "1000"),
+            ("net.core.somaxconn", "4096"),
+            ("net.ipv4.ip_local_port_range", "32768\t60999"),
+            ("net.ipv4.neigh.default.gc_thresh3", "1024"),
+            ("net.ipv4.tcp_ehash_entries", "65536"),
+            ("net.ipv4.tcp_fin_timeout", "60"),
+            ("net.ipv4.tcp_max_orphans", "65536"),
+            ("net.ipv4.tcp_max_syn_backlog", "1024"),
+            ("net.ipv4.tcp_max_tw_buckets", "262144"),
+            ("net.ipv4.tcp_mem", "95000\t127000\t190000"),
+            ("net.netfilter.nf_conntrack_count", "12"),
+            ("net.netfilter.nf_conntrack_max", "262144"),
+        ] {
+            host.sysctl(key, value);
+        }
+        host
+    }
+}
+
+/// 100,000 connections with both ends here.
+pub(crate) fn demand() -> Demand {
+    Demand {
+        connections: 100_000,
+        tuples: Some(1_000_000),
+        churn_tuples: 0,
+        cores: 2,
+        ends: Ends::Both,
+        connects_in_flight: 512,
+        backlog: 4096,
+        neighbours: 10,
     }
 }

@@ -211,11 +211,9 @@ pub(super) const RULES: &[Rule] = &[
         key: "net.ipv4.ip_local_port_range",
         kind: Kind::Harmful,
         is_bad: |values, facts| match values {
-            [low, high] => facts
-                .plan
-                .ports_here
-                .iter()
-                .any(|(first, last)| *low <= u64::from(*last) && u64::from(*first) <= *high),
+            [low, high] => {
+                facts.plan.ports_here.iter().any(|port| (low..=high).contains(&&u64::from(*port)))
+            }
             _ => false,
         },
         also_running: true,

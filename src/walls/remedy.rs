@@ -1,0 +1,268 @@
+//! What lifts the walls of a plan on the host itself: sysctls and limits, as files that last and as
+//! changes that are made now.
+//!
+//! No value is lowered. What the host already has is not written.
+
+use std::fmt::Write;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Write as _};
+
+use crate::walls::Fix;
+use crate::walls::reading::{Row, Standing};
+use crate::walls::sysctl_d;
+use crate::walls::tree::Tree;
+
+/// The name of our files, by which they are put in order among others.
+const NAME: &str = "90-megaconn.conf";
+
+/// Sysctls that are a choice, not an amount: what the plan needs is set as it stands.
+const CHOICES: [&str; 2] = ["kernel.io_uring_disabled", "net.ipv4.tcp_tw_reuse"];
+
+/// A sysctl that is left alone: the client's own flags choose source ports inside and outside of it,
+/// and a wider one takes ports from those who listen.
+const LEFT_ALONE: &str = "net.ipv4.ip_local_port_range";
+
+/// A sysctl that a plan needs otherwise than it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its dotted name.
+    pub key: &'static str,
+    /// Its value now; `None` when it cannot be read.
+    pub have: Option<String>,
+    /// The value that is enough.
+    pub want: String,
+    /// The walls that it lifts.
+    pub walls: Vec<&'static str>,
+}
+
+/// The sysctls that `rows` are short of, in their order.
+#[must_use]
+pub fn changes(tree: &Tree, rows: &[Row]) -> Vec<Change> {
+    let mut changes: Vec<Change> = Vec::new();
+    for (row, fix) in fixes(rows) {
+        let Fix::Sysctl(key, least) = fix else { continue };
+        let have = tree.sysctl(key);
+        let known = changes.iter().position(|change| change.key == *key);
+        let now = known.map_or(have.as_deref(), |at| Some(changes[at].want.as_str()));
+        let Some(want) = raised(key, now, least) else { continue };
+        match known {
+            Some(at) => {
+                changes[at].want = want;
+                changes[at].walls.push(row.id);
+            }
+            None => changes.push(Change { key, have, want, walls: vec![row.id] }),
+        }
+    }
+    changes
+}
+
+/// What a plan lacks that no file of ours gives: by wall, the ways out.
+#[must_use]
+pub fn left(tree: &Tree, rows: &[Row]) -> Vec<String> {
+    let changes = changes(tree, rows);
+    let is_ours = |fix: &Fix| match fix {
+        Fix::Sysctl(key, _) => changes.iter().any(|change| change.key == *key),
+        Fix::Limit(..) => true,
+        Fix::Flag(_) | Fix::Command(_) | Fix::Advice(_) => false,
+    };
+    let failed = rows.iter().filter(|row| row.standing == Standing::Fail);
+    failed
+        .filter(|row| !row.fix.iter().any(is_ours))
+        .map(|row| {
+            let ways: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
+            format!("{}: {}", row.id, ways.join("; or: "))
+        })
+        .collect()
+}
+
+/// The fixes of what is short, each with its row.
+fn fixes(rows: &[Row]) -> impl Iterator<Item = (&Row, &Fix)> {
+    let is_short = |row: &&Row| matches!(row.standing, Standing::Fail | Standing::Warn);
+    rows.iter().filter(is_short).flat_map(|row| row.fix.iter().map(move |fix| (row, fix)))
+}
+
+/// The value that has at least `least` and nothing less than it has `now`; `None` when that is what
+/// it has, or when the sysctl is none of ours.
+fn raised(key: &str, now: Option<&str>, least: &str) -> Option<String> {
+    let numbers = |text: &str| -> Option<Vec<u64>> {
+        text.split(' ').map(|word| word.parse().ok()).collect()
+    };
+    match now {
+        _ if key == LEFT_ALONE => None,
+        None => Some(least.to_owned()),
+        Some(now) if CHOICES.contains(&key) => (now != least).then(|| least.to_owned()),
+        Some(now) => {
+            let (now, least) = (numbers(now)?, numbers(least)?);
+            let most: Vec<u64> =
+                now.iter().zip(&least).map(|(now, least)| *now.max(least)).collect();
+            let words: Vec<String> = most.iter().map(u64::to_string).collect();
+            (now.len() == least.len() && most != now).then(|| words.join(" "))
+        }
+    }
+}
+
+// ---- files ------------------------------------------------------------------------------------
+
+/// Three files in one text, each behind a line `# ==> PATH <==`, for a plan that is called `title`.
+#[must_use]
+pub fn files(tree: &Tree, rows: &[Row], title: &str) -> String {
+    let head = |path: &str| format!("# ==> {path} <==\n# By megaconn doctor, {title}.\n");
+    let mut text = head(&format!("/etc/sysctl.d/{NAME}"));
+    add_sysctls(&mut text, tree, rows);
+    text += &format!("\n{}", head(&format!("/etc/security/limits.d/{NAME}")));
+    add_limits(&mut text, rows);
+    text += &format!("\n{}", head("/etc/systemd/system/megaconn.service.d/limits.conf"));
+    add_unit(&mut text, rows);
+    text
+}
+
+fn add_sysctls(text: &mut String, tree: &Tree, rows: &[Row]) {
+    let changes = changes(tree, rows);
+    let lines = sysctl_d::lines(tree);
+    for Change { key, have, want, walls } in &changes {
+        let have = have.as_deref().unwrap_or("unknown");
+        _ = writeln!(text, "# {}: it is {have}", walls.join(", "));
+        for line in lines.iter().filter(|line| line.key() == *key && is_after_ours(&line.place)) {
+            _ = writeln!(text, "# {} sets it again, later, and wins: delete that line", line.place);
+        }
+        _ = writeln!(text, "{key} = {want}");
+    }
+    if changes.is_empty() {
+        text.push_str("# No sysctl is short.\n");
+    }
+    for words in left(tree, rows) {
+        _ = writeln!(text, "# Not for a file: {words}");
+    }
+}
+
+/// Whether a place is in a file that is read after ours.
+fn is_after_ours(place: &str) -> bool {
+    let file = place.rsplit('/').next().unwrap_or(place);
+    file.split(':').next().unwrap_or(file) > NAME
+}
+
+/// The limits that rows are short of, by their name in limits.conf.
+fn limits(rows: &[Row]) -> Vec<(&'static str, u64)> {
+    let limit = |(_, fix): (&Row, &Fix)| match fix {
+        Fix::Limit(name, value) => Some((*name, *value)),
+        _ => None,
+    };
+    fixes(rows).filter_map(limit).collect()
+}
+
+fn add_limits(text: &mut String, rows: &[Row]) {
+    let limits = limits(rows);
+    text.push_str("# For logins; a service has its own, below.\n");
+    for (name, value) in &limits {
+        // A star means everybody but root.
+        _ = writeln!(text, "*    - {name} {value}\nroot - {name} {value}");
+    }
+    if limits.is_empty() {
+        text.push_str("# The limits of this login suffice.\n");
+    }
+}
+
+/// Limits of a unit by their name in limits.conf, the wall that they are for, and their unit there.
+const UNIT_LIMITS: [(&str, &str, &str); 2] =
+    [("nofile", "LimitNOFILE", ""), ("memlock", "LimitMEMLOCK", "K")];
+
+fn add_unit(text: &mut String, rows: &[Row]) {
+    let limits = limits(rows);
+    let need = |id: &str| rows.iter().find(|row| row.id == id).and_then(|row| row.need);
+    text.push_str(
+        "# What is behind a # is enough where this was asked; a unit may have less, see\n\
+         # systemctl show megaconn.service -p LimitNOFILE -p LimitMEMLOCK -p TasksMax -p MemoryMax\n\
+         [Service]\n",
+    );
+    for (name, setting, unit) in UNIT_LIMITS {
+        match limits.iter().find(|(limit, _)| *limit == name) {
+            Some((_, value)) => _ = writeln!(text, "{setting}={value}{unit}"),
+            None => {
+                if let Some(need) = need(name) {
+                    _ = writeln!(text, "#{setting}={need}");
+                }
+            }
+        }
+    }
+    if let Some(row) = rows.iter().find(|row| row.id == "threads")
+        && let Some(need) = row.need
+    {
+        let behind = if row.standing == Standing::Fail { "" } else { "#" };
+        _ = writeln!(text, "{behind}TasksMax={need}");
+    }
+    // A host that suffices says nothing of the cgroup of a unit, and too low a limit kills.
+    if let Some(need) = need("memory") {
+        _ = writeln!(text, "#MemoryMax={need}");
+    }
+}
+
+// ---- changes now ------------------------------------------------------------------------------
+
+/// What became of a change.
+#[derive(Debug)]
+pub struct Applied {
+    /// The change.
+    pub change: Change,
+    /// The value that is there now, or why it could not be set.
+    pub result: io::Result<String>,
+}
+
+/// Makes the changes, those that can be made.
+///
+/// # Errors
+/// When none may be made, for want of rights; then nothing was changed.
+pub fn apply(tree: &Tree, changes: Vec<Change>) -> io::Result<Vec<Applied>> {
+    let open = |change: &Change| OpenOptions::new().write(true).open(tree.sysctl_path(change.key));
+    let tried: Vec<io::Result<_>> = changes.iter().map(open).collect();
+    if !tried.iter().any(Result::is_ok)
+        && let Some(denied) = tried.into_iter().filter_map(Result::err).find(is_denied)
+    {
+        return Err(denied);
+    }
+    let set = |change: Change| Applied { result: set(tree, &change), change };
+    Ok(changes.into_iter().map(set).collect())
+}
+
+fn is_denied(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+}
+
+/// Writes a sysctl and reads it back: the kernel may have made something else of it.
+fn set(tree: &Tree, change: &Change) -> io::Result<String> {
+    let Some(have) = tree.sysctl(change.key).filter(|have| change.have.as_ref() == Some(have))
+    else {
+        return Err(io::Error::other("it is not what it was, or cannot be read to be undone"));
+    };
+    let mut file = OpenOptions::new().write(true).open(tree.sysctl_path(change.key))?;
+    // One write, without a truncation: a sysctl takes all of a value at once.
+    file.write_all(change.want.as_bytes())?;
+    let now = tree.sysctl(change.key).unwrap_or_default();
+    if now == have {
+        return Err(io::Error::other("the kernel took it and left the old value"));
+    }
+    Ok(now)
+}
+
+/// A shell script that undoes what was applied, the last first, with what was done in comments.
+#[must_use]
+pub fn undo(applied: &[Applied]) -> String {
+    let mut text = "#!/bin/sh\n# Undoes what megaconn doctor --fix apply did:\n".to_owned();
+    for Applied { change, result } in applied {
+        let have = change.have.as_deref().unwrap_or("unknown");
+        let walls = change.walls.join(", ");
+        _ = match result {
+            Ok(now) => writeln!(text, "# {}: {have} -> {now}  ({walls})", change.key),
+            Err(error) => {
+                writeln!(text, "# {} is {have}, not {}: {error}", change.key, change.want)
+            }
+        };
+    }
+    if applied.is_empty() {
+        text.push_str("# nothing, no sysctl is short\n");
+    }
+    for Applied { change, .. } in applied.iter().rev().filter(|applied| applied.result.is_ok()) {
+        let have = change.have.as_deref().unwrap_or_default();
+        _ = writeln!(text, "sysctl -w '{}={have}'", change.key);
+    }
+    text
+}
