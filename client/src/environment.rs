@@ -1,10 +1,13 @@
-//! `environment.json`: what the figures were taken on.
+//! `environment.json` and `doctor.json`: what the figures were taken on, and what was short of it.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 
+use megaconn::doctor::{self, Report, tracking};
 use megaconn::memory::MemInfo;
+use megaconn::plan::Demand;
+use megaconn::walls::host::Host;
 use serde::Serialize;
 
 /// The host, its limits and how we were called.
@@ -74,6 +77,12 @@ impl Environment {
     pub(crate) fn topology(&self) -> &'static str {
         self.topology
     }
+}
+
+/// The doctor's report of `host` for what a run is to do.
+pub(crate) fn examine(host: &Host, demand: &Demand, targets: &[SocketAddr]) -> Report {
+    let tracks = tracking::tracks(&host.tree, demand.ends);
+    doctor::report(&Host { tracks, ..host.clone() }, demand, targets)
 }
 
 /// Where the server is, as far as addresses tell.

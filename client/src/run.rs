@@ -19,7 +19,7 @@ use crate::aftermath::TargetNow;
 use crate::config::{Config, Refusal};
 use crate::cores::make_core;
 use crate::directory::{open_dump, write_json};
-use crate::environment::Environment;
+use crate::environment::{Environment, examine};
 use crate::evidence::Evidence;
 use crate::figures::{Figures, unix_ms};
 use crate::gates;
@@ -53,6 +53,11 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
     let environment = Environment::read(config.plan.targets(), config.demand.ends.count());
     if let Some(dir) = &config.out {
         write_json(dir, "environment.json", &environment)?;
+        write_json(
+            dir,
+            "doctor.json",
+            &examine(&config.host, &config.demand, config.plan.targets()),
+        )?;
     }
     let cores = launch::start(&config.cpus, make_core(config, &stats))?;
     let run = Run {

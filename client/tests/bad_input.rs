@@ -204,7 +204,7 @@ fn a_run_directory_that_cannot_be_written_is_refused() {
 
 #[test]
 fn a_file_of_the_run_directory_that_cannot_be_written_is_refused() {
-    for name in ["client.ndjson", "environment.json"] {
+    for name in ["client.ndjson", "environment.json", "doctor.json"] {
         let world = World::on_loopback();
         fs::create_dir(world.directory.path().join(name)).unwrap();
         let finished = world.client(&["--connections", "10"]).finish();

@@ -127,6 +127,17 @@ fn ipv6_through_several_target_ports() {
 }
 
 #[test]
+fn the_run_directory_has_what_the_doctor_said() {
+    let world = World::on_loopback();
+    met(&world.client(&["--connections", "100", "--hold", "0s"]).finish());
+    let doctor = fs::read_to_string(world.directory.path().join("doctor.json")).unwrap();
+    let doctor: Value = serde_json::from_str(&doctor).unwrap();
+    assert_eq!((&doctor["schema"], &doctor["side"]), (&"megaconn.doctor/1".into(), &"both".into()));
+    assert_eq!((number(&doctor, "connections"), &doctor["fits"]), (100, &true.into()));
+    assert!(doctor["rows"].as_array().unwrap().iter().any(|row| row["id"] == "source-ports"));
+}
+
+#[test]
 fn a_rate_is_not_exceeded() {
     let world = World::on_loopback();
     let began = Instant::now();
