@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use histogram::SparseHistogram;
 use serde_json::{Map, Value, json};
 
+use crate::cpu::CpuTime;
 use crate::errno::Errno;
 use crate::memory::{open_files, resident_bytes};
 use crate::stats::{ByCause, ByErrno, CoreStats, LOST_CAUSES};
@@ -64,6 +65,7 @@ impl Dump {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let (resident, files) = (resident_bytes(), open_files());
+        let cpu_time = CpuTime::read();
         for (core, (cpu, stats)) in self.cores.iter().enumerate() {
             let mut line = json!({
                 "schema": "megaconn.core/1",
@@ -73,6 +75,9 @@ impl Dump {
                 "at_ms": at_ms,
                 "process_resident_bytes": resident,
                 "process_open_files": files,
+                "process_ran_ms": cpu_time.map(|time| time.ran_ms),
+                "process_waited_ms": cpu_time.map(|time| time.waited_ms),
+                "process_lived_ms": cpu_time.map(|time| time.lived_ms),
             });
             let fields = line.as_object_mut().expect("a JSON object was just made");
             fields.extend(stats.figures().map(|(name, value)| (name.to_owned(), value.into())));

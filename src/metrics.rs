@@ -14,6 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::cpu::CpuTime;
 use crate::dump::Side;
 use crate::errno::Errno;
 use crate::memory::{open_files, resident_bytes};
@@ -164,19 +165,27 @@ const CHURN_ERRORS_HELP: &str = "Short connections that did not connect, by erro
 const CHURN_LOST_HELP: &str = "Short connections lost before their exchange was done, by cause.";
 
 /// What the process as a whole has, by name: no core's.
-pub const PROCESS_FIGURES: [(&str, &str); 2] = [
+pub const PROCESS_FIGURES: [(&str, &str); 5] = [
     (
         "process_resident_bytes",
         "Resident memory of this process; what the kernel holds for its sockets is not in it.",
     ),
     ("process_open_files", "Files this process has open; connections are none of them."),
+    ("process_ran_ms", "CPU time of this process. Rises by 1000 a second for each full CPU."),
+    (
+        "process_waited_ms",
+        "Time in which its threads could have run, and others did. Rising? CPUs are short.",
+    ),
+    ("process_lived_ms", "Time since this process began."),
 ];
 
 fn encode_process(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let help = "Which build this is.";
     let build = [("version", crate::VERSION), ("commit", crate::COMMIT.unwrap_or("unknown"))];
     encoder.encode_descriptor("build", help, None, MetricType::Info)?.encode_info(&build)?;
-    let values = [resident_bytes(), open_files()];
+    let time = CpuTime::read();
+    let times = [time.map(|t| t.ran_ms), time.map(|t| t.waited_ms), time.map(|t| t.lived_ms)];
+    let values = [resident_bytes(), open_files()].into_iter().chain(times);
     for ((name, help), value) in PROCESS_FIGURES.into_iter().zip(values) {
         // A figure that could not be read is left out, which is not the same as 0.
         if let Some(value) = value {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use histogram::{Bucket, Histogram};
+use megaconn::cpu::CpuTime;
 use megaconn::errno::Errno;
 use megaconn::plan::Ends;
 use megaconn::stats::{LostCause, Totals};
@@ -34,6 +35,10 @@ pub(crate) struct Evidence {
     time_wait: Option<u64>,
     /// Silent connections before the first hold began.
     silent_before_hold: Option<u64>,
+    /// CPU time of the client and the server when the hold began.
+    cpu_time: [Option<CpuTime>; 2],
+    /// CPU time of each in its busiest hold.
+    busiest: [Option<CpuTime>; 2],
 }
 
 impl Evidence {
@@ -48,6 +53,8 @@ impl Evidence {
             time_wait: sockets::time_wait_to(config.plan.targets()),
             host: config.host.clone(),
             silent_before_hold: None,
+            cpu_time: [None; 2],
+            busiest: [None; 2],
         }
     }
 
@@ -59,8 +66,19 @@ impl Evidence {
     }
 
     /// Connections are held from now on.
-    pub(crate) fn hold_begins(&mut self, totals: &Totals) {
-        self.silent_before_hold.get_or_insert(silent(totals));
+    pub(crate) fn hold_begins(&mut self, figures: &mut Figures) {
+        self.silent_before_hold.get_or_insert(silent(&figures.totals()));
+        self.cpu_time = cpu_time(figures);
+    }
+
+    /// The time of the hold is up, and its traffic has ended.
+    pub(crate) fn hold_ends(&mut self, figures: &mut Figures) {
+        for (end, now) in cpu_time(figures).into_iter().enumerate() {
+            let spent = now.zip(self.cpu_time[end]).map(|(now, before)| now.since(before));
+            let spent = spent.filter(|time| time.lived_ms > 0);
+            let is_busier = |time: &CpuTime| self.busiest[end].is_none_or(|b| time.ran() > b.ran());
+            self.busiest[end] = spent.filter(is_busier).or(self.busiest[end]);
+        }
     }
 
     /// All of it, now that the run is over, which it was at `ended_ms`.
@@ -85,6 +103,8 @@ impl Evidence {
             }
             None => shared.map(|shared| End { counters: Some(shared), ..End::default() }),
         };
+        let [of_client, of_server] = self.busiest;
+        let server = server.map(|end| End { cpu_time: of_server, ..end });
         let lines = self.log.as_mut().map(KernelLog::lines_since);
         let silent_after_hold =
             self.silent_before_hold.map_or(0, |before| silent(&totals).saturating_sub(before));
@@ -93,7 +113,7 @@ impl Evidence {
             host: self.host,
             symptoms: symptoms(config, result, &totals),
             shares_kernel: config.demand.ends == Ends::Both,
-            client: End { counters, ..client_end(result, &totals) },
+            client: End { counters, cpu_time: of_client, ..client_end(result, &totals) },
             server,
             log: lines.map(|lines| lines.into_iter().map(|line| line.text).collect()),
             facts: Facts {
@@ -146,6 +166,12 @@ impl Moments {
     fn first_and_last(&self) -> Option<(Counters, Counters)> {
         Some((self.moments.first()?.client.clone(), self.moments.last()?.client.clone()))
     }
+}
+
+/// Of the client and of the server.
+fn cpu_time(figures: &mut Figures) -> [Option<CpuTime>; 2] {
+    let server = figures.server_view();
+    [CpuTime::read(), server.and_then(|server| server.cpu_time())]
 }
 
 fn silent(totals: &Totals) -> u64 {
@@ -211,6 +237,7 @@ fn client_end(result: &RunResult, totals: &Totals) -> End {
     let cores = result.per_core.iter().filter(|core| core.side == "client");
     End {
         counters: None,
+        cpu_time: None,
         figures: figures.map(|(name, n)| (name.to_owned(), n)).into(),
         failed: crate::result::by_errno(&totals.failed),
         cores: cores

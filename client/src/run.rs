@@ -199,12 +199,15 @@ impl Run<'_> {
         }
 
         if let Some(evidence) = &mut self.evidence {
-            evidence.hold_begins(&self.figures.totals());
+            evidence.hold_begins(&mut self.figures);
         }
         let (began, began_ms) = (Instant::now(), unix_ms());
         let held = self.hold(commands).await;
         plateau.hold_seconds = Some(began.elapsed().as_secs_f64());
         if held.is_ok() {
+            if let Some(evidence) = &mut self.evidence {
+                evidence.hold_ends(&mut self.figures);
+            }
             self.phase(commands, Phase::Hold, 0).await?;
             self.await_server_tick(commands, began_ms).await?;
         }

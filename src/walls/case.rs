@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::cpu::CpuTime;
 use crate::errno::Errno;
 use crate::plan::Demand;
 use crate::walls::counters::Counters;
@@ -41,6 +42,8 @@ pub struct End {
     pub failed: BTreeMap<String, u64>,
     /// Every core: its CPU, most connections at once, and messages.
     pub cores: Vec<CoreShare>,
+    /// CPU time of the program while connections were held.
+    pub cpu_time: Option<CpuTime>,
 }
 
 /// What one core had of a run.
@@ -146,6 +149,7 @@ impl End {
             figures: rise(|view| &view.figures),
             failed: rise(|view| &view.failed),
             cores: last.cores.iter().map(share).collect(),
+            cpu_time: None,
         }
     }
 

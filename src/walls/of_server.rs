@@ -70,6 +70,8 @@ impl Begun {
                 figures,
                 failed: named.map(|(errno, n)| (Errno(errno).to_string(), *n)).collect(),
                 cores: cpus.iter().zip(stats).map(share).collect(),
+                // When anybody wanted more of it than there was, only a client knows.
+                cpu_time: None,
             }),
             host: self.host,
             log: Some(lines.into_iter().map(|line| line.text).collect()),

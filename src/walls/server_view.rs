@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use crate::cpu::CpuTime;
 use crate::dump::Side;
 use crate::metrics::{HOST_COUNTER, PREFIX, PROCESS_FIGURES};
 use crate::stats::CoreStats;
@@ -62,6 +63,17 @@ pub enum ViewError {
 }
 
 impl ServerView {
+    /// The CPU time of its process; `None` when it was not seen.
+    #[must_use]
+    pub fn cpu_time(&self) -> Option<CpuTime> {
+        let figure = |name| self.figures.get(name).copied();
+        Some(CpuTime {
+            ran_ms: figure("process_ran_ms")?,
+            waited_ms: figure("process_waited_ms")?,
+            lived_ms: figure("process_lived_ms")?,
+        })
+    }
+
     /// From the text that `megaconn serve --metrics` gives.
     ///
     /// # Errors

@@ -1,0 +1,102 @@
+//! How much CPU time this process has had, and how much it would have taken, as the kernel counts it.
+//!
+//! What the CPUs do for everybody stands in `/proc/stat`, and says little of a run on a host on which
+//! others work too. A thread that may not run, for others or for a limit of its control group, waits.
+
+use std::fs;
+
+/// The CPU time of a process up to a moment, or from one moment to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTime {
+    /// Milliseconds that its threads ran, all together.
+    pub ran_ms: u64,
+    /// Milliseconds that its threads could have run, and others did; 0 where the kernel does not say.
+    pub waited_ms: u64,
+    /// Milliseconds since it began.
+    pub lived_ms: u64,
+}
+
+impl CpuTime {
+    /// This process's, now; `None` when it cannot be read. Threads that have ended count no more.
+    #[must_use]
+    pub fn read() -> Option<CpuTime> {
+        let text = |path: &str| fs::read_to_string(path).ok();
+        let ticks_per_second = rustix::param::clock_ticks_per_second();
+        let mut time = CpuTime {
+            lived_ms: lived_ms(
+                &text("/proc/self/stat")?,
+                &text("/proc/uptime")?,
+                ticks_per_second,
+            )?,
+            ..CpuTime::default()
+        };
+        for thread in fs::read_dir("/proc/self/task").ok()?.flatten() {
+            let schedstat = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+            let mut ns = schedstat.split_whitespace().map_while(|word| word.parse::<u64>().ok());
+            time.ran_ms += ns.next().unwrap_or(0) / 1_000_000;
+            time.waited_ms += ns.next().unwrap_or(0) / 1_000_000;
+        }
+        Some(time)
+    }
+
+    /// From `before` to now.
+    #[must_use]
+    pub fn since(self, before: CpuTime) -> CpuTime {
+        CpuTime {
+            ran_ms: self.ran_ms.saturating_sub(before.ran_ms),
+            waited_ms: self.waited_ms.saturating_sub(before.waited_ms),
+            lived_ms: self.lived_ms.saturating_sub(before.lived_ms),
+        }
+    }
+
+    /// CPUs that it kept busy on average.
+    #[must_use]
+    pub fn ran(self) -> f64 {
+        self.ran_ms as f64 / self.lived_ms.max(1) as f64
+    }
+
+    /// CPUs that it would have kept busy on average, had nobody else wanted any.
+    #[must_use]
+    pub fn wanted(self) -> f64 {
+        (self.ran_ms + self.waited_ms) as f64 / self.lived_ms.max(1) as f64
+    }
+}
+
+/// From field 22 of `/proc/PID/stat`, in ticks since the host began, and the seconds since then.
+fn lived_ms(stat: &str, uptime: &str, ticks_per_second: u64) -> Option<u64> {
+    // The second field is a name in parentheses, which may have anything in it.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let began = fields.split(' ').nth(22 - 3)?.parse::<u64>().ok()?;
+    let (seconds, hundredths) = uptime.split_whitespace().next()?.split_once('.')?;
+    let up_ms = seconds.parse::<u64>().ok()? * 1000 + hundredths.parse::<u64>().ok()? * 10;
+    up_ms.checked_sub((began * 1000).checked_div(ticks_per_second)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn fields_are_counted_behind_the_name() {
+        let stat = "7 (a b) c) S 1 7 7 0 -1 4194304 9 0 0 0 150 50 0 0 20 0 5 0 1000 99 9\n";
+        assert_eq!(lived_ms(stat, "30.25 59.00\n", 100), Some(20_250));
+        assert_eq!(lived_ms("7 (x) S 1", "30.25 1.0", 100), None);
+        assert_eq!(lived_ms(stat, "soon", 100), None);
+    }
+
+    #[test]
+    fn who_works_runs_or_waits() {
+        let before = CpuTime::read().expect("/proc is there");
+        let began = Instant::now();
+        let mut now = before;
+        while now.ran_ms < before.ran_ms + 100 {
+            assert!(began.elapsed() < Duration::from_secs(60), "no time is counted");
+            now = CpuTime::read().expect("as above");
+        }
+        let spent = now.since(before);
+        assert!(spent.ran() > 0.0 && spent.wanted() >= spent.ran(), "{spent:?}");
+        assert_eq!(now.since(now), CpuTime::default());
+    }
+}
