@@ -47,8 +47,10 @@ impl World {
 
         let stats = &self.stats;
         let (connected, failed) = (stats.connected_total.get(), stats.connect_failed_total.get());
-        let answered = connected + failed + census.to_start + connecting[0];
+        let untried = stats.connect_untried_total.get();
+        let answered = connected + failed + untried + census.to_start + connecting[0];
         assert_eq!(answered, self.asked, "a connect got lost: {census:?}");
+        self.check_memory(census.to_start, untried);
         let ended = sum(&stats.lost) + self.model.closed_by_us.len() as u64;
         assert!(connected >= census.connections + ended, "a connection ended twice: {census:?}");
         if self.phase != super::super::Phase::Close {
@@ -67,6 +69,17 @@ impl World {
         assert!(counts.closed >= stats.closed_total.get(), "closed before the world did");
         assert_eq!(used as u64, stats.buffers_used.get(), "the gauge of buffers");
         assert!(used <= self.buffers, "more buffers are in use than there are");
+    }
+
+    /// Once memory is short nothing begins any more; before it is nothing is left untried.
+    fn check_memory(&self, to_start: u64, untried: u64) {
+        let Some(before) = self.begun_until_short else {
+            return assert_eq!(untried, 0, "connects are given up while there is memory");
+        };
+        let begun = [&self.stats.connect_started_total, &self.stats.churn_started_total];
+        let begun = begun.map(|figure| figure.get());
+        assert_eq!(begun, before, "connects, and short connections, begun while memory is short");
+        assert_eq!(to_start, 0, "connects are to be started while memory is short");
     }
 
     /// Each message is out, has been answered, or was lost with its connection.

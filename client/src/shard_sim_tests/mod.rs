@@ -54,6 +54,7 @@ type Figures = Vec<(&'static str, u64)>;
 const MUST_HAPPEN: &[&str] = &[
     "connected_total",
     "connect_failed_total",
+    "connect_untried_total",
     "tuples_skipped_total",
     "messages_total",
     "messages_mismatched_total",
@@ -74,6 +75,7 @@ const MUST_HAPPEN: &[&str] = &[
     "churn_lost",
     "swept_silent",
     "stopped",
+    "stopped_churn",
     "tuples_taken",
 ];
 
@@ -100,7 +102,7 @@ fn run_all(seeds: std::ops::Range<u64>) -> Vec<Figures> {
 }
 
 /// Where the slots of a core are, for the tests.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Census {
     to_start: u64,
     connections: u64,

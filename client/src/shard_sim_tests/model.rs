@@ -35,6 +35,7 @@ pub(super) struct Model {
     messages: Line,
     churn: Line,
     connects: Line,
+    opens_no_more: bool,
     /// When messages of held, and of short connections, may have been due.
     dues: [BTreeSet<Duration>; 2],
     begun_or_failed: usize,
@@ -66,6 +67,7 @@ impl Model {
             messages: Line::default(),
             churn: Line::default(),
             connects: Line::default(),
+            opens_no_more: false,
             dues: [BTreeSet::new(), BTreeSet::new()],
             begun_or_failed: 0,
             next_held: 0,
@@ -96,6 +98,14 @@ impl Model {
         (self.messages, self.churn) = (Line::default(), Line::default());
     }
 
+    /// Nothing is opened any more; whether short connections were to be, by a schedule.
+    pub(super) fn open_no_more(&mut self, now: Duration) -> bool {
+        self.opens_no_more = true;
+        let until = now.saturating_sub(SCHEDULE_SLACK);
+        self.figures.churn_unstarted_total.add(self.churn.missed(until));
+        std::mem::take(&mut self.churn).per_s > 0.0
+    }
+
     pub(super) fn after_order(
         &mut self,
         config: &ShardConfig,
@@ -112,7 +122,8 @@ impl Model {
                     Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
                     Schedule::PerSecond(rate) => rate,
                 };
-                (self.messages, self.churn) = (line(per_s), line(config.churn_per_s));
+                let churn_per_s = if self.opens_no_more { 0.0 } else { config.churn_per_s };
+                (self.messages, self.churn) = (line(per_s), line(churn_per_s));
             }
             _ => {}
         }

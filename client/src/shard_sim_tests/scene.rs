@@ -41,6 +41,8 @@ pub(super) struct Scene {
     pub(super) stalls: bool,
     /// Turns after which somebody wants it to end.
     pub(super) stop_after: Option<u32>,
+    /// Turns after which memory is short.
+    pub(super) short_after: Option<u32>,
     /// Tuples of the plan.
     pub(super) tuples: u32,
 }
@@ -121,6 +123,7 @@ impl Scene {
             is_scarce: sim.buffers < most,
             hang_up: !is_long && faults.echo > 0 && random.bool(),
             stalls: random.u8(..3) == 0,
+            short_after: (random.u8(..3) == 0).then(|| random.u32(..800)),
             stop_after: (random.u8(..5) == 0).then(|| random.u32(..1_500)),
             tuples,
             config,

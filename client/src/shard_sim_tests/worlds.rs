@@ -11,9 +11,9 @@ use megaconn::sim::{Parting, SimDriver};
 use megaconn::stats::{CoreStats, LostCause};
 
 use super::super::{Command, Expect, Phase, Shard, ShardConfig, Supply};
-use super::Figures;
 use super::model::Model;
 use super::scene::Scene;
+use super::{Census, Figures};
 use crate::config::Schedule;
 use crate::phase::Order;
 
@@ -39,6 +39,12 @@ pub(super) struct World {
     pub(super) was_stopped: bool,
     stalls: bool,
     stop_after: Option<u32>,
+    /// Turns after which memory is short.
+    short_after: Option<u32>,
+    /// Connects, and short connections, that had begun by then.
+    pub(super) begun_until_short: Option<[u64; 2]>,
+    /// A schedule of short connections ran then.
+    stopped_churn: bool,
     pub(super) buffers: usize,
     pub(super) closes_slowly: bool,
     /// Polls promise bytes in vain now and then, or buffers are short.
@@ -75,6 +81,9 @@ impl World {
             was_stopped: false,
             stalls: scene.stalls,
             stop_after: scene.stop_after,
+            short_after: scene.short_after,
+            begun_until_short: None,
+            stopped_churn: false,
             buffers: usize::from(scene.sim.buffers),
             closes_slowly: scene.sim.faults.slow_close > 0,
             is_rough: scene.sim.faults.would_block > 0 || scene.is_scarce,
@@ -100,6 +109,7 @@ impl World {
             ("churn_lost", churn_lost),
             ("swept_silent", self.swept_silent),
             ("stopped", u64::from(was_stopped)),
+            ("stopped_churn", u64::from(self.stopped_churn)),
             ("tuples_taken", self.shard.driver().counts().tuples_taken),
         ];
         self.stats.figures().chain(own).collect()
@@ -218,11 +228,25 @@ impl World {
         }
     }
 
+    /// Memory is short from now on; who is there stays.
+    fn open_no_more(&mut self) {
+        let (now, before) = (self.now(), self.shard.census());
+        self.stopped_churn = self.model.open_no_more(now);
+        self.shard.obey(Command::OpenNoMore);
+        let begun = [&self.stats.connect_started_total, &self.stats.churn_started_total];
+        self.begun_until_short = Some(begun.map(|figure| figure.get()));
+        let after = Census { to_start: before.to_start, ..self.shard.census() };
+        assert_eq!(after, before, "somebody pays for the memory of those who do not come");
+    }
+
     fn now(&mut self) -> Duration {
         self.shard.driver().now()
     }
 
     fn turn(&mut self) -> Turn {
+        if self.short_after.is_some_and(|turns| self.turns == turns) {
+            self.open_no_more();
+        }
         let turn = self.shard.turn();
         self.turns += 1;
         assert!(self.turns < TURNS_MAX, "the shard turns without end");
@@ -245,7 +269,8 @@ impl World {
             Phase::Messages | Phase::Sweep | Phase::Hold | Phase::Close => false,
             Phase::Traffic => {
                 let has_schedule = self.config.schedule != Schedule::None;
-                self.config.churn_per_s > 0.0 || (has_schedule && census.connections > 0)
+                let churns = self.config.churn_per_s > 0.0 && self.begun_until_short.is_none();
+                churns || (has_schedule && census.connections > 0)
             }
         };
         let is_push = matches!(self.config.expect, Expect::Push(_)) && census.connections > 0;
