@@ -9,6 +9,8 @@ pub struct Faults {
     pub connect_at_once: u32,
     /// Connects that fail later.
     pub connect: u32,
+    /// Connects that fail later because somebody has their port.
+    pub connect_taken: u32,
     /// Segments that cannot be opened.
     pub open_segment: u32,
     /// Receives and sends that answer `EAGAIN` although they could move bytes.

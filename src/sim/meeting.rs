@@ -80,7 +80,13 @@ impl SimDriver {
         self.peers.push(peer);
         self.put_in_table(token.slot(), self.peers.len() - 1);
         let fails = self.chance(self.config.faults.connect);
-        let result = if fails { Err(self.pick(CONNECT_ERRORS)) } else { Ok(0) };
+        let taken = self.config.faults.connect_taken;
+        let is_taken = taken > 0 && self.chance(taken);
+        let result = match (fails, is_taken) {
+            (true, _) => Err(self.pick(CONNECT_ERRORS)),
+            (false, true) => Err(Errno::EADDRINUSE),
+            (false, false) => Ok(0),
+        };
         // A failure may take about as long as our own patience does, or as long as the kernel's.
         let delay_us = match self.random.u8(..16) {
             0 if fails => 9_800_000..11_000_000,

@@ -408,6 +408,7 @@ fn faults(random: &mut Rng) -> Faults {
         accept: rate(200),
         connect_at_once: 0,
         connect: 0,
+        connect_taken: 0,
         open_segment: rate(500),
         would_block: rate(300),
         stale: rate(1_000),

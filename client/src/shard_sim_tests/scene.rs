@@ -77,6 +77,10 @@ impl Scene {
         };
         let hold = hold(random, &expect, schedule, churn_per_s, connections);
         let mut faults = faults(random);
+        if churn_per_s == 0.0 && random.bool() {
+            // A short connection is made anew then, and which one it was the world does not tell.
+            faults.connect_taken = random.u32(..300);
+        }
         if is_long {
             // Some fall silent at once, and the others are held to time behind them.
             faults.echo = 700;
@@ -217,6 +221,7 @@ fn faults(random: &mut Rng) -> Faults {
         accept: 0,
         connect_at_once: rate(200),
         connect: rate(400),
+        connect_taken: 0,
         open_segment: rate(300),
         would_block: rate(300),
         stale: rate(1_000),
