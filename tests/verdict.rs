@@ -76,6 +76,16 @@ fn a_wall_is_charged_with_no_more_than_its_sign_counts() {
 }
 
 #[test]
+fn what_is_late_for_a_dropped_packet_was_sent_again() {
+    let mut case = case();
+    lost(&mut case, &[(Late, 100)]);
+    rises(server(&mut case), "TcpExt.ListenOverflows", 0, 1000);
+    assert_eq!(named(&case), [(UNKNOWN, Side::Between, 100)]);
+    rises(&mut case.client, "Tcp.RetransSegs", 5, 65);
+    assert_eq!(named(&case)[0], ("accept-queue", Side::Server, 60));
+}
+
+#[test]
 fn a_sign_without_a_loss_is_said_and_not_blamed() {
     let mut case = case();
     rises(&mut case.client, "TcpExt.TCPTimeWaitOverflow", 0, 9);

@@ -76,6 +76,11 @@ impl Suspect {
         self.confidence() > Confidence::Possible && !all_are
     }
 
+    /// Whether nothing but the kernel's own counters betrays it.
+    fn is_of_kernel(&self) -> bool {
+        self.met.iter().all(|(sign, _)| matches!(sign, Sign::Rises(_) | Sign::Logged(_)))
+    }
+
     fn charge(&self, case: &Case) -> Charge {
         let fix = (self.wall.fix)(&case.host, &case.demand);
         Charge {
@@ -98,7 +103,7 @@ pub fn judge(case: &Case) -> Judgement {
     suspects.sort_by_key(|suspect| std::cmp::Reverse(suspect.confidence()));
     let mut left = case.symptoms.clone();
     for suspect in &mut suspects {
-        deal(suspect, &mut left);
+        deal(case, suspect, &mut left);
     }
     let (dear, free): (Vec<&Suspect>, Vec<&Suspect>) =
         suspects.iter().partition(|suspect| suspect.lost > 0);
@@ -131,11 +136,15 @@ fn signs_at(case: &Case, wall: &Wall, side: Side) -> Vec<(Sign, Met)> {
 }
 
 /// Takes what the suspect explains from what is left.
-fn deal(suspect: &mut Suspect, left: &mut BTreeMap<Symptom, u64>) {
+fn deal(case: &Case, suspect: &mut Suspect, left: &mut BTreeMap<Symptom, u64>) {
     let mut budget = suspect.budget();
     for symptom in suspect.wall.explains {
         let Some(n) = left.get_mut(symptom) else { continue };
-        let taken = budget.map_or(*n, |budget| budget.min(*n));
+        let most = match symptom {
+            Symptom::Late if suspect.is_of_kernel() => sent_again(case).min(*n),
+            _ => *n,
+        };
+        let taken = budget.map_or(most, |budget| budget.min(most));
         if taken > 0 {
             suspect.explained.push(*symptom);
         }
@@ -143,6 +152,13 @@ fn deal(suspect: &mut Suspect, left: &mut BTreeMap<Symptom, u64>) {
         budget = budget.map(|budget| budget - taken);
         suspect.lost += taken;
     }
+}
+
+/// Segments that were sent again: what the kernel dropped is late for nothing else.
+fn sent_again(case: &Case) -> u64 {
+    let rise = |end: &End| end.rise("Tcp.RetransSegs").unwrap_or(0);
+    let server = case.server.as_ref().filter(|_| !case.shares_kernel);
+    rise(&case.client) + server.map_or(0, rise)
 }
 
 /// A sign at a side, if it is there.

@@ -56,7 +56,7 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "nothing: nobody listens there",
         at: SERVER,
         explains: &[Symptom::Failed(Errno::ECONNREFUSED)],
-        signs: &[Sign::Became("ECONNREFUSED", |case, _| client_errno(case, Errno::ECONNREFUSED))],
+        signs: &[Sign::Became("ECONNREFUSED", nobody_listens)],
         fix: |_, _| vec![Fix::Advice("start the server, or check --target's port")],
         remark: "a reset in answer to the SYN: the host is there, the port is not",
         ..BLANK
@@ -226,11 +226,18 @@ fn table_full(case: &Case, side: Side) -> Option<Met> {
     (times > 0).then_some(Met { evidence, count: None, confidence: Confidence::Likely })
 }
 
-/// Connects that the client could not make, and that failed so.
-fn client_errno(case: &Case, errno: Errno) -> Option<Met> {
-    let n = case.failed(errno);
-    let evidence = format!("client: {errno} {} times", grouped(n));
-    (n > 0).then_some(Met { evidence, count: Some(n), confidence: Confidence::Certain })
+/// Connects were refused by the target's host. Of a server that was there and went away that says
+/// nothing.
+fn nobody_listens(case: &Case, _: Side) -> Option<Met> {
+    let n = case.failed(Errno::ECONNREFUSED);
+    let evidence = format!("client: ECONNREFUSED {} times", grouped(n));
+    let went_away =
+        [LostCause::Fin, LostCause::Reset].map(|cause| case.count(Symptom::Lost(cause)));
+    let confidence = match went_away {
+        [0, 0] => Confidence::Certain,
+        _ => Confidence::Possible,
+    };
+    (n > 0).then_some(Met { evidence, count: Some(n), confidence })
 }
 
 /// Tuples were passed over, and at least half as many are in TIME_WAIT towards the targets.
