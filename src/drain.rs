@@ -13,8 +13,20 @@ use crate::token::SlotId;
 pub enum Command {
     /// Accept nobody any more, end everybody within so much time.
     Drain(Duration),
-    /// Whether memory is short: then nobody is accepted until it is not, and who comes is refused.
-    MemoryIsShort(bool),
+    /// What memory is left: while it is short nobody is accepted, and who comes is refused.
+    Memory(MemoryLeft),
+}
+
+/// Whether the reserve of memory is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryLeft {
+    /// It is.
+    #[default]
+    Enough,
+    /// Not on the host.
+    ShortOnHost,
+    /// Not in a memory cgroup of this process.
+    ShortInCgroup,
 }
 
 /// One drain.

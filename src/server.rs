@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
 
-use crate::drain::Command;
+use crate::drain::{Command, MemoryLeft};
 use crate::dump::{Dump, Side};
 use crate::errno::Errno;
 use crate::launch::{self, Commands, LaunchError};
@@ -18,6 +18,7 @@ use crate::listener::{self, ListenError, Steer};
 use crate::metrics::Metrics;
 use crate::metrics::http::{self, EndpointError};
 use crate::reserve::{self, Change, Teller, Watch};
+use crate::room::HOST;
 use crate::shard::{Shard, ShardConfig};
 use crate::signals::{Signals, Stop};
 use crate::stats::CoreStats;
@@ -209,14 +210,18 @@ async fn housekeep(
     let (mut tick_at, mut teller) = (Instant::now(), Teller::default());
     loop {
         if let Some(change) = memory.look() {
-            let (is_short, room, then) = match &change {
-                Change::Short(room) => (true, room, "short: who comes is refused"),
-                Change::Enough(room) => (false, room, "enough again: accepting"),
+            let (left, room, then) = match &change {
+                Change::Enough(room) => (MemoryLeft::Enough, room, "enough again: accepting"),
+                Change::Short(room) => {
+                    let is_of_host = &*room.limit == HOST;
+                    let short = [MemoryLeft::ShortInCgroup, MemoryLeft::ShortOnHost];
+                    (short[usize::from(is_of_host)], room, "short: who comes is refused")
+                }
             };
             if teller.tells(&change, Instant::now()) {
                 talk(&format!("memory is {then} ({})", memory.describe(room)));
             }
-            commands.tell(Command::MemoryIsShort(is_short)).await;
+            commands.tell(Command::Memory(left)).await;
         }
         let stop = signals.stop();
         let is_over = stop.is_some() || !commands.all_run();

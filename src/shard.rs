@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::arena::{Arena, SlotQueue};
 use crate::conn::{BufferId, Life, ReadSide, Unwinding, WriteSide, low_milliseconds};
 use crate::core::{Core, Turn};
-use crate::drain::{Command, Drain};
+use crate::drain::{Command, Drain, MemoryLeft};
 use crate::driver::{Completion, Cut, Driver, POLL_GONE};
 use crate::ending::Ending;
 use crate::errno::Errno;
@@ -82,8 +82,7 @@ pub struct Shard<D> {
     wheel: Wheel,
     spread: Spread,
     drain: Option<Drain>,
-    /// Less memory is left than the reserve: who comes is refused.
-    memory_is_short: bool,
+    memory: MemoryLeft,
     batch: Vec<Completion>,
     /// All that had come by this turn has been handled: who is silent now is silent. After a time in
     /// which the core was kept from running, many have been heard that it does not know of yet.
@@ -128,7 +127,7 @@ impl<D: Driver> Shard<D> {
             wheel: if has_timers { Wheel::new(WHEEL_BUCKETS) } else { Wheel::default() },
             spread: Spread::default(),
             drain: None,
-            memory_is_short: false,
+            memory: MemoryLeft::Enough,
             config,
             batch: Vec::with_capacity(BATCH_COMPLETIONS),
             hears_all: true,
@@ -245,7 +244,8 @@ impl<D: Driver> Shard<D> {
     }
 
     fn slot_to_accept(&mut self) -> Option<SlotId> {
-        let is_full = self.memory_is_short || self.arena.used() >= self.config.connections_max;
+        let is_short = self.memory != MemoryLeft::Enough;
+        let is_full = is_short || self.arena.used() >= self.config.connections_max;
         if is_full || self.accepting_rests() {
             return None;
         }
@@ -348,15 +348,22 @@ impl<D: Driver> Shard<D> {
         let may_refuse = self.listeners[listener].accepts.is_empty() && !self.accepting_rests();
         if may_refuse && !self.move_accept_to(listener) {
             let refused = self.driver.refuse(listener, REFUSALS_PER_VISIT);
-            let stats = &self.stats;
-            let is_short = self.memory_is_short;
-            let total = if is_short { &stats.refused_memory_total } else { &stats.refused_total };
-            total.add(refused as u64);
+            self.count_refused(refused as u64);
             // Even to refuse takes a file for a moment.
             if refused == 0 {
                 self.accept_from_ms = self.now_ms + u64::from(BACK_OFF_MS);
             }
         }
+    }
+
+    fn count_refused(&self, refused: u64) {
+        let stats = &self.stats;
+        match self.memory {
+            MemoryLeft::Enough => return stats.refused_total.add(refused),
+            MemoryLeft::ShortOnHost => {}
+            MemoryLeft::ShortInCgroup => stats.refused_cgroup_total.add(refused),
+        }
+        stats.refused_memory_total.add(refused);
     }
 
     /// When the core is not full, but its last slots wait for connections of other listeners, one
@@ -375,8 +382,9 @@ impl<D: Driver> Shard<D> {
     /// While memory is short the core is as good as full: its accepts are taken back. Who is accepted
     /// before the kernel has done so is held as any other. When it is enough again, the next to come
     /// finds the listener watched, and accepting goes on.
-    fn on_memory(&mut self, is_short: bool) {
-        self.memory_is_short = is_short;
+    fn on_memory(&mut self, left: MemoryLeft) {
+        self.memory = left;
+        let is_short = left != MemoryLeft::Enough;
         for listener in self.listeners.iter_mut().filter(|_| is_short) {
             for _ in 0..listener.accepts.len() {
                 let id = listener.accepts.pop(&mut self.arena).expect("as many as there are");
@@ -725,7 +733,7 @@ impl<D: Driver> Core for Shard<D> {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Drain(time) => self.begin_drain(time),
-            Command::MemoryIsShort(is_short) => self.on_memory(is_short),
+            Command::Memory(left) => self.on_memory(left),
         }
     }
 }

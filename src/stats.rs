@@ -196,6 +196,8 @@ figures! {
         /// Connections reset because less memory than --memory-reserve was left. Rising? More memory,
         /// or fewer connections.
         refused_memory_total,
+        /// Of these, because a memory cgroup of the server had no more. Rising? Raise its limit.
+        refused_cgroup_total,
         /// Connects started.
         connect_started_total,
         /// Connects that became connections.

@@ -73,6 +73,7 @@ const MUST_HAPPEN: &[&str] = &[
     "accept_failed_total",
     "refused_total",
     "refused_memory_total",
+    "refused_cgroup_total",
     "reset_total",
     "send_timeout_total",
     "backlog_total",

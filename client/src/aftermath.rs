@@ -7,8 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use megaconn::limits::REACH_TIMEOUT;
+use megaconn::units::grouped;
 use rustix::net::sockopt::set_socket_linger;
 use serde::Serialize;
+
+use crate::result::RunResult;
 
 /// What a target says to somebody who comes when the run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -44,12 +47,15 @@ impl std::fmt::Display for TargetNow {
     }
 }
 
-impl TargetNow {
-    /// Whether nobody is there.
-    pub(crate) fn is_gone(self) -> bool {
-        matches!(self, TargetNow::Refuses | TargetNow::Silent)
-    }
+/// What `result` has seen of a server that went away; `None` when it is there.
+pub(crate) fn server_gone(result: &RunResult) -> Option<String> {
+    let is_gone = |target: &TargetNow| matches!(target, TargetNow::Refuses | TargetNow::Silent);
+    let (target, losses) = (result.target_afterwards.filter(is_gone)?, result.losses?);
+    let (first, most) = (losses.first_ms as f64 / 1e3, grouped(losses.most_in_one_second));
+    Some(format!("{most} connections lost within a second, {first:.1} s after the start; {target}"))
+}
 
+impl TargetNow {
     /// Asks `target`, for three seconds at most.
     pub(crate) fn ask(target: SocketAddr) -> TargetNow {
         let until = Instant::now() + REACH_TIMEOUT;

@@ -19,6 +19,7 @@ use megaconn::walls::sockets;
 use megaconn::walls::tree::Tree;
 use serde::Serialize;
 
+use crate::aftermath;
 use crate::config::Config;
 use crate::figures::Figures;
 use crate::result::{Percentiles, Plateau, RunResult};
@@ -121,13 +122,9 @@ impl Evidence {
                 lag_p99_us: worst(result, |plateau| plateau.schedule_lag_us),
                 latency_p99_us: worst(result, |plateau| plateau.messages.latency_us),
                 silent_after_hold,
-                target_gone: result
-                    .target_afterwards
-                    .filter(|target| target.is_gone())
-                    .map(|target| target.to_string()),
+                target_gone: aftermath::server_gone(result),
                 reserve_met: result.memory_reserve_met.as_ref().map(ToString::to_string),
                 held_seconds: result.plateaus.iter().filter_map(|p| p.hold_seconds).sum(),
-                ..Facts::default()
             },
         };
         (case, self.moments)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use megaconn::units::grouped;
 
+use crate::aftermath;
 use crate::config::{Config, Expect};
 use crate::result::{Percentiles, Plateau, RunResult};
 
@@ -30,6 +31,9 @@ pub(crate) fn missed(result: &RunResult, config: &Config) -> Vec<String> {
     );
     let most = grouped(gates.max_lost);
     miss(lost > gates.max_lost, format!("{lost_of} connections lost, {most} allowed"));
+    if let Some(seen) = aftermath::server_gone(result) {
+        miss(lost > gates.max_lost, format!("the server went away: {seen}"));
+    }
     if let Some(met) = &result.memory_reserve_met {
         let has_stopped_something = result.untried > 0 || config.churn_per_s.is_some();
         miss(has_stopped_something, format!("memory was short: {met}"));

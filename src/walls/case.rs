@@ -70,8 +70,6 @@ pub struct Facts {
     pub target_gone: Option<String>,
     /// What the client stopped opening for, when it met its memory reserve.
     pub reserve_met: Option<String>,
-    /// The same, of the server.
-    pub server_reserve_met: Option<String>,
     /// Connections that had answered, were held, and then were silent.
     pub silent_after_hold: u64,
     /// Seconds that connections were held.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use megaconn::conn::Life;
 use megaconn::core::Core;
-use megaconn::drain::Command;
+use megaconn::drain::{Command, MemoryLeft};
 use megaconn::driver::Driver;
 use megaconn::token::SlotId;
 
@@ -14,34 +14,40 @@ use super::{END_WITHIN, World};
 
 /// When memory changes, and what was seen when it last did.
 pub(crate) struct Memory {
-    /// In the order of time: when it becomes short, when it is enough again, and so on.
-    changes: Vec<Duration>,
-    is_short: bool,
+    /// The next one last: when it becomes short, when it is enough again, and so on.
+    changes: Vec<(Duration, MemoryLeft)>,
+    left: MemoryLeft,
     since: Duration,
     /// Accepts that were with the kernel then, and connections accepted until then.
     accepting: u64,
     accepted: u64,
-    refused: u64,
+    /// Refused for want of memory until the turn before, and of these for a cgroup.
+    refused: [u64; 2],
     /// Connections accepted in times in which memory was enough again.
     pub(crate) accepted_again: u64,
 }
+
+const ENOUGH: MemoryLeft = MemoryLeft::Enough;
 
 impl Memory {
     /// None of it in three worlds of four.
     pub(crate) fn new(seed: u64, lives_for: Duration) -> Memory {
         let mut random = Rng::with_seed(!seed);
         let count = if random.u8(..4) == 0 { random.usize(1..=4) } else { 0 };
-        let mut changes: Vec<_> = (0..count).map(|_| lives_for.mul_f64(random.f64())).collect();
-        changes.sort_unstable();
+        let mut times: Vec<_> = (0..count).map(|_| lives_for.mul_f64(random.f64())).collect();
+        times.sort_unstable();
+        let short = [MemoryLeft::ShortOnHost, MemoryLeft::ShortInCgroup];
+        let left = |(n, at)| (at, if n % 2 == 0 { short[random.usize(..2)] } else { ENOUGH });
+        let mut changes: Vec<_> = times.into_iter().enumerate().map(left).collect();
         changes.reverse();
         let (since, accepting, accepted) = (Duration::ZERO, 0, 0);
         Memory {
             changes,
-            is_short: false,
+            left: ENOUGH,
             since,
             accepting,
             accepted,
-            refused: 0,
+            refused: [0; 2],
             accepted_again: 0,
         }
     }
@@ -50,17 +56,14 @@ impl Memory {
 impl World {
     pub(super) fn change_memory_if_due(&mut self) {
         let now = self.shard.driver().now();
-        if self.memory.changes.last().is_none_or(|at| *at > now) {
-            return;
-        }
-        self.memory.changes.pop();
+        let Some((_, left)) = self.memory.changes.pop_if(|(at, _)| *at <= now) else { return };
         let before = self.all_connections();
         let accepted = self.stats.accepted_total.get();
         let lives = self.shard.arena().iter_used().map(|(_, slot)| slot.life());
         self.memory.accepting = lives.filter(|life| *life == Life::Accepting).count() as u64;
-        self.memory.is_short = !self.memory.is_short;
+        self.memory.left = left;
         (self.memory.since, self.memory.accepted) = (now, accepted);
-        self.shard.obey(Command::MemoryIsShort(self.memory.is_short));
+        self.shard.obey(Command::Memory(left));
         assert_eq!(self.all_connections(), before, "somebody pays for the others' memory");
     }
 
@@ -73,12 +76,19 @@ impl World {
     /// are soon taken back; while it is not, nobody is refused for it.
     pub(super) fn check_memory(&mut self) {
         let now = self.shard.driver().now();
-        let refused = self.stats.refused_memory_total.get();
-        let are_new = std::mem::replace(&mut self.memory.refused, refused) < refused;
+        let refused = [&self.stats.refused_memory_total, &self.stats.refused_cgroup_total];
+        let refused = refused.map(|figure| figure.get());
         let memory = &mut self.memory;
-        assert!(memory.is_short || !are_new, "somebody is refused for memory that is there");
+        let [all, of_cgroup] = std::mem::replace(&mut memory.refused, refused);
+        let new = (refused[0] - all, refused[1] - of_cgroup);
+        let is_right = match memory.left {
+            MemoryLeft::Enough => new == (0, 0),
+            MemoryLeft::ShortOnHost => new.1 == 0,
+            MemoryLeft::ShortInCgroup => new.0 == new.1,
+        };
+        assert!(is_right, "{new:?} are refused while memory is {:?}", memory.left);
         let accepted = self.stats.accepted_total.get() - memory.accepted;
-        if !memory.is_short {
+        if memory.left == ENOUGH {
             if memory.since > Duration::ZERO {
                 memory.accepted += accepted;
                 memory.accepted_again += accepted;

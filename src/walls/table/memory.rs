@@ -284,14 +284,6 @@ fn killed(case: &Case, side: Side, head: &str) -> Option<Met> {
     Some(Met { evidence, count: None, confidence: Confidence::Certain })
 }
 
-/// What a side said when it met its reserve; the words name the cgroup, if it was one's.
-fn reserve(case: &Case, side: Side) -> Option<&String> {
-    match side {
-        Side::Server => case.facts.server_reserve_met.as_ref(),
-        _ => case.facts.reserve_met.as_ref(),
-    }
-}
-
 fn reserve_met(case: &Case, side: Side) -> Option<Met> {
     of_reserve(case, side, false)
 }
@@ -300,15 +292,23 @@ fn cgroup_reserve_met(case: &Case, side: Side) -> Option<Met> {
     of_reserve(case, side, true)
 }
 
+/// The reserve was met: a server counts whom it refused for it, and of these whom for a cgroup; a
+/// client says when it stopped, in words that name the cgroup if it was one's.
 fn of_reserve(case: &Case, side: Side, of_cgroup: bool) -> Option<Met> {
-    let words = reserve(case, side).filter(|words| words.contains("cgroup") == of_cgroup)?;
-    let refused = case.end(side).and_then(|end| end.figure("refused_memory_total")).unwrap_or(0);
-    let refused = (refused > 0).then_some(refused);
-    let evidence = match refused {
-        Some(n) => format!("{words}; refused_memory_total 0 -> {}", grouped(n)),
-        None => words.clone(),
+    if side != Side::Server {
+        let met = case.facts.reserve_met.clone().filter(|met| met.contains("cgroup") == of_cgroup);
+        let confidence = Confidence::Certain;
+        return met.map(|evidence| Met { evidence, count: None, confidence });
+    }
+    let figure = |name| case.end(side).and_then(|end| end.figure(name)).unwrap_or(0);
+    let (all, of_cgroups) = (figure("refused_memory_total"), figure("refused_cgroup_total"));
+    let (name, refused) = match of_cgroup {
+        true => ("refused_cgroup_total", of_cgroups),
+        false => ("refused_memory_total", all.saturating_sub(of_cgroups)),
     };
-    Some(Met { evidence, count: refused, confidence: Confidence::Certain })
+    let evidence = format!("server: {name} 0 -> {}", grouped(refused));
+    let met = Met { evidence, count: Some(refused), confidence: Confidence::Certain };
+    (refused > 0).then_some(met)
 }
 
 /// TCP was short of memory. How often is no measure of what that cost: the kernel counts when it
