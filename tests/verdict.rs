@@ -221,14 +221,15 @@ fn every_charge_has_evidence_and_a_fix() {
                     Sign::Counted(figure) => drop(end.figures.insert((*figure).to_owned(), 100)),
                     Sign::Errno(errno) => drop(end.failed.insert(errno.to_string(), 100)),
                     Sign::Logged(text) => case.log = Some(vec![format!("kernel: {text} now")]),
-                    Sign::Became(..) | Sign::Seen(..) => {}
+                    Sign::Kernel(..) | Sign::Became(..) | Sign::Seen(..) => {}
                 }
             }
             let is_shown = |charge: &&Charge| charge.id == wall.id;
             let judgement = judge(&case);
             let all = judgement.walls.iter().chain(&judgement.met_without_loss);
             let Some(charge) = all.clone().find(is_shown) else {
-                let is_plain = !matches!(sign, Sign::Became(..) | Sign::Seen(..));
+                let is_plain =
+                    !matches!(sign, Sign::Kernel(..) | Sign::Became(..) | Sign::Seen(..));
                 assert!(!is_plain || !symptoms.is_empty(), "{} is not met by {sign}", wall.id);
                 continue;
             };

@@ -4,8 +4,8 @@ use crate::limits::{FILES_PER_CORE, FILES_PER_PROCESS};
 use crate::memory::MemInfo;
 use crate::plan::Demand;
 use crate::rlimits;
-use crate::walls::Have;
 use crate::walls::tree::Tree;
+use crate::walls::{Fix, Have};
 
 /// What there is. Everything but the process's own limits is read from the tree when it is asked for.
 #[derive(Clone, Debug)]
@@ -55,6 +55,15 @@ impl Host {
     #[must_use]
     pub fn have(&self, sysctl: &str) -> Have {
         self.tree.number(sysctl).into()
+    }
+
+    /// Whether a fix is there already: a sysctl whose every number is as large.
+    #[must_use]
+    pub fn has(&self, fix: &Fix) -> bool {
+        let Fix::Sysctl(name, value) = fix else { return false };
+        let wanted: Vec<u64> = value.split(' ').filter_map(|word| word.parse().ok()).collect();
+        let have = self.tree.numbers(name).filter(|have| have.len() == wanted.len());
+        have.is_some_and(|have| have.iter().zip(&wanted).all(|(have, wanted)| have >= wanted))
     }
 
     /// A field of meminfo, in bytes.

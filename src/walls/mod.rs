@@ -187,6 +187,8 @@ impl fmt::Display for Symptom {
 pub enum Sign {
     /// A counter of the kernel rose: likely, since others may have made it rise.
     Rises(&'static str),
+    /// Counters or lines of the kernel, looked at together; how, in a clause.
+    Kernel(&'static str, fn(&Case, Side) -> Option<Met>),
     /// One of the program's own figures rose.
     Counted(&'static str),
     /// An operation of the program failed so.
@@ -200,6 +202,14 @@ pub enum Sign {
     Seen(&'static str, fn(&Case, Side) -> Option<Met>),
 }
 
+impl Sign {
+    /// Whether the kernel keeps it, and not one of the programs.
+    #[must_use]
+    pub fn is_of_kernel(&self) -> bool {
+        matches!(self, Sign::Rises(_) | Sign::Kernel(..) | Sign::Logged(_))
+    }
+}
+
 impl fmt::Display for Sign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -207,7 +217,9 @@ impl fmt::Display for Sign {
             Sign::Counted(figure) => write!(f, "{figure} rises"),
             Sign::Errno(errno) => write!(f, "{errno}"),
             Sign::Logged(text) => write!(f, "kernel log: {text}"),
-            Sign::Became(what, _) | Sign::Seen(what, _) => f.write_str(what),
+            Sign::Kernel(what, _) | Sign::Became(what, _) | Sign::Seen(what, _) => {
+                f.write_str(what)
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::units::grouped;
 use crate::walls::case::{Case, Confidence, End, Met};
 use crate::walls::table::all;
-use crate::walls::{At, Side, Sign, Symptom, Wall};
+use crate::walls::{At, Fix, Side, Sign, Symptom, Wall};
 
 /// The name of what no wall explains.
 pub const UNKNOWN: &str = "unknown";
@@ -78,18 +78,23 @@ impl Suspect {
 
     /// Whether nothing but the kernel's own counters betrays it.
     fn is_of_kernel(&self) -> bool {
-        self.met.iter().all(|(sign, _)| matches!(sign, Sign::Rises(_) | Sign::Logged(_)))
+        self.met.iter().all(|(sign, _)| sign.is_of_kernel())
     }
 
     fn charge(&self, case: &Case) -> Charge {
-        let fix = (self.wall.fix)(&case.host, &case.demand);
+        let is_seen = self.side == Side::Client || case.shares_kernel;
+        let all = (self.wall.fix)(&case.host, &case.demand);
+        // Where the host is this one, what it has already lifts nothing; unless there is nothing else.
+        let lifts = |fix: &&Fix| !(is_seen && case.host.has(fix));
+        let is_any = all.iter().any(|fix| lifts(&fix));
+        let fix = all.iter().filter(|fix| !is_any || lifts(fix));
         Charge {
             id: self.wall.id,
             side: self.side,
             lost: self.lost,
             evidence: self.met.iter().map(|(_, met)| met.evidence.clone()).collect(),
             ruled_out: ruled_out(case, self.wall.id, &self.explained),
-            fix: fix.iter().map(ToString::to_string).collect(),
+            fix: fix.map(ToString::to_string).collect(),
             confidence: self.confidence(),
         }
     }
@@ -128,8 +133,7 @@ fn suspects(case: &Case, wall: &'static Wall) -> Vec<Suspect> {
 /// The signs of a wall at a side. What one kernel counts for both ends is said once, of the server.
 fn signs_at(case: &Case, wall: &Wall, side: Side) -> Vec<(Sign, Met)> {
     let is_said_elsewhere = |sign: &&Sign| {
-        let is_of_kernel = matches!(sign, Sign::Rises(_) | Sign::Logged(_));
-        case.shares_kernel && wall.at == At::Either && side == Side::Client && is_of_kernel
+        case.shares_kernel && wall.at == At::Either && side == Side::Client && sign.is_of_kernel()
     };
     let signs = wall.signs.iter().filter(|sign| !is_said_elsewhere(sign));
     signs.filter_map(|sign| Some((*sign, look_for(case, *sign, side)?))).collect()
@@ -188,7 +192,7 @@ fn look_for(case: &Case, sign: Sign, side: Side) -> Option<Met> {
             let evidence = format!("kernel log: {line}");
             Some(Met { evidence, count: None, confidence: Confidence::Likely })
         }
-        Sign::Became(_, see) | Sign::Seen(_, see) => see(case, side),
+        Sign::Kernel(_, see) | Sign::Became(_, see) | Sign::Seen(_, see) => see(case, side),
     }
 }
 
@@ -260,6 +264,7 @@ fn why_absent(case: &Case, wall: &Wall, side: Side) -> Option<String> {
 fn is_unmeasured(case: &Case, end: &End, sign: Sign) -> bool {
     match sign {
         Sign::Rises(counter) => end.rise(counter).is_none(),
+        Sign::Kernel(..) => end.counters.is_none(),
         Sign::Logged(_) => case.log.is_none(),
         Sign::Counted(figure) => end.figure(figure).is_none(),
         Sign::Errno(_) | Sign::Became(..) | Sign::Seen(..) => false,

@@ -123,7 +123,7 @@ pub(super) const ROWS: &[Wall] = &[
         explains: &[Symptom::Failed(Errno::ETIMEDOUT), Symptom::Late],
         signs: &[
             Sign::Rises("TcpExt.TCPReqQFullDrop"),
-            Sign::Seen("SYNs are dropped and no accept queue was full", syns_dropped),
+            Sign::Kernel("SYNs are dropped and no accept queue was full", syns_dropped),
         ],
         fix: |_, demand| {
             let most = round_up(demand.connects_in_flight.max(4096));
@@ -190,7 +190,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Failed(Errno::ETIMEDOUT),
         ],
         signs: &[
-            Sign::Seen("arp_cache.table_fulls or ndisc_cache.table_fulls rises", table_full),
+            Sign::Kernel("arp_cache.table_fulls or ndisc_cache.table_fulls rises", table_full),
             Sign::Logged("neighbor table overflow!"),
         ],
         fix: |_, demand| {

@@ -93,7 +93,7 @@ pub(super) const ROWS: &[Wall] = &[
         read: |host, demand| {
             Reading::disturbs(host.have("net.ipv4.tcp_max_orphans"), demand.connections / 2)
         },
-        signs: &[Sign::Seen(
+        signs: &[Sign::Kernel(
             "TCPAbortOnMemory rises, and the kernel logs too many orphaned sockets",
             orphans_reset,
         )],
@@ -128,8 +128,8 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Late,
         ],
         signs: &[
-            Sign::Seen("TCPAbortOnMemory rises, and not for orphans", memory_aborts),
-            Sign::Seen("TcpExt.TCPMemoryPressures or TcpExt.TCPRcvQDrop rises", under_pressure),
+            Sign::Kernel("TCPAbortOnMemory rises, and not for orphans", memory_aborts),
+            Sign::Kernel("TcpExt.TCPMemoryPressures or TcpExt.TCPRcvQDrop rises", under_pressure),
             Sign::Logged("consider tuning tcp_mem"),
         ],
         fix: |host, _| {
@@ -147,7 +147,7 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "data in the queues of one socket",
         unit: "bytes",
         explains: &[Symptom::Lost(LostCause::Silent), Symptom::Late],
-        signs: &[Sign::Seen("windows close, and net.ipv4.tcp_rmem or tcp_wmem is small", small)],
+        signs: &[Sign::Kernel("windows close, and net.ipv4.tcp_rmem or tcp_wmem is small", small)],
         fix: |_, _| {
             vec![
                 Fix::Sysctl("net.ipv4.tcp_rmem", "4096 131072 6291456".into()),
@@ -187,7 +187,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Rises("nf_conntrack.drop"),
             Sign::Rises("nf_conntrack.early_drop"),
             Sign::Rises("nf_conntrack.insert_failed"),
-            Sign::Seen("the kernel logs a full table, and counts nothing", table_full_logged),
+            Sign::Kernel("the kernel logs a full table, and counts nothing", table_full_logged),
         ],
         fix: |host, demand| {
             let used = host.tree.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
@@ -314,8 +314,7 @@ fn of_reserve(case: &Case, side: Side, of_cgroup: bool) -> Option<Met> {
 /// TCP was short of memory. How often is no measure of what that cost: the kernel counts when it
 /// begins, and packets.
 fn under_pressure(case: &Case, side: Side) -> Option<Met> {
-    // What one kernel counts for both ends is said once.
-    let end = case.end(side).filter(|_| side == Side::Server || !case.shares_kernel)?;
+    let end = case.end(side)?;
     let rise = |counter| end.rise(counter).unwrap_or(0);
     let (pressures, drops) = (rise("TcpExt.TCPMemoryPressures"), rise("TcpExt.TCPRcvQDrop"));
     let evidence = format!(
@@ -333,7 +332,7 @@ const SMALL_BUFFER_BYTES: u64 = 64 * 1024;
 
 /// Peers closed their windows, and the largest buffers that a socket may have here are small.
 fn small(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side).filter(|_| side == Side::Server || !case.shares_kernel)?;
+    let end = case.end(side)?;
     let largest = |name| case.host.tree.numbers(name).and_then(|sizes| sizes.last().copied());
     let largest = largest("net.ipv4.tcp_rmem").min(largest("net.ipv4.tcp_wmem"))?;
     let closed = end.rise("TcpExt.TCPToZeroWindowAdv").unwrap_or(0)

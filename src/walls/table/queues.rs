@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Timeout),
             Symptom::Late,
         ],
-        signs: &[Sign::Seen(
+        signs: &[Sign::Kernel(
             "softnet.dropped rises, and an interface's rx_dropped with it",
             backlog_dropped,
         )],
@@ -44,7 +44,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Timeout),
             Symptom::Late,
         ],
-        signs: &[Sign::Seen("rx_missed_errors or rx_fifo_errors rise", card_dropped)],
+        signs: &[Sign::Kernel("rx_missed_errors or rx_fifo_errors rise", card_dropped)],
         fix: |_, _| vec![Fix::Command("ethtool -G INTERFACE rx 4096".into())],
         remark: "more queues and RSS spread them over more CPUs",
         ..BLANK
