@@ -46,6 +46,8 @@ fn values_that_are_none_are_refused_with_an_example() {
         (["--max-connections", "many"], ["--max-connections", "10k"]),
         (["--max-connections", "1e6"], ["--max-connections", "2.4M"]),
         (["--max-connections", "0"], ["--max-connections", "1 or more"]),
+        (["--memory-reserve", "5%"], ["--memory-reserve", "512MiB"]),
+        (["--memory-reserve", "1.5GiB"], ["--memory-reserve", "2GiB"]),
         (["--stats-every", "5"], ["--stats-every", "500ms"]),
         (["--stats-every", "5 days"], ["--stats-every", "1h"]),
         (["--cores", "one"], ["--cores", "0,2-5"]),

@@ -41,6 +41,8 @@ fn run(flags: &[&str]) -> Finished {
 #[test]
 fn values_that_are_none_are_refused_with_an_example() {
     for (flags, words) in [
+        (["--memory-reserve", "5%"], ["--memory-reserve", "512MiB"]),
+        (["--memory-reserve", "1GB"], ["--memory-reserve", "2GiB"]),
         (["--source", "here"], ["--source", "10.0.0.0/28"]),
         (["--source", "127.0.0.9-127.0.0.2"], ["--source", "lower address first"]),
         (["--source", "127.0.0.0/33"], ["--source", "10.0.0.0/28"]),

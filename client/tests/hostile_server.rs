@@ -92,11 +92,14 @@ fn an_end_instead_of_the_echo_is_counted_as_such() {
 
 #[test]
 fn a_reset_instead_of_the_echo_is_counted_as_such() {
-    all_are_lost_by("reset", |stream| {
+    let result = all_are_lost_by("reset", |stream| {
         if let Some((_, stream)) = first_message(stream) {
             socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
         }
     });
+    // It is there still, and takes who comes.
+    assert_eq!(result["target_afterwards"], "accepts", "{result:#}");
+    assert_eq!(number(&result["losses"], "most_in_one_second"), CONNECTIONS);
 }
 
 #[test]
