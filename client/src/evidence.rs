@@ -154,7 +154,7 @@ impl Moments {
     }
 
     fn add(&mut self, at: String, server: Option<&ServerView>) {
-        let client = Counters::read(&Tree::host());
+        let client = Counters::read_with_cards(&Tree::host());
         let server = server.and_then(|server| server.host.clone());
         self.moments.push(Moment { at, client, server });
     }

@@ -2,6 +2,7 @@
 //! has them, behind the table they stand in. A counter that is not there was not measured.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,21 @@ impl Counters {
         counters.add_cpus(&text("proc/stat"));
         for interface in tree.names("sys/class/net") {
             counters.add_interface(&interface, tree);
+        }
+        counters
+    }
+
+    /// The same with what network cards count and only `ethtool` tells, where that is installed: it is
+    /// asked once for each card, so this is for moments, not for a clock.
+    #[must_use]
+    pub fn read_with_cards(tree: &Tree) -> Counters {
+        let mut counters = Counters::read(tree);
+        let is_card = |name: &String| tree.path(&format!("sys/class/net/{name}/device")).exists();
+        for interface in tree.names("sys/class/net").into_iter().filter(is_card) {
+            let output = Command::new("ethtool").args(["-S", &interface]).output();
+            if let Ok(output) = output {
+                counters.add_ethtool(&String::from_utf8_lossy(&output.stdout));
+            }
         }
         counters
     }
@@ -133,6 +149,19 @@ impl Counters {
         }
     }
 
+    /// `name: value` a line; those of cloud networks that a connection can meet.
+    fn add_ethtool(&mut self, text: &str) {
+        for line in text.lines() {
+            if let Some((name, value)) = line.split_once(':')
+                && name.trim().ends_with("_allowance_exceeded")
+                && let Ok(value) = value.trim().parse::<u64>()
+            {
+                let name = format!("ethtool.{}", name.trim());
+                self.set(&name, self.get(&name).unwrap_or(0) + value);
+            }
+        }
+    }
+
     fn add_interface(&mut self, interface: &str, tree: &Tree) {
         for counter in ["rx_missed_errors", "rx_fifo_errors", "rx_dropped", "tx_dropped"] {
             let path = format!("sys/class/net/{interface}/statistics/{counter}");
@@ -163,6 +192,8 @@ mod tests {
         counters.add_softnet("0000000a 00000002 00000001\n0000000a 0000000f 00000000\n");
         counters.add_table("arp_cache", "entries allocs table_fulls\n2 a 1\n2 1 2\n");
         counters.add_vmstat("pgfault 12\noom_kill 3\n");
+        counters.add_ethtool("NIC statistics:\n     conntrack_allowance_exceeded: 4\n     tx: 9\n");
+        counters.add_ethtool("     conntrack_allowance_exceeded: 5\n");
         counters.add_cpus("cpu  9 9 9 9 9\ncpu1 1 2 3 40 5 6 7 8 9 9\n");
         let expected = [
             ("TcpExt.ListenOverflows", 7),
@@ -171,6 +202,7 @@ mod tests {
             ("arp_cache.table_fulls", 3),
             ("cpu1.busy_ticks", 27),
             ("cpu1.ticks", 72),
+            ("ethtool.conntrack_allowance_exceeded", 9),
             ("softnet.dropped", 17),
             ("softnet.time_squeeze", 1),
             ("vmstat.oom_kill", 3),
