@@ -44,6 +44,8 @@ command -v cc >/dev/null || refuse "a C compiler is missing; fix: apt-get instal
 mkdir -p "$out" || refuse "--out $out cannot be made; fix: a directory that you may write"
 out=$(cd "$out" && pwd)
 cd "$root"
+# shellcheck source=bench-scripts/killed.sh
+. bench-scripts/killed.sh
 echo "building (the first time takes a minute)" >&2
 cargo build --release --locked --quiet || refuse "the build failed; see above"
 bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
@@ -54,6 +56,7 @@ sockets() {
     awk '/^TCP:/ {print $3}' /proc/net/sockstat
 }
 sockets_before=$(sockets)
+kills_begin
 server='' client=''
 
 # Ends what runs: the client first, so that it reports what it held, then the server; then waits
@@ -100,17 +103,21 @@ client=$!
 set +m
 status=0
 wait "$client" || status=$?
-client=''
 if [ "$status" -gt 128 ] && [ ! -e "$out/result.json" ]; then
-    echo "error: the client was killed by signal $((status - 128)), see dmesg" >&2
+    say_killed megaconn-client "$client" "$status"
     status=1
 fi
+client=''
 
 if ! kill -0 "$server" 2>/dev/null; then
     ended=0
     wait "$server" || ended=$?
+    if [ "$ended" -gt 128 ]; then
+        say_killed megaconn "$server" "$ended"
+    else
+        echo "error: the server ended by itself with status $ended, see $out/server.log" >&2
+    fi
     server=''
-    echo "error: the server ended by itself with status $ended, see $out/server.log and dmesg" >&2
     [ "$status" -ne 0 ] || status=1
 fi
 [ ! -e "$out/result.json" ] || echo "   run directory  $out"
