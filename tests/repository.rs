@@ -124,3 +124,13 @@ fn nothing_is_left_to_do_without_a_note() {
         assert!(left.is_none(), "{}: {}", path.display(), left.unwrap_or_default());
     }
 }
+
+#[test]
+fn every_wall_has_its_place_in_the_notes() {
+    let notes = fs::read_to_string(root().join("notes/walls.md")).unwrap();
+    let headings: String = notes.lines().filter(|line| line.starts_with("### ")).collect();
+    for wall in megaconn::walls::table::all() {
+        let is_there = headings.contains(&format!("`{}`", wall.id));
+        assert!(is_there, "notes/walls.md has no heading with `{}`", wall.id);
+    }
+}
