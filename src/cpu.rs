@@ -62,6 +62,36 @@ impl CpuTime {
     }
 }
 
+/// What the figures of a core's thread are called, and what they say.
+pub const THREAD_FIGURES: [(&str, &str); 2] = [
+    (
+        "ran_us_total",
+        "Microseconds that the core's thread ran. Rises by a million a second? The core is full: \
+         more --cores.",
+    ),
+    (
+        "waited_us_total",
+        "Microseconds that the core's thread could have run, and others did. Rising? Something \
+         else runs on its CPU: see top, or other --cores.",
+    ),
+];
+
+/// The CPU time that a thread of this process has had since it began, and has waited for, both in
+/// microseconds, as [`THREAD_FIGURES`]; `None` when it cannot be read. The thread has no part in it.
+#[must_use]
+pub fn thread_us(id: u64) -> Option<[u64; 2]> {
+    let schedstat = fs::read_to_string(format!("/proc/self/task/{id}/schedstat")).ok()?;
+    let mut ns = schedstat.split_whitespace().map(|word| word.parse::<u64>().ok());
+    Some([ns.next()?? / 1_000, ns.next()?? / 1_000])
+}
+
+/// The kernel's number of the calling thread.
+#[must_use]
+pub fn own_thread() -> u64 {
+    let id = rustix::thread::gettid().as_raw_nonzero().get();
+    u64::try_from(id).expect("the number of a thread is positive")
+}
+
 /// From field 22 of `/proc/PID/stat`, in ticks since the host began, and the seconds since then.
 fn lived_ms(stat: &str, uptime: &str, ticks_per_second: u64) -> Option<u64> {
     // The second field is a name in parentheses, which may have anything in it.
@@ -98,5 +128,22 @@ mod tests {
         let spent = now.since(before);
         assert!(spent.ran() > 0.0 && spent.wanted() >= spent.ran(), "{spent:?}");
         assert_eq!(now.since(now), CpuTime::default());
+    }
+
+    #[test]
+    fn each_thread_has_its_own_time() {
+        let worker = std::thread::spawn(|| {
+            let (id, began) = (own_thread(), Instant::now());
+            while thread_us(id).expect("/proc is there")[0] < 50_000 {
+                assert!(began.elapsed() < Duration::from_secs(60), "no time is counted");
+            }
+            (id, thread_us(own_thread()).expect("as above"))
+        });
+        let before = thread_us(own_thread()).expect("as above");
+        let (id, of_worker) = worker.join().expect("it found its time");
+        let of_us = thread_us(own_thread()).expect("as above");
+        assert!(of_worker[0] >= 50_000 && of_us[0] - before[0] < 50_000, "{of_us:?}");
+        assert_ne!(id, own_thread());
+        assert_eq!(thread_us(0), None, "no thread is 0");
     }
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use histogram::SparseHistogram;
 use serde_json::{Map, Value, json};
 
-use crate::cpu::CpuTime;
+use crate::cpu::{CpuTime, THREAD_FIGURES, thread_us};
 use crate::errno::Errno;
 use crate::memory::{open_files, resident_bytes};
 use crate::stats::{ByCause, ByErrno, CoreStats, LOST_CAUSES};
@@ -81,6 +81,10 @@ impl Dump {
             });
             let fields = line.as_object_mut().expect("a JSON object was just made");
             fields.extend(stats.figures().map(|(name, value)| (name.to_owned(), value.into())));
+            if let Some(times) = thread_us(stats.thread.get()) {
+                let times = THREAD_FIGURES.iter().zip(times);
+                fields.extend(times.map(|((name, _), us)| ((*name).to_owned(), us.into())));
+            }
             fields.insert("failed".into(), by_errno(&stats.failed));
             fields.insert("lost".into(), by_cause(&stats.lost));
             fields.insert("churn_failed".into(), by_errno(&stats.churn_failed));

@@ -14,7 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::cpu::CpuTime;
+use crate::cpu::{CpuTime, THREAD_FIGURES, thread_us};
 use crate::dump::Side;
 use crate::errno::Errno;
 use crate::memory::{open_files, resident_bytes};
@@ -68,6 +68,7 @@ impl Collector for Process {
         encode_process(&mut encoder)?;
         encode_host(&mut encoder)?;
         self.encode_figures(&mut encoder)?;
+        self.encode_threads(&mut encoder)?;
         self.encode_named(&mut encoder)?;
         self.encode_latencies(&mut encoder)
     }
@@ -97,6 +98,23 @@ impl Process {
                         metric.encode_counter(&value, None::<&Exemplar<NoLabelSet, u64>>)?;
                     }
                     _ => metric.encode_gauge(&value)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the kernel counts of each core's thread; nothing of one that cannot be read.
+    fn encode_threads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let times = self.labelled().map(|(labels, stats)| (labels, thread_us(stats.thread.get())));
+        let times: Vec<_> = times.collect();
+        for (index, (name, help)) in THREAD_FIGURES.into_iter().enumerate() {
+            let name = name.strip_suffix("_total").expect("time only rises");
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (labels, time) in &times {
+                if let Some(time) = time {
+                    let mut metric = family.encode_family(labels)?;
+                    metric.encode_counter(&time[index], None::<&Exemplar<NoLabelSet, u64>>)?;
                 }
             }
         }
@@ -280,7 +298,8 @@ mod tests {
     #[test]
     fn every_figure_has_a_help_of_one_line() {
         let named = [FAILED_HELP, LOST_HELP, CHURN_ERRORS_HELP, CHURN_LOST_HELP];
-        let all = CoreStats::help().chain(CoreStats::latency_help()).chain(PROCESS_FIGURES);
+        let all = CoreStats::help().chain(CoreStats::latency_help());
+        let all = all.chain(PROCESS_FIGURES).chain(THREAD_FIGURES);
         for (name, help) in all.chain(named.map(|help| ("named", help))) {
             assert!(help.ends_with(['.', '?']), "{name}: {help}");
             assert!(!help.contains(['\n', '"', '\\']) && !help.contains("  "), "{name}: {help}");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
 
+use crate::cpu::own_thread;
 use crate::drain::{Command, MemoryLeft};
 use crate::dump::{Dump, Side};
 use crate::errno::Errno;
@@ -133,6 +134,7 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     let make = {
         let (stats, config) = (stats.clone(), config.clone());
         move |core: usize, bell: &Doorbell| {
+            stats[core].thread.set(own_thread());
             let listeners = per_core[core].lock().ok().and_then(|mut l| l.take());
             let listeners = listeners.ok_or("its listeners were taken twice")?;
             let shard = ShardConfig {

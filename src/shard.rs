@@ -163,6 +163,8 @@ impl<D: Driver> Shard<D> {
         self.tick();
         self.stats.set_connections(u64::from(self.connections));
         self.stats.buffers_used.set(self.buffers_used);
+        self.stats.buffers_awaited.set(self.starved.len().into());
+        self.stats.sends_stalled.set(self.stalled.len().into());
         if had_work || !self.driver.rest() {
             return Turn::Busy;
         }

@@ -48,6 +48,9 @@ macro_rules! figures {
         pub struct CoreStats {
             $($(#[doc = $doc])* pub $name: Figure,)*
             $($(#[doc = $latency_doc])* pub $latency: Latency,)*
+            /// The kernel's number of the core's thread, by which its CPU time is found; 0 before
+            /// it runs.
+            pub thread: Figure,
             /// Failed operations by error number, index 0 for unknown ones.
             pub failed: ByErrno,
             /// Churn connections that failed to connect, by error number.
@@ -65,6 +68,7 @@ macro_rules! figures {
                 CoreStats {
                     $($name: Figure::default(),)*
                     $($latency: Latency::new(),)*
+                    thread: Figure::default(),
                     failed: std::array::from_fn(|_| Figure::default()),
                     churn_failed: std::array::from_fn(|_| Figure::default()),
                     lost: ByCause::default(),
@@ -189,6 +193,16 @@ figures! {
         segments,
         /// Buffers in use now. Near the pool's size? Peers read slowly.
         buffers_used,
+        /// Slots that wait for a free buffer now. Above 0? Peers read slowly.
+        buffers_awaited,
+        /// Sends that wait now for their peer to read. Many? Peers read slowly.
+        sends_stalled,
+        /// Connects with the kernel now. As many as --connects-in-flight? The server answers slowly.
+        connects_in_flight,
+        /// Messages now whose echo has not come. Many? The server answers slowly.
+        messages_in_flight,
+        /// Connections that are being ended now. Many? The server is slow to close.
+        closes_in_flight,
         /// Connections accepted.
         accepted_total,
         /// Accepts that failed. Rising? See `failed` for the error numbers.

@@ -89,6 +89,9 @@ fn a_scraper_sees_every_figure_as_it_is() {
     assert!(view.figures["process_open_files"].abs_diff(files) <= 3, "{files} files are open");
     assert!(view.figures["process_resident_bytes"] > 1 << 20);
     let [core] = view.cores.as_slice() else { panic!("{:?}", view.cores) };
+    let ran = Duration::from_micros(core.figures["ran_us_total"]);
+    assert!(ran > Duration::ZERO && ran < PATIENCE, "the core's thread ran for {ran:?}");
+    assert!(core.figures.contains_key("waited_us_total"));
     assert_eq!((core.core, core.cpu.to_string()), (0, cores(1)));
     // The counters are those of this host, which is the server's.
     let (seen, now) = (view.host.unwrap(), Counters::read(&Tree::host()));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use megaconn::cpu::own_thread;
 use megaconn::launch;
 use megaconn::limits::{BUFFER_BYTES, BUFFERS_PER_CORE};
 use megaconn::plan;
@@ -24,6 +25,7 @@ pub(crate) fn make_core(
     let (of_core, stats, keepalive) = (config.of_core(), stats.to_vec(), config.keepalive);
     let supplies: Vec<Supply> = (0..config.cpus.len()).map(|core| config.supply(core)).collect();
     move |core, bell| {
+        stats[core].thread.set(own_thread());
         let driver = UringConfig {
             listeners: Vec::new(),
             targets: plan.targets().to_vec(),

@@ -113,6 +113,9 @@ impl<D: Driver> Shard<D> {
         self.advance();
         self.stats.set_connections(self.connections);
         self.stats.buffers_used.set(self.buffers_used);
+        self.stats.connects_in_flight.set(self.connecting.len().into());
+        self.stats.messages_in_flight.set(self.waiting.len().into());
+        self.stats.closes_in_flight.set(self.ending.len().into());
         if had_work || !self.driver.rest() {
             return Turn::Busy;
         }

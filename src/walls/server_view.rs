@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use crate::cpu::CpuTime;
+use crate::cpu::{CpuTime, THREAD_FIGURES};
 use crate::dump::Side;
 use crate::metrics::{HOST_COUNTER, PREFIX, PROCESS_FIGURES};
 use crate::stats::CoreStats;
@@ -152,7 +152,7 @@ struct Known {
 impl Known {
     fn new() -> Known {
         Known {
-            of_core: CoreStats::help().map(|(name, _)| name).collect(),
+            of_core: CoreStats::help().chain(THREAD_FIGURES).map(|(name, _)| name).collect(),
             of_process: PROCESS_FIGURES.iter().map(|(name, _)| *name).collect(),
         }
     }

@@ -20,6 +20,7 @@ use megaconn::units::Text;
 use memory::Memory;
 use traits::Traits;
 
+mod gauges;
 mod memory;
 mod traits;
 
@@ -190,6 +191,7 @@ impl World {
         self.check_books();
         self.check_memory();
         self.check_slots();
+        self.check_gauges();
         self.check_streams();
         self.check_ends();
         turn

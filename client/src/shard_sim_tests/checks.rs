@@ -68,6 +68,10 @@ impl World {
         assert_eq!(counts.stale, stats.stale_total.get(), "an earlier life of a slot acted");
         assert!(counts.closed >= stats.closed_total.get(), "closed before the world did");
         assert_eq!(used as u64, stats.buffers_used.get(), "the gauge of buffers");
+        let gauges =
+            [&stats.connects_in_flight, &stats.messages_in_flight, &stats.closes_in_flight];
+        let queues = [census.connecting, census.waiting, census.ending].map(u64::from);
+        assert_eq!(gauges.map(|gauge| gauge.get()), queues, "the gauges of what is in flight");
         assert!(used <= self.buffers, "more buffers are in use than there are");
     }
 
