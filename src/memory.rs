@@ -51,44 +51,87 @@ impl MemInfo {
 #[derive(Clone, Debug, Default)]
 pub struct KernelMemory {
     /// Bytes by slab cache, where `/proc/slabinfo` may be read (root).
-    pub by_slab: Option<BTreeMap<String, u64>>,
+    by_slab: Option<BTreeMap<String, u64>>,
     /// All slab memory, by slabinfo where it may be read, else by meminfo.
-    slab: Option<u64>,
-    /// Tables, rings' areas and other memory that is no slab.
-    other: u64,
+    slabs: Option<u64>,
+    /// Memory of the kernel's own that is in no slab; `None` when meminfo has none of the fields.
+    outside_slabs: Option<u64>,
 }
 
 /// Fields of meminfo that hold kernel memory outside of the slabs.
-const OTHER_KERNEL_FIELDS: [&str; 4] = ["VmallocUsed", "Percpu", "KernelStack", "PageTables"];
+const OUTSIDE_SLABS: [&str; 4] = ["VmallocUsed", "Percpu", "KernelStack", "PageTables"];
+
+/// What a connection is made of in the kernel, and the slab caches that hold it.
+pub const SLAB_LAYERS: [(&str, &[&str]); 5] = [
+    ("tcp", &["TCP", "TCPv6"]),
+    ("inode", &["sock_inode_cache"]),
+    ("filp", &["filp"]),
+    ("dentry", &["dentry"]),
+    ("io_uring", &["io_kiocb"]),
+];
+
+/// Slabs of none of [`SLAB_LAYERS`].
+pub const OTHER_SLABS: &str = "other_slabs";
+/// All slabs, where `/proc/slabinfo` may not be read and they cannot be told apart.
+pub const ALL_SLABS: &str = "slabs";
+/// Page tables, kernel stacks, vmalloc and per-CPU memory.
+pub const NO_SLAB: &str = "outside_slabs";
 
 impl KernelMemory {
     /// The kernel's memory now.
     #[must_use]
     pub fn read() -> KernelMemory {
-        let info = MemInfo::read();
-        let by_slab = fs::read_to_string("/proc/slabinfo").ok().map(|text| parse_slabinfo(&text));
-        let slab = by_slab.as_ref().map(|slabs| slabs.values().sum()).or_else(|| info.get("Slab"));
-        let other = OTHER_KERNEL_FIELDS.iter().filter_map(|field| info.get(field)).sum();
-        KernelMemory { by_slab, slab, other }
+        let text = |path| fs::read_to_string(path).ok();
+        KernelMemory::parse(text("/proc/slabinfo").as_deref(), &MemInfo::read())
     }
 
-    /// Bytes grown since `before`; `None` when neither source could be read.
+    /// From the text of `/proc/slabinfo`, where it could be read, and `/proc/meminfo`.
     #[must_use]
-    pub fn grown_since(&self, before: &KernelMemory) -> Option<i64> {
-        let now = i64::try_from(self.slab?.checked_add(self.other)?).ok()?;
-        Some(now - i64::try_from(before.slab?.checked_add(before.other)?).ok()?)
+    pub fn parse(slabinfo: Option<&str>, meminfo: &MemInfo) -> KernelMemory {
+        let by_slab = slabinfo.map(parse_slabinfo).filter(|slabs| !slabs.is_empty());
+        let slabs = by_slab.as_ref().map(|slabs| slabs.values().sum());
+        let outside: Vec<u64> = OUTSIDE_SLABS.iter().filter_map(|f| meminfo.get(f)).collect();
+        KernelMemory {
+            slabs: slabs.or_else(|| meminfo.get("Slab")),
+            by_slab,
+            outside_slabs: (!outside.is_empty()).then(|| outside.iter().sum()),
+        }
     }
 
-    /// Bytes grown since `before` by slab cache, largest first left to the reader; caches that
-    /// did not grow are left out.
+    /// All of it.
     #[must_use]
-    pub fn slabs_grown_since(&self, before: &KernelMemory) -> Option<BTreeMap<String, u64>> {
-        let before = before.by_slab.as_ref()?;
-        let grown = self.by_slab.as_ref()?.iter().filter_map(|(name, bytes)| {
-            let grown = bytes.checked_sub(before.get(name).copied().unwrap_or(0))?;
-            (grown > 0).then(|| (name.clone(), grown))
-        });
-        Some(grown.collect())
+    pub fn bytes(&self) -> Option<u64> {
+        self.slabs?.checked_add(self.outside_slabs?)
+    }
+
+    /// Bytes by slab cache; `None` where `/proc/slabinfo` may not be read.
+    #[must_use]
+    pub fn by_slab(&self) -> Option<&BTreeMap<String, u64>> {
+        self.by_slab.as_ref()
+    }
+
+    /// Bytes by layer, which are [`KernelMemory::bytes`] together: those of [`SLAB_LAYERS`] that
+    /// this kernel has a cache of, [`OTHER_SLABS`] and [`NO_SLAB`]; without slabinfo [`ALL_SLABS`] and
+    /// [`NO_SLAB`]. What could not be read is not there.
+    #[must_use]
+    pub fn by_layer(&self) -> BTreeMap<&'static str, u64> {
+        let mut layers = BTreeMap::new();
+        layers.extend(self.outside_slabs.map(|bytes| (NO_SLAB, bytes)));
+        let Some(by_slab) = &self.by_slab else {
+            layers.extend(self.slabs.map(|bytes| (ALL_SLABS, bytes)));
+            return layers;
+        };
+        let mut other = self.slabs.unwrap_or(0);
+        for (layer, caches) in SLAB_LAYERS {
+            let mut found = caches.iter().filter_map(|cache| by_slab.get(*cache)).peekable();
+            if found.peek().is_some() {
+                let bytes = found.sum();
+                other -= bytes;
+                layers.insert(layer, bytes);
+            }
+        }
+        layers.insert(OTHER_SLABS, other);
+        layers
     }
 }
 
@@ -121,6 +164,38 @@ mod tests {
             TCP 100 130 2432 13 8 : tunables 0 0 0 : slabdata 10 10 0\n";
         let page = rustix::param::page_size() as u64;
         assert_eq!(parse_slabinfo(text), BTreeMap::from([("TCP".to_owned(), 10 * 8 * page)]));
+    }
+
+    #[test]
+    fn layers_are_all_of_the_kernels_memory() {
+        let page = rustix::param::page_size() as u64;
+        let meminfo = MemInfo::parse(
+            "Slab: 900 kB\nVmallocUsed: 1 kB\nPercpu: 2 kB\nKernelStack: 3 kB\nPageTables: 4 kB\n",
+        );
+        let slabinfo = "slabinfo - version: 2.1\n\
+            TCP 1 13 2368 13 8 : tunables 0 0 0 : slabdata 10 10 0\n\
+            TCPv6 1 13 2368 13 8 : tunables 0 0 0 : slabdata 1 1 0\n\
+            filp 1 21 192 21 1 : tunables 0 0 0 : slabdata 5 5 0\n\
+            kmalloc-32 1 128 32 128 1 : tunables 0 0 0 : slabdata 7 7 0\n";
+        let memory = KernelMemory::parse(Some(slabinfo), &meminfo);
+        let layers = [
+            ("filp", 5 * page),
+            (OTHER_SLABS, 7 * page),
+            (NO_SLAB, 10 * 1024),
+            ("tcp", 11 * 8 * page),
+        ];
+        assert_eq!(memory.by_layer(), BTreeMap::from(layers), "a kernel without io_kiocb has none");
+        assert_eq!(memory.bytes(), Some(memory.by_layer().values().sum()));
+
+        // An unreadable slabinfo, and one with nothing in it.
+        for slabinfo in [None, Some("")] {
+            let memory = KernelMemory::parse(slabinfo, &meminfo);
+            let layers = [(NO_SLAB, 10 * 1024), (ALL_SLABS, 900 * 1024)];
+            assert_eq!(memory.by_layer(), BTreeMap::from(layers));
+            assert_eq!(memory.bytes(), Some(910 * 1024));
+        }
+        let nothing = KernelMemory::parse(None, &MemInfo::default());
+        assert_eq!((nothing.bytes(), nothing.by_layer()), (None, BTreeMap::new()), "not 0");
     }
 
     #[test]

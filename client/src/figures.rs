@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use megaconn::dump::Side;
-use megaconn::memory::{KernelMemory, open_files, resident_bytes};
+use megaconn::memory::open_files;
 use megaconn::stats::{CoreStats, Figure, Totals};
 use megaconn::walls::server_view::ServerView;
 
-use crate::result::{Cost, Descriptors, Memory, PerCore};
+use crate::cost::{Book, Memory};
+use crate::result::{Descriptors, PerCore};
 use crate::server_metrics::ServerMetrics;
 use crate::server_stats::ServerStats;
 
@@ -18,16 +19,9 @@ pub(crate) struct Figures {
     cpus: Vec<u16>,
     stats: Vec<Arc<CoreStats>>,
     pub(crate) server: Option<ServerStats>,
-    empty: Empty,
-}
-
-/// Memory before the first connection.
-#[derive(Default)]
-struct Empty {
-    kernel: KernelMemory,
-    client: Option<u64>,
-    server: Option<u64>,
-    server_connections: Option<u64>,
+    /// Connections of others that the server held before the run.
+    server_before: Option<u64>,
+    book: Book,
 }
 
 impl Figures {
@@ -45,19 +39,16 @@ impl Figures {
             cpus: cpus.to_vec(),
             stats: stats.to_vec(),
             server: metrics.or_else(|| dir.map(dumps)),
-            empty: Empty::default(),
+            server_before: None,
+            book: Book::default(),
         }
     }
 
     /// What there is now is what no connection costs.
     pub(crate) fn mark_empty(&mut self) {
         self.refresh_server();
-        self.empty = Empty {
-            kernel: KernelMemory::read(),
-            client: resident_bytes(),
-            server: self.server.as_ref().and_then(ServerStats::resident_bytes),
-            server_connections: self.server.as_ref().and_then(ServerStats::connections),
-        };
+        self.server_before = self.server.as_ref().and_then(ServerStats::connections);
+        self.book = Book::begin(self.server.as_ref().and_then(ServerStats::resident_bytes));
     }
 
     /// Looks at the server again.
@@ -75,7 +66,7 @@ impl Figures {
 
     /// Connections of others that the server held before the run; 0 when it was not seen then.
     pub(crate) fn server_before(&self) -> Option<u64> {
-        Some(self.empty.server_connections.unwrap_or(0))
+        Some(self.server_before.unwrap_or(0))
     }
 
     /// Whether what is known of the server is of `ms` or later.
@@ -114,35 +105,18 @@ impl Figures {
             .then(|| Duration::from_micros(self.stats.iter().map(took_us).max().unwrap_or(0)))
     }
 
-    /// Growth of memory over the empty state, and what that is for each of `held` connections.
-    /// The server's is taken from a dump of `since_ms` or later.
-    pub(crate) fn memory(&mut self, held: u64, since_ms: u64) -> (Memory, Cost) {
+    /// Growth of memory over the empty state with so many connections `held`; the server's is taken
+    /// from a dump of `since_ms` or later.
+    pub(crate) fn memory(&mut self, held: u64, since_ms: u64) -> Memory {
         self.refresh_server();
         let server = self.server.as_ref().filter(|server| server.is_of(since_ms));
-        let server = server.and_then(ServerStats::resident_bytes);
-        let kernel = KernelMemory::read();
-        let memory = Memory {
-            kernel_bytes: kernel.grown_since(&self.empty.kernel),
-            server_user_bytes: grown(self.empty.server, server),
-            client_user_bytes: grown(self.empty.client, resident_bytes()),
-        };
-        // Memory of few connections drowns in what the rest of the host does meanwhile.
-        let each = |bytes: Option<i64>| {
-            bytes.filter(|&bytes| held > 0 && bytes > 0).map(|bytes| bytes as f64 / held as f64)
-        };
-        let by_slab = kernel.slabs_grown_since(&self.empty.kernel).filter(|_| held > 0);
-        let cost = Cost {
-            kernel_bytes: each(memory.kernel_bytes),
-            server_user_bytes: each(memory.server_user_bytes),
-            client_user_bytes: each(memory.client_user_bytes),
-            stderr_bytes: None,
-            by_slab: by_slab.map(|slabs| {
-                let each =
-                    slabs.into_iter().map(|(name, bytes)| (name, bytes as f64 / held as f64));
-                each.filter(|(_, bytes)| *bytes >= 1.0).collect()
-            }),
-        };
-        (memory, cost)
+        let resident = server.and_then(ServerStats::resident_bytes);
+        self.book.add(held, resident)
+    }
+
+    /// Memory before the first connection and at each plateau since.
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
     }
 
     /// Open files of both processes.
@@ -184,8 +158,4 @@ const TICK_ALLOWANCE_MS: u64 = 2_500;
 pub(crate) fn unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn grown(before: Option<u64>, now: Option<u64>) -> Option<i64> {
-    Some(i64::try_from(now?).ok()? - i64::try_from(before?).ok()?)
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::result::RunResult;
 
-/// The notes for `result`; `ends_here` is 2 when both sockets of a connection live on this host.
-pub(crate) fn of(result: &RunResult, ends_here: u64) -> BTreeMap<&'static str, String> {
-    let mut notes = BTreeMap::new();
+/// The notes for `result`.
+pub(crate) fn of(result: &RunResult) -> BTreeMap<&'static str, String> {
+    let mut notes = of_cost(result);
     let mut note = |figure, why: &str| notes.insert(figure, why.to_owned());
     note("plateaus.bystanders", "not measured by this version");
     if result.verdict.wall.is_none() {
@@ -15,34 +15,9 @@ pub(crate) fn of(result: &RunResult, ends_here: u64) -> BTreeMap<&'static str, S
     if result.verdict.next_wall.is_none() {
         note("verdict.next_wall", "only when nothing was lost, and a limit of this host is known");
     }
-    note("cost_per_connection.stderr_bytes", "no regression over plateaus in this version");
 
     let plateau = result.plateaus.last();
-    let was_held = plateau.is_some_and(|plateau| plateau.hold_seconds.is_some());
-    let unless_held = |otherwise: &'static str| {
-        if was_held { otherwise } else { "not measured: the run ended before the hold" }
-    };
-    let cost = &result.cost_per_connection;
-    if cost.kernel_bytes.is_none() {
-        let why = "not measured: /proc is hidden, or the host gave back more than was taken";
-        note("cost_per_connection.kernel_bytes", unless_held(why));
-    } else {
-        let ends = if ends_here > 1 { "both sockets" } else { "the client's socket" };
-        let what = "growth of slab and other kernel memory of the whole host";
-        note("cost_per_connection.kernel_bytes", &format!("{what}; {ends} of a connection"));
-    }
-    if cost.by_slab.is_none() {
-        let why = "/proc/slabinfo is for root; the total is from /proc/meminfo";
-        note("cost_per_connection.by_slab", unless_held(why));
-    }
-    if cost.server_user_bytes.is_none() {
-        let why = "no growth in a dump of the hold; is the server's --stats DIR/server.ndjson?";
-        note("cost_per_connection.server_user_bytes", unless_held(why));
-    }
-    if cost.client_user_bytes.is_none() {
-        let why = "too few connections for the resident memory to grow, or /proc is hidden";
-        note("cost_per_connection.client_user_bytes", unless_held(why));
-    }
+    let unless_held = |otherwise| unless_held(result, otherwise);
     if result.file_descriptors.server.is_none() {
         let why = "no dump of the server in the run directory";
         note("file_descriptors.server", unless_held(why));
@@ -71,4 +46,58 @@ pub(crate) fn of(result: &RunResult, ends_here: u64) -> BTreeMap<&'static str, S
         note("plateaus.schedule_lag_us", "nothing was on a schedule, or nothing of it was begun");
     }
     notes
+}
+
+/// What the bytes for each connection include, and why some are not known.
+fn of_cost(result: &RunResult) -> BTreeMap<&'static str, String> {
+    let mut notes = BTreeMap::new();
+    let mut note = |figure, why: &str| notes.insert(figure, why.to_owned());
+    let unless_held = |otherwise| unless_held(result, otherwise);
+    let cost = &result.cost_per_connection;
+    if cost.kernel_bytes.is_none() {
+        let why = "not measured: /proc is hidden, or the host gave back more than was taken";
+        note("cost_per_connection.kernel_bytes", unless_held(why));
+    } else {
+        let ends = if cost.sockets_counted > 1 { "both sockets" } else { "the client's socket" };
+        let what = "growth of slab and other kernel memory of the whole host";
+        note("cost_per_connection.kernel_bytes", &format!("{what}; {ends} of a connection"));
+    }
+    if cost.fit.is_none() {
+        let why =
+            "a line takes two plateaus and the empty state; the last one's growth was divided";
+        note("cost_per_connection.fit", unless_held(why));
+    }
+    if cost.stderr_bytes.is_none() {
+        note("cost_per_connection.stderr_bytes", unless_held("without a line there is no error"));
+    }
+    if cost.by_slab.is_none() {
+        let why = "/proc/slabinfo is for root: tcp, inode, filp, dentry, io_uring and other_slabs \
+                   cannot be told apart; their sum is slabs, by /proc/meminfo";
+        note("cost_per_connection.by_slab", unless_held(why));
+    }
+    match cost.other_sockets {
+        None => {
+            note("cost_per_connection.other_sockets", unless_held("/proc/net/sockstat is hidden"));
+        }
+        Some(others) if others.unsigned_abs() * 100 > result.established => {
+            let why =
+                "others opened or closed so many sockets meanwhile: the kernel's bytes are off";
+            note("cost_per_connection.other_sockets", why);
+        }
+        Some(_) => {}
+    }
+    if cost.server_user_bytes.is_none() {
+        let why = "no growth in a dump of the hold; is the server's --stats DIR/server.ndjson?";
+        note("cost_per_connection.server_user_bytes", unless_held(why));
+    }
+    if cost.client_user_bytes.is_none() {
+        let why = "too few connections for the resident memory to grow, or /proc is hidden";
+        note("cost_per_connection.client_user_bytes", unless_held(why));
+    }
+    notes
+}
+
+fn unless_held(result: &RunResult, otherwise: &'static str) -> &'static str {
+    let was_held = result.plateaus.last().is_some_and(|plateau| plateau.hold_seconds.is_some());
+    if was_held { otherwise } else { "not measured: the run ended before the hold" }
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::aftermath::TargetNow;
 use crate::config::{Config, Expect};
+use crate::cost::{Cost, Memory};
 use crate::vigil::{LossTimes, ReserveMet};
 
 /// The summary.
@@ -40,6 +41,8 @@ pub(crate) struct RunResult {
     pub(crate) target_afterwards: Option<TargetNow>,
     pub(crate) memory_reserve_met: Option<ReserveMet>,
     pub(crate) tuples_skipped: u64,
+    /// Before the first connection, in full; `plateaus` have the growth over it.
+    pub(crate) memory_before: Memory,
     pub(crate) plateaus: Vec<Plateau>,
     pub(crate) close: Option<Close>,
     pub(crate) cost_per_connection: Cost,
@@ -139,14 +142,6 @@ pub(crate) struct Sweep {
     pub(crate) lost: BTreeMap<&'static str, u64>,
 }
 
-/// Growth over the empty state, in bytes.
-#[derive(Clone, Copy, Default, Serialize)]
-pub(crate) struct Memory {
-    pub(crate) kernel_bytes: Option<i64>,
-    pub(crate) server_user_bytes: Option<i64>,
-    pub(crate) client_user_bytes: Option<i64>,
-}
-
 #[derive(Serialize)]
 pub(crate) struct Close {
     /// Until the client's last slot was free.
@@ -156,16 +151,6 @@ pub(crate) struct Close {
     pub(crate) server_seconds: Option<f64>,
     /// Connections the server did not end in time.
     pub(crate) timeouts: u64,
-}
-
-#[derive(Default, Serialize)]
-pub(crate) struct Cost {
-    pub(crate) kernel_bytes: Option<f64>,
-    pub(crate) server_user_bytes: Option<f64>,
-    pub(crate) client_user_bytes: Option<f64>,
-    pub(crate) stderr_bytes: Option<f64>,
-    /// Kernel bytes by slab cache, per connection; caches below one byte are left out.
-    pub(crate) by_slab: Option<BTreeMap<String, f64>>,
 }
 
 /// Open files of each process while the connections are held.
@@ -330,6 +315,7 @@ impl RunResult {
             target_afterwards: None,
             memory_reserve_met: None,
             tuples_skipped: 0,
+            memory_before: Memory::default(),
             plateaus: Vec::new(),
             close: None,
             cost_per_connection: Cost::default(),

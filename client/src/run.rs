@@ -142,6 +142,7 @@ impl Run<'_> {
         result: &mut RunResult,
     ) -> Result<(), Stopped> {
         self.figures.mark_empty();
+        result.memory_before = self.figures.book().empty();
         self.evidence = Some(Evidence::begin(self.config, &mut self.figures));
         for &connections in &self.config.plateaus {
             let before = self.figures.totals();
@@ -212,7 +213,7 @@ impl Run<'_> {
             self.await_server_tick(commands, began_ms).await?;
         }
         let open = self.figures.sum(|s| &s.connections);
-        (plateau.memory, result.cost_per_connection) = self.figures.memory(open, began_ms);
+        plateau.memory = self.figures.memory(open, began_ms);
         result.file_descriptors = self.figures.descriptors();
         held?;
         if self.config.sweep {
@@ -385,6 +386,7 @@ impl Run<'_> {
         result.memory_reserve_met = self.vigil.reserve_met().cloned();
         result.tuples_skipped = totals.tuples_skipped_total;
         result.per_core = self.figures.per_core();
+        result.cost_per_connection = self.figures.book().cost(self.config.demand.ends.count());
         result.established = totals.connected_total.saturating_sub(totals.lost.iter().sum());
         let tried =
             result.established + totals.connect_failed_total + totals.lost.iter().sum::<u64>();
@@ -403,7 +405,7 @@ impl Run<'_> {
                 talk(&format!("warning: {error}"));
             }
         }
-        result.notes = notes::of(result, self.config.demand.ends.count());
+        result.notes = notes::of(result);
         if let Some(unseen) = self.figures.server_unseen() {
             result.notes.insert("server_metrics", unseen);
         }

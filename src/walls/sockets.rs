@@ -8,12 +8,13 @@
 use std::net::SocketAddr;
 
 use rustix::net::AddressFamily;
+use serde::Serialize;
 
 use crate::walls::sock_diag::{self, Query};
 use crate::walls::tree::Tree;
 
 /// The sums of `/proc/net/sockstat` and `sockstat6`; what is not there was not measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sockstat {
     /// TCP sockets over IPv4 that have a port, both ends where both are in this network namespace.
     pub tcp_in_use: Option<u64>,

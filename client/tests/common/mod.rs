@@ -90,7 +90,7 @@ pub(crate) fn result_in(directory: &Path) -> Value {
 }
 
 /// Keys of `result.json` that a script may rely on, whatever became of the run.
-const PROMISED: [&str; 23] = [
+const PROMISED: [&str; 29] = [
     "/version",
     "/commit",
     "/started_at",
@@ -108,9 +108,15 @@ const PROMISED: [&str; 23] = [
     "/plateaus/0/messages/sent",
     "/plateaus/0/messages/received",
     "/plateaus/0/messages/mismatched",
+    "/memory_before/kernel_bytes",
     "/plateaus/0/memory/kernel_bytes",
+    "/plateaus/0/memory/by_layer",
+    "/plateaus/0/memory/by_slab",
+    "/plateaus/0/memory/sockstat/tcp_allocated",
     "/cost_per_connection/kernel_bytes",
     "/cost_per_connection/by_slab",
+    "/cost_per_connection/stderr_bytes",
+    "/cost_per_connection/fit",
     "/per_core/0/connections_peak",
     "/verdict/met",
     "/notes",
