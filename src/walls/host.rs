@@ -72,15 +72,6 @@ impl Host {
         MemInfo::parse(&self.tree.read("proc/meminfo")?).get(field)
     }
 
-    /// A figure of sockstat, such as `("TCP", "tw")`.
-    #[must_use]
-    pub fn sockstat(&self, protocol: &str, figure: &str) -> Option<u64> {
-        let text = self.tree.read("proc/net/sockstat")?;
-        let line = text.lines().find_map(|line| line.strip_prefix(protocol)?.strip_prefix(':'))?;
-        let mut words = line.split_whitespace().skip_while(|word| *word != figure).skip(1);
-        words.next()?.parse().ok()
-    }
-
     /// Open files that the whole host may still have.
     #[must_use]
     pub fn files_left(&self) -> Have {
