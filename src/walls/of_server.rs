@@ -50,7 +50,9 @@ impl Begun {
             messages: core.messages_total.get(),
         };
         let connections = figures.get("connections_peak").copied().unwrap_or(0);
-        let lines = self.log.as_mut().map(KernelLog::lines_since).unwrap_or_default();
+        let mut lines = self.log.as_mut().map(KernelLog::lines_since).unwrap_or_default();
+        // Whomever the kernel killed meanwhile, it was not who reads this.
+        lines.retain(|line| line.killed().is_none());
         let case = Case {
             demand: Demand {
                 connections,
