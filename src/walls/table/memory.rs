@@ -10,7 +10,7 @@ use crate::units::grouped;
 use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::{Fix, Have, Reading, Side, Sign, Symptom, Wall};
 
-/// Bytes of `tcp_mem` that an idle socket takes (seen on Linux 6.18: 316 pages for a million).
+/// Bytes of `tcp_mem` that an idle socket takes at most, as seen on Linux 6.18; mostly none.
 const TCP_MEM_BYTES_PER_SOCKET: u64 = 38;
 
 pub(super) const ROWS: &[Wall] = &[
@@ -272,14 +272,16 @@ fn killed_on_host(case: &Case, side: Side) -> Option<Met> {
     killed(case, side, HOST_KILL)
 }
 
-/// The kernel killed the server for want of memory. That it was not the client, the client knows.
+/// The kernel killed the server for want of memory. That it was not the client, the client knows; that
+/// it was not another server on this host, that nobody listens there any more.
 fn killed(case: &Case, side: Side, head: &str) -> Option<Met> {
     let is_server = |line: &&String| {
         line.starts_with(head)
             && line.contains(": Killed process ")
             && line.contains(" (megaconn) ")
     };
-    let line = case.log.as_ref().filter(|_| side == Side::Server)?.iter().find(is_server)?;
+    let is_gone = side == Side::Server && case.facts.target_gone.is_some();
+    let line = case.log.as_ref().filter(|_| is_gone)?.iter().find(is_server)?;
     let evidence = format!("kernel log: {line}");
     Some(Met { evidence, count: None, confidence: Confidence::Certain })
 }
