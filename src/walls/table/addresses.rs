@@ -168,7 +168,10 @@ pub(super) const ROWS: &[Wall] = &[
         signs: &[Sign::Rises("TcpExt.TCPTimeWaitOverflow")],
         fix: |_, demand| {
             let most = demand.connections.saturating_add(demand.churn_tuples);
-            vec![Fix::Sysctl("net.ipv4.tcp_max_tw_buckets", most.to_string())]
+            vec![Fix::Sysctl(
+                "net.ipv4.tcp_max_tw_buckets",
+                round_up(most.saturating_mul(2)).to_string(),
+            )]
         },
         remark: "it protects memory; an old packet of a forgotten connection may be taken for a \
                  new one's",

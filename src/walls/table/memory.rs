@@ -191,7 +191,8 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         fix: |host, demand| {
             let used = host.tree.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
-            let most = round_up(demand.connections.saturating_add(used));
+            // An entry outlives its connection, up to two minutes.
+            let most = round_up(demand.connections.saturating_add(used).saturating_mul(2));
             vec![
                 Fix::Sysctl("net.netfilter.nf_conntrack_max", most.to_string()),
                 Fix::Advice("do not track these ports: a notrack rule in nftables"),
