@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
+use crate::walls::neighbour_tables;
 use crate::walls::tree::Tree;
 
 /// Counters that only rise, by names like `TcpExt.ListenOverflows`, `Tcp.RetransSegs`,
@@ -27,6 +28,11 @@ impl Counters {
         counters.add_softnet(&text("proc/net/softnet_stat"));
         for table in ["arp_cache", "ndisc_cache", "nf_conntrack"] {
             counters.add_table(table, &text(&format!("proc/net/stat/{table}")));
+        }
+        if tree.is_host() && counters.get("arp_cache.table_fulls").is_none() {
+            for (table, fulls) in neighbour_tables::overflows() {
+                counters.set(&format!("{table}.table_fulls"), fulls);
+            }
         }
         counters.add_vmstat(&text("proc/vmstat"));
         counters.add_cpus(&text("proc/stat"));

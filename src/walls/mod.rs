@@ -17,6 +17,8 @@ pub mod case;
 pub mod counters;
 pub mod host;
 pub mod kernel_log;
+mod neighbour_tables;
+mod netlink;
 pub mod obsolete;
 pub mod of_server;
 pub mod reading;

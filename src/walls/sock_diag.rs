@@ -4,29 +4,21 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
+use rustix::net::AddressFamily;
+use rustix::net::netlink::SOCK_DIAG;
+
+use crate::walls::netlink::{self, Question, word};
 
 /// States by the numbers of the kernel, as bits of [`Query::states`].
 pub(super) const ESTABLISHED: u32 = 1 << 1;
 pub(super) const TIME_WAIT: u32 = 1 << 6;
 pub(super) const LISTEN: u32 = 1 << 10;
 
-/// Bytes of one answer at most: the kernel makes a dump's messages no longer than this.
-const ANSWER_BYTES: usize = 32 * 1024;
-
-/// Time after which the kernel is taken not to answer; it answers while it is asked.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-
-const HEADER_BYTES: usize = 16;
 const REQUEST_BYTES: usize = 56;
 const RECORD_BYTES: usize = 72;
 
-const KIND_ERROR: u16 = 2;
-const KIND_DONE: u16 = 3;
 const KIND_SOCKETS: u16 = 20;
-const FLAGS_DUMP: u16 = 0x301;
 const ATTRIBUTE_FILTER: u16 = 1;
 
 const JUMP: u8 = 1;
@@ -61,65 +53,18 @@ pub(super) struct Record {
 
 /// Shows every socket that the query asks for, in this thread's network namespace.
 pub(super) fn dump(query: &Query, mut show: impl FnMut(&Record)) -> io::Result<()> {
-    let socket = rustix::net::socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        Some(netlink::SOCK_DIAG),
-    )?;
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(ANSWER_TIMEOUT))?;
-    rustix::net::send(&socket, &request(query), SendFlags::empty())?;
-    let mut answer = vec![0; ANSWER_BYTES];
-    loop {
-        let (_, length) = rustix::io::retry_on_intr(|| {
-            rustix::net::recv(&socket, &mut answer[..], RecvFlags::TRUNC)
-        })?;
-        let whole = answer.get(..length).ok_or_else(|| io::Error::other("an answer was cut"))?;
-        if let Some(end) = show_all(whole, &mut show) {
-            return end;
-        }
-    }
-}
-
-/// Shows the sockets of one answer; the outcome, when it is the last one.
-fn show_all(mut answer: &[u8], show: &mut impl FnMut(&Record)) -> Option<io::Result<()>> {
-    while let Some(header) = answer.first_chunk::<HEADER_BYTES>() {
-        let length = usize::try_from(word(header, 0)?).ok()?;
-        let kind = u16::from_ne_bytes([header[4], header[5]]);
-        let Some(payload) = answer.get(HEADER_BYTES..length) else {
-            return Some(Err(io::Error::other("an answer has no whole message")));
-        };
-        match kind {
-            KIND_DONE | KIND_ERROR => return Some(outcome(payload)),
-            KIND_SOCKETS => {
-                if let Some(record) = record(payload) {
-                    show(&record);
-                }
-            }
-            _ => {}
-        }
-        answer = answer.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    None
-}
-
-/// The error number that ends a dump, negative as the kernel has it; 0 is success.
-fn outcome(payload: &[u8]) -> io::Result<()> {
-    match payload.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)) {
-        None | Some(0) => Ok(()),
-        Some(number) => Err(io::Error::from_raw_os_error(number.saturating_neg())),
-    }
+    let question = Question {
+        protocol: Some(SOCK_DIAG),
+        kind: KIND_SOCKETS,
+        answer_kind: KIND_SOCKETS,
+        payload: &request(query),
+    };
+    netlink::dump(&question, |answer| record(answer).iter().for_each(&mut show))
 }
 
 fn request(query: &Query) -> Vec<u8> {
     let attribute = if query.filter.is_empty() { 0 } else { 4 + query.filter.len() };
-    let length = HEADER_BYTES + REQUEST_BYTES + attribute;
-    let mut bytes = Vec::with_capacity(length);
-    bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
-    bytes.extend(KIND_SOCKETS.to_ne_bytes());
-    bytes.extend(FLAGS_DUMP.to_ne_bytes());
-    // A sequence number and a port of our own: one socket, one question, so both may be 0.
-    bytes.extend([0; 8]);
+    let mut bytes = Vec::with_capacity(REQUEST_BYTES + attribute);
     bytes.extend([family_byte(query.family), libc::IPPROTO_TCP.to_le_bytes()[0], 0, 0]);
     bytes.extend(query.states.to_ne_bytes());
     // What may be given of a socket's identity, which begins with its port; zeros are for any.
@@ -152,10 +97,6 @@ fn record(payload: &[u8]) -> Option<Record> {
         send_queue: word(payload, 60)?,
         user: word(payload, 64)?,
     })
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 fn family_byte(family: AddressFamily) -> u8 {
@@ -249,20 +190,5 @@ mod tests {
         let lengths: Vec<usize> = filters(&targets).iter().map(Vec::len).collect();
         assert_eq!(lengths, [36_000, 18_000]);
         assert!(filters(&[]).is_empty());
-    }
-
-    #[test]
-    fn what_is_no_answer_is_an_error_and_no_count() {
-        let mut seen = 0;
-        let mut show = |_: &Record| seen += 1;
-        let short = [200_u32.to_ne_bytes(), [20, 0, 0, 0], [0; 4], [0; 4]].concat();
-        assert!(show_all(&short, &mut show).unwrap().is_err(), "longer than what came");
-        let zero = [0_u32.to_ne_bytes(), [20, 0, 0, 0], [0; 4], [0; 4]].concat();
-        assert!(show_all(&zero, &mut show).unwrap().is_err(), "shorter than its header");
-        let refused = [20_u32.to_ne_bytes(), [2, 0, 0, 0], [0; 4], [0; 4]].concat();
-        let refused = [refused, (-libc::ENOENT).to_ne_bytes().to_vec()].concat();
-        let error = show_all(&refused, &mut show).unwrap().unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
-        assert_eq!(seen, 0);
     }
 }

@@ -20,6 +20,12 @@ impl Tree {
         Tree(root.into())
     }
 
+    /// Whether it is this host's own, of which the kernel can be asked as well.
+    #[must_use]
+    pub fn is_host(&self) -> bool {
+        self.0 == Path::new("/")
+    }
+
     /// Where `path`, which is written without a leading slash, lies.
     #[must_use]
     pub fn path(&self, path: &str) -> PathBuf {

@@ -192,10 +192,10 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Failed(Errno::EHOSTUNREACH),
             Symptom::Failed(Errno::ETIMEDOUT),
         ],
-        signs: &[
-            Sign::Kernel("arp_cache.table_fulls or ndisc_cache.table_fulls rises", table_full),
-            Sign::Logged("neighbor table overflow!"),
-        ],
+        signs: &[Sign::Kernel(
+            "arp_cache.table_fulls or ndisc_cache.table_fulls rises",
+            table_full,
+        )],
         fix: |_, demand| {
             let most = round_up((2 * demand.neighbours).max(4096));
             vec![Fix::Sysctl("net.ipv4.neigh.default.gc_thresh3", most.to_string())]
