@@ -195,6 +195,7 @@ fn a_wall_is_not_named_for_another_ones_signs() {
     for (line, id) in [
         (Some("TCP: too many orphaned sockets"), "orphans"),
         (Some("TCP: out of memory -- consider tuning tcp_mem"), "tcp-mem"),
+        (Some("TCP: something else, and ten lines are all that it has room for"), "orphans"),
         (None, "orphans"),
     ] {
         let mut case = self::case();
