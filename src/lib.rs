@@ -51,6 +51,7 @@ pub mod plan;
 pub mod walls;
 pub mod wire;
 
+pub mod cgroup;
 pub mod cpu;
 pub mod dump;
 pub mod memory;

@@ -7,9 +7,9 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use crate::cgroup::{self, Directory};
 use crate::walls::tree::Tree;
 
 /// What [`Room::limit`] says of the host as a whole.
@@ -43,12 +43,10 @@ impl Rooms {
     /// The host and the memory cgroups of this process, as far as they can be seen.
     #[must_use]
     pub fn find(tree: &Tree) -> Rooms {
-        let text = |path: &str| tree.read(path).unwrap_or_default();
-        let (own, mounts) = (text("proc/self/cgroup"), text("proc/self/mountinfo"));
-        let mounts = mounts.lines().filter_map(Mount::parse);
+        let groups = cgroup::directories(tree, "memory").into_iter();
         Rooms {
             host: File::open(tree.path("proc/meminfo")).ok(),
-            groups: mounts.flat_map(|mount| mount.groups(tree, &own)).collect(),
+            groups: groups.filter_map(|found| Group::open(tree, &found)).collect(),
         }
     }
 
@@ -74,7 +72,6 @@ impl Rooms {
 /// What the two hierarchies call the same things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Names {
-    file_system: &'static str,
     limit: &'static str,
     usage: &'static str,
     /// Of `memory.stat`: file cache of the group and all below it that nobody has used of late.
@@ -82,60 +79,13 @@ struct Names {
 }
 
 const VERSION_1: Names = Names {
-    file_system: "cgroup",
     limit: "memory.limit_in_bytes",
     usage: "memory.usage_in_bytes",
     cache: "total_inactive_file",
 };
 
-const VERSION_2: Names = Names {
-    file_system: "cgroup2",
-    limit: "memory.max",
-    usage: "memory.current",
-    cache: "inactive_file",
-};
-
-/// Where a hierarchy that counts memory is mounted, from a line of `mountinfo`.
-struct Mount<'a> {
-    /// What of the hierarchy is mounted.
-    root: &'a Path,
-    point: &'a Path,
-    names: &'static Names,
-}
-
-impl<'a> Mount<'a> {
-    fn parse(line: &'a str) -> Option<Mount<'a>> {
-        let (place, kind) = line.split_once(" - ")?;
-        let (mut place, mut kind) = (place.split(' ').skip(3), kind.split(' '));
-        let (root, point) = (place.next()?, place.next()?);
-        let (file_system, options) = (kind.next()?, kind.nth(1)?);
-        let names = [&VERSION_1, &VERSION_2].into_iter().find(|n| n.file_system == file_system)?;
-        let counts_memory = names == &VERSION_2 || options.split(',').any(|o| o == "memory");
-        let mount = Mount { root: Path::new(root), point: Path::new(point), names };
-        counts_memory.then_some(mount)
-    }
-
-    /// Our own group and those above it, up to the mount's root. A container may see the root alone,
-    /// and under another name than its group has outside: then that is the one to read.
-    fn groups(&self, tree: &Tree, own: &str) -> Vec<Group> {
-        let path = own.lines().find_map(|line| self.own_path(line)).unwrap_or_default();
-        let is_plain = |path: &&Path| !path.components().any(|part| part == Component::ParentDir);
-        let below = Path::new(path).strip_prefix(self.root).ok().filter(is_plain);
-        let each = below.unwrap_or(Path::new("")).ancestors();
-        each.filter_map(|path| Group::open(tree, &self.point.join(path), self.names)).collect()
-    }
-
-    /// The path in a line of `/proc/self/cgroup`, if the line is of this hierarchy.
-    fn own_path<'b>(&self, line: &'b str) -> Option<&'b str> {
-        let mut fields = line.splitn(3, ':');
-        let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-        let is_ours = match self.names == &VERSION_2 {
-            true => number == "0" && controllers.is_empty(),
-            false => controllers.split(',').any(|controller| controller == "memory"),
-        };
-        is_ours.then_some(path)
-    }
-}
+const VERSION_2: Names =
+    Names { limit: "memory.max", usage: "memory.current", cache: "inactive_file" };
 
 /// One memory cgroup.
 #[derive(Debug)]
@@ -149,11 +99,11 @@ struct Group {
 
 impl Group {
     /// `None` when it is not there, or its hierarchy does not count memory.
-    fn open(tree: &Tree, directory: &Path, names: &'static Names) -> Option<Group> {
-        let seen: PathBuf = directory.strip_prefix("/").ok()?.components().collect();
-        let open = |name: &str| File::open(tree.path(seen.join(name).to_str()?)).ok();
+    fn open(tree: &Tree, found: &Directory) -> Option<Group> {
+        let open = |name: &str| File::open(tree.path(found.path.join(name).to_str()?)).ok();
+        let names = if found.version == 1 { &VERSION_1 } else { &VERSION_2 };
         Some(Group {
-            directory: format!("/{}", seen.display()).into(),
+            directory: format!("/{}", found.path.display()).into(),
             limit: open(names.limit)?,
             usage: open(names.usage)?,
             statistics: open("memory.stat")?,
