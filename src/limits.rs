@@ -185,6 +185,10 @@ pub const EXECUTOR_IO_MEMORY: usize = 64 * 1024;
 /// is charged once for each ring.
 pub const EXECUTOR_LOCKED_BYTES: u64 = 3 * (64 * 1024 + 16 * 1024);
 
+/// Bytes of RLIMIT_MEMLOCK below which glommio makes no executor, whatever it may pass by CAP_IPC_LOCK
+/// (`MemLockLimit` of glommio 0.9).
+pub const EXECUTOR_MEMLOCK_LEAST: u64 = 512 * 1024;
+
 /// Time after which glommio interrupts a pump that has work without end, to see to its own rings.
 ///
 /// glommio 0.9 goes to sleep beside a runnable task when this timer fires between its last look at

@@ -3,7 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
-use crate::limits::SEGMENT_SLOTS_MAX;
+use crate::limits::{EXECUTOR_MEMLOCK_LEAST, SEGMENT_SLOTS_MAX};
 
 /// Raises the soft limit on open files to the hard one: it bounds the table of a segment, and
 /// fewer, larger segments need less locked memory. The limit that then holds.
@@ -23,10 +23,11 @@ pub fn slots_per_segment(nofile: u64) -> u32 {
 }
 
 /// Bytes of locked memory this user may have; `None` without a limit, by the limit itself or by
-/// CAP_IPC_LOCK.
+/// CAP_IPC_LOCK. That does not help where the limit is too small for an executor.
 #[must_use]
 pub fn memlock_bytes() -> Option<u64> {
-    memlock_limit().filter(|_| !is_capable(CapabilitySet::IPC_LOCK))
+    let passes = is_capable(CapabilitySet::IPC_LOCK);
+    memlock_limit().filter(|limit| !passes || *limit < EXECUTOR_MEMLOCK_LEAST)
 }
 
 /// The same by the limit alone, as it is for who has no capability.
@@ -39,6 +40,16 @@ pub fn memlock_limit() -> Option<u64> {
 #[must_use]
 pub fn passes_file_max() -> bool {
     is_capable(CapabilitySet::SYS_ADMIN)
+}
+
+/// Threads that this user may have; `None` without a limit, and for root and others whom the kernel
+/// does not hold to it.
+#[must_use]
+pub fn nproc() -> Option<u64> {
+    let passes = rustix::process::getuid().is_root()
+        || is_capable(CapabilitySet::SYS_RESOURCE)
+        || is_capable(CapabilitySet::SYS_ADMIN);
+    getrlimit(Resource::Nproc).current.filter(|_| !passes)
 }
 
 /// Whether this process is in a group.

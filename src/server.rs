@@ -29,7 +29,7 @@ use crate::traffic::Mode;
 use crate::units::{Endpoints, Text, grouped};
 use crate::uring::{self, Doorbell, ProbeError, UringConfig, UringDriver};
 use crate::walls::host::Host;
-use crate::walls::of_server::Begun;
+use crate::walls::of_server::{Begun, short_at_start};
 use crate::{plan, rlimits};
 
 /// What `serve` was told.
@@ -88,6 +88,9 @@ pub enum ServeError {
     /// The metrics address.
     #[error(transparent)]
     Metrics(#[from] EndpointError),
+    /// A wall, before anybody has come.
+    #[error("{0}")]
+    Short(String),
     /// Too few connections for the cores.
     #[error("--max-connections {0}: fewer than the {1} cores; fix: --cores with fewer of them")]
     TooFew(u64, usize),
@@ -115,6 +118,11 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     let signals = Signals::install().map_err(ServeError::Signals)?;
     let nofile = rlimits::raise_nofile();
     let slots_per_segment = rlimits::slots_per_segment(nofile);
+    let memory_reserve = reserve::bytes(Side::Server, config.memory_reserve);
+    let host = Host::read(nofile, memory_reserve);
+    if let Some(reason) = short_at_start(&host, cpus.len()) {
+        return Err(ServeError::Short(reason));
+    }
     let shares = connections_per_core(config.connections_max, cpus.len())?;
     let opened =
         listener::open(&config.listen, &cpus, config.backlog, config.steer, config.keepalive)?;
@@ -123,7 +131,6 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     let metrics = http::offer(config.metrics, Metrics::new(Side::Server, &cpus, &stats))?;
     print_config(config, &cpus, slots_per_segment, nofile);
     talk(&format!("metrics={}", http::url(metrics)));
-    let memory_reserve = reserve::bytes(Side::Server, config.memory_reserve);
     talk(&format!("memory_reserve={memory_reserve}"));
     if let Some(error) = &opened.unsteered {
         talk(&format!("warning: --steer cpu is off, connections are spread by hash: {error}"));
@@ -158,7 +165,7 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
             Shard::new(driver, shard, Arc::clone(&stats[core])).map_err(ring_refused)
         }
     };
-    let begun = Begun::now(Host::read(nofile, memory_reserve));
+    let begun = Begun::now(host);
     let cores = launch::start(&cpus, make)?;
     let mut dump = out.map(|out| Dump::new(Side::Server, &cpus, &stats, out));
     let of_cores = stats.clone();

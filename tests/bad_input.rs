@@ -183,7 +183,7 @@ fn a_core_that_cannot_start_for_want_of_files_is_refused() {
         let errors = finished.stderr.iter().filter(|line| line.starts_with("error: "));
         assert_eq!(errors.count(), 1, "{finished:#?}");
         let line = finished.stderr.last().unwrap();
-        for word in ["fix: ", "open files by `ulimit -n`"] {
+        for word in ["error: nofile: ", "fix: ulimit -n "] {
             assert!(line.contains(word), "no word of `{word}` with {most} files: {line}");
         }
     }

@@ -1,5 +1,6 @@
 //! This host and this process, as far as a wall can be read before anything is opened.
 
+use crate::cgroup;
 use crate::limits::{FILES_PER_CORE, FILES_PER_PROCESS};
 use crate::memory::MemInfo;
 use crate::plan::Demand;
@@ -20,6 +21,8 @@ pub struct Host {
     pub memlock: Have,
     /// Whether `fs.file-max` does not bind this process (CAP_SYS_ADMIN).
     pub passes_file_max: bool,
+    /// Threads this user may have.
+    pub nproc: Have,
     /// CPUs this process may run on.
     pub cpus: u64,
     /// Bytes of memory that are left to everybody else.
@@ -38,6 +41,7 @@ impl Host {
             slots_per_segment: u64::from(rlimits::slots_per_segment(nofile)),
             memlock: rlimits::memlock_bytes().map_or(Have::Unlimited, Have::Some),
             passes_file_max: rlimits::passes_file_max(),
+            nproc: rlimits::nproc().map_or(Have::Unlimited, Have::Some),
             cpus: core_affinity::get_core_ids().map_or(1, |ids| ids.len() as u64),
             reserve_bytes,
             tracks: None,
@@ -70,6 +74,49 @@ impl Host {
     #[must_use]
     pub fn meminfo(&self, field: &str) -> Option<u64> {
         MemInfo::parse(&self.tree.read("proc/meminfo")?).get(field)
+    }
+
+    /// Threads that this host has now.
+    #[must_use]
+    pub fn threads(&self) -> Option<u64> {
+        let loadavg = self.tree.read("proc/loadavg")?;
+        loadavg.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
+    }
+
+    /// Threads that this process may still start: by the host, by every pids cgroup that it is in, and
+    /// by its user's limit.
+    #[must_use]
+    pub fn threads_left(&self) -> Have {
+        let most = ["kernel.threads-max", "kernel.pid_max"].map(|name| self.tree.number(name));
+        let [Some(threads), Some(pids)] = most else { return Have::Unknown };
+        let of_host = Some(threads.min(pids).saturating_sub(self.threads().unwrap_or(0)));
+        let groups = cgroup::directories(&self.tree, "pids");
+        let of_groups = groups.iter().filter_map(|group| {
+            let number = |name: &str| {
+                self.tree.read(group.path.join(name).to_str()?)?.trim().parse::<u64>().ok()
+            };
+            Some(number("pids.max")?.saturating_sub(number("pids.current")?))
+        });
+        let of_user = match self.nproc {
+            Have::Some(most) => Some(most.saturating_sub(self.threads_of_user())),
+            _ => None,
+        };
+        of_groups.chain(of_host).chain(of_user).min().into()
+    }
+
+    /// Threads of this process's user, over all processes that can be seen.
+    fn threads_of_user(&self) -> u64 {
+        let field = |status: &str, name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let status = |process: &str| self.tree.read(&format!("proc/{process}/status"));
+        let Some(user) = status("self").and_then(|status| field(&status, "Uid:")) else { return 0 };
+        let processes =
+            self.tree.names("proc").into_iter().filter(|name| name.parse::<u32>().is_ok());
+        let of_user = processes.filter_map(|process| status(&process));
+        let of_user = of_user.filter(|status| field(status, "Uid:") == Some(user));
+        of_user.filter_map(|status| field(&status, "Threads:")).sum()
     }
 
     /// Open files that the whole host may still have.

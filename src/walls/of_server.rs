@@ -8,12 +8,46 @@ use crate::errno::Errno;
 use crate::limits::CONNECTS_IN_FLIGHT;
 use crate::plan::{Demand, Ends};
 use crate::stats::CoreStats;
-use crate::walls::Side;
+use crate::units::grouped;
 use crate::walls::case::{Case, CoreShare, End, Facts};
 use crate::walls::counters::Counters;
 use crate::walls::host::Host;
 use crate::walls::kernel_log::KernelLog;
+use crate::walls::reading::rows;
 use crate::walls::verdict::{Charge, judge};
+use crate::walls::{Have, Side};
+
+/// Walls that keep a server from starting, whoever connects.
+const BEFORE_THE_START: [&str; 3] = ["threads", "memlock", "nofile"];
+
+/// What a server on so many cores is too short of to start, in one line with what lifts it.
+#[must_use]
+pub fn short_at_start(host: &Host, cores: usize) -> Option<String> {
+    let rows = rows(host, &demand(1, cores, 0));
+    let row = rows.iter().find(|row| !row.fits() && BEFORE_THE_START.contains(&row.id))?;
+    let Have::Some(have) = row.have else { return None };
+    let (id, unit, need) = (row.id, row.unit, grouped(row.need.unwrap_or(0)));
+    let fix: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "{id}: a server on {cores} cores needs {need} {unit}, have {}; fix: {}",
+        grouped(have),
+        fix.join("; or: ")
+    ))
+}
+
+/// What is asked of a host that has the server alone.
+fn demand(connections: u64, cores: usize, backlog: u64) -> Demand {
+    Demand {
+        connections,
+        tuples: None,
+        churn_tuples: 0,
+        cores: cores as u64,
+        ends: Ends::Server,
+        connects_in_flight: cores as u64 * u64::from(CONNECTS_IN_FLIGHT),
+        backlog,
+        neighbours: 0,
+    }
+}
 
 /// What the kernel had counted when the server began.
 pub struct Begun {
@@ -54,16 +88,7 @@ impl Begun {
         // Whomever the kernel killed meanwhile, it was not who reads this.
         lines.retain(|line| line.killed().is_none());
         let case = Case {
-            demand: Demand {
-                connections,
-                tuples: None,
-                churn_tuples: 0,
-                cores: cpus.len() as u64,
-                ends: Ends::Server,
-                connects_in_flight: cpus.len() as u64 * u64::from(CONNECTS_IN_FLIGHT),
-                backlog,
-                neighbours: 0,
-            },
+            demand: demand(connections, cpus.len(), backlog),
             symptoms: BTreeMap::new(),
             shares_kernel: false,
             client: End::default(),

@@ -52,16 +52,20 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "threads of this user or container",
         unit: "threads",
         read: |host, demand| {
-            let most = host.tree.number("kernel.threads-max");
-            let have = most.min(host.tree.number("kernel.pid_max"));
-            Reading::stops(have.into(), demand.ends.count() * (2 + 2 * demand.cores), |_| u64::MAX)
+            Reading::stops(host.threads_left(), more_threads(demand), |_| u64::MAX)
         },
         signs: &[Sign::Errno(Errno::EAGAIN)],
-        fix: |_, demand| {
-            let threads = demand.ends.count() * (2 + 2 * demand.cores);
-            vec![Fix::Command(format!("ulimit -u {}", threads + 1024))]
+        fix: |host, demand| {
+            let more = more_threads(demand) + 1024;
+            let of_host = (host.threads().unwrap_or(0) + more).to_string();
+            vec![
+                Fix::Limit("nproc", more),
+                Fix::Command(format!("systemctl set-property UNIT TasksMax={more}")),
+                Fix::Sysctl("kernel.threads-max", of_host.clone()),
+                Fix::Sysctl("kernel.pid_max", of_host),
+            ]
         },
-        remark: "two for each core and end, and two more; a pids cgroup may allow fewer",
+        remark: "each program has two for each core, and two more",
         ..BLANK
     },
     Wall {
@@ -197,6 +201,12 @@ pub(super) const ROWS: &[Wall] = &[
 fn is_exempt(host: &Host) -> bool {
     let group = host.tree.number("kernel.io_uring_group").and_then(|id| u32::try_from(id).ok());
     host.passes_file_max || group.is_some_and(rlimits::is_in_group)
+}
+
+/// Threads that one program starts: each core and the housekeeping thread has one that blocks in its
+/// place.
+fn more_threads(demand: &Demand) -> u64 {
+    1 + 2 * demand.cores
 }
 
 /// Bytes that the executors of all ends and the housekeeping thread lock.
