@@ -401,6 +401,8 @@ fn reach(target: SocketAddr) -> Result<(), Refusal> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             Err(Refusal::Refused(target, Errno::from(&error)))
         }
+        // Somebody was there, and has no room: what kept him the verdict can say.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
         Err(error) if Errno::from(&error) == Errno::EADDRNOTAVAIL => Err(Refusal::NoPort(target)),
         Err(error) => Err(Refusal::Unreachable(target, error.to_string())),
     }

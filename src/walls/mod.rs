@@ -45,6 +45,8 @@ pub struct Wall {
     pub read: fn(&Host, &Demand) -> Reading,
     /// What can become of a run that meets it.
     pub explains: &'static [Symptom],
+    /// Whether it drops packets: what is late for it was sent again.
+    pub drops: bool,
     /// What betrays it; one is enough.
     pub signs: &'static [Sign],
     /// What lifts it, the best first.
@@ -266,6 +268,7 @@ impl fmt::Display for Fix {
             Fix::Sysctl(name, value) => write!(f, "sysctl -w {name}={value}"),
             Fix::Limit("nofile", files) => write!(f, "ulimit -n {files}"),
             Fix::Limit("memlock", kib) => write!(f, "ulimit -l {kib}"),
+            Fix::Limit("nproc", threads) => write!(f, "ulimit -u {threads}"),
             Fix::Limit(name, value) => write!(f, "limit {name} {value}"),
             Fix::Flag(text) | Fix::Command(text) => f.write_str(text),
             Fix::Advice(text) => f.write_str(text),

@@ -145,7 +145,9 @@ fn deal(case: &Case, suspect: &mut Suspect, left: &mut BTreeMap<Symptom, u64>) {
     for symptom in suspect.wall.explains {
         let Some(n) = left.get_mut(symptom) else { continue };
         let most = match symptom {
-            Symptom::Late if suspect.is_of_kernel() => sent_again(case).min(*n),
+            Symptom::Late if suspect.wall.drops && suspect.is_of_kernel() => {
+                sent_again(case).min(*n)
+            }
             _ => *n,
         };
         let taken = budget.map_or(most, |budget| budget.min(most));

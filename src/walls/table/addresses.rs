@@ -50,6 +50,7 @@ pub(super) const ROWS: &[Wall] = &[
         },
         remark: "28,232 by default for each pair of source address and target; a port on which \
                  anybody listens cannot be pinned",
+        ..BLANK
     },
     Wall {
         id: "refused",
@@ -95,6 +96,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Timeout),
             Symptom::Late,
         ],
+        drops: true,
         signs: &[Sign::Rises("TcpExt.ListenOverflows")],
         fix: |host, demand| {
             let queue = round_up(demand.connects_in_flight.max(4096));
@@ -121,6 +123,7 @@ pub(super) const ROWS: &[Wall] = &[
             Reading::disturbs(most, demand.connects_in_flight)
         },
         explains: &[Symptom::Failed(Errno::ETIMEDOUT), Symptom::Late],
+        drops: true,
         signs: &[
             Sign::Rises("TcpExt.TCPReqQFullDrop"),
             Sign::Kernel("SYNs are dropped and no accept queue was full", syns_dropped),
@@ -201,6 +204,7 @@ pub(super) const ROWS: &[Wall] = &[
             vec![Fix::Sysctl("net.ipv4.neigh.default.gc_thresh3", most.to_string())]
         },
         remark: "one address block behind a route, instead of on the link, needs one neighbour",
+        ..BLANK
     },
 ];
 

@@ -43,7 +43,10 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         fix: |_, demand| {
             vec![
-                Fix::Command(format!("systemctl set-property UNIT MemoryMax={}", needed(demand))),
+                Fix::Command(format!(
+                    "systemctl set-property UNIT MemoryMax={}",
+                    of_cgroup(demand)
+                )),
                 Fix::Flag("--connections with fewer".into()),
             ]
         },
@@ -73,7 +76,7 @@ pub(super) const ROWS: &[Wall] = &[
         signs: &[
             Sign::Seen("the memory reserve was met", reserve_met),
             Sign::Seen("kernel log: Out of memory: Killed process", killed_on_host),
-            Sign::Errno(Errno::ENOMEM),
+            Sign::Seen("ENOMEM, and not for a ring", no_memory),
             Sign::Errno(Errno::ENOBUFS),
         ],
         fix: |_, _| {
@@ -136,7 +139,11 @@ pub(super) const ROWS: &[Wall] = &[
             let Some(now) = host.tree.numbers("net.ipv4.tcp_mem") else {
                 return vec![Fix::Advice("raise net.ipv4.tcp_mem, outside this network namespace")];
             };
-            let raised: Vec<String> = now.iter().map(|pages| (4 * pages).to_string()).collect();
+            // At least what the kernel takes by itself: a sixteenth of the memory, and around it.
+            let pages = host.meminfo("MemTotal").unwrap_or(0) / 4096 / 16;
+            let usual = [pages / 4 * 3, pages, pages / 2 * 3];
+            let raised = now.iter().zip(usual).map(|(pages, usual)| (4 * pages).max(usual));
+            let raised: Vec<String> = raised.map(|pages| pages.to_string()).collect();
             vec![Fix::Sysctl("net.ipv4.tcp_mem", raised.join(" "))]
         },
         remark: "idle connections hardly use it; what fills it is data that somebody does not read",
@@ -146,7 +153,12 @@ pub(super) const ROWS: &[Wall] = &[
         id: "socket-buffers",
         limits: "data in the queues of one socket",
         unit: "bytes",
-        explains: &[Symptom::Lost(LostCause::Silent), Symptom::Late],
+        explains: &[
+            Symptom::Lost(LostCause::Silent),
+            // The server gives up on who takes nothing for so long.
+            Symptom::Lost(LostCause::Reset),
+            Symptom::Late,
+        ],
         signs: &[Sign::Kernel("windows close, and net.ipv4.tcp_rmem or tcp_wmem is small", small)],
         fix: |_, _| {
             vec![
@@ -183,6 +195,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Timeout),
             Symptom::Late,
         ],
+        drops: true,
         signs: &[
             Sign::Rises("nf_conntrack.drop"),
             Sign::Rises("nf_conntrack.early_drop"),
@@ -314,6 +327,21 @@ fn of_reserve(case: &Case, side: Side, of_cgroup: bool) -> Option<Met> {
     let evidence = format!("server: {name} 0 -> {}", grouped(refused));
     let met = Met { evidence, count: Some(refused), confidence: Confidence::Certain };
     (refused > 0).then_some(met)
+}
+
+/// Bytes for a cgroup: what its connections need, as much again for the programs and a reserve.
+fn of_cgroup(demand: &Demand) -> u64 {
+    round_up(needed(demand).saturating_mul(2).max(128 << 20))
+}
+
+/// Operations that found no memory, but for rings: those are short of locked memory.
+fn no_memory(case: &Case, side: Side) -> Option<Met> {
+    let end = case.end(side)?;
+    let times = end.failed.get(&Errno::ENOMEM.to_string()).copied().unwrap_or(0);
+    let times = times.saturating_sub(end.figure("grow_failed_total").unwrap_or(0));
+    let evidence = format!("{}: ENOMEM {} times", side.name(), grouped(times));
+    let met = Met { evidence, count: Some(times), confidence: Confidence::Certain };
+    (times > 0).then_some(met)
 }
 
 /// TCP was short of memory. How often is no measure of what that cost: the kernel counts when it

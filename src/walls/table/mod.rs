@@ -30,6 +30,7 @@ const BLANK: Wall = Wall {
     unit: "",
     read: |_, _| Reading::NOTHING,
     explains: &[],
+    drops: false,
     signs: &[],
     fix: |_, _| Vec::new(),
     remark: "",

@@ -22,6 +22,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Timeout),
             Symptom::Late,
         ],
+        drops: true,
         signs: &[Sign::Kernel(
             "softnet.dropped rises, and an interface's rx_dropped with it",
             backlog_dropped,
@@ -44,6 +45,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Timeout),
             Symptom::Late,
         ],
+        drops: true,
         signs: &[Sign::Kernel("rx_missed_errors or rx_fifo_errors rise", card_dropped)],
         fix: |_, _| vec![Fix::Command("ethtool -G INTERFACE rx 4096".into())],
         remark: "more queues and RSS spread them over more CPUs",
@@ -105,7 +107,7 @@ pub(super) const ROWS: &[Wall] = &[
         signs: &[Sign::Rises("softnet.time_squeeze")],
         fix: |host, _| {
             let now = host.tree.number("net.core.netdev_budget").unwrap_or(300);
-            vec![Fix::Sysctl("net.core.netdev_budget", (2 * now).to_string())]
+            vec![Fix::Sysctl("net.core.netdev_budget", (2 * now).max(600).to_string())]
         },
         remark: "packets wait for the next turn; none is lost",
         ..BLANK
