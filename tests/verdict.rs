@@ -106,6 +106,24 @@ fn what_one_kernel_counts_for_both_ends_is_charged_once() {
     assert!(!judge(&case).walls[0].ruled_out.iter().any(|line| line.starts_with("conntrack")));
 }
 
+/// Both ends in one cgroup: the client stops, and the server refuses who was on the way.
+#[test]
+fn a_reserve_costs_the_client_what_it_did_not_try_and_the_server_whom_it_refused() {
+    let mut case = case();
+    let reset = (Lost(LostCause::Reset), 40);
+    lost(&mut case, &[(Untried, 500), (Failed(Errno::ECONNRESET), 60), reset]);
+    case.facts.reserve_met = Some("9 MiB left in cgroup /a, 10 MiB reserved".into());
+    case.facts.time_wait = Some(100);
+    case.client.figures = [("tuples_skipped_total".to_owned(), 8)].into();
+    let figures = ["refused_memory_total", "refused_cgroup_total"].map(|name| (name.into(), 100));
+    server(&mut case).figures = figures.into();
+    let (client, server_) = (Side::Client, Side::Server);
+    assert_eq!(named(&case), [("cgroup-memory", client, 500), ("cgroup-memory", server_, 100)]);
+    server(&mut case).figures.insert("refused_cgroup_total".into(), 0);
+    case.facts.reserve_met = Some("9 MiB left on this host, 10 MiB reserved".into());
+    assert_eq!(named(&case), [("memory", client, 500), ("memory", server_, 100)]);
+}
+
 #[test]
 fn what_the_programs_met_themselves_comes_before_what_the_kernel_counted() {
     let mut case = case();

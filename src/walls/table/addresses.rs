@@ -13,7 +13,7 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "tuples that an earlier run left in TIME_WAIT, for a minute",
         at: CLIENT,
         unit: "sockets",
-        explains: &[Symptom::Failed(Errno::EADDRNOTAVAIL), Symptom::Untried],
+        explains: &[Symptom::Failed(Errno::EADDRNOTAVAIL)],
         signs: &[Sign::Seen("tuples are passed over and are in TIME_WAIT", tuples_in_time_wait)],
         fix: |_, _| {
             vec![

@@ -315,8 +315,9 @@ fn cgroup_reserve_met(case: &Case, side: Side) -> Option<Met> {
 fn of_reserve(case: &Case, side: Side, of_cgroup: bool) -> Option<Met> {
     if side != Side::Server {
         let met = case.facts.reserve_met.clone().filter(|met| met.contains("cgroup") == of_cgroup);
-        let confidence = Confidence::Certain;
-        return met.map(|evidence| Met { evidence, count: None, confidence });
+        // It cost what was not tried for it; whom the server refused it has counted itself.
+        let (count, confidence) = (Some(case.count(Symptom::Untried)), Confidence::Certain);
+        return met.map(|evidence| Met { evidence, count, confidence });
     }
     let figure = |name| case.end(side).and_then(|end| end.figure(name)).unwrap_or(0);
     let (all, of_cgroups) = (figure("refused_memory_total"), figure("refused_cgroup_total"));
