@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::dump::Side;
 use crate::limits::{
-    MEMORY_LINE_EVERY, MEMORY_RESERVE_CLIENT_PART, MEMORY_RESERVE_LEAST_BYTES,
-    MEMORY_RESERVE_LEAST_PART, MEMORY_RESERVE_PART, MEMORY_RESERVE_SLACK_PART,
+    MEMORY_LINE_EVERY, MEMORY_RESERVE_CLIENT_LEAST_BYTES, MEMORY_RESERVE_CLIENT_LEAST_PART,
+    MEMORY_RESERVE_CLIENT_PART, MEMORY_RESERVE_LEAST_BYTES, MEMORY_RESERVE_LEAST_PART,
+    MEMORY_RESERVE_PART, MEMORY_RESERVE_SLACK_PART,
 };
 use crate::room::{self, Room, Rooms};
 use crate::talk::talk;
@@ -14,14 +15,17 @@ use crate::units::grouped;
 use crate::walls::tree::Tree;
 
 /// What `side` leaves, unless it is told, where there are `total_bytes` of memory: 5 % or 512 MiB,
-/// whichever is more, but of a small memory no more than an eighth, and 5 %.
+/// whichever is more, but of a small memory no more than an eighth; a client leaves some more.
 #[must_use]
 pub fn default_bytes(side: Side, total_bytes: u64) -> u64 {
-    let least = MEMORY_RESERVE_LEAST_BYTES.min(total_bytes / MEMORY_RESERVE_LEAST_PART);
-    let reserve = (total_bytes / MEMORY_RESERVE_PART).max(least);
+    let least = |bytes: u64, part| bytes.min(total_bytes / part);
+    let reserve = (total_bytes / MEMORY_RESERVE_PART)
+        .max(least(MEMORY_RESERVE_LEAST_BYTES, MEMORY_RESERVE_LEAST_PART));
+    let more = (reserve / MEMORY_RESERVE_CLIENT_PART)
+        .max(least(MEMORY_RESERVE_CLIENT_LEAST_BYTES, MEMORY_RESERVE_CLIENT_LEAST_PART));
     match side {
         Side::Server => reserve,
-        Side::Client => reserve + reserve / MEMORY_RESERVE_CLIENT_PART,
+        Side::Client => reserve + more,
     }
 }
 
@@ -140,7 +144,8 @@ mod tests {
         assert_eq!(server(0), 0);
         for total in [64 * MIB, GIB, 4 * GIB, 24 * GIB, 2048 * GIB] {
             let (server, client) = (server(total), default_bytes(Side::Client, total));
-            assert!(client > server && client < total / 7, "{client} of {total}");
+            assert!(client - server >= (64 * MIB).min(total / 16), "{client}, {server}");
+            assert!(client < total / 5, "{client} of {total}");
         }
     }
 

@@ -171,7 +171,7 @@ pub(crate) struct Run {
     ///
     /// When less is left, of the host or of what a memory cgroup of the client may have, nothing more
     /// is opened; what is open is held. A plan that would leave less is refused. 0 is no reserve.
-    /// Default: as `megaconn serve --memory-reserve`, and a sixteenth more: the client stops first.
+    /// Default: as `megaconn serve --memory-reserve`, and some more: the client stops first.
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) memory_reserve: Option<u64>,
     /// Gate: fewest established
