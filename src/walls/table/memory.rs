@@ -41,12 +41,10 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Seen("kernel log: Memory cgroup out of memory: Killed process", killed_in_cgroup),
             Sign::Seen("the memory reserve of a cgroup was met", cgroup_reserve_met),
         ],
-        fix: |_, demand| {
+        fix: |host, demand| {
+            let most = of_cgroup(demand).max(needed(demand).saturating_add(host.reserve_bytes));
             vec![
-                Fix::Command(format!(
-                    "systemctl set-property UNIT MemoryMax={}",
-                    of_cgroup(demand)
-                )),
+                Fix::Command(format!("systemctl set-property UNIT MemoryMax={most}")),
                 Fix::Flag("--connections with fewer".into()),
             ]
         },
