@@ -142,7 +142,8 @@ pub(crate) struct Serve {
     pub(crate) backlog: i32,
     /// File of per-core statistics
     ///
-    /// One JSON line per core per tick; `-` is stdout.
+    /// One JSON line per core per tick; `-` is stdout. On SIGUSR1 there is one tick more; without
+    /// --stats it goes to stdout.
     #[arg(long, value_name = "PATH|-")]
     pub(crate) stats: Option<PathBuf>,
     /// Time between two ticks of --stats

@@ -11,7 +11,8 @@ use crate::cpu::{CpuTime, THREAD_FIGURES, thread_us};
 use crate::errno::Errno;
 use crate::memory::{open_files, resident_bytes};
 use crate::stats::{ByCause, ByErrno, CoreStats, LOST_CAUSES};
-use crate::talk::talk;
+
+pub mod ticker;
 
 /// Which end a line speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,23 +39,20 @@ pub struct Dump {
     side: Side,
     /// CPU and figures of every core.
     cores: Vec<(u16, Arc<CoreStats>)>,
-    out: Box<dyn Write>,
+    out: Box<dyn Write + Send>,
 }
 
 impl Dump {
     /// Dumps of `cores` to `out`.
     #[must_use]
-    pub fn new(side: Side, cpus: &[u16], stats: &[Arc<CoreStats>], out: Box<dyn Write>) -> Dump {
+    pub fn new(
+        side: Side,
+        cpus: &[u16],
+        stats: &[Arc<CoreStats>],
+        out: Box<dyn Write + Send>,
+    ) -> Dump {
         let cores = cpus.iter().copied().zip(stats.iter().cloned()).collect();
         Dump { side, cores, out }
-    }
-
-    /// Ticks; a dump that cannot be written any more is given up with one warning.
-    pub fn tick_or_drop(dump: &mut Option<Dump>, name: &str) {
-        if let Some(Err(error)) = dump.as_mut().map(Dump::tick) {
-            talk(&format!("warning: {name} cannot be written any more: {error}"));
-            *dump = None;
-        }
     }
 
     /// One line per core: counters that only rise, gauges, histograms whole.

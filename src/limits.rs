@@ -243,8 +243,12 @@ pub const METRICS_HEADERS: usize = 64;
 /// Time a scraper has to send its request, and again to take the answer.
 pub const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Niceness of the metrics thread: a core that shares its CPU goes first.
-pub const METRICS_NICENESS: i32 = 10;
+/// Niceness of the threads that read the figures, for scrapers and for dumps: a core that shares its
+/// CPU goes first.
+pub const READER_NICENESS: i32 = 10;
+
+/// Time that the last dump has to be written; who reads the pipe may have stopped reading.
+pub const DUMP_END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time in which a server's metrics address has to take the client's connection.
 pub const SERVER_METRICS_CONNECT: Duration = Duration::from_secs(1);

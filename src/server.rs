@@ -1,9 +1,8 @@
 //! `megaconn serve`: flags to config, config to cores, cores to an exit status.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,8 @@ use glommio::timer::Timer;
 
 use crate::cpu::own_thread;
 use crate::drain::{Command, MemoryLeft};
-use crate::dump::{Dump, Side};
+use crate::dump::Side;
+use crate::dump::ticker::{self, NoThread, Ticker};
 use crate::errno::Errno;
 use crate::launch::{self, Commands, LaunchError};
 use crate::limits::{BUFFER_BYTES, BUFFERS_PER_CORE, DRAIN_SLACK, LOOK_EVERY};
@@ -85,6 +85,9 @@ pub enum ServeError {
     /// The statistics' file.
     #[error("--stats {0}: {1}; fix: a path in a directory that you may write")]
     Stats(PathBuf, io::Error),
+    /// Their writer.
+    #[error(transparent)]
+    Dumps(#[from] NoThread),
     /// The metrics address.
     #[error(transparent)]
     Metrics(#[from] EndpointError),
@@ -126,7 +129,8 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     let shares = connections_per_core(config.connections_max, cpus.len())?;
     let opened =
         listener::open(&config.listen, &cpus, config.backlog, config.steer, config.keepalive)?;
-    let out = config.stats.as_deref().map(open_stats).transpose()?;
+    let open = |path| ticker::open(path).map_err(|error| ServeError::Stats(path.into(), error));
+    let out = config.stats.as_deref().map(open).transpose()?;
     let stats: Vec<Arc<CoreStats>> = cpus.iter().map(|_| Arc::default()).collect();
     let metrics = http::offer(config.metrics, Metrics::new(Side::Server, &cpus, &stats))?;
     print_config(config, &cpus, slots_per_segment, nofile);
@@ -167,17 +171,18 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     };
     let begun = Begun::now(host);
     let cores = launch::start(&cpus, make)?;
-    let mut dump = out.map(|out| Dump::new(Side::Server, &cpus, &stats, out));
+    let dumps = Ticker::begin(Side::Server, &cpus, &stats, out, config.stats_every)?;
     let of_cores = stats.clone();
     let (stop, died) = cores.run(async move |commands| {
         let mut memory = Watch::new(memory_reserve);
         for endpoints in &config.listen {
             talk(&format!("listening on {endpoints}"));
         }
-        let stop = housekeep(&signals, &commands, &mut dump, config.stats_every, &mut memory).await;
+        let stop = housekeep(&signals, &commands, &dumps, &mut memory).await;
         if stop == Some(Stop::Terminate) && !config.drain.is_zero() {
-            drain(&signals, &commands, &stats, &mut dump, config).await;
+            drain(&signals, &commands, &stats, &dumps, config).await;
         }
+        dumps.end();
         stop
     })?;
     for wall in begun.met_since(&cpus, &of_cores, config.backlog.unsigned_abs().into()) {
@@ -208,15 +213,14 @@ fn ring_refused(errno: Errno) -> String {
     }
 }
 
-/// Ticks the dumps, watches memory and waits for a signal; `None` when a core has died.
+/// Watches memory and waits for a signal; `None` when a core has died.
 async fn housekeep(
     signals: &Signals,
     commands: &Commands<Command>,
-    dump: &mut Option<Dump>,
-    every: Duration,
+    dumps: &Ticker,
     memory: &mut Watch,
 ) -> Option<Stop> {
-    let (mut tick_at, mut teller) = (Instant::now(), Teller::default());
+    let mut teller = Teller::default();
     loop {
         if let Some(change) = memory.look() {
             let (left, room, then) = match &change {
@@ -233,16 +237,10 @@ async fn housekeep(
             commands.tell(Command::Memory(left)).await;
         }
         let stop = signals.stop();
-        let is_over = stop.is_some() || !commands.all_run();
-        let asked = signals.take_dump_request();
-        if asked && dump.is_none() {
-            talk("SIGUSR1 asks for a dump, but there is no --stats to write it to");
+        if signals.take_dump_request() {
+            dumps.tick();
         }
-        if is_over || asked || Instant::now() >= tick_at {
-            tick_at = Instant::now() + every;
-            Dump::tick_or_drop(dump, "--stats");
-        }
-        if is_over {
+        if stop.is_some() || !commands.all_run() {
             return stop;
         }
         Timer::new(LOOK_EVERY).await;
@@ -255,7 +253,7 @@ async fn drain(
     signals: &Signals,
     commands: &Commands<Command>,
     stats: &[Arc<CoreStats>],
-    dump: &mut Option<Dump>,
+    dumps: &Ticker,
     config: &ServeConfig,
 ) {
     let sum = |figure: fn(&CoreStats) -> u64| stats.iter().map(|core| figure(core)).sum::<u64>();
@@ -263,19 +261,16 @@ async fn drain(
     let closed_before = sum(|core| core.closed_total.get());
     talk(&format!("draining within {:?}; a second signal ends at once", config.drain));
     commands.tell(Command::Drain(config.drain)).await;
-    let mut tick_at = began + config.stats_every;
     while commands.all_run() && began.elapsed() < config.drain + DRAIN_SLACK {
         // A core that has just accepted somebody, and has not said so, is looked at again.
         Timer::new(LOOK_EVERY).await;
         if sum(|core| core.connections.get()) == 0 {
             break;
         }
-        if signals.take_dump_request() || Instant::now() >= tick_at {
-            tick_at = Instant::now() + config.stats_every;
-            Dump::tick_or_drop(dump, "--stats");
+        if signals.take_dump_request() {
+            dumps.tick();
         }
     }
-    Dump::tick_or_drop(dump, "--stats");
     let left = sum(|core| core.connections.get());
     let gone = sum(|core| core.closed_total.get()) - closed_before + left;
     // Who is left now is cut with the process, if its core has not begun to cut it.
@@ -295,14 +290,6 @@ fn connections_per_core(most: Option<u64>, cores: usize) -> Result<Vec<u32>, Ser
     }
     let share = |core| u32::try_from(plan::share(most, cores, core)).unwrap_or(u32::MAX);
     Ok((0..cores).map(share).collect())
-}
-
-fn open_stats(path: &Path) -> Result<Box<dyn Write>, ServeError> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdout()));
-    }
-    let file = File::create(path).map_err(|error| ServeError::Stats(path.to_owned(), error))?;
-    Ok(Box::new(io::BufWriter::new(file)))
 }
 
 fn print_config(config: &ServeConfig, cpus: &[u16], slots_per_segment: u32, nofile: u64) {

@@ -197,6 +197,18 @@ pub(crate) struct Run {
     /// --server-metrics is given.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// File of per-core statistics
+    ///
+    /// One JSON line per core per tick, when there is no run directory, which has them anyway. `-` is
+    /// stdout; the summary goes to stderr then. On SIGUSR1 there is one tick more; without --stats
+    /// and --out it goes to stdout.
+    #[arg(long, value_name = "PATH|-", conflicts_with = "out")]
+    pub(crate) stats: Option<PathBuf>,
+    /// Time between its ticks
+    ///
+    /// Of --stats, or of the client.ndjson of --out.
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = units::positive_duration)]
+    pub(crate) stats_every: Duration,
     /// Server's metrics address
     ///
     /// What `megaconn serve --metrics` was given: the server's figures, and its host's counters, are

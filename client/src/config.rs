@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use megaconn::driver::Cut;
 use megaconn::dump::Side;
+use megaconn::dump::ticker::NoThread;
 use megaconn::errno::Errno;
 use megaconn::launch::LaunchError;
 use megaconn::limits::{
@@ -56,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) gates: Gates,
     pub(crate) slots_per_segment: u32,
     pub(crate) out: Option<PathBuf>,
+    pub(crate) stats: Option<PathBuf>,
+    pub(crate) stats_every: Duration,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) server_metrics: Option<SocketAddr>,
     pub(crate) run_id: u64,
@@ -150,6 +153,10 @@ pub(crate) enum Refusal {
     Metrics(#[from] EndpointError),
     #[error("--out {0}: {1}; fix: a directory that you may write")]
     Out(PathBuf, io::Error),
+    #[error("--stats {0}: {1}; fix: a path in a directory that you may write")]
+    Stats(PathBuf, io::Error),
+    #[error(transparent)]
+    Dumps(#[from] NoThread),
     #[error("signal handlers: {0}; fix: none known, please report it")]
     Signals(io::Error),
 }
@@ -210,6 +217,8 @@ impl Config {
             },
             slots_per_segment: rlimits::slots_per_segment(nofile),
             out: flags.out.clone(),
+            stats: flags.stats.clone(),
+            stats_every: flags.stats_every,
             metrics: flags.metrics,
             server_metrics: flags.server_metrics,
             run_id: fastrand::u64(..),

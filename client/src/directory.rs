@@ -1,25 +1,24 @@
 //! The run directory: what is written to it, and why a run is refused when that cannot be.
 
 use std::fs;
-use std::io::BufWriter;
-use std::path::Path;
-use std::sync::Arc;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use megaconn::dump::{Dump, Side};
-use megaconn::stats::CoreStats;
+use megaconn::dump::ticker;
 use serde::Serialize;
 
 use crate::config::{Config, Refusal};
 
-/// `client.ndjson`, which grows while the run goes.
-pub(crate) fn open_dump(
-    dir: &Path,
-    config: &Config,
-    stats: &[Arc<CoreStats>],
-) -> Result<Dump, Refusal> {
-    let path = dir.join("client.ndjson");
-    let file = fs::File::create(&path).map_err(|error| Refusal::Out(path, error))?;
-    Ok(Dump::new(Side::Client, &config.cpus, stats, Box::new(BufWriter::new(file))))
+/// Where the dumps go: `--stats`, or `client.ndjson`, which grows while the run goes.
+pub(crate) fn open_stats(config: &Config) -> Result<Option<Box<dyn Write + Send>>, Refusal> {
+    let of_directory = |dir: &PathBuf| {
+        let path = dir.join("client.ndjson");
+        ticker::open(&path).map_err(|error| Refusal::Out(path, error))
+    };
+    let given =
+        |path: &PathBuf| ticker::open(path).map_err(|error| Refusal::Stats(path.clone(), error));
+    let stats = config.stats.as_ref().map(given);
+    stats.or_else(|| config.out.as_ref().map(of_directory)).transpose()
 }
 
 /// A whole JSON file.

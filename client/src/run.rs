@@ -1,11 +1,13 @@
 //! One run from start to end: phases told to the cores, figures read between them, the report.
 
 use std::io::{Write, stdout};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
-use megaconn::dump::{Dump, Side};
+use megaconn::dump::Side;
+use megaconn::dump::ticker::Ticker;
 use megaconn::launch::{self, Commands};
 use megaconn::limits::{LOOK_EVERY, SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT, SETTLE, STOP_HEARD};
 use megaconn::metrics::{Metrics, http};
@@ -18,7 +20,7 @@ use megaconn::walls::verdict::judge;
 use crate::aftermath::TargetNow;
 use crate::config::{Config, Refusal};
 use crate::cores::make_core;
-use crate::directory::{open_dump, write_json};
+use crate::directory::{open_stats, write_json};
 use crate::environment::{Environment, examine};
 use crate::evidence::Evidence;
 use crate::figures::{Figures, unix_ms};
@@ -38,18 +40,15 @@ pub(crate) enum Outcome {
     Stopped(Stop),
 }
 
-/// Time between two lines of a core in `client.ndjson`.
-const DUMP_EVERY: Duration = Duration::from_secs(1);
-
 /// Does what `config` says and leaves the run directory behind.
 pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
     let signals = Signals::install().map_err(Refusal::Signals)?;
     let stats: Vec<Arc<CoreStats>> = config.cpus.iter().map(|_| Arc::default()).collect();
     let server = config.server_metrics.map(server_metrics::first).transpose()?;
     let metrics = http::offer(config.metrics, Metrics::new(Side::Client, &config.cpus, &stats))?;
+    let out = open_stats(config)?;
     config.lines().iter().for_each(|line| talk(line));
     talk(&format!("metrics={}", http::url(metrics)));
-    let dump = config.out.as_deref().map(|dir| open_dump(dir, config, &stats)).transpose()?;
     let environment = Environment::read(config.plan.targets(), config.demand.ends.count());
     if let Some(dir) = &config.out {
         write_json(dir, "environment.json", &environment)?;
@@ -60,12 +59,12 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
         )?;
     }
     let cores = launch::start(&config.cpus, make_core(config, &stats))?;
+    let dumps = Ticker::begin(Side::Client, &config.cpus, &stats, out, config.stats_every)?;
     let run = Run {
         config,
         signals,
         figures: Figures::new(&config.cpus, &stats, config.out.as_deref(), server),
-        dump,
-        dump_at: Instant::now(),
+        dumps: Some(dumps),
         orders: 0,
         evidence: None,
         vigil: Vigil::new(config.host.reserve_bytes),
@@ -77,8 +76,14 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
         result.verdict.met = false;
         result.verdict.missed.push(died.to_string());
     }
-    // stdout may be closed by whoever had enough; the report goes to disk as well.
-    let _ = stdout().write_all(summary(&result).as_bytes());
+    let summary = summary(&result);
+    if config.stats.as_deref() == Some(Path::new("-")) {
+        // stdout is the dumps'.
+        talk(summary.trim_end());
+    } else {
+        // It may be closed by whoever had enough; the report goes to disk as well.
+        let _ = stdout().write_all(summary.as_bytes());
+    }
     let written =
         config.out.as_deref().map_or(Ok(()), |dir| write_json(dir, "result.json", &result));
     if let Err(error) = &written {
@@ -96,8 +101,8 @@ struct Run<'a> {
     config: &'a Config,
     signals: Signals,
     figures: Figures,
-    dump: Option<Dump>,
-    dump_at: Instant,
+    /// Until the last one is written.
+    dumps: Option<Ticker>,
     /// Orders given so far.
     orders: u64,
     /// From before the first connection on.
@@ -124,7 +129,9 @@ impl Run<'_> {
             Err(Stopped::BySignal(stop)) => Some(stop),
             Err(Stopped::ByDeath) | Ok(()) => None,
         };
-        self.tick();
+        if let Some(dumps) = self.dumps.take() {
+            dumps.end();
+        }
         result.seconds = started.elapsed().as_secs_f64();
         let ended_ms = unix_ms();
         if stop.is_none() && self.figures.totals().is_anything_amiss() {
@@ -352,25 +359,20 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// Waits a moment; ticks the dumps; sees to memory, to signals, and to the cores' health.
+    /// Waits a moment; sees to memory, to signals, and to the cores' health.
     async fn look(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
         Timer::new(LOOK_EVERY).await;
         if self.vigil.look(self.figures.sum(|s| &s.connections), self.figures.lost()) {
             commands.tell(Command::OpenNoMore).await;
         }
-        if self.signals.take_dump_request() || Instant::now() >= self.dump_at {
-            self.tick();
+        if let Some(dumps) = self.dumps.as_ref().filter(|_| self.signals.take_dump_request()) {
+            dumps.tick();
         }
         match self.signals.stop() {
             Some(stop) => Err(Stopped::BySignal(stop)),
             None if !commands.all_run() => Err(Stopped::ByDeath),
             None => Ok(()),
         }
-    }
-
-    fn tick(&mut self) {
-        self.dump_at = Instant::now() + DUMP_EVERY;
-        Dump::tick_or_drop(&mut self.dump, "client.ndjson");
     }
 
     // ---- the report -----------------------------------------------------------------------

@@ -70,6 +70,8 @@ fn values_that_are_none_are_refused_with_an_example() {
         (["--server-metrics", "there:9100"], ["--server-metrics", "127.0.0.1:9100"]),
         (["--server-metrics", "127.0.0.1:0"], ["--server-metrics", "no port"]),
         (["--max-p99", "5"], ["--max-p99", "500ms"]),
+        (["--stats", "/proc/no/such"], ["--stats /proc/no/such", "may write"]),
+        (["--stats-every", "0s"], ["--stats-every", "above 0"]),
         (["--message-cuont", "1"], ["--message-cuont", "'--message-count'"]),
     ] {
         refuses_beside_good(&flags, &words);

@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::errno::Errno;
 use crate::limits::{
-    METRICS_ACCEPTS_PER_TURN, METRICS_CLIENTS, METRICS_HEAD_BYTES, METRICS_HEADERS,
-    METRICS_NICENESS, METRICS_REST, METRICS_TEXT_EVERY, METRICS_TIMEOUT,
+    METRICS_ACCEPTS_PER_TURN, METRICS_CLIENTS, METRICS_HEAD_BYTES, METRICS_HEADERS, METRICS_REST,
+    METRICS_TEXT_EVERY, METRICS_TIMEOUT, READER_NICENESS,
 };
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
@@ -102,7 +102,7 @@ impl Endpoint {
         let mut desk = Desk { listener: self.listener, text, text_at: None, clients: Vec::new() };
         let run = move || {
             // The thread's own, though the call is named for a process. Its default will do, too.
-            let _ = rustix::process::setpriority_process(None, METRICS_NICENESS);
+            let _ = rustix::process::setpriority_process(None, READER_NICENESS);
             loop {
                 desk.wait();
                 desk.turn(Instant::now());
