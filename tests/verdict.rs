@@ -158,6 +158,15 @@ fn every_error_number_has_its_wall() {
     }
 }
 
+/// Whether anybody listens, the answers tell.
+#[test]
+fn refused_needs_no_sight_of_the_server() {
+    let mut case = case();
+    case.server = None;
+    lost(&mut case, &[(Failed(Errno::ECONNREFUSED), 5)]);
+    assert_eq!(named(&case), [("refused", Side::Server, 5)]);
+}
+
 #[test]
 fn what_could_not_be_seen_is_said() {
     let mut case = case();

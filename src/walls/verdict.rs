@@ -169,31 +169,32 @@ fn sent_again(case: &Case) -> u64 {
 
 /// A sign at a side, if it is there.
 fn look_for(case: &Case, sign: Sign, side: Side) -> Option<Met> {
-    let end = case.end(side)?;
     let name = side.name();
     let counted = |n: u64, evidence: String, confidence| {
         (n > 0).then_some(Met { evidence, count: Some(n), confidence })
     };
     match sign {
         Sign::Rises(counter) => {
-            let (before, now) = end.counters.as_ref()?;
+            let (before, now) = case.end(side)?.counters.as_ref()?;
             let (was, is) = (before.get(counter)?, now.get(counter)?);
             let line = format!("{name}: {counter} {} -> {}", grouped(was), grouped(is));
             counted(is.saturating_sub(was), line, Confidence::Likely)
         }
         Sign::Counted(figure) => {
-            let n = end.figure(figure)?;
+            let n = case.end(side)?.figure(figure)?;
             counted(n, format!("{name}: {figure} 0 -> {}", grouped(n)), Confidence::Certain)
         }
         Sign::Errno(errno) => {
-            let n = end.failed.get(&errno.to_string()).copied()?;
+            let n = case.end(side)?.failed.get(&errno.to_string()).copied()?;
             counted(n, format!("{name}: {errno} {} times", grouped(n)), Confidence::Certain)
         }
         Sign::Logged(text) => {
+            case.end(side)?;
             let line = case.log.as_ref()?.iter().find(|line| line.contains(text))?;
             let evidence = format!("kernel log: {line}");
             Some(Met { evidence, count: None, confidence: Confidence::Likely })
         }
+        // What became of connections shows at the client, wherever the wall stands.
         Sign::Kernel(_, see) | Sign::Became(_, see) | Sign::Seen(_, see) => see(case, side),
     }
 }
@@ -250,11 +251,11 @@ fn absent(case: &Case, wall: &Wall) -> Vec<String> {
 
 /// Why a wall was not met at a side; `None` when it was, there or at the other.
 fn why_absent(case: &Case, wall: &Wall, side: Side) -> Option<String> {
-    let Some(end) = case.end(side) else { return Some("could not be seen".into()) };
     let is_met = |side: &Side| !signs_at(case, wall, *side).is_empty();
     if wall.at.sides().iter().any(is_met) {
         return None;
     }
+    let Some(end) = case.end(side) else { return Some("could not be seen".into()) };
     let (unseen, seen): (Vec<&Sign>, Vec<&Sign>) =
         wall.signs.iter().partition(|sign| is_unmeasured(case, end, **sign));
     let (what, signs) = if seen.is_empty() { ("not measured", unseen) } else { ("not so", seen) };
