@@ -3,4 +3,5 @@
 
 pub(crate) mod host;
 pub(crate) mod netns;
+pub(crate) mod network;
 pub(crate) mod scenes;

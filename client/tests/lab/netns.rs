@@ -192,9 +192,10 @@ impl Lab {
         Program::start(&mut self.client.command(client, &flags))
     }
 
-    /// A client with `flags` that sees the server.
+    /// A client with `flags` that sees the server, unless [`is_blind`].
     pub(crate) fn seeing_client(&self, flags: &[&str]) -> Program {
-        self.client(&[&["--server-metrics", METRICS], flags].concat())
+        let sight = if is_blind() { &[][..] } else { &["--server-metrics", METRICS] };
+        self.client(&[sight, flags].concat())
     }
 
     /// A whole run, which sees the server.
@@ -234,6 +235,11 @@ impl Lab {
         let (name, value) = setting.split_once('=').expect("it has a value");
         self.host_wide(name, value)
     }
+}
+
+/// Whether the labs of this process are to show what a client says that does not see the server.
+pub(crate) fn is_blind() -> bool {
+    std::env::var_os("MEGACONN_LAB_BLIND").is_some()
 }
 
 /// A run that is over.
