@@ -79,7 +79,7 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         signs: &[
             Sign::Seen("one core refused, another was not half as full", refused_by_one_core),
-            Sign::Seen("one core had over half more than the mean", imbalanced),
+            Sign::Seen("one core had most of the messages, and was full", imbalanced),
         ],
         fix: |_, _| {
             vec![
@@ -203,24 +203,26 @@ fn refused_by_one_core(case: &Case, side: Side) -> Option<Met> {
     Some(Met { evidence, count: Some(refused), confidence: Confidence::Certain })
 }
 
+/// One core had most of the messages, and so much to do that it was full.
 fn imbalanced(case: &Case, side: Side) -> Option<Met> {
-    let cores = &case.end(side)?.cores;
-    if cores.len() < 2 {
-        return None;
-    }
-    let work = |pick: fn(&crate::walls::case::CoreShare) -> u64| {
-        let each: Vec<u64> = cores.iter().map(pick).collect();
-        let mean = each.iter().sum::<u64>() / each.len() as u64;
-        let most = each.iter().copied().max().unwrap_or(0);
-        (most, mean, most > mean + mean / 2 && most > 100)
-    };
-    let (most, mean, is_uneven) = work(|core| core.messages.max(core.connections_peak));
-    let evidence =
-        format!("server: the busiest core had {}, the mean is {}", grouped(most), grouped(mean));
+    let end = case.end(side)?;
+    let messages = end.cores.iter().map(|core| core.messages);
+    let (most, all) = (messages.clone().max()?, messages.sum::<u64>());
+    let share = most as f64 / all.max(1) as f64;
+    let is_uneven = end.cores.len() > 1 && share >= 1.5 / end.cores.len() as f64;
+    // What a core has to do goes by its messages; what waits beside a core that has time, waits for
+    // something else.
+    let wanted = end.cpu_time?.wanted() * share;
+    let evidence = format!(
+        "server: the busiest core had {} of {} messages, and {:.0} % of a CPU to do",
+        grouped(most),
+        grouped(all),
+        100.0 * wanted
+    );
     // Who was refused is counted by the other sign.
     let late = case.count(Symptom::Late);
-    let is_met = is_uneven && (late > 0 || refused_by_one_core(case, side).is_some());
-    is_met.then_some(Met { evidence, count: Some(late), confidence: Confidence::Likely })
+    let met = Met { evidence, count: Some(late), confidence: Confidence::Likely };
+    (is_uneven && wanted >= BUSY && late > 0).then_some(met)
 }
 
 /// CPU time was short at the server: where the client has CPUs of its own, the server would have kept
