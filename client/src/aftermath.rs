@@ -1,5 +1,6 @@
 //! Whether a target is there still, after connections to it were lost: one ordinary connect, and if it
-//! is ended at once some more, since a server that was killed goes away step by step.
+//! is ended at once some more, since a server that was killed goes away step by step; the same when
+//! this host itself is short of something for a moment.
 
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -62,7 +63,8 @@ impl TargetNow {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let answer = TargetNow::ask_once(target, left.max(TRY_EVERY));
-            if answer != TargetNow::Ends || Instant::now() + TRY_EVERY >= until {
+            let is_clear = !matches!(answer, TargetNow::Ends | TargetNow::Unknown);
+            if is_clear || Instant::now() + TRY_EVERY >= until {
                 return answer;
             }
             thread::sleep(TRY_EVERY);
