@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Examine this host: what each limit allows, what it takes to lift it, which settings hurt
     Doctor(Doctor),
+    /// Merge per-core statistics of servers and clients: totals, rates, percentiles
+    Stats(Stats),
     /// Write shell completions to stdout
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -306,10 +308,27 @@ pub(crate) struct Ways {
     pub(crate) format: Format,
 }
 
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    megaconn stats runs/first/server.ndjson runs/first/client.ndjson\n  \
+    megaconn stats --format json host-*.ndjson")]
+pub(crate) struct Stats {
+    /// What --stats or --out wrote: lines of one process each; `-` is stdin
+    ///
+    /// Servers and clients are kept apart; all cores, processes and hosts of a side are added up.
+    /// Totals are by the last line of each core, rates from its first line to its last. Histograms are
+    /// added whole, so percentiles are those of all together.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Format {
     /// A table for people
     Text,
-    /// `megaconn.plan/1`, `megaconn.doctor/1`
+    /// `megaconn.plan/1`, `megaconn.doctor/1`, `megaconn.stats/1`
     Json,
 }

@@ -12,10 +12,15 @@ use crate::errno::Errno;
 use crate::memory::{open_files, resident_bytes};
 use crate::stats::{ByCause, ByErrno, CoreStats, LOST_CAUSES};
 
+pub mod line;
+pub mod merge;
 pub mod ticker;
 
+/// What each line says that it is.
+pub const SCHEMA: &str = "megaconn.core/1";
+
 /// Which end a line speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     /// `megaconn serve`.
     Server,
@@ -66,7 +71,7 @@ impl Dump {
         let cpu_time = CpuTime::read();
         for (core, (cpu, stats)) in self.cores.iter().enumerate() {
             let mut line = json!({
-                "schema": "megaconn.core/1",
+                "schema": SCHEMA,
                 "side": self.side.name(),
                 "core": core,
                 "cpu": cpu,

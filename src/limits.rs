@@ -247,6 +247,9 @@ pub const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 /// CPU goes first.
 pub const READER_NICENESS: i32 = 10;
 
+/// Bytes of a line of a dump at most: full histograms would have some 200 KB.
+pub const DUMP_LINE_BYTES: u64 = 1 << 20;
+
 /// Time that the last dump has to be written; who reads the pipe may have stopped reading.
 pub const DUMP_END_TIMEOUT: Duration = Duration::from_secs(2);
 

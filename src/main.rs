@@ -13,6 +13,7 @@ use crate::cli::{Cli, Command};
 mod cli;
 mod show_doctor;
 mod show_plan;
+mod show_stats;
 
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Command::Serve(flags) => run_serve(flags),
         Command::Doctor(flags) => show_doctor::run(&flags),
         Command::Plan(flags) => show_plan::run(&flags),
+        Command::Stats(flags) => show_stats::run(&flags),
         Command::Completions { shell } => usage::print_completions::<Cli>(shell),
         Command::Man => usage::print_man::<Cli>(),
     }

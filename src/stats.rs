@@ -9,7 +9,7 @@ use histogram::Histogram;
 
 use crate::errno::Errno;
 pub use crate::stats::latency::Latency;
-use crate::stats::latency::empty_histogram;
+pub(crate) use crate::stats::latency::empty_histogram;
 pub use crate::stats::lost::{LOST_CAUSES, LostCause};
 
 mod latency;
@@ -158,7 +158,7 @@ macro_rules! figures {
                     now.iter().zip(before).map(|(now, before)| now - before).collect()
                 };
                 Totals {
-                    $($name: if stringify!($name).ends_with("_total") {
+                    $($name: if is_counter(stringify!($name)) {
                         self.$name - before.$name
                     } else {
                         self.$name
@@ -176,6 +176,12 @@ macro_rules! figures {
 
 /// Why histograms can be added and subtracted.
 const ALIKE: &str = "all histograms have one form";
+
+/// Whether a figure by this name is a counter, which only rises, and no gauge.
+#[must_use]
+pub fn is_counter(name: &str) -> bool {
+    name.ends_with("_total")
+}
 
 /// One figure for each error number, index 0 for unknown ones.
 pub type ByErrno = [Figure; Errno::LIMIT];

@@ -286,6 +286,16 @@ pub fn grouped(n: u64) -> String {
     text
 }
 
+/// A time in the unit that suits it: `559 us`, `17.4 ms`, `12.0 s`.
+#[must_use]
+pub fn microseconds(us: u64) -> String {
+    match us {
+        0..10_000 => format!("{us} us"),
+        10_000..10_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        _ => format!("{:.1} s", us as f64 / 1e6),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,6 +314,7 @@ mod tests {
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(grouped(999), "999");
+        assert_eq!([559, 17_400, 12_000_000].map(microseconds), ["559 us", "17.4 ms", "12.0 s"]);
     }
 
     #[test]

@@ -286,7 +286,7 @@ fn a_count_beyond_everything_fits_nowhere() {
 
 #[test]
 fn a_short_help_is_one_screen_with_two_examples() {
-    for command in [[].as_slice(), &["serve"], &["plan"], &["doctor"]] {
+    for command in [[].as_slice(), &["serve"], &["plan"], &["doctor"], &["stats"]] {
         for flag in ["-h", "--help"] {
             let help = run(&[command, &[flag]].concat());
             assert_eq!((help.code, help.stderr.len()), (Some(0), 0), "{command:?}: {help:#?}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use megaconn::units::grouped;
+use megaconn::units::{grouped, microseconds};
 use megaconn::walls::Side;
 use megaconn::walls::verdict::Charge;
 
@@ -125,14 +125,6 @@ impl std::fmt::Display for Percentiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [p50, p99, max] = [self.p50, self.p99, self.max].map(microseconds);
         write!(f, "p50 {p50}  p99 {p99}  max {max}")
-    }
-}
-
-fn microseconds(us: u64) -> String {
-    match us {
-        0..10_000 => format!("{us} us"),
-        10_000..10_000_000 => format!("{:.1} ms", us as f64 / 1e3),
-        _ => format!("{:.1} s", us as f64 / 1e6),
     }
 }
 

@@ -13,7 +13,7 @@ const MAX_VALUE_POWER: u8 = 32;
 const LEGAL: &str = "5 < 32 are legal powers";
 
 /// A histogram of durations in which nothing is counted.
-pub(super) fn empty_histogram() -> Histogram {
+pub(crate) fn empty_histogram() -> Histogram {
     Histogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect(LEGAL)
 }
 
