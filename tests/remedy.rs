@@ -74,10 +74,10 @@ fn the_files_hold_what_is_short_and_nothing_else() {
         lines(&files[0].1),
         [
             "fs.file-max = 2097152",
-            "net.netfilter.nf_conntrack_max = 1048576",
+            "net.netfilter.nf_conntrack_max = 2097152",
             "net.core.somaxconn = 4096",
             "net.ipv4.tcp_max_syn_backlog = 4096",
-            "net.ipv4.tcp_max_tw_buckets = 1000000",
+            "net.ipv4.tcp_max_tw_buckets = 2097152",
             "net.ipv4.tcp_max_orphans = 1048576",
         ]
     );
@@ -165,7 +165,7 @@ fn what_is_applied_is_told_with_its_undoing_and_nothing_is_lowered() {
     assert_eq!(is_ok, [true, false, false, true]);
     assert_eq!(host.tree().number("fs.file-max"), Some(262_144));
     assert_eq!(host.tree().number("net.ipv4.tcp_max_syn_backlog"), Some(70_000), "it was lowered");
-    assert_eq!(host.tree().number("net.ipv4.tcp_max_tw_buckets"), Some(100_000));
+    assert_eq!(host.tree().number("net.ipv4.tcp_max_tw_buckets"), Some(262_144));
     let undo = undo(&applied);
     let expected = "#!/bin/sh\n\
         # Undoes what megaconn doctor --fix apply did:\n\
@@ -173,7 +173,7 @@ fn what_is_applied_is_told_with_its_undoing_and_nothing_is_lowered() {
         # net.core.somaxconn is 128, not 4096: it is not what it was, or cannot be read to be undone\n\
         # net.ipv4.tcp_max_syn_backlog is 100, not 4096: it is not what it was, or cannot be read to \
         be undone\n\
-        # net.ipv4.tcp_max_tw_buckets: 1000 -> 100000  (tw-buckets)\n\
+        # net.ipv4.tcp_max_tw_buckets: 1000 -> 262144  (tw-buckets)\n\
         sysctl -w 'net.ipv4.tcp_max_tw_buckets=1000'\n\
         sysctl -w 'fs.file-max=101000'\n";
     assert_eq!(undo, expected);
@@ -203,7 +203,7 @@ fn the_printed_files_are_taken_by_those_they_are_for() {
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{stdout}{stderr}");
     let said: Vec<&str> = stdout.lines().collect();
-    assert!(said.ends_with(&["4096", "1000"]), "{stdout}{stderr}");
+    assert!(said.ends_with(&["4096", "2048"]), "{stdout}{stderr}");
     let limits = fs::read_to_string(place.path().join("etc/security/limits.d/90-megaconn.conf"));
     let limits = limits.expect("the file was written");
     assert!(lines(&limits).iter().all(|line| line.split_whitespace().count() == 4), "{limits}");
@@ -250,8 +250,8 @@ fn what_was_applied_in_a_namespace_is_undone_by_what_was_printed() {
     };
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{stdout}{stderr}");
-    assert_eq!(stdout.lines().collect::<Vec<_>>(), ["4096", "1000", "64", "100"], "{stderr}");
-    assert!(stderr.contains("net.ipv4.tcp_max_tw_buckets: 100 -> 1000, until reboot"), "{stderr}");
+    assert_eq!(stdout.lines().collect::<Vec<_>>(), ["4096", "2048", "64", "100"], "{stderr}");
+    assert!(stderr.contains("net.ipv4.tcp_max_tw_buckets: 100 -> 2048, until reboot"), "{stderr}");
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn what_only_the_host_may_change_is_reported_beside_what_was_applied() {
         Err(why) => return eprintln!("SKIPPED: {why}"),
     };
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert!(stdout.contains("status 1\n900000000\n"), "{stdout}{stderr}");
+    assert!(stdout.contains("status 1\n2147483647\n"), "{stdout}{stderr}");
     assert!(stdout.contains("sysctl -w 'net.ipv4.tcp_max_tw_buckets=100'\n"), "{stdout}");
     assert!(!stdout.contains("\nsysctl -w 'fs.file-max="), "it was not set: {stdout}");
     assert!(stderr.contains("fs.file-max: not set to 2147483648: "), "{stderr}");

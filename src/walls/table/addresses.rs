@@ -1,6 +1,6 @@
 //! Addresses and the handshake.
 
-use super::{BETWEEN, BLANK, CLIENT, SERVER, round_up};
+use super::{BETWEEN, BLANK, CLIENT, SERVER, round_up_int};
 use crate::errno::Errno;
 use crate::stats::LostCause;
 use crate::units::grouped;
@@ -99,7 +99,7 @@ pub(super) const ROWS: &[Wall] = &[
         drops: true,
         signs: &[Sign::Rises("TcpExt.ListenOverflows")],
         fix: |host, demand| {
-            let queue = round_up(demand.connects_in_flight.max(4096));
+            let queue = round_up_int(demand.connects_in_flight.max(4096));
             let mut fixes = vec![
                 Fix::Flag(format!("serve --backlog {queue}")),
                 Fix::Sysctl("net.core.somaxconn", queue.to_string()),
@@ -129,7 +129,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Kernel("SYNs are dropped and no accept queue was full", syns_dropped),
         ],
         fix: |_, demand| {
-            let most = round_up(demand.connects_in_flight.max(4096));
+            let most = round_up_int(demand.connects_in_flight.max(4096));
             vec![
                 Fix::Flag(format!("serve --backlog {most}")),
                 Fix::Sysctl("net.core.somaxconn", most.to_string()),
@@ -150,7 +150,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Logged("Possible SYN flooding"),
         ],
         fix: |_, demand| {
-            let most = round_up(demand.connects_in_flight.max(4096));
+            let most = round_up_int(demand.connects_in_flight.max(4096));
             vec![
                 Fix::Flag(format!("serve --backlog {most}")),
                 Fix::Sysctl("net.core.somaxconn", most.to_string()),
@@ -173,7 +173,7 @@ pub(super) const ROWS: &[Wall] = &[
             let most = demand.connections.saturating_add(demand.churn_tuples);
             vec![Fix::Sysctl(
                 "net.ipv4.tcp_max_tw_buckets",
-                round_up(most.saturating_mul(2)).to_string(),
+                round_up_int(most.saturating_mul(2)).to_string(),
             )]
         },
         remark: "it protects memory; an old packet of a forgotten connection may be taken for a \
@@ -200,7 +200,7 @@ pub(super) const ROWS: &[Wall] = &[
             table_full,
         )],
         fix: |_, demand| {
-            let most = round_up((2 * demand.neighbours).max(4096));
+            let most = round_up_int((2 * demand.neighbours).max(4096));
             vec![Fix::Sysctl("net.ipv4.neigh.default.gc_thresh3", most.to_string())]
         },
         remark: "one address block behind a route, instead of on the link, needs one neighbour",

@@ -1,6 +1,6 @@
 //! Memory: of the host, of a container, and what TCP may have of it.
 
-use super::{BLANK, round_up};
+use super::{BLANK, round_up, round_up_int};
 use crate::errno::Errno;
 use crate::limits::{KERNEL_BYTES_PER_SOCKET, USER_BYTES_PER_CONNECTION};
 use crate::plan::Demand;
@@ -100,7 +100,7 @@ pub(super) const ROWS: &[Wall] = &[
         )],
         explains: &[Symptom::Lost(LostCause::Reset)],
         fix: |_, demand| {
-            let most = round_up(demand.connections);
+            let most = round_up_int(demand.connections);
             vec![
                 Fix::Sysctl("net.ipv4.tcp_max_orphans", most.to_string()),
                 Fix::Flag("serve --drain, which closes in a paced way".into()),
@@ -203,7 +203,7 @@ pub(super) const ROWS: &[Wall] = &[
         fix: |host, demand| {
             let used = host.tree.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
             // An entry outlives its connection, up to two minutes.
-            let most = round_up(demand.connections.saturating_add(used).saturating_mul(2));
+            let most = round_up_int(demand.connections.saturating_add(used).saturating_mul(2));
             vec![
                 Fix::Sysctl("net.netfilter.nf_conntrack_max", most.to_string()),
                 Fix::Advice("do not track these ports: a notrack rule in nftables"),

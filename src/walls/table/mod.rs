@@ -41,6 +41,11 @@ fn round_up(n: u64) -> u64 {
     n.checked_next_power_of_two().unwrap_or(n)
 }
 
+/// The same for a sysctl that is an `int` in the kernel.
+fn round_up_int(n: u64) -> u64 {
+    round_up(n).min(i32::MAX.unsigned_abs().into())
+}
+
 const CLIENT: At = At::One(Side::Client);
 const SERVER: At = At::One(Side::Server);
 const BETWEEN: At = At::One(Side::Between);
