@@ -219,6 +219,12 @@ fn a_wall_is_not_named_for_another_ones_signs() {
     rises(server(&mut case), "nf_conntrack.drop", 0, 300);
     assert_eq!(named(&case), [("conntrack", Side::Server, 100)]);
 
+    // Nor was the server's, of which the log of another host says nothing.
+    case.server = Some(End { counters: Some(Default::default()), ..End::default() });
+    assert_eq!(named(&case), [("unanswered", Side::Between, 100)]);
+    case.log = Some(vec!["TCP: request_sock_TCP: Possible SYN flooding on port 80.".to_owned()]);
+    assert!(judge(&case).met_without_loss.is_empty(), "another listener's, on another host");
+
     // One counter, two causes.
     for (line, id) in [
         (Some("TCP: too many orphaned sockets"), "orphans"),
@@ -227,6 +233,7 @@ fn a_wall_is_not_named_for_another_ones_signs() {
         (None, "orphans"),
     ] {
         let mut case = self::case();
+        case.shares_kernel = true;
         lost(&mut case, &[(Lost(LostCause::Reset), 9)]);
         rises(server(&mut case), "TcpExt.TCPAbortOnMemory", 0, 20);
         rises(server(&mut case), "TcpExt.TCPMemoryPressures", 3, 3);
@@ -249,7 +256,10 @@ fn every_charge_has_evidence_and_a_fix() {
                     Sign::Rises(counter) => rises(end, counter, 1, 100),
                     Sign::Counted(figure) => drop(end.figures.insert((*figure).to_owned(), 100)),
                     Sign::Errno(errno) => drop(end.failed.insert(errno.to_string(), 100)),
-                    Sign::Logged(text) => case.log = Some(vec![format!("kernel: {text} now")]),
+                    Sign::Logged(text) => {
+                        case.shares_kernel = true;
+                        case.log = Some(vec![format!("kernel: {text} now")]);
+                    }
                     Sign::Kernel(..) | Sign::Became(..) | Sign::Seen(..) => {}
                 }
             }

@@ -115,6 +115,14 @@ impl Case {
         }
     }
 
+    /// What the kernel of a side wrote meanwhile; `None` when nobody could read it: a server's on
+    /// another host wrote into a log of its own.
+    #[must_use]
+    pub fn log_of(&self, side: Side) -> Option<&[String]> {
+        let is_seen = side != Side::Server || self.shares_kernel;
+        self.log.as_deref().filter(|_| is_seen)
+    }
+
     /// Connects that failed so.
     #[must_use]
     pub fn failed(&self, errno: Errno) -> u64 {

@@ -90,7 +90,8 @@ impl Begun {
         let case = Case {
             demand: demand(connections, cpus.len(), backlog),
             symptoms: BTreeMap::new(),
-            shares_kernel: false,
+            // Its own, whose log it reads and whose values it has.
+            shares_kernel: true,
             client: End::default(),
             server: Some(End {
                 counters: Some((self.counters, Counters::read(&self.host.tree))),

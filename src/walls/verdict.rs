@@ -190,7 +190,7 @@ fn look_for(case: &Case, sign: Sign, side: Side) -> Option<Met> {
         }
         Sign::Logged(text) => {
             case.end(side)?;
-            let line = case.log.as_ref()?.iter().find(|line| line.contains(text))?;
+            let line = case.log_of(side)?.iter().find(|line| line.contains(text))?;
             let evidence = format!("kernel log: {line}");
             Some(Met { evidence, count: None, confidence: Confidence::Likely })
         }
@@ -255,21 +255,24 @@ fn why_absent(case: &Case, wall: &Wall, side: Side) -> Option<String> {
     if wall.at.sides().iter().any(is_met) {
         return None;
     }
-    let Some(end) = case.end(side) else { return Some("could not be seen".into()) };
+    if case.end(side).is_none() {
+        return Some("could not be seen".into());
+    }
     let (unseen, seen): (Vec<&Sign>, Vec<&Sign>) =
-        wall.signs.iter().partition(|sign| is_unmeasured(case, end, **sign));
+        wall.signs.iter().partition(|sign| is_unmeasured(case, side, **sign));
     let (what, signs) = if seen.is_empty() { ("not measured", unseen) } else { ("not so", seen) };
     let signs: Vec<String> = signs.iter().map(ToString::to_string).collect();
     Some(format!("{what}: {}", signs.join("; ")))
 }
 
 /// Whether nothing can be said of a sign, one way or the other.
-fn is_unmeasured(case: &Case, end: &End, sign: Sign) -> bool {
+fn is_unmeasured(case: &Case, side: Side, sign: Sign) -> bool {
+    let end = case.end(side);
     match sign {
-        Sign::Rises(counter) => end.rise(counter).is_none(),
-        Sign::Kernel(..) => end.counters.is_none(),
-        Sign::Logged(_) => case.log.is_none(),
-        Sign::Counted(figure) => end.figure(figure).is_none(),
+        Sign::Rises(counter) => end.and_then(|end| end.rise(counter)).is_none(),
+        Sign::Kernel(..) => end.is_none_or(|end| end.counters.is_none()),
+        Sign::Logged(_) => case.log_of(side).is_none(),
+        Sign::Counted(figure) => end.and_then(|end| end.figure(figure)).is_none(),
         Sign::Errno(_) | Sign::Became(..) | Sign::Seen(..) => false,
     }
 }

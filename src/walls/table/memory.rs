@@ -249,7 +249,8 @@ fn aborts(case: &Case, side: Side) -> Option<Met> {
 /// What the log says; where it says nothing, as it does of most things when it has much to say, there
 /// was no pressure.
 fn is_for_orphans(case: &Case, side: Side) -> bool {
-    let is_logged = |text| case.log.iter().flatten().any(|line: &String| line.contains(text));
+    let log = case.log_of(side).unwrap_or_default();
+    let is_logged = |text| log.iter().any(|line| line.contains(text));
     let pressure = case.end(side).and_then(|end| end.rise("TcpExt.TCPMemoryPressures"));
     is_logged("too many orphaned sockets")
         || pressure == Some(0) && !is_logged("consider tuning tcp_mem")
@@ -259,7 +260,7 @@ fn is_for_orphans(case: &Case, side: Side) -> bool {
 /// where there are any.
 fn table_full_logged(case: &Case, side: Side) -> Option<Met> {
     let is_counted = case.end(side)?.rise("nf_conntrack.drop").is_some();
-    let lines = case.log.as_ref().filter(|_| !is_counted)?;
+    let lines = case.log_of(side).filter(|_| !is_counted)?;
     let line = lines.iter().find(|line| line.contains("nf_conntrack: table full"))?;
     let evidence = format!("kernel log: {line}");
     Some(Met { evidence, count: None, confidence: Confidence::Likely })
