@@ -225,6 +225,14 @@ fn a_wall_is_not_named_for_another_ones_signs() {
     case.log = Some(vec!["TCP: request_sock_TCP: Possible SYN flooding on port 80.".to_owned()]);
     assert!(judge(&case).met_without_loss.is_empty(), "another listener's, on another host");
 
+    // The table of neighbours is the host's: what failed for it failed no more often than it was full.
+    let mut case = self::case();
+    lost(&mut case, &[(Failed(Errno::ENOBUFS), 40), (Failed(Errno::ETIMEDOUT), 100)]);
+    case.client.failed = [(Errno::ENOBUFS.to_string(), 40)].into();
+    rises(&mut case.client, "arp_cache.table_fulls", 0, 50);
+    let walls = [("unanswered", Side::Between, 90), ("neighbours", Side::Between, 50)];
+    assert_eq!(named(&case), walls);
+
     // One counter, two causes.
     for (line, id) in [
         (Some("TCP: too many orphaned sockets"), "orphans"),

@@ -224,13 +224,14 @@ fn syns_dropped(case: &Case, side: Side) -> Option<Met> {
     (n > 0).then_some(Met { evidence, count: Some(n), confidence: Confidence::Likely })
 }
 
-/// The table of neighbours overflowed, and there are neighbours to connect to.
+/// The table of neighbours overflowed, and there are neighbours to connect to. It is one of the whole
+/// host; each of our connects that failed for it is one of the times.
 fn table_full(case: &Case, side: Side) -> Option<Met> {
     let end = case.end(side).filter(|_| case.demand.neighbours > 0)?;
     let rise = |table| end.rise(&format!("{table}.table_fulls")).unwrap_or(0);
     let times = rise("arp_cache") + rise("ndisc_cache");
     let evidence = format!("the table of neighbours overflowed {} times", grouped(times));
-    (times > 0).then_some(Met { evidence, count: None, confidence: Confidence::Likely })
+    (times > 0).then_some(Met { evidence, count: Some(times), confidence: Confidence::Likely })
 }
 
 /// Connects were refused by the target's host. Of a server that was there and went away that says

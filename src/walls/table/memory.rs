@@ -75,7 +75,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Seen("the memory reserve was met", reserve_met),
             Sign::Seen("kernel log: Out of memory: Killed process", killed_on_host),
             Sign::Seen("ENOMEM, and not for a ring", no_memory),
-            Sign::Errno(Errno::ENOBUFS),
+            Sign::Became("ENOBUFS", no_buffers),
         ],
         fix: |_, _| {
             vec![
@@ -341,6 +341,15 @@ fn no_memory(case: &Case, side: Side) -> Option<Met> {
     let times = times.saturating_sub(end.figure("grow_failed_total").unwrap_or(0));
     let evidence = format!("{}: ENOMEM {} times", side.name(), grouped(times));
     let met = Met { evidence, count: Some(times), confidence: Confidence::Certain };
+    (times > 0).then_some(met)
+}
+
+/// What ENOBUFS says by itself: a full table of neighbours ends a connect so as well, and who counts
+/// that knows better.
+fn no_buffers(case: &Case, side: Side) -> Option<Met> {
+    let times = case.end(side)?.failed.get(&Errno::ENOBUFS.to_string()).copied().unwrap_or(0);
+    let evidence = format!("{}: ENOBUFS {} times", side.name(), grouped(times));
+    let met = Met { evidence, count: Some(times), confidence: Confidence::Possible };
     (times > 0).then_some(met)
 }
 
