@@ -233,6 +233,15 @@ fn a_wall_is_not_named_for_another_ones_signs() {
     let walls = [("unanswered", Side::Between, 90), ("neighbours", Side::Between, 50)];
     assert_eq!(named(&case), walls);
 
+    // Somebody found no file left; the server says that it was not it.
+    let mut case = self::case();
+    case.shares_kernel = true;
+    lost(&mut case, &timed_out);
+    case.log = Some(vec!["VFS: file-max limit 5805 reached".to_owned()]);
+    assert_eq!(named(&case), [("file-max", Side::Server, 100)]);
+    server(&mut case).figures = [("refused_total".to_owned(), 0)].into();
+    assert_eq!(named(&case), [("unanswered", Side::Between, 100)]);
+
     // One counter, two causes.
     for (line, id) in [
         (Some("TCP: too many orphaned sockets"), "orphans"),

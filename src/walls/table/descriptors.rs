@@ -169,7 +169,10 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Silent),
             Symptom::Lost(LostCause::Reset),
         ],
-        signs: &[Sign::Errno(Errno::ENFILE), Sign::Logged("file-max limit")],
+        signs: &[
+            Sign::Errno(Errno::ENFILE),
+            Sign::Kernel("the kernel logs it, and the server's errors cannot be seen", files_logged),
+        ],
         fix: |host, demand| {
             let used = host.tree.numbers("fs.file-nr").map_or(0, |numbers| numbers[0]);
             let need = demand.connections.saturating_mul(demand.ends.count()).saturating_add(used);
@@ -218,6 +221,16 @@ fn executors(demand: &Demand) -> u64 {
 fn locked(host: &Host, demand: &Demand) -> u64 {
     let ring_bytes = demand.ends.count() * RING_BYTES;
     host.segments(demand).saturating_mul(ring_bytes).saturating_add(executors(demand))
+}
+
+/// The host had no file left for somebody, who may be a server that does not say so. One that is seen
+/// counts it by itself, as the client does.
+fn files_logged(case: &Case, side: Side) -> Option<Met> {
+    let end = case.end(side).filter(|_| side == Side::Server)?;
+    let lines = case.log_of(side).filter(|_| end.figures.is_empty())?;
+    let line = lines.iter().find(|line| line.contains("VFS: file-max limit"))?;
+    let evidence = format!("kernel log: {line}");
+    Some(Met { evidence, count: None, confidence: Confidence::Likely })
 }
 
 /// A core that could not grow for want of memory is short of locked memory, where that is limited; of
