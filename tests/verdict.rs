@@ -137,6 +137,36 @@ fn what_the_programs_met_themselves_comes_before_what_the_kernel_counted() {
     assert_eq!(judgement.walls[0].confidence, Confidence::Certain);
 }
 
+/// Uneven cores explain what was late; whom they refused they have counted.
+#[test]
+fn uneven_cores_explain_no_reset_that_they_did_not_make() {
+    let mut case = case();
+    lost(&mut case, &[(Lost(LostCause::Reset), 100), (Late, 70)]);
+    let share = |cpu, connections_peak| CoreShare { cpu, connections_peak, messages: 0 };
+    server(&mut case).cores = vec![share(0, 800), share(1, 10)];
+    let uneven = ("core-imbalance", Side::Server);
+    assert_eq!(named(&case), [(UNKNOWN, Side::Between, 100), (uneven.0, uneven.1, 70)]);
+    let figures = [("refused_total".to_owned(), 60), ("grow_failed_total".to_owned(), 0)];
+    server(&mut case).figures = figures.into();
+    assert_eq!(named(&case), [(uneven.0, uneven.1, 130), (UNKNOWN, Side::Between, 40)]);
+}
+
+/// A core that once got no ring refused somebody, and not everybody who was ever reset.
+#[test]
+fn a_refused_ring_explains_whom_the_server_refused() {
+    for (errno, id) in [(Errno::ENOMEM, "memlock"), (Errno::ENOSPC, "fixed-files")] {
+        let mut case = case();
+        lost(&mut case, &[(Lost(LostCause::Reset), 900)]);
+        let figures = [("grow_failed_total".to_owned(), 1), ("refused_total".to_owned(), 2)];
+        let end = server(&mut case);
+        (end.figures, end.failed) = (figures.into(), [(errno.to_string(), 1)].into());
+        assert_eq!(named(&case), [(UNKNOWN, Side::Between, 898), (id, Side::Server, 2)]);
+        // It failed so in an earlier run alone.
+        server(&mut case).failed.insert(errno.to_string(), 0);
+        assert_eq!(named(&case), [(UNKNOWN, Side::Between, 900)]);
+    }
+}
+
 /// One sign of a row each, with a loss that only it can be: the row and its side are named.
 #[test]
 fn every_error_number_has_its_wall() {

@@ -238,7 +238,8 @@ fn files_logged(case: &Case, side: Side) -> Option<Met> {
 /// ring, the kernel kills.
 fn ring_refused(case: &Case, side: Side) -> Option<Met> {
     let may_be = side == Side::Server || matches!(case.host.memlock, Have::Some(_));
-    grow_refused(case, side, Errno::ENOMEM).filter(|_| may_be)
+    let count = kept_out(case, side, Errno::ENOMEM);
+    grow_refused(case, side, Errno::ENOMEM).filter(|_| may_be).map(|met| Met { count, ..met })
 }
 
 /// As often as it was tried: whom it kept out, its count does not say.
@@ -247,13 +248,24 @@ fn files_used_up(case: &Case, side: Side) -> Option<Met> {
 }
 
 fn tables_used_up(case: &Case, side: Side) -> Option<Met> {
-    grow_refused(case, side, Errno::ENOSPC)
+    let count = kept_out(case, side, Errno::ENOSPC);
+    grow_refused(case, side, Errno::ENOSPC).map(|met| Met { count, ..met })
+}
+
+/// Whom a segment that was refused for `errno` kept out: a server refuses them and counts it, a
+/// client's connects fail so.
+fn kept_out(case: &Case, side: Side, errno: Errno) -> Option<u64> {
+    let end = case.end(side)?;
+    match side {
+        Side::Server => end.figure("refused_total"),
+        Side::Client | Side::Between => end.failed.get(&errno.to_string()).copied(),
+    }
 }
 
 fn grow_refused(case: &Case, side: Side, errno: Errno) -> Option<Met> {
     let end = case.end(side)?;
     let times = end.figure("grow_failed_total").filter(|times| *times > 0)?;
-    end.failed.get(&errno.to_string())?;
+    end.failed.get(&errno.to_string()).filter(|n| **n > 0)?;
     let evidence = format!("{}: a segment was refused {times} times ({errno})", side.name());
     Some(Met { evidence, count: None, confidence: Confidence::Certain })
 }

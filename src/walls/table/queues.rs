@@ -71,11 +71,12 @@ pub(super) const ROWS: &[Wall] = &[
         id: "core-imbalance",
         limits: "the busiest core, while others have little to do",
         at: SERVER,
+        // What was late first, so that its count is not taken for a count of resets.
         explains: &[
+            Symptom::Late,
             Symptom::Lost(LostCause::Reset),
             Symptom::Failed(Errno::ECONNRESET),
             Symptom::Lost(LostCause::Fin),
-            Symptom::Late,
         ],
         signs: &[
             Sign::Seen("one core refused, another was not half as full", refused_by_one_core),
