@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use megaconn::cpu::CpuTime;
 use megaconn::errno::Errno;
-use megaconn::plan::Demand;
+use megaconn::plan::{Demand, Ends};
 use megaconn::stats::LostCause;
 use megaconn::walls::Symptom::{self, Failed, Late, Lost, NotEnded, Untried};
 use megaconn::walls::case::{Case, Confidence, CoreShare, End, Facts};
@@ -135,6 +135,44 @@ fn what_the_programs_met_themselves_comes_before_what_the_kernel_counted() {
     let judgement = judge(&case);
     assert_eq!((judgement.walls[0].id, judgement.walls[0].lost), ("server-full", 50));
     assert_eq!(judgement.walls[0].confidence, Confidence::Certain);
+}
+
+/// What a card counts says nothing of a run that stays on its host.
+#[test]
+fn connections_of_one_host_meet_no_card() {
+    for (counter, id, side) in [
+        ("eth0.rx_missed_errors", "nic-ring", Side::Client),
+        ("ethtool.conntrack_allowance_exceeded", "cloud-conntrack", Side::Between),
+    ] {
+        let mut case = case();
+        lost(&mut case, &[(Lost(LostCause::Silent), 40)]);
+        rises(&mut case.client, counter, 0, 50);
+        assert_eq!(named(&case), [(id, side, 40)]);
+        case.demand.ends = Ends::Both;
+        assert_eq!(named(&case), [(UNKNOWN, Side::Between, 40)]);
+    }
+}
+
+/// Signs that fit, and as well fit something else.
+#[test]
+fn who_cannot_be_sure_does_not_say_so() {
+    let mut case = case();
+    lost(&mut case, &[(Failed(Errno::ECONNREFUSED), 100)]);
+    let confidence = |case: &Case| judge(case).walls[0].confidence;
+    assert_eq!(confidence(&case), Confidence::Certain);
+    case.client.cores = vec![CoreShare { cpu: 0, connections_peak: 800, messages: 0 }];
+    assert_eq!(confidence(&case), Confidence::Possible, "it took others, or a firewall refuses");
+
+    lost(&mut case, &[(Lost(LostCause::Fin), 900)]);
+    let killed = "Out of memory: Killed process 9 (megaconn) total-vm:1kB";
+    case.log = Some(vec![killed.to_owned()]);
+    case.facts.target_gone = Some("nobody listens at the target any more".to_owned());
+    assert_eq!((named(&case)[0].0, confidence(&case)), ("memory", Confidence::Possible));
+    case.shares_kernel = true;
+    assert_eq!((named(&case)[0].0, confidence(&case)), ("memory", Confidence::Certain));
+
+    lost(&mut case, &[(Failed(Errno::EACCES), 5)]);
+    assert_eq!(named(&case), [("unanswered", Side::Between, 5)]);
 }
 
 /// Uneven cores explain what was late; whom they refused they have counted.

@@ -235,16 +235,16 @@ fn table_full(case: &Case, side: Side) -> Option<Met> {
 }
 
 /// Connects were refused by the target's host. Of a server that was there and went away that says
-/// nothing.
+/// nothing, and of one that took others not much: a firewall may refuse in its name.
 fn nobody_listens(case: &Case, _: Side) -> Option<Met> {
     let n = case.failed(Errno::ECONNREFUSED);
     let evidence = format!("client: ECONNREFUSED {} times", grouped(n));
-    let went_away =
-        [LostCause::Fin, LostCause::Reset].map(|cause| case.count(Symptom::Lost(cause)));
-    let confidence = match went_away {
-        [0, 0] => Confidence::Certain,
-        _ => Confidence::Possible,
-    };
+    let went_away = [LostCause::Fin, LostCause::Reset]
+        .iter()
+        .any(|cause| case.count(Symptom::Lost(*cause)) > 0);
+    let took_others = case.client.cores.iter().any(|core| core.connections_peak > 0);
+    let confidence =
+        if went_away || took_others { Confidence::Possible } else { Confidence::Certain };
     (n > 0).then_some(Met { evidence, count: Some(n), confidence })
 }
 

@@ -171,7 +171,10 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         signs: &[
             Sign::Errno(Errno::ENFILE),
-            Sign::Kernel("the kernel logs it, and the server's errors cannot be seen", files_logged),
+            Sign::Kernel(
+                "the kernel logs it, and the server's errors cannot be seen",
+                files_logged,
+            ),
         ],
         fix: |host, demand| {
             let used = host.tree.numbers("fs.file-nr").map_or(0, |numbers| numbers[0]);

@@ -37,7 +37,6 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Fin),
         ],
         signs: &[
-            Sign::Rises("cgroup.oom_kill"),
             Sign::Seen("kernel log: Memory cgroup out of memory: Killed process", killed_in_cgroup),
             Sign::Seen("the memory reserve of a cgroup was met", cgroup_reserve_met),
         ],
@@ -288,7 +287,8 @@ fn killed_on_host(case: &Case, side: Side) -> Option<Met> {
 }
 
 /// The kernel killed the server for want of memory. That it was not the client, the client knows; that
-/// it was not another server on this host, that nobody listens there any more.
+/// it was not another server on this host, that nobody listens there any more; which is little to go
+/// by where the server may be on another host.
 fn killed(case: &Case, side: Side, head: &str) -> Option<Met> {
     let is_server = |line: &&String| {
         line.starts_with(head)
@@ -298,7 +298,8 @@ fn killed(case: &Case, side: Side, head: &str) -> Option<Met> {
     let is_gone = side == Side::Server && case.facts.target_gone.is_some();
     let line = case.log.as_ref().filter(|_| is_gone)?.iter().find(is_server)?;
     let evidence = format!("kernel log: {line}");
-    Some(Met { evidence, count: None, confidence: Confidence::Certain })
+    let confidence = if case.shares_kernel { Confidence::Certain } else { Confidence::Possible };
+    Some(Met { evidence, count: None, confidence })
 }
 
 fn reserve_met(case: &Case, side: Side) -> Option<Met> {
@@ -372,9 +373,10 @@ fn under_pressure(case: &Case, side: Side) -> Option<Met> {
 /// Bytes below which the largest buffer of a socket is small.
 const SMALL_BUFFER_BYTES: u64 = 64 * 1024;
 
-/// Peers closed their windows, and the largest buffers that a socket may have here are small.
+/// Peers closed their windows, and the largest buffers that a socket may have here are small; those of
+/// a server on another host are not known.
 fn small(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side)?;
+    let end = case.end(side).filter(|_| side != Side::Server || case.shares_kernel)?;
     let largest = |name| case.host.tree.numbers(name).and_then(|sizes| sizes.last().copied());
     let largest = largest("net.ipv4.tcp_rmem").min(largest("net.ipv4.tcp_wmem"))?;
     let closed = end.rise("TcpExt.TCPToZeroWindowAdv").unwrap_or(0)

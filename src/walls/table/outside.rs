@@ -2,6 +2,7 @@
 
 use super::{BETWEEN, BLANK};
 use crate::errno::Errno;
+use crate::plan::Ends;
 use crate::stats::LostCause;
 use crate::units::grouped;
 use crate::walls::case::{Case, Confidence, Facts, Met};
@@ -18,7 +19,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Silent),
             Symptom::Lost(LostCause::Timeout),
         ],
-        signs: &[Sign::Rises("ethtool.conntrack_allowance_exceeded")],
+        signs: &[Sign::Kernel("ethtool -S: conntrack_allowance_exceeded rises", exceeded)],
         fix: |_, _| vec![Fix::Advice("a larger instance, or untracked security group rules")],
         remark: "a NAT gateway has 55,000 for each destination",
         ..BLANK
@@ -35,6 +36,15 @@ pub(super) const ROWS: &[Wall] = &[
         ..BLANK
     },
 ];
+
+/// The card says that the cloud's network dropped packets; those between two ends on one host never
+/// came to it.
+fn exceeded(case: &Case, side: Side) -> Option<Met> {
+    let end = case.end(side).filter(|_| case.demand.ends != Ends::Both)?;
+    let n = end.rise("ethtool.conntrack_allowance_exceeded").filter(|n| *n > 0)?;
+    let evidence = format!("client: ethtool -S: conntrack_allowance_exceeded +{}", grouped(n));
+    Some(Met { evidence, count: Some(n), confidence: Confidence::Likely })
+}
 
 /// Connections that worked, were held in silence, and then did not answer any more, while the server
 /// answers others.

@@ -117,13 +117,7 @@ pub(super) const ROWS: &[Wall] = &[
         id: "unanswered",
         limits: "nothing that could be seen: connects are not answered",
         at: BETWEEN,
-        explains: &[
-            Symptom::Failed(Errno::ETIMEDOUT),
-            Symptom::Failed(Errno::EHOSTUNREACH),
-            Symptom::Failed(Errno::ENETUNREACH),
-            Symptom::Failed(Errno::EPERM),
-            Symptom::Failed(Errno::EACCES),
-        ],
+        explains: UNANSWERED,
         signs: &[Sign::Became("connects are not answered", not_answered)],
         fix: |_, _| vec![Fix::Advice("check the route and the firewalls between, then the server")],
         remark: "named only when no queue that can be seen dropped anything",
@@ -145,9 +139,10 @@ fn backlog_dropped(case: &Case, side: Side) -> Option<Met> {
     })
 }
 
+/// Connections between two ends on one host go through no card.
 fn card_dropped(case: &Case, side: Side) -> Option<Met> {
-    let (line, count) =
-        interfaces_rise(case.end(side)?, &[".rx_missed_errors", ".rx_fifo_errors"])?;
+    let end = case.end(side).filter(|_| case.demand.ends != Ends::Both)?;
+    let (line, count) = interfaces_rise(end, &[".rx_missed_errors", ".rx_fifo_errors"])?;
     let evidence = format!("{side:?}: {line}").to_lowercase();
     Some(Met { evidence, count: Some(count), confidence: Confidence::Likely })
 }
@@ -256,12 +251,20 @@ fn all_busy(case: &Case, side: Side) -> Option<Met> {
 /// is in every turn.
 const BUSY: f64 = 0.85;
 
+/// What a connect ends with that nobody answers, or that is not let go.
+const UNANSWERED: &[Symptom] = &[
+    Symptom::Failed(Errno::ETIMEDOUT),
+    Symptom::Failed(Errno::EHOSTUNREACH),
+    Symptom::Failed(Errno::ENETUNREACH),
+    Symptom::Failed(Errno::EPERM),
+    Symptom::Failed(Errno::EACCES),
+];
+
 fn not_answered(case: &Case, _: Side) -> Option<Met> {
-    let errnos = [Errno::ETIMEDOUT, Errno::EHOSTUNREACH, Errno::ENETUNREACH, Errno::EPERM];
-    let found: Vec<String> = errnos
+    let found: Vec<String> = UNANSWERED
         .iter()
-        .filter(|errno| case.failed(**errno) > 0)
-        .map(|errno| format!("{errno} {} times", grouped(case.failed(*errno))))
+        .filter(|symptom| case.count(**symptom) > 0)
+        .map(|symptom| format!("{} {symptom}", grouped(case.count(*symptom))))
         .collect();
     let retries = case.client.rise("TcpExt.TCPSynRetrans").unwrap_or(0);
     let evidence =
