@@ -46,7 +46,7 @@ pub fn passes_file_max() -> bool {
 /// does not hold to it.
 #[must_use]
 pub fn nproc() -> Option<u64> {
-    let passes = rustix::process::getuid().is_root()
+    let passes = rustix::process::getuid().is_root() && is_first_user_namespace()
         || is_capable(CapabilitySet::SYS_RESOURCE)
         || is_capable(CapabilitySet::SYS_ADMIN);
     getrlimit(Resource::Nproc).current.filter(|_| !passes)
@@ -63,7 +63,12 @@ pub fn is_in_group(id: u32) -> bool {
 /// Whether the kernel lets this process pass the host's own limits by a capability: it must be held
 /// in the first user namespace, so that root of a rootless container has none.
 fn is_capable(capability: CapabilitySet) -> bool {
+    is_first_user_namespace()
+        && capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+}
+
+/// Whether user 0 is root of the host.
+fn is_first_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let is_first = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    is_first && capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
