@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::aftermath;
 use crate::config::Config;
 use crate::figures::Figures;
-use crate::result::{Percentiles, Plateau, RunResult};
+use crate::result::{Percentiles, Plateau, RunResult, by_errno};
 
 /// What there was before the first connection, and what has been seen since.
 pub(crate) struct Evidence {
@@ -236,7 +236,7 @@ fn client_end(result: &RunResult, totals: &Totals) -> End {
         counters: None,
         cpu_time: None,
         figures: figures.map(|(name, n)| (name.to_owned(), n)).into(),
-        failed: crate::result::by_errno(&totals.failed),
+        failed: failed(totals),
         cores: cores
             .map(|core| CoreShare {
                 cpu: core.cpu,
@@ -244,5 +244,30 @@ fn client_end(result: &RunResult, totals: &Totals) -> End {
                 messages: core.messages_total,
             })
             .collect(),
+    }
+}
+
+/// Connects that failed, of held connections and short ones, by the name of the error.
+fn failed(totals: &Totals) -> BTreeMap<String, u64> {
+    let both = totals.failed.iter().zip(&totals.churn_failed);
+    by_errno(&both.map(|(held, short)| held + short).collect::<Vec<u64>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use megaconn::stats::CoreStats;
+
+    use super::*;
+
+    #[test]
+    fn what_short_connections_met_was_met() {
+        let core = Arc::new(CoreStats::default());
+        core.failed[Errno::ENFILE.index()].add(2);
+        core.churn_failed[Errno::ENFILE.index()].add(3);
+        core.churn_failed[Errno::EADDRNOTAVAIL.index()].add(4);
+        let expected = [("EADDRNOTAVAIL".to_owned(), 4), ("ENFILE".to_owned(), 5)];
+        assert_eq!(failed(&CoreStats::totals(&[core])), expected.into());
     }
 }
