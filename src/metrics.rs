@@ -121,7 +121,8 @@ impl Process {
         Ok(())
     }
 
-    /// Counters that have one more label, where they are above 0: there are too many of them.
+    /// Counters that have one more label. The few causes are there from the start, so that a first
+    /// loss is a rise to whoever scrapes; of the many errors only those that were met.
     fn encode_named(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let errno = |number: usize| {
             i32::try_from(number).map_or_else(|_| String::new(), |n| Errno(n).to_string())
@@ -138,7 +139,7 @@ impl Process {
             for (labels, stats) in self.labelled() {
                 for (index, figure) in figures(stats).iter().enumerate() {
                     let value = figure.get();
-                    if value > 0 {
+                    if value > 0 || key == "cause" {
                         let labels = (labels, [(key, named(index))]);
                         let mut metric = family.encode_family(&labels)?;
                         metric.encode_counter(&value, None::<&Exemplar<NoLabelSet, u64>>)?;
@@ -283,6 +284,8 @@ mod tests {
             "megaconn_connections{side=\"server\",core=\"1\",cpu=\"4\"} 3",
             "megaconn_failed_total{side=\"server\",core=\"1\",cpu=\"4\",errno=\"ECONNREFUSED\"} 5",
             "megaconn_lost_total{side=\"server\",core=\"0\",cpu=\"0\",cause=\"fin\"} 2",
+            "megaconn_lost_total{side=\"server\",core=\"1\",cpu=\"4\",cause=\"fin\"} 0",
+            "megaconn_churn_lost_total{side=\"server\",core=\"1\",cpu=\"4\",cause=\"local\"} 0",
         ] {
             assert!(text.lines().any(|l| l == line), "no line `{line}` in {text}");
         }
@@ -292,6 +295,10 @@ mod tests {
         // Two lines of description for each figure, and one for each core.
         let figures = text.lines().filter(|line| line.contains("megaconn_grow_failed")).count();
         assert_eq!(figures, 4);
+        // Of each core all causes, but no error that was not met.
+        let samples = |start| text.lines().filter(|line| line.starts_with(start)).count();
+        assert_eq!(samples("megaconn_lost_total{"), 2 * LOST_CAUSES.len());
+        assert_eq!(samples("megaconn_failed_total{"), 1);
     }
 
     /// `# HELP` has no place for quotes and line ends, and the crate does not escape them.
