@@ -53,7 +53,9 @@ else
     skip "fuzzing: a C++ compiler is not installed (apt-get install g++)"
 fi
 python3 -c 'import prometheus_client.openmetrics.parser' 2>/dev/null ||
-    skip "metrics read by Prometheus itself: python3 has no parser (apt-get install python3-prometheus-client)"
+    skip "metrics read by Prometheus's Python parser: python3 has no parser (apt-get install python3-prometheus-client)"
+command -v promtool >/dev/null ||
+    skip "metrics and dashboard read by Prometheus itself: promtool is not installed (apt-get install prometheus)"
 # Last, so that the test runner's counts are the closing lines.
 step cargo test --workspace --locked
 
