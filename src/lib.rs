@@ -68,6 +68,7 @@ pub mod signals;
 pub mod talk;
 pub mod units;
 pub mod usage;
+pub mod view;
 
 /// Version of both programs.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -253,14 +253,15 @@ pub const DUMP_LINE_BYTES: u64 = 1 << 20;
 /// Time that the last dump has to be written; who reads the pipe may have stopped reading.
 pub const DUMP_END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time in which a server's metrics address has to take the client's connection.
-pub const SERVER_METRICS_CONNECT: Duration = Duration::from_secs(1);
+/// Time in which a metrics address has to take the connection of whoever reads it: the client, or
+/// `megaconn top`.
+pub const FETCH_CONNECT: Duration = Duration::from_secs(1);
 
 /// Time in which it has to answer whole.
-pub const SERVER_METRICS_READ: Duration = Duration::from_secs(2);
+pub const FETCH_READ: Duration = Duration::from_secs(2);
 
 /// Bytes of its answer at most: about 25 KB a core, for more cores than there are.
-pub const SERVER_METRICS_BYTES: u64 = 32 << 20;
+pub const FETCH_BYTES: u64 = 32 << 20;
 
 /// Time between an attempt at a server's metrics that failed and the next one, so that a run does
 /// not wait for a server that is gone.

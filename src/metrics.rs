@@ -22,6 +22,7 @@ use crate::stats::{CoreStats, Figure, LOST_CAUSES};
 use crate::walls::counters::Counters;
 use crate::walls::tree::Tree;
 
+pub mod fetch;
 pub mod http;
 
 /// What the name of every metric begins with, before an underscore.

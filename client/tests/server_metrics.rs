@@ -12,7 +12,7 @@ use common::{
     Finished, Program, Server, client, cores, free_ports, http, number, refusal, result_in, scrape,
     server_binary,
 };
-use megaconn::limits::{SERVER_METRICS_CONNECT, SERVER_METRICS_READ};
+use megaconn::limits::{FETCH_CONNECT, FETCH_READ};
 use megaconn::walls::server_view::{ServerView, ViewError};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -114,7 +114,7 @@ fn who_is_no_server_is_refused() {
     let began = Instant::now();
     let line = refused(&server, says(None));
     assert!(line.contains("no answer in time"), "{line}");
-    let most = SERVER_METRICS_CONNECT + SERVER_METRICS_READ + Duration::from_secs(2);
+    let most = FETCH_CONNECT + FETCH_READ + Duration::from_secs(2);
     assert!(began.elapsed() < most, "it took {:?}", began.elapsed());
 
     let line = refused(&server, server.address);

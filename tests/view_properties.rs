@@ -1,0 +1,143 @@
+//! What a metrics address shows of a server or a client is what its cores counted, histograms
+//! included: a time from a bucket is above the true percentile, and less than twice it.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use megaconn::dump::Side;
+use megaconn::errno::Errno;
+use megaconn::metrics::Metrics;
+use megaconn::stats::{CoreStats, LostCause};
+use megaconn::view::{ProcessView, ViewError};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+fn text_of(side: Side, cores: &[Arc<CoreStats>]) -> String {
+    let cpus: Vec<u16> = (0..cores.len()).map(|cpu| u16::try_from(cpu).unwrap()).collect();
+    Metrics::new(side, &cpus, cores).text()
+}
+
+fn side() -> impl Strategy<Value = Side> {
+    prop_oneof![Just(Side::Server), Just(Side::Client)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_view_is_what_was_counted(
+        side in side(),
+        counted in prop::collection::vec((0..u64::MAX >> 8, 0..u64::MAX >> 8), 1..4),
+        lost in 0..7_u64,
+    ) {
+        let cores: Vec<Arc<CoreStats>> = counted.iter().map(|_| Arc::default()).collect();
+        for (core, (connected, connections)) in cores.iter().zip(&counted) {
+            core.connected_total.add(*connected);
+            core.set_connections(*connections);
+            core.lost[LostCause::Silent as usize].add(lost);
+            core.failed[Errno::EMFILE.index()].add(1);
+        }
+        let view = ProcessView::from_metrics(&text_of(side, &cores)).unwrap();
+        prop_assert_eq!(view.side, side);
+        let sum = |of: fn(&(u64, u64)) -> u64| counted.iter().map(of).sum::<u64>();
+        prop_assert_eq!(view.figures["connected_total"], sum(|(connected, _)| *connected));
+        prop_assert_eq!(view.figures["connections"], sum(|(_, connections)| *connections));
+        prop_assert_eq!(view.failed["EMFILE"], counted.len() as u64);
+        let all_lost = view.lost.get("silent").copied().unwrap_or(0);
+        prop_assert_eq!(all_lost, lost * counted.len() as u64);
+        prop_assert!(view.host.is_some());
+        for (name, _) in CoreStats::help() {
+            prop_assert!(view.cores.iter().all(|core| core.figures.contains_key(name)), "{}", name);
+        }
+        for (name, _) in CoreStats::latency_help() {
+            prop_assert!(view.cores.iter().all(|core| core.latencies[name].count() == 0));
+        }
+    }
+
+    #[test]
+    fn a_percentile_is_below_the_time_of_its_bucket(
+        before in prop::collection::vec(any::<u32>(), 0..50),
+        // Microseconds to hours, evenly over their powers of two.
+        since in prop::collection::vec((0..32_u32, any::<u32>()), 1..200),
+        part in 0.01..1.0_f64,
+    ) {
+        let core = Arc::new(CoreStats::new());
+        let record = |us: u32| core.message_latency_us.record(Duration::from_micros(us.into()));
+        let look = || {
+            let view = ProcessView::from_metrics(&text_of(Side::Client, &[Arc::clone(&core)]));
+            view.unwrap().cores[0].latencies["message_latency_us"].clone()
+        };
+        before.into_iter().for_each(record);
+        let first = look();
+        let mut times: Vec<u32> = since.into_iter().map(|(power, n)| n >> power).collect();
+        times.iter().copied().for_each(record);
+        let risen = look().since(&first).unwrap();
+        prop_assert_eq!(risen.count(), times.len() as u64);
+
+        times.sort_unstable();
+        let rank = (part * times.len() as f64).ceil();
+        let mut smaller = times.iter().enumerate().filter(|(index, _)| (*index as f64) < rank);
+        let exact = u64::from(*smaller.next_back().unwrap().1);
+        let below = risen.below_us(part).unwrap();
+        prop_assert!(below > exact, "{} is not below {}", exact, below);
+        // The first bucket begins at 0, the last has no end.
+        let is_tight = below == 16 || below == u64::MAX || below <= 2 * exact;
+        prop_assert!(is_tight, "{} is far below {}", exact, below);
+        prop_assert_eq!(below == u64::MAX, exact >= 1 << 26);
+    }
+
+    /// Whatever is done to a text, reading it ends, and what is read adds up.
+    #[test]
+    fn a_spoilt_text_is_no_reason_to_panic(
+        side in side(),
+        spoils in prop::collection::vec((any::<Index>(), any::<Index>(), 0..5_u8, any::<char>()), 1..9)
+    ) {
+        let cores = [Arc::new(CoreStats::new()), Arc::default()];
+        cores[0].connect_latency_us.record(Duration::from_millis(3));
+        cores[1].lost[0].add(7);
+        let mut lines: Vec<String> =
+            text_of(side, &cores).lines().map(str::to_owned).collect();
+        for (line, at, how, c) in &spoils {
+            let number = line.index(lines.len());
+            let mut chars: Vec<char> = lines[number].chars().chain([*c]).collect();
+            let at = at.index(chars.len());
+            match how {
+                0 => chars[at] = *c,
+                1 => chars.truncate(at),
+                2 => chars.insert(at, *c),
+                3 => drop(chars.remove(at)),
+                _ => lines.swap(at.min(number), number),
+            }
+            lines[number] = chars.into_iter().collect();
+        }
+        if let Ok(view) = ProcessView::from_metrics(&(lines.join("\n") + "\n")) {
+            for (name, value) in &view.figures {
+                let each = view.cores.iter().filter_map(|core| core.figures.get(name));
+                prop_assert!(name.starts_with("process_") || each.sum::<u64>() == *value);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_reason() {
+    let text = text_of(Side::Client, &[Arc::default(), Arc::default()]);
+    let bucket = "megaconn_connect_latency_seconds_bucket{side=\"client\",le=\"0.000016\",";
+    for (from, to, why) in [
+        ("side=\"client\"", "side=\"proxy\"", "neither a server nor a client"),
+        ("{side=\"client\",core=\"1\"", "{side=\"server\",core=\"1\"", "another side"),
+        (bucket, &bucket.replace("0.000016", "NaN"), "bound that cannot be"),
+        (bucket, &bucket.replace("0.000016", "3.2e-5"), "bound that cannot be"),
+        (bucket, &bucket.replace("le=\"0.000016\",", ""), "has no bound"),
+        ("\n# EOF\n", "\n", "cut short"),
+    ] {
+        assert!(text.contains(from), "{from} is not in {text}");
+        let error = ProcessView::from_metrics(&text.replace(from, to)).unwrap_err().to_string();
+        assert!(error.contains(why), "`{error}` is no word of `{why}`");
+    }
+    for text in ["", "# EOF\n", "node_load1 NaN\n# EOF\n"] {
+        assert_eq!(ProcessView::from_metrics(text), Err(ViewError::NotOurs));
+    }
+}
