@@ -56,7 +56,7 @@ pub(crate) struct Fit {
 #[derive(Default)]
 pub(crate) struct Book {
     empty: Memory,
-    /// Held connections, and growth.
+    /// Held connections, which are some, and growth.
     plateaus: Vec<(u64, Memory)>,
 }
 
@@ -69,7 +69,10 @@ impl Book {
     /// Reads memory with so many connections `held`; the growth.
     pub(crate) fn add(&mut self, held: u64, server: Option<u64>) -> Memory {
         let grown = Memory::now(server).since(&self.empty);
-        self.plateaus.push((held, grown.clone()));
+        // With all connections lost there is nothing to measure, and much that is not given back yet.
+        if held > 0 {
+            self.plateaus.push((held, grown.clone()));
+        }
         grown
     }
 
@@ -110,7 +113,7 @@ impl Book {
     fn each(&self, grown: impl Fn(&Memory) -> Option<i64>) -> Option<f64> {
         let slope = self.line(&grown).map(|line| line.slope_bytes);
         let divided = || {
-            let (held, memory) = self.plateaus.last().filter(|(held, _)| *held > 0)?;
+            let (held, memory) = self.plateaus.last()?;
             Some(grown(memory)? as f64 / *held as f64)
         };
         slope.or_else(divided).filter(|bytes| *bytes > 0.0)
