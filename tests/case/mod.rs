@@ -1,0 +1,43 @@
+//! A case to be judged, made by hand: a run of which nothing went wrong, and what can go wrong with it.
+
+use std::collections::BTreeMap;
+
+use megaconn::plan::Demand;
+use megaconn::walls::case::{Case, End, Facts};
+use megaconn::walls::host::Host;
+use megaconn::walls::verdict::judge;
+use megaconn::walls::{Side, Symptom};
+
+/// A run of 1,000 connections to another host, of which nothing went wrong.
+pub(crate) fn case() -> Case {
+    let target = "192.0.2.1:7000".parse().unwrap();
+    Case {
+        demand: Demand::of_client(1000, &[target], 28_232, 2),
+        host: Host::read(20_000, 1 << 30),
+        symptoms: BTreeMap::new(),
+        shares_kernel: false,
+        client: End { counters: Some(Default::default()), ..End::default() },
+        server: Some(End { counters: Some(Default::default()), ..End::default() }),
+        log: Some(Vec::new()),
+        facts: Facts::default(),
+    }
+}
+
+pub(crate) fn lost(case: &mut Case, symptoms: &[(Symptom, u64)]) {
+    case.symptoms = symptoms.iter().copied().collect();
+}
+
+pub(crate) fn server(case: &mut Case) -> &mut End {
+    case.server.as_mut().unwrap()
+}
+
+pub(crate) fn rises(end: &mut End, counter: &str, before: u64, now: u64) {
+    let (was, is) = end.counters.as_mut().unwrap();
+    was.set(counter, before);
+    is.set(counter, now);
+}
+
+/// The walls in order, with what was lost to each.
+pub(crate) fn named(case: &Case) -> Vec<(&'static str, Side, u64)> {
+    judge(case).walls.iter().map(|wall| (wall.id, wall.side, wall.lost)).collect()
+}
