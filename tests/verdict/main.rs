@@ -5,7 +5,6 @@
 
 mod case;
 
-use megaconn::cpu::CpuTime;
 use megaconn::errno::Errno;
 use megaconn::stats::LostCause;
 use megaconn::walls::Symptom::{self, Failed, Late, Lost, NotEnded, Untried};
@@ -14,7 +13,9 @@ use megaconn::walls::counters::Counters;
 use megaconn::walls::table;
 use megaconn::walls::verdict::{Charge, UNKNOWN, judge};
 use megaconn::walls::{Side, Sign};
-use proptest::prelude::*;
+
+mod any;
+mod late;
 
 use case::{case, lost, named, rises, server};
 
@@ -183,100 +184,6 @@ fn every_charge_has_evidence_and_a_fix() {
             assert!(!charge.evidence.is_empty() && !charge.fix.is_empty(), "{charge:?}");
         }
     }
-}
-
-fn symptom() -> impl Strategy<Value = Symptom> {
-    let errno = prop::sample::select(vec![
-        Errno::ETIMEDOUT,
-        Errno::ECONNREFUSED,
-        Errno::ENFILE,
-        Errno::ENOMEM,
-        Errno::EADDRNOTAVAIL,
-        Errno::EINVAL,
-    ]);
-    prop_oneof![
-        errno.prop_map(Failed),
-        prop::sample::select(LostCause::ALL.to_vec()).prop_map(Lost),
-        Just(Untried),
-        Just(Late),
-        Just(NotEnded),
-    ]
-}
-
-fn counter() -> impl Strategy<Value = &'static str> {
-    let counters = table::all().flat_map(|wall| wall.signs).filter_map(|sign| match sign {
-        Sign::Rises(counter) => Some(*counter),
-        _ => None,
-    });
-    prop::sample::select(counters.collect::<Vec<_>>())
-}
-
-proptest! {
-    /// Every loss stands in exactly one charge, whatever rose.
-    #[test]
-    fn all_that_was_lost_is_charged_once(
-        symptoms in prop::collection::btree_map(symptom(), 1_u64..1000, 0..6),
-        rose in prop::collection::vec((counter(), 1_u64..500, any::<bool>()), 0..8),
-        refused in 0_u64..300,
-        has_server in any::<bool>(),
-    ) {
-        let mut case = case();
-        for (name, n, at_server) in rose {
-            let end = if at_server { server(&mut case) } else { &mut case.client };
-            rises(end, name, 7, 7 + n);
-        }
-        server(&mut case).figures = [("refused_total".to_owned(), refused), ("grow_failed_total".to_owned(), 0)].into();
-        if !has_server {
-            case.server = None;
-        }
-        let total: u64 = symptoms.values().sum();
-        case.symptoms = symptoms;
-        let judgement = judge(&case);
-        prop_assert_eq!(judgement.walls.iter().map(|wall| wall.lost).sum::<u64>(), total);
-        prop_assert!(judgement.walls.iter().all(|wall| wall.lost > 0 && !wall.evidence.is_empty()));
-        prop_assert!(judgement.walls.is_sorted_by(|a, b| a.lost >= b.lost));
-        prop_assert!(judgement.met_without_loss.iter().all(|wall| wall.lost == 0));
-    }
-}
-
-/// A second in which something was late: lag and latency of the client, its rest while something was
-/// due, what server and client would have run, and the messages of the server's cores.
-fn late(
-    lag_ms: u64,
-    held_up_ms: u64,
-    wanted_ms: [u64; 2],
-    messages: [u64; 2],
-) -> Vec<(&'static str, Side, u64)> {
-    let mut case = case();
-    lost(&mut case, &[(Late, 100)]);
-    case.facts.lag_p99_us = Some(lag_ms * 1000);
-    case.facts.latency_p99_us = Some(400_000);
-    let time = |ms| Some(CpuTime { ran_ms: ms / 2, waited_ms: ms / 2, lived_ms: 1000 });
-    case.client.cpu_time = time(wanted_ms[1]);
-    case.client.figures = [("held_up_us_total".to_owned(), held_up_ms * 1000)].into();
-    let core = |(cpu, messages)| CoreShare { cpu, connections_peak: 500, messages };
-    case.client.cores = vec![core((0, 100))];
-    server(&mut case).cpu_time = time(wanted_ms[0]);
-    server(&mut case).cores = (0..).zip(messages).map(core).collect();
-    named(&case)
-}
-
-#[test]
-fn late_is_who_had_no_time() {
-    let (idle, half, full) = ([100, 100], [100, 500], [1900, 100]);
-    let even = [1000, 1000];
-    assert_eq!(late(300, 0, half, even), [("client-lag", Side::Client, 100)]);
-    assert_eq!(late(300, 290, idle, even), [(UNKNOWN, Side::Between, 100)], "it waited for echoes");
-    assert_eq!(
-        late(300, 500, [100, 900], even),
-        [("client-lag", Side::Client, 100)],
-        "it could not run"
-    );
-    assert_eq!(late(5, 0, idle, even), [(UNKNOWN, Side::Between, 100)], "a scheduler's lag");
-    assert_eq!(late(300, 0, full, even), [("cpu", Side::Server, 100)]);
-    assert_eq!(late(5, 0, [1000, 100], [1900, 10]), [("core-imbalance", Side::Server, 100)]);
-    assert_eq!(late(5, 0, [400, 100], [1900, 10]), [(UNKNOWN, Side::Between, 100)], "it had time");
-    assert_eq!(late(5, 0, [1000, 100], even), [(UNKNOWN, Side::Between, 100)], "two halves");
 }
 
 #[test]

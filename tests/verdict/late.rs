@@ -1,0 +1,49 @@
+//! What was late: to whom time was short, the client, the server, one of its cores or nobody.
+
+use megaconn::cpu::CpuTime;
+use megaconn::walls::Side;
+use megaconn::walls::Symptom::Late;
+use megaconn::walls::case::CoreShare;
+use megaconn::walls::verdict::UNKNOWN;
+
+use super::{case, lost, named, server};
+
+/// A second in which something was late: lag and latency of the client, its rest while something was
+/// due, what server and client would have run, and the messages of the server's cores.
+fn late(
+    lag_ms: u64,
+    held_up_ms: u64,
+    wanted_ms: [u64; 2],
+    messages: [u64; 2],
+) -> Vec<(&'static str, Side, u64)> {
+    let mut case = case();
+    lost(&mut case, &[(Late, 100)]);
+    case.facts.lag_p99_us = Some(lag_ms * 1000);
+    case.facts.latency_p99_us = Some(400_000);
+    let time = |ms| Some(CpuTime { ran_ms: ms / 2, waited_ms: ms / 2, lived_ms: 1000 });
+    case.client.cpu_time = time(wanted_ms[1]);
+    case.client.figures = [("held_up_us_total".to_owned(), held_up_ms * 1000)].into();
+    let core = |(cpu, messages)| CoreShare { cpu, connections_peak: 500, messages };
+    case.client.cores = vec![core((0, 100))];
+    server(&mut case).cpu_time = time(wanted_ms[0]);
+    server(&mut case).cores = (0..).zip(messages).map(core).collect();
+    named(&case)
+}
+
+#[test]
+fn late_is_who_had_no_time() {
+    let (idle, half, full) = ([100, 100], [100, 500], [1900, 100]);
+    let even = [1000, 1000];
+    assert_eq!(late(300, 0, half, even), [("client-lag", Side::Client, 100)]);
+    assert_eq!(late(300, 290, idle, even), [(UNKNOWN, Side::Between, 100)], "it waited for echoes");
+    assert_eq!(
+        late(300, 500, [100, 900], even),
+        [("client-lag", Side::Client, 100)],
+        "it could not run"
+    );
+    assert_eq!(late(5, 0, idle, even), [(UNKNOWN, Side::Between, 100)], "a scheduler's lag");
+    assert_eq!(late(300, 0, full, even), [("cpu", Side::Server, 100)]);
+    assert_eq!(late(5, 0, [1000, 100], [1900, 10]), [("core-imbalance", Side::Server, 100)]);
+    assert_eq!(late(5, 0, [400, 100], [1900, 10]), [(UNKNOWN, Side::Between, 100)], "it had time");
+    assert_eq!(late(5, 0, [1000, 100], even), [(UNKNOWN, Side::Between, 100)], "two halves");
+}
