@@ -23,16 +23,14 @@ use crate::limits::{
     COMMANDS_WAITING, EXECUTOR_IO_MEMORY, EXECUTOR_RING_DEPTH, HEARTBEAT, PREEMPT_TIMER,
     YIELD_AFTER,
 };
+use crate::rlimits::{self, not_started};
 use crate::uring::Doorbell;
 
 /// A core that did not start or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// glommio could not make or pin the executor.
-    #[error(
-        "the executor of CPU {cpu} did not start: {reason}; fix: more locked memory by \
-         `ulimit -l`, more open files by `ulimit -n`, or fewer --cores"
-    )]
+    #[error("{}", not_started(&format!("executor of CPU {cpu}"), reason))]
     Executor {
         /// The CPU.
         cpu: u16,
@@ -40,16 +38,13 @@ pub enum LaunchError {
         reason: String,
     },
     /// The executor that is not pinned.
-    #[error(
-        "the housekeeping executor did not start: {reason}; fix: more locked memory by \
-         `ulimit -l`, or more open files by `ulimit -n`"
-    )]
+    #[error("{}", not_started("housekeeping executor", reason))]
     Housekeeping {
         /// glommio's words.
         reason: String,
     },
     /// The core's shard could not be made.
-    #[error("core {core}: {reason}")]
+    #[error("{}", rlimits::of_core(*core, reason))]
     Shard {
         /// The core.
         core: usize,
@@ -153,7 +148,8 @@ where
 fn why_not_begun(core: usize, cpu: u16, thread: ExecutorJoinHandle<bool>) -> LaunchError {
     match thread.join() {
         Ok(_) | Err(GlommioError::BuilderError(BuilderErrorKind::ThreadPanic(_))) => {
-            LaunchError::Died { core }
+            rlimits::memlock_in_use()
+                .map_or(LaunchError::Died { core }, |reason| LaunchError::Executor { cpu, reason })
         }
         Err(error) => LaunchError::Executor { cpu, reason: error.to_string() },
     }

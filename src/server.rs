@@ -203,7 +203,7 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
 fn ring_refused(errno: Errno) -> String {
     match rlimits::memlock_bytes() {
         Some(limit) if errno == Errno::ENOMEM => format!(
-            "memlock: no ring: {errno}, all rings of this user share RLIMIT_MEMLOCK ({limit} bytes); \
+            "no ring: {errno}, all rings of this user share RLIMIT_MEMLOCK ({limit} bytes); \
              fix: ulimit -l unlimited, or end other io_uring programs of this user"
         ),
         _ if errno == Errno::EMFILE => {
