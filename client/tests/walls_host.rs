@@ -114,6 +114,13 @@ fn softirq_budget() {
     SOFTIRQ_BUDGET.check();
 }
 
+/// A wrong name is worse than none.
+#[test]
+fn what_is_no_wall_has_no_name() {
+    STOPPED.check();
+    KILLED.check();
+}
+
 // ---- before the first connection ----------------------------------------------------------
 
 /// Both programs, ready to start in `cage`; somebody listens where the client would connect to.
@@ -222,7 +229,7 @@ fn how_often_right() {
     println!("{table}");
 }
 
-const ALL: [&Wall; 12] = [
+const ALL: [&Wall; 14] = [
     &MEMLOCK,
     &NOFILE,
     &FILE_MAX,
@@ -235,4 +242,6 @@ const ALL: [&Wall; 12] = [
     &CLIENT_LAG,
     &CPU,
     &SOFTIRQ_BUDGET,
+    &STOPPED,
+    &KILLED,
 ];

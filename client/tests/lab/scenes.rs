@@ -31,6 +31,8 @@ pub(crate) const MEMLOCK: Wall = Wall {
     run: |met| {
         let kib = met.map_or(800, |met| last_number(met.fix("memlock", "ulimit -l ")));
         let _quiet = unchanged();
+        // The kernel gives the rings of programs that have ended back a moment later.
+        sleep(Duration::from_secs(1));
         let cage = Cage::open().limit('n', 256).limit('l', kib).without("ipc_lock");
         let scene = Scene::new(&cage, &[]);
         Some(scene.run(&Cage::open(), &[&["--connections", "5k"], &RESET[..]].concat()))
@@ -278,6 +280,39 @@ pub(crate) const SOFTIRQ_BUDGET: Wall = Wall {
         }
         let scene = Scene::new(&Cage::open(), &[]);
         Some(scene.run(&Cage::open(), &[&["--connections", "500"], &RESET[..]].concat()))
+    },
+};
+
+/// The server stands still for a while: that is no wall, and none may be named.
+pub(crate) const STOPPED: Wall = Wall {
+    id: "unknown",
+    side: "between",
+    costs: true,
+    run: |met| {
+        let _alone = HostWide::claim();
+        let scene = met.is_none().then(|| Scene::new(&Cage::open(), &[]))?;
+        let gate = ["--max-p99", "500ms"];
+        let mut client = scene.client(&Cage::open(), &[&messages("1k/s")[..], &gate].concat());
+        assert!(client.says("holding"), "{:#?}", client.finish());
+        scene.server.signal(Signal::STOP);
+        sleep(Duration::from_millis(1000));
+        scene.server.signal(Signal::CONT);
+        Some(scene.end(client))
+    },
+};
+
+/// Somebody kills the server, and it is not the kernel.
+pub(crate) const KILLED: Wall = Wall {
+    id: "unknown",
+    side: "between",
+    costs: true,
+    run: |met| {
+        let _quiet = unchanged();
+        let scene = met.is_none().then(|| Scene::new(&Cage::open(), &[]))?;
+        let mut client = scene.client(&Cage::open(), &messages("1k/s"));
+        assert!(client.says("holding"), "{:#?}", client.finish());
+        scene.server.signal(Signal::KILL);
+        Some(scene.end(client))
     },
 };
 
