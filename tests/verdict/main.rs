@@ -3,12 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+#[path = "../case/mod.rs"]
 mod case;
 
 use megaconn::errno::Errno;
 use megaconn::stats::LostCause;
-use megaconn::walls::Symptom::{self, Failed, Late, Lost, NotEnded, Untried};
-use megaconn::walls::case::{Confidence, CoreShare, End};
+use megaconn::walls::Symptom::{Failed, Late, Lost, NotEnded, Untried};
+use megaconn::walls::case::{Confidence, End};
 use megaconn::walls::counters::Counters;
 use megaconn::walls::table;
 use megaconn::walls::verdict::{Charge, UNKNOWN, judge};

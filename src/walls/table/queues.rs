@@ -7,7 +7,7 @@ use crate::errno::Errno;
 use crate::plan::Ends;
 use crate::stats::LostCause;
 use crate::units::grouped;
-use crate::walls::case::{Case, Confidence, End, Met};
+use crate::walls::case::{Case, Confidence, CoreShare, End, Met};
 use crate::walls::{Fix, Reading, Side, Sign, Symptom, Wall};
 
 pub(super) const ROWS: &[Wall] = &[
@@ -80,7 +80,7 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         signs: &[
             Sign::Seen("one core refused, another was not half as full", refused_by_one_core),
-            Sign::Seen("one core had most of the messages, and was full", imbalanced),
+            Sign::Seen("one core had most of the work, and was full", imbalanced),
         ],
         fix: |_, _| {
             vec![
@@ -199,20 +199,23 @@ fn refused_by_one_core(case: &Case, side: Side) -> Option<Met> {
     Some(Met { evidence, count: Some(refused), confidence: Confidence::Certain })
 }
 
-/// One core had most of the messages, and so much to do that it was full.
+/// One core had most of the work, and so much that it was full.
 fn imbalanced(case: &Case, side: Side) -> Option<Met> {
     let end = case.end(side)?;
-    let messages = end.cores.iter().map(|core| core.messages);
-    let (most, all) = (messages.clone().max()?, messages.sum::<u64>());
+    let received = end.cores.iter().any(|core| core.messages > 0);
+    // Who only pushes receives none.
+    let work = |core: &CoreShare| if received { core.messages } else { core.connections_peak };
+    let (most, all) = (end.cores.iter().map(work).max()?, end.cores.iter().map(work).sum::<u64>());
     let share = most as f64 / all.max(1) as f64;
     let is_uneven = end.cores.len() > 1 && share >= 1.5 / end.cores.len() as f64;
-    // What a core has to do goes by its messages; what waits beside a core that has time, waits for
+    // Its share of the CPU time is that of the work; what waits beside a core that has time, waits for
     // something else.
     let wanted = end.cpu_time?.wanted() * share;
     let evidence = format!(
-        "server: the busiest core had {} of {} messages, and {:.0} % of a CPU to do",
+        "server: the busiest core had {} of {} {}, and {:.0} % of a CPU to do",
         grouped(most),
         grouped(all),
+        if received { "messages" } else { "connections" },
         100.0 * wanted
     );
     // Who was refused is counted by the other sign.
