@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::host::{HostWide, skipped, unchanged};
@@ -79,12 +80,18 @@ impl Drop for Namespace {
 /// Begins the name of every namespace of a lab; the process and a number follow.
 const PREFIX: &str = "megaconn-lab-";
 
-/// Removes the namespaces of processes that are no more.
+/// Removes the namespaces of processes that are no more, and ends the programs that these have left
+/// in them.
 fn remove_stale() {
     for line in ip(&["netns", "list"]).unwrap_or_default().lines() {
         let name = line.split_whitespace().next().unwrap_or_default();
         let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
         if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+            let left = ip(&["netns", "pids", name]).unwrap_or_default();
+            for id in left.lines().filter_map(|id| Pid::from_raw(id.parse().ok()?)) {
+                // It may have ended meanwhile.
+                let _ = kill_process(id, Signal::KILL);
+            }
             // Another process may have been faster.
             let _ = ip(&["netns", "del", name]);
         }

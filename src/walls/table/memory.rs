@@ -99,7 +99,8 @@ pub(super) const ROWS: &[Wall] = &[
         )],
         explains: &[Symptom::Lost(LostCause::Reset)],
         fix: |_, demand| {
-            let most = round_up_int(demand.connections);
+            // It is of the whole host, where others have some; a limit alone takes no memory.
+            let most = round_up_int(demand.connections.saturating_mul(2).max(65_536));
             vec![
                 Fix::Sysctl("net.ipv4.tcp_max_orphans", most.to_string()),
                 Fix::Flag("serve --drain, which closes in a paced way".into()),
