@@ -78,7 +78,7 @@ fn the_files_hold_what_is_short_and_nothing_else() {
             "net.core.somaxconn = 4096",
             "net.ipv4.tcp_max_syn_backlog = 4096",
             "net.ipv4.tcp_max_tw_buckets = 2097152",
-            "net.ipv4.tcp_max_orphans = 1048576",
+            "net.ipv4.tcp_max_orphans = 2097152",
         ]
     );
     let need = |id: &str| rows.iter().find(|row| row.id == id).and_then(|row| row.need);
