@@ -126,7 +126,7 @@ pub(crate) const SOCKET_BUFFERS: Wall = Wall {
     },
 };
 
-const PUSH_BYTES: usize = 4000;
+const PUSH_BYTES: usize = 2000;
 
 fn pushing(text: &str) -> [&str; 6] {
     ["--mode", "push", "--push-every", "200ms", "--push-text", text]
@@ -137,6 +137,7 @@ fn pushed(text: &str) -> Vec<&str> {
     [&hold[..], &["--expect", "push", "--push-every", "200ms", "--push-text", text]].concat()
 }
 
+/// For so long that ten pushes wait, which a socket has room for where nothing is short.
 fn stand_still(client: &mut Program) {
     assert!(client.says("holding"), "{:#?}", client.finish());
     sleep(Duration::from_millis(200));
