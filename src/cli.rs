@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Merge per-core statistics of servers and clients: totals, rates, percentiles
     Stats(Stats),
+    /// Write one HTML file about a run, or several side by side
+    Report(Report),
     /// Write shell completions to stdout
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -323,6 +325,22 @@ pub(crate) struct Stats {
     /// Form of the answer
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    megaconn report runs/first\n  \
+    megaconn report runs/first runs/second --out both.html")]
+pub(crate) struct Report {
+    /// Run directories, as megaconn-client run --out DIR leaves them
+    #[arg(value_name = "DIR", required = true)]
+    pub(crate) dir: Vec<PathBuf>,
+    /// Where to; `-` is stdout [default: DIR/report.html]
+    ///
+    /// Of several directories: report.html in the directory in which it is run. The file needs
+    /// nothing but itself. What is missing in a directory is said in it.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -309,6 +309,13 @@ pub const MEMORY_RESERVE_SLACK_PART: u64 = 8;
 /// Time between two lines that say that memory is short.
 pub const MEMORY_LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// Bytes of a JSON file that a report reads; its own are some ten thousand.
+pub const REPORT_FILE_BYTES: u64 = 64 << 20;
+
+/// Points of a line in a report, which is some hundred pixels wide; from so many on, every second
+/// point goes.
+pub const REPORT_POINTS: usize = 2_048;
+
 const _: () = assert!(SQ_ENTRIES.is_power_of_two() && CQ_ENTRIES.is_power_of_two());
 const _: () = assert!(CQ_ENTRIES >= 2 * SQ_ENTRIES, "a submit must not overflow the completions");
 const _: () = assert!(SEGMENT_SLOTS_MAX as usize <= u16::MAX as usize + 1);

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use megaconn::listener;
+use megaconn::report;
 use megaconn::server::{ServeConfig, Served, serve};
 use megaconn::talk::talk;
 use megaconn::usage;
@@ -25,8 +26,24 @@ fn main() -> ExitCode {
         Command::Doctor(flags) => show_doctor::run(&flags),
         Command::Plan(flags) => show_plan::run(&flags),
         Command::Stats(flags) => show_stats::run(&flags),
+        Command::Report(flags) => write_report(flags),
         Command::Completions { shell } => usage::print_completions::<Cli>(shell),
         Command::Man => usage::print_man::<Cli>(),
+    }
+}
+
+fn write_report(flags: cli::Report) -> ExitCode {
+    let beside = match &flags.dir[..] {
+        [only] => only.join(report::FILE),
+        _ => report::FILE.into(),
+    };
+    let out = flags.out.unwrap_or(beside);
+    match report::write(&flags.dir, &out) {
+        Ok(()) => {
+            talk(&format!("report={}", out.display()));
+            ExitCode::SUCCESS
+        }
+        Err(error) => usage::refused(&error.to_string()),
     }
 }
 

@@ -27,6 +27,7 @@ const MUST_NOT_USE: &[(&str, &[&str])] = &[
     ("plan", &["crate::shard", "crate::uring", "crate::launch", "crate::doctor", "glommio"]),
     ("walls", &["crate::shard", "crate::launch", "crate::doctor", "glommio"]),
     ("doctor", &["crate::shard", "crate::uring", "crate::launch", "glommio"]),
+    ("report", &["crate::shard", "crate::driver", "crate::launch", "glommio", "std::net"]),
     ("metrics", &["crate::shard", "crate::driver", "crate::uring", "glommio", "std::net"]),
     ("metrics/http", &["crate::stats", "crate::shard", "crate::uring", "glommio", "std::fs"]),
     ("stats", &["crate::shard", "crate::driver", "glommio", "std::fs"]),

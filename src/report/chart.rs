@@ -1,0 +1,239 @@
+//! Charts as inline SVG: lines over a number, bars over a few names. They know axes, colours and
+//! room for labels, and nothing of runs.
+//!
+//! A chart is drawn for half the width of a wide page or the whole of a narrow one, and scales with
+//! the page. Its text takes the colour of the page's; its other colours stand out from a light page and
+//! from a dark one. No text of a file goes into a chart.
+
+use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+/// Coordinates for each CSS pixel: the library rounds them, and lines would be seen to step.
+const SCALE: i32 = 4;
+
+/// Width and height of a chart, in coordinates: 400 by 230 CSS pixels at its natural size.
+const SIZE: (u32, u32) = (1_600, 920);
+
+/// Width of a line, in coordinates.
+const LINE: u32 = 8;
+
+/// The library makes letters smaller than it is told, by this much.
+const FONT_PX: f64 = 11.5 * 1.24;
+
+/// Colours of series, in this order.
+pub(crate) const COLORS: [RGBColor; 9] = [
+    RGBColor(0x2f, 0x7e, 0xc7),
+    RGBColor(0xd0, 0x6a, 0x08),
+    RGBColor(0x2b, 0x96, 0x55),
+    RGBColor(0xd4, 0x4a, 0x4a),
+    RGBColor(0x8a, 0x6b, 0xd1),
+    RGBColor(0xa3, 0x6f, 0x49),
+    RGBColor(0xcb, 0x50, 0x9a),
+    RGBColor(0x1a, 0x90, 0x9e),
+    RGBColor(0x7d, 0x84, 0x91),
+];
+
+const GRID: RGBColor = RGBColor(0x80, 0x86, 0x92);
+
+/// One axis: from `low` to `high`, a line at about every tick.
+pub(crate) struct Axis<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    /// Ticks at most.
+    pub(crate) ticks: usize,
+    pub(crate) label: &'a dyn Fn(f64) -> String,
+}
+
+/// Something drawn, and what a legend calls it.
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) color: RGBColor,
+    pub(crate) look: Look,
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+impl Series {
+    /// The same, over an axis on which everything is so many times as far.
+    pub(crate) fn scaled(&self, times: f64) -> Series {
+        let points = self.points.iter().map(|(x, y)| (x * times, *y)).collect();
+        Series { name: self.name.clone(), points, ..*self }
+    }
+}
+
+/// How a series is drawn.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Look {
+    Line,
+    Dashes,
+    /// A line with a mark at each point.
+    Marks,
+}
+
+/// A bar of parts on top of each other, or beside others of its name.
+pub(crate) struct Bar {
+    /// Left and right end on the axis.
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    /// Colour and height of each part, from the bottom.
+    pub(crate) parts: Vec<(RGBColor, f64)>,
+    /// What stands above it.
+    pub(crate) label: String,
+}
+
+/// Lines over a number.
+pub(crate) fn lines(x: &Axis, y: &Axis, series: &[Series]) -> String {
+    draw(x, y, &|chart| {
+        for series in series {
+            let stroke = series.color.stroke_width(LINE);
+            let points = series.points.iter().copied();
+            match series.look {
+                Look::Dashes => {
+                    let dashes = DashedLineSeries::new(points, px(6), px(5), stroke);
+                    chart.draw_series(dashes).map(drop)?;
+                }
+                Look::Line | Look::Marks => {
+                    chart.draw_series(LineSeries::new(points, stroke)).map(drop)?;
+                }
+            }
+            if series.look == Look::Marks || series.points.len() == 1 {
+                let mark = |point: &(f64, f64)| Circle::new(*point, px(3), series.color.filled());
+                chart.draw_series(series.points.iter().map(mark)).map(drop)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Bars over names.
+pub(crate) fn bars(x: &Axis, y: &Axis, bars: &[Bar]) -> String {
+    let label = ("sans-serif", FONT_PX * f64::from(SCALE) * 0.92).into_font().color(&BLACK);
+    let label = label.pos(Pos::new(HPos::Center, VPos::Bottom));
+    draw(x, y, &|chart| {
+        for bar in bars {
+            let mut bottom = 0.0;
+            for (color, height) in &bar.parts {
+                let corners = [(bar.from, bottom), (bar.to, bottom + height)];
+                bottom += height;
+                chart.draw_series([Rectangle::new(corners, color.filled())]).map(drop)?;
+            }
+            let above = EmptyElement::at(((bar.from + bar.to) / 2.0, bottom))
+                + Text::new(bar.label.clone(), (0, -px(3)), label.clone());
+            chart.draw_series([above]).map(drop)?;
+        }
+        Ok(())
+    })
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+type Drawn<'b> = Result<(), DrawingAreaErrorKind<<SVGBackend<'b> as DrawingBackend>::ErrorType>>;
+
+/// The axes, and what `fill` draws on them.
+fn draw(x: &Axis, y: &Axis, fill: &dyn for<'a, 'b> Fn(&mut Plot<'a, 'b>) -> Drawn<'b>) -> String {
+    let mut svg = String::new();
+    {
+        let backend = SVGBackend::with_string(&mut svg, SIZE);
+        let area: Area = backend.into_drawing_area();
+        let drawn = axes(&area, x, y).and_then(|mut plot| fill(&mut plot));
+        drawn.and_then(|()| area.present()).expect("a string takes whatever is drawn");
+    }
+    // It scales with the page; what it shows is said in words beside it.
+    let head = svg.find('>').map_or(0, |end| end + 1);
+    let view = format!("viewBox=\"0 0 {} {}\"", SIZE.0, SIZE.1);
+    format!("<svg class=\"plot\" {view} aria-hidden=\"true\">{}", &svg[head..])
+}
+
+fn axes<'a, 'b>(
+    area: &'a Area<'b>,
+    x: &Axis,
+    y: &Axis,
+) -> Result<Plot<'a, 'b>, DrawingAreaErrorKind<<SVGBackend<'b> as DrawingBackend>::ErrorType>> {
+    let mut plot = ChartBuilder::on(area)
+        .margin(px(4))
+        .margin_top(px(14))
+        .margin_right(px(16))
+        .x_label_area_size(px(38))
+        .y_label_area_size(px(58))
+        .build_cartesian_2d(x.low..x.high, y.low..y.high)?;
+    let font = ("sans-serif", FONT_PX * f64::from(SCALE));
+    plot.configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GRID.mix(0.35).stroke_width(LINE / 2))
+        .axis_style(GRID.stroke_width(LINE / 2))
+        .set_all_tick_mark_size(px(4))
+        .label_style(font)
+        .axis_desc_style(font)
+        .x_desc(x.name)
+        .y_desc(y.name)
+        .x_labels(x.ticks)
+        .y_labels(y.ticks)
+        .x_label_formatter(&|value| (x.label)(*value))
+        .y_label_formatter(&|value| (y.label)(*value))
+        .draw()?;
+    Ok(plot)
+}
+
+/// Coordinates of so many CSS pixels.
+const fn px(pixels: i32) -> i32 {
+    pixels * SCALE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Relative luminance, by the Web Content Accessibility Guidelines 2.2.
+    fn luminance(color: RGBColor) -> f64 {
+        let linear = |part: u8| {
+            let part = f64::from(part) / 255.0;
+            if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * linear(color.0) + 0.7152 * linear(color.1) + 0.0722 * linear(color.2)
+    }
+
+    fn contrast(one: RGBColor, other: RGBColor) -> f64 {
+        let (a, b) = (luminance(one), luminance(other));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    /// Both pages of `style.css`.
+    #[test]
+    fn every_colour_stands_out_from_a_light_page_and_a_dark_one() {
+        let style = include_str!("style.css");
+        for (page, hex) in [(RGBColor(255, 255, 255), "#ffffff"), (RGBColor(20, 23, 28), "#14171c")]
+        {
+            assert!(style.contains(&format!("--page: {hex}")), "the page is another colour now");
+            for color in COLORS {
+                let contrast = contrast(color, page);
+                assert!(contrast >= 3.0, "{color:?} has {contrast:.2} on {hex}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_chart_is_a_drawing_that_scales() {
+        let label = |value: f64| format!("{value}");
+        let axis = || Axis { name: "n", low: 0.0, high: 10.0, ticks: 5, label: &label };
+        let series = |look, points: &[(f64, f64)]| Series {
+            name: "a".into(),
+            color: COLORS[0],
+            look,
+            points: points.to_vec(),
+        };
+        let points = [(0.0, 1.0), (5.0, 9.0), (10.0, 3.0)];
+        let all = [Look::Line, Look::Dashes, Look::Marks].map(|look| series(look, &points));
+        let drawn = lines(&axis(), &axis(), &all);
+        assert!(drawn.starts_with("<svg class=\"plot\" viewBox=\"0 0 "), "{drawn}");
+        assert_eq!((drawn.matches("<svg").count(), drawn.matches("</svg>").count()), (1, 1));
+        assert_eq!(drawn.matches("<circle").count(), 3, "marks");
+        let single = lines(&axis(), &axis(), &[series(Look::Line, &points[..1])]);
+        assert_eq!(single.matches("<circle").count(), 1, "a point alone is seen");
+        let parts = vec![(COLORS[0], 4.0), (COLORS[1], 2.0)];
+        let bar = Bar { from: 1.0, to: 2.0, parts, label: "6".into() };
+        assert_eq!(bars(&axis(), &axis(), &[bar]).matches("<rect").count(), 2);
+    }
+}

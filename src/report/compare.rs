@@ -1,0 +1,126 @@
+//! Runs laid side by side: each figure of each, and its ratio to the first one's.
+
+use maud::{Markup, html};
+
+use crate::report::host;
+use crate::report::read::Run;
+use crate::report::schema::{Plateau, RunResult};
+use crate::report::verdict::listed;
+use crate::shown;
+
+/// A figure of a run, by which runs are compared.
+type Row = (&'static str, fn(&RunResult) -> Option<f64>, fn(f64) -> String);
+
+fn last(result: &RunResult) -> Option<&Plateau> {
+    result.plateaus.last()
+}
+
+const ROWS: [Row; 24] = [
+    ("connections asked for", |r| r.target_connections.0, shown::count),
+    ("established", |r| r.established.0, shown::count),
+    ("opened in", |r| last(r)?.connect.seconds.0, shown::seconds),
+    ("connect rate", |r| last(r)?.connect.rate_per_s.0, shown::per_second),
+    ("connect latency p50", |r| last(r)?.connect.latency_us.p50.0, shown::microseconds),
+    ("connect latency p99", |r| last(r)?.connect.latency_us.p99.0, shown::microseconds),
+    ("messages verified", |r| last(r)?.messages.received.0, shown::count),
+    ("message latency p50", |r| last(r)?.messages.latency_us.p50.0, shown::microseconds),
+    ("message latency p99", |r| last(r)?.messages.latency_us.p99.0, shown::microseconds),
+    ("message latency, most", |r| last(r)?.messages.latency_us.max.0, shown::microseconds),
+    ("pushes received", |r| last(r)?.pushes.received.0, shown::count),
+    ("short connections", |r| last(r)?.churn.rate_per_s.0, shown::per_second),
+    ("short connections p99", |r| last(r)?.churn.latency_us.p99.0, shown::microseconds),
+    ("client's lag p99", |r| last(r)?.schedule_lag_us.p99.0, shown::microseconds),
+    ("kernel, for each connection", |r| r.cost_per_connection.kernel_bytes.0, shown::bytes),
+    ("± standard error", |r| r.cost_per_connection.stderr_bytes.0, shown::bytes),
+    ("server process, each", |r| r.cost_per_connection.server_user_bytes.0, shown::bytes),
+    ("client process, each", |r| r.cost_per_connection.client_user_bytes.0, shown::bytes),
+    ("open files, server", |r| r.file_descriptors.get("server")?.0, shown::count),
+    ("open files, client", |r| r.file_descriptors.get("client")?.0, shown::count),
+    ("closed in", |r| r.close.seconds.0, shown::seconds),
+    ("close rate", |r| r.close.rate_per_s.0, shown::per_second),
+    ("server empty after", |r| r.close.server_seconds.0, shown::seconds),
+    ("whole run", |r| r.seconds.0, shown::seconds),
+];
+
+/// The table of all runs.
+pub(crate) fn side_by_side(runs: &[Run]) -> Markup {
+    let of = |run: &Run, (_, figure, _): &Row| run.result.as_ref().and_then(*figure);
+    let is_used = |row: &&Row| runs.iter().any(|run| of(run, row).is_some());
+    html! {
+        div.scroll {
+            table.compared {
+                thead { tr { th { "last plateau" } @for run in runs { th { (run.name) } } } }
+                tbody {
+                    @for (name, text) in WORDS {
+                        tr { td { (name) } @for run in runs { td { (text(run)) } } }
+                    }
+                    @for row in ROWS.iter().filter(is_used) {
+                        @let first = of(&runs[0], row);
+                        tr {
+                            td { (row.0) }
+                            @for (index, run) in runs.iter().enumerate() {
+                                @let figure = of(run, row);
+                                td {
+                                    (figure.map_or("–".into(), row.2))
+                                    @if index > 0 { " " span.quiet { (ratio(figure, first)) } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        p.quiet { "Ratios are to the first run. A dash: not measured." }
+    }
+}
+
+/// What of a run is no figure, in words.
+type Words = (&'static str, fn(&Run) -> String);
+
+const WORDS: [Words; 5] = [
+    ("verdict", |run| match run.result.as_ref().and_then(|result| result.verdict.met.0) {
+        Some(true) => "met".into(),
+        Some(false) => "missed".into(),
+        None => "none".into(),
+    }),
+    ("failed", |run| run.result.as_ref().map_or("–".into(), |result| listed(&result.failed))),
+    ("lost", |run| run.result.as_ref().map_or("–".into(), |result| listed(&result.lost))),
+    ("megaconn", |run| fact(run, "megaconn")),
+    ("kernel", |run| fact(run, "kernel")),
+];
+
+fn fact(run: &Run, name: &str) -> String {
+    let facts = run.environment.iter().flat_map(host::facts);
+    facts.into_iter().find(|(found, _)| *found == name).map_or("–".into(), |(_, text)| text)
+}
+
+/// `×1.04`; nothing where there is no ratio.
+fn ratio(figure: Option<f64>, first: Option<f64>) -> String {
+    match (figure, first) {
+        (Some(figure), Some(first)) if first != 0.0 => {
+            let ratio = figure / first;
+            match ratio.abs() {
+                0.1..100.0 => format!("×{ratio:.2}"),
+                100.0.. => format!("×{ratio:.0}"),
+                _ => format!("×{ratio:.3}"),
+            }
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_to_the_first() {
+        assert_eq!(ratio(Some(26.0), Some(25.0)), "×1.04");
+        assert_eq!(ratio(Some(1.0), Some(1_000.0)), "×0.001");
+        assert_eq!(ratio(Some(334_778.0), Some(100.0)), "×3348");
+        assert_eq!(
+            (ratio(Some(1.0), Some(0.0)), ratio(None, Some(1.0))),
+            (String::new(), String::new())
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! The charts of a report: what each is of, and its points in a run. Runs that are laid side by side
+//! have the same axes.
+
+use maud::{Markup, PreEscaped, html};
+
+use crate::report::chart::{self, Axis, Bar, Look, Series};
+use crate::report::points;
+use crate::report::read::Run;
+use crate::shown;
+
+/// One chart of the table [`CHARTS`].
+struct Chart {
+    title: &'static str,
+    /// How to read it.
+    caption: &'static str,
+    x: Scale,
+    y: Scale,
+    /// What there is to draw of a run, or why there is nothing.
+    points: fn(&Run) -> Result<Drawing, &'static str>,
+}
+
+/// What an axis is of.
+#[derive(Clone, Copy)]
+enum Scale {
+    /// Seconds, or minutes or hours where those are many.
+    Time,
+    /// A number from 0, of this.
+    Linear(&'static str),
+    /// Microseconds by powers of ten; the points are logarithms.
+    LogTime,
+    /// The drawing's names, at 0, 1, 2, ..., of this.
+    Names(&'static str),
+}
+
+/// The points of one run.
+#[derive(Default)]
+pub(crate) struct Drawing {
+    pub(crate) lines: Vec<Series>,
+    pub(crate) bars: Vec<Bar>,
+    /// What the colours of bars stand for.
+    pub(crate) legend: Vec<(String, plotters::style::RGBColor)>,
+    pub(crate) names: Vec<String>,
+}
+
+const CHARTS: [Chart; 6] = [
+    Chart {
+        title: "Connections over time",
+        caption: "Open connections of each core, once a second. Lines: the client's cores; \
+                  dashes: the server's.",
+        x: Scale::Time,
+        y: Scale::Linear("connections"),
+        points: points::over_time,
+    },
+    Chart {
+        title: "Connect rate",
+        caption: "Connections a second, while so many were already open. Flat steps: the average of \
+                  a plateau; marks: between two ticks.",
+        x: Scale::Linear("connections"),
+        y: Scale::Linear("connects/s"),
+        points: points::connect_rate,
+    },
+    Chart {
+        title: "Connect latency",
+        caption: "From the connect to the connection, while so many were already open: of a plateau, \
+                  and between two ticks where there are several.",
+        x: Scale::Linear("connections"),
+        y: Scale::LogTime,
+        points: points::connect_latency,
+    },
+    Chart {
+        title: "Message latency",
+        caption: "From when a message was due to having verified its echo, at each plateau. Without a \
+                  schedule it was due when it was sent.",
+        x: Scale::Names("connections"),
+        y: Scale::LogTime,
+        points: points::message_latency,
+    },
+    Chart {
+        title: "Memory of a connection",
+        caption: "Growth over the empty state at each plateau, divided by its connections. What is \
+                  there once, for any number of them, weighs on small plateaus.",
+        x: Scale::Names("connections"),
+        y: Scale::Linear("bytes"),
+        points: points::memory,
+    },
+    Chart {
+        title: "Balance of the cores",
+        caption: "Most connections at once, and messages, of each core: 100 % is an even share of its \
+                  side's.",
+        x: Scale::Names("core"),
+        y: Scale::Linear("% of an even share"),
+        points: points::balance,
+    },
+];
+
+/// All charts of all runs: of one run beside each other, of several a row for each kind.
+pub(crate) fn charts(runs: &[Run]) -> Markup {
+    let of_kind = |chart| html! { @for figure in figures(chart, runs) { (figure) } };
+    html! {
+        @if runs.len() == 1 {
+            div.charts { @for chart in &CHARTS { (of_kind(chart)) } }
+        } @else {
+            @for chart in &CHARTS { div.charts { (of_kind(chart)) } }
+        }
+    }
+}
+
+/// One kind of chart, of each run.
+fn figures(chart: &Chart, runs: &[Run]) -> Vec<Markup> {
+    let drawings: Vec<_> = runs.iter().map(|run| (run, (chart.points)(run))).collect();
+    let axes = Axes::of(chart, drawings.iter().filter_map(|(_, drawing)| drawing.as_ref().ok()));
+    let figure = |(run, drawing): &(&Run, Result<Drawing, &str>)| {
+        html! {
+            figure {
+                h3 { (chart.title) @if runs.len() > 1 { ", " (run.name) } }
+                @match drawing {
+                    Ok(drawing) => {
+                        (PreEscaped(axes.draw(chart, drawing)))
+                        (legend(drawing))
+                        figcaption { (chart.caption) }
+                    }
+                    Err(why) => p.missing { "Not measured: " (why) "." },
+                }
+            }
+        }
+    };
+    drawings.iter().map(figure).collect()
+}
+
+/// What the colours stand for.
+fn legend(drawing: &Drawing) -> Markup {
+    let hex = |color: &plotters::style::RGBColor| {
+        format!("#{:02x}{:02x}{:02x}", color.0, color.1, color.2)
+    };
+    html! {
+        ul.legend {
+            @for line in &drawing.lines {
+                li {
+                    svg viewBox="0 0 22 10" aria-hidden="true" {
+                        line x1="0" y1="5" x2="22" y2="5" stroke=(hex(&line.color)) stroke-width="3"
+                            stroke-dasharray=[(line.look == Look::Dashes).then_some("6 4")];
+                        @if line.look == Look::Marks {
+                            circle cx="11" cy="5" r="4.5" fill=(hex(&line.color));
+                        }
+                    }
+                    (line.name)
+                }
+            }
+            @for (name, color) in &drawing.legend {
+                li {
+                    svg viewBox="0 0 10 10" aria-hidden="true" {
+                        rect width="10" height="10" fill=(hex(color));
+                    }
+                    (name)
+                }
+            }
+        }
+    }
+}
+
+/// Ends of the axes of one kind of chart, over all runs.
+struct Axes {
+    x_high: f64,
+    y_low: f64,
+    y_high: f64,
+}
+
+impl Axes {
+    fn of<'a>(chart: &Chart, drawings: impl Iterator<Item = &'a Drawing>) -> Axes {
+        let (mut x, mut y) = (Vec::new(), Vec::new());
+        for drawing in drawings {
+            let points = drawing.lines.iter().flat_map(|series| &series.points);
+            x.extend(points.clone().map(|(x, _)| *x));
+            y.extend(points.map(|(_, y)| *y));
+            let heights = |bar: &Bar| bar.parts.iter().map(|(_, height)| height).sum::<f64>();
+            y.extend(drawing.bars.iter().map(heights));
+        }
+        let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+        let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
+        // An axis of next to nothing has no ticks.
+        let above_0 = |high: f64| if high > 1e-3 { high } else { 1.0 };
+        let (y_low, y_high) = match chart.y {
+            Scale::LogTime => {
+                let low = if y.is_empty() { 0.0 } else { least(&y).floor() };
+                (low, most(&y).ceil().max(low + 2.0))
+            }
+            _ => (0.0, above_0(most(&y) * 1.06)),
+        };
+        Axes { x_high: above_0(most(&x)), y_low, y_high }
+    }
+
+    fn draw(&self, chart: &Chart, drawing: &Drawing) -> String {
+        let names = || (0_u32..).map(f64::from).zip(&drawing.names);
+        let name_of =
+            |at: f64| names().filter(|(index, _)| *index == at).map(|(_, name)| &**name).collect();
+        let power = |at: f64| power_of_ten(at);
+        let (unit, time) = time_unit(self.x_high);
+        let axis = |scale, low: f64, high: f64| match scale {
+            Scale::Time => {
+                Axis { name: time, low, high: high / unit, ticks: 7, label: &shown::short }
+            }
+            Scale::Linear(name) => Axis { name, low, high, ticks: 6, label: &shown::short },
+            Scale::LogTime => {
+                // One for each power of ten.
+                let ticks = powers(low, high);
+                Axis { name: "", low, high, ticks, label: &power }
+            }
+            Scale::Names(name) => {
+                let (low, high) = (-0.5, drawing.names.len().max(1) as f64 - 0.5);
+                Axis { name, low, high, ticks: drawing.names.len().clamp(1, 16), label: &name_of }
+            }
+        };
+        let (x, y) = (axis(chart.x, 0.0, self.x_high), axis(chart.y, self.y_low, self.y_high));
+        let unit = if matches!(chart.x, Scale::Time) { unit } else { 1.0 };
+        let in_unit = |series: &Series| series.scaled(1.0 / unit);
+        if drawing.bars.is_empty() {
+            chart::lines(&x, &y, &drawing.lines.iter().map(in_unit).collect::<Vec<_>>())
+        } else {
+            chart::bars(&x, &y, &drawing.bars)
+        }
+    }
+}
+
+/// The unit for so many seconds: how many seconds it has, and its name.
+fn time_unit(seconds: f64) -> (f64, &'static str) {
+    match seconds {
+        ..300.0 => (1.0, "seconds"),
+        300.0..18_000.0 => (60.0, "minutes"),
+        _ => (3_600.0, "hours"),
+    }
+}
+
+/// `1 us` for 0, `10 ms` for 4.
+fn power_of_ten(of_us: f64) -> String {
+    let (unit, name) = match of_us {
+        ..3.0 => (0.0, "us"),
+        3.0..6.0 => (3.0, "ms"),
+        _ => (6.0, "s"),
+    };
+    format!("{:.0} {name}", 10.0_f64.powf(of_us - unit))
+}
+
+/// Whole numbers from `low` to `high`.
+fn powers(low: f64, high: f64) -> usize {
+    (0..=20).filter(|step| low + f64::from(*step) <= high).count()
+}

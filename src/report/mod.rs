@@ -1,0 +1,58 @@
+//! The report: one HTML file of a run directory, or of several side by side. It needs nothing but
+//! itself: charts are inline SVG, there is no script, and it is read on paper and in the dark as well.
+//!
+//! [`read`] takes from a directory whatever is whole in it, by the tolerant types of [`schema`];
+//! [`points`] and [`figures`] make charts of that and [`chart`] draws them; [`verdict`], [`tables`],
+//! [`host`] and [`compare`] are the parts of the page, which [`page`] puts together.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
+
+pub use crate::report::read::ReportError;
+use crate::report::read::Run;
+
+mod chart;
+mod compare;
+mod figures;
+mod host;
+mod lenient;
+mod page;
+mod points;
+mod read;
+mod schema;
+mod tables;
+mod ticks;
+mod verdict;
+
+/// The name of a report that is told no other.
+pub const FILE: &str = "report.html";
+
+/// The report of these run directories, as HTML.
+///
+/// # Errors
+/// When one of them is none; see [`ReportError`].
+pub fn html(dirs: &[PathBuf]) -> Result<String, ReportError> {
+    let mut runs: Vec<Run> = dirs.iter().map(|dir| Run::read(dir)).collect::<Result<_, _>>()?;
+    let names: BTreeSet<String> = runs.iter().map(|run| run.name.clone()).collect();
+    if names.len() < runs.len() {
+        // Then only the whole paths tell them apart.
+        runs.iter_mut().zip(dirs).for_each(|(run, dir)| run.name = dir.display().to_string());
+    }
+    Ok(page::page(&runs).into_string())
+}
+
+/// Writes the report of `dirs` to `out`; `-` is stdout.
+///
+/// # Errors
+/// When one of them is none, or the file cannot be written.
+pub fn write(dirs: &[PathBuf], out: &Path) -> Result<(), ReportError> {
+    let html = html(dirs)?;
+    let written = if out == Path::new("-") {
+        stdout().lock().write_all(html.as_bytes())
+    } else {
+        fs::write(out, html)
+    };
+    written.map_err(|error| ReportError::Write(out.to_owned(), error))
+}

@@ -1,0 +1,181 @@
+//! A run directory, as far as it can be read: what is missing in it, or not whole, is said, and the
+//! rest is reported. Only where nothing tells of a run is there no report.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::dump::Side;
+use crate::limits::{DUMP_LINE_BYTES, REPORT_FILE_BYTES};
+use crate::report::schema::{self, Doctor, Environment, RunResult};
+use crate::report::ticks::{Span, Ticks};
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// A directory that is none, or cannot be read.
+    #[error("{dir}: {1}; fix: a run directory, as megaconn-client run --out DIR leaves it", dir = .0.display())]
+    Directory(PathBuf, io::Error),
+    /// A directory in which nothing tells of a run.
+    #[error(
+        "{dir}: nothing here tells of a run ({1}); fix: a run directory, as megaconn-client run --out DIR \
+         leaves it", dir = .0.display()
+    )]
+    NoRun(PathBuf, String),
+    /// A result of another version.
+    #[error(
+        "{file}: its schema is {1:?}, and this version reads {known:?}; fix: the megaconn that wrote it",
+        file = .0.display(), known = schema::RESULT
+    )]
+    Schema(PathBuf, String),
+    /// The report cannot be written.
+    #[error("{file}: {1}; fix: --out with a file that you may write", file = .0.display())]
+    Write(PathBuf, io::Error),
+}
+
+/// What is known of a run.
+pub(crate) struct Run {
+    pub(crate) name: String,
+    /// `None` when `result.json` is missing or not whole.
+    pub(crate) result: Option<RunResult>,
+    pub(crate) environment: Option<Environment>,
+    pub(crate) doctor: Option<Doctor>,
+    pub(crate) client: Option<Ticks>,
+    pub(crate) server: Option<Ticks>,
+    /// What is missing, and why, file by file.
+    pub(crate) missing: Vec<String>,
+}
+
+/// Why a file was not read.
+enum Unread {
+    NotThere,
+    /// It is there, but not as it should be.
+    Broken(String),
+    /// Of another schema, which is this.
+    Schema(String),
+}
+
+impl Run {
+    /// Reads `dir`.
+    ///
+    /// # Errors
+    /// When it is no directory, or nothing in it tells of a run, or another version wrote its result.
+    pub(crate) fn read(dir: &Path) -> Result<Run, ReportError> {
+        fs::read_dir(dir).map_err(|error| ReportError::Directory(dir.to_owned(), error))?;
+        let mut missing = Vec::new();
+        let result = match json(dir, "result.json", schema::RESULT) {
+            Err(Unread::Schema(found)) => {
+                return Err(ReportError::Schema(dir.join("result.json"), found));
+            }
+            read => or_missing(read, "result.json", &mut missing),
+        };
+        let environment = json(dir, "environment.json", schema::ENVIRONMENT);
+        let doctor = json(dir, "doctor.json", schema::DOCTOR);
+        let client = ticks(dir, "client.ndjson", Side::Client, None);
+        let span = client.as_ref().ok().map(|(ticks, _)| ticks.span());
+        let server = ticks(dir, "server.ndjson", Side::Server, span);
+        let mut run = Run {
+            name: name(dir),
+            result,
+            environment: or_missing(environment, "environment.json", &mut missing),
+            doctor: or_missing(doctor, "doctor.json", &mut missing),
+            client: lines_or_missing(client, "client.ndjson", &mut missing),
+            server: lines_or_missing(server, "server.ndjson", &mut missing),
+            missing: Vec::new(),
+        };
+        if run.result.is_none() && run.client.is_none() && run.server.is_none() {
+            return Err(ReportError::NoRun(dir.to_owned(), missing.join(", ")));
+        }
+        run.missing = missing;
+        Ok(run)
+    }
+}
+
+/// The last part of the directory's path, also of `.` and the like.
+fn name(dir: &Path) -> String {
+    let last = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
+    let resolved = || last(&fs::canonicalize(dir).ok()?);
+    last(dir).or_else(resolved).unwrap_or_else(|| dir.display().to_string())
+}
+
+fn or_missing<T>(read: Result<T, Unread>, file: &str, missing: &mut Vec<String>) -> Option<T> {
+    let why = match read {
+        Ok(read) => return Some(read),
+        Err(Unread::NotThere) => "is not there".to_owned(),
+        Err(Unread::Broken(why)) => why,
+        Err(Unread::Schema(found)) => format!("is of another schema, {found:?}"),
+    };
+    missing.push(format!("{file} {why}"));
+    None
+}
+
+fn lines_or_missing(
+    read: Result<(Ticks, u64), Unread>,
+    file: &str,
+    missing: &mut Vec<String>,
+) -> Option<Ticks> {
+    let (ticks, passed_over) = or_missing(read, file, missing)?;
+    if passed_over > 0 {
+        missing.push(format!(
+            "{file} has {passed_over} lines that are not whole or of another schema"
+        ));
+    }
+    Some(ticks)
+}
+
+/// A regular file. Others, as pipes, might never end.
+fn open(path: &Path) -> Result<File, Unread> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Unread::NotThere),
+        Ok(metadata) if !metadata.is_file() => Err(Unread::Broken("is no regular file".into())),
+        Ok(_) => File::open(path).map_err(unreadable),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err gives it away")]
+fn unreadable(error: io::Error) -> Unread {
+    Unread::Broken(format!("cannot be read ({error})"))
+}
+
+/// A whole JSON file of a schema.
+fn json<T: DeserializeOwned>(dir: &Path, name: &str, schema: &str) -> Result<T, Unread> {
+    let mut bytes = Vec::new();
+    let file = open(&dir.join(name))?;
+    file.take(REPORT_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > REPORT_FILE_BYTES {
+        return Err(Unread::Broken(format!("is larger than {REPORT_FILE_BYTES} bytes")));
+    }
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Unread::Broken(format!("is not whole ({error})")))?;
+    match value.get("schema").and_then(Value::as_str) {
+        Some(found) if found == schema => {}
+        Some(found) => return Err(Unread::Schema(found.to_owned())),
+        None => return Err(Unread::Broken("has no schema".into())),
+    }
+    T::deserialize(value)
+        .map_err(|error| Unread::Broken(format!("is not as it should be ({error})")))
+}
+
+/// The lines of a side, of `within` if that is known, and how many were passed over.
+fn ticks(dir: &Path, name: &str, side: Side, within: Option<Span>) -> Result<(Ticks, u64), Unread> {
+    let mut file = BufReader::new(open(&dir.join(name))?);
+    let mut ticks = Ticks::new(side, within);
+    let (mut line, mut passed_over) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        let read = (&mut file).take(DUMP_LINE_BYTES).read_until(b'\n', &mut line);
+        if read.map_err(unreadable)? == 0 {
+            break;
+        }
+        passed_over += u64::from(!ticks.add(&line));
+    }
+    let ticks = ticks.done().ok_or_else(|| {
+        let why = if passed_over > 0 { "has no whole line of this run" } else { "is empty" };
+        Unread::Broken(why.into())
+    })?;
+    Ok((ticks, passed_over))
+}

@@ -1,0 +1,122 @@
+//! The head of a report: what the run was to reach, whether it did, and which wall stopped it where,
+//! by what evidence, with what lifts it.
+
+use maud::{Markup, html};
+
+use crate::report::lenient::{Map, Maybe, Number};
+use crate::report::read::Run;
+use crate::report::schema::{Charge, RunResult};
+use crate::shown;
+
+/// The verdict of a run.
+pub(crate) fn verdict(run: &Run) -> Markup {
+    let Some(result) = &run.result else {
+        return html! {
+            section.verdict.unknown {
+                h2 { "No verdict" }
+                p {
+                    "The run has left no whole result.json: it was killed, or is still going. What "
+                    "its dumps show is below."
+                }
+            }
+        };
+    };
+    let verdict = &result.verdict;
+    let (class, word) = match *verdict.met {
+        Some(true) => ("met", "Met"),
+        Some(false) => ("missed", "Missed"),
+        None => ("unknown", "No verdict"),
+    };
+    html! {
+        section class=(format!("verdict {class}")) {
+            h2 { (word) ": " (headline(result)) }
+            @if !verdict.missed.is_empty() {
+                ul { @for why in verdict.missed.iter() { li { (why) } } }
+            }
+            @if let Some(wall) = &*verdict.wall { (charge(wall)) }
+            @for wall in verdict.more_walls.iter() { (charge(wall)) }
+            @if !verdict.met_without_loss.is_empty() {
+                h3 { "Met without loss" }
+                ul { @for wall in verdict.met_without_loss.iter() { li { (in_a_line(wall)) } } }
+            }
+            @if let (Some(id), Some(at)) = (&*verdict.next_wall.id, *verdict.next_wall.at_connections) {
+                p { "Next wall, by arithmetic: " b { (id) } " at " (shown::count(at)) " connections." }
+            }
+        }
+    }
+}
+
+/// `1,000,000 of 1,000,000 connections established, 0 failed, 0 lost`.
+pub(crate) fn headline(result: &RunResult) -> String {
+    let number = |number: Number| number.map_or("an unknown number".to_owned(), shown::count);
+    format!(
+        "{} of {} connections established, {} failed, {} lost",
+        number(result.established),
+        number(result.target_connections),
+        listed(&result.failed),
+        listed(&result.lost)
+    )
+}
+
+/// Counts by name: `0`, `15 (ECONNREFUSED 12, ETIMEDOUT 3)`; what was not measured is unknown.
+pub(crate) fn listed(counts: &Maybe<Map<Number>>) -> String {
+    let Some(counts) = &**counts else { return "an unknown number".into() };
+    let counted = || counts.iter().filter_map(|(name, n)| Some((name, n.0?)));
+    let each: Vec<String> =
+        counted().map(|(name, n)| format!("{name} {}", shown::count(n))).collect();
+    let sum = shown::count(counted().map(|(_, n)| n).sum());
+    if each.is_empty() { sum } else { format!("{sum} ({})", each.join(", ")) }
+}
+
+/// A wall that cost something, in full.
+fn charge(wall: &Charge) -> Markup {
+    html! {
+        div.wall {
+            h3 {
+                "Wall: " (id(wall)) " " (place(wall))
+                span.quiet {
+                    " (" (wall.confidence.as_deref().unwrap_or("unknown")) "): "
+                    (wall.lost.map_or("an unknown number".into(), shown::count)) " lost to it"
+                }
+            }
+            @if !wall.evidence.is_empty() {
+                h4 { "Evidence" }
+                ul { @for line in wall.evidence.iter() { li { (line) } } }
+            }
+            @if !wall.fix.is_empty() {
+                h4 { "Fix" }
+                pre { @for line in wall.fix.iter() { (line) "\n" } }
+            }
+            @if !wall.ruled_out.is_empty() {
+                details {
+                    summary { "Ruled out (" (wall.ruled_out.len()) ")" }
+                    ul { @for line in wall.ruled_out.iter() { li { (line) } } }
+                }
+            }
+        }
+    }
+}
+
+/// One that cost nothing.
+fn in_a_line(wall: &Charge) -> Markup {
+    html! {
+        b { (id(wall)) } " " (place(wall)) ": " (wall.evidence.join("; "))
+        @if !wall.fix.is_empty() {
+            span.quiet { "; lifted by " }
+            code { (wall.fix.join("; ")) }
+        }
+    }
+}
+
+fn id(wall: &Charge) -> &str {
+    wall.id.as_deref().unwrap_or("unknown")
+}
+
+fn place(wall: &Charge) -> &'static str {
+    match wall.side.as_deref() {
+        Some("client") => "at the client",
+        Some("server") => "at the server",
+        Some("between") => "between the ends",
+        _ => "at an unknown side",
+    }
+}
