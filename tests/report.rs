@@ -240,6 +240,10 @@ fn lines_of_another_run_of_the_server_are_left_out() {
     let earlier = lines("server", 2).replace("\"at_ms\":1795", "\"at_ms\":1794");
     run.write("server.ndjson", &(earlier + &lines("server", 2)));
     assert_eq!(html(&run), html(&FakeRun::whole("first")), "only this run's lines count");
+    // Nor do those that an earlier client left in the same directory.
+    run.write("client.ndjson", &lines("client", 2).replace("\"at_ms\":1795", "\"at_ms\":1794"));
+    let text = text(&html(&run));
+    assert!(text.contains("client.ndjson has no whole line of this run"), "{text}");
 }
 
 proptest! {

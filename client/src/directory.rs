@@ -1,10 +1,12 @@
 //! The run directory: what is written to it, and why a run is refused when that cannot be.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use megaconn::dump::ticker;
+use megaconn::report;
+use megaconn::talk::talk;
 use serde::Serialize;
 
 use crate::config::{Config, Refusal};
@@ -21,9 +23,33 @@ pub(crate) fn open_stats(config: &Config) -> Result<Option<Box<dyn Write + Send>
     stats.or_else(|| config.out.as_ref().map(of_directory)).transpose()
 }
 
+/// Takes away what an earlier run in the same directory has come to: should this one be killed, that
+/// would be taken for its own.
+pub(crate) fn forget_earlier(dir: &Path) -> Result<(), Refusal> {
+    for name in ["result.json", "counters.json", report::FILE] {
+        let path = dir.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Refusal::Out(path, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// A whole JSON file.
 pub(crate) fn write_json(dir: &Path, name: &str, value: &impl Serialize) -> Result<(), Refusal> {
     let path = dir.join(name);
     let text = serde_json::to_string_pretty(value).expect("our own types are plain data");
     fs::write(&path, text + "\n").map_err(|error| Refusal::Out(path, error))
+}
+
+/// `report.html`, of all that was written; without it a run is none the worse.
+pub(crate) fn write_report(dir: &Path) {
+    let file = dir.join(report::FILE);
+    match report::write(&[dir.to_owned()], &file) {
+        Ok(()) => talk(&format!("report={}", file.display())),
+        Err(error) => talk(&format!("warning: no report: {error}")),
+    }
 }

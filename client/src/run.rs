@@ -20,7 +20,7 @@ use megaconn::walls::verdict::judge;
 use crate::aftermath::TargetNow;
 use crate::config::{Config, Refusal};
 use crate::cores::make_core;
-use crate::directory::{open_stats, write_json};
+use crate::directory::{forget_earlier, open_stats, write_json, write_report};
 use crate::environment::{Environment, examine};
 use crate::evidence::Evidence;
 use crate::figures::{Figures, unix_ms};
@@ -51,6 +51,7 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
     talk(&format!("metrics={}", http::url(metrics)));
     let environment = Environment::read(config.plan.targets(), config.demand.ends.count());
     if let Some(dir) = &config.out {
+        forget_earlier(dir)?;
         write_json(dir, "environment.json", &environment)?;
         write_json(
             dir,
@@ -89,6 +90,7 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
     if let Err(error) = &written {
         talk(&format!("error: {error}"));
     }
+    config.out.as_deref().into_iter().for_each(write_report);
     Ok(match stop {
         Some(stop) => Outcome::Stopped(stop),
         None if result.verdict.met && written.is_ok() => Outcome::Met,

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -74,9 +75,11 @@ impl Run {
         };
         let environment = json(dir, "environment.json", schema::ENVIRONMENT);
         let doctor = json(dir, "doctor.json", schema::DOCTOR);
-        let client = ticks(dir, "client.ndjson", Side::Client, None);
-        let span = client.as_ref().ok().map(|(ticks, _)| ticks.span());
-        let server = ticks(dir, "server.ndjson", Side::Server, span);
+        // Dumps in the same directory may be of earlier runs; a server's are of all that it served.
+        let of_result = result.as_ref().and_then(span);
+        let client = ticks(dir, "client.ndjson", Side::Client, of_result);
+        let of_client = client.as_ref().ok().map(|(ticks, _)| ticks.span());
+        let server = ticks(dir, "server.ndjson", Side::Server, of_client.or(of_result));
         let mut run = Run {
             name: name(dir),
             result,
@@ -92,6 +95,15 @@ impl Run {
         run.missing = missing;
         Ok(run)
     }
+}
+
+/// From when to when the run went, by its result.
+fn span(result: &RunResult) -> Option<Span> {
+    let (began, seconds) = ((*result.started_at)?, (*result.seconds)?);
+    let in_ms =
+        |seconds: f64| Duration::try_from_secs_f64(seconds).ok()?.as_millis().try_into().ok();
+    // It began at some time within its first second.
+    Some(Span { first_ms: in_ms(began)?, last_ms: in_ms(began + seconds + 1.0)? })
 }
 
 /// The last part of the directory's path, also of `.` and the like.
@@ -164,17 +176,18 @@ fn json<T: DeserializeOwned>(dir: &Path, name: &str, schema: &str) -> Result<T, 
 fn ticks(dir: &Path, name: &str, side: Side, within: Option<Span>) -> Result<(Ticks, u64), Unread> {
     let mut file = BufReader::new(open(&dir.join(name))?);
     let mut ticks = Ticks::new(side, within);
-    let (mut line, mut passed_over) = (Vec::new(), 0);
+    let (mut line, mut passed_over, mut is_empty) = (Vec::new(), 0, true);
     loop {
         line.clear();
         let read = (&mut file).take(DUMP_LINE_BYTES).read_until(b'\n', &mut line);
         if read.map_err(unreadable)? == 0 {
             break;
         }
+        is_empty = false;
         passed_over += u64::from(!ticks.add(&line));
     }
     let ticks = ticks.done().ok_or_else(|| {
-        let why = if passed_over > 0 { "has no whole line of this run" } else { "is empty" };
+        let why = if is_empty { "is empty" } else { "has no whole line of this run" };
         Unread::Broken(why.into())
     })?;
     Ok((ticks, passed_over))
