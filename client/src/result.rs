@@ -17,7 +17,7 @@ use crate::cost::{Cost, Memory};
 use crate::vigil::{LossTimes, ReserveMet};
 
 /// The summary.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(crate) struct RunResult {
     pub(crate) schema: &'static str,
     pub(crate) version: &'static str,

@@ -1,61 +1,97 @@
-//! The summary of a run for people: one screen, aligned, the verdict first.
+//! The summary of a run for people: one screen of eighty columns, aligned, the verdict first. What has
+//! no room on it is in `result.json` and the report.
 
 use std::collections::BTreeMap;
 
-use megaconn::units::{grouped, microseconds};
+use console::style;
+use megaconn::shown;
+use megaconn::units::grouped;
 use megaconn::walls::Side;
 use megaconn::walls::verdict::Charge;
 
-use crate::result::{Churn, Percentiles, Plateau, Pushes, RunResult, Verdict};
+use crate::cost::Cost;
+use crate::result::{RunResult, Verdict};
+
+mod plateaus;
+
+/// Columns of the screen, and of the names before the text.
+const COLUMNS: usize = 80;
+const NAME_COLUMNS: usize = 16;
+
+/// Lines that evidence, fixes and walls that cost nothing may take each.
+const LINES_MAX: usize = 3;
+
+/// A line: its name, and its text, which is wrapped.
+type Row = (&'static str, String);
 
 /// The screen.
 pub(crate) fn summary(result: &RunResult) -> String {
-    let mut rows: Vec<(&str, String)> = Vec::new();
-    let verdict = &result.verdict;
-    rows.push(("verdict", if verdict.met { "met".into() } else { verdict.missed.join("; ") }));
-    describe_walls(verdict, &mut rows);
+    let mut rows = of_verdict(&result.verdict);
     let (established, target) = (grouped(result.established), grouped(result.target_connections));
     rows.push(("established", format!("{established} of {target}")));
     rows.push(("failed / lost", format!("{} / {}", listed(&result.failed), listed(&result.lost))));
-    for plateau in &result.plateaus {
-        if result.plateaus.len() > 1 {
-            let (established, of) = (grouped(plateau.established), grouped(plateau.connections));
-            rows.push(("plateau", format!("{established} of {of} established")));
+    rows.extend(plateaus::rows(&result.plateaus, result.expect));
+    if result.target_connections > 0 {
+        if let Some(close) = &result.close {
+            let pace = close.rate_per_s.map_or("no rate".into(), shown::per_second);
+            let server = close.server_seconds.map_or("unknown".into(), shown::seconds);
+            let took = shown::seconds(close.seconds);
+            rows.push(("closed in", format!("{took} ({pace}), server empty after {server}")));
         }
-        describe(plateau, result.expect, &mut rows);
+        rows.extend(of_cost(&result.cost_per_connection, result.notes.keys().copied()));
     }
-    if result.target_connections == 0 {
-        return aligned(&rows);
-    }
-    if let Some(close) = &result.close {
-        let pace = per_second(close.rate_per_s);
-        let server = seconds(close.server_seconds);
-        let text = format!("{:.1} s ({pace}), server empty after {server}", close.seconds);
-        rows.push(("closed in", text));
-    }
-    let cost = &result.cost_per_connection;
-    let bytes = |b: Option<f64>| b.map_or("unknown".into(), |b| format!("{b:.0} B"));
-    let [kernel, server, client] =
-        [cost.kernel_bytes, cost.server_user_bytes, cost.client_user_bytes].map(bytes);
-    rows.push(("per connection", format!("kernel {kernel}, server {server}, client {client}")));
-    aligned(&rows)
+    let text: String = rows.iter().map(|(name, text)| line(name, text)).collect();
+    coloured(&text, result.verdict.met)
 }
 
-/// The wall that cost most in full, the others in a line each.
-fn describe_walls(verdict: &Verdict, rows: &mut Vec<(&str, String)>) {
+/// The first word of the verdict in its colour, on a terminal that wants any.
+fn coloured(text: &str, is_met: bool) -> String {
+    let (word, styled) = match is_met {
+        true => (MET, style(MET).green().bold()),
+        false => (MISSED, style(MISSED).red().bold()),
+    };
+    text.replacen(word, &styled.to_string(), 1)
+}
+
+const MET: &str = "met";
+const MISSED: &str = "missed";
+
+/// What the run came to, and the walls that it met: the one that cost most in full, the others in a
+/// line each.
+fn of_verdict(verdict: &Verdict) -> Vec<Row> {
+    let mut rows = Vec::new();
+    if verdict.met {
+        rows.push(("verdict", MET.to_owned()));
+    } else {
+        let why = verdict.missed.first().map_or_else(String::new, |why| format!(": {why}"));
+        rows.push(("verdict", format!("{MISSED}{why}")));
+        rows.extend(some_of("", verdict.missed.iter().skip(1).cloned()));
+    }
     if let Some(wall) = &verdict.wall {
         rows.push(("wall", named(wall)));
-        wall.evidence.iter().for_each(|line| rows.push(("evidence", line.clone())));
-        wall.fix.iter().for_each(|line| rows.push(("fix", line.clone())));
+        rows.extend(some_of("evidence", wall.evidence.iter().cloned()));
+        rows.extend(some_of("fix", wall.fix.iter().cloned()));
     }
-    verdict.more_walls.iter().for_each(|wall| rows.push(("wall", named(wall))));
-    for wall in &verdict.met_without_loss {
-        rows.push(("met, no loss", format!("{}: {}", wall.id, wall.evidence.join("; "))));
-    }
+    rows.extend(some_of("more walls", verdict.more_walls.iter().map(named)));
+    let met = |wall: &Charge| format!("{}: {}", wall.id, wall.evidence.join("; "));
+    rows.extend(some_of("met, no loss", verdict.met_without_loss.iter().map(met)));
     if let Some(next) = &verdict.next_wall {
         let at = grouped(next.at_connections);
         rows.push(("next wall", format!("{} at {at} connections", next.id)));
     }
+    rows
+}
+
+/// As many as have room, and how many more there are; the first one has the name.
+fn some_of(name: &'static str, texts: impl Iterator<Item = String>) -> Vec<Row> {
+    let names = std::iter::once(name).chain(std::iter::repeat(""));
+    let mut rows: Vec<Row> = names.zip(texts).collect();
+    if rows.len() > LINES_MAX {
+        let more = rows.len() - (LINES_MAX - 1);
+        rows.truncate(LINES_MAX - 1);
+        rows.push(("", format!("and {more} more, see result.json")));
+    }
+    rows
 }
 
 fn named(wall: &Charge) -> String {
@@ -68,81 +104,28 @@ fn named(wall: &Charge) -> String {
     format!("{} {side} ({sure}): {} lost to it", wall.id, grouped(wall.lost))
 }
 
-fn aligned(rows: &[(&str, String)]) -> String {
-    rows.iter().map(|(name, text)| format!("{name:>16}  {text}\n")).collect()
+fn of_cost(cost: &Cost, mut notes: impl Iterator<Item = &'static str>) -> Vec<Row> {
+    let bytes = |bytes: Option<f64>| bytes.map_or("unknown".into(), shown::bytes);
+    let error = cost.stderr_bytes.filter(|_| cost.kernel_bytes.is_some());
+    let error = error.map_or(String::new(), |error| format!(" ± {}", shown::count(error.ceil())));
+    let both = if cost.sockets_counted > 1 { " (2 sockets)" } else { "" };
+    let [kernel, server, client] =
+        [cost.kernel_bytes, cost.server_user_bytes, cost.client_user_bytes].map(bytes);
+    let text = format!("kernel {kernel}{error}{both}, server {server}, client {client}");
+    let mut rows = vec![("per connection", text)];
+    let others = cost.other_sockets.filter(|_| notes.any(|note| note == OTHERS_ARE_SEEN));
+    rows.extend(others.map(|others| {
+        let (with, did) = if others > 0 { ("with", "opened") } else { ("without", "closed") };
+        let others = grouped(others.unsigned_abs());
+        ("", format!("{with} {others} sockets that others {did} meanwhile"))
+    }));
+    rows
 }
 
-fn describe(plateau: &Plateau, expect: &str, rows: &mut Vec<(&str, String)>) {
-    let connect = &plateau.connect;
-    if plateau.connections > 0 {
-        let (took, pace) = (seconds(connect.seconds), per_second(connect.rate_per_s));
-        rows.push(("opened in", format!("{took} ({pace})  {}", shown(connect.latency_us))));
-    }
-    let m = &plateau.messages;
-    if m.sent > 0 {
-        let (received, sent) = (grouped(m.received), grouped(m.sent));
-        let faults = format!("{} mismatched, {} late", grouped(m.mismatched), grouped(m.late));
-        rows.push((
-            "messages",
-            match expect {
-                "nothing" => format!("{sent} sent, no answer expected"),
-                _ => format!("{received} of {sent} verified, {faults}  {}", shown(m.latency_us)),
-            },
-        ));
-    }
-    if let Some(pushes) = &plateau.pushes {
-        rows.push(("pushes", of_pushes(pushes)));
-    }
-    if let Some(churn) = &plateau.churn {
-        rows.push(("churn", of_churn(churn)));
-    }
-    if let Some(lag) = plateau.schedule_lag_us {
-        rows.push(("client lag", lag.to_string()));
-    }
-    if let Some(sweep) = &plateau.sweep {
-        let (answered, asked) = (grouped(sweep.answered), grouped(sweep.asked));
-        rows.push(("swept", format!("{answered} of {asked} live, in {:.1} s", sweep.seconds)));
-    }
-    rows.push(("held for", seconds(plateau.hold_seconds)));
-}
+/// The note of a result in which the sockets of others are too many to be passed over.
+const OTHERS_ARE_SEEN: &str = "cost_per_connection.other_sockets";
 
-fn of_pushes(pushes: &Pushes) -> String {
-    let count = |n: Option<u64>| n.map_or("unknown".to_owned(), grouped);
-    let (late, missing) = (count(pushes.late), count(pushes.missing));
-    let received = grouped(pushes.received);
-    format!("{received} received, {late} late, {missing} missing, gap {}", shown(pushes.gap_us))
-}
-
-fn of_churn(churn: &Churn) -> String {
-    let (completed, started) = (grouped(churn.completed), grouped(churn.started));
-    let pace = per_second(churn.rate_per_s);
-    let (failed, lost) = (listed(&churn.failed), listed(&churn.lost));
-    let latency = shown(churn.latency_us);
-    format!("{completed} of {started} ({pace}), failed {failed}, lost {lost}  {latency}")
-}
-
-impl std::fmt::Display for Percentiles {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [p50, p99, max] = [self.p50, self.p99, self.max].map(microseconds);
-        write!(f, "p50 {p50}  p99 {p99}  max {max}")
-    }
-}
-
-fn shown(latency: Option<Percentiles>) -> String {
-    latency.map_or("no latency measured".to_owned(), |percentiles| percentiles.to_string())
-}
-
-fn seconds(seconds: Option<f64>) -> String {
-    seconds.map_or("unknown".into(), |seconds| format!("{seconds:.1} s"))
-}
-
-fn per_second(rate: Option<f64>) -> String {
-    rate.map_or("no rate".into(), |rate| match rate {
-        ..1e3 => format!("{rate:.0}/s"),
-        _ => format!("{:.1}k/s", rate / 1e3),
-    })
-}
-
+/// Counts by name: `0`, `ECONNREFUSED 12, ETIMEDOUT 3`.
 fn listed<K: AsRef<str>>(counts: &BTreeMap<K, u64>) -> String {
     if counts.is_empty() {
         return "0".into();
@@ -150,3 +133,26 @@ fn listed<K: AsRef<str>>(counts: &BTreeMap<K, u64>) -> String {
     let each = counts.iter().map(|(name, n)| format!("{} {}", name.as_ref(), grouped(*n)));
     each.collect::<Vec<_>>().join(", ")
 }
+
+/// A row, in as many lines as it takes: cut between words, never between the two spaces of columns.
+fn line(name: &str, text: &str) -> String {
+    let indent = NAME_COLUMNS + 2;
+    let mut lines = format!("{name:>NAME_COLUMNS$}  ");
+    let mut column = indent;
+    for (index, word) in text.split(' ').enumerate() {
+        let width = word.chars().count();
+        if index > 0 && column + 1 + width > COLUMNS && !word.is_empty() {
+            lines = lines.trim_end().to_owned() + &format!("\n{:indent$}", "");
+            column = indent;
+        } else if index > 0 {
+            lines.push(' ');
+            column += 1;
+        }
+        lines += word;
+        column += width;
+    }
+    lines + "\n"
+}
+
+#[cfg(test)]
+mod tests;
