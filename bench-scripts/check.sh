@@ -56,6 +56,7 @@ python3 -c 'import prometheus_client.openmetrics.parser' 2>/dev/null ||
     skip "metrics read by Prometheus's Python parser: python3 has no parser (apt-get install python3-prometheus-client)"
 command -v promtool >/dev/null ||
     skip "metrics and dashboard read by Prometheus itself: promtool is not installed (apt-get install prometheus)"
+command -v tmux >/dev/null || skip "the live view in a terminal: tmux is not installed (apt-get install tmux)"
 # Last, so that the test runner's counts are the closing lines.
 step cargo test --workspace --locked
 

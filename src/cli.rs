@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use megaconn::limits::{
     BACKLOG_DEFAULT, DRAIN_MAX, IDLE_TIMEOUT_MAX, PUSH_EVERY, PUSH_EVERY_MAX, SEND_TIMEOUT_MAX,
+    TOP_EVERY_LEAST,
 };
 use megaconn::plan::tuples::{PortRange, Sources};
 use megaconn::topology::CoreList;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Examine this host: what each limit allows, what it takes to lift it, which settings hurt
     Doctor(Doctor),
+    /// Watch running servers and clients in a terminal, core by core
+    Top(Top),
     /// Merge per-core statistics of servers and clients: totals, rates, percentiles
     Stats(Stats),
     /// Write one HTML file about a run, or several side by side
@@ -308,6 +311,29 @@ pub(crate) struct Ways {
     /// Form of the answer
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    megaconn top 127.0.0.1:9100\n  \
+    megaconn top 127.0.0.1:9100 127.0.0.1:9101 --every 500ms")]
+pub(crate) struct Top {
+    /// What --metrics of a server or a client was given
+    ///
+    /// Any number of them, on any hosts: one row for each core and each side, their sums, the host's
+    /// counters that rise, the last three minutes. One that does not answer is waited for. `?` in the
+    /// view explains its columns and keys.
+    #[arg(value_name = "ADDR:PORT", required = true, value_parser = units::peer_address)]
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Time between two looks; at least 100ms
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = top_every)]
+    pub(crate) every: Duration,
+}
+
+fn top_every(text: &str) -> Result<Duration, String> {
+    let every = units::positive_duration(text)?;
+    let error = || format!("`{text}` is too short; fix: write 100ms or more");
+    (every >= TOP_EVERY_LEAST).then_some(every).ok_or_else(error)
 }
 
 #[derive(Args)]

@@ -61,6 +61,8 @@ pub mod reserve;
 pub mod rlimits;
 pub mod room;
 pub mod stats;
+pub mod top;
+pub mod view;
 
 pub mod errno;
 pub mod limits;
@@ -70,7 +72,6 @@ pub mod signals;
 pub mod talk;
 pub mod units;
 pub mod usage;
-pub mod view;
 
 /// Version of both programs.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -267,6 +267,19 @@ pub const FETCH_BYTES: u64 = 32 << 20;
 /// not wait for a server that is gone.
 pub const SERVER_METRICS_RETRY: Duration = Duration::from_secs(5);
 
+/// The shortest time between two looks of `megaconn top`: a metrics address reads its figures twenty
+/// times a second at most.
+pub const TOP_EVERY_LEAST: Duration = Duration::from_millis(100);
+
+/// Time that its lines of bars show.
+pub const TOP_SPARK_TIME: Duration = Duration::from_secs(180);
+
+/// Moments that it remembers: three minutes of the shortest time.
+pub const TOP_HISTORY: usize = 1_800;
+
+/// Time between two looks of it at keys and at what has come.
+pub const TOP_KEYS_EVERY: Duration = Duration::from_millis(50);
+
 /// Files a process has open besides rings and cores: housekeeping, dumps, standard streams.
 pub const FILES_PER_PROCESS: u64 = 64;
 
@@ -331,3 +344,7 @@ const _: () = assert!(
     "a slot must not forget when it last received"
 );
 const _: () = assert!(WHEEL_BUCKETS.is_power_of_two());
+const _: () = assert!(
+    TOP_SPARK_TIME.as_millis() <= TOP_HISTORY as u128 * TOP_EVERY_LEAST.as_millis(),
+    "the bars show what is remembered"
+);

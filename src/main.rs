@@ -4,10 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use megaconn::listener;
-use megaconn::report;
 use megaconn::server::{ServeConfig, Served, serve};
 use megaconn::talk::talk;
-use megaconn::usage;
+use megaconn::{report, top, usage};
 
 use crate::cli::{Cli, Command};
 
@@ -25,6 +24,7 @@ fn main() -> ExitCode {
         Command::Serve(flags) => run_serve(flags),
         Command::Doctor(flags) => show_doctor::run(&flags),
         Command::Plan(flags) => show_plan::run(&flags),
+        Command::Top(flags) => run_top(&flags),
         Command::Stats(flags) => show_stats::run(&flags),
         Command::Report(flags) => write_report(flags),
         Command::Completions { shell } => usage::print_completions::<Cli>(shell),
@@ -43,6 +43,16 @@ fn write_report(flags: cli::Report) -> ExitCode {
             talk(&format!("report={}", out.display()));
             ExitCode::SUCCESS
         }
+        Err(error) => usage::refused(&error.to_string()),
+    }
+}
+
+fn run_top(flags: &cli::Top) -> ExitCode {
+    // As https://no-color.org has it: set, and not empty.
+    let has_colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    match top::run::run(&flags.addresses, flags.every, has_colours) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(stop)) => ExitCode::from(stop.exit_status()),
         Err(error) => usage::refused(&error.to_string()),
     }
 }

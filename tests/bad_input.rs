@@ -80,6 +80,10 @@ fn values_that_are_none_are_refused_with_an_example() {
     let both = ["--idle-timeout", "50m", "--push-every", "11m"];
     refuses(&[["serve", "--mode", "push"].as_slice(), &both].concat(), &["more than 1h together"]);
     refuses(&["serve", "--stats"], &["--stats", "value is required"]);
+    refuses(&["top"], &["ADDR:PORT", "--help"]);
+    refuses(&["top", "here"], &["here", "127.0.0.1:9100"]);
+    refuses(&["top", "127.0.0.1:0"], &["no port"]);
+    refuses(&["top", "127.0.0.1:9100", "--every", "99ms"], &["--every", "100ms or more"]);
     refuses(&["server"], &["'server'", "'serve'"]);
     refuses(&["plan"], &["--connections", "--target"]);
     refuses(&["completions", "sea-shell"], &["bash"]);
@@ -286,7 +290,7 @@ fn a_count_beyond_everything_fits_nowhere() {
 
 #[test]
 fn a_short_help_is_one_screen_with_two_examples() {
-    for command in [[].as_slice(), &["serve"], &["plan"], &["doctor"], &["stats"]] {
+    for command in [[].as_slice(), &["serve"], &["plan"], &["doctor"], &["stats"], &["top"]] {
         for flag in ["-h", "--help"] {
             let help = run(&[command, &[flag]].concat());
             assert_eq!((help.code, help.stderr.len()), (Some(0), 0), "{command:?}: {help:#?}");

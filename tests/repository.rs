@@ -30,6 +30,11 @@ const MUST_NOT_USE: &[(&str, &[&str])] = &[
     ("report", &["crate::shard", "crate::driver", "crate::launch", "glommio", "std::net"]),
     ("metrics", &["crate::shard", "crate::driver", "crate::uring", "glommio", "std::net"]),
     ("metrics/http", &["crate::stats", "crate::shard", "crate::uring", "glommio", "std::fs"]),
+    ("view", &["crate::shard", "crate::launch", "glommio", "std::fs", "std::net"]),
+    ("dump/merge", &["crate::shard", "glommio", "std::fs", "std::net", "std::time"]),
+    ("top/rows", &["ratatui", "std::fs", "std::net", "Instant"]),
+    ("top/state", &["ratatui", "std::fs", "std::net", "Instant"]),
+    ("top/render", &["std::fs", "std::net", "std::io", "Instant"]),
     ("stats", &["crate::shard", "crate::driver", "glommio", "std::fs"]),
 ];
 
