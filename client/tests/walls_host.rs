@@ -170,6 +170,7 @@ fn io_uring_disabled() {
 
 #[test]
 fn io_uring_seccomp() {
+    let _quiet = unchanged();
     for errno in [libc::EPERM, libc::ENOSYS] {
         // The filter holds for the thread that applies it, and for what that thread starts.
         let thread = thread::spawn(move || {
@@ -199,6 +200,7 @@ fn threads() {
 
 #[test]
 fn memlock_at_the_start() {
+    let _quiet = unchanged();
     for kib in [0, 8, 64, 512] {
         refuses(&Cage::open().limit('l', kib).without("ipc_lock"), "memlock");
     }
@@ -206,6 +208,7 @@ fn memlock_at_the_start() {
 
 #[test]
 fn nofile_at_the_start() {
+    let _quiet = unchanged();
     for files in [16, 32] {
         refuses(&Cage::open().limit('n', files), "nofile");
     }

@@ -3,6 +3,8 @@
 use io_uring::{IoUring, Probe, opcode};
 
 use crate::errno::Errno;
+use crate::rlimits;
+use crate::walls::tree::Tree;
 
 /// Why io_uring cannot be used here, and what lifts it.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +25,7 @@ pub enum ProbeError {
     )]
     Disabled {
         /// The sysctl's value, 1 or 2.
-        value: u8,
+        value: u64,
         /// The second way out that value 1 leaves.
         group: &'static str,
     },
@@ -87,12 +89,16 @@ pub fn probe() -> Result<(), ProbeError> {
 }
 
 fn refused(errno: Errno) -> ProbeError {
-    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
-    let disabled: u8 = disabled.ok().and_then(|v| v.trim().parse().ok()).unwrap_or(0);
+    let tree = Tree::host();
+    let disabled = tree.number("kernel.io_uring_disabled").unwrap_or(0);
+    // 1 does not hold for everybody: whom it does not, something else forbids it.
+    let group = tree.number("kernel.io_uring_group").and_then(|id| u32::try_from(id).ok());
+    let is_exempt = rlimits::passes_file_max() || group.is_some_and(rlimits::is_in_group);
+    let is_disabled = disabled > 1 || disabled == 1 && !is_exempt;
     match errno {
         Errno::ENOSYS if is_filtered() => ProbeError::Hidden,
         Errno::ENOSYS => ProbeError::Missing,
-        Errno::EPERM if disabled > 0 => ProbeError::Disabled {
+        Errno::EPERM if is_disabled => ProbeError::Disabled {
             value: disabled,
             group: if disabled == 1 { ", or join the group kernel.io_uring_group" } else { "" },
         },
