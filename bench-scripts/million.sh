@@ -50,7 +50,7 @@ echo "building (the first time takes a minute)" >&2
 cargo build --release --locked --quiet || refuse "the build failed; see above"
 bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 # Figures of an earlier run must not be taken for this one's.
-rm -f "$out"/{result,environment}.json "$out"/{server,client}.ndjson "$out"/server.log
+rm -f "$out"/{result,environment,doctor,counters}.json "$out/report.html" "$out"/{server,client}.ndjson "$out"/server.log
 
 sockets() {
     awk '/^TCP:/ {print $3}' /proc/net/sockstat
@@ -121,4 +121,5 @@ if ! kill -0 "$server" 2>/dev/null; then
     [ "$status" -ne 0 ] || status=1
 fi
 [ ! -e "$out/result.json" ] || echo "   run directory  $out"
+[ ! -e "$out/report.html" ] || echo "          report  $out/report.html"
 exit "$status"
