@@ -70,7 +70,7 @@ fn everything_that_is_in_a_run_directory_is_in_its_report() {
     }
     let verdict_at = html.find("class=\"verdict missed\"").unwrap();
     assert!(verdict_at < html.find("<svg").unwrap(), "the verdict comes first");
-    assert_eq!(html.matches("class=\"plot\"").count(), 6, "one drawing for each chart");
+    assert_eq!(html.matches("class=\"plot\"").count(), 7, "one drawing for each chart");
     assert!(!text.contains("Not measured") && !text.contains("Missing in the run directory"));
     for layer in ["TCP socket", "inode", "file (filp)", "dentry", "io_uring", "server process"] {
         let legend = html.split("Memory of a connection").nth(1).unwrap();
@@ -148,7 +148,7 @@ fn runs_are_laid_side_by_side_with_ratios() {
     assert!(text.contains("connect rate200.0k/s300.0k/s ×1.50"), "{text}");
     assert!(text.contains("message latency p5043 us– "), "what one lacks is a dash: {text}");
     assert!(text.contains("Message latency, first") && text.contains("Message latency, second"));
-    assert_eq!(html.matches("class=\"plot\"").count(), 12);
+    assert_eq!(html.matches("class=\"plot\"").count(), 14);
     // Directories of one name are told apart by their paths.
     let namesake = FakeRun::whole("first");
     let html = html_of(&[first.path(), namesake.path()]).unwrap();
@@ -222,7 +222,9 @@ fn a_run_with_nothing_in_it_is_reported() {
     churn["cost_per_connection"]["fit"] = Value::Null;
     run.write("result.json", &churn.to_string());
     let html = html(&run);
-    assert!(html.contains("Not measured: no plateau was held"), "{html}");
+    assert!(html.contains("Memory of a connection (no plateau was held long enough"), "{html}");
+    assert!(html.contains("No connection was held, so none has a cost."), "{html}");
+    assert!(html.contains("601 of 602 short connections completed"), "{html}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn every_chart_and_table_has_the_runs_figures() {
     for missing in ["Not measured", "Not recorded", "Missing in the run directory"] {
         assert!(!html.contains(missing), "{missing}: {html}");
     }
-    assert_eq!(html.matches("class=\"plot\"").count(), 6, "{html}");
+    assert_eq!(html.matches("class=\"plot\"").count(), 7, "{html}");
     assert!(html.contains("Met: 3,000 of 3,000 connections established, 0 failed, 0 lost"));
     for line in ["client 0", "client 1", "server 0", "server 1"] {
         assert!(html.contains(line), "no line of {line}");

@@ -4,7 +4,7 @@
 use maud::{Markup, PreEscaped, html};
 
 use crate::report::chart::{self, Axis, Bar, Look, Series};
-use crate::report::points;
+use crate::report::points::{self, Missing};
 use crate::report::read::Run;
 use crate::shown;
 
@@ -16,7 +16,7 @@ struct Chart {
     x: Scale,
     y: Scale,
     /// What there is to draw of a run, or why there is nothing.
-    points: fn(&Run) -> Result<Drawing, &'static str>,
+    points: fn(&Run) -> Result<Drawing, Missing>,
 }
 
 /// What an axis is of.
@@ -42,7 +42,7 @@ pub(crate) struct Drawing {
     pub(crate) names: Vec<String>,
 }
 
-const CHARTS: [Chart; 6] = [
+const CHARTS: [Chart; 7] = [
     Chart {
         title: "Connections over time",
         caption: "Open connections of each core, once a second. Lines: the client's cores; \
@@ -76,6 +76,14 @@ const CHARTS: [Chart; 6] = [
         points: points::message_latency,
     },
     Chart {
+        title: "Latency of short connections",
+        caption: "From when a short connection was due to having verified its message's echo, at each \
+                  plateau.",
+        x: Scale::Names("connections held meanwhile"),
+        y: Scale::LogTime,
+        points: points::churn_latency,
+    },
+    Chart {
         title: "Memory of a connection",
         caption: "Growth over the empty state at each plateau, divided by its connections. What is \
                   there once, for any number of them, weighs on small plateaus.",
@@ -93,38 +101,50 @@ const CHARTS: [Chart; 6] = [
     },
 ];
 
-/// All charts of all runs: of one run beside each other, of several a row for each kind.
+/// All charts of all runs: of one run beside each other, of several a row for each kind. A kind that no
+/// run has anything of is only named.
 pub(crate) fn charts(runs: &[Run]) -> Markup {
-    let of_kind = |chart| html! { @for figure in figures(chart, runs) { (figure) } };
+    type Drawn<'a> = Vec<(&'a Run, Result<Drawing, Missing>)>;
+    let of_runs = |chart: &Chart| runs.iter().map(|run| (run, (chart.points)(run))).collect();
+    let all = CHARTS.iter().map(|chart| (chart, of_runs(chart)));
+    let is_drawn = |(_, drawings): &(&Chart, Drawn)| drawings.iter().any(|(_, d)| d.is_ok());
+    let (drawn, not): (Vec<_>, Vec<_>) = all.partition(is_drawn);
+    let why = |(chart, drawings): &(&Chart, Drawn)| {
+        let (_, Err(Missing::Because(why))) = drawings.first()? else { return None };
+        Some(format!("{} ({why})", chart.title))
+    };
+    let not_drawn: Vec<String> = not.iter().filter_map(why).collect();
     html! {
         @if runs.len() == 1 {
-            div.charts { @for chart in &CHARTS { (of_kind(chart)) } }
+            div.charts { @for (chart, drawings) in &drawn { (figures(chart, drawings)) } }
         } @else {
-            @for chart in &CHARTS { div.charts { (of_kind(chart)) } }
+            @for (chart, drawings) in &drawn { div.charts { (figures(chart, drawings)) } }
+        }
+        @if !not_drawn.is_empty() {
+            p.missing { "Not measured: " (not_drawn.join(", ")) "." }
         }
     }
 }
 
 /// One kind of chart, of each run.
-fn figures(chart: &Chart, runs: &[Run]) -> Vec<Markup> {
-    let drawings: Vec<_> = runs.iter().map(|run| (run, (chart.points)(run))).collect();
+fn figures(chart: &Chart, drawings: &[(&Run, Result<Drawing, Missing>)]) -> Markup {
     let axes = Axes::of(chart, drawings.iter().filter_map(|(_, drawing)| drawing.as_ref().ok()));
-    let figure = |(run, drawing): &(&Run, Result<Drawing, &str>)| {
-        html! {
+    html! {
+        @for (run, drawing) in drawings {
             figure {
-                h3 { (chart.title) @if runs.len() > 1 { ", " (run.name) } }
+                h3 { (chart.title) @if drawings.len() > 1 { ", " (run.name) } }
                 @match drawing {
                     Ok(drawing) => {
                         (PreEscaped(axes.draw(chart, drawing)))
                         (legend(drawing))
                         figcaption { (chart.caption) }
                     }
-                    Err(why) => p.missing { "Not measured: " (why) "." },
+                    Err(Missing::Because(why)) => p.missing { "Not measured: " (why) "." },
+                    Err(Missing::NotAsked) => p.missing { "Not asked for." },
                 }
             }
         }
-    };
-    drawings.iter().map(figure).collect()
+    }
 }
 
 /// What the colours stand for.

@@ -1,9 +1,9 @@
 //! The report: one HTML file of a run directory, or of several side by side. It needs nothing but
 //! itself: charts are inline SVG, there is no script, and it is read on paper and in the dark as well.
 //!
-//! `read` takes from a directory whatever is whole in it, by the tolerant types of `schema`;
-//! `points` and `figures` make charts of that and `chart` draws them; `verdict`, `tables`,
-//! `host` and `compare` are the parts of the page, which `page` puts together.
+//! `read` takes from a directory whatever is whole in it, by the tolerant types of `schema`; `points`
+//! and `figures` make charts of that and `chart` draws them; `verdict`, `tables`, `host` and `compare`
+//! are the parts of the page, which `page` puts together.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -6,7 +6,7 @@ use crate::report::compare::side_by_side;
 use crate::report::figures::charts;
 use crate::report::host::{command, environment, walls};
 use crate::report::read::Run;
-use crate::report::tables::{cost, number, plateaus};
+use crate::report::tables::{cost, plateaus};
 use crate::report::verdict::verdict;
 use crate::shown;
 
@@ -72,24 +72,26 @@ fn below_verdict(run: &Run) -> Markup {
     }
 }
 
-/// The figures that are asked for first.
+/// The figures that are asked for first, as far as there are any.
 fn tiles(run: &Run) -> Markup {
     let Some(result) = &run.result else { return html! {} };
     let last = result.plateaus.last();
     let cost = &result.cost_per_connection;
     let error = cost.stderr_bytes.map(|error| format!(" ± {}", shown::count(error.ceil())));
-    let kernel = number(cost.kernel_bytes, shown::bytes) + &error.unwrap_or_default();
+    let kernel = cost.kernel_bytes.map(|n| shown::bytes(n) + &error.unwrap_or_default());
+    let us = |number: Option<f64>| number.map(shown::microseconds);
+    let held = result.target_connections.filter(|n| *n > 0.0);
     let tiles = [
-        ("established", number(result.established, shown::count)),
-        ("opened in", last.map_or("–".into(), |p| number(p.connect.seconds, shown::seconds))),
-        (
-            "messages p99",
-            last.map_or("–".into(), |p| number(p.messages.latency_us.p99, shown::microseconds)),
-        ),
+        ("established", result.established.filter(|_| held.is_some()).map(shown::count)),
+        ("opened in", held.and(last.and_then(|p| p.connect.seconds.map(shown::seconds)))),
+        ("messages p99", us(last.and_then(|p| p.messages.latency_us.p99.0))),
+        ("short connections", last.and_then(|p| p.churn.rate_per_s.map(shown::per_second))),
+        ("short connections p99", us(last.and_then(|p| p.churn.latency_us.p99.0))),
         ("kernel, each connection", kernel),
-        ("server, each connection", number(cost.server_user_bytes, shown::bytes)),
-        ("closed in", number(result.close.seconds, shown::seconds)),
+        ("server, each connection", cost.server_user_bytes.map(shown::bytes)),
+        ("closed in", held.and(result.close.seconds.map(shown::seconds))),
     ];
+    let tiles = tiles.into_iter().filter_map(|(name, text)| Some((name, text?)));
     html! {
         dl.tiles {
             @for (name, text) in tiles { div { dt { (name) } dd { (text) } } }

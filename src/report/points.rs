@@ -14,9 +14,15 @@ use crate::report::ticks::{Rising, Ticks};
 use crate::shown;
 
 /// Why a chart has no points.
-type Missing = &'static str;
+#[derive(Clone, Copy)]
+pub(crate) enum Missing {
+    /// There is a reason to be told.
+    Because(&'static str),
+    /// The run was to have nothing of it.
+    NotAsked,
+}
 
-const NO_RESULT: Missing = "there is no whole result.json";
+const NO_RESULT: Missing = Missing::Because("there is no whole result.json");
 
 /// Layers of memory, from the bottom: the name in the files, the name for people, its colour.
 pub(crate) const LAYERS: [(&str, &str, RGBColor); 10] = [
@@ -43,7 +49,7 @@ pub(crate) fn over_time(run: &Run) -> Result<Drawing, Missing> {
     let seen =
         || sides.iter().filter_map(|(name, ticks, look)| Some((*name, ticks.as_ref()?, *look)));
     let began_ms = seen().map(|(_, ticks, _)| ticks.span().first_ms).next();
-    let began_ms = began_ms.ok_or("there are no dumps of either side")?;
+    let began_ms = began_ms.ok_or(Missing::Because("there are no dumps of either side"))?;
     let lines = seen().flat_map(|(name, ticks, look)| cores(name, ticks, look, began_ms)).collect();
     Ok(Drawing { lines, ..Drawing::default() })
 }
@@ -92,7 +98,7 @@ pub(crate) fn connect_rate(run: &Run) -> Result<Drawing, Missing> {
             points: between,
         },
     ];
-    drawn(lines, if run.result.is_some() { "nothing was connected" } else { NO_RESULT })
+    drawn(lines, without(run, Missing::Because("nothing was connected")))
 }
 
 pub(crate) fn connect_latency(run: &Run) -> Result<Drawing, Missing> {
@@ -108,7 +114,7 @@ pub(crate) fn connect_latency(run: &Run) -> Result<Drawing, Missing> {
         Series { name: format!("{name} of a plateau"), color, look: Look::Line, points }
     };
     let lines = of.into_iter().zip(COLORS).map(line).collect();
-    drawn(lines, if run.result.is_some() { "nothing was connected" } else { NO_RESULT })
+    drawn(lines, without(run, Missing::Because("nothing was connected")))
 }
 
 /// Between two ticks, at the connections that there were by then.
@@ -129,6 +135,23 @@ fn steps(run: &Run, value: impl Fn(&Plateau) -> Option<f64>) -> Vec<(f64, f64)> 
 }
 
 pub(crate) fn message_latency(run: &Run) -> Result<Drawing, Missing> {
+    let missing = without(run, Missing::Because("no message was verified"));
+    by_plateau(run, |plateau| &plateau.messages.latency_us, missing)
+}
+
+pub(crate) fn churn_latency(run: &Run) -> Result<Drawing, Missing> {
+    let churned = plateaus(run).any(|plateau| plateau.churn.started.is_some());
+    let why = Missing::Because("no short connection was completed");
+    let missing = without(run, if churned { why } else { Missing::NotAsked });
+    by_plateau(run, |plateau| &plateau.churn.latency_us, missing)
+}
+
+/// Percentiles of a latency at each plateau.
+fn by_plateau(
+    run: &Run,
+    latency: fn(&Plateau) -> &Percentiles,
+    missing: Missing,
+) -> Result<Drawing, Missing> {
     type Of = (&'static str, fn(&Percentiles) -> &Number);
     let of: [Of; 5] = [
         ("p50", |p| &p.p50),
@@ -139,14 +162,18 @@ pub(crate) fn message_latency(run: &Run) -> Result<Drawing, Missing> {
     ];
     let line = |((name, pick), color): (Of, RGBColor)| {
         let at = |(index, plateau): (u32, &Plateau)| {
-            Some((f64::from(index), log(pick(&plateau.messages.latency_us).0?)?))
+            Some((f64::from(index), log(pick(latency(plateau)).0?)?))
         };
         let points = (0..).zip(plateaus(run)).filter_map(at).collect();
         Series { name: name.into(), color, look: Look::Marks, points }
     };
     let lines = of.into_iter().zip(COLORS).map(line).collect();
-    let missing = if run.result.is_some() { "no message was verified" } else { NO_RESULT };
     Ok(Drawing { names: sizes(run), ..drawn(lines, missing)? })
+}
+
+/// The reason of a run that has a result.
+fn without(run: &Run, missing: Missing) -> Missing {
+    if run.result.is_some() { missing } else { NO_RESULT }
 }
 
 pub(crate) fn memory(run: &Run) -> Result<Drawing, Missing> {
@@ -170,7 +197,7 @@ pub(crate) fn memory(run: &Run) -> Result<Drawing, Missing> {
         stacks.push(LAYERS.iter().filter_map(slope).collect());
     }
     if stacks.is_empty() {
-        return Err("no plateau was held long enough to be measured");
+        return Err(Missing::Because("no plateau was held long enough to be measured"));
     }
     let is_used =
         |layer: &str| stacks.iter().flatten().any(|(name, n)| *name == layer && *n >= 0.5);
@@ -236,7 +263,7 @@ pub(crate) fn balance(run: &Run) -> Result<Drawing, Missing> {
     let most = of_side("client").count().max(of_side("server").count());
     let names = (0..most).map(|core| core.to_string()).collect();
     if bars.is_empty() {
-        Err("no core had anything")
+        Err(Missing::Because("no core had anything"))
     } else {
         Ok(Drawing { bars, legend, names, ..Drawing::default() })
     }

@@ -27,7 +27,9 @@ const COLUMNS: [(&str, &[Column]); 7] = [
     (
         "opened",
         &[
-            ("in", |p| p.connect.seconds.map(shown::seconds)),
+            ("in", |p| {
+                p.connect.seconds.filter(|_| *p.connections != Some(0.0)).map(shown::seconds)
+            }),
             ("rate", |p| p.connect.rate_per_s.map(shown::per_second)),
             ("p50", |p| us(p.connect.latency_us.p50)),
             ("p99", |p| us(p.connect.latency_us.p99)),
@@ -232,6 +234,9 @@ fn of_layer(result: &RunResult, layer: &str) -> Option<f64> {
 /// What the kernel's bytes are of, and how they were come by.
 fn whose(result: &RunResult) -> String {
     let cost = &result.cost_per_connection;
+    if !result.plateaus.iter().any(|plateau| plateau.established.is_some_and(|held| held > 0.0)) {
+        return "No connection was held, so none has a cost.".into();
+    }
     let sockets = match *cost.sockets_counted {
         Some(2.0) => {
             "Both ends are on this host: the kernel's bytes are of both sockets of a connection."

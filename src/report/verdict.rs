@@ -46,9 +46,14 @@ pub(crate) fn verdict(run: &Run) -> Markup {
     }
 }
 
-/// `1,000,000 of 1,000,000 connections established, 0 failed, 0 lost`.
+/// `1,000,000 of 1,000,000 connections established, 0 failed, 0 lost`, or what became of short ones
+/// alone.
 pub(crate) fn headline(result: &RunResult) -> String {
     let number = |number: Number| number.map_or("an unknown number".to_owned(), shown::count);
+    if let (Some(0.0), Some(plateau)) = (*result.target_connections, result.plateaus.last()) {
+        let (completed, started) = (number(plateau.churn.completed), number(plateau.churn.started));
+        return format!("{completed} of {started} short connections completed");
+    }
     format!(
         "{} of {} connections established, {} failed, {} lost",
         number(result.established),
