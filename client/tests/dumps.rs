@@ -106,7 +106,8 @@ fn a_reader_who_has_stopped_reading_holds_nobody_up() {
     until("the pipe is full", || {
         let before = written();
         thread::sleep(Duration::from_millis(300));
-        before > 60_000 && written() == before
+        // A line is some kilobytes; what wakes threads is some bytes.
+        before > 60_000 && written() - before < 1_000
     });
     assert_eq!(echo(&connect(address), b"still there").unwrap(), b"still there");
     let began = Instant::now();
