@@ -164,6 +164,14 @@ pub(crate) struct Serve {
     /// best an address of loopback, or of a network that only friends reach.
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::own_address)]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Address of an unrelated small service [default: none]
+    ///
+    /// It gives back what it is sent, by TCP and UDP, outside the pinned cores.
+    ///
+    /// What becomes of it while connections are held is what becomes of others on this host: see
+    /// `megaconn-client run --bystanders`. With port 0 the kernel chooses one, which is printed.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::own_address)]
+    pub(crate) bystander: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

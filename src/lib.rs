@@ -51,9 +51,11 @@ pub mod plan;
 pub mod walls;
 pub mod wire;
 
+pub mod bystander;
 pub mod cgroup;
 pub mod cpu;
 pub mod dump;
+pub mod endpoint;
 pub mod memory;
 pub mod metrics;
 pub mod report;

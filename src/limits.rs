@@ -247,6 +247,44 @@ pub const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 /// CPU goes first.
 pub const READER_NICENESS: i32 = 10;
 
+/// Connections that the service of --bystander has at once; who comes beyond them is closed.
+pub const BYSTANDER_CLIENTS: usize = 256;
+
+/// Time for which it rests after an accept that failed.
+pub const BYSTANDER_REST: Duration = Duration::from_millis(5);
+
+/// Connections and datagrams that one turn of its thread takes before it looks at the others again.
+pub const BYSTANDER_PER_TURN: usize = 64;
+
+/// Tries of each bystander per second, unless --bystander-rate says otherwise.
+pub const BYSTANDER_RATE: u64 = 20;
+
+/// The highest --bystander-rate: beyond it the panel is a load, and no bystander.
+pub const BYSTANDER_RATE_MAX: u64 = 1_000;
+
+/// Time for which an idle host is watched before the first connection and after the last one: so many
+/// tries, by the default rate, that its 95th percentile stands on five of them.
+pub const BYSTANDER_IDLE: Duration = Duration::from_secs(5);
+
+/// Time after which a try of a bystander is lost: TCP sends a SYN again after it, so that a connect
+/// that lost a packet is one that was lost.
+pub const BYSTANDER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time between two attempts to open the bystanders' own session again, once it is lost.
+pub const BYSTANDER_REOPEN: Duration = Duration::from_secs(1);
+
+/// Time beside its hold that a plateau may take, in the guess for how many records there is to be room.
+pub const BYSTANDERS_TIME: Duration = Duration::from_secs(60);
+
+/// Records that a panel keeps at most, of 16 bytes each: eight bystanders for seven hours.
+pub const BYSTANDER_SAMPLES_MAX: usize = 4 << 20;
+
+/// The sleep that the bystander `schedule` asks for.
+pub const BYSTANDER_SLEEP: Duration = Duration::from_millis(10);
+
+/// Bytes that the bystander `disk` writes, has written, and reads back.
+pub const BYSTANDER_DISK_BYTES: usize = 4096;
+
 /// Bytes of a line of a dump at most: full histograms would have some 200 KB.
 pub const DUMP_LINE_BYTES: u64 = 1 << 20;
 

@@ -80,6 +80,7 @@ fn run_serve(flags: cli::Serve) -> ExitCode {
         stats: flags.stats,
         stats_every: flags.stats_every,
         metrics: flags.metrics,
+        bystander: flags.bystander,
         memory_reserve: flags.memory_reserve,
     };
     match serve(&config) {

@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
 
+use crate::bystander;
 use crate::cpu::own_thread;
 use crate::drain::{Command, MemoryLeft};
 use crate::dump::Side;
 use crate::dump::ticker::{self, NoThread, Ticker};
+use crate::endpoint::EndpointError;
 use crate::errno::Errno;
 use crate::launch::{self, Commands, LaunchError};
 use crate::limits::{BUFFER_BYTES, BUFFERS_PER_CORE, DRAIN_SLACK, LOOK_EVERY};
 use crate::listener::{self, ListenError, Steer};
 use crate::metrics::Metrics;
-use crate::metrics::http::{self, EndpointError};
+use crate::metrics::http;
 use crate::reserve::{self, Change, Teller, Watch};
 use crate::room::HOST;
 use crate::shard::{Shard, ShardConfig};
@@ -63,6 +65,8 @@ pub struct ServeConfig {
     pub stats_every: Duration,
     /// Where scrapers are answered.
     pub metrics: Option<SocketAddr>,
+    /// Where an unrelated small service answers.
+    pub bystander: Option<SocketAddr>,
     /// Bytes of memory that are left to everybody else; `None` is by what there is.
     pub memory_reserve: Option<u64>,
 }
@@ -88,9 +92,9 @@ pub enum ServeError {
     /// Their writer.
     #[error(transparent)]
     Dumps(#[from] NoThread),
-    /// The metrics address.
+    /// The metrics address, or the bystander's.
     #[error(transparent)]
-    Metrics(#[from] EndpointError),
+    Endpoint(#[from] EndpointError),
     /// A wall, before anybody has come.
     #[error("{0}")]
     Short(String),
@@ -133,8 +137,11 @@ pub fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
     let out = config.stats.as_deref().map(open).transpose()?;
     let stats: Vec<Arc<CoreStats>> = cpus.iter().map(|_| Arc::default()).collect();
     let metrics = http::offer(config.metrics, Metrics::new(Side::Server, &cpus, &stats))?;
+    let bystander = bystander::offer(config.bystander)?;
     print_config(config, &cpus, slots_per_segment, nofile);
     talk(&format!("metrics={}", http::url(metrics)));
+    let bystander = bystander.map_or("none".to_owned(), |address| address.to_string());
+    talk(&format!("bystander={bystander}"));
     talk(&format!("memory_reserve={memory_reserve}"));
     if let Some(error) = &opened.unsteered {
         talk(&format!("warning: --steer cpu is off, connections are spread by hash: {error}"));

@@ -11,6 +11,8 @@ use megaconn::topology::CoreList;
 use megaconn::units::{self, Endpoints, Text};
 use megaconn::wire::HEADER_BYTES;
 
+use crate::bystanders::flags::BystanderFlags;
+
 /// Opens millions of TCP connections from one host, through every source port there is.
 ///
 /// The whole 4-tuple of every connection is planned before the first SYN and dealt out to the
@@ -222,6 +224,8 @@ pub(crate) struct Run {
     /// none.
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::own_address)]
     pub(crate) metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) bystanders: BystanderFlags,
 }
 
 fn connects_in_flight(text: &str) -> Result<u32, String> {

@@ -1,7 +1,7 @@
 //! From what was typed to what will be done: everything is checked here, before anything starts.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,11 @@ use megaconn::dump::ticker::NoThread;
 use megaconn::errno::Errno;
 use megaconn::launch::LaunchError;
 use megaconn::limits::{
-    CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, REACH_TIMEOUT, SOURCES_TRIED_MAX, TARGETS_TRIED_MAX,
+    BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SOURCES_TRIED_MAX, TARGETS_TRIED_MAX,
     TIME_WAIT,
 };
-use megaconn::metrics::http::{self, EndpointError};
+use megaconn::endpoint::EndpointError;
+use megaconn::metrics::http;
 use megaconn::plan::tuples::{TupleError, TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand};
 use megaconn::reserve;
@@ -26,10 +27,11 @@ use megaconn::uring::{self, ProbeError};
 use megaconn::walls::Have;
 use megaconn::walls::host::Host;
 use megaconn::walls::reading::{self, Row};
-use rustix::net::sockopt::set_socket_linger;
 
+use crate::bystanders::panel::{NoPanel, Whom};
 use crate::cli;
 use crate::pushes::Pushes;
+use crate::reach::{own_address, reach};
 use crate::server_metrics::FetchError;
 use crate::supply::Supply;
 
@@ -62,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) server_metrics: Option<SocketAddr>,
     pub(crate) run_id: u64,
+    /// With --bystanders.
+    pub(crate) bystanders: Option<Whom>,
 }
 
 /// What a run must reach besides being done.
@@ -151,6 +155,8 @@ pub(crate) enum Refusal {
     ServerMetrics(SocketAddr, FetchError),
     #[error(transparent)]
     Metrics(#[from] EndpointError),
+    #[error(transparent)]
+    Bystanders(#[from] NoPanel),
     #[error("--out {0}: {1}; fix: a directory that you may write")]
     Out(PathBuf, io::Error),
     #[error("--stats {0}: {1}; fix: a path in a directory that you may write")]
@@ -222,12 +228,25 @@ impl Config {
             metrics: flags.metrics,
             server_metrics: flags.server_metrics,
             run_id: fastrand::u64(..),
+            bystanders: flags.bystanders.whom(&targets, flags.out.as_deref()),
         })
     }
 
     /// Held connections of the last plateau.
     pub(crate) fn connections(&self) -> u64 {
         self.plateaus.last().copied().unwrap_or(0)
+    }
+
+    /// Whether connections carry anything in the hold, or others come and go beside them.
+    pub(crate) fn has_traffic(&self) -> bool {
+        self.schedule != Schedule::None
+            || self.churn_per_s.is_some()
+            || matches!(self.expect, Expect::Push(_))
+    }
+
+    /// About how long the run may take, for whoever keeps room for it.
+    pub(crate) fn expected_time(&self) -> Duration {
+        (self.hold + BYSTANDERS_TIME) * u32::try_from(self.plateaus.len()).unwrap_or(u32::MAX)
     }
 
     /// What `core` is told.
@@ -299,6 +318,7 @@ impl Config {
             format!("memory_reserve={}", self.host.reserve_bytes),
             format!("slots_per_segment={}", self.slots_per_segment),
             format!("server_metrics={}", http::url(self.server_metrics)),
+            format!("bystanders={}", self.bystanders.as_ref().map_or("off".into(), Whom::to_string)),
         ]
     }
 }
@@ -388,31 +408,4 @@ fn does_not_fit(connections: u64, churn: Option<u64>, row: &Row) -> Refusal {
          fix: {}",
         fix.join("; or: ")
     ))
-}
-
-/// An address that can be bound is ours.
-fn own_address(address: IpAddr) -> Result<(), Refusal> {
-    TcpListener::bind(SocketAddr::new(address, 0)).map_or_else(
-        |error| match Errno::from(&error) {
-            Errno::EADDRNOTAVAIL => Err(Refusal::NoSuchSource(address)),
-            _ => Ok(()),
-        },
-        |_| Ok(()),
-    )
-}
-
-/// One ordinary connect, so that a run is not a million failures.
-fn reach(target: SocketAddr) -> Result<(), Refusal> {
-    match TcpStream::connect_timeout(&target, REACH_TIMEOUT) {
-        // A reset: the tuple of an ordinary close would be in TIME_WAIT, and missing in the plan.
-        Ok(stream) => set_socket_linger(&stream, Some(Duration::ZERO))
-            .map_err(|error| Refusal::Unreachable(target, error.to_string())),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            Err(Refusal::Refused(target, Errno::from(&error)))
-        }
-        // Somebody was there, and has no room: what kept him the verdict can say.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
-        Err(error) if Errno::from(&error) == Errno::EADDRNOTAVAIL => Err(Refusal::NoPort(target)),
-        Err(error) => Err(Refusal::Unreachable(target, error.to_string())),
-    }
 }

@@ -12,6 +12,8 @@ use megaconn::walls::verdict::{Charge, Judgement};
 use serde::Serialize;
 
 use crate::aftermath::TargetNow;
+use crate::bystanders::account::{Account, Latency};
+use crate::bystanders::sample::SpanPhase;
 use crate::config::{Config, Expect};
 use crate::cost::{Cost, Memory};
 use crate::vigil::{LossTimes, ReserveMet};
@@ -45,6 +47,8 @@ pub(crate) struct RunResult {
     pub(crate) memory_before: Memory,
     pub(crate) plateaus: Vec<Plateau>,
     pub(crate) close: Option<Close>,
+    /// With --bystanders: what became of others meanwhile.
+    pub(crate) bystanders: Option<Account>,
     pub(crate) cost_per_connection: Cost,
     pub(crate) file_descriptors: Descriptors,
     pub(crate) per_core: Vec<PerCore>,
@@ -73,8 +77,8 @@ pub(crate) struct Plateau {
     pub(crate) schedule_lag_us: Option<Percentiles>,
     pub(crate) hold_seconds: Option<f64>,
     pub(crate) memory: Memory,
-    /// Not measured yet.
-    pub(crate) bystanders: Option<Vec<()>>,
+    /// With --bystanders: of this plateau's phases.
+    pub(crate) bystanders: Option<Vec<PlateauBystander>>,
 }
 
 #[derive(Default, Serialize)]
@@ -98,6 +102,16 @@ pub(crate) struct Messages {
     /// From when a message was due, which without a schedule is when it was sent; without those of
     /// a sweep.
     pub(crate) latency_us: Option<Percentiles>,
+}
+
+/// One bystander in one phase of a plateau; `bystanders` of the whole result has more of it.
+#[derive(Serialize)]
+pub(crate) struct PlateauBystander {
+    pub(crate) name: String,
+    pub(crate) phase: SpanPhase,
+    pub(crate) sent: u64,
+    pub(crate) lost: u64,
+    pub(crate) latency_us: Option<Latency>,
 }
 
 /// Texts that the server sent unasked.
@@ -318,12 +332,38 @@ impl RunResult {
             memory_before: Memory::default(),
             plateaus: Vec::new(),
             close: None,
+            bystanders: None,
             cost_per_connection: Cost::default(),
             file_descriptors: Descriptors::default(),
             per_core: Vec::new(),
             verdict: Verdict::default(),
             notes: BTreeMap::new(),
         }
+    }
+}
+
+impl RunResult {
+    /// Takes what became of bystanders, and gives each plateau its own.
+    pub(crate) fn bystanders(&mut self, account: Account) {
+        for plateau in &mut self.plateaus {
+            let is_of_plateau = |phase| {
+                matches!(phase, SpanPhase::Connecting | SpanPhase::Settled | SpanPhase::Messages)
+            };
+            let spans = account.spans.iter().filter(|span| {
+                span.connections == plateau.connections && is_of_plateau(span.phase)
+            });
+            let probes = spans.flat_map(|span| {
+                span.probes.iter().map(|probe| PlateauBystander {
+                    name: probe.name.clone(),
+                    phase: span.phase,
+                    sent: probe.sent,
+                    lost: probe.lost,
+                    latency_us: probe.latency_us,
+                })
+            });
+            plateau.bystanders = Some(probes.collect());
+        }
+        self.bystanders = Some(account);
     }
 }
 

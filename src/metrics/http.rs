@@ -1,7 +1,7 @@
 //! Answers `GET /metrics`. One thread that is not pinned does all of it, and everything that a
 //! scraper may be slow, many or rude with has a bound, so that no core is disturbed by one.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -10,12 +10,15 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::errno::Errno;
+pub use crate::endpoint::EndpointError;
 use crate::limits::{
     METRICS_ACCEPTS_PER_TURN, METRICS_CLIENTS, METRICS_HEAD_BYTES, METRICS_HEADERS, METRICS_REST,
     METRICS_TEXT_EVERY, METRICS_TIMEOUT, READER_NICENESS,
 };
 use crate::metrics::{CONTENT_TYPE, Metrics};
+
+/// The flag that names the address.
+const FLAG: &str = "--metrics";
 
 /// Answers scrapers at `address`, if there is one, until the process ends; says where that is.
 ///
@@ -45,42 +48,13 @@ pub struct Endpoint {
     address: SocketAddr,
 }
 
-/// Why there is no metrics address.
-#[derive(Debug, thiserror::Error)]
-#[error("--metrics {address}: {what}; fix: {fix}")]
-pub struct EndpointError {
-    address: SocketAddr,
-    what: String,
-    fix: &'static str,
-}
-
-impl EndpointError {
-    fn new(address: SocketAddr, error: &io::Error) -> EndpointError {
-        let (what, fix) = match Errno::from(error) {
-            Errno::EADDRINUSE => {
-                ("the port is in use".into(), "choose another port, or see `ss -ltnp`")
-            }
-            Errno::EADDRNOTAVAIL => {
-                ("this host has no such address".into(), "see `ip addr`, or use 127.0.0.1")
-            }
-            Errno::EACCES => ("permission denied".into(), "a port above 1023"),
-            Errno::EMFILE => ("too many open files".into(), "a higher `ulimit -n`"),
-            Errno::EAGAIN => {
-                ("no thread for it".into(), "a higher `ulimit -u`, or sysctl kernel.threads-max")
-            }
-            _ => (error.to_string(), "see man 7 socket"),
-        };
-        EndpointError { address, what, fix }
-    }
-}
-
 impl Endpoint {
     /// Listens at `address`; with port 0 the kernel chooses one.
     ///
     /// # Errors
     /// When the address cannot be listened on, with the fix.
     pub fn bind(address: SocketAddr) -> Result<Endpoint, EndpointError> {
-        let failed = |error| EndpointError::new(address, &error);
+        let failed = |error| EndpointError::new(FLAG, address, &error);
         let listener = TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -110,7 +84,7 @@ impl Endpoint {
             }
         };
         let thread = thread::Builder::new().name("metrics".into()).spawn(run);
-        thread.map(drop).map_err(|error| EndpointError::new(address, &error))
+        thread.map(drop).map_err(|error| EndpointError::new(FLAG, address, &error))
     }
 }
 

@@ -22,7 +22,10 @@ pub(crate) fn empty_histogram() -> Histogram {
 pub struct Latency(AtomicHistogram);
 
 impl Latency {
-    pub(super) fn new() -> Latency {
+    /// Nothing is counted yet.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "a histogram is made with a purpose")]
+    pub fn new() -> Latency {
         Latency(AtomicHistogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect(LEGAL))
     }
 

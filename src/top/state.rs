@@ -8,6 +8,7 @@ use crate::dump::Side;
 use crate::limits::TOP_HISTORY;
 use crate::top::rows::{self, Row, Seen};
 use crate::view::ProcessView;
+use crate::walls::counters::tells_of_harm;
 
 /// All of it.
 #[derive(Clone, Debug)]
@@ -255,7 +256,7 @@ impl Live {
                 moved.extend(rise.map(|rise| Moved {
                     name: if has_many { format!("{host} {name}") } else { name.to_owned() },
                     per_s: rise as f64 / time,
-                    is_bad: BAD.iter().any(|word| name.contains(word)),
+                    is_bad: tells_of_harm(name),
                 }));
             }
         }
@@ -268,32 +269,6 @@ impl Live {
 fn is_event(name: &str) -> bool {
     !name.ends_with("ticks") && name != "Tcp.CurrEstab"
 }
-
-/// What is in the names of counters that tell of something that went wrong.
-const BAD: [&str; 22] = [
-    "Abort",
-    "Bad",
-    "Collisions",
-    "Cookie",
-    "Drop",
-    "Err",
-    "Fail",
-    "Lost",
-    "Loss",
-    "NoRoutes",
-    "Overflow",
-    "Pressure",
-    "Prune",
-    "Retrans",
-    "Timeout",
-    "drop",
-    "error",
-    "fail",
-    "full",
-    "oom",
-    "squeeze",
-    "exceeded",
-];
 
 impl Sort {
     fn next(self) -> Sort {

@@ -178,6 +178,38 @@ impl Counters {
     }
 }
 
+/// Whether a counter of this name tells of something that went wrong.
+#[must_use]
+pub fn tells_of_harm(name: &str) -> bool {
+    HARM.iter().any(|word| name.contains(word))
+}
+
+/// What is in such names.
+const HARM: [&str; 22] = [
+    "Abort",
+    "Bad",
+    "Collisions",
+    "Cookie",
+    "Drop",
+    "Err",
+    "Fail",
+    "Lost",
+    "Loss",
+    "NoRoutes",
+    "Overflow",
+    "Pressure",
+    "Prune",
+    "Retrans",
+    "Timeout",
+    "drop",
+    "error",
+    "fail",
+    "full",
+    "oom",
+    "squeeze",
+    "exceeded",
+];
+
 /// The sum, unless a term is missing or there is none.
 fn sum_of(terms: impl Iterator<Item = Option<u64>>) -> Option<u64> {
     let mut terms = terms.peekable();

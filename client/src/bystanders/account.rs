@@ -11,6 +11,8 @@ use crate::result::Percentiles;
 /// All of it.
 #[derive(Default, Serialize)]
 pub(crate) struct Account {
+    /// Of the panel, in milliseconds since 1970.
+    pub(crate) began_at_ms: u64,
     pub(crate) rate_per_s: f64,
     pub(crate) probes: Vec<Described>,
     /// Bystanders that were not tried, and why.

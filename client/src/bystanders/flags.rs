@@ -1,0 +1,109 @@
+//! The flags of the panel, and what they mean: who is asked, and how often.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use megaconn::limits::{BYSTANDER_IDLE, BYSTANDER_RATE, BYSTANDER_RATE_MAX};
+use megaconn::units;
+
+/// What is typed.
+#[derive(Args)]
+pub(crate) struct BystanderFlags {
+    /// Watch what happens to others
+    ///
+    /// A ping of the target, connects, requests and datagrams to the service of `megaconn serve
+    /// --bystander`, a file in the run directory and a sleep go on from an idle baseline before the
+    /// first connection until after the last one. Each phase is held against the baseline.
+    #[arg(long)]
+    pub(crate) bystanders: bool,
+    /// Service that they ask
+    ///
+    /// What `megaconn serve --bystander` was given.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::peer_address,
+          requires = "bystanders")]
+    pub(crate) bystander_service: Option<SocketAddr>,
+    /// Another listener they connect to
+    ///
+    /// Repeatable. Nothing is sent to it.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::peer_address,
+          requires = "bystanders")]
+    pub(crate) bystander_connect: Vec<SocketAddr>,
+    /// Another host they ping; repeatable
+    #[arg(long, value_name = "ADDR", requires = "bystanders")]
+    pub(crate) ping: Vec<IpAddr>,
+    /// A name they look up
+    ///
+    /// By the system's resolver.
+    #[arg(long, value_name = "NAME", requires = "bystanders")]
+    pub(crate) resolve: Option<String>,
+    /// Tries of each per second
+    ///
+    /// By an open-loop schedule: latency counts from when a try was due. At most 1000.
+    #[arg(long, value_name = "N/s", default_value_t = BYSTANDER_RATE, value_parser = rate,
+          requires = "bystanders")]
+    pub(crate) bystander_rate: u64,
+    /// Time of the idle baseline
+    ///
+    /// And of the recovery after the run, and of the rest before traffic at each plateau.
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = idle,
+          requires = "bystanders")]
+    pub(crate) bystander_idle: Duration,
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    let rate = units::rate(text)?;
+    let error = || format!("{rate} is a load, and no bystander; fix: write {BYSTANDER_RATE_MAX} or less");
+    (rate <= BYSTANDER_RATE_MAX).then_some(rate).ok_or_else(error)
+}
+
+fn idle(text: &str) -> Result<Duration, String> {
+    let idle = units::duration(text)?;
+    let least = BYSTANDER_IDLE.as_secs();
+    let error = || format!("`{text}` is too short to know an idle host; fix: write {least}s or more");
+    (idle >= BYSTANDER_IDLE).then_some(idle).ok_or_else(error)
+}
+
+/// Who is asked, and how often.
+#[derive(Clone, Debug)]
+pub(crate) struct Whom {
+    /// Of each bystander.
+    pub(crate) rate_per_s: u64,
+    /// Time for which the idle host is watched, before and after.
+    pub(crate) idle: Duration,
+    /// The service of `serve --bystander`.
+    pub(crate) service: Option<SocketAddr>,
+    /// Hosts that are pinged; the target's is the first.
+    pub(crate) ping: Vec<IpAddr>,
+    /// Listeners besides the service.
+    pub(crate) connect: Vec<SocketAddr>,
+    /// A name that is looked up.
+    pub(crate) resolve: Option<String>,
+    /// Where a file may be.
+    pub(crate) dir: Option<PathBuf>,
+}
+
+impl BystanderFlags {
+    /// What they mean for a run towards `targets` with a run directory `dir`.
+    pub(crate) fn whom(&self, targets: &[SocketAddr], dir: Option<&Path>) -> Option<Whom> {
+        let target = targets.first().map(SocketAddr::ip);
+        self.bystanders.then(|| Whom {
+            rate_per_s: self.bystander_rate,
+            idle: self.bystander_idle,
+            service: self.bystander_service,
+            ping: target.into_iter().chain(self.ping.iter().copied()).collect(),
+            connect: self.bystander_connect.clone(),
+            resolve: self.resolve.clone(),
+            dir: dir.map(Path::to_owned),
+        })
+    }
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let service = self.service.map_or("none".to_owned(), |service| service.to_string());
+        write!(f, "{}/s each, idle {:?}, service {service}", self.rate_per_s, self.idle)
+    }
+}

@@ -1,0 +1,123 @@
+//! `bystanders.ndjson` of a run directory: every answer, a line for each bystander and second in which
+//! something of it was due. It is written between the phases, never by those who ask.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use megaconn::talk::talk;
+use serde::Serialize;
+
+use crate::bystanders::sample::{Outcome, Sample};
+
+/// The name of the file.
+pub(crate) const FILE: &str = "bystanders.ndjson";
+
+/// The file, and what of it is written.
+pub(crate) struct Record {
+    file: Option<File>,
+    /// Samples that are in it.
+    written: usize,
+}
+
+/// One second of one bystander.
+#[derive(Default, Serialize)]
+struct Line<'a> {
+    schema: &'static str,
+    name: &'a str,
+    /// When that second begins, in milliseconds since 1970.
+    at_ms: u64,
+    lost: u64,
+    reordered: u64,
+    /// Of its answers, in the order in which they came.
+    latency_us: Vec<u32>,
+}
+
+impl Record {
+    /// A file in `dir`; none is written where it cannot be.
+    pub(crate) fn new(dir: Option<&Path>) -> Record {
+        let open = |dir: &Path| {
+            let file = OpenOptions::new().write(true).create(true).truncate(true).open(dir.join(FILE));
+            file.map_err(|error| talk(&format!("warning: no {FILE}: {error}"))).ok()
+        };
+        Record { file: dir.and_then(open), written: 0 }
+    }
+
+    /// The lines of what has come since it was last asked. A second in which it was asked, or whose
+    /// last answers came late, has several lines.
+    pub(crate) fn lines(
+        &mut self,
+        samples: &[Sample],
+        names: &[&str],
+        began_at_ms: u64,
+    ) -> String {
+        let mut lines: BTreeMap<(u64, u8), Line<'_>> = BTreeMap::new();
+        for sample in &samples[self.written..] {
+            let second = sample.due_us / 1_000_000;
+            let line = lines.entry((second, sample.probe)).or_insert_with(|| Line {
+                schema: "megaconn.bystander/1",
+                name: names.get(usize::from(sample.probe)).copied().unwrap_or_default(),
+                at_ms: began_at_ms + second * 1_000,
+                ..Line::default()
+            });
+            match sample.outcome {
+                outcome if outcome.is_answer() => line.latency_us.push(sample.latency_us),
+                _ => line.lost += 1,
+            }
+            line.reordered += u64::from(sample.outcome == Outcome::Reordered);
+        }
+        self.written = samples.len();
+        let text = |line| serde_json::to_string(line).expect("our own types are plain data") + "\n";
+        lines.values().map(text).collect()
+    }
+
+    /// Writes them; a disk that is full ends the file, and the run goes on.
+    pub(crate) fn write(&mut self, lines: &str) {
+        if let Some(file) = &mut self.file
+            && let Err(error) = file.write_all(lines.as_bytes())
+        {
+            talk(&format!("warning: {FILE} ends here: {error}"));
+            self.file = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(probe: u8, due_ms: u64, latency_us: u32, outcome: Outcome) -> Sample {
+        Sample { due_us: due_ms * 1_000, latency_us, probe, outcome }
+    }
+
+    #[test]
+    fn every_sample_is_in_one_line_however_often_it_is_written() {
+        let samples = [
+            sample(0, 0, 10, Outcome::Answered),
+            sample(1, 500, 11, Outcome::Answered),
+            sample(0, 1_900, 12, Outcome::Answered),
+            sample(0, 900, 1_000_000, Outcome::TimedOut),
+            sample(0, 1_800, 300_000, Outcome::Reordered),
+            sample(1, 9_000, 13, Outcome::Failed),
+        ];
+        let mut record = Record::new(None);
+        let text: String = [0, 2, 2, samples.len()]
+            .map(|known| record.lines(&samples[..known], &["ping", "udp"], 50_000))
+            .concat();
+        let expected = [
+            ("ping", 50_000, 0, 0, "[10]"),
+            ("udp", 50_000, 0, 0, "[11]"),
+            ("ping", 50_000, 1, 0, "[]"),
+            ("ping", 51_000, 0, 1, "[12,300000]"),
+            ("udp", 59_000, 1, 0, "[]"),
+        ];
+        let expected = expected.map(|(name, at_ms, lost, reordered, latencies)| {
+            format!(
+                "{{\"schema\":\"megaconn.bystander/1\",\"name\":\"{name}\",\"at_ms\":{at_ms},\
+                 \"lost\":{lost},\"reordered\":{reordered},\"latency_us\":{latencies}}}\n"
+            )
+        });
+        assert_eq!(text, expected.concat());
+    }
+}
