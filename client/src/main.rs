@@ -10,6 +10,8 @@ use crate::run::Outcome;
 
 mod aftermath;
 mod agenda;
+#[expect(dead_code, reason = "the panel that fills it comes next")]
+mod bystanders;
 mod cli;
 mod config;
 mod cores;

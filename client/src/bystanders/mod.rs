@@ -3,4 +3,10 @@
 //! after the last one, and each phase of the run is held against the idle host before it.
 
 pub(crate) mod account;
+pub(crate) mod answer;
+pub(crate) mod finding;
 pub(crate) mod sample;
+mod sentence;
+mod statistics;
+#[cfg(test)]
+mod simulation;
