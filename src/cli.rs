@@ -31,7 +31,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Serve connections until SIGINT or SIGTERM
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Say by arithmetic alone whether this host can open so many connections, and what binds first
     Plan(Plan),
     /// Examine this host: what each limit allows, what it takes to lift it, which settings hurt

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Err(error) => return usage::not_run(&error),
     };
     match command {
-        Command::Serve(flags) => run_serve(flags),
+        Command::Serve(flags) => run_serve(*flags),
         Command::Doctor(flags) => show_doctor::run(&flags),
         Command::Plan(flags) => show_plan::run(&flags),
         Command::Top(flags) => run_top(&flags),

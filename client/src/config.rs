@@ -9,13 +9,13 @@ use std::time::Duration;
 use megaconn::driver::Cut;
 use megaconn::dump::Side;
 use megaconn::dump::ticker::NoThread;
+use megaconn::endpoint::EndpointError;
 use megaconn::errno::Errno;
 use megaconn::launch::LaunchError;
 use megaconn::limits::{
     BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SOURCES_TRIED_MAX, TARGETS_TRIED_MAX,
     TIME_WAIT,
 };
-use megaconn::endpoint::EndpointError;
 use megaconn::metrics::http;
 use megaconn::plan::tuples::{TupleError, TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand};
@@ -28,7 +28,8 @@ use megaconn::walls::Have;
 use megaconn::walls::host::Host;
 use megaconn::walls::reading::{self, Row};
 
-use crate::bystanders::panel::{NoPanel, Whom};
+use crate::bystanders::flags::Whom;
+use crate::bystanders::panel::NoPanel;
 use crate::cli;
 use crate::pushes::Pushes;
 use crate::reach::{own_address, reach};
@@ -318,7 +319,10 @@ impl Config {
             format!("memory_reserve={}", self.host.reserve_bytes),
             format!("slots_per_segment={}", self.slots_per_segment),
             format!("server_metrics={}", http::url(self.server_metrics)),
-            format!("bystanders={}", self.bystanders.as_ref().map_or("off".into(), Whom::to_string)),
+            format!(
+                "bystanders={}",
+                self.bystanders.as_ref().map_or("off".into(), Whom::to_string)
+            ),
         ]
     }
 }

@@ -1,16 +1,13 @@
 //! The course of a run: phases told to the cores one after the other, figures read between them, and
 //! the result that comes of it.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
 use megaconn::dump::ticker::Ticker;
 use megaconn::launch::Commands;
 use megaconn::limits::{LOOK_EVERY, SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT, SETTLE, STOP_HEARD};
-use megaconn::metrics::http;
 use megaconn::signals::{Signals, Stop};
-use megaconn::stats::CoreStats;
 use megaconn::talk::talk;
 use megaconn::units::grouped;
 use megaconn::walls::verdict::judge;

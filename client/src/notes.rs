@@ -8,7 +8,9 @@ use crate::result::RunResult;
 pub(crate) fn of(result: &RunResult) -> BTreeMap<&'static str, String> {
     let mut notes = of_cost(result);
     let mut note = |figure, why: &str| notes.insert(figure, why.to_owned());
-    note("plateaus.bystanders", "not measured by this version");
+    if result.bystanders.is_none() {
+        note("bystanders", "not watched, see --bystanders");
+    }
     if result.verdict.wall.is_none() {
         note("verdict.wall", "nothing was lost");
     }

@@ -1,8 +1,8 @@
 //! Where the samples of all bystanders go, and the one clock that they are on. Each thread of the panel
 //! adds a few in each tick of its own; the housekeeping thread takes copies between phases.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use megaconn::limits::BYSTANDER_SAMPLES_MAX;

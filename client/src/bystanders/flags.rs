@@ -55,14 +55,16 @@ pub(crate) struct BystanderFlags {
 
 fn rate(text: &str) -> Result<u64, String> {
     let rate = units::rate(text)?;
-    let error = || format!("{rate} is a load, and no bystander; fix: write {BYSTANDER_RATE_MAX} or less");
+    let error =
+        || format!("{rate} is a load, and no bystander; fix: write {BYSTANDER_RATE_MAX} or less");
     (rate <= BYSTANDER_RATE_MAX).then_some(rate).ok_or_else(error)
 }
 
 fn idle(text: &str) -> Result<Duration, String> {
     let idle = units::duration(text)?;
     let least = BYSTANDER_IDLE.as_secs();
-    let error = || format!("`{text}` is too short to know an idle host; fix: write {least}s or more");
+    let error =
+        || format!("`{text}` is too short to know an idle host; fix: write {least}s or more");
     (idle >= BYSTANDER_IDLE).then_some(idle).ok_or_else(error)
 }
 

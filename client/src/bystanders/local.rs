@@ -63,7 +63,8 @@ impl Disk {
     /// A file in `dir` that has no name.
     pub(crate) fn new(dir: &Path) -> io::Result<Disk> {
         let path = dir.join(".bystander");
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
         // It lives as long as it is open, and is gone with the process however that ends.
         std::fs::remove_file(&path)?;
         Ok(Disk { file, number: 0 })
@@ -111,12 +112,17 @@ mod tests {
         });
         let due: Vec<u64> = seen.iter().map(|(due_us, ..)| *due_us).collect();
         assert_eq!(due, (0..12).map(|n| n * 5_000).collect::<Vec<u64>>());
-        assert!(seen[0].1 >= 40_000 && seen[1].1 >= 35_000, "it counts from when it was due: {seen:?}");
+        assert!(
+            seen[0].1 >= 40_000 && seen[1].1 >= 35_000,
+            "it counts from when it was due: {seen:?}"
+        );
     }
 
     #[test]
     fn errors_are_failures_and_what_says_its_own_lateness_is_believed() {
-        assert!(outcomes(|| Err(io::ErrorKind::Other.into())).iter().all(|s| s.2 == Outcome::Failed));
+        assert!(
+            outcomes(|| Err(io::ErrorKind::Other.into())).iter().all(|s| s.2 == Outcome::Failed)
+        );
         let late = outcomes(|| Ok(Some(Duration::from_micros(77))));
         assert!(late.iter().all(|s| (s.1, s.2) == (77, Outcome::Answered)), "{late:?}");
     }

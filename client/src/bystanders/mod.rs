@@ -11,6 +11,7 @@ pub(crate) mod flags;
 pub(crate) mod panel;
 pub(crate) mod sample;
 
+mod answer;
 mod collector;
 mod finding;
 mod local;
@@ -19,4 +20,8 @@ mod pressure;
 mod probes;
 mod record;
 mod rounds;
+mod sentence;
 mod statistics;
+
+#[cfg(test)]
+mod simulation;

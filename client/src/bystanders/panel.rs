@@ -13,17 +13,18 @@ use megaconn::walls::counters::{Counters, tells_of_harm};
 use megaconn::walls::tree::Tree;
 
 use crate::bystanders::account::{Account, Described, ProbeAccount, SpanAccount};
+use crate::bystanders::answer::answer;
 use crate::bystanders::collector::Collector;
-use crate::bystanders::finding::{answer, judge};
+use crate::bystanders::finding::judge;
 use crate::bystanders::flags::Whom;
 use crate::bystanders::local::{self, Disk};
 use crate::bystanders::network::{self, Track};
 use crate::bystanders::pressure::Pressure;
+use crate::bystanders::probes::Probe;
 use crate::bystanders::probes::connect::Connect;
 use crate::bystanders::probes::ping::Ping;
 use crate::bystanders::probes::request::Request;
 use crate::bystanders::probes::udp::Udp;
-use crate::bystanders::probes::Probe;
 use crate::bystanders::record::Record;
 use crate::bystanders::rounds::Rounds;
 use crate::bystanders::sample::{Span, SpanPhase};
@@ -33,9 +34,7 @@ use crate::result::Percentiles;
 /// Why there is no panel.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoPanel {
-    #[error(
-        "--bystander-service {0}: {1}; fix: serve --bystander {0}, or leave the flag out"
-    )]
+    #[error("--bystander-service {0}: {1}; fix: serve --bystander {0}, or leave the flag out")]
     Service(SocketAddr, io::Error),
     #[error("--ping {0}: {1}; fix: an address that this host has a route to")]
     Ping(IpAddr, io::Error),
@@ -149,24 +148,23 @@ impl Panel {
         // It ends what goes on; nothing belongs to what begins now.
         self.enter(SpanPhase::Recovery, 0);
         let rows = self.rows();
-        let spans: Vec<SpanAccount> = self
-            .spans
-            .into_iter()
-            .zip(rows)
-            .map(|(Stretch { span, counters, pressure }, probes)| SpanAccount {
-                phase: span.phase,
-                connections: span.connections,
-                from_ms: span.from_us / 1_000,
-                to_ms: span.to_us / 1_000,
-                probes,
-                counters,
-                pressure,
-            })
-            .collect();
+        let spans: Vec<Span> = self.spans().collect();
+        let counters: Vec<_> = self.spans.iter().map(|stretch| stretch.counters.clone()).collect();
+        let answer = answer(&self.described, &spans, &rows, &counters);
+        let account = |(Stretch { span, counters, pressure }, probes): (Stretch, _)| SpanAccount {
+            phase: span.phase,
+            connections: span.connections,
+            from_ms: span.from_us / 1_000,
+            to_ms: span.to_us / 1_000,
+            probes,
+            counters,
+            pressure,
+        };
+        let spans = std::mem::take(&mut self.spans).into_iter().zip(rows).map(account).collect();
         Account {
             began_at_ms: self.began_at_ms,
             rate_per_s: self.whom.rate_per_s as f64,
-            answer: answer(&self.described, &spans),
+            answer,
             probes: self.described,
             not_probed: self.not_probed,
             lag_us: Percentiles::of(&self.collector.lag_us.load()),
@@ -298,7 +296,9 @@ fn start(
             Way::Disk(mut disk) => {
                 Box::new(move || local::run(place, rounds, &collector, || disk.try_it()))
             }
-            Way::Schedule => Box::new(move || local::run(place, rounds, &collector, local::schedule)),
+            Way::Schedule => {
+                Box::new(move || local::run(place, rounds, &collector, local::schedule))
+            }
             Way::Resolve(name) => {
                 Box::new(move || local::run(place, rounds, &collector, || local::resolve(&name)))
             }

@@ -42,7 +42,8 @@ mod tests {
         let text = "some avg10=1.00 avg60=0.00 avg300=0.00 total=1500\nfull avg10=0.00 total=7\n";
         assert_eq!(some_total_us(text), Some(1500));
         assert_eq!(some_total_us("full avg10=0.00 total=7"), None);
-        let (before, now) = (Pressure([Some(100), None, Some(5)]), Pressure([Some(350), Some(1), None]));
+        let (before, now) =
+            (Pressure([Some(100), None, Some(5)]), Pressure([Some(350), Some(1), None]));
         assert_eq!(now.since(&before, 1_000), [("cpu", 25.0)].into());
     }
 }

@@ -38,7 +38,8 @@ impl Record {
     /// A file in `dir`; none is written where it cannot be.
     pub(crate) fn new(dir: Option<&Path>) -> Record {
         let open = |dir: &Path| {
-            let file = OpenOptions::new().write(true).create(true).truncate(true).open(dir.join(FILE));
+            let file =
+                OpenOptions::new().write(true).create(true).truncate(true).open(dir.join(FILE));
             file.map_err(|error| talk(&format!("warning: no {FILE}: {error}"))).ok()
         };
         Record { file: dir.and_then(open), written: 0 }
@@ -46,12 +47,7 @@ impl Record {
 
     /// The lines of what has come since it was last asked. A second in which it was asked, or whose
     /// last answers came late, has several lines.
-    pub(crate) fn lines(
-        &mut self,
-        samples: &[Sample],
-        names: &[&str],
-        began_at_ms: u64,
-    ) -> String {
+    pub(crate) fn lines(&mut self, samples: &[Sample], names: &[&str], began_at_ms: u64) -> String {
         let mut lines: BTreeMap<(u64, u8), Line<'_>> = BTreeMap::new();
         for sample in &samples[self.written..] {
             let second = sample.due_us / 1_000_000;

@@ -55,11 +55,13 @@ impl Request {
                     Session::Opening,
                 );
             }
-            Session::Opening(stream) => match connected(stream).map(|ok| (ok, stream.try_clone())) {
-                None => {}
-                Some((true, Ok(stream))) => self.session = Session::Open(stream),
-                Some(_) => self.session = Session::Lost(Instant::now() + BYSTANDER_REOPEN),
-            },
+            Session::Opening(stream) => {
+                match connected(stream).map(|ok| (ok, stream.try_clone())) {
+                    None => {}
+                    Some((true, Ok(stream))) => self.session = Session::Open(stream),
+                    Some(_) => self.session = Session::Lost(Instant::now() + BYSTANDER_REOPEN),
+                }
+            }
             _ => {}
         }
     }
@@ -126,6 +128,7 @@ impl Probe for Request {
 mod tests {
     use std::net::TcpListener;
     use std::thread;
+    use std::time::Duration;
 
     use crate::bystanders::probes::tests::await_answers;
 
