@@ -31,6 +31,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Open connections, exchange a message over each, hold them, close them, and report
     Run(Box<Run>),
+    /// Watch bystanders alone, beside whatever else goes on
+    Watch(Box<Watch>),
     /// Write shell completions to stdout
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -224,8 +226,36 @@ pub(crate) struct Run {
     /// none.
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::own_address)]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Watch what happens to others
+    ///
+    /// A ping of the target, connects, requests and datagrams to the service of `megaconn serve
+    /// --bystander`, a file in the run directory and a sleep go on from an idle baseline before the
+    /// first connection until after the last one. Each phase is held against the baseline.
+    #[arg(long, help_heading = "Bystanders")]
+    pub(crate) bystanders: bool,
     #[command(flatten)]
-    pub(crate) bystanders: BystanderFlags,
+    pub(crate) panel: BystanderFlags,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    megaconn-client watch --ping 10.0.0.1 --bystander-service 10.0.0.1:7900 --for 60s --out runs/watch\n  \
+    megaconn-client watch --ping 10.77.0.2 --beside runs/first --out runs/first/back")]
+pub(crate) struct Watch {
+    /// Time to watch [default: until a signal]
+    #[arg(long = "for", value_name = "DUR", value_parser = units::positive_duration)]
+    pub(crate) time: Option<Duration>,
+    /// Run beside which it goes on
+    ///
+    /// The run directory of `megaconn-client run --bystanders`: what was seen is told by the phases of
+    /// that run, once both are over. Both need one clock, and so one host.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) beside: Option<PathBuf>,
+    /// Where result.json, bystanders.ndjson and report.html go; made if it is not there
+    #[arg(long, value_name = "DIR", required = true)]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) panel: BystanderFlags,
 }
 
 fn connects_in_flight(text: &str) -> Result<u32, String> {

@@ -1,39 +1,30 @@
 //! From what was typed to what will be done: everything is checked here, before anything starts.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use megaconn::driver::Cut;
 use megaconn::dump::Side;
-use megaconn::dump::ticker::NoThread;
-use megaconn::endpoint::EndpointError;
-use megaconn::errno::Errno;
-use megaconn::launch::LaunchError;
 use megaconn::limits::{
     BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SOURCES_TRIED_MAX, TARGETS_TRIED_MAX,
     TIME_WAIT,
 };
 use megaconn::metrics::http;
-use megaconn::plan::tuples::{TupleError, TuplePlan, resolve_sources};
+use megaconn::plan::tuples::{TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand};
 use megaconn::reserve;
 use megaconn::rlimits;
-use megaconn::topology::CoreError;
-use megaconn::units::grouped;
-use megaconn::uring::{self, ProbeError};
-use megaconn::walls::Have;
+use megaconn::uring::{self};
 use megaconn::walls::host::Host;
 use megaconn::walls::reading::{self, Row};
 
 use crate::bystanders::flags::Whom;
-use crate::bystanders::panel::NoPanel;
 use crate::cli;
 use crate::pushes::Pushes;
 use crate::reach::{own_address, reach};
-use crate::server_metrics::FetchError;
+use crate::refusal::{Refusal, does_not_fit};
 use crate::supply::Supply;
 
 /// A run that can be begun.
@@ -124,50 +115,6 @@ pub(crate) enum Expect {
     Nothing,
 }
 
-/// Why a run was refused, with the fix.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Refusal {
-    #[error(transparent)]
-    Cores(#[from] CoreError),
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
-    #[error(transparent)]
-    Tuples(#[from] TupleError),
-    #[error(transparent)]
-    Launch(#[from] LaunchError),
-    #[error("{0}")]
-    DoesNotFit(String),
-    #[error("{0}")]
-    Flags(String),
-    #[error("--source {0}: this host has no such address; fix: ip addr add {0} dev INTERFACE")]
-    NoSuchSource(IpAddr),
-    #[error(
-        "source-ports: --target {0}: every source port is somebody else's, or in TIME_WAIT; \
-         fix: --source with another address, or wait 60 s"
-    )]
-    NoPort(SocketAddr),
-    #[error(
-        "refused: --target {0}: nobody listens there ({1}); fix: start the server, or check the port"
-    )]
-    Refused(SocketAddr, Errno),
-    #[error("unanswered: --target {0}: no answer ({1}); fix: check the route and the firewall")]
-    Unreachable(SocketAddr, String),
-    #[error("--server-metrics {0}: {1}")]
-    ServerMetrics(SocketAddr, FetchError),
-    #[error(transparent)]
-    Metrics(#[from] EndpointError),
-    #[error(transparent)]
-    Bystanders(#[from] NoPanel),
-    #[error("--out {0}: {1}; fix: a directory that you may write")]
-    Out(PathBuf, io::Error),
-    #[error("--stats {0}: {1}; fix: a path in a directory that you may write")]
-    Stats(PathBuf, io::Error),
-    #[error(transparent)]
-    Dumps(#[from] NoThread),
-    #[error("signal handlers: {0}; fix: none known, please report it")]
-    Signals(io::Error),
-}
-
 impl Config {
     pub(crate) fn new(flags: &cli::Run) -> Result<Config, Refusal> {
         let expect = flags.expectation()?;
@@ -229,7 +176,9 @@ impl Config {
             metrics: flags.metrics,
             server_metrics: flags.server_metrics,
             run_id: fastrand::u64(..),
-            bystanders: flags.bystanders.whom(&targets, flags.out.as_deref()),
+            bystanders: flags.bystanders.then(|| {
+                flags.panel.whom(targets.first().map(SocketAddr::ip), flags.out.as_deref())
+            }),
         })
     }
 
@@ -346,6 +295,7 @@ impl cli::Run {
         let sends = self.message_every.is_some()
             || self.message_rate.is_some()
             || self.message_count.is_some_and(|count| count > 0);
+        let unwatched = !self.bystanders && self.panel.names_somebody();
         let conflicts = [
             (!echo && self.churn.is_some(), "--churn needs an answer", "--expect echo"),
             (!echo && self.sweep, "--sweep needs an answer", "--expect echo"),
@@ -355,6 +305,7 @@ impl cli::Run {
             (!push && self.banner.is_some(), "--banner is for pushes", "--expect push"),
             (!push && self.push_text.is_some(), "--push-text is for pushes", "--expect push"),
             (!push && self.push_every.is_some(), "--push-every is for pushes", "--expect push"),
+            (unwatched, "--ping and its like are bystanders", "add --bystanders"),
             (self.push_every > Some(EXPECTED_EVERY_MAX), "--push-every is too long", "30m or less"),
         ];
         if let Some((_, what, fix)) = conflicts.iter().find(|(is_so, ..)| *is_so) {
@@ -393,23 +344,4 @@ impl cli::Run {
         let seconds = is_over_after.min(churns).as_secs() + 1;
         self.churn.map_or(0, |per_s| per_s.saturating_mul(seconds))
     }
-}
-
-/// The limit that the plan breaks, in one line.
-fn does_not_fit(connections: u64, churn: Option<u64>, row: &Row) -> Refusal {
-    let churn = churn.map_or(String::new(), |rate| format!(" with --churn {rate}/s"));
-    let wanted = format!("{}{churn}", grouped(connections));
-    let Row { id, unit, .. } = row;
-    let allowed = grouped(row.allows_connections.unwrap_or(u64::MAX));
-    let need = grouped(row.need.unwrap_or(0));
-    let have = match row.have {
-        Have::Some(have) => grouped(have),
-        _ => "no limit".to_owned(),
-    };
-    let fix: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
-    Refusal::DoesNotFit(format!(
-        "{id}: --connections {wanted}: this host allows {allowed} (need {need} {unit}, have {have}); \
-         fix: {}",
-        fix.join("; or: ")
-    ))
 }

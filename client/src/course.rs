@@ -82,8 +82,9 @@ impl<'a> Run<'a> {
             Err(Stopped::BySignal(stop)) => Some(stop),
             Err(Stopped::ByDeath) | Ok(()) => None,
         };
-        if let Some(panel) = self.panel.take() {
-            result.bystanders(panel.end());
+        if let Some(mut panel) = self.panel.take() {
+            panel.stop();
+            result.bystanders(panel.account());
         }
         if let Some(dumps) = self.dumps.take() {
             dumps.end();

@@ -9,7 +9,8 @@ use megaconn::report;
 use megaconn::talk::talk;
 use serde::Serialize;
 
-use crate::config::{Config, Refusal};
+use crate::config::Config;
+use crate::refusal::Refusal;
 
 /// Where the dumps go: `--stats`, or `client.ndjson`, which grows while the run goes.
 pub(crate) fn open_stats(config: &Config) -> Result<Option<Box<dyn Write + Send>>, Refusal> {

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 
 use megaconn::doctor::{self, Report, tracking};
 use megaconn::memory::MemInfo;
-use megaconn::plan::Demand;
+use megaconn::plan::{Demand, route};
 use megaconn::walls::host::Host;
+use megaconn::walls::links;
 use serde::Serialize;
 
 /// The host, its limits and how we were called.
@@ -88,7 +89,15 @@ pub(crate) fn examine(host: &Host, demand: &Demand, targets: &[SocketAddr]) -> R
 /// Where the server is, as far as addresses tell.
 fn topology(targets: &[SocketAddr], ends_here: u64) -> &'static str {
     let is_loopback = targets.iter().all(|target| target.ip().is_loopback());
-    if is_loopback || ends_here > 1 { "loopback" } else { "remote" }
+    let is_in_namespace = |target: &SocketAddr| {
+        // A cable that never leaves the host, and nobody who would pass packets on.
+        route::on_link(*target).and_then(|link| links::kind(&link)).is_some_and(|k| k == "veth")
+    };
+    match targets {
+        _ if is_loopback || ends_here > 1 => "loopback",
+        [first, ..] if is_in_namespace(first) => "netns",
+        _ => "remote",
+    }
 }
 
 fn sysctl(name: &str) -> Option<String> {

@@ -28,6 +28,7 @@ mod phase;
 mod progress;
 mod pushes;
 mod reach;
+mod refusal;
 mod result;
 mod run;
 mod server_metrics;
@@ -36,6 +37,7 @@ mod shard;
 mod summary;
 mod supply;
 mod vigil;
+mod watch;
 
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {
@@ -43,13 +45,18 @@ fn main() -> ExitCode {
         Err(error) => return usage::not_run(&error),
     };
     match command {
-        Command::Run(flags) => match config::Config::new(&flags).and_then(|c| run::run(&c)) {
-            Ok(Outcome::Met) => ExitCode::SUCCESS,
-            Ok(Outcome::Missed) => ExitCode::FAILURE,
-            Ok(Outcome::Stopped(stop)) => ExitCode::from(stop.exit_status()),
-            Err(error) => usage::refused(&error.to_string()),
-        },
+        Command::Run(flags) => ended(config::Config::new(&flags).and_then(|c| run::run(&c))),
+        Command::Watch(flags) => ended(watch::watch(&flags)),
         Command::Completions { shell } => usage::print_completions::<Cli>(shell),
         Command::Man => usage::print_man::<Cli>(),
+    }
+}
+
+fn ended(outcome: Result<Outcome, refusal::Refusal>) -> ExitCode {
+    match outcome {
+        Ok(Outcome::Met) => ExitCode::SUCCESS,
+        Ok(Outcome::Missed) => ExitCode::FAILURE,
+        Ok(Outcome::Stopped(stop)) => ExitCode::from(stop.exit_status()),
+        Err(error) => usage::refused(&error.to_string()),
     }
 }

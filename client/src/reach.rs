@@ -8,7 +8,7 @@ use megaconn::errno::Errno;
 use megaconn::limits::REACH_TIMEOUT;
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::config::Refusal;
+use crate::refusal::Refusal;
 
 /// An address that can be bound is ours.
 pub(crate) fn own_address(address: IpAddr) -> Result<(), Refusal> {

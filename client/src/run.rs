@@ -13,12 +13,13 @@ use megaconn::stats::CoreStats;
 use megaconn::talk::talk;
 
 use crate::bystanders::panel::Panel;
-use crate::config::{Config, Refusal};
+use crate::config::Config;
 use crate::cores::make_core;
 use crate::course::Run;
 use crate::directory::{forget_earlier, open_stats, write_json, write_report};
 use crate::environment::{Environment, examine};
 use crate::figures::Figures;
+use crate::refusal::Refusal;
 use crate::server_metrics;
 use crate::summary::summary;
 

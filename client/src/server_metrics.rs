@@ -8,7 +8,7 @@ use megaconn::limits::SERVER_METRICS_RETRY;
 use megaconn::metrics::fetch::{self, TextError};
 use megaconn::walls::server_view::{ServerView, ViewError};
 
-use crate::config::Refusal;
+use crate::refusal::Refusal;
 
 /// A metrics address, and whether it still answers.
 pub(crate) struct ServerMetrics {

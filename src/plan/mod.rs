@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::limits::{BACKLOG_DEFAULT, CONNECTS_IN_FLIGHT};
 
+pub mod route;
 pub mod tuples;
 
 /// What is planned.

@@ -4,9 +4,10 @@
 //! of `n` owns the numbers `k`, `k + n`, `k + 2n` ..., so parts are disjoint and together are all.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use crate::plan::route;
 use crate::units;
 
 /// `--source`: where connections come from.
@@ -344,27 +345,15 @@ fn automatic(target: SocketAddr) -> Result<Vec<AddressRange>, TupleError> {
         }
         _ => {
             let no_route = |error: std::io::Error| TupleError::NoRoute(target, error.to_string());
-            let outgoing = outgoing_address(target).map_err(no_route)?;
-            let interfaces = if_addrs::get_if_addrs().map_err(no_route)?;
-            let name = interfaces.iter().find(|i| i.ip() == outgoing).map(|i| i.name.clone());
-            let of_interface = interfaces.iter().filter(|i| Some(&i.name) == name.as_ref());
+            let interfaces = route::outgoing(target).map_err(no_route)?;
             let addresses =
-                of_interface.map(if_addrs::Interface::ip).filter(|ip| usable(*ip, target));
+                interfaces.iter().map(if_addrs::Interface::ip).filter(|ip| usable(*ip, target));
             let mut addresses: Vec<IpAddr> = addresses.collect();
             addresses.sort_unstable();
             addresses.dedup();
             Ok(addresses.into_iter().map(|ip| AddressRange { low: ip, high: ip }).collect())
         }
     }
-}
-
-/// The address the kernel would choose; a connected UDP socket sends nothing.
-fn outgoing_address(target: SocketAddr) -> std::io::Result<IpAddr> {
-    let any: IpAddr =
-        if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
-    socket.connect(target)?;
-    Ok(socket.local_addr()?.ip())
 }
 
 fn usable(ip: IpAddr, target: SocketAddr) -> bool {

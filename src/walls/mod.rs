@@ -17,6 +17,7 @@ pub mod case;
 pub mod counters;
 pub mod host;
 pub mod kernel_log;
+pub mod links;
 mod neighbour_tables;
 mod netlink;
 pub mod obsolete;

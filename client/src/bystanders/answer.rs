@@ -90,6 +90,7 @@ fn during(span: Span) -> String {
         SpanPhase::Messages => format!("with {connections} at work"),
         SpanPhase::Closing => format!("while {connections} were closed"),
         SpanPhase::Recovery => "after the last connection".into(),
+        SpanPhase::Watched => "afterwards".into(),
     }
 }
 

@@ -11,45 +11,35 @@ use megaconn::units;
 
 /// What is typed.
 #[derive(Args)]
+#[command(next_help_heading = "Bystanders")]
 pub(crate) struct BystanderFlags {
-    /// Watch what happens to others
-    ///
-    /// A ping of the target, connects, requests and datagrams to the service of `megaconn serve
-    /// --bystander`, a file in the run directory and a sleep go on from an idle baseline before the
-    /// first connection until after the last one. Each phase is held against the baseline.
-    #[arg(long)]
-    pub(crate) bystanders: bool,
     /// Service that they ask
     ///
     /// What `megaconn serve --bystander` was given.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = units::peer_address,
-          requires = "bystanders")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::peer_address)]
     pub(crate) bystander_service: Option<SocketAddr>,
     /// Another listener they connect to
     ///
     /// Repeatable. Nothing is sent to it.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = units::peer_address,
-          requires = "bystanders")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::peer_address)]
     pub(crate) bystander_connect: Vec<SocketAddr>,
     /// Another host they ping; repeatable
-    #[arg(long, value_name = "ADDR", requires = "bystanders")]
+    #[arg(long, value_name = "ADDR")]
     pub(crate) ping: Vec<IpAddr>,
     /// A name they look up
     ///
     /// By the system's resolver.
-    #[arg(long, value_name = "NAME", requires = "bystanders")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) resolve: Option<String>,
     /// Tries of each per second
     ///
     /// By an open-loop schedule: latency counts from when a try was due. At most 1000.
-    #[arg(long, value_name = "N/s", default_value_t = BYSTANDER_RATE, value_parser = rate,
-          requires = "bystanders")]
+    #[arg(long, value_name = "N/s", default_value_t = BYSTANDER_RATE, value_parser = rate)]
     pub(crate) bystander_rate: u64,
     /// Time of the idle baseline
     ///
     /// And of the recovery after the run, and of the rest before traffic at each plateau.
-    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = idle,
-          requires = "bystanders")]
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = idle)]
     pub(crate) bystander_idle: Duration,
 }
 
@@ -88,10 +78,9 @@ pub(crate) struct Whom {
 }
 
 impl BystanderFlags {
-    /// What they mean for a run towards `targets` with a run directory `dir`.
-    pub(crate) fn whom(&self, targets: &[SocketAddr], dir: Option<&Path>) -> Option<Whom> {
-        let target = targets.first().map(SocketAddr::ip);
-        self.bystanders.then(|| Whom {
+    /// What they mean for a panel that pings `target` first, and has a file in `dir`.
+    pub(crate) fn whom(&self, target: Option<IpAddr>, dir: Option<&Path>) -> Whom {
+        Whom {
             rate_per_s: self.bystander_rate,
             idle: self.bystander_idle,
             service: self.bystander_service,
@@ -99,7 +88,13 @@ impl BystanderFlags {
             connect: self.bystander_connect.clone(),
             resolve: self.resolve.clone(),
             dir: dir.map(Path::to_owned),
-        })
+        }
+    }
+
+    /// Whether one was given that asks for somebody.
+    pub(crate) fn names_somebody(&self) -> bool {
+        let others = !self.ping.is_empty() || !self.bystander_connect.is_empty();
+        others || self.bystander_service.is_some() || self.resolve.is_some()
     }
 }
 

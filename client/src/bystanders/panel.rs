@@ -138,15 +138,34 @@ impl Panel {
         self.spans.iter().map(|stretch| stretch.span)
     }
 
-    /// Begins nothing more, hears the last answers, and says what became of all.
-    pub(crate) fn end(mut self) -> Account {
+    /// From these stretches is told what became of all, whatever was entered; their times are in
+    /// milliseconds since 1970. What the host counted in them is not known.
+    pub(crate) fn retell(&mut self, spans: &[(SpanPhase, u64, u64, u64)]) {
+        let us = |at_ms: u64| at_ms.saturating_sub(self.began_at_ms) * 1_000;
+        let stretch =
+            |&(phase, connections, from_ms, to_ms): &(SpanPhase, u64, u64, u64)| Stretch {
+                span: Span { phase, connections, from_us: us(from_ms), to_us: us(to_ms) },
+                counters: BTreeMap::new(),
+                pressure: BTreeMap::new(),
+            };
+        self.spans = spans.iter().map(stretch).collect();
+    }
+
+    /// Begins nothing more and hears the last answers.
+    pub(crate) fn stop(&mut self) {
         self.collector.stop();
         for thread in self.threads.drain(..) {
             // One that panicked has said so on stderr, and what it had collected is there.
             let _ = thread.join();
         }
-        // It ends what goes on; nothing belongs to what begins now.
-        self.enter(SpanPhase::Recovery, 0);
+        if self.open.is_some() {
+            // It ends what goes on; nothing belongs to what begins now.
+            self.enter(SpanPhase::Recovery, 0);
+        }
+    }
+
+    /// What became of all.
+    pub(crate) fn account(mut self) -> Account {
         let rows = self.rows();
         let spans: Vec<Span> = self.spans().collect();
         let counters: Vec<_> = self.spans.iter().map(|stretch| stretch.counters.clone()).collect();

@@ -1,7 +1,7 @@
 //! What is collected while a run goes on: one small record for each thing that was tried, and the
 //! spans of time that the run's phases took. Which sample belongs to which phase is asked afterwards.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One thing that was tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Outcome {
 }
 
 /// A phase of the run, as bystanders see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SpanPhase {
     /// The idle host, before the first connection.
@@ -50,6 +50,8 @@ pub(crate) enum SpanPhase {
     Closing,
     /// The idle host, after the last one.
     Recovery,
+    /// Something else goes on, of which nothing is known.
+    Watched,
 }
 
 /// A stretch of the run.
