@@ -101,11 +101,16 @@ fn no_effect(loaded: &[(Span, &ProbeAccount)], idle: Option<&ProbeAccount>) -> S
     let Some((low, high)) = medians.clone().min().zip(medians.max()) else {
         let more = few.iter().filter_map(|(_, account)| account.more_samples).min();
         let more = more.map(|more| format!(": {} more are needed", grouped(more)));
-        return format!("too few samples in each of {}", phases(few.len())) + &more.unwrap_or_default();
+        return format!("too few samples in each of {}", phases(few.len()))
+            + &more.unwrap_or_default();
     };
     let most = enough.iter().map(|(span, _)| span.connections).max().unwrap_or(0);
     let before = idle.and_then(median).unwrap_or(0);
-    let medians = if low == high { us(low as f64) } else { format!("{} to {}", us(low as f64), us(high as f64)) };
+    let medians = if low == high {
+        us(low as f64)
+    } else {
+        format!("{} to {}", us(low as f64), us(high as f64))
+    };
     let found = format!(
         "no effect found in {}, up to {} connections (median {medians}, {} when idle)",
         phases(enough.len()),
@@ -117,7 +122,8 @@ fn no_effect(loaded: &[(Span, &ProbeAccount)], idle: Option<&ProbeAccount>) -> S
         n => format!("; too few samples in {n} more"),
     };
     let sum = |of: fn(&ProbeAccount) -> u64| loaded.iter().map(|(_, account)| of(account)).sum();
-    let all = ProbeAccount { sent: sum(|a| a.sent), lost: sum(|a| a.lost), ..ProbeAccount::default() };
+    let all =
+        ProbeAccount { sent: sum(|a| a.sent), lost: sum(|a| a.lost), ..ProbeAccount::default() };
     let lost = idle.map(|idle| sentence::unclaimed_loss(&all, idle)).unwrap_or_default();
     found + &few + &lost
 }

@@ -5,8 +5,12 @@
 pub(crate) mod account;
 pub(crate) mod answer;
 pub(crate) mod finding;
+pub(crate) mod keep;
 pub(crate) mod sample;
+pub(crate) mod search;
 mod sentence;
-mod statistics;
 #[cfg(test)]
 mod simulation;
+mod statistics;
+#[cfg(test)]
+mod tests;

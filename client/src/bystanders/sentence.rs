@@ -66,7 +66,8 @@ fn too_few(account: &ProbeAccount, idle: &ProbeAccount) -> String {
     let (now, before) = (answers(account), answers(idle));
     let (when, have) = if before < now { (" when idle", before) } else { ("", now) };
     let have = grouped(have);
-    format!("too few{when}: {have} samples, {more} more are needed") + &unclaimed_loss(account, idle)
+    format!("too few{when}: {have} samples, {more} more are needed")
+        + &unclaimed_loss(account, idle)
 }
 
 fn no_effect(account: &ProbeAccount, idle: &ProbeAccount) -> String {
@@ -145,8 +146,7 @@ fn drift(
         Finding::Losing => claimed.loss.zip(afterwards.loss).and_then(|(claimed, still)| {
             let by = percent(still.estimate);
             let text = format!("; idle again, it still loses {by} more than before");
-            let is_so =
-                afterwards.loses_more() && is_good_part(still.estimate, claimed.estimate);
+            let is_so = afterwards.loses_more() && is_good_part(still.estimate, claimed.estimate);
             is_so.then_some(text)
         }),
         Finding::Baseline | Finding::None | Finding::TooFew => None,
