@@ -16,6 +16,8 @@ pub(crate) struct Agenda {
     since: Duration,
     /// Held connections asked for so far, over all plateaus.
     asked: u64,
+    /// Of these, those that are to be left when a close is over.
+    pub(crate) keep: u64,
     /// Of these, connects that are to be started still.
     pub(crate) to_start: u64,
     /// Memory is short: nothing is opened any more.
@@ -37,6 +39,7 @@ impl Agenda {
             order: Order { number: 0, phase: Phase::Hold },
             since: Duration::ZERO,
             asked: 0,
+            keep: 0,
             to_start: 0,
             opens_no_more: false,
             part: 0.0,
@@ -87,7 +90,11 @@ impl Agenda {
                 let churn_per_s = if self.opens_no_more { 0.0 } else { config.churn_per_s };
                 self.churn = Pacer::start(Some(churn_per_s), now);
             }
-            Phase::Hold | Phase::Close => {}
+            Phase::Close { keep } => {
+                self.keep = supply.share(keep);
+                self.asked = self.asked.min(self.keep);
+            }
+            Phase::Hold => {}
         }
     }
 

@@ -12,6 +12,7 @@ use megaconn::units::{self, Endpoints, Text};
 use megaconn::wire::HEADER_BYTES;
 
 use crate::bystanders::flags::BystanderFlags;
+use crate::bystanders::keep::Keep;
 
 /// Opens millions of TCP connections from one host, through every source port there is.
 ///
@@ -233,6 +234,15 @@ pub(crate) struct Run {
     /// first connection until after the last one. Each phase is held against the baseline.
     #[arg(long, help_heading = "Bystanders")]
     pub(crate) bystanders: bool,
+    /// Search how many keep them so
+    ///
+    /// Such as 'connect p99 < 5ms, ping loss < 0.1%': clauses of a bystander, p50, p90, p99, max or
+    /// loss, and a bound. The plateaus of --connections are tried one after the other (of a single
+    /// number its sixteenth, eighth, quarter and half first), then what lies between the highest that
+    /// held and the lowest that broke. Each is held for as long as it takes to tell; what counts is the
+    /// hold. The answer is `safe_capacity` in result.json. Exit status 1 when not even the first held.
+    #[arg(long, value_name = "EXPR", help_heading = "Bystanders")]
+    pub(crate) keep_bystanders: Option<Keep>,
     #[command(flatten)]
     pub(crate) panel: BystanderFlags,
 }

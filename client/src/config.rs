@@ -21,10 +21,12 @@ use megaconn::walls::host::Host;
 use megaconn::walls::reading::{self, Row};
 
 use crate::bystanders::flags::Whom;
+use crate::bystanders::keep::Keep;
 use crate::cli;
 use crate::pushes::Pushes;
 use crate::reach::{own_address, reach};
 use crate::refusal::{Refusal, does_not_fit};
+use crate::steps;
 use crate::supply::Supply;
 
 /// A run that can be begun.
@@ -56,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) server_metrics: Option<SocketAddr>,
     pub(crate) run_id: u64,
+    /// With --keep-bystanders: what a search for the safe capacity is to keep.
+    pub(crate) keep: Option<Keep>,
     /// With --bystanders.
     pub(crate) bystanders: Option<Whom>,
 }
@@ -140,6 +144,8 @@ impl Config {
         }
         plan.addresses_for(connections).take(SOURCES_TRIED_MAX).try_for_each(own_address)?;
         plan.targets().iter().take(TARGETS_TRIED_MAX).try_for_each(|target| reach(*target))?;
+        // What a search finds is no miss, however little it is.
+        let fewest = if flags.keep_bystanders.is_some() { 0 } else { connections };
         if let Some(dir) = &flags.out {
             std::fs::create_dir_all(dir).map_err(|error| Refusal::Out(dir.clone(), error))?;
         }
@@ -165,7 +171,7 @@ impl Config {
             sweep: flags.sweep,
             keepalive: flags.keepalive,
             gates: Gates {
-                min_established: flags.min_established.unwrap_or(connections),
+                min_established: flags.min_established.unwrap_or(fewest),
                 max_lost: flags.max_lost,
                 max_p99: flags.max_p99,
             },
@@ -176,6 +182,7 @@ impl Config {
             metrics: flags.metrics,
             server_metrics: flags.server_metrics,
             run_id: fastrand::u64(..),
+            keep: flags.keep_bystanders.clone(),
             bystanders: flags.bystanders.then(|| {
                 flags.panel.whom(targets.first().map(SocketAddr::ip), flags.out.as_deref())
             }),
@@ -187,6 +194,13 @@ impl Config {
         self.plateaus.last().copied().unwrap_or(0)
     }
 
+    /// How long each plateau is held.
+    pub(crate) fn hold_each(&self) -> Duration {
+        let keep = self.keep.as_ref().zip(self.bystanders.as_ref());
+        let least = keep.map(|(keep, whom)| steps::hold_at_least(keep, whom.rate_per_s));
+        self.hold.max(least.unwrap_or_default())
+    }
+
     /// Whether connections carry anything in the hold, or others come and go beside them.
     pub(crate) fn has_traffic(&self) -> bool {
         self.schedule != Schedule::None
@@ -196,7 +210,8 @@ impl Config {
 
     /// About how long the run may take, for whoever keeps room for it.
     pub(crate) fn expected_time(&self) -> Duration {
-        (self.hold + BYSTANDERS_TIME) * u32::try_from(self.plateaus.len()).unwrap_or(u32::MAX)
+        (self.hold_each() + BYSTANDERS_TIME)
+            * u32::try_from(self.plateaus.len()).unwrap_or(u32::MAX)
     }
 
     /// What `core` is told.
@@ -261,7 +276,7 @@ impl Config {
             format!("close={}", if self.close == Cut::Reset { "reset" } else { "fin" }),
             format!("sweep={}", self.sweep),
             format!("keepalive={}", span(self.keepalive)),
-            format!("hold={:?}", self.hold),
+            format!("hold={:?}", self.hold_each()),
             format!("min_established={}", self.gates.min_established),
             format!("max_lost={}", self.gates.max_lost),
             format!("max_p99={}", span(self.gates.max_p99)),
@@ -295,6 +310,7 @@ impl cli::Run {
         let sends = self.message_every.is_some()
             || self.message_rate.is_some()
             || self.message_count.is_some_and(|count| count > 0);
+        let searches = self.keep_bystanders.is_some();
         let unwatched = !self.bystanders && self.panel.names_somebody();
         let conflicts = [
             (!echo && self.churn.is_some(), "--churn needs an answer", "--expect echo"),
@@ -305,6 +321,12 @@ impl cli::Run {
             (!push && self.banner.is_some(), "--banner is for pushes", "--expect push"),
             (!push && self.push_text.is_some(), "--push-text is for pushes", "--expect push"),
             (!push && self.push_every.is_some(), "--push-every is for pushes", "--expect push"),
+            (
+                self.connections.is_empty() && searches,
+                "--keep-bystanders needs connections",
+                "--connections",
+            ),
+            (!self.bystanders && searches, "--keep-bystanders needs them", "--bystanders"),
             (unwatched, "--ping and its like are bystanders", "add --bystanders"),
             (self.push_every > Some(EXPECTED_EVERY_MAX), "--push-every is too long", "30m or less"),
         ];

@@ -10,21 +10,19 @@ use megaconn::limits::{LOOK_EVERY, SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT, SE
 use megaconn::signals::{Signals, Stop};
 use megaconn::talk::talk;
 use megaconn::units::grouped;
-use megaconn::walls::verdict::judge;
 
-use crate::aftermath::TargetNow;
 use crate::bystanders::panel::Panel;
 use crate::bystanders::sample::SpanPhase;
 use crate::config::Config;
-use crate::directory::write_json;
 use crate::evidence::Evidence;
 use crate::figures::{Figures, unix_ms};
-use crate::gates;
-use crate::notes;
 use crate::phase::{Command, Order, Phase};
 use crate::progress::Progress;
-use crate::result::{Close, Plateau, RunResult, Sweep, Verdict, by_cause, by_errno, per_s};
+use crate::result::{Close, Plateau, RunResult, Sweep, by_cause, per_s};
+use crate::steps::Steps;
 use crate::vigil::Vigil;
+
+mod outcome;
 
 /// What a run has in hand while it goes.
 pub(crate) struct Run<'a> {
@@ -40,6 +38,8 @@ pub(crate) struct Run<'a> {
     vigil: Vigil,
     /// Until it is over; with --bystanders.
     panel: Option<Panel>,
+    /// Held connections that were closed before the end.
+    shed: u64,
 }
 
 /// The run ends here; the report is made of what there is.
@@ -67,6 +67,7 @@ impl<'a> Run<'a> {
             evidence: None,
             vigil: Vigil::new(config.host.reserve_bytes),
             panel,
+            shed: 0,
         }
     }
 
@@ -110,7 +111,9 @@ impl<'a> Run<'a> {
         self.figures.mark_empty();
         result.memory_before = self.figures.book().empty();
         self.evidence = Some(Evidence::begin(self.config, &mut self.figures));
-        for &connections in &self.config.plateaus {
+        let mut steps = Steps::new(&self.config.plateaus, self.config.keep.clone());
+        while let Some(connections) = steps.next() {
+            self.shed(commands, connections).await?;
             let before = self.figures.totals();
             let mut plateau = Plateau::new(connections);
             let ended = self.plateau(commands, &mut plateau, result).await;
@@ -128,10 +131,13 @@ impl<'a> Run<'a> {
             }
             result.plateaus.push(plateau);
             ended?;
+            let panel = self.panel.as_ref();
+            steps.seen(connections, || panel.map_or_else(Vec::new, Panel::so_far));
             if self.vigil.reserve_met().is_some() {
                 break;
             }
         }
+        result.safe_capacity = steps.safe_capacity();
         let open = self.figures.sum(|s| &s.connections);
         self.watch(SpanPhase::Closing, open);
         let (close, began_ms) = self.close(commands).await?;
@@ -141,6 +147,22 @@ impl<'a> Run<'a> {
         }
         self.watch(SpanPhase::Recovery, 0);
         self.rest(commands).await
+    }
+
+    /// Closes what is open beyond `connections`, when a search goes down.
+    async fn shed(
+        &mut self,
+        commands: &Commands<Command>,
+        connections: u64,
+    ) -> Result<(), Stopped> {
+        let open = self.figures.sum(|s| &s.connections);
+        let beyond = open.saturating_sub(connections);
+        if beyond > 0 {
+            self.watch(SpanPhase::Closing, open);
+            self.phase(commands, Phase::Close { keep: connections }, beyond).await?;
+            self.shed += beyond;
+        }
+        Ok(())
     }
 
     /// What bystanders see goes by this name from now on.
@@ -169,8 +191,7 @@ impl<'a> Run<'a> {
         self.watch(SpanPhase::Connecting, connections);
         let connect = Phase::Connect { connections };
         let (began, connected) = (Instant::now(), self.figures.sum(|s| &s.connected_total));
-        let before = result.plateaus.last().map_or(0, |plateau| plateau.connections);
-        let new = plateau.connections - before;
+        let new = plateau.connections.saturating_sub(self.figures.sum(|s| &s.connections));
         let took = self.phase(commands, connect, new).await;
         let time = took.as_ref().map_or_else(|_| began.elapsed(), |took| *took);
         plateau.connect.took(self.figures.sum(|s| &s.connected_total) - connected, time);
@@ -244,7 +265,7 @@ impl<'a> Run<'a> {
         match phase {
             Phase::Connect { .. } => self.figures.sum(|s| &s.connected_total),
             Phase::Messages | Phase::Sweep => self.figures.sum(|s| &s.messages_total),
-            Phase::Close => self.figures.sum(|s| &s.connections),
+            Phase::Close { .. } => self.figures.sum(|s| &s.connections),
             Phase::Hold | Phase::Traffic => 0,
         }
     }
@@ -257,7 +278,7 @@ impl<'a> Run<'a> {
 
     /// Holds, with the traffic that was asked for, until the time is up, or there is nothing to hold.
     async fn hold(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
-        let hold = self.config.hold;
+        let hold = self.config.hold_each();
         let open = grouped(self.figures.sum(|s| &s.connections));
         talk(&format!("holding {open} for {} s", hold.as_secs_f64()));
         self.order(commands, Phase::Traffic).await;
@@ -313,7 +334,7 @@ impl<'a> Run<'a> {
     async fn close(&mut self, commands: &Commands<Command>) -> Result<(Close, u64), Stopped> {
         let open = self.figures.sum(|s| &s.connections);
         let began_ms = unix_ms();
-        let took = self.phase(commands, Phase::Close, open).await?;
+        let took = self.phase(commands, Phase::Close { keep: 0 }, open).await?;
         let close = Close {
             seconds: took.as_secs_f64(),
             rate_per_s: per_s(open, took),
@@ -361,44 +382,6 @@ impl<'a> Run<'a> {
             Some(stop) => Err(Stopped::BySignal(stop)),
             None if !commands.all_run() => Err(Stopped::ByDeath),
             None => Ok(()),
-        }
-    }
-
-    // ---- the report -----------------------------------------------------------------------
-
-    fn finish(mut self, result: &mut RunResult, stop: Option<Stop>, ended_ms: u64) {
-        self.figures.refresh_server();
-        let totals = self.figures.totals();
-        result.failed = by_errno(&totals.failed);
-        result.lost = by_cause(&totals.lost);
-        result.losses = self.vigil.losses();
-        let target = self.config.plan.targets()[0];
-        result.target_afterwards = result.losses.map(|_| TargetNow::ask(target));
-        result.memory_reserve_met = self.vigil.reserve_met().cloned();
-        result.tuples_skipped = totals.tuples_skipped_total;
-        result.per_core = self.figures.per_core();
-        result.cost_per_connection = self.figures.book().cost(self.config.demand.ends.count());
-        result.established = totals.connected_total.saturating_sub(totals.lost.iter().sum());
-        let tried =
-            result.established + totals.connect_failed_total + totals.lost.iter().sum::<u64>();
-        result.untried = self.config.connections().saturating_sub(tried);
-        let mut missed = gates::missed(result, self.config);
-        if let Some(stop) = stop {
-            missed.insert(0, format!("stopped by {stop}, the report is partial"));
-        }
-        result.verdict = Verdict { met: missed.is_empty(), missed, ..Verdict::default() };
-        if let Some(evidence) = self.evidence.take().filter(|_| stop.is_none()) {
-            let (case, moments) = evidence.case(self.config, result, &mut self.figures, ended_ms);
-            result.verdict.judged(judge(&case), &self.config.rows);
-            if let Some(Err(error)) =
-                self.config.out.as_deref().map(|dir| write_json(dir, "counters.json", &moments))
-            {
-                talk(&format!("warning: {error}"));
-            }
-        }
-        result.notes = notes::of(result);
-        if let Some(unseen) = self.figures.server_unseen() {
-            result.notes.insert("server_metrics", unseen);
         }
     }
 }

@@ -7,6 +7,7 @@ use megaconn::units::grouped;
 use crate::aftermath;
 use crate::config::{Config, Expect};
 use crate::result::{Percentiles, Plateau, RunResult};
+use crate::steps;
 
 /// What `result` missed; nothing when every gate is met.
 pub(crate) fn missed(result: &RunResult, config: &Config) -> Vec<String> {
@@ -38,6 +39,8 @@ pub(crate) fn missed(result: &RunResult, config: &Config) -> Vec<String> {
         let has_stopped_something = result.untried > 0 || config.churn_per_s.is_some();
         miss(has_stopped_something, format!("memory was short: {met}"));
     }
+    let unsafe_at_all = result.safe_capacity.as_ref().and_then(steps::missed);
+    miss(unsafe_at_all.is_some(), unsafe_at_all.unwrap_or_default());
     for plateau in &result.plateaus {
         judge(plateau, config, &mut miss);
     }

@@ -34,6 +34,7 @@ mod run;
 mod server_metrics;
 mod server_stats;
 mod shard;
+mod steps;
 mod summary;
 mod supply;
 mod vigil;

@@ -16,8 +16,11 @@ pub(crate) enum Phase {
     Traffic,
     /// Ask every connection once for proof that it lives.
     Sweep,
-    /// Close every connection.
-    Close,
+    /// Close connections until so many of all cores are left.
+    Close {
+        /// 0 at the end.
+        keep: u64,
+    },
 }
 
 /// What a core is told while it runs.
@@ -45,7 +48,7 @@ impl Phase {
             Phase::Messages => "verifying",
             Phase::Traffic => "holding",
             Phase::Sweep => "sweeping",
-            Phase::Close => "closing",
+            Phase::Close { .. } => "closing",
         }
     }
 }

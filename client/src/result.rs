@@ -12,7 +12,7 @@ use megaconn::walls::verdict::{Charge, Judgement};
 use serde::Serialize;
 
 use crate::aftermath::TargetNow;
-use crate::bystanders::account::{Account, Latency};
+use crate::bystanders::account::{Account, Latency, SafeCapacity};
 use crate::bystanders::sample::SpanPhase;
 use crate::config::{Config, Expect};
 use crate::cost::{Cost, Memory};
@@ -47,6 +47,8 @@ pub(crate) struct RunResult {
     pub(crate) memory_before: Memory,
     pub(crate) plateaus: Vec<Plateau>,
     pub(crate) close: Option<Close>,
+    /// With --keep-bystanders: the most connections with which they were kept.
+    pub(crate) safe_capacity: Option<SafeCapacity>,
     /// With --bystanders: what became of others meanwhile.
     pub(crate) bystanders: Option<Account>,
     pub(crate) cost_per_connection: Cost,
@@ -332,6 +334,7 @@ impl RunResult {
             memory_before: Memory::default(),
             plateaus: Vec::new(),
             close: None,
+            safe_capacity: None,
             bystanders: None,
             cost_per_connection: Cost::default(),
             file_descriptors: Descriptors::default(),

@@ -51,6 +51,11 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
     }
     let whom = config.bystanders.clone();
     let panel = whom.map(|whom| Panel::begin(whom, config.expected_time())).transpose()?;
+    if let Some((keep, panel)) = config.keep.as_ref().zip(panel.as_ref()) {
+        keep.kinds()
+            .find(|kind| !panel.asks(kind))
+            .map_or(Ok(()), |kind| Err(Refusal::NotWatched(kind, panel.why_not(kind))))?;
+    }
     let cores = launch::start(&config.cpus, make_core(config, &stats))?;
     let dumps = Ticker::begin(Side::Client, &config.cpus, &stats, out, config.stats_every)?;
     let figures = Figures::new(&config.cpus, &stats, config.out.as_deref(), server);

@@ -153,7 +153,7 @@ impl<D: Driver> Shard<D> {
                 self.start_churn();
                 true
             }
-            Phase::Close => self.start_closes(),
+            Phase::Close { .. } => self.start_closes(),
         };
         if is_carried_out {
             // Whoever sees that it is, sees what came of it.
@@ -596,19 +596,20 @@ impl<D: Driver> Shard<D> {
 
     // ---- the end: ours, or one that came over us ------------------------------------------
 
-    /// Ends connections that rest; whether all are closed. Once a whole window of ends was waited
+    /// Ends connections that rest until so many are left as are to be; whether that is so. Once a whole window of ends was waited
     /// for in vain, the server is gone, and its answers are waited for no more.
     fn start_closes(&mut self) -> bool {
         let is_gone = self.stats.close_timeout_total.get() >= u64::from(CLOSES_IN_FLIGHT);
         let cut = if is_gone { Cut::Both } else { self.config.close };
-        while self.ending.len() < CLOSES_IN_FLIGHT {
+        let keep = self.agenda.keep;
+        while self.connections > keep && self.ending.len() < CLOSES_IN_FLIGHT {
             let first = self.resting.pop(&mut self.arena);
             let Some(id) = first.or_else(|| self.overdue.pop(&mut self.arena)) else { break };
             self.connections -= 1;
             self.begin_end(id);
             self.arm_shutdown(id, cut);
         }
-        self.arena.used() == 0
+        self.connections <= keep && u64::from(self.arena.used()) == self.connections
     }
 
     /// A connection that was open is no more, for a cause that is not ours to choose.
@@ -757,6 +758,9 @@ impl<D: Driver> Core for Shard<D> {
         let (now, connections) = (self.driver.now(), self.connections);
         match command {
             Command::Do(order) => {
+                if matches!(order.phase, Phase::Close { .. }) {
+                    self.supply.release();
+                }
                 self.agenda.take(order, &self.config, &self.supply, connections, now, &self.stats);
             }
             Command::OpenNoMore => self.agenda.open_no_more(now, &self.stats),

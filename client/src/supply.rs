@@ -17,6 +17,8 @@ pub(crate) struct Supply {
     next_held: u64,
     skipped: u64,
     skips_max: u64,
+    /// Held connections are being closed: their tuples may be taken again, when there are no others.
+    is_released: bool,
     /// From here on tuples are for short connections.
     churn_from: u64,
     next_churn: u64,
@@ -47,6 +49,7 @@ impl Supply {
             next_held: 0,
             skipped: 0,
             skips_max,
+            is_released: false,
             churn_from,
             next_churn: churn_from + run % (part - churn_from).max(1),
             until: part,
@@ -61,11 +64,20 @@ impl Supply {
     /// A tuple for a connection that will be held, with its number in this core's part; `None` when
     /// there is none, or too many were taken by others.
     pub(crate) fn held(&mut self) -> Option<(u32, Tuple)> {
+        if self.next_held >= self.churn_from && std::mem::take(&mut self.is_released) {
+            // Those that are held still, or in TIME_WAIT, are passed over as somebody else's are.
+            (self.next_held, self.skipped) = (0, 0);
+        }
         if self.next_held >= self.churn_from || self.skipped > self.skips_max {
             return None;
         }
         self.next_held += 1;
         self.at(self.next_held - 1)
+    }
+
+    /// Held connections are closed, of which more are to be opened perhaps.
+    pub(crate) fn release(&mut self) {
+        self.is_released = true;
     }
 
     /// A held connection's tuple was somebody else's.
@@ -131,6 +143,15 @@ mod tests {
         );
         assert_eq!(short.iter().map(|(_, t)| t).collect::<HashSet<_>>().len(), 29);
         assert_eq!(supply.short(), Some(first), "after all others the first comes again");
+    }
+
+    #[test]
+    fn what_was_closed_may_be_taken_again_when_there_is_nothing_else() {
+        let mut supply = Supply::new(plan(7, 1), 0, 7, 0, 3);
+        let first: Vec<_> = std::iter::from_fn(|| supply.held()).collect();
+        supply.release();
+        let again: Vec<_> = std::iter::from_fn(|| supply.held()).collect();
+        assert_eq!(first, again, "once round, and no further");
     }
 
     #[test]

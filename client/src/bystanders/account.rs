@@ -134,3 +134,27 @@ pub(crate) enum Finding {
     /// Too few samples for any claim.
     TooFew,
 }
+
+/// `safe_capacity` in `result.json`: the most connections with which bystanders were kept.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SafeCapacity {
+    /// What was to be kept.
+    pub(crate) expression: String,
+    /// `None` when not even the first step held.
+    pub(crate) connections: Option<u64>,
+    /// The fewest with which they were not.
+    pub(crate) broke_at: Option<u64>,
+    /// What broke there.
+    pub(crate) why: Option<String>,
+    /// In the order in which they were tried.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One number of connections, and whether bystanders were kept.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Step {
+    pub(crate) connections: u64,
+    pub(crate) held: bool,
+    /// Clause by clause, with figures.
+    pub(crate) figures: Vec<String>,
+}

@@ -150,10 +150,14 @@ impl Met {
         }
     }
 
-    /// How many more answers it takes before a shift could be claimed.
+    /// How many more answers it takes before a shift could be claimed. Of fewer than the least it
+    /// cannot be told how alike neighbours are.
     fn missing(&self, z: f64) -> u64 {
-        let needed = whole((shift::fewest(z) * self.inflation).ceil());
-        needed.max(SAMPLES_MIN).saturating_sub(self.sorted.len() as u64)
+        let answers = self.sorted.len() as u64;
+        match SAMPLES_MIN.saturating_sub(answers) {
+            0 => whole((shift::fewest(z) * self.inflation).ceil()).saturating_sub(answers),
+            more => more,
+        }
     }
 
     fn seen(&self) -> Seen<'_> {

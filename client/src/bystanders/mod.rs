@@ -8,8 +8,10 @@
 
 pub(crate) mod account;
 pub(crate) mod flags;
+pub(crate) mod keep;
 pub(crate) mod panel;
 pub(crate) mod sample;
+pub(crate) mod search;
 
 mod answer;
 mod collector;
@@ -25,3 +27,5 @@ mod statistics;
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;

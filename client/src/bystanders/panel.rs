@@ -133,8 +133,26 @@ impl Panel {
         judge(&self.described, &self.collector.collected().samples, &spans)
     }
 
+    /// What became of each bystander since the last stretch began.
+    pub(crate) fn so_far(&self) -> Vec<ProbeAccount> {
+        let Some((phase, connections, from_us, _)) = self.open else { return Vec::new() };
+        let span = Span { phase, connections, from_us, to_us: self.collector.now_us() };
+        let rows = judge(&self.described, &self.collector.collected().samples, &[span]);
+        rows.into_iter().next().unwrap_or_default()
+    }
+
+    /// Whether a bystander of this kind is asked.
+    pub(crate) fn asks(&self, kind: &str) -> bool {
+        self.described.iter().any(|described| described.kind == kind)
+    }
+
+    /// Why nobody of this kind is.
+    pub(crate) fn why_not(&self, kind: &str) -> String {
+        self.not_probed.get(kind).cloned().unwrap_or_default()
+    }
+
     /// The stretches that are over.
-    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
+    fn spans(&self) -> impl Iterator<Item = Span> + '_ {
         self.spans.iter().map(|stretch| stretch.span)
     }
 

@@ -152,7 +152,7 @@ impl Model {
         self.receive(peers, config, phase, now);
         let has_ticked =
             std::mem::replace(&mut self.tick_at_ms, shard.tick_at_ms) != shard.tick_at_ms;
-        if phase == Phase::Close {
+        if matches!(phase, Phase::Close { .. }) {
             // It takes all who are open out, behind the tick, and ends all waits.
             self.figures.pushes_overdue_total.set(shard.stats.pushes_overdue_total.get());
         } else if has_ticked && let Expect::Push(pushes) = &config.expect {
@@ -238,7 +238,7 @@ impl Model {
             let silent = LostCause::Silent as usize;
             let is_starved = self.is_scarce && open.owes_echo && place[silent] < counted[silent];
             // A close may come before anybody notices what its peer did.
-            let is_expected = phase != Phase::Close && !is_starved;
+            let is_expected = !matches!(phase, Phase::Close { .. }) && !is_starved;
             let cause = open.cause(peer).filter(|&c| is_expected || place[c] < counted[c]);
             match cause.or(is_starved.then_some(silent)) {
                 _ if open.is_short && open.verified > 0 => {
@@ -248,7 +248,7 @@ impl Model {
                     place[cause] += 1;
                     self.lost_with_message += u64::from(!open.is_short && open.owes_echo);
                 }
-                _ if phase == Phase::Close && !open.is_short => {
+                _ if matches!(phase, Phase::Close { .. }) && !open.is_short => {
                     self.closed_by_us.insert(number);
                 }
                 _ => panic!("peer {number} did nothing wrong and was lost: {open:?} {peer:?}"),

@@ -101,7 +101,7 @@ impl World {
         self.was_stopped = self.play().is_err();
         let was_stopped = self.was_stopped;
         self.stop_after = None;
-        assert!(self.phase(Phase::Close).is_ok(), "nobody stops a close");
+        assert!(self.phase(Phase::Close { keep: 0 }).is_ok(), "nobody stops a close");
         self.live_for(Duration::from_secs(15)).unwrap_or_else(|Stopped| unreachable!());
         self.check_rest();
         let churn_lost = self.stats.churn_lost.iter().map(|figure| figure.get()).sum();
@@ -266,7 +266,7 @@ impl World {
         let waits = census.connecting + census.waiting + census.ending > 0;
         let is_due = match self.phase {
             Phase::Connect { .. } => census.to_start > 0,
-            Phase::Messages | Phase::Sweep | Phase::Hold | Phase::Close => false,
+            Phase::Messages | Phase::Sweep | Phase::Hold | Phase::Close { .. } => false,
             Phase::Traffic => {
                 let has_schedule = self.config.schedule != Schedule::None;
                 let churns = self.config.churn_per_s > 0.0 && self.begun_until_short.is_none();

@@ -34,7 +34,7 @@ pub(crate) fn inflation(series: &[f64]) -> f64 {
     }
     let hidden = (1.0 - window / n).max(0.25);
     let error = (2.0 * window / n).sqrt();
-    (sum.max(1.0) / hidden * (1.0 + 2.0 * error)).clamp(1.0, n)
+    (sum.max(1.0) / hidden * (1.0 + error)).clamp(1.0, n)
 }
 
 /// The rank of each value among all of them, equal ones sharing theirs; in the order of `values`.
