@@ -9,7 +9,7 @@ use crate::bystanders::finding::judge;
 use crate::bystanders::sample::{Outcome, Sample, Span, SpanPhase};
 
 /// As many as a debug build has time for.
-const RUNS: u32 = 200;
+const RUNS: u32 = 100;
 
 /// 20 a second.
 const EVERY_US: u64 = 50_000;
@@ -66,10 +66,15 @@ fn samples(rng: &mut Rng, probe: u8, noise: Noise, sizes: &[(u64, Effect)]) -> V
         us *= if rng.f64() < effect.tail { 20.0 } else { 1.0 };
         let loss = 0.0005 + effect.loss + if is_burst { noise.burst_loss } else { 0.0 };
         let outcome = if rng.f64() < loss { Outcome::TimedOut } else { Outcome::Answered };
-        let latency_us = us.min(1e6) as u32;
+        let latency_us = whole(us.min(1e6));
         samples.push(Sample { due_us: index * EVERY_US, latency_us, probe, outcome });
     }
     samples
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "up to a million")]
+fn whole(n: f64) -> u32 {
+    n as u32
 }
 
 /// Spans of so many samples each: the idle host, phases, and the idle host again.
@@ -104,7 +109,7 @@ fn is_alarm(account: &ProbeAccount) -> bool {
 /// alarms.
 fn run_without_effect(seed: u64) -> Vec<Finding> {
     let mut rng = Rng::with_seed(seed);
-    let sizes: Vec<u64> = (0..9).map(|_| (20.0 * 60_f64.powf(rng.f64())) as u64).collect();
+    let sizes: Vec<u64> = (0..9).map(|_| u64::from(whole(20.0 * 60_f64.powf(rng.f64())))).collect();
     let sizes = [&[sizes[0].max(100)], &sizes[1..]].concat();
     let unchanged: Vec<_> = sizes.iter().map(|size| (*size, Effect::default())).collect();
     let probes = described(7);

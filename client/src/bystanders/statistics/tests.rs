@@ -136,7 +136,7 @@ fn an_interval_is_the_other_face_of_the_test_by_ranks() {
 #[test]
 fn with_the_fewest_samples_a_shift_of_all_is_claimed() {
     let z = deviations(0.0001);
-    let n = fewest(z).ceil() as u32;
+    let n = (1..).find(|n| f64::from(*n) >= fewest(z)).expect("it is a number");
     let (low, high): (Vec<u32>, Vec<u32>) = ((0..n).collect(), (1_000..1_000 + n).collect());
     let seen = |sorted| Seen { sorted, inflation: 1.0 };
     assert!(shift(&seen(&high), &seen(&low), z).low > 0.0);
