@@ -52,8 +52,12 @@ if command -v c++ >/dev/null; then
 else
     skip "fuzzing: a C++ compiler is not installed (apt-get install g++)"
 fi
-python3 -c 'import prometheus_client.openmetrics.parser' 2>/dev/null ||
-    skip "metrics read by Prometheus's Python parser: python3 has no parser (apt-get install python3-prometheus-client)"
+# Debian's package is for Debian's own Python, which need not be the first in the path.
+has_parser() {
+    "$1" -c 'import prometheus_client.openmetrics.parser' 2>/dev/null
+}
+has_parser python3 || has_parser /usr/bin/python3 ||
+    skip "metrics read by Prometheus's Python parser: no python3 has it (apt-get install python3-prometheus-client)"
 command -v promtool >/dev/null ||
     skip "metrics and dashboard read by Prometheus itself: promtool is not installed (apt-get install prometheus)"
 command -v tmux >/dev/null || skip "the live view in a terminal: tmux is not installed (apt-get install tmux)"

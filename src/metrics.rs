@@ -181,16 +181,22 @@ type NamedFamily<'a> = (
 const FAILED_HELP: &str = "Failed operations by error number. Rising? The number names the limit.";
 const LOST_HELP: &str = "Established connections that were lost, by cause. Rising? One of the ends, \
                          or what is between them, gives connections up.";
-const CHURN_ERRORS_HELP: &str = "Short connections that did not connect, by error number.";
-const CHURN_LOST_HELP: &str = "Short connections lost before their exchange was done, by cause.";
+const CHURN_ERRORS_HELP: &str = "Short connections that did not connect, by error number. Rising? \
+                                  The number names the limit.";
+const CHURN_LOST_HELP: &str = "Short connections lost before their exchange was done, by cause. \
+                               Rising? As of lost ones.";
 
 /// What the process as a whole has, by name: no core's.
 pub const PROCESS_FIGURES: [(&str, &str); 5] = [
     (
         "process_resident_bytes",
-        "Resident memory of this process; what the kernel holds for its sockets is not in it.",
+        "Resident memory of this process; what the kernel holds for its sockets is not in it. High \
+         for few connections? Buffers and histograms are in it, too.",
     ),
-    ("process_open_files", "Files this process has open; connections are none of them."),
+    (
+        "process_open_files",
+        "Files this process has open; connections are none of them. Near `ulimit -n`? It is low.",
+    ),
     ("process_ran_ms", "CPU time of this process. Rises by 1000 a second for each full CPU."),
     (
         "process_waited_ms",
@@ -302,15 +308,41 @@ mod tests {
         assert_eq!(samples("megaconn_failed_total{"), 1);
     }
 
+    /// Counts of work done, and what is no amount: more of them is more work, and asks for nothing.
+    const ASK_FOR_NOTHING: [&str; 21] = [
+        "accepted_total",
+        "churn_started_total",
+        "churned_total",
+        "closed_total",
+        "completions_total",
+        "connect_started_total",
+        "connected_total",
+        "connections_peak",
+        "drained_total",
+        "messages_sent_total",
+        "messages_total",
+        "order_finished",
+        "order_took_us",
+        "process_lived_ms",
+        "process_ran_ms",
+        "pushes_total",
+        "recv_bytes_total",
+        "send_bytes_total",
+        "stale_total",
+        "traffic_us_total",
+        "turns_total",
+    ];
+
     /// `# HELP` has no place for quotes and line ends, and the crate does not escape them.
     #[test]
-    fn every_figure_has_a_help_of_one_line() {
+    fn every_figure_has_a_help_of_one_line_that_says_what_a_high_value_means() {
         let named = [FAILED_HELP, LOST_HELP, CHURN_ERRORS_HELP, CHURN_LOST_HELP];
         let all = CoreStats::help().chain(CoreStats::latency_help());
         let all = all.chain(PROCESS_FIGURES).chain(THREAD_FIGURES);
         for (name, help) in all.chain(named.map(|help| ("named", help))) {
             assert!(help.ends_with(['.', '?']), "{name}: {help}");
             assert!(!help.contains(['\n', '"', '\\']) && !help.contains("  "), "{name}: {help}");
+            assert!(help.contains("? ") != ASK_FOR_NOTHING.contains(&name), "{name}: {help}");
         }
     }
 

@@ -191,11 +191,12 @@ pub type ByCause = [Figure; LOST_CAUSES.len()];
 
 figures! {
     figures {
-        /// Connections open now.
+        /// Connections open now. Near --max-connections? The next ones are refused.
         connections,
         /// Most connections open at once.
         connections_peak,
-        /// Segments of the arena now: one ring and table each.
+        /// Segments of the arena now: one ring and table each. Many for few connections? `ulimit -n`
+        /// is low.
         segments,
         /// Buffers in use now. Near the pool's size? Peers read slowly.
         buffers_used,
@@ -241,7 +242,7 @@ figures! {
         backlog_total,
         /// Of those closed: they held a buffer that others waited for. Rising? Peers read slowly.
         evicted_total,
-        /// Of those closed: they sent nothing for --idle-timeout.
+        /// Of those closed: they sent nothing for --idle-timeout. Rising? Peers are gone, or quiet.
         idle_timeout_total,
         /// Of those closed: ended in order by a drain.
         drained_total,
@@ -266,7 +267,7 @@ figures! {
         pushes_total,
         /// Pushes that did not come in time. Rising? The server, or what is between, is too slow.
         pushes_overdue_total,
-        /// Overdue pushes that came after all; the others are missing.
+        /// Overdue pushes that came after all; the others are missing. Rising? As those overdue.
         pushes_late_total,
         /// Messages that were due on schedule and had not begun when it ended. Rising? The rate is
         /// more than the ends can do.
@@ -308,20 +309,24 @@ figures! {
         grow_failed_total,
     }
     latencies {
-        /// Time from the connect to the connection.
+        /// Time from the connect to the connection. High? A CPU or the accept queue is full, or SYNs
+        /// are lost.
         connect_latency_us,
-        /// Time from when a message was due to having verified its echo.
+        /// Time from when a message was due to having verified its echo. High? The client's part is
+        /// its schedule lag; the rest is of the server, or of what is between.
         message_latency_us,
         /// Time from when something of the client's was due to when it began: its own lag. High?
         /// The client is the limit, not the server.
         schedule_lag_us,
-        /// Time from when a push was due to when its send began.
+        /// Time from when a push was due to when its send began. High? The server's core is full.
         push_lateness_us,
-        /// Time between two pushes on one connection.
+        /// Time between two pushes on one connection. Longer than --push-every? The server, or what
+        /// is between, is late.
         push_gap_us,
-        /// Time from when a short connection was due to when it was connected.
+        /// Time from when a short connection was due to when it was connected. High? As of connects.
         churn_connect_latency_us,
-        /// Time from when a short connection was due to having verified its exchange.
+        /// Time from when a short connection was due to having verified its exchange. High? As of
+        /// connects and messages.
         churn_latency_us,
     }
 }

@@ -111,16 +111,18 @@ fn prometheus_itself_can_read_it() {
         from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse\n\
         samples = [s for f in parse(sys.stdin.read()) for s in f.samples]\n\
         print(len(samples), sum(int(s.value) for s in samples if s.name == 'megaconn_accepted_total'))";
-    let has_parser = Command::new("python3")
-        .args(["-c", "import prometheus_client.openmetrics.parser"])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !has_parser {
+    // Debian's package is for Debian's own Python, which need not be the first in the path.
+    let has_parser = |python: &&str| {
+        let import = ["-c", "import prometheus_client.openmetrics.parser"];
+        let output = Command::new(python).args(import).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let Some(python) = ["python3", "/usr/bin/python3"].into_iter().find(has_parser) else {
         let fix = "apt-get install python3-prometheus-client";
-        return eprintln!("SKIPPED: python3 has no prometheus_client to read metrics with ({fix})");
-    }
+        return eprintln!("SKIPPED: no python3 has prometheus_client to read metrics with ({fix})");
+    };
     let text = scrape(world.metrics);
-    let mut python = Command::new("python3")
+    let mut python = Command::new(python)
         .args(["-c", program])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

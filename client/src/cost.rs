@@ -39,6 +39,9 @@ pub(crate) struct Cost {
     /// TCP sockets that the host has got, or lost, beside the connections' since the empty state, at
     /// the plateau where they were most: their memory is in the kernel's bytes as well.
     pub(crate) other_sockets: Option<i64>,
+    /// Sockets in TIME_WAIT that have come, or gone, since the empty state, at the plateau where they
+    /// were most: short connections leave them, and those of a run before end meanwhile.
+    pub(crate) time_wait: Option<i64>,
     /// `None` with too few plateaus for a line: the figures are the last plateau's growth, divided.
     pub(crate) fit: Option<Fit>,
 }
@@ -103,7 +106,8 @@ impl Book {
                 .and_then(|fit| Some(fit.by_layer.get("kernel")?.stderr_bytes)),
             by_slab: (!slabs.is_empty()).then_some(by_slab),
             sockets_counted: ends,
-            other_sockets: self.other_sockets(ends),
+            other_sockets: self.beside(|sockets| sockets.tcp_allocated, ends),
+            time_wait: self.beside(|sockets| sockets.tcp_time_wait, 0),
             fit,
         }
     }
@@ -141,13 +145,14 @@ impl Book {
         (!by_layer.is_empty()).then_some(Fit { connections, by_layer })
     }
 
-    fn other_sockets(&self, ends: u64) -> Option<i64> {
-        let before = self.empty.sockstat.tcp_allocated?;
-        let others = |(held, memory): &(u64, Memory)| {
-            let grown = difference(memory.sockstat.tcp_allocated?, before)?;
-            Some(grown - i64::try_from(held * ends).ok()?)
+    /// How many sockets have come or gone, beside `ours` of each connection, where that is most.
+    fn beside(&self, count: fn(&Sockstat) -> Option<u64>, ours: u64) -> Option<i64> {
+        let before = count(&self.empty.sockstat)?;
+        let beside = |(held, memory): &(u64, Memory)| {
+            let grown = difference(count(&memory.sockstat)?, before)?;
+            Some(grown - i64::try_from(held * ours).ok()?)
         };
-        self.plateaus.iter().filter_map(others).max_by_key(|others| others.unsigned_abs())
+        self.plateaus.iter().filter_map(beside).max_by_key(|beside| beside.unsigned_abs())
     }
 }
 
@@ -304,5 +309,16 @@ mod tests {
         book.plateaus[1].1.sockstat = with(Some(41));
         assert_eq!(book.cost(2).other_sockets, Some(-4), "the most, either way");
         assert_eq!(book.cost(1).other_sockets, Some(16));
+    }
+
+    #[test]
+    fn who_waits_in_time_wait_is_counted() {
+        let with = |tcp_time_wait| Sockstat { tcp_time_wait, ..Sockstat::default() };
+        let mut book = book(&[(10, memory(1, 1)), (20, memory(1, 1))]);
+        assert_eq!(book.cost(2).time_wait, None, "not measured");
+        book.empty.sockstat = with(Some(100));
+        book.plateaus[0].1.sockstat = with(Some(60));
+        book.plateaus[1].1.sockstat = with(Some(12));
+        assert_eq!(book.cost(2).time_wait, Some(-88), "none of them is a connection's");
     }
 }

@@ -88,6 +88,11 @@ fn of_cost(result: &RunResult) -> BTreeMap<&'static str, String> {
         }
         Some(_) => {}
     }
+    if cost.time_wait.is_some_and(|sockets| sockets.unsigned_abs() * 100 > result.established) {
+        let why = "so many sockets in TIME_WAIT came or, of an earlier run, went meanwhile: some \
+                   250 B each of the kernel's bytes";
+        note("cost_per_connection.time_wait", why);
+    }
     if cost.server_user_bytes.is_none() {
         let why = "no growth in a dump of the hold; is the server's --stats DIR/server.ndjson?";
         note("cost_per_connection.server_user_bytes", unless_held(why));

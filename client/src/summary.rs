@@ -104,7 +104,7 @@ fn named(wall: &Charge) -> String {
     format!("{} {side} ({sure}): {} lost to it", wall.id, grouped(wall.lost))
 }
 
-fn of_cost(cost: &Cost, mut notes: impl Iterator<Item = &'static str>) -> Vec<Row> {
+fn of_cost(cost: &Cost, notes: impl Iterator<Item = &'static str>) -> Vec<Row> {
     let bytes = |bytes: Option<f64>| bytes.map_or("unknown".into(), shown::bytes);
     let error = cost.stderr_bytes.filter(|_| cost.kernel_bytes.is_some());
     let error = error.map_or(String::new(), |error| format!(" ± {}", shown::count(error.ceil())));
@@ -113,17 +113,26 @@ fn of_cost(cost: &Cost, mut notes: impl Iterator<Item = &'static str>) -> Vec<Ro
         [cost.kernel_bytes, cost.server_user_bytes, cost.client_user_bytes].map(bytes);
     let text = format!("kernel {kernel}{error}{both}, server {server}, client {client}");
     let mut rows = vec![("per connection", text)];
-    let others = cost.other_sockets.filter(|_| notes.any(|note| note == OTHERS_ARE_SEEN));
+    let notes: Vec<&str> = notes.collect();
+    let others = cost.other_sockets.filter(|_| notes.contains(&OTHERS_ARE_SEEN));
     rows.extend(others.map(|others| {
         let (with, did) = if others > 0 { ("with", "opened") } else { ("without", "closed") };
         let others = grouped(others.unsigned_abs());
         ("", format!("{with} {others} sockets that others {did} meanwhile"))
+    }));
+    let ended = cost.time_wait.filter(|n| *n < 0 && notes.contains(&TIME_WAIT_IS_SEEN));
+    rows.extend(ended.map(|ended| {
+        let ended = grouped(ended.unsigned_abs());
+        ("", format!("without {ended} sockets in TIME_WAIT that ended meanwhile"))
     }));
     rows
 }
 
 /// The note of a result in which the sockets of others are too many to be passed over.
 const OTHERS_ARE_SEEN: &str = "cost_per_connection.other_sockets";
+
+/// And the one in which sockets of an earlier run gave back so much that it is seen.
+const TIME_WAIT_IS_SEEN: &str = "cost_per_connection.time_wait";
 
 /// Counts by name: `0`, `ECONNREFUSED 12, ETIMEDOUT 3`.
 fn listed<K: AsRef<str>>(counts: &BTreeMap<K, u64>) -> String {

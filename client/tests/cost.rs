@@ -20,6 +20,9 @@ const ONE_EACH: [(&str, &str); 4] =
 /// whatever else the host does, are in it.
 const TOLERANCE: f64 = 0.04;
 
+/// Fits of which one must be right.
+const TRIES: usize = 8;
+
 /// An object of a slab cache.
 #[derive(Debug)]
 struct Object {
@@ -53,11 +56,6 @@ fn measured() -> Value {
     result
 }
 
-/// Off by so much of `expected`.
-fn error(measured: f64, expected: f64) -> f64 {
-    (measured - expected).abs() / expected
-}
-
 #[test]
 fn the_fit_is_the_arithmetic_of_the_kernels_objects() {
     let Some(objects) = objects() else {
@@ -68,9 +66,9 @@ fn the_fit_is_the_arithmetic_of_the_kernels_objects() {
     let both_sockets = 2.0 * in_slabs.iter().sum::<f64>();
     let floor: f64 = ONE_EACH.iter().map(|(_, cache)| objects[*cache].bytes).sum();
     let mut seen = Vec::new();
-    // Others open files and sockets on this host as well; that they do so evenly, three times, is
-    // not to be thought.
-    for _ in 0..3 {
+    // Others open files and sockets on this host as well, and disturb some of them; a fit that is
+    // wrong by itself is so in all of them.
+    for _ in 0..TRIES {
         let result = measured();
         let cost = &result["cost_per_connection"];
         let slope = |layer: &str| cost["fit"]["by_layer"][layer]["slope_bytes"].as_f64().unwrap();
@@ -79,21 +77,22 @@ fn the_fit_is_the_arithmetic_of_the_kernels_objects() {
         seen.push((sum, slope("tcp"), cost["other_sockets"].as_i64()));
         // What was freed before leaves room in slabs that are there: from the objects alone to their
         // share of new slabs, all is right.
-        let least = 2.0 * floor * (1.0 - TOLERANCE);
-        let is_right = (least..both_sockets * (1.0 + TOLERANCE)).contains(&sum)
-            && error(slope("tcp"), 2.0 * in_slabs[0]) < TOLERANCE;
-        if is_right {
+        let is_right = |bytes: f64, of_objects: f64, of_slabs: f64| {
+            (of_objects * (1.0 - TOLERANCE)..of_slabs * (1.0 + TOLERANCE)).contains(&(bytes / 2.0))
+        };
+        if is_right(sum, floor, both_sockets / 2.0)
+            && is_right(slope("tcp"), objects["TCP"].bytes, in_slabs[0])
+        {
             eprintln!(
                 "a socket: {floor} B of objects, {:.0} B of slabs; by the fit {:.0} B",
                 both_sockets / 2.0,
                 sum / 2.0
             );
-            assert!(sum / 2.0 > floor * (1.0 - TOLERANCE), "less than the objects themselves");
             assert!(cost["kernel_bytes"].as_f64().unwrap() > sum * (1.0 - TOLERANCE));
             return;
         }
     }
-    panic!("{both_sockets} B for both sockets by arithmetic; by three fits {seen:?}");
+    panic!("{both_sockets} B for both sockets by arithmetic; by {TRIES} fits {seen:?}");
 }
 
 /// Where slabs cannot be told apart, that is said, and their sum is still there.

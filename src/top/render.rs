@@ -192,8 +192,11 @@ impl Screen<'_> {
         lines
     }
 
-    /// The last minutes.
+    /// The last minutes, once anybody was seen.
     fn sparks(&self) -> Vec<Line<'static>> {
+        if self.live.targets.iter().all(|target| target.seen.is_none()) {
+            return Vec::new();
+        }
         let side = self.live.main_side().name();
         let last = self.live.history.back().copied().unwrap_or_default();
         let line = |name: &str, pick: fn(&Moment) -> Option<f64>, last: String| {
@@ -241,7 +244,8 @@ impl Screen<'_> {
         let keys = if self.state.shows_help {
             "? back   q back".to_owned()
         } else {
-            format!("s sort   {pause}   arrows scroll   ? help   q quit")
+            // The way out first: a narrow window shows what comes first.
+            format!("q quit   ? help   s sort   {pause}   arrows scroll")
         };
         Line::styled(keys, Style::new().add_modifier(Modifier::DIM))
     }

@@ -110,6 +110,8 @@ fn several_plateaus_stand_side_by_side() {
     result.cost_per_connection.stderr_bytes = Some(8.4);
     result.cost_per_connection.other_sockets = Some(45_761);
     result.notes.insert("cost_per_connection.other_sockets", "they are many".into());
+    result.cost_per_connection.time_wait = Some(-15_000);
+    result.notes.insert("cost_per_connection.time_wait", "they are many".into());
     assert_snapshot!(screen(&result), @r"
            verdict  met
          next wall  memory at 2,679,801 connections
@@ -132,6 +134,7 @@ fn several_plateaus_stand_side_by_side() {
          closed in  8.9 s (111.9k/s), server empty after 9.2 s
     per connection  kernel 8,302 B ± 9 (2 sockets), server 42 B, client 42 B
                     with 45,761 sockets that others opened meanwhile
+                    without 15,000 sockets in TIME_WAIT that ended meanwhile
     ");
 }
 
