@@ -12,7 +12,7 @@ use megaconn::walls::verdict::{Charge, Judgement};
 use serde::Serialize;
 
 use crate::aftermath::TargetNow;
-use crate::bystanders::account::{Account, Latency};
+use crate::bystanders::account::{Account, Latency, SafeCapacity};
 use crate::bystanders::sample::SpanPhase;
 use crate::config::{Config, Expect};
 use crate::cost::{Cost, Memory};
@@ -49,6 +49,8 @@ pub(crate) struct RunResult {
     pub(crate) close: Option<Close>,
     /// With --bystanders: what became of others meanwhile.
     pub(crate) bystanders: Option<Account>,
+    /// With `--keep-bystanders`.
+    pub(crate) safe_capacity: Option<SafeCapacity>,
     pub(crate) cost_per_connection: Cost,
     pub(crate) file_descriptors: Descriptors,
     pub(crate) per_core: Vec<PerCore>,
@@ -333,6 +335,7 @@ impl RunResult {
             plateaus: Vec::new(),
             close: None,
             bystanders: None,
+            safe_capacity: None,
             cost_per_connection: Cost::default(),
             file_descriptors: Descriptors::default(),
             per_core: Vec::new(),

@@ -134,3 +134,27 @@ pub(crate) enum Finding {
     /// Too few samples for any claim.
     TooFew,
 }
+
+/// The most connections at which bystanders were as they were to be, with `--keep-bystanders`.
+#[derive(Default, Serialize)]
+pub(crate) struct SafeCapacity {
+    /// What was wanted of them.
+    pub(crate) expression: String,
+    /// `None` when even the first plateau broke it.
+    pub(crate) connections: Option<u64>,
+    /// The fewest connections that broke it; `None` when nothing did.
+    pub(crate) broke_at: Option<u64>,
+    /// What was broken there.
+    pub(crate) why: Option<String>,
+    /// In the order in which they were tried.
+    pub(crate) steps: Vec<CapacityStep>,
+}
+
+/// One number of connections that was tried.
+#[derive(Serialize)]
+pub(crate) struct CapacityStep {
+    pub(crate) connections: u64,
+    pub(crate) held: bool,
+    /// Each figure that was wanted, and what it was.
+    pub(crate) figures: Vec<String>,
+}
