@@ -147,7 +147,7 @@ fn each(account: &Bystanders) -> Markup {
             }
         }
         p.quiet {
-            "Difference: by how much the latency has moved, with its interval. In the tail: the part of "
+            "Difference: by how much the latency has moved, with its interval in microseconds. In the tail: the part of "
             "answers that took longer than nearly all on the idle host. Every interval is so wide that one "
             "run in twenty has a false alarm."
         }
@@ -182,13 +182,16 @@ fn against(baseline: &Comparison) -> Markup {
     html! {
         td.first {
             @if let (Some(by), Some(low), Some(high)) = (*shift.estimate, *shift.low, *shift.high) {
-                b { (moved(by)) } span.quiet { " (" (moved(low)) " to " (moved(high)) ")" }
+                b { (moved(by)) } span.quiet { " (" (shown::count(low)) " to " (shown::count(high)) ")" }
             } @else { "–" }
         }
         td {
             @if let (Some(part), Some(above)) = (*tail.fraction, *tail.above_us) {
                 span.fair[is_more] { (percent(part)) }
-                span.quiet { " above " (shown::microseconds(above)) }
+                span.quiet {
+                    " above " (shown::microseconds(above))
+                    @if let Some(idle) = *tail.expected { " (idle " (percent(idle)) ")" }
+                }
             } @else { "–" }
         }
     }
@@ -231,7 +234,7 @@ fn spans(account: &Bystanders) -> Markup {
                             td { (number(span.connections, shown::count)) }
                             td { (seconds(span).unwrap_or("–".into())) }
                             @for name in pressures {
-                                td { (span.pressure.get(name).and_then(|n| n.0).map_or("–".into(), of_100)) }
+                                td { (span.pressure.get(name).and_then(|n| n.0).map_or("–".into(), |n| percent(n / 100.0))) }
                             }
                             td.words {
                                 @if span.counters.is_empty() { "none" } @else { (counted(&span.counters)) }
@@ -257,24 +260,29 @@ fn counted(counters: &Map<Number>) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// `1.50 % (0.51 to 4.32)`; of none, what it may be at most.
+/// `1.5 % (0.5 to 4.3)`; of none, what it may be at most.
 fn loss(loss: &Interval) -> String {
     match (*loss.estimate, *loss.low, *loss.high) {
         (Some(0.0), _, Some(high)) => format!("below {}", percent(high)),
         (Some(part), Some(low), Some(high)) => {
-            format!("{} ({:.2} to {:.2})", percent(part), low * 100.0, high * 100.0)
+            format!("{} ({} to {})", percent(part), of_100(low * 100.0), of_100(high * 100.0))
         }
         _ => "–".into(),
     }
 }
 
-/// A part as `1.50 %`.
+/// A part of all: `42 %`, `1.5 %`, `0.03 %`.
 pub(crate) fn percent(part: f64) -> String {
-    format!("{:.2} %", part * 100.0)
+    format!("{} %", of_100(part * 100.0))
 }
 
+/// As many digits as say something.
 fn of_100(percent: f64) -> String {
-    format!("{percent:.1} %")
+    match percent.abs() {
+        20.0.. => format!("{percent:.0}"),
+        1.0.. | 0.0 => format!("{percent:.1}"),
+        _ => format!("{percent:.2}"),
+    }
 }
 
 /// A difference: `+120 us`, `-3 us`, `0 us`.
@@ -302,7 +310,7 @@ mod tests {
             loss(&Interval { estimate, low, high })
         };
         assert_eq!(of(0.0, 0.0, 0.0032), "below 0.32 %");
-        assert_eq!(of(0.015, 0.0051, 0.0432), "1.50 % (0.51 to 4.32)");
+        assert_eq!(of(0.015, 0.0051, 0.0432), "1.5 % (0.51 to 4.3)");
         assert_eq!(loss(&Interval::default()), "–");
     }
 }

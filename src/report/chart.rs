@@ -111,8 +111,8 @@ pub(crate) struct Behind<'a> {
 }
 
 /// How much of their colour bands and areas have: lines stand out from them.
-pub(crate) const BAND_OPACITY: f64 = 0.16;
-pub(crate) const AREA_OPACITY: f64 = 0.32;
+pub(crate) const BAND_OPACITY: f64 = 0.18;
+const AREA_OPACITY: f64 = 0.32;
 pub(crate) const AREA: RGBColor = COLORS[8];
 
 /// Width of a band that has room for a name, which is written upwards, in CSS pixels.
@@ -345,5 +345,28 @@ mod tests {
         let parts = vec![(COLORS[0], 4.0), (COLORS[1], 2.0)];
         let bar = Bar { from: 1.0, to: 2.0, parts, label: "6".into() };
         assert_eq!(bars(&axis(), &axis(), &[bar]).matches("<rect").count(), 2);
+    }
+
+    #[test]
+    fn a_panel_has_bands_with_names_where_there_is_room_and_an_area_behind_its_lines() {
+        let label = |value: f64| format!("{value}");
+        let axis = |name| Axis { name, low: 0.0, high: 10.0, ticks: 5, label: &label };
+        let band = |from, to, name| Band { from, to, color: COLORS[2], name };
+        let bands = [band(0.0, 5.0, "wide"), band(5.0, 5.1, "narrow")];
+        let area = [(0.0, 0.0), (5.0, 9.0), (10.0, 9.0)];
+        let crosses = Series {
+            name: String::new(),
+            color: COLORS[3],
+            look: Look::Crosses,
+            points: vec![(1.0, 9.0), (2.0, 9.0)],
+        };
+        let behind = Behind { bands: &bands, area: &area, axis: axis("behind") };
+        let drawn = panel(&axis("x"), &axis("y"), &behind, std::slice::from_ref(&crosses));
+        assert!(drawn.contains("wide") && drawn.contains("behind"), "{drawn}");
+        assert!(!drawn.contains("narrow"), "a name that has no room: {drawn}");
+        assert_eq!((drawn.matches("<polygon").count(), drawn.matches("<rect").count()), (1, 2));
+        let without = Behind { bands: &[], area: &[], axis: axis("behind") };
+        let drawn = panel(&axis("x"), &axis("y"), &without, &[crosses]);
+        assert!(!drawn.contains("<polygon") && !drawn.contains("<rect"), "{drawn}");
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, PreEscaped, html};
 use plotters::style::RGBColor;
 
-use crate::report::chart::{self, AREA, AREA_OPACITY, Axis, BAND_OPACITY, Band, Behind, COLORS};
+use crate::report::chart::{self, AREA, Axis, BAND_OPACITY, Band, Behind, COLORS};
 use crate::report::chart::{Look, Series};
 use crate::report::figures::{key_of_block, key_of_line, power_of_ten, powers, time_unit};
 use crate::report::points::log;
@@ -100,9 +100,9 @@ fn legend(scene: &Scene) -> Markup {
         ul.legend {
             @for (look, color, name) in lines { li { (key_of_line(look, color)) (name) } }
             @if !scene.connections.is_empty() {
-                li { (key_of_block(AREA, AREA_OPACITY * 2.0)) "open connections, on the right" }
+                li { (key_of_block(AREA, 1.0)) "open connections, on the right" }
             }
-            @for (name, color) in seen { li { (key_of_block(color, BAND_OPACITY * 2.0)) (name) } }
+            @for (name, color) in seen { li { (key_of_block(color, BAND_OPACITY * 3.0)) (name) } }
         }
     }
 }
