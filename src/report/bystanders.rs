@@ -188,10 +188,7 @@ fn against(baseline: &Comparison) -> Markup {
         td {
             @if let (Some(part), Some(above)) = (*tail.fraction, *tail.above_us) {
                 span.fair[is_more] { (percent(part)) }
-                span.quiet {
-                    " above " (shown::microseconds(above))
-                    @if let Some(idle) = *tail.expected { " (idle " (percent(idle)) ")" }
-                }
+                span.quiet { " above " (shown::microseconds(above)) }
             } @else { "–" }
         }
     }

@@ -274,7 +274,6 @@ pub(crate) struct Interval {
 #[serde(default)]
 pub(crate) struct Tail {
     pub(crate) above_us: Number,
-    pub(crate) expected: Number,
     pub(crate) fraction: Number,
     pub(crate) is_more: Maybe<bool>,
 }

@@ -247,7 +247,7 @@ fn probed(name: &str, phase: &str) -> Value {
         "loss": interval(if is_hurt { 0.05 } else { 0.0 }),
         "against_baseline": if phase == "baseline" { Value::Null } else { comparison },
         "finding": if phase == "baseline" { "baseline" } else if is_hurt { "losing" } else { "too_few" },
-        "more_samples": if is_hurt { Value::Null } else { json!(44) },
+        "more_samples": if is_hurt || phase == "baseline" { Value::Null } else { json!(44) },
         "sentence": if is_hurt { "loses 5.0 % (2.5 to 12.5)" } else { "" }
     })
 }
