@@ -77,7 +77,9 @@ fn answer(account: &Bystanders) -> Markup {
 fn safe_capacity(safe: &SafeCapacity) -> Markup {
     let Some(expression) = &*safe.expression else { return html! {} };
     html! {
-        h3 { "Safe capacity: " (capacity(safe)) }
+        h3 {
+            "Safe capacity: " (capacity(safe)) @if safe.connections.is_some() { " connections" }
+        }
         p {
             "Wanted: " code { (expression) } ". "
             @if let Some(at) = *safe.broke_at {
@@ -112,9 +114,9 @@ fn safe_capacity(safe: &SafeCapacity) -> Markup {
     }
 }
 
-/// `250,000 connections`, or none.
+/// `250,000`, or none.
 pub(crate) fn capacity(safe: &SafeCapacity) -> String {
-    safe.connections.map_or("none".into(), |n| format!("{} connections", shown::count(n)))
+    safe.connections.map_or("none".into(), shown::count)
 }
 
 /// Each bystander in each phase.
