@@ -17,13 +17,14 @@ use crate::report::ticks::Ticks;
 use crate::shown;
 
 /// Phases of a run: the name in the files, the name for people, its colour.
-pub(crate) const PHASES: [(&str, &str, RGBColor); 6] = [
+pub(crate) const PHASES: [(&str, &str, RGBColor); 7] = [
     ("baseline", "baseline", COLORS[8]),
     ("connecting", "opening", COLORS[2]),
     ("settled", "settled", COLORS[7]),
     ("messages", "messages", COLORS[4]),
     ("closing", "closing", COLORS[5]),
     ("recovery", "recovery", COLORS[8]),
+    ("watched", "watched", COLORS[7]),
 ];
 
 const MEDIAN: RGBColor = COLORS[0];

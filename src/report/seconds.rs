@@ -22,6 +22,8 @@ pub(crate) struct Seconds {
 pub(crate) struct Course {
     /// Milliseconds that a stretch has: a second, or two, four, ... where there are too many.
     stretch_ms: u64,
+    /// Milliseconds by which its seconds begin later than the clock's.
+    offset_ms: Option<u64>,
     stretches: BTreeMap<u64, Stretch>,
 }
 
@@ -118,13 +120,15 @@ impl Seconds {
 
 impl Default for Course {
     fn default() -> Course {
-        Course { stretch_ms: 1_000, stretches: BTreeMap::new() }
+        Course { stretch_ms: 1_000, offset_ms: None, stretches: BTreeMap::new() }
     }
 }
 
 impl Course {
     fn add(&mut self, at_ms: u64, lost: u64, latency_us: &[u32]) {
-        self.stretches.entry(at_ms / self.stretch_ms).or_default().add(lost, counted(latency_us));
+        let offset_ms = *self.offset_ms.get_or_insert(at_ms % 1_000);
+        let number = at_ms.saturating_sub(offset_ms) / self.stretch_ms;
+        self.stretches.entry(number).or_default().add(lost, counted(latency_us));
         if self.stretches.len() < REPORT_POINTS {
             return;
         }
@@ -135,8 +139,9 @@ impl Course {
     }
 
     fn points(&self) -> Vec<Point> {
+        let offset_ms = self.offset_ms.unwrap_or(0) as f64;
         let point = |(number, stretch): (&u64, &Stretch)| Point {
-            at_ms: (*number as f64 + 0.5) * self.stretch_ms as f64,
+            at_ms: (*number as f64 + 0.5) * self.stretch_ms as f64 + offset_ms,
             lost: stretch.lost,
             latency_us: stretch
                 .latency
@@ -194,22 +199,24 @@ mod tests {
     #[test]
     fn a_second_has_a_median_a_longest_and_what_was_lost() {
         let seconds = read(&[
-            line("ping", 1_000, 0, &[30, 10, 20]),
-            line("disk", 1_000, 0, &[100]),
-            line("ping", 2_000, 2, &[]),
-            line("ping", 3_000, 1, &[7]),
+            line("ping", 1_200, 0, &[30, 10]),
+            line("disk", 1_200, 0, &[100]),
+            line("ping", 2_200, 2, &[]),
+            // Of a second whose last answer came late there are two lines.
+            line("ping", 1_200, 0, &[20]),
+            line("ping", 3_200, 1, &[7]),
         ]);
         let point = |at_ms, lost, latency_us| Point { at_ms, lost, latency_us };
         let ping = seconds.of("ping").unwrap();
         assert_eq!(
             ping,
             [
-                point(1_500.0, 0, Some((20.0, 30.0))),
-                point(2_500.0, 2, None),
-                point(3_500.0, 1, Some((7.0, 7.0)))
+                point(1_700.0, 0, Some((20.0, 30.0))),
+                point(2_700.0, 2, None),
+                point(3_700.0, 1, Some((7.0, 7.0)))
             ]
         );
-        assert_eq!((seconds.first_ms(), seconds.names().count()), (1_000, 2));
+        assert_eq!((seconds.first_ms(), seconds.names().count()), (1_200, 2));
         assert!(seconds.of("udp").is_none());
     }
 

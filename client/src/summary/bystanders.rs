@@ -151,5 +151,6 @@ fn when(span: &SpanAccount) -> String {
         SpanPhase::Messages => format!("beside {n} with messages"),
         SpanPhase::Closing => format!("closing {n}"),
         SpanPhase::Recovery => "after all".into(),
+        SpanPhase::Watched => "while watched".into(),
     }
 }
