@@ -51,7 +51,6 @@ fn everything_that_is_in_a_run_directory_is_in_its_report() {
         "76,543",
         "200.0k/s",
         "EADDRNOTAVAIL 1",
-        "ping",
         "TCP socket5,0418.54.3 MiB0.99999",
         "Both ends are on this host",
         "Others on this host had 45,761 sockets more",
@@ -70,7 +69,7 @@ fn everything_that_is_in_a_run_directory_is_in_its_report() {
     }
     let verdict_at = html.find("class=\"verdict missed\"").unwrap();
     assert!(verdict_at < html.find("<svg").unwrap(), "the verdict comes first");
-    assert_eq!(html.matches("class=\"plot\"").count(), 7, "one drawing for each chart");
+    assert_eq!(html.matches("class=\"plot\"").count(), 10, "one drawing for each chart");
     assert!(!text.contains("Not measured") && !text.contains("Missing in the run directory"));
     for layer in ["TCP socket", "inode", "file (filp)", "dentry", "io_uring", "server process"] {
         let legend = html.split("Memory of a connection").nth(1).unwrap();
@@ -148,7 +147,8 @@ fn runs_are_laid_side_by_side_with_ratios() {
     assert!(text.contains("connect rate200.0k/s300.0k/s ×1.50"), "{text}");
     assert!(text.contains("message latency p5043 us– "), "what one lacks is a dash: {text}");
     assert!(text.contains("Message latency, first") && text.contains("Message latency, second"));
-    assert_eq!(html.matches("class=\"plot\"").count(), 14);
+    assert_eq!(html.matches("class=\"plot\"").count(), 20);
+    assert!(text.contains("connect p99, worst phase1355 us1355 us ×1.00"), "{text}");
     // Directories of one name are told apart by their paths.
     let namesake = FakeRun::whole("first");
     let html = html_of(&[first.path(), namesake.path()]).unwrap();
@@ -177,7 +177,7 @@ fn what_is_missing_is_said() {
     let html = html(&run);
     said(&html, "result.json is no regular file");
     said(&html, "No verdict");
-    assert_eq!(html.matches("class=\"plot\"").count(), 3, "dumps have connections, rate, latency");
+    assert_eq!(html.matches("class=\"plot\"").count(), 6, "dumps have connections, rate, latency");
 }
 
 #[test]
@@ -287,8 +287,14 @@ proptest! {
     }
 }
 
-const FILES: [&str; 5] =
-    ["result.json", "environment.json", "doctor.json", "client.ndjson", "server.ndjson"];
+const FILES: [&str; 6] = [
+    "result.json",
+    "environment.json",
+    "doctor.json",
+    "client.ndjson",
+    "server.ndjson",
+    "bystanders.ndjson",
+];
 
 const WRONG: [&str; 14] = [
     "null",

@@ -9,13 +9,16 @@ use megaconn::units::grouped;
 use megaconn::walls::Side;
 use megaconn::walls::verdict::Charge;
 
+use crate::bystanders::account::Account;
 use crate::cost::Cost;
 use crate::result::{RunResult, Verdict};
 
+mod bystanders;
 mod plateaus;
 
 /// Columns of the screen, and of the names before the text.
 const COLUMNS: usize = 80;
+const SCREEN_LINES: usize = 24;
 const NAME_COLUMNS: usize = 16;
 
 /// Lines that evidence, fixes and walls that cost nothing may take each.
@@ -24,9 +27,15 @@ const LINES_MAX: usize = 3;
 /// A line: its name, and its text, which is wrapped.
 type Row = (&'static str, String);
 
-/// The screen.
+/// The screen: bystanders have a line each where there is room for them.
 pub(crate) fn summary(result: &RunResult) -> String {
+    let text = screen(result, bystanders::rows);
+    if text.lines().count() <= SCREEN_LINES { text } else { screen(result, bystanders::folded) }
+}
+
+fn screen(result: &RunResult, of_bystanders: fn(&Account) -> Vec<Row>) -> String {
     let mut rows = of_verdict(&result.verdict);
+    rows.extend(result.safe_capacity.as_ref().map(bystanders::safe_capacity));
     let (established, target) = (grouped(result.established), grouped(result.target_connections));
     rows.push(("established", format!("{established} of {target}")));
     rows.push(("failed / lost", format!("{} / {}", listed(&result.failed), listed(&result.lost))));
@@ -40,6 +49,7 @@ pub(crate) fn summary(result: &RunResult) -> String {
         }
         rows.extend(of_cost(&result.cost_per_connection, result.notes.keys().copied()));
     }
+    rows.extend(result.bystanders.iter().flat_map(of_bystanders));
     let text: String = rows.iter().map(|(name, text)| line(name, text)).collect();
     coloured(&text, result.verdict.met)
 }

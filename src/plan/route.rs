@@ -56,7 +56,15 @@ mod tests {
     fn loopback_is_on_its_own_link() {
         let target = |ip: IpAddr| SocketAddr::new(ip, 7000);
         assert_eq!(on_link(target(Ipv4Addr::new(127, 3, 2, 1).into())).as_deref(), Some("lo"));
-        let documentation = target(Ipv4Addr::new(192, 0, 2, 1).into());
-        assert_eq!(on_link(documentation), None, "nobody is on a link with an example");
+        let of = if_addrs::Ifv4Addr {
+            ip: Ipv4Addr::new(10, 77, 0, 2),
+            netmask: Ipv4Addr::new(255, 255, 255, 0),
+            prefixlen: 24,
+            broadcast: None,
+        };
+        let link = IfAddr::V4(of);
+        assert!(is_near(&link, Ipv4Addr::new(10, 77, 0, 1).into()));
+        assert!(!is_near(&link, Ipv4Addr::new(10, 77, 1, 1).into()), "a router leads there");
+        assert!(!is_near(&link, Ipv6Addr::LOCALHOST.into()));
     }
 }

@@ -5,6 +5,7 @@
 //! the page. Its text takes the colour of the page's; its other colours stand out from a light page and
 //! from a dark one. No text of a file goes into a chart.
 
+use plotters::chart::DualCoordChartContext;
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
@@ -13,8 +14,20 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 /// Coordinates for each CSS pixel: the library rounds them, and lines would be seen to step.
 const SCALE: i32 = 4;
 
-/// Width and height of a chart, in coordinates: 400 by 230 CSS pixels at its natural size.
-const SIZE: (u32, u32) = (1_600, 920);
+/// What a chart takes, in CSS pixels at its natural size.
+struct Frame {
+    width: i32,
+    height: i32,
+    above: i32,
+    right: i32,
+    /// Labels of a second axis.
+    second: i32,
+}
+
+const PLAIN: Frame = Frame { width: 400, height: 230, above: 14, right: 16, second: 0 };
+
+/// With names above the plot and a second axis on its right.
+const PANEL: Frame = Frame { width: 400, height: 262, above: 58, right: 4, second: 52 };
 
 /// Width of a line, in coordinates.
 const LINE: u32 = 8;
@@ -70,7 +83,40 @@ pub(crate) enum Look {
     Dashes,
     /// A line with a mark at each point.
     Marks,
+    /// A cross at each point, and no line.
+    Crosses,
 }
+
+/// A stretch of the horizontal axis that has a colour of its own.
+pub(crate) struct Band {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    pub(crate) color: RGBColor,
+    /// Stands above it where it has room.
+    pub(crate) name: &'static str,
+}
+
+impl Band {
+    /// The same, over an axis on which everything is so many times as far.
+    pub(crate) fn scaled(&self, times: f64) -> Band {
+        Band { from: self.from * times, to: self.to * times, ..*self }
+    }
+}
+
+/// What is behind the lines of a panel: bands, and an area over an axis of its own on the right.
+pub(crate) struct Behind<'a> {
+    pub(crate) bands: &'a [Band],
+    pub(crate) area: &'a [(f64, f64)],
+    pub(crate) axis: Axis<'a>,
+}
+
+/// How much of their colour bands and areas have: lines stand out from them.
+pub(crate) const BAND_OPACITY: f64 = 0.18;
+const AREA_OPACITY: f64 = 0.32;
+pub(crate) const AREA: RGBColor = COLORS[8];
+
+/// Width of a band that has room for a name, which is written upwards, in CSS pixels.
+const NAME_PX: i32 = 11;
 
 /// A bar of parts on top of each other, or beside others of its name.
 pub(crate) struct Bar {
@@ -85,33 +131,74 @@ pub(crate) struct Bar {
 
 /// Lines over a number.
 pub(crate) fn lines(x: &Axis, y: &Axis, series: &[Series]) -> String {
-    draw(x, y, &|chart| {
-        for series in series {
-            let stroke = series.color.stroke_width(LINE);
-            let points = series.points.iter().copied();
-            match series.look {
-                Look::Dashes => {
-                    let dashes = DashedLineSeries::new(points, px(6), px(5), stroke);
-                    chart.draw_series(dashes).map(drop)?;
-                }
-                Look::Line | Look::Marks => {
-                    chart.draw_series(LineSeries::new(points, stroke)).map(drop)?;
-                }
+    draw(&PLAIN, (x, y, None), &|chart| draw_series(chart, series))
+}
+
+/// Lines over time, and what there was meanwhile behind them.
+pub(crate) fn panel(x: &Axis, y: &Axis, behind: &Behind, series: &[Series]) -> String {
+    draw(&PANEL, (x, y, Some(&behind.axis)), &|chart| {
+        draw_bands(chart, y, behind.bands)?;
+        draw_area(chart, behind.area)?;
+        draw_series(chart, series)
+    })
+}
+
+fn draw_series<'b>(chart: &mut Plot<'_, 'b>, series: &[Series]) -> Drawn<'b> {
+    for series in series {
+        let stroke = series.color.stroke_width(LINE);
+        let points = series.points.iter().copied();
+        match series.look {
+            Look::Dashes => {
+                let dashes = DashedLineSeries::new(points, px(6), px(5), stroke);
+                chart.draw_series(dashes).map(drop)?;
             }
-            if series.look == Look::Marks || series.points.len() == 1 {
-                let mark = |point: &(f64, f64)| Circle::new(*point, px(3), series.color.filled());
-                chart.draw_series(series.points.iter().map(mark)).map(drop)?;
+            Look::Line | Look::Marks => {
+                chart.draw_series(LineSeries::new(points, stroke)).map(drop)?;
+            }
+            Look::Crosses => {
+                chart
+                    .draw_series(points.map(|point| Cross::new(point, px(4), stroke)))
+                    .map(drop)?;
             }
         }
-        Ok(())
-    })
+        let is_dot = series.look == Look::Line && series.points.len() == 1;
+        if series.look == Look::Marks || is_dot {
+            let mark = |point: &(f64, f64)| Circle::new(*point, px(3), series.color.filled());
+            chart.draw_series(series.points.iter().map(mark)).map(drop)?;
+        }
+    }
+    Ok(())
+}
+
+fn draw_bands<'b>(chart: &mut Plot<'_, 'b>, y: &Axis, bands: &[Band]) -> Drawn<'b> {
+    let label = ("sans-serif", FONT_PX * f64::from(SCALE) * 0.86).into_font().color(&BLACK);
+    let label = label.transform(FontTransform::Rotate270).pos(Pos::new(HPos::Left, VPos::Center));
+    for band in bands {
+        let color = band.color.mix(BAND_OPACITY).filled();
+        let corners = [(band.from, y.low), (band.to, y.high)];
+        chart.draw_series([Rectangle::new(corners, color)]).map(drop)?;
+        let at = |x: f64| chart.backend_coord(&(x, y.high)).0;
+        if at(band.to) - at(band.from) >= px(NAME_PX) {
+            let middle = ((band.from + band.to) / 2.0, y.high);
+            let name = EmptyElement::at(middle) + Text::new(band.name, (0, -px(4)), label.clone());
+            chart.draw_series([name]).map(drop)?;
+        }
+    }
+    Ok(())
+}
+
+fn draw_area<'b>(chart: &mut Plot<'_, 'b>, points: &[(f64, f64)]) -> Drawn<'b> {
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return Ok(()) };
+    let edge = [(first.0, 0.0)].into_iter().chain(points.iter().copied()).chain([(last.0, 0.0)]);
+    let filled = Polygon::new(edge.collect::<Vec<_>>(), AREA.mix(AREA_OPACITY).filled());
+    chart.draw_secondary_series([filled]).map(drop)
 }
 
 /// Bars over names.
 pub(crate) fn bars(x: &Axis, y: &Axis, bars: &[Bar]) -> String {
     let label = ("sans-serif", FONT_PX * f64::from(SCALE) * 0.92).into_font().color(&BLACK);
     let label = label.pos(Pos::new(HPos::Center, VPos::Bottom));
-    draw(x, y, &|chart| {
+    draw(&PLAIN, (x, y, None), &|chart| {
         for bar in bars {
             let mut bottom = 0.0;
             for (color, height) in &bar.parts {
@@ -128,36 +215,48 @@ pub(crate) fn bars(x: &Axis, y: &Axis, bars: &[Bar]) -> String {
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-type Drawn<'b> = Result<(), DrawingAreaErrorKind<<SVGBackend<'b> as DrawingBackend>::ErrorType>>;
+type Coords = Cartesian2d<RangedCoordf64, RangedCoordf64>;
+type Plot<'a, 'b> = DualCoordChartContext<'a, SVGBackend<'b>, Coords, Coords>;
+type Failed<'b> = DrawingAreaErrorKind<<SVGBackend<'b> as DrawingBackend>::ErrorType>;
+type Drawn<'b> = Result<(), Failed<'b>>;
+
+/// The horizontal axis, the vertical one, and the one on the right.
+type Axes<'a> = (&'a Axis<'a>, &'a Axis<'a>, Option<&'a Axis<'a>>);
 
 /// The axes, and what `fill` draws on them.
-fn draw(x: &Axis, y: &Axis, fill: &dyn for<'a, 'b> Fn(&mut Plot<'a, 'b>) -> Drawn<'b>) -> String {
+fn draw(
+    frame: &Frame,
+    axes_of: Axes,
+    fill: &dyn for<'a, 'b> Fn(&mut Plot<'a, 'b>) -> Drawn<'b>,
+) -> String {
     let mut svg = String::new();
+    let [width, height] = [frame.width, frame.height].map(|size| px(size).unsigned_abs());
     {
-        let backend = SVGBackend::with_string(&mut svg, SIZE);
+        let backend = SVGBackend::with_string(&mut svg, (width, height));
         let area: Area = backend.into_drawing_area();
-        let drawn = axes(&area, x, y).and_then(|mut plot| fill(&mut plot));
+        let drawn = axes(&area, frame, axes_of).and_then(|mut plot| fill(&mut plot));
         drawn.and_then(|()| area.present()).expect("a string takes whatever is drawn");
     }
     // It scales with the page; what it shows is said in words beside it.
     let head = svg.find('>').map_or(0, |end| end + 1);
-    let view = format!("viewBox=\"0 0 {} {}\"", SIZE.0, SIZE.1);
+    let view = format!("viewBox=\"0 0 {width} {height}\"");
     format!("<svg class=\"plot\" {view} aria-hidden=\"true\">{}", &svg[head..])
 }
 
 fn axes<'a, 'b>(
     area: &'a Area<'b>,
-    x: &Axis,
-    y: &Axis,
-) -> Result<Plot<'a, 'b>, DrawingAreaErrorKind<<SVGBackend<'b> as DrawingBackend>::ErrorType>> {
+    frame: &Frame,
+    (x, y, second): Axes,
+) -> Result<Plot<'a, 'b>, Failed<'b>> {
     let mut plot = ChartBuilder::on(area)
         .margin(px(4))
-        .margin_top(px(14))
-        .margin_right(px(16))
+        .margin_top(px(frame.above))
+        .margin_right(px(frame.right))
         .x_label_area_size(px(38))
         .y_label_area_size(px(58))
-        .build_cartesian_2d(x.low..x.high, y.low..y.high)?;
+        .right_y_label_area_size(px(frame.second))
+        .build_cartesian_2d(x.low..x.high, y.low..y.high)?
+        .set_secondary_coord(x.low..x.high, second.map_or(0.0..1.0, |axis| axis.low..axis.high));
     let font = ("sans-serif", FONT_PX * f64::from(SCALE));
     plot.configure_mesh()
         .disable_x_mesh()
@@ -174,6 +273,17 @@ fn axes<'a, 'b>(
         .x_label_formatter(&|value| (x.label)(*value))
         .y_label_formatter(&|value| (y.label)(*value))
         .draw()?;
+    if let Some(axis) = second {
+        plot.configure_secondary_axes()
+            .axis_style(GRID.stroke_width(LINE / 2))
+            .set_all_tick_mark_size(px(4))
+            .label_style(font)
+            .axis_desc_style(font)
+            .y_desc(axis.name)
+            .y_labels(axis.ticks)
+            .y_label_formatter(&|value| (axis.label)(*value))
+            .draw()?;
+    }
     Ok(plot)
 }
 
@@ -235,5 +345,28 @@ mod tests {
         let parts = vec![(COLORS[0], 4.0), (COLORS[1], 2.0)];
         let bar = Bar { from: 1.0, to: 2.0, parts, label: "6".into() };
         assert_eq!(bars(&axis(), &axis(), &[bar]).matches("<rect").count(), 2);
+    }
+
+    #[test]
+    fn a_panel_has_bands_with_names_where_there_is_room_and_an_area_behind_its_lines() {
+        let label = |value: f64| format!("{value}");
+        let axis = |name| Axis { name, low: 0.0, high: 10.0, ticks: 5, label: &label };
+        let band = |from, to, name| Band { from, to, color: COLORS[2], name };
+        let bands = [band(0.0, 5.0, "wide"), band(5.0, 5.1, "narrow")];
+        let area = [(0.0, 0.0), (5.0, 9.0), (10.0, 9.0)];
+        let crosses = Series {
+            name: String::new(),
+            color: COLORS[3],
+            look: Look::Crosses,
+            points: vec![(1.0, 9.0), (2.0, 9.0)],
+        };
+        let behind = Behind { bands: &bands, area: &area, axis: axis("behind") };
+        let drawn = panel(&axis("x"), &axis("y"), &behind, std::slice::from_ref(&crosses));
+        assert!(drawn.contains("wide") && drawn.contains("behind"), "{drawn}");
+        assert!(!drawn.contains("narrow"), "a name that has no room: {drawn}");
+        assert_eq!((drawn.matches("<polygon").count(), drawn.matches("<rect").count()), (1, 2));
+        let without = Behind { bands: &[], area: &[], axis: axis("behind") };
+        let drawn = panel(&axis("x"), &axis("y"), &without, &[crosses]);
+        assert!(!drawn.contains("<polygon") && !drawn.contains("<rect"), "{drawn}");
     }
 }

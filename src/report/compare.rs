@@ -2,9 +2,10 @@
 
 use maud::{Markup, html};
 
+use crate::report::bystanders::percent;
 use crate::report::host;
 use crate::report::read::Run;
-use crate::report::schema::{Plateau, RunResult};
+use crate::report::schema::{Bystanders, Plateau, RunResult};
 use crate::report::verdict::listed;
 use crate::shown;
 
@@ -55,14 +56,72 @@ pub(crate) fn side_by_side(runs: &[Run]) -> Markup {
                         tr { td { (name) } @for run in runs { td { (text(run)) } } }
                     }
                     @for row in ROWS.iter().filter(is_used) {
-                        @let first = of(&runs[0], row);
-                        tr {
-                            td { (row.0) }
-                            @for (index, run) in runs.iter().enumerate() {
-                                @let figure = of(run, row);
-                                td {
-                                    (figure.map_or("–".into(), row.2))
-                                    @if index > 0 { " " span.quiet { (ratio(figure, first)) } }
+                        @let figures = runs.iter().map(|run| of(run, row));
+                        tr { td { (row.0) } (cells(&figures.collect::<Vec<_>>(), row.2)) }
+                    }
+                }
+            }
+        }
+        p.quiet { "Ratios are to the first run. A dash: not measured." }
+    }
+}
+
+/// A figure of a bystander of a run.
+type OfBystander = (&'static str, fn(&Bystanders, &str) -> Option<f64>, fn(f64) -> String);
+
+const OF_BYSTANDERS: [OfBystander; 3] = [
+    ("p99, idle host", |all, name| p99s(all, name, true).next(), shown::microseconds),
+    ("p99, worst phase", |all, name| p99s(all, name, false).reduce(f64::max), shown::microseconds),
+    ("lost", lost, percent),
+];
+
+/// The p99 of a bystander in each phase: the idle host's before the load, or the others.
+fn p99s<'a>(all: &'a Bystanders, name: &'a str, is_idle: bool) -> impl Iterator<Item = f64> + 'a {
+    let spans = all.spans.iter();
+    let spans = spans.filter(move |span| (span.phase.as_deref() == Some(IDLE)) == is_idle);
+    spans.filter_map(move |span| span.of(name)?.latency_us.p99.0)
+}
+
+/// The phase that others are held against.
+const IDLE: &str = "baseline";
+
+/// The part that was lost, from the first connection on.
+fn lost(all: &Bystanders, name: &str) -> Option<f64> {
+    let spans = all.spans.iter().filter(|span| span.phase.as_deref() != Some(IDLE));
+    let probed = spans.filter_map(|span| span.of(name));
+    let counts = probed.filter_map(|probed| Some((probed.sent.0?, probed.lost.0?)));
+    let (sent, lost) = counts.fold((0.0, 0.0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+    (sent > 0.0).then(|| lost / sent)
+}
+
+fn account(run: &Run) -> Option<&Bystanders> {
+    run.result.as_ref().map(|result| &*result.bystanders)
+}
+
+/// Bystanders of all runs, if any had some.
+pub(crate) fn bystanders_side_by_side(runs: &[Run]) -> Markup {
+    let names = runs.iter().filter_map(account).flat_map(|all| all.probes.iter());
+    let mut in_order: Vec<&str> = Vec::new();
+    for name in names.filter_map(|probe| probe.name.as_deref()) {
+        if !in_order.contains(&name) {
+            in_order.push(name);
+        }
+    }
+    let of = |run, figure: fn(&Bystanders, &str) -> Option<f64>, name: &str| {
+        account(run).and_then(|all| figure(all, name))
+    };
+    html! {
+        @if !in_order.is_empty() {
+            div.scroll {
+                table.compared {
+                    thead { tr { th { "bystanders" } @for run in runs { th { (run.name) } } } }
+                    tbody {
+                        @for name in in_order {
+                            @for (what, figure, form) in OF_BYSTANDERS {
+                                @let figures = runs.iter().map(|run| of(run, figure, name));
+                                tr {
+                                    td { (name) " " (what) }
+                                    (cells(&figures.collect::<Vec<_>>(), form))
                                 }
                             }
                         }
@@ -70,7 +129,6 @@ pub(crate) fn side_by_side(runs: &[Run]) -> Markup {
                 }
             }
         }
-        p.quiet { "Ratios are to the first run. A dash: not measured." }
     }
 }
 
@@ -92,6 +150,18 @@ const WORDS: [Words; 5] = [
 fn fact(run: &Run, name: &str) -> String {
     let facts = run.environment.iter().flat_map(host::facts);
     facts.into_iter().find(|(found, _)| *found == name).map_or("–".into(), |(_, text)| text)
+}
+
+/// A figure of each run, and its ratio to the first one's.
+fn cells(figures: &[Option<f64>], form: fn(f64) -> String) -> Markup {
+    html! {
+        @for (index, figure) in figures.iter().enumerate() {
+            td {
+                (figure.map_or("–".into(), form))
+                @if index > 0 { " " span.quiet { (ratio(*figure, figures[0])) } }
+            }
+        }
+    }
 }
 
 /// `×1.04`; nothing where there is no ratio.

@@ -2,6 +2,7 @@
 //! have the same axes.
 
 use maud::{Markup, PreEscaped, html};
+use plotters::style::RGBColor;
 
 use crate::report::chart::{self, Axis, Bar, Look, Series};
 use crate::report::points::{self, Missing};
@@ -38,7 +39,7 @@ pub(crate) struct Drawing {
     pub(crate) lines: Vec<Series>,
     pub(crate) bars: Vec<Bar>,
     /// What the colours of bars stand for.
-    pub(crate) legend: Vec<(String, plotters::style::RGBColor)>,
+    pub(crate) legend: Vec<(String, RGBColor)>,
     pub(crate) names: Vec<String>,
 }
 
@@ -149,33 +150,41 @@ fn figures(chart: &Chart, drawings: &[(&Run, Result<Drawing, Missing>)]) -> Mark
 
 /// What the colours stand for.
 fn legend(drawing: &Drawing) -> Markup {
-    let hex = |color: &plotters::style::RGBColor| {
-        format!("#{:02x}{:02x}{:02x}", color.0, color.1, color.2)
-    };
     html! {
         ul.legend {
-            @for line in &drawing.lines {
-                li {
-                    svg viewBox="0 0 22 10" aria-hidden="true" {
-                        line x1="0" y1="5" x2="22" y2="5" stroke=(hex(&line.color)) stroke-width="3"
-                            stroke-dasharray=[(line.look == Look::Dashes).then_some("6 4")];
-                        @if line.look == Look::Marks {
-                            circle cx="11" cy="5" r="4.5" fill=(hex(&line.color));
-                        }
-                    }
-                    (line.name)
-                }
-            }
-            @for (name, color) in &drawing.legend {
-                li {
-                    svg viewBox="0 0 10 10" aria-hidden="true" {
-                        rect width="10" height="10" fill=(hex(color));
-                    }
-                    (name)
-                }
-            }
+            @for line in &drawing.lines { li { (key_of_line(line.look, line.color)) (line.name) } }
+            @for (name, color) in &drawing.legend { li { (key_of_block(*color, 1.0)) (name) } }
         }
     }
+}
+
+/// A line as a legend shows it.
+pub(crate) fn key_of_line(look: Look, color: RGBColor) -> Markup {
+    html! {
+        svg viewBox="0 0 22 10" aria-hidden="true" {
+            @if look == Look::Crosses {
+                path d="M7 1 L15 9 M7 9 L15 1" stroke=(hex(color)) stroke-width="2.5";
+            } @else {
+                line x1="0" y1="5" x2="22" y2="5" stroke=(hex(color)) stroke-width="3"
+                    stroke-dasharray=[(look == Look::Dashes).then_some("6 4")];
+            }
+            @if look == Look::Marks { circle cx="11" cy="5" r="4.5" fill=(hex(color)); }
+        }
+    }
+}
+
+/// A bar, a band or an area as a legend shows it.
+pub(crate) fn key_of_block(color: RGBColor, opacity: f64) -> Markup {
+    html! {
+        svg viewBox="0 0 10 10" aria-hidden="true" {
+            rect width="10" height="10" fill=(hex(color))
+                fill-opacity=[(opacity < 1.0).then_some(opacity)];
+        }
+    }
+}
+
+fn hex(color: RGBColor) -> String {
+    format!("#{:02x}{:02x}{:02x}", color.0, color.1, color.2)
 }
 
 /// Ends of the axes of one kind of chart, over all runs.
@@ -242,7 +251,7 @@ impl Axes {
 }
 
 /// The unit for so many seconds: how many seconds it has, and its name.
-fn time_unit(seconds: f64) -> (f64, &'static str) {
+pub(crate) fn time_unit(seconds: f64) -> (f64, &'static str) {
     match seconds {
         ..300.0 => (1.0, "seconds"),
         300.0..18_000.0 => (60.0, "minutes"),
@@ -251,7 +260,7 @@ fn time_unit(seconds: f64) -> (f64, &'static str) {
 }
 
 /// `1 us` for 0, `10 ms` for 4.
-fn power_of_ten(of_us: f64) -> String {
+pub(crate) fn power_of_ten(of_us: f64) -> String {
     let (unit, name) = match of_us {
         ..3.0 => (0.0, "us"),
         3.0..6.0 => (3.0, "ms"),
@@ -261,6 +270,6 @@ fn power_of_ten(of_us: f64) -> String {
 }
 
 /// Whole numbers from `low` to `high`.
-fn powers(low: f64, high: f64) -> usize {
+pub(crate) fn powers(low: f64, high: f64) -> usize {
     (0..=20).filter(|step| low + f64::from(*step) <= high).count()
 }

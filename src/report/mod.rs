@@ -2,8 +2,8 @@
 //! itself: charts are inline SVG, there is no script, and it is read on paper and in the dark as well.
 //!
 //! `read` takes from a directory whatever is whole in it, by the tolerant types of `schema`; `points`
-//! and `figures` make charts of that and `chart` draws them; `verdict`, `tables`, `host` and `compare`
-//! are the parts of the page, which `page` puts together.
+//! and `figures` make charts of that and `chart` draws them; `verdict`, `bystanders` with its `panels`,
+//! `tables`, `host` and `compare` are the parts of the page, which `page` puts together.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,15 +13,18 @@ use std::path::{Path, PathBuf};
 pub use crate::report::read::ReportError;
 use crate::report::read::Run;
 
+mod bystanders;
 mod chart;
 mod compare;
 mod figures;
 mod host;
 mod lenient;
 mod page;
+mod panels;
 mod points;
 mod read;
 mod schema;
+mod seconds;
 mod tables;
 mod ticks;
 mod verdict;

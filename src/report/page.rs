@@ -2,7 +2,8 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::report::compare::side_by_side;
+use crate::report::bystanders::{bystanders, capacity};
+use crate::report::compare::{bystanders_side_by_side, side_by_side};
 use crate::report::figures::charts;
 use crate::report::host::{command, environment, walls};
 use crate::report::read::Run;
@@ -34,6 +35,7 @@ pub(crate) fn page(runs: &[Run]) -> Markup {
                     } @else {
                         h2 { "Side by side" }
                         (side_by_side(runs))
+                        (bystanders_side_by_side(runs))
                         (charts(runs))
                         @for run in runs {
                             h1.run { (run.name) }
@@ -63,6 +65,7 @@ fn details(run: &Run) -> Markup {
 
 fn below_verdict(run: &Run) -> Markup {
     html! {
+        (bystanders(run))
         section { h2 { "Plateaus" } (plateaus(run)) }
         section { h2 { "Cost of a connection" } (cost(run)) }
         section { h2 { "Walls of this host, before the run" } (walls(run)) }
@@ -87,6 +90,10 @@ fn tiles(run: &Run) -> Markup {
         ("messages p99", us(last.and_then(|p| p.messages.latency_us.p99.0))),
         ("short connections", last.and_then(|p| p.churn.rate_per_s.map(shown::per_second))),
         ("short connections p99", us(last.and_then(|p| p.churn.latency_us.p99.0))),
+        (
+            "safe capacity",
+            result.safe_capacity.expression.as_ref().map(|_| capacity(&result.safe_capacity)),
+        ),
         ("kernel, each connection", kernel),
         ("server, each connection", cost.server_user_bytes.map(shown::bytes)),
         ("closed in", held.and(result.close.seconds.map(shown::seconds))),

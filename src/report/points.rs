@@ -279,7 +279,7 @@ fn sizes(run: &Run) -> Vec<String> {
 }
 
 /// Logarithm of a time, of which there is none below a microsecond.
-fn log(us: f64) -> Option<f64> {
+pub(crate) fn log(us: f64) -> Option<f64> {
     us.is_finite().then(|| us.max(1.0).log10())
 }
 

@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::dump::Side;
 use crate::limits::{DUMP_LINE_BYTES, REPORT_FILE_BYTES};
-use crate::report::schema::{self, Doctor, Environment, RunResult};
+use crate::report::schema::{self, Bystanders, Doctor, Environment, RunResult};
+use crate::report::seconds::Seconds;
 use crate::report::ticks::{Span, Ticks};
 
 /// Why there is no report.
@@ -46,6 +47,8 @@ pub(crate) struct Run {
     pub(crate) doctor: Option<Doctor>,
     pub(crate) client: Option<Ticks>,
     pub(crate) server: Option<Ticks>,
+    /// What became of bystanders, second by second.
+    pub(crate) bystanders: Option<Seconds>,
     /// What is missing, and why, file by file.
     pub(crate) missing: Vec<String>,
 }
@@ -77,9 +80,18 @@ impl Run {
         let doctor = json(dir, "doctor.json", schema::DOCTOR);
         // Dumps in the same directory may be of earlier runs; a server's are of all that it served.
         let of_result = result.as_ref().and_then(span);
-        let client = ticks(dir, "client.ndjson", Side::Client, of_result);
+        let client = lines(dir, "client.ndjson", Ticks::new(Side::Client, of_result));
         let of_client = client.as_ref().ok().map(|(ticks, _)| ticks.span());
-        let server = ticks(dir, "server.ndjson", Side::Server, of_client.or(of_result));
+        let of_server = of_client.or(of_result);
+        let server = lines(dir, "server.ndjson", Ticks::new(Side::Server, of_server));
+        let panel = result.as_ref().map(|result| &*result.bystanders);
+        let of_panel = panel.and_then(Bystanders::span).or(of_result);
+        let bystanders = lines(dir, "bystanders.ndjson", Seconds::new(of_panel));
+        let bystanders = match (panel.map(Bystanders::is_asked), bystanders) {
+            // Then a file that is there is an earlier run's.
+            (Some(false), _) | (None, Err(Unread::NotThere)) => None,
+            (_, read) => Some(read),
+        };
         let mut run = Run {
             name: name(dir),
             result,
@@ -87,6 +99,8 @@ impl Run {
             doctor: or_missing(doctor, "doctor.json", &mut missing),
             client: lines_or_missing(client, "client.ndjson", &mut missing),
             server: lines_or_missing(server, "server.ndjson", &mut missing),
+            bystanders: bystanders
+                .and_then(|read| lines_or_missing(read, "bystanders.ndjson", &mut missing)),
             missing: Vec::new(),
         };
         if run.result.is_none() && run.client.is_none() && run.server.is_none() {
@@ -124,18 +138,18 @@ fn or_missing<T>(read: Result<T, Unread>, file: &str, missing: &mut Vec<String>)
     None
 }
 
-fn lines_or_missing(
-    read: Result<(Ticks, u64), Unread>,
+fn lines_or_missing<T>(
+    read: Result<(T, u64), Unread>,
     file: &str,
     missing: &mut Vec<String>,
-) -> Option<Ticks> {
-    let (ticks, passed_over) = or_missing(read, file, missing)?;
+) -> Option<T> {
+    let (read, passed_over) = or_missing(read, file, missing)?;
     if passed_over > 0 {
         missing.push(format!(
             "{file} has {passed_over} lines that are not whole or of another schema"
         ));
     }
-    Some(ticks)
+    Some(read)
 }
 
 /// A regular file. Others, as pipes, might never end.
@@ -172,10 +186,38 @@ fn json<T: DeserializeOwned>(dir: &Path, name: &str, schema: &str) -> Result<T, 
         .map_err(|error| Unread::Broken(format!("is not as it should be ({error})")))
 }
 
-/// The lines of a side, of `within` if that is known, and how many were passed over.
-fn ticks(dir: &Path, name: &str, side: Side, within: Option<Span>) -> Result<(Ticks, u64), Unread> {
+/// What takes the lines of a file.
+trait Taker: Sized {
+    /// Takes a line; `false` when it is none of this file's.
+    fn add(&mut self, line: &[u8]) -> bool;
+
+    /// All that was read; `None` when that was nothing.
+    fn done(self) -> Option<Self>;
+}
+
+impl Taker for Ticks {
+    fn add(&mut self, line: &[u8]) -> bool {
+        Ticks::add(self, line)
+    }
+
+    fn done(self) -> Option<Ticks> {
+        Ticks::done(self)
+    }
+}
+
+impl Taker for Seconds {
+    fn add(&mut self, line: &[u8]) -> bool {
+        Seconds::add(self, line)
+    }
+
+    fn done(self) -> Option<Seconds> {
+        Seconds::done(self)
+    }
+}
+
+/// The lines of a file, and how many were passed over.
+fn lines<T: Taker>(dir: &Path, name: &str, mut taker: T) -> Result<(T, u64), Unread> {
     let mut file = BufReader::new(open(&dir.join(name))?);
-    let mut ticks = Ticks::new(side, within);
     let (mut line, mut passed_over, mut is_empty) = (Vec::new(), 0, true);
     loop {
         line.clear();
@@ -184,11 +226,11 @@ fn ticks(dir: &Path, name: &str, side: Side, within: Option<Span>) -> Result<(Ti
             break;
         }
         is_empty = false;
-        passed_over += u64::from(!ticks.add(&line));
+        passed_over += u64::from(!taker.add(&line));
     }
-    let ticks = ticks.done().ok_or_else(|| {
+    let taker = taker.done().ok_or_else(|| {
         let why = if is_empty { "is empty" } else { "has no whole line of this run" };
         Unread::Broken(why.into())
     })?;
-    Ok((ticks, passed_over))
+    Ok((taker, passed_over))
 }

@@ -9,6 +9,7 @@ use crate::report::lenient::{List, Map, Maybe, Number, Part};
 pub(crate) const RESULT: &str = "megaconn.result/1";
 pub(crate) const ENVIRONMENT: &str = "megaconn.environment/1";
 pub(crate) const DOCTOR: &str = "megaconn.doctor/1";
+pub(crate) const BYSTANDER: &str = "megaconn.bystander/1";
 
 /// `result.json`.
 #[derive(Default, Deserialize)]
@@ -27,6 +28,8 @@ pub(crate) struct RunResult {
     pub(crate) file_descriptors: Map<Number>,
     pub(crate) per_core: List<PerCore>,
     pub(crate) verdict: Part<Verdict>,
+    pub(crate) bystanders: Part<Bystanders>,
+    pub(crate) safe_capacity: Part<SafeCapacity>,
     pub(crate) notes: Map<String>,
 }
 
@@ -45,7 +48,6 @@ pub(crate) struct Plateau {
     pub(crate) schedule_lag_us: Part<Percentiles>,
     pub(crate) hold_seconds: Number,
     pub(crate) memory: Part<Memory>,
-    pub(crate) bystanders: List<Bystander>,
 }
 
 /// In microseconds.
@@ -113,16 +115,6 @@ pub(crate) struct Memory {
     pub(crate) server_user_bytes: Number,
     pub(crate) client_user_bytes: Number,
     pub(crate) by_layer: Map<Number>,
-}
-
-/// Something unrelated that was tried beside the connections.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Bystander {
-    pub(crate) name: Maybe<String>,
-    pub(crate) sent: Number,
-    pub(crate) lost: Number,
-    pub(crate) latency_us: Part<Percentiles>,
 }
 
 #[derive(Default, Deserialize)]
@@ -201,6 +193,108 @@ pub(crate) struct Charge {
 pub(crate) struct NextWall {
     pub(crate) id: Maybe<String>,
     pub(crate) at_connections: Number,
+}
+
+/// What became of unrelated operations meanwhile.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Bystanders {
+    pub(crate) rate_per_s: Number,
+    /// Milliseconds since 1970.
+    pub(crate) began_at_ms: Number,
+    pub(crate) probes: List<Probe>,
+    pub(crate) not_probed: Map<String>,
+    pub(crate) lag_us: Part<Percentiles>,
+    pub(crate) samples_dropped: Number,
+    pub(crate) spans: List<BystanderSpan>,
+    pub(crate) answer: List<String>,
+}
+
+/// A bystander: an operation that is tried again and again.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Probe {
+    pub(crate) name: Maybe<String>,
+    pub(crate) target: Maybe<String>,
+}
+
+/// A phase of the run; times are since the panel began.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct BystanderSpan {
+    pub(crate) phase: Maybe<String>,
+    pub(crate) connections: Number,
+    pub(crate) from_ms: Number,
+    pub(crate) to_ms: Number,
+    pub(crate) probes: List<Probed>,
+    pub(crate) counters: Map<Number>,
+    pub(crate) pressure: Map<Number>,
+}
+
+impl BystanderSpan {
+    /// The bystander of this name.
+    pub(crate) fn of(&self, name: &str) -> Option<&Probed> {
+        self.probes.iter().find(|probed| probed.name.as_deref() == Some(name))
+    }
+}
+
+/// A bystander in a phase.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Probed {
+    pub(crate) name: Maybe<String>,
+    pub(crate) sent: Number,
+    pub(crate) lost: Number,
+    pub(crate) reordered: Number,
+    pub(crate) latency_us: Part<Percentiles>,
+    pub(crate) loss: Part<Interval>,
+    pub(crate) against_baseline: Part<Comparison>,
+    pub(crate) finding: Maybe<String>,
+    pub(crate) more_samples: Number,
+    pub(crate) sentence: Maybe<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Comparison {
+    pub(crate) shift_us: Part<Interval>,
+    pub(crate) tail: Part<Tail>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Interval {
+    pub(crate) estimate: Number,
+    pub(crate) low: Number,
+    pub(crate) high: Number,
+}
+
+/// Answers that took longer than most of the baseline's.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Tail {
+    pub(crate) above_us: Number,
+    pub(crate) fraction: Number,
+    pub(crate) is_more: Maybe<bool>,
+}
+
+/// The most connections at which bystanders were as they were to be.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct SafeCapacity {
+    pub(crate) expression: Maybe<String>,
+    pub(crate) connections: Number,
+    pub(crate) broke_at: Number,
+    pub(crate) why: Maybe<String>,
+    pub(crate) steps: List<CapacityStep>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct CapacityStep {
+    pub(crate) connections: Number,
+    pub(crate) held: Maybe<bool>,
+    pub(crate) figures: List<String>,
 }
 
 /// `environment.json`.

@@ -134,42 +134,11 @@ pub(crate) fn plateaus(run: &Run) -> Markup {
                 }
             }
         }
-        (bystanders(plateaus))
     }
 }
 
 fn no_result() -> Markup {
     html! { p.missing { "Not measured: there is no whole result.json." } }
-}
-
-/// What was tried beside the connections, if anything was.
-fn bystanders(plateaus: &[Plateau]) -> Markup {
-    let rows = || plateaus.iter().flat_map(|p| p.bystanders.iter().map(move |b| (p, b)));
-    html! {
-        @if rows().next().is_some() {
-            h3 { "Bystanders" }
-            div.scroll {
-                table {
-                    thead { tr {
-                        @for name in ["beside", "what", "sent", "lost", "p50", "p99", "most"] { th { (name) } }
-                    } }
-                    tbody {
-                        @for (plateau, bystander) in rows() {
-                            tr {
-                                td { (number(plateau.connections, shown::count)) }
-                                td { (bystander.name.as_deref().unwrap_or("unknown")) }
-                                td { (number(bystander.sent, shown::count)) }
-                                td { (number(bystander.lost, shown::count)) }
-                                td { (number(bystander.latency_us.p50, shown::microseconds)) }
-                                td { (number(bystander.latency_us.p99, shown::microseconds)) }
-                                td { (number(bystander.latency_us.max, shown::microseconds)) }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// What a connection costs.

@@ -30,6 +30,14 @@ pub(crate) struct Span {
     pub(crate) last_ms: u64,
 }
 
+impl Span {
+    /// Whether `at_ms` is in it, or so little outside.
+    pub(crate) fn has(self, at_ms: u64, margin_ms: u64) -> bool {
+        at_ms.saturating_add(margin_ms) >= self.first_ms
+            && at_ms <= self.last_ms.saturating_add(margin_ms)
+    }
+}
+
 /// A core's connections over time.
 #[derive(Default)]
 struct Core {
@@ -73,7 +81,7 @@ const MARGIN_MS: u64 = 2_000;
 
 /// More is none of a host's, and no time of a run.
 const CONNECTIONS_MAX: u64 = 1 << 40;
-const AT_MS_MAX: u64 = 1 << 50;
+pub(crate) const AT_MS_MAX: u64 = 1 << 50;
 
 impl Ticks {
     /// Of `side`; lines from outside of `within` are another run's.
@@ -107,11 +115,7 @@ impl Ticks {
         if line.side != self.side || !is_host {
             return false;
         }
-        let is_within = |span: Span| {
-            at_ms.saturating_add(MARGIN_MS) >= span.first_ms
-                && at_ms <= span.last_ms.saturating_add(MARGIN_MS)
-        };
-        if !self.within.is_none_or(is_within) {
+        if !self.within.is_none_or(|within| within.has(at_ms, MARGIN_MS)) {
             return true;
         }
         if self.now.as_ref().is_some_and(|tick| tick.at_ms != at_ms) {

@@ -33,6 +33,7 @@ impl FakeRun {
         run.write("doctor.json", &doctor().to_string());
         run.write("client.ndjson", &lines("client", 2));
         run.write("server.ndjson", &lines("server", 2));
+        run.write("bystanders.ndjson", &seconds());
         run
     }
 
@@ -79,9 +80,9 @@ fn plateau(connections: u64) -> Value {
             },
             "by_slab": { "TCP": bytes(5_041) }
         },
-        "bystanders": [
-            { "name": "ping", "sent": 30, "lost": 1, "latency_us": percentiles(70) }
-        ]
+        "bystanders": [{
+            "name": "ping", "phase": "settled", "sent": 30, "lost": 1, "latency_us": percentiles(70)
+        }]
     })
 }
 
@@ -132,6 +133,14 @@ pub(crate) fn result() -> Value {
             "wall": charge("server-full"), "more_walls": [charge("client-lag")],
             "met_without_loss": [charge("tw-buckets")],
             "next_wall": { "id": "memory", "at_connections": 2_679_801 }
+        },
+        "bystanders": account(),
+        "safe_capacity": {
+            "expression": "connect p99 < 5ms", "connections": 10_000, "broke_at": 100_000,
+            "why": "connect p99 7.1 ms, < 5 ms wanted", "steps": [
+                { "connections": 10_000, "held": true, "figures": ["connect p99 1.2 ms < 5 ms"] },
+                { "connections": 100_000, "held": false, "figures": ["connect p99 7.1 ms"] }
+            ]
         },
         "notes": { "plateaus.pushes.missing": "without --push-every nothing tells" }
     })
@@ -189,4 +198,74 @@ fn line_of(side: &str, core: u64, tick: u64, connected: u64) -> Value {
         "at_ms": BEGAN_MS + 1_000 * tick, "connections": connected, "connected_total": connected,
         "histograms": { "connect_latency_us": SparseHistogram::from(&latency) }
     })
+}
+
+/// Bystanders of the fake run, and the kind of thing that each is.
+const PROBES: [(&str, &str); 3] = [("ping", "ping"), ("connect", "connect"), ("disk", "disk")];
+
+/// Phases of the fake run: connections, and first and last second.
+const PHASES: [(&str, u64, u64, u64); 5] = [
+    ("baseline", 0, 0, 3),
+    ("connecting", 100_000, 3, 6),
+    ("settled", 100_000, 6, 9),
+    ("closing", 100_000, 9, 11),
+    ("recovery", 0, 11, 14),
+];
+
+/// What became of bystanders: `connect` is slower and loses while connections are opened.
+fn account() -> Value {
+    let probes = PROBES.map(|(name, kind)| json!({ "name": name, "kind": kind, "target": "::1" }));
+    json!({
+        "rate_per_s": 20.0, "began_at_ms": BEGAN_MS - 2_000, "probes": probes,
+        "not_probed": { "resolve": "no --resolve NAME" }, "lag_us": percentiles(3),
+        "samples_dropped": 17, "spans": PHASES.map(span),
+        "answer": ["ping: no effect found", "connect: losing 5.00 % while 100,000 are opened"]
+    })
+}
+
+fn span((phase, connections, from, to): (&str, u64, u64, u64)) -> Value {
+    json!({
+        "phase": phase, "connections": connections, "from_ms": 1_000 * from, "to_ms": 1_000 * to,
+        "probes": PROBES.map(|(name, _)| probed(name, phase)),
+        "counters": if phase == "connecting" { json!({ "TcpExt.ListenOverflows": 1_212 }) } else { json!({}) },
+        "pressure": { "cpu": 12.3, "io": 0.1, "memory": 0.0 }
+    })
+}
+
+fn probed(name: &str, phase: &str) -> Value {
+    let is_hurt = (name, phase) == ("connect", "connecting");
+    let interval =
+        |estimate: f64| json!({ "estimate": estimate, "low": estimate / 2.0, "high": 0.125 });
+    let comparison = json!({
+        "shift_us": { "estimate": 141.0, "low": 120.0, "high": 160.0 },
+        "tail": { "above_us": 312, "expected": 0.05, "fraction": 0.42, "is_more": true },
+        "loss": interval(0.05)
+    });
+    json!({
+        "name": name, "sent": 60, "lost": if is_hurt { 3 } else { 0 }, "timed_out": 0, "failed": 0,
+        "reordered": 0, "latency_us": percentiles(if is_hurt { 271 } else { 31 }),
+        "loss": interval(if is_hurt { 0.05 } else { 0.0 }),
+        "against_baseline": if phase == "baseline" { Value::Null } else { comparison },
+        "finding": if phase == "baseline" { "baseline" } else if is_hurt { "losing" } else { "too_few" },
+        "more_samples": if is_hurt || phase == "baseline" { Value::Null } else { json!(44) },
+        "sentence": if is_hurt { "loses 5.0 % (2.5 to 12.5)" } else { "" }
+    })
+}
+
+/// Fourteen seconds of each bystander; in the fourth `connect` has no answer.
+fn seconds() -> String {
+    let mut text = String::new();
+    for second in 0..14 {
+        for (name, _) in PROBES {
+            let lost = if (name, second) == ("connect", 4) { 3 } else { 0 };
+            let answered: &[u64] = if lost > 0 { &[] } else { &[31, 29, 155] };
+            let line = json!({
+                "schema": "megaconn.bystander/1", "name": name,
+                "at_ms": BEGAN_MS - 2_000 + 1_000 * second, "lost": lost, "reordered": 0,
+                "latency_us": answered
+            });
+            text += &(line.to_string() + "\n");
+        }
+    }
+    text
 }

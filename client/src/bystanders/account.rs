@@ -136,7 +136,7 @@ pub(crate) enum Finding {
 }
 
 /// `safe_capacity` in `result.json`: the most connections with which bystanders were kept.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct SafeCapacity {
     /// What was to be kept.
     pub(crate) expression: String,

@@ -4,6 +4,10 @@ use insta::assert_snapshot;
 use megaconn::walls::case::Confidence;
 
 use super::*;
+use crate::bystanders::account::{
+    Account, Described, Finding, Interval, Latency, ProbeAccount, SafeCapacity, SpanAccount,
+};
+use crate::bystanders::sample::SpanPhase;
 use crate::result::{Churn, Close, Connect, Messages, NextWall, Percentiles, Plateau, Sweep};
 
 fn percentiles(p50: u64) -> Option<Percentiles> {
@@ -226,4 +230,141 @@ fn more_plateaus_than_have_room_are_the_last_ones() {
     let screen = screen(&result);
     assert!(screen.contains("5 smaller plateaus: see result.json"), "{screen}");
     assert!(screen.contains("900,000") && !screen.contains("500,000"), "{screen}");
+}
+
+/// A bystander of this finding, whose median is so long.
+fn probe(name: &str, finding: Finding, p50: u64) -> ProbeAccount {
+    let lost = if finding == Finding::Losing { 31 } else { 0 };
+    ProbeAccount {
+        name: name.into(),
+        sent: 1_000,
+        lost,
+        latency_us: Some(Latency { p50, p90: 2 * p50, p99: 4 * p50, max: 9 * p50 }),
+        loss: Some(Interval { estimate: lost as f64 / 1e3, low: 0.0, high: 0.1 }),
+        finding,
+        more_samples: (finding == Finding::TooFew).then_some(44),
+        ..ProbeAccount::default()
+    }
+}
+
+fn span(phase: SpanPhase, connections: u64, found: [(Finding, u64); 5]) -> SpanAccount {
+    let names = ["ping", "connect", "udp", "disk", "schedule"];
+    SpanAccount {
+        phase,
+        connections,
+        from_ms: 0,
+        to_ms: 5_000,
+        probes: names.iter().zip(found).map(|(name, (f, p50))| probe(name, f, p50)).collect(),
+        counters: BTreeMap::new(),
+        pressure: BTreeMap::new(),
+    }
+}
+
+/// Two of five suffer, one of them twice; of one nothing can be said.
+fn account() -> Account {
+    use Finding::{Baseline, Losing, None, Slower, SlowerTail, TooFew};
+    let described = |name: &str| Described { name: name.into(), kind: "", target: String::new() };
+    Account {
+        probes: ["ping", "connect", "udp", "disk", "schedule"].map(described).into(),
+        spans: vec![
+            span(SpanPhase::Baseline, 0, [40, 90, 45, 1_800, 70].map(|us| (Baseline, us))),
+            span(
+                SpanPhase::Connecting,
+                1_000_000,
+                [(None, 41), (Slower, 1_107), (Losing, 99), (TooFew, 1_900), (TooFew, 70)],
+            ),
+            span(
+                SpanPhase::Settled,
+                1_000_000,
+                [(None, 40), (SlowerTail, 2_000), (None, 45), (TooFew, 1_800), (None, 70)],
+            ),
+        ],
+        ..Account::default()
+    }
+}
+
+fn safe_capacity() -> SafeCapacity {
+    SafeCapacity {
+        expression: "connect p99 < 5ms".into(),
+        connections: Some(250_000),
+        broke_at: Some(281_250),
+        why: Some("connect p99 7.1 ms, < 5 ms wanted".into()),
+        steps: Vec::new(),
+    }
+}
+
+#[test]
+fn bystanders_have_a_line_each() {
+    let mut result = run(vec![plateau(1_000_000)]);
+    result.bystanders = Some(account());
+    result.safe_capacity = Some(safe_capacity());
+    assert_snapshot!(screen(&result), @r"
+           verdict  met
+         next wall  memory at 2,679,801 connections
+     safe capacity  250,000 connections (connect p99 < 5ms); at 281,250: connect
+                    p99 7.1 ms, < 5 ms wanted
+       established  1,000,000 of 1,000,000
+     failed / lost  0 / 0
+         opened in  5.1 s (196.5k/s)  p50 559 us  p99 1677 us  max 17.3 ms
+          messages  1,000,000 of 1,000,000 verified, 0 mismatched, 0 late
+                    p50 9215 us  p99 27.6 ms  max 285.7 ms
+          held for  60 s
+         closed in  8.9 s (111.9k/s), server empty after 9.2 s
+    per connection  kernel 8,302 B (2 sockets), server 42 B, client 42 B
+        bystanders  ping      no effect found, p99 164 us
+                    connect   p50 90 us -> 1107 us opening 1,000,000
+                    udp       loses 3.1 % opening 1,000,000, p99 180 us -> 396 us
+                    disk      too few samples, 44 more are needed
+                    schedule  no effect found, p99 280 us (1 of 2 phases short)
+    ");
+}
+
+#[test]
+fn bystanders_of_a_full_screen_share_a_line_unless_they_suffer() {
+    let mut result = run(vec![plateau(1_000), plateau(10_000), plateau(1_000_000)]);
+    for plateau in &mut result.plateaus {
+        plateau.schedule_lag_us = percentiles(9);
+        plateau.sweep = Some(Sweep { asked: 9, answered: 9, seconds: 0.1, lost: BTreeMap::new() });
+    }
+    result.bystanders = Some(account());
+    result.safe_capacity = Some(safe_capacity());
+    assert_snapshot!(screen(&result), @r"
+           verdict  met
+         next wall  memory at 2,679,801 connections
+     safe capacity  250,000 connections (connect p99 < 5ms); at 281,250: connect
+                    p99 7.1 ms, < 5 ms wanted
+       established  1,000,000 of 1,000,000
+     failed / lost  0 / 0
+           plateau            1,000         10,000      1,000,000
+         opened in             5 ms          51 ms          5.1 s
+          connects         196.5k/s       196.5k/s       196.5k/s
+       connect p50           559 us         559 us         559 us
+       connect p99          1677 us        1677 us        1677 us
+          verified            1,000         10,000      1,000,000
+       message p50          9215 us        9215 us        9215 us
+       message p99          27.6 ms        27.6 ms        27.6 ms
+       message max         285.7 ms       285.7 ms       285.7 ms
+    client lag p99            27 us          27 us          27 us
+     live at sweep                9              9              9
+          held for             60 s           60 s           60 s
+         closed in  8.9 s (111.9k/s), server empty after 9.2 s
+    per connection  kernel 8,302 B (2 sockets), server 42 B, client 42 B
+        bystanders  udp      loses 3.1 % opening 1,000,000, p99 180 us -> 396 us
+                    connect  p50 90 us -> 1107 us opening 1,000,000
+                    no effect found: ping, schedule; too few samples: disk
+    ");
+}
+
+#[test]
+fn a_safe_capacity_of_none_says_why() {
+    let mut result = run(vec![plateau(1_000)]);
+    result.safe_capacity =
+        Some(SafeCapacity { connections: None, broke_at: Some(1_000), ..safe_capacity() });
+    let screen = screen(&result);
+    let said = "none (connect p99 < 5ms); at 1,000: connect p99 7.1 ms, < 5 ms";
+    assert!(screen.contains(said), "{screen}");
+    // Nothing was compared: that is no finding.
+    result.bystanders = Some(Account { spans: Vec::new(), ..account() });
+    let screen = summary(&result);
+    assert!(screen.contains("bystanders  ping      too few samples\n"), "{screen}");
 }
