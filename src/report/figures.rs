@@ -148,7 +148,7 @@ fn figures(chart: &Chart, drawings: &[(&Run, Result<Drawing, Missing>)]) -> Mark
 }
 
 /// What the colours stand for.
-fn legend(drawing: &Drawing) -> Markup {
+pub(crate) fn legend(drawing: &Drawing) -> Markup {
     let hex = |color: &plotters::style::RGBColor| {
         format!("#{:02x}{:02x}{:02x}", color.0, color.1, color.2)
     };
@@ -261,6 +261,6 @@ fn power_of_ten(of_us: f64) -> String {
 }
 
 /// Whole numbers from `low` to `high`.
-fn powers(low: f64, high: f64) -> usize {
+pub(crate) fn powers(low: f64, high: f64) -> usize {
     (0..=20).filter(|step| low + f64::from(*step) <= high).count()
 }

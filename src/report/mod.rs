@@ -3,7 +3,7 @@
 //!
 //! `read` takes from a directory whatever is whole in it, by the tolerant types of `schema`; `points`
 //! and `figures` make charts of that and `chart` draws them; `verdict`, `tables`, `host` and `compare`
-//! are the parts of the page, which `page` puts together.
+//! are the parts of the page, which `page` puts together. `scale` is the page of a scaling run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,6 +21,7 @@ mod lenient;
 mod page;
 mod points;
 mod read;
+mod scale;
 mod schema;
 mod tables;
 mod ticks;
@@ -29,11 +30,17 @@ mod verdict;
 /// The name of a report that is told no other.
 pub const FILE: &str = "report.html";
 
-/// The report of these run directories, as HTML.
+/// The report of these run directories, or of the scaling run in one, as HTML.
 ///
 /// # Errors
 /// When one of them is none; see [`ReportError`].
 pub fn html(dirs: &[PathBuf]) -> Result<String, ReportError> {
+    let is_scaling = |dir: &&PathBuf| dir.join(scale::FILE).exists();
+    match (dirs, dirs.iter().find(is_scaling)) {
+        ([dir], Some(_)) => return Ok(scale::page(dir)?.into_string()),
+        (_, Some(dir)) => return Err(ReportError::ScaleAmongOthers(dir.clone())),
+        (_, None) => {}
+    }
     let mut runs: Vec<Run> = dirs.iter().map(|dir| Run::read(dir)).collect::<Result<_, _>>()?;
     let names: BTreeSet<String> = runs.iter().map(|run| run.name.clone()).collect();
     if names.len() < runs.len() {
