@@ -266,9 +266,11 @@ for ((n = 1; n <= repeat; n++)); do
         fi
     done
 done
-"$bin/megaconn" report "$out"
-echo "       scale.csv  $out/scale.csv"
-echo "          report  $out/report.html"
+if [ "$(wc -l <"$out/scale.csv")" -gt 1 ]; then
+    "$bin/megaconn" report "$out"
+    echo "       scale.csv  $out/scale.csv"
+    echo "          report  $out/report.html"
+fi
 missed=$(awk -F, 'NR > 1 && $16 != "met"' "$out/scale.csv" | wc -l)
 if [ "$missed" -gt 0 ] || [ "$refused" -gt 0 ]; then
     echo "$missed runs missed their target, $refused were refused or had no result" >&2
