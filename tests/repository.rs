@@ -28,6 +28,7 @@ const MUST_NOT_USE: &[(&str, &[&str])] = &[
     ("walls", &["crate::shard", "crate::launch", "crate::doctor", "glommio"]),
     ("doctor", &["crate::shard", "crate::uring", "crate::launch", "glommio"]),
     ("report", &["crate::shard", "crate::driver", "crate::launch", "glommio", "std::net"]),
+    ("report/scale/law", &["crate::", "std::fs", "std::net", "std::time"]),
     ("metrics", &["crate::shard", "crate::driver", "crate::uring", "glommio", "std::net"]),
     ("metrics/http", &["crate::stats", "crate::shard", "crate::uring", "glommio", "std::fs"]),
     ("view", &["crate::shard", "crate::launch", "glommio", "std::fs", "std::net"]),
