@@ -82,9 +82,6 @@ done
 out=${out:-$root/runs/scale-$(date +%Y%m%d-%H%M%S)}
 mkdir -p "$out" || refuse "--out $out cannot be made; fix: a directory that you may write"
 out=$(cd "$out" && pwd)
-echo "building (the first time takes a minute)" >&2
-cargo build --release --locked --quiet || refuse "the build failed; see above"
-bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 
 sockets() {
     awk '/^TCP:/ {print $3}' /proc/net/sockstat
@@ -109,6 +106,10 @@ end_all() {
 trap 'end_all TERM' EXIT
 trap 'end_all INT; exit 130' INT
 trap 'end_all TERM; exit 143' TERM
+
+echo "building (the first time takes a minute)" >&2
+cargo build --release --locked --quiet || refuse "the build failed; see above"
+bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 
 # If this script is killed, the kernel ends what it started: else the server would go on for ever.
 with_us=()
@@ -221,7 +222,7 @@ measure() {
         --out "$dir" --stats-every 100ms >"$dir/client.out" 2>"$dir/client.log" &
     client=$!
     # A minute of idling on any machine, and a second for each 2,000 connections: far more than it takes.
-    sleep $((60 + connections / 2000 + connections * messages / 5000)) &
+    "${with_us[@]}" sleep $((60 + connections / 2000 + connections * messages / 5000)) &
     timer=$!
     set +m
     # Whoever ends first: the client, or what must not.
