@@ -68,14 +68,15 @@ cd "$root"
 . bench-scripts/killed.sh
 allowed=$(cpus_allowed | wc -l)
 if [ -z "$cores" ]; then
-    most=$((apart ? allowed / 2 : allowed))
+    most=$allowed
+    [ -z "$apart" ] || most=$((allowed / 2))
     for ((count = 1; count <= most; count *= 2)); do cores+=${cores:+,}$count; done
     [ -n "$cores" ] || refuse "--apart takes two CPUs, and $allowed is allowed; fix: without --apart"
 fi
 for count in ${cores//,/ }; do
     placed=$(cpus_for "$count") || refuse "--cores $count: $allowed CPUs are allowed; fix: --cores $allowed"
     [[ $placed == *no ]] || [ -z "$apart" ] ||
-        refuse "--apart: $count cores for each end are more than $allowed CPUs have; fix: --cores 1, or without --apart"
+        refuse "--apart: $count cores for each end are more than $allowed CPUs have; fix: at most $((allowed / 2)), or without --apart"
     [[ $placed == *no ]] ||
         echo "shared: with $count cores both ends run on the same CPUs, and are labelled so" >&2
 done
