@@ -366,7 +366,7 @@ pub(crate) struct Stats {
     megaconn report runs/first\n  \
     megaconn report runs/first runs/second --out both.html")]
 pub(crate) struct Report {
-    /// Run directories, as megaconn-client run --out DIR leaves them
+    /// Run directories, as megaconn-client run --out DIR leaves them, or one of scale.sh
     #[arg(value_name = "DIR", required = true)]
     pub(crate) dir: Vec<PathBuf>,
     /// Where to; `-` is stdout [default: DIR/report.html]

@@ -363,6 +363,9 @@ pub const MEMORY_LINE_EVERY: Duration = Duration::from_secs(10);
 /// Bytes of a JSON file that a report reads; its own are some ten thousand.
 pub const REPORT_FILE_BYTES: u64 = 64 << 20;
 
+/// Runs in the report of a scaling run; a page with more is for nobody.
+pub const SCALE_RUNS_MAX: usize = 10_000;
+
 /// Points of a line in a report, which is some hundred pixels wide; from so many on, every second
 /// point goes.
 pub const REPORT_POINTS: usize = 2_048;

@@ -32,6 +32,7 @@ const MUST_NOT_USE: &[(&str, &[&str])] = &[
     ("room", &["crate::reserve", "crate::stats", "crate::shard", "glommio", "std::net"]),
     ("reserve", &["crate::shard", "crate::launch", "crate::server", "glommio", "std::net"]),
     ("report", &["crate::shard", "crate::driver", "crate::launch", "glommio", "std::net"]),
+    ("report/scale/law", &["crate::", "std::fs", "std::net", "std::time"]),
     ("metrics", &["crate::shard", "crate::driver", "crate::uring", "glommio", "std::net"]),
     ("metrics/http", &["crate::stats", "crate::shard", "crate::uring", "glommio", "std::fs"]),
     ("view", &["crate::shard", "crate::launch", "glommio", "std::fs", "std::net"]),

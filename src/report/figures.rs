@@ -149,7 +149,7 @@ fn figures(chart: &Chart, drawings: &[(&Run, Result<Drawing, Missing>)]) -> Mark
 }
 
 /// What the colours stand for.
-fn legend(drawing: &Drawing) -> Markup {
+pub(crate) fn legend(drawing: &Drawing) -> Markup {
     html! {
         ul.legend {
             @for line in &drawing.lines { li { (key_of_line(line.look, line.color)) (line.name) } }

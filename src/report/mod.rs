@@ -3,7 +3,8 @@
 //!
 //! `read` takes from a directory whatever is whole in it, by the tolerant types of `schema`; `points`
 //! and `figures` make charts of that and `chart` draws them; `verdict`, `bystanders` with its `panels`,
-//! `tables`, `host` and `compare` are the parts of the page, which `page` puts together.
+//! `tables`, `host` and `compare` are the parts of the page, which `page` puts together. `scale` is the
+//! page of a scaling run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,6 +24,7 @@ mod page;
 mod panels;
 mod points;
 mod read;
+mod scale;
 mod schema;
 mod seconds;
 mod tables;
@@ -32,11 +34,17 @@ mod verdict;
 /// The name of a report that is told no other.
 pub const FILE: &str = "report.html";
 
-/// The report of these run directories, as HTML.
+/// The report of these run directories, or of the scaling run in one, as HTML.
 ///
 /// # Errors
 /// When one of them is none; see [`ReportError`].
 pub fn html(dirs: &[PathBuf]) -> Result<String, ReportError> {
+    let is_scaling = |dir: &&PathBuf| dir.join(scale::FILE).exists();
+    match (dirs, dirs.iter().find(is_scaling)) {
+        ([dir], Some(_)) => return Ok(scale::page(dir)?.into_string()),
+        (_, Some(dir)) => return Err(ReportError::ScaleAmongOthers(dir.clone())),
+        (_, None) => {}
+    }
     let mut runs: Vec<Run> = dirs.iter().map(|dir| Run::read(dir)).collect::<Result<_, _>>()?;
     let names: BTreeSet<String> = runs.iter().map(|run| run.name.clone()).collect();
     if names.len() < runs.len() {

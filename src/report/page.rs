@@ -13,10 +13,28 @@ use crate::shown;
 
 const STYLE: &str = include_str!("style.css");
 
-/// The whole page.
+/// The whole page of runs.
 pub(crate) fn page(runs: &[Run]) -> Markup {
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
-    let title = format!("megaconn: {}", names.join(", "));
+    let body = html! {
+        @if let [run] = runs {
+            (one(run))
+        } @else {
+            h2 { "Side by side" }
+            (side_by_side(runs))
+            (bystanders_side_by_side(runs))
+            (charts(runs))
+            @for run in runs {
+                h1.run { (run.name) }
+                (details(run))
+            }
+        }
+    };
+    sheet(&format!("megaconn: {}", names.join(", ")), &body)
+}
+
+/// A page with its head, its style and its foot.
+pub(crate) fn sheet(title: &str, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -30,18 +48,7 @@ pub(crate) fn page(runs: &[Run]) -> Markup {
             body {
                 main {
                     h1 { (title) }
-                    @if let [run] = runs {
-                        (one(run))
-                    } @else {
-                        h2 { "Side by side" }
-                        (side_by_side(runs))
-                        (bystanders_side_by_side(runs))
-                        (charts(runs))
-                        @for run in runs {
-                            h1.run { (run.name) }
-                            (details(run))
-                        }
-                    }
+                    (body)
                 }
                 footer { "megaconn " (crate::VERSION) @if let Some(commit) = crate::COMMIT { " (" (commit) ")" } }
             }

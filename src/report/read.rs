@@ -33,6 +33,12 @@ pub enum ReportError {
         file = .0.display(), known = schema::RESULT
     )]
     Schema(PathBuf, String),
+    /// A scaling run of which nothing can be read.
+    #[error("{file}: {1}; fix: a directory as bench-scripts/scale.sh --out DIR leaves it", file = .0.display())]
+    Scale(PathBuf, String),
+    /// A scaling run among others.
+    #[error("{dir}: is of a scaling run, which has a report of its own; fix: megaconn report {dir}", dir = .0.display())]
+    ScaleAmongOthers(PathBuf),
     /// The report cannot be written.
     #[error("{file}: {1}; fix: --out with a file that you may write", file = .0.display())]
     Write(PathBuf, io::Error),
@@ -121,7 +127,7 @@ fn span(result: &RunResult) -> Option<Span> {
 }
 
 /// The last part of the directory's path, also of `.` and the like.
-fn name(dir: &Path) -> String {
+pub(crate) fn name(dir: &Path) -> String {
     let last = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
     let resolved = || last(&fs::canonicalize(dir).ok()?);
     last(dir).or_else(resolved).unwrap_or_else(|| dir.display().to_string())
