@@ -74,11 +74,17 @@ class Client:
         self.process.terminate()
         self.process.wait()
 
-    def until(self, *begins):
-        """Waits until it says a line that begins so."""
+    def until_open(self):
+        self.until("opening", " done in ")
+
+    def until_holding(self):
+        self.until("holding", " for ")
+
+    def until(self, begins, contains):
+        """Waits until it says such a line; lines of progress have other words."""
         for line in self.process.stderr:
             self.said.append(line)
-            if line.startswith(begins):
+            if line.startswith(begins) and contains in line:
                 return
         sys.exit(f"error: the client ended: {''.join(self.said[-3:])}")
 
@@ -118,10 +124,10 @@ def measure_open(args, connections):
     while not opened or time.monotonic() - began < args.seconds:
         before, cpu_before = memory(args.pid), cpu_seconds(args.pid)
         with Client(args, "open", connections, "127.1.0.0/16", "--message-count", "1", "--hold", "100ms") as client:
-            client.until("opening")
+            client.until_open()
             time.sleep(0.1)  # Who is in the server's queue is accepted, and no message is sent yet.
             server_cpu += cpu_seconds(args.pid) - cpu_before
-            client.until("holding")
+            client.until_holding()
             if not each:
                 own, resident = memory(args.pid)
                 each = {"user_bytes_each": round((own - before[0]) / connections, 1),
@@ -136,10 +142,10 @@ def measure_open(args, connections):
 def closed_loop(args, connections, count):
     """So many messages on each connection, each after the echo of the one before it."""
     with Client(args, "busy", connections, "127.1.0.0/16", "--message-count", str(count), "--hold", "0s") as client:
-        client.until("opening")
+        client.until_open()
         time.sleep(0.1)  # Of the 200 ms that the client lets everything settle.
         before = Look(args, client)
-        client.until("holding", "closing")
+        client.until_holding()
         after = Look(args, client)
         result = client.result()
     messages = result["plateaus"][0]["messages"]
@@ -168,7 +174,7 @@ def measure_rate(args, connections):
     """Messages by a schedule that waits for nobody; latency counts from when each was due."""
     with Client(args, "rate", connections, "127.1.0.0/16", "--message-count", "0",
                 "--message-rate", f"{args.rate}/s", "--hold", f"{args.seconds}s") as client:
-        client.until("holding")
+        client.until_holding()
         before = Look(args, client)
         time.sleep(0.9 * args.seconds)
         after = Look(args, client)
@@ -189,7 +195,7 @@ def measure(args):
     measured = {"open": measure_open, "echo": measure_echo, "rate": measure_rate}[kind_of(args.row)]
     if idle:
         with Client(args, "idle", int(idle), "127.2.0.0/16", "--message-count", "0", "--hold", "10m") as client:
-            client.until("holding")
+            client.until_holding()
             figures = measured(args, int(connections))
     else:
         figures = measured(args, int(connections))

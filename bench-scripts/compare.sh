@@ -145,6 +145,10 @@ command_of() {
     esac
 }
 
+answers() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null
+}
+
 # One measurement of the server $2 in the row $1, number $3 of its runs there.
 measure() {
     local command
@@ -153,7 +157,7 @@ measure() {
     server=$!
     for _ in $(seq 200); do
         kill -0 "$server" 2>/dev/null || break
-        ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+        ! answers || break
         sleep 0.05
     done
     kill -0 "$server" 2>/dev/null || refuse "$2 did not start: $(tail -n 1 "$work/server.log")"
@@ -168,6 +172,11 @@ measure() {
     kill "$server"
     wait "$server" 2>/dev/null || true
     server=''
+    # A ring's listener outlives its process by a moment, and would be taken for the next server's.
+    for _ in $(seq 200); do
+        answers || break
+        sleep 0.05
+    done
 }
 
 python3 "$root/bench-scripts/compare.py" head | tee "$work/runs.csv"
