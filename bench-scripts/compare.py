@@ -30,6 +30,8 @@ COMPARED = {
     "rate": [("p50_us", "p50 us", False), ("p99_us", "p99 us", False), ("cpu_us_per_message", "CPU us/message", False)],
 }
 OURS = "megaconn"
+# What the client's histograms resolve.
+RESOLUTION = 0.03
 # Messages of the run that finds out how many fit the time.
 TRIAL_MESSAGES = 2000
 
@@ -172,8 +174,8 @@ def measure_echo(args, connections):
 
 def measure_rate(args, connections):
     """Messages by a schedule that waits for nobody; latency counts from when each was due."""
-    with Client(args, "rate", connections, "127.1.0.0/16", "--message-count", "0",
-                "--message-rate", f"{args.rate}/s", "--hold", f"{args.seconds}s") as client:
+    with Client(args, "rate", connections, "127.1.0.0/16", "--message-rate", f"{args.rate}/s",
+                "--hold", f"{args.seconds}s") as client:
         client.until_holding()
         before = Look(args, client)
         time.sleep(0.9 * args.seconds)
@@ -214,9 +216,11 @@ def say(value):
 
 
 def verdict(ours, theirs, more_is_better):
-    """`ahead` or `behind` where all pairs agree but at most one of five."""
-    ahead = sum((a > b) if more_is_better else (a < b) for a, b in zip(ours, theirs))
-    behind = sum((a < b) if more_is_better else (a > b) for a, b in zip(ours, theirs))
+    """`ahead` or `behind` where all pairs agree but at most one of five, beyond what the client's
+    histograms resolve."""
+    more = sum(a > b * (1 + RESOLUTION) for a, b in zip(ours, theirs))
+    less = sum(b > a * (1 + RESOLUTION) for a, b in zip(ours, theirs))
+    ahead, behind = (more, less) if more_is_better else (less, more)
     if ahead * 5 >= len(ours) * 4:
         return "ahead"
     return "behind" if behind * 5 >= len(ours) * 4 else "level"

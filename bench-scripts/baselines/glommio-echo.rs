@@ -2,7 +2,8 @@
 //! a buffer while it waits, so each task has a small one.
 //!
 //! Usage: glommio-echo PORT. It listens on 127.0.0.1, and runs where it may run until SIGTERM. The
-//! backlog is glommio's, 1,024; a megaconn-client has 256 connects in flight.
+//! backlog is glommio's own, 1,024, and cannot be set: who connects to a full queue asks again after a
+//! second.
 
 use std::io;
 use std::net::Ipv4Addr;
