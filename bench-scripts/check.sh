@@ -27,17 +27,21 @@ if command -v shellcheck >/dev/null; then
 else
     skip "shell lint: shellcheck is not installed (apt-get install shellcheck)"
 fi
-go_churn() {
-    cd bench-scripts/baselines/go-churn
+step cargo fmt --manifest-path bench-scripts/baselines/Cargo.toml --check
+step cargo clippy --manifest-path bench-scripts/baselines/Cargo.toml \
+    --target-dir "${CARGO_TARGET_DIR:-target}" --locked -- -D warnings
+go_baseline() {
+    cd "bench-scripts/baselines/$1"
     [ -z "$(gofmt -l .)" ] || { gofmt -d . && return 1; }
     go vet .
     go build -buildvcs=false -o /dev/null .
 }
 if command -v go >/dev/null; then
-    # In a shell of its own, which `set -e` ends at the first of the three that fails.
-    (step go_churn)
+    # Each in a shell of its own, which `set -e` ends at the first of the three that fails.
+    (step go_baseline go-churn)
+    (step go_baseline go-echo)
 else
-    skip "Go baseline: go is not installed (apt-get install golang-go)"
+    skip "Go baselines: go is not installed (apt-get install golang-go)"
 fi
 if command -v cargo-deny >/dev/null; then
     step cargo deny check licenses bans sources
@@ -61,6 +65,11 @@ has_parser python3 || has_parser /usr/bin/python3 ||
 command -v promtool >/dev/null ||
     skip "metrics and dashboard read by Prometheus itself: promtool is not installed (apt-get install prometheus)"
 command -v tmux >/dev/null || skip "the live view in a terminal: tmux is not installed (apt-get install tmux)"
+if [ "$(nproc)" -ge 2 ]; then
+    step bench-scripts/compare.sh --quick --only echo-16,rate-500 --servers epoll,tokio,glommio
+else
+    skip "a try of compare.sh: it needs two CPUs"
+fi
 # Last, so that the test runner's counts are the closing lines.
 step cargo test --workspace --locked
 

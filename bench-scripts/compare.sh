@@ -1,19 +1,43 @@
 #!/usr/bin/env bash
-# The baseline beside this server: echo of 64-byte messages on busy connections, one server core,
-# the same client on another core, alternating runs, medians and spread of the ratios.
+# What one would otherwise pick beside this server: echo servers with plain epoll, tokio, glommio's own
+# streams, Go and gevent, each on one CPU, the same one; the same client on another CPU; in turn; medians,
+# ratios of pairs and their spread. Where a baseline is better, the table says so.
 set -euo pipefail
 
 usage() {
-    cat <<'EOF'
-usage: compare.sh [--connections N] [--messages N] [--runs N] [--out FILE]
+    cat <<'HELP'
+usage: compare.sh [--connections N] [--seconds N] [--runs N] [--rate N] [--only ROWS] [--servers NAMES]
+                  [--port N] [--python PATH] [--out FILE] [--quick]
+       compare.sh --summary FILE...
 
-  --connections N   busy connections                                    [default: 500]
-  --messages N      messages on each connection, one after the other    [default: 8000]
-  --runs N          runs of each server, alternating                    [default: 5]
-  --out FILE        where the figures of every run go, as CSV           [default: none]
+  --connections N   connections of the large rows                          [default: 15000]
+  --seconds N       length of a measurement, about; fractions are allowed  [default: 1]
+  --runs N          runs of each server in each row, in turn               [default: 5]
+  --rate N          messages a second of the row rate-500                  [default: 20000]
+  --only ROWS       rows to run, with commas                               [default: all]
+  --servers NAMES   of epoll,tokio,glommio,go,gevent, with commas          [default: all that can run]
+  --port N          first of 100 ports on 127.0.0.1, used in turn          [default: 7800]
+  --python PATH     the Python that has gevent                             [default: python3]
+  --out FILE        where every single run goes, as CSV                    [default: none]
+  --quick           tries the script itself, in a minute: debug builds, 200 connections, one short run of each;
+                    its figures mean nothing
+  --summary FILE... only the table, of runs that --out left
 
-It needs two CPUs: the server runs on the first that is allowed, the client on the second.
-EOF
+Rows (15000 is --connections):
+  open-15000        opens so many: connections/s as the client sees them; server CPU each; the server's own
+                    memory (heap, stacks) each has added when it has exchanged a message and rests; and all that
+                    is resident of the server, by connection
+  echo-1, echo-16, echo-500, echo-15000
+                    so many busy connections, 64-byte messages, each sent after the echo of the one before it
+  echo-500+15000    500 busy ones, with so many idle ones beside them
+  rate-500          messages by a schedule that waits for nobody, on 500 connections
+
+Of pairs, ours is `ahead` or `behind` where all agree but at most one of five, by more than 3 %, which is what the
+client's histograms resolve. In the CSV, server_busy and
+client_busy are shares of a CPU: where the client's is 1, messages/s is its pace; see the CPU of the server.
+It needs two CPUs: the server runs on the first that is allowed, the client on the second. Servers with file
+descriptors set the bound of --connections. All of it takes about ten minutes.
+HELP
 }
 
 refuse() {
@@ -21,90 +45,147 @@ refuse() {
     exit 2
 }
 
-connections=500 messages=8000 runs=5 out=/dev/null
+root=$(cd "$(dirname "$0")/.." && pwd)
+baselines=$root/bench-scripts/baselines
+connections=15000 seconds=1 runs=5 rate=20000 only='' servers='' port=7800 python=python3 out=/dev/null quick=''
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage && exit 0 ;;
-        --connections | --messages | --runs | --out)
+        --quick)
+            quick=yes connections=200 seconds=0.2 runs=1 rate=2000
+            shift
+            ;;
+        --summary)
+            [ $# -ge 2 ] || refuse "$1 needs a file; fix: see compare.sh --help"
+            shift
+            exec python3 "$root/bench-scripts/compare.py" table "$@"
+            ;;
+        --connections | --seconds | --runs | --rate | --only | --servers | --port | --python | --out)
             [ $# -ge 2 ] || refuse "$1 needs a value; fix: see compare.sh --help"
             declare "${1#--}=$2" && shift 2
             ;;
         *) refuse "unknown argument $1; fix: see compare.sh --help" ;;
     esac
 done
-for tool in cargo cc python3; do
-    command -v "$tool" >/dev/null || refuse "$tool is missing; fix: apt-get install $tool"
+for name in connections runs rate port; do
+    [[ ${!name} =~ ^[1-9][0-9]*$ ]] || refuse "--$name ${!name} is no whole number; fix: see compare.sh --help"
+done
+[[ $seconds =~ ^[0-9]*\.?[0-9]+$ ]] || refuse "--seconds $seconds is no number; fix: see compare.sh --help"
+for tool in cargo:cargo cc:gcc python3:python3 taskset:util-linux; do
+    command -v "${tool%:*}" >/dev/null || refuse "${tool%:*} is missing; fix: apt-get install ${tool#*:}"
+done
+limit=$(ulimit -n)
+[ "$limit" = unlimited ] || [ "$limit" -ge $((connections + 600)) ] ||
+    refuse "$limit descriptors are too few for the baselines; fix: --connections $((limit - 600)), or ulimit -n"
+rows=("open-$connections" echo-1 echo-16 echo-500 "echo-$connections" "echo-500+$connections" rate-500)
+if [ -n "$only" ]; then
+    IFS=, read -ra asked <<<"$only"
+    for row in "${asked[@]}"; do
+        [[ " ${rows[*]} " == *" $row "* ]] || refuse "--only $row is no row; fix: of ${rows[*]}"
+    done
+    rows=("${asked[@]}")
+fi
+mapfile -t cpus < <(python3 -c 'import os; print(*sorted(os.sched_getaffinity(0)), sep="\n")')
+[ "${#cpus[@]}" -ge 2 ] || refuse "only CPU ${cpus[0]} is allowed; fix: run on two CPUs"
+
+# A baseline that cannot run is skipped, or refused when it was asked for by name.
+missing() {
+    [ -z "$servers" ] || refuse "$1"
+    echo "SKIPPED: $1" >&2
+}
+chosen=(megaconn)
+for name in epoll tokio glommio go gevent; do
+    [ -z "$servers" ] || [[ ",$servers," == *",$name,"* ]] || continue
+    if [ "$name" = go ] && ! command -v go >/dev/null; then
+        missing "the Go baseline: go is not installed; fix: apt-get install golang-go"
+    elif [ "$name" = gevent ] && ! "$python" -c 'import gevent' 2>/dev/null; then
+        missing "the gevent baseline: $python has no gevent; fix: python3 -m venv DIR && DIR/bin/pip install gevent, and --python DIR/bin/python"
+    else
+        chosen+=("$name")
+    fi
+done
+IFS=, read -ra asked <<<"$servers"
+for name in "${asked[@]}"; do
+    [[ " ${chosen[*]} " == *" $name "* ]] || refuse "--servers $name is no baseline; fix: see compare.sh --help"
 done
 
-root=$(cd "$(dirname "$0")/.." && pwd)
 [ "$out" = /dev/null ] || out=$(realpath "$out")
-cd "$root"
-cargo build --release --locked --quiet
-bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 work=$(mktemp -d)
-server=''
-# shellcheck disable=SC2317  # called by the trap
+server='' measuring=''
+# shellcheck disable=SC2317,SC2329  # called by the trap
 end_all() {
-    [ -z "$server" ] || kill "$server" 2>/dev/null || true
-    wait
+    for pid in $measuring $server; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
     rm -rf "$work"
 }
 trap end_all EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-cc -O2 -Wall -Wextra -o "$work/epoll-echo" "$root/bench-scripts/baselines/epoll-echo.c"
 
-mapfile -t cpus < <(python3 -c 'import os; print(*sorted(os.sched_getaffinity(0)), sep="\n")')
-[ "${#cpus[@]}" -ge 2 ] || refuse "only CPU ${cpus[0]} is allowed; fix: run on two CPUs"
-port=7100
+cd "$root"
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+bin=$target/release profile=(--release)
+[ -z "$quick" ] || bin=$target/debug profile=()
+cargo build "${profile[@]}" --locked --quiet
+if [[ " ${chosen[*]} " =~ \ (tokio|glommio)\  ]]; then
+    cargo build "${profile[@]}" --locked --quiet --manifest-path "$baselines/Cargo.toml" --target-dir "$target"
+fi
+cc -O2 -Wall -Wextra -o "$work/epoll-echo" "$baselines/epoll-echo.c"
+[[ " ${chosen[*]} " != *" go "* ]] || (cd "$baselines/go-echo" && go build -buildvcs=false -o "$work/go-echo" .)
 
-# CPU time of the server so far, in clock ticks.
-ticks() {
-    awk '{print $14 + $15}' "/proc/$server/stat"
+readonly PORTS=100
+measurements=0 here=$port
+# The command line of the server $1, into `command`.
+command_of() {
+    case $1 in
+        megaconn) command=("$bin/megaconn" serve --cores "${cpus[0]}" --listen "127.0.0.1:$here") ;;
+        epoll) command=("$work/epoll-echo" "$here" "${cpus[0]}") ;;
+        tokio | glommio) command=("$bin/$1-echo" "$here") ;;
+        go) command=(env GOMAXPROCS=1 "$work/go-echo" "$here") ;;
+        gevent) command=("$python" "$baselines/gevent-echo.py" "$here") ;;
+    esac
 }
 
-# One run: $1 is the server's name, the rest its command line.
+# One measurement of the server $2 in the row $1, number $3 of its runs there.
 measure() {
-    local name=$1 before after
-    shift
-    "$@" 2>"$work/server.log" &
+    local command
+    # A port of its own: a ring's listener outlives its process by a moment, TIME_WAIT does by a minute.
+    here=$((port + measurements % PORTS)) measurements=$((measurements + 1))
+    command_of "$2"
+    taskset -c "${cpus[0]}" "${command[@]}" 2>"$work/server.log" &
     server=$!
-    for _ in $(seq 100); do
-        ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    for _ in $(seq 200); do
+        kill -0 "$server" 2>/dev/null || break
+        ! (exec 3<>"/dev/tcp/127.0.0.1/$here") 2>/dev/null || break
         sleep 0.05
     done
-    kill -0 "$server" 2>/dev/null || refuse "$name did not start: $(tail -n 1 "$work/server.log")"
-    before=$(ticks)
-    "$bin/megaconn-client" run --cores "${cpus[1]}" --target "127.0.0.1:$port" --hold 0s \
-        --connections "$connections" --message-count "$messages" --out "$work" >/dev/null 2>"$work/client.log" ||
-        refuse "the client failed: $(grep '^error:' "$work/client.log" || tail -n 1 "$work/client.log")"
-    after=$(ticks)
+    kill -0 "$server" 2>/dev/null || refuse "$2 did not start: $(tail -n 1 "$work/server.log")"
+    taskset -c "${cpus[1]}" python3 "$root/bench-scripts/compare.py" measure --row "$1" --run "$3" --server "$2" \
+        --pid "$server" --client "$bin/megaconn-client" --target "127.0.0.1:$here" --seconds "$seconds" \
+        --rate "$rate" --work "$work" >"$work/line" &
+    measuring=$!
+    wait "$measuring" || refuse "$2 could not be measured in $1; see above"
+    measuring=''
+    tee -a "$work/runs.csv" <"$work/line"
+    [ "$out" = /dev/null ] || cp "$work/runs.csv" "$out"
     kill "$server"
     wait "$server" 2>/dev/null || true
     server=''
-    python3 - "$name" $((after - before)) "$(getconf CLK_TCK)" "$work/result.json" <<'EOF' | tee -a "$work/runs.csv"
-import json, sys
-name, ticks, hz, path = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-messages = json.load(open(path))["plateaus"][0]["messages"]
-n, latency = messages["received"], messages["latency_us"]
-print(name, n, round(n / messages["seconds"]), round(ticks / hz / n * 1e6, 3), latency["p50"], latency["p99"], sep=",")
-EOF
 }
 
-echo "server,messages,messages_per_s,server_cpu_us_per_message,p50_us,p99_us" | tee "$work/runs.csv"
-for _ in $(seq "$runs"); do
-    measure megaconn "$bin/megaconn" serve --cores "${cpus[0]}" --listen "127.0.0.1:$port"
-    measure epoll "$work/epoll-echo" "$port" "${cpus[0]}"
+python3 "$root/bench-scripts/compare.py" head | tee "$work/runs.csv"
+for row in "${rows[@]}"; do
+    for run in $(seq "$runs"); do
+        # There and back, so that each is as often before ours as after it.
+        turn=("${chosen[@]}")
+        if ((run % 2 == 0)); then
+            mapfile -t turn < <(printf '%s\n' "${chosen[@]}" | tac)
+        fi
+        for name in "${turn[@]}"; do
+            measure "$row" "$name" "$run"
+        done
+    done
 done
-python3 - "$work/runs.csv" <<'EOF'
-import csv, statistics, sys
-rows = list(csv.DictReader(open(sys.argv[1])))
-ours, theirs = ([row for row in rows if row["server"] == name] for name in ("megaconn", "epoll"))
-for key, better in (("messages_per_s", "higher"), ("server_cpu_us_per_message", "lower")):
-    a, b = ([float(row[key]) for row in side] for side in (ours, theirs))
-    pairs = sorted(x / y for x, y in zip(a, b))
-    print(f"{key}: megaconn {statistics.median(a):g}, epoll {statistics.median(b):g} (medians); "
-          f"ratio of medians {statistics.median(a) / statistics.median(b):.3f}, of pairs "
-          f"{statistics.median(pairs):.3f} [{pairs[0]:.3f} .. {pairs[-1]:.3f}]; {better} is better")
-EOF
-[ "$out" = /dev/null ] || cp "$work/runs.csv" "$out"
+python3 "$root/bench-scripts/compare.py" table "$work/runs.csv"

@@ -21,7 +21,7 @@ impl EndpointError {
     pub(crate) fn new(flag: &'static str, address: SocketAddr, error: &io::Error) -> EndpointError {
         let (what, fix) = match Errno::from(error) {
             Errno::EADDRINUSE => {
-                ("the port is in use".into(), "choose another port, or see `ss -lntup`")
+                ("the port is in use".into(), "choose another port, or see `ss -ltnp`")
             }
             Errno::EADDRNOTAVAIL => {
                 ("this host has no such address".into(), "see `ip addr`, or use 127.0.0.1")

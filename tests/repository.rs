@@ -62,7 +62,15 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn all_sources() -> Vec<PathBuf> {
-    let dirs = ["src", "client/src", "tests", "client/tests", "fuzz/fuzz_targets"];
+    let dirs = [
+        "src",
+        "client/src",
+        "tests",
+        "client/tests",
+        "benches",
+        "fuzz/fuzz_targets",
+        "bench-scripts",
+    ];
     let dirs = dirs.iter().map(|dir| root().join(dir)).filter(|dir| dir.is_dir());
     let found: Vec<_> = dirs.flat_map(|dir| sources(&dir)).collect();
     assert!(found.len() > 20, "the sources were not found");

@@ -21,25 +21,25 @@ pub(crate) struct BystanderFlags {
     /// Another listener they connect to
     ///
     /// Repeatable. Nothing is sent to it.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = units::peer_address)]
+    #[arg(long, hide_short_help = true, value_name = "ADDR:PORT", value_parser = units::peer_address)]
     pub(crate) bystander_connect: Vec<SocketAddr>,
     /// Another host they ping; repeatable
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, hide_short_help = true, value_name = "ADDR")]
     pub(crate) ping: Vec<IpAddr>,
     /// A name they look up
     ///
     /// By the system's resolver.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, hide_short_help = true, value_name = "NAME")]
     pub(crate) resolve: Option<String>,
     /// Tries of each per second
     ///
     /// By an open-loop schedule: latency counts from when a try was due. At most 1000.
-    #[arg(long, value_name = "N/s", default_value_t = BYSTANDER_RATE, value_parser = rate)]
+    #[arg(long, hide_short_help = true, value_name = "N/s", default_value_t = BYSTANDER_RATE, value_parser = rate)]
     pub(crate) bystander_rate: u64,
     /// Time of the idle baseline
     ///
     /// And of the recovery after the run, and of the rest before traffic at each plateau.
-    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = idle)]
+    #[arg(long, hide_short_help = true, value_name = "DUR", default_value = "5s", value_parser = idle)]
     pub(crate) bystander_idle: Duration,
 }
 

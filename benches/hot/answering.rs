@@ -1,0 +1,134 @@
+//! A driver for benches: whatever is asked for has completed at once, so that nothing is measured but
+//! the shard. It simulates no failure, which `sim` does, and knows no bytes.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use megaconn::conn::BufferId;
+use megaconn::driver::{Completion, Cut, Driver};
+use megaconn::errno::Errno;
+use megaconn::token::Token;
+
+/// Buffers of the pool: more than a turn of the shard can have in use.
+const BUFFERS: u16 = 1024;
+
+/// poll(2): there are bytes to read.
+const READABLE: u32 = 1;
+
+/// A world whose peers connect at once, and then send when they are told to.
+pub(crate) struct Answering {
+    /// Peers that have not been accepted yet.
+    arriving: u32,
+    /// Polls of connections at rest.
+    resting: Vec<Token>,
+    done: Vec<Completion>,
+    buffers: Vec<BufferId>,
+    message_bytes: u32,
+    now: Duration,
+}
+
+impl Answering {
+    /// So many peers, which send messages of so many bytes.
+    pub(crate) fn new(peers: u32, message_bytes: usize) -> Answering {
+        Answering {
+            arriving: peers,
+            resting: Vec::new(),
+            done: Vec::new(),
+            buffers: (0..BUFFERS).map(BufferId::new).collect(),
+            message_bytes: u32::try_from(message_bytes).expect("a message is short"),
+            now: Duration::ZERO,
+        }
+    }
+
+    /// A message comes to every connection.
+    pub(crate) fn send_to_all(&mut self) {
+        let readable = |token| Completion { token, result: Ok(READABLE) };
+        self.done.extend(self.resting.drain(..).map(readable));
+    }
+
+    fn answer(&mut self, token: Token, result: u32) {
+        self.done.push(Completion { token, result: Ok(result) });
+    }
+}
+
+impl Driver for Answering {
+    fn open_segment(&mut self, _: u16, _: u32) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn close_segment(&mut self, _: u16) {}
+
+    /// Those beyond the peers that there are wait for ever.
+    fn accept(&mut self, token: Token, _: usize) {
+        if let Some(left) = self.arriving.checked_sub(1) {
+            self.arriving = left;
+            self.answer(token, 0);
+        }
+    }
+
+    fn poll_listener(&mut self, _: Token, _: usize) {}
+
+    fn stop_listening(&mut self) {}
+
+    fn refuse(&mut self, _: usize, _: usize) -> usize {
+        0
+    }
+
+    fn connect(&mut self, _: Token, _: SocketAddr, _: usize) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    fn poll(&mut self, token: Token) {
+        self.resting.push(token);
+    }
+
+    fn recv(&mut self, token: Token, _: BufferId, _: u16) {
+        self.answer(token, self.message_bytes);
+    }
+
+    fn send(&mut self, token: Token, _: BufferId, range: Range<u16>) {
+        self.answer(token, range.len().try_into().expect("it was 16 bits"));
+    }
+
+    fn shutdown(&mut self, token: Token, _: Cut) {
+        self.answer(token, 0);
+    }
+
+    fn cancel(&mut self, _: Token) {}
+
+    fn close(&mut self, token: Token) {
+        self.answer(token, 0);
+    }
+
+    fn submit(&mut self) {}
+
+    fn reap(&mut self, batch: &mut Vec<Completion>) {
+        let room = batch.capacity() - batch.len();
+        let first = self.done.len().saturating_sub(room);
+        batch.extend(self.done.drain(first..));
+        self.now += Duration::from_micros(1);
+    }
+
+    fn rest(&mut self) -> bool {
+        self.done.is_empty()
+    }
+
+    fn wake(&mut self) {}
+
+    fn take_buffer(&mut self) -> Option<BufferId> {
+        self.buffers.pop()
+    }
+
+    fn give_buffer(&mut self, buffer: BufferId) {
+        self.buffers.push(buffer);
+    }
+
+    fn bytes(&mut self, _: BufferId, _: Range<u16>) -> &mut [u8] {
+        &mut []
+    }
+
+    fn now(&self) -> Duration {
+        self.now
+    }
+}
