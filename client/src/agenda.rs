@@ -124,8 +124,9 @@ impl Agenda {
     /// not asked it, nobody is asked twice in its place. (After 71 minutes a wait looks short again:
     /// then somebody may be.)
     pub(crate) fn has_lost(&mut self, is_asked: bool, waited: Duration, now: Duration) {
-        if self.order.phase == Phase::Sweep && !is_asked && waited > now.saturating_sub(self.since)
-        {
+        // A slot's clock has whole microseconds, so both are taken as such.
+        let swept_us = microseconds(now).saturating_sub(microseconds(self.since));
+        if self.order.phase == Phase::Sweep && !is_asked && microseconds(waited) > swept_us {
             self.to_send = self.to_send.saturating_sub(1);
         }
     }

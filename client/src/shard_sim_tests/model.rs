@@ -40,6 +40,8 @@ pub(super) struct Model {
     dues: [BTreeSet<Duration>; 2],
     begun_or_failed: usize,
     next_held: u32,
+    /// Held ones were closed, whose tuples may be taken again.
+    is_released: bool,
     first_short: u32,
     next_short: u32,
     tuples: u32,
@@ -71,6 +73,7 @@ impl Model {
             dues: [BTreeSet::new(), BTreeSet::new()],
             begun_or_failed: 0,
             next_held: 0,
+            is_released: false,
             first_short,
             // The first one is the supply's to choose.
             next_short: supply.clone().short().map_or(first_short, |(number, _)| number),
@@ -115,6 +118,7 @@ impl Model {
     ) {
         let line = |per_s| Line { since: now, per_s, begun: 0 };
         match phase {
+            Phase::Close { .. } => self.is_released = true,
             Phase::Connect { .. } => self.connects = line(config.connects_per_s.unwrap_or(0.0)),
             Phase::Traffic => {
                 let per_s = match config.schedule {
@@ -331,6 +335,9 @@ impl Model {
                 self.dues[1].insert(due);
                 due
             } else {
+                if self.next_held == self.first_short && std::mem::take(&mut self.is_released) {
+                    self.next_held = 0;
+                }
                 assert_eq!(place, self.next_held, "held ones take tuples one after the other");
                 self.next_held += 1;
                 if config.connects_per_s.is_some() && attempt.failed.is_none() {

@@ -33,6 +33,7 @@ pub(super) struct Scene {
     pub(super) plateaus: Vec<u64>,
     pub(super) hold: Duration,
     pub(super) sweeps: bool,
+    pub(super) sheds: bool,
     /// Fewer buffers than connections that may need one: some wait in vain.
     pub(super) is_scarce: bool,
     /// Peers that have done nothing wrong hang up now and then.
@@ -124,6 +125,7 @@ impl Scene {
             plateaus,
             hold,
             sweeps: is_echo && random.bool(),
+            sheds: random.u8(..4) == 0,
             is_scarce: sim.buffers < most,
             hang_up: !is_long && faults.echo > 0 && random.bool(),
             stalls: random.u8(..3) == 0,

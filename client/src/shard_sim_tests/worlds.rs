@@ -35,6 +35,7 @@ pub(super) struct World {
     pub(super) plateaus: Vec<u64>,
     hold: Duration,
     sweeps: bool,
+    sheds: bool,
     hang_up: bool,
     pub(super) was_stopped: bool,
     stalls: bool,
@@ -54,6 +55,8 @@ pub(super) struct World {
     pub(super) phase: Phase,
     /// Held connections asked for so far.
     pub(super) asked: u64,
+    /// Of these, those that were not let go again.
+    asked_of_now: u64,
     orders: u64,
     turns: u32,
     random: Rng,
@@ -77,6 +80,7 @@ impl World {
             plateaus: scene.plateaus,
             hold: scene.hold,
             sweeps: scene.sweeps,
+            sheds: scene.sheds,
             hang_up: scene.hang_up,
             was_stopped: false,
             stalls: scene.stalls,
@@ -90,6 +94,7 @@ impl World {
             stats,
             phase: Phase::Hold,
             asked: 0,
+            asked_of_now: 0,
             orders: 0,
             turns: 0,
             random,
@@ -135,6 +140,9 @@ impl World {
             if self.sweeps {
                 self.sweep()?;
             }
+            if self.sheds {
+                self.shed(connections)?;
+            }
         }
         self.order(Phase::Hold);
         // A core that may not turn notices nothing.
@@ -143,6 +151,15 @@ impl World {
         self.stalls = stalls;
         self.check_verdicts();
         Ok(())
+    }
+
+    /// Goes down by some, and up again, as a search does.
+    fn shed(&mut self, connections: u64) -> Result<(), Stopped> {
+        let keep = self.random.u64(..=connections);
+        self.phase(Phase::Close { keep })?;
+        let census = self.shard.census();
+        assert!(census.connections <= keep, "{keep} were to be left: {census:?}");
+        self.phase(Phase::Connect { connections })
     }
 
     fn sweep(&mut self) -> Result<(), Stopped> {
@@ -162,7 +179,11 @@ impl World {
         self.model.before_order(now);
         self.shard.obey(Command::Do(Order { number: self.orders, phase }));
         if let Phase::Connect { connections } = phase {
-            self.asked = connections;
+            self.asked += connections - self.asked_of_now;
+            self.asked_of_now = connections;
+        }
+        if let Phase::Close { keep } = phase {
+            self.asked_of_now = self.asked_of_now.min(keep);
         }
         self.phase = phase;
         self.model.after_order(&self.config, phase, self.shard.census().connections, now);
