@@ -123,7 +123,9 @@ impl Panel {
                 pressure: counted.pressure.since(&before.pressure, now_us - from_us),
             });
         }
-        self.open = Some((phase, connections, now_us, counted));
+        // What was due since the panel began is of what goes on first.
+        let from_us = if self.spans.is_empty() { 0 } else { now_us };
+        self.open = Some((phase, connections, from_us, counted));
         self.write_down();
     }
 
