@@ -30,6 +30,14 @@ pub const BATCH_COMPLETIONS: usize = 512;
 /// Time of busy turns after which the executor's other tasks have theirs: a command waits no longer.
 pub const YIELD_AFTER: Duration = Duration::from_millis(10);
 
+/// Time for which a core watches its rings before it sleeps, while that pays: a round trip on one host
+/// takes some 20 us when nobody sleeps, and some 60 us when both ends do.
+pub const WATCH_TIME: Duration = Duration::from_micros(30);
+
+/// Rests that begin without a watch at most, after one in vain: a core that is woken ten thousand times
+/// a second, and never within the time of a watch, spends 0.03 % of its CPU on them.
+pub const RESTS_UNWATCHED_MAX: u32 = 1023;
+
 /// Bytes of one buffer. A message of a long-lived connection fits; a stream passes in pieces.
 pub const BUFFER_BYTES: u16 = 4096;
 

@@ -24,6 +24,7 @@ mod late;
 mod probe;
 mod ring;
 mod sockopt;
+mod watch;
 
 pub use doorbell::Doorbell;
 pub use probe::{ProbeError, probe};
@@ -31,6 +32,7 @@ pub use sockopt::{SteerError, can_pin_source_port, keep_alive, steer_by_cpu};
 
 use buffers::Buffers;
 use ring::Ring;
+use watch::Watch;
 
 /// What a driver is made of, per core.
 pub struct UringConfig {
@@ -63,6 +65,7 @@ pub struct UringDriver {
     releases_late: bool,
     bell: OwnedFd,
     resting: bool,
+    watch: Watch,
     started: Instant,
 }
 
@@ -86,6 +89,7 @@ impl UringDriver {
             releases_late: late::releases_late()?,
             bell: doorbell.descriptor()?,
             resting: true,
+            watch: Watch::default(),
             started: Instant::now(),
         })
     }
@@ -247,6 +251,10 @@ impl Driver for UringDriver {
     }
 
     fn rest(&mut self) -> bool {
+        let segments = &mut self.segments;
+        if self.watch.sees(|| segments.iter_mut().flatten().any(|ring| !ring.is_quiet())) {
+            return false;
+        }
         self.resting = true;
         for ring in self.segments.iter_mut().flatten() {
             ring.ring_bell(true);
