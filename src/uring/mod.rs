@@ -194,6 +194,13 @@ impl Driver for UringDriver {
         self.push(token, entry.build());
     }
 
+    fn await_bytes(&mut self, token: Token, buffer: BufferId) {
+        let (address, bytes) = self.buffers.space_from(buffer, 0);
+        // As a rule there is nothing yet, so the kernel looks before it tries.
+        let entry = opcode::Recv::new(fixed(token), address, bytes).ioprio(RECV_POLL_FIRST);
+        self.push(token, entry.build());
+    }
+
     fn send(&mut self, token: Token, buffer: BufferId, range: Range<u16>) {
         let (address, bytes) = self.buffers.filled(buffer, range);
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -317,6 +324,9 @@ const _: () = assert!(libc::AF_UNSPEC == 0);
 const POLL_IN: u32 = libc::POLLIN as u32;
 const POLL_OUT: u32 = libc::POLLOUT as u32;
 const POLL_PEER_ENDED: u32 = libc::POLLRDHUP as u32;
+
+/// IORING_RECVSEND_POLL_FIRST of the kernel's io_uring.h.
+const RECV_POLL_FIRST: u16 = 1;
 
 fn fixed(token: Token) -> types::Fixed {
     types::Fixed(u32::from(token.slot().index()))

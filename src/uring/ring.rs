@@ -53,8 +53,8 @@ impl Ring {
     pub(super) fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: every pointer in an entry is made by `UringDriver` from memory that it owns and
         // keeps longer than any `enter`: its target addresses, which a connect copies, and
-        // its buffers, which a receive or send with MSG_DONTWAIT has done with by then. Exercised
-        // by tests/ring.rs.
+        // its buffers, which a receive or send with MSG_DONTWAIT has done with by then, and which
+        // are never freed, because a receive that waits has not. Exercised by tests/ring.rs.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
             self.submit();
         }
