@@ -56,8 +56,12 @@ pub enum ReadSide {
     Held,
     /// Readable, in the queue for a buffer.
     Starved,
-    /// A receive is with the kernel.
+    /// A receive is with the kernel, of bytes that are there.
     Receiving,
+    /// A receive waits in the kernel for bytes, its buffer in hand: the connection has just spoken.
+    Awaiting,
+    /// Such a receive is being cancelled.
+    Cooling,
 }
 
 /// What the writing side has with the kernel.
@@ -85,7 +89,7 @@ pub enum WriteSide {
 pub enum Unwinding {
     /// Something is with the kernel that completes by itself.
     Wait,
-    /// A poll is with the kernel that only a shutdown completes.
+    /// A poll or receive waits in the kernel that only a shutdown completes.
     Cut,
     /// Nothing is: close the descriptor.
     Close,
@@ -200,7 +204,7 @@ impl Slot {
     pub fn unwinding(&self) -> Unwinding {
         match (self.read, self.write) {
             (ReadSide::Idle, WriteSide::Idle | WriteSide::Cut) => Unwinding::Close,
-            (ReadSide::Polling, WriteSide::Idle) => Unwinding::Cut,
+            (ReadSide::Polling | ReadSide::Awaiting, WriteSide::Idle) => Unwinding::Cut,
             _ => Unwinding::Wait,
         }
     }
@@ -234,11 +238,11 @@ impl Slot {
         self.owed & texts != 0
     }
 
-    /// Whether nothing is on its way in or out, or waits to be.
+    /// Whether nothing is on its way in or out, or waits to be: the peer may speak, and does not.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
-        let is_quiet = (self.read, self.write) == (ReadSide::Polling, WriteSide::Idle);
-        is_quiet && self.owed == 0
+        let waits = matches!(self.read, ReadSide::Polling | ReadSide::Awaiting);
+        waits && self.write == WriteSide::Idle && self.owed == 0
     }
 
     /// Whether it stands in a queue, whichever.

@@ -70,6 +70,9 @@ pub trait Driver {
     /// Moves bytes that are there into `buffer` from `start` on; `EAGAIN` when there are none.
     fn recv(&mut self, token: Token, buffer: BufferId, start: u16);
 
+    /// Moves bytes into `buffer` as soon as there are some: what a poll and a receive do, in one.
+    fn await_bytes(&mut self, token: Token, buffer: BufferId);
+
     /// Moves the bytes of `range` out of `buffer`, as many as go without waiting.
     fn send(&mut self, token: Token, buffer: BufferId, range: Range<u16>);
 

@@ -1,8 +1,8 @@
 //! The data path of the server: one connection's whole life, top to bottom.
 //!
-//! accept into a slot -> poll -> readable -> take a buffer, recv -> send until all is gone -> give
-//! the buffer back -> poll ... -> end of stream, error, timeout -> close -> free slot. A banner goes
-//! before it all, a push in between: a text in a buffer, and then the same send.
+//! accept into a slot -> poll -> readable -> take a buffer, recv -> send until all is gone -> recv what
+//! follows at once -> give the buffer back -> poll ... -> end of stream, error, timeout -> close -> free
+//! slot. A banner goes before it all, a push in between: a text in a buffer, and then the same send.
 //!
 //! A shard is one core's share: synchronous, single-threaded, and after start it allocates only
 //! when the arena grows or shrinks. The pump in `launch` calls [`Core::turn`]; nobody else touches it.
@@ -20,7 +20,7 @@ use crate::errno::Errno;
 use crate::limits::{
     ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BACK_OFF_MS, BATCH_COMPLETIONS,
     DRAIN_CLOSES_PER_TURN, DRAIN_LOOKS_PER_TURN, REFUSALS_PER_VISIT, SEGMENT_LINGER_MS,
-    STALL_GRACE, TICK_MS, WHEEL_BUCKETS,
+    STALL_GRACE, TICK_MS, WARM_MAX, WARM_TIME, WHEEL_BUCKETS,
 };
 use crate::stats::CoreStats;
 use crate::token::{Generation, Operation, SlotId, Token};
@@ -70,14 +70,16 @@ pub struct Shard<D> {
     accepts_first: usize,
     connections: u32,
     buffers_used: u64,
-    /// Buffers of connections that end: they come back by themselves.
+    /// Buffers of connections that end, or cool: they come back by themselves.
     buffers_returning: u32,
-    // A slot stands in one of these three, or in none: the wheel is left for another queue, and for
+    // A slot stands in one of these four, or in none: the wheel is left for another queue, and for
     // as long as a text is on its way.
     /// Slots without a buffer that are readable, or owe a text.
     starved: SlotQueue,
     /// Slots whose peer takes no bytes; each holds a buffer.
     stalled: SlotQueue,
+    /// Slots that have just spoken, in the order of time: a receive waits, its buffer in hand.
+    warm: SlotQueue,
     /// Slots by when to look at them next, for a push or for their silence.
     wheel: Wheel,
     spread: Spread,
@@ -124,6 +126,7 @@ impl<D: Driver> Shard<D> {
             buffers_returning: 0,
             starved: SlotQueue::default(),
             stalled: SlotQueue::default(),
+            warm: SlotQueue::default(),
             wheel: if has_timers { Wheel::new(WHEEL_BUCKETS) } else { Wheel::default() },
             spread: Spread::default(),
             drain: None,
@@ -194,7 +197,11 @@ impl<D: Driver> Shard<D> {
                 self.on_readable(id, result);
             }
             Operation::Recv => {
-                slot.read = ReadSide::Idle;
+                match std::mem::replace(&mut slot.read, ReadSide::Idle) {
+                    ReadSide::Awaiting if slot.is_queued() => self.warm.remove(&mut self.arena, id),
+                    ReadSide::Cooling if slot.life() == Life::Open => self.buffers_returning -= 1,
+                    _ => {}
+                }
                 self.on_recv(id, result);
             }
             Operation::Send => {
@@ -448,14 +455,21 @@ impl<D: Driver> Shard<D> {
             Ok(bytes) => {
                 self.stats.recv_bytes_total.add(u64::from(bytes));
                 self.stats.messages_total.add(1);
+                let is_brisk = self.arena[id].waited(self.now) < WARM_TIME;
                 self.arena[id].wait_from(self.now);
-                if matches!(self.config.mode, Mode::Echo) {
+                let is_echo = matches!(self.config.mode, Mode::Echo);
+                if is_echo {
                     self.arm_send_of(id, u16::try_from(bytes).expect("it stays in its buffer"));
                 } else {
                     self.use_or_drop_buffer(id);
                 }
-                self.arm_poll(id);
+                // Who speaks often needs no poll: what follows is awaited once the echo is out.
+                if !(is_echo && is_brisk) {
+                    self.arm_poll(id);
+                }
             }
+            // It has cooled.
+            Err(Errno::ECANCELED) => self.rest(id),
             Err(Errno::EAGAIN) => {
                 // It was readable: who waited for our buffer until now is not to pay for it.
                 self.arena[id].wait_from(self.now);
@@ -470,7 +484,10 @@ impl<D: Driver> Shard<D> {
     fn use_or_drop_buffer(&mut self, id: SlotId) {
         match self.arena[id].buffer {
             buffer if self.arena[id].owes(PUSH) => self.arm_text(id, buffer),
-            _ => self.drop_buffer(id),
+            _ => {
+                self.drop_buffer(id);
+                self.await_due(id);
+            }
         }
     }
 
@@ -515,6 +532,9 @@ impl<D: Driver> Shard<D> {
             // From when this one was due, not from when it went: none is skipped.
             let slot = &mut self.arena[id];
             slot.set_due_ms(slot.due_ms().wrapping_add(low_milliseconds(every)));
+        }
+        if self.arena[id].read == ReadSide::Idle {
+            return self.await_more(id);
         }
         self.drop_buffer(id);
         self.await_due(id);
@@ -563,8 +583,10 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// When slots wait for a buffer, the peer that has taken no bytes the longest gives way.
+    /// When slots wait for a buffer, the peer that has been silent the longest with one gives it
+    /// back, and then the one that has taken no bytes the longest gives way.
     fn evict_for_starved(&mut self) {
+        while self.starved.len() > self.buffers_returning && self.cool_first() {}
         let mut evictions = self.starved.len().saturating_sub(self.buffers_returning);
         while let Some(id) = self.stalled.first().filter(|_| evictions > 0) {
             if self.arena[id].stalled_for(self.now) < STALL_GRACE {
@@ -573,6 +595,37 @@ impl<D: Driver> Shard<D> {
             evictions -= 1;
             self.end(id, Ending::Evicted);
         }
+    }
+
+    // ---- it has just spoken, and may go on ------------------------------------------------
+
+    /// Receives what follows without a poll before, for as long as the connection is warm.
+    fn await_more(&mut self, id: SlotId) {
+        if self.warm.len() >= WARM_MAX || !self.starved.is_empty() {
+            return self.rest(id);
+        }
+        self.leave_queue(id);
+        let slot = &mut self.arena[id];
+        slot.read = ReadSide::Awaiting;
+        self.driver.await_bytes(slot.token(Operation::Recv, id), slot.buffer);
+        self.warm.push(&mut self.arena, id);
+    }
+
+    /// Takes back the receive of the slot that has been silent the longest, if one waits.
+    fn cool_first(&mut self) -> bool {
+        let Some(id) = self.warm.pop(&mut self.arena) else { return false };
+        let slot = &mut self.arena[id];
+        slot.read = ReadSide::Cooling;
+        self.driver.cancel(slot.token(Operation::Recv, id));
+        self.buffers_returning += 1;
+        true
+    }
+
+    /// Goes back to where it is idle: a poll, and no buffer.
+    fn rest(&mut self, id: SlotId) {
+        self.drop_buffer(id);
+        self.arm_poll(id);
+        self.await_due(id);
     }
 
     // ---- the end: a join of both sides, then the close ------------------------------------
@@ -595,7 +648,8 @@ impl<D: Driver> Shard<D> {
         if slot.write == WriteSide::Stalled {
             self.driver.cancel(slot.token(Operation::PollWritable, id));
         }
-        if self.arena[id].buffer != BufferId::NONE {
+        let slot = &self.arena[id];
+        if slot.buffer != BufferId::NONE && slot.read != ReadSide::Cooling {
             self.buffers_returning += 1;
         }
         self.unwind(id);
@@ -664,6 +718,9 @@ impl<D: Driver> Shard<D> {
             }
             self.end(id, if is_backlog { Ending::Backlog } else { Ending::SendTimeout });
         }
+        while self.warm.first().is_some_and(|id| self.arena[id].waited(self.now) >= WARM_TIME) {
+            self.cool_first();
+        }
         self.evict_for_starved();
         self.retire_segment();
         self.arm_accepts();
@@ -696,6 +753,7 @@ impl<D: Driver> Shard<D> {
         };
         let has_deadlines = !self.stalled.is_empty()
             || !self.starved.is_empty()
+            || !self.warm.is_empty()
             || self.grow_from_ms > self.now_ms
             || self.listeners.iter().any(is_deaf)
             || self.arena.retiring().is_some();

@@ -117,6 +117,7 @@ enum Ask {
     Connect,
     Poll,
     Recv(BufferId, u16),
+    Await(BufferId),
     Send(BufferId, Range<u16>),
     Shutdown(Cut),
     Cancel,
@@ -243,7 +244,7 @@ impl SimDriver {
 
     fn ask(&mut self, token: Token, ask: Ask) {
         self.ledger.begin(token);
-        if let Ask::Recv(buffer, _) | Ask::Send(buffer, _) = ask {
+        if let Ask::Recv(buffer, _) | Ask::Await(buffer) | Ask::Send(buffer, _) = ask {
             self.pool.lend(buffer, token);
             self.ledger.lend(token, buffer);
         }
@@ -324,6 +325,10 @@ impl Driver for SimDriver {
     fn recv(&mut self, token: Token, buffer: BufferId, start: u16) {
         assert!(start < self.config.buffer_bytes, "a receive of nothing looks like an end");
         self.ask(token, Ask::Recv(buffer, start));
+    }
+
+    fn await_bytes(&mut self, token: Token, buffer: BufferId) {
+        self.ask(token, Ask::Await(buffer));
     }
 
     fn send(&mut self, token: Token, buffer: BufferId, range: Range<u16>) {

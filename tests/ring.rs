@@ -5,7 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
 use megaconn::driver::{Completion, Cut, Driver, POLL_GONE};
@@ -94,6 +94,47 @@ fn a_connection_lives_and_ends_in_its_slot() {
         assert_eq!((&peer).read(&mut echo).unwrap(), 0, "the close did not reach the peer");
         driver.close(token(Operation::Close, 3));
         assert_eq!(complete(driver, token(Operation::Close, 3)), Err(Errno::EBADF));
+    });
+}
+
+#[test]
+fn a_receive_waits_for_bytes_and_may_be_taken_back() {
+    with_driver(|driver, address| {
+        let mut batch = Vec::with_capacity(16);
+        let mut peer = TcpStream::connect(address).unwrap();
+        accept(driver, 3).unwrap();
+        let (buffer, recv) = (driver.take_buffer().unwrap(), token(Operation::Recv, 3));
+
+        driver.await_bytes(recv, buffer);
+        driver.submit();
+        driver.reap(&mut batch);
+        assert_eq!(batch, [], "there were no bytes");
+        peer.write_all(b"late").unwrap();
+        assert_eq!(complete(driver, recv), Ok(4));
+        assert_eq!(driver.bytes(buffer, 0..4), b"late");
+
+        driver.await_bytes(recv, buffer);
+        driver.submit();
+        driver.cancel(recv);
+        let until = Instant::now() + Duration::from_secs(2);
+        while batch.len() < 2 {
+            assert!(Instant::now() < until, "a cancelled receive waits still: {batch:?}");
+            driver.submit();
+            driver.reap(&mut batch);
+        }
+        assert!(batch.contains(&Completion { token: recv, result: Err(Errno::ECANCELED) }));
+
+        // A shutdown ends the wait as well, in order or by a reset.
+        driver.await_bytes(recv, buffer);
+        driver.submit();
+        driver.shutdown(token(Operation::Shutdown, 3), Cut::Both);
+        batch.clear();
+        while batch.len() < 2 {
+            assert!(Instant::now() < until, "a receive outlasts the connection: {batch:?}");
+            driver.submit();
+            driver.reap(&mut batch);
+        }
+        assert!(batch.contains(&Completion { token: recv, result: Ok(0) }), "{batch:?}");
     });
 }
 

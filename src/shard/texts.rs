@@ -105,6 +105,8 @@ impl<D: Driver> Shard<D> {
             self.stalled.remove(&mut self.arena, id);
         } else if slot.read == ReadSide::Starved || (slot.owed != 0 && lacks_buffer) {
             self.starved.remove(&mut self.arena, id);
+        } else if slot.read == ReadSide::Awaiting {
+            self.warm.remove(&mut self.arena, id);
         } else {
             self.wheel.remove(&mut self.arena, id);
         }

@@ -22,7 +22,7 @@ pub(super) struct Place {
     pub(super) peer: Option<usize>,
     /// What the shard has shut down.
     pub(super) shut: Shut,
-    /// Polls that have been submitted and wait for their condition.
+    /// Polls, or a receive, that have been submitted and wait for their condition.
     pub(super) waiting_readable: Option<Token>,
     pub(super) waiting_writable: Option<Token>,
     opening: Option<Token>,
@@ -150,6 +150,11 @@ impl Ledger {
     pub(super) fn lend(&mut self, token: Token, buffer: BufferId) {
         let side = usize::from(token.operation() == Operation::Send);
         self.place(token.slot()).buffers[side] = Some(buffer);
+    }
+
+    /// The buffer that the receive in this slot was lent.
+    pub(super) fn lent_to_receive(&mut self, id: SlotId) -> BufferId {
+        self.place(id).buffers[0].expect("a receive has a buffer")
     }
 
     /// Operations asked for whose answer the shard has not got.

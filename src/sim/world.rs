@@ -94,6 +94,10 @@ impl SimDriver {
                 *waiting = Some(token);
                 self.settle(slot);
             }
+            Ask::Await(_) => {
+                self.ledger.place(slot).waiting_readable = Some(token);
+                self.settle(slot);
+            }
             Ask::Recv(..) | Ask::Send(..) | Ask::Shutdown(_) | Ask::Cancel | Ask::Close => {
                 let time = self.now + self.latency();
                 self.plan(time, Event::Effect { token, ask });
@@ -108,7 +112,7 @@ impl SimDriver {
             Ask::Shutdown(cut) => self.shut_down(token.slot(), *cut),
             Ask::Close => self.close_place(token.slot()),
             Ask::Cancel => return self.cancel_waiting(token),
-            Ask::Accept(_) | Ask::PollListener(_) | Ask::Connect | Ask::Poll => {
+            Ask::Accept(_) | Ask::PollListener(_) | Ask::Connect | Ask::Poll | Ask::Await(_) => {
                 unreachable!("{ask:?} waits, it does not act")
             }
         };
@@ -214,7 +218,7 @@ impl SimDriver {
                 listener.accepts.len() < before
             }),
             Operation::Connect => self.take_connect(token),
-            Operation::PollReadable | Operation::PollWritable => {
+            Operation::PollReadable | Operation::PollWritable | Operation::Recv => {
                 let place = self.ledger.place(token.slot());
                 let polls = [&mut place.waiting_readable, &mut place.waiting_writable];
                 polls.into_iter().any(|poll| poll.take_if(|poll| *poll == token).is_some())
@@ -230,7 +234,7 @@ impl SimDriver {
 
     // ---- conditions and completions -------------------------------------------------------
 
-    /// Completes the polls of a slot whose condition has come true.
+    /// Completes the polls of a slot whose condition has come true; a receive that waited for it acts.
     pub(super) fn settle(&mut self, slot: SlotId) {
         let place = self.ledger.place(slot);
         let Some(number) = place.peer else { return };
@@ -238,7 +242,13 @@ impl SimDriver {
         let read = place.waiting_readable.take_if(|_| readable != 0).map(|t| (t, readable));
         let write = place.waiting_writable.take_if(|_| writable != 0).map(|t| (t, writable));
         for (token, events) in read.into_iter().chain(write) {
-            self.complete(token, Ok(events));
+            if token.operation() == Operation::Recv {
+                let ask = Ask::Recv(self.ledger.lent_to_receive(slot), 0);
+                let time = self.now + self.latency();
+                self.plan(time, Event::Effect { token, ask });
+            } else {
+                self.complete(token, Ok(events));
+            }
         }
     }
 

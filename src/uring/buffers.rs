@@ -6,7 +6,8 @@ use std::ptr::NonNull;
 use crate::conn::BufferId;
 
 /// A pool of buffers of one size. What was never used is never resident; the last one given back
-/// is the first one taken, so that few pages stay warm.
+/// is the first one taken, so that few pages stay warm. Its memory stays for as long as the process:
+/// a receive that waits for bytes may outlast its ring, which the kernel takes apart by and by.
 pub(super) struct Buffers {
     memory: NonNull<[u8]>,
     bytes_each: u16,
@@ -44,7 +45,7 @@ impl Buffers {
     pub(super) fn bytes(&mut self, buffer: BufferId, range: Range<u16>) -> &mut [u8] {
         let bytes = usize::from(range.end - range.start);
         let address = self.address(buffer, range);
-        // SAFETY: the range lies in the pool (checked by `address`), which lives as long as self;
+        // SAFETY: the range lies in the pool (checked by `address`), which is never freed;
         // the shard asks only for buffers that no operation uses, because a slot's read and write
         // side never work at once on the buffer it holds. Exercised by tests/ring.rs.
         unsafe { std::slice::from_raw_parts_mut(address, bytes) }
@@ -58,14 +59,5 @@ impl Buffers {
             "no such buffer"
         );
         self.memory.as_ptr().cast::<u8>().wrapping_add(offset)
-    }
-}
-
-impl Drop for Buffers {
-    fn drop(&mut self) {
-        // SAFETY: the memory was leaked from a box in `new` and is freed nowhere else. The kernel
-        // does not touch it any more: every receive and send has MSG_DONTWAIT and is done when the
-        // `enter` that submits it returns. Exercised by tests/ring.rs.
-        drop(unsafe { Box::from_raw(self.memory.as_ptr()) });
     }
 }

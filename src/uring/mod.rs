@@ -24,6 +24,7 @@ mod late;
 mod probe;
 mod ring;
 mod sockopt;
+mod watch;
 
 pub use doorbell::Doorbell;
 pub use probe::{ProbeError, probe};
@@ -31,6 +32,7 @@ pub use sockopt::{SteerError, can_pin_source_port, keep_alive, steer_by_cpu};
 
 use buffers::Buffers;
 use ring::Ring;
+use watch::Watch;
 
 /// What a driver is made of, per core.
 pub struct UringConfig {
@@ -63,6 +65,7 @@ pub struct UringDriver {
     releases_late: bool,
     bell: OwnedFd,
     resting: bool,
+    watch: Watch,
     started: Instant,
 }
 
@@ -86,6 +89,7 @@ impl UringDriver {
             releases_late: late::releases_late()?,
             bell: doorbell.descriptor()?,
             resting: true,
+            watch: Watch::default(),
             started: Instant::now(),
         })
     }
@@ -190,6 +194,13 @@ impl Driver for UringDriver {
         self.push(token, entry.build());
     }
 
+    fn await_bytes(&mut self, token: Token, buffer: BufferId) {
+        let (address, bytes) = self.buffers.space_from(buffer, 0);
+        // As a rule there is nothing yet, so the kernel looks before it tries.
+        let entry = opcode::Recv::new(fixed(token), address, bytes).ioprio(RECV_POLL_FIRST);
+        self.push(token, entry.build());
+    }
+
     fn send(&mut self, token: Token, buffer: BufferId, range: Range<u16>) {
         let (address, bytes) = self.buffers.filled(buffer, range);
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -247,6 +258,10 @@ impl Driver for UringDriver {
     }
 
     fn rest(&mut self) -> bool {
+        let segments = &mut self.segments;
+        if self.watch.sees(|| segments.iter_mut().flatten().any(|ring| !ring.is_quiet())) {
+            return false;
+        }
         self.resting = true;
         for ring in self.segments.iter_mut().flatten() {
             ring.ring_bell(true);
@@ -309,6 +324,9 @@ const _: () = assert!(libc::AF_UNSPEC == 0);
 const POLL_IN: u32 = libc::POLLIN as u32;
 const POLL_OUT: u32 = libc::POLLOUT as u32;
 const POLL_PEER_ENDED: u32 = libc::POLLRDHUP as u32;
+
+/// IORING_RECVSEND_POLL_FIRST of the kernel's io_uring.h.
+const RECV_POLL_FIRST: u16 = 1;
 
 fn fixed(token: Token) -> types::Fixed {
     types::Fixed(u32::from(token.slot().index()))

@@ -53,8 +53,8 @@ impl Ring {
     pub(super) fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: every pointer in an entry is made by `UringDriver` from memory that it owns and
         // keeps longer than any `enter`: its target addresses, which a connect copies, and
-        // its buffers, which a receive or send with MSG_DONTWAIT has done with by then. Exercised
-        // by tests/ring.rs.
+        // its buffers, which a receive or send with MSG_DONTWAIT has done with by then, and which
+        // are never freed, because a receive that waits has not. Exercised by tests/ring.rs.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
             self.submit();
         }
@@ -106,6 +106,7 @@ impl Ring {
 
     /// Moves completions into `batch`, up to its capacity.
     pub(super) fn reap(&mut self, batch: &mut Vec<Completion>) {
+        let before = batch.len();
         while batch.len() < batch.capacity() {
             let Some(completion) = self.early.pop_front() else { break };
             batch.push(completion);
@@ -113,12 +114,11 @@ impl Ring {
         loop {
             let room = batch.capacity() - batch.len();
             batch.extend(self.ring.completion().take(room).filter_map(completion));
-            let is_overflown = self.ring.submission().cq_overflow();
-            if !is_overflown || batch.len() == batch.capacity() {
+            if batch.len() == batch.capacity() || !self.has_more(batch.len() == before) {
                 return;
             }
-            // The kernel kept what did not fit and puts it into the queue when asked; a failure
-            // here is transient and the next reap asks again.
+            // The kernel puts what it has into the queue when asked; a failure here is transient
+            // and the next reap asks again.
             match self.ring.submit() {
                 Ok(submitted) => self.submitted(submitted),
                 Err(_) => return,
@@ -141,7 +141,14 @@ impl Ring {
         self.queued == 0
             && self.early.is_empty()
             && self.ring.completion().is_empty()
-            && !self.ring.submission().cq_overflow()
+            && !self.has_more(true)
+    }
+
+    /// Whether an `enter` would bring completions: what did not fit into the queue, and, when the core
+    /// has nothing else to do, what waits for any `enter`.
+    fn has_more(&mut self, is_idle: bool) -> bool {
+        let submission = self.ring.submission();
+        submission.cq_overflow() || (is_idle && submission.taskrun())
     }
 
     /// Puts a socket into the table; the table then holds its own reference.

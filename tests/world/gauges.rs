@@ -1,10 +1,50 @@
-//! What waits in a core's queues, counted slot by slot, against the gauges that say so.
+//! Who stands in a core's queues, slot by slot, and the gauges that say how many.
 
-use megaconn::conn::{Life, ReadSide, Slot, WriteSide};
+use std::time::Duration;
+
+use megaconn::conn::{BufferId, Life, ReadSide, Slot, WriteSide};
+use megaconn::driver::Driver;
 
 use super::World;
 
+/// The wheel's milliseconds, rounded up.
+const ROUNDED: Duration = Duration::from_millis(2);
+
 impl World {
+    /// Who waits for something stands in a queue, and who does not does not; silence is noticed.
+    pub(super) fn check_slots(&mut self) {
+        let now = self.shard.driver().now();
+        let every = self.config.mode.push_every();
+        let has_timers = every.is_some() || self.config.idle_timeout.is_some();
+        for (id, slot) in self.shard.arena().iter_used() {
+            let is_right = match slot.life() {
+                Life::Open if slot.read == ReadSide::Awaiting => {
+                    slot.is_queued() && slot.buffer != BufferId::NONE
+                }
+                Life::Open if slot.is_at_rest() => {
+                    slot.is_queued() == has_timers && slot.buffer == BufferId::NONE
+                }
+                Life::Open if slot.read == ReadSide::Starved => slot.is_queued(),
+                Life::Open if slot.write == WriteSide::Stalled => slot.is_queued(),
+                Life::Open => true,
+                Life::Accepting => slot.is_queued(),
+                Life::Closing | Life::Connecting | Life::Free => !slot.is_queued(),
+            };
+            assert!(is_right, "{id:?} stands in the wrong queue, or in none: {slot:?}");
+            let is_polled = slot.read == ReadSide::Polling && slot.is_at_rest();
+            if has_timers && slot.life() == Life::Open && is_polled {
+                // How long the wheel lets it rest from now on, or has let it for too long.
+                let rest = Duration::from_millis(slot.due_ms().into()).checked_sub(now);
+                let most = match (every, self.config.idle_timeout) {
+                    (Some(every), _) => 2 * every,
+                    (None, most) => most.unwrap_or_default().saturating_sub(slot.waited(now)),
+                };
+                let is_seen = rest.is_some_and(|rest| rest <= most + ROUNDED);
+                assert!(is_seen, "{id:?} is due in {rest:?} instead of {most:?}: {slot:?}");
+            }
+        }
+    }
+
     pub(super) fn check_gauges(&self) {
         let count = |is_so: fn(&Slot) -> bool| {
             let slots = self.shard.arena().iter_used().map(|(_, slot)| slot);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use megaconn::conn::{Life, ReadSide, WriteSide};
+use megaconn::conn::Life;
 use megaconn::core::{Core, Turn};
 use megaconn::drain::Command;
 use megaconn::driver::Driver;
@@ -34,9 +34,6 @@ const REST_WITHIN: Duration = Duration::from_secs(60);
 /// Simulated time in which an end must be complete, whatever the peer does: some operations of
 /// milliseconds, one after the other. A slow close takes its twelve seconds besides.
 const END_WITHIN: Duration = Duration::from_millis(200);
-
-/// The wheel's milliseconds, rounded up.
-const ROUNDED: Duration = Duration::from_millis(2);
 
 /// Time that bytes may be on their way to the shard.
 const HEARD_WITHIN: Duration = Duration::from_millis(15);
@@ -232,34 +229,6 @@ impl World {
         let full_at = if cannot_grow { had.min(u64::from(most)) } else { u64::from(most) };
         let was_full = there >= full_at;
         assert!(!is_new || was_full, "refused at {there} connections of {most}");
-    }
-
-    /// Who waits for something stands in a queue, and who does not does not; silence is noticed.
-    fn check_slots(&mut self) {
-        let now = self.shard.driver().now();
-        let every = self.config.mode.push_every();
-        let has_timers = every.is_some() || self.config.idle_timeout.is_some();
-        for (id, slot) in self.shard.arena().iter_used() {
-            let is_right = match slot.life() {
-                Life::Open if slot.is_at_rest() => slot.is_queued() == has_timers,
-                Life::Open if slot.read == ReadSide::Starved => slot.is_queued(),
-                Life::Open if slot.write == WriteSide::Stalled => slot.is_queued(),
-                Life::Open => true,
-                Life::Accepting => slot.is_queued(),
-                Life::Closing | Life::Connecting | Life::Free => !slot.is_queued(),
-            };
-            assert!(is_right, "{id:?} stands in the wrong queue, or in none: {slot:?}");
-            if has_timers && slot.life() == Life::Open && slot.is_at_rest() {
-                // How long the wheel lets it rest from now on, or has let it for too long.
-                let rest = Duration::from_millis(slot.due_ms().into()).checked_sub(now);
-                let most = match (every, self.config.idle_timeout) {
-                    (Some(every), _) => 2 * every,
-                    (None, most) => most.unwrap_or_default().saturating_sub(slot.waited(now)),
-                };
-                let is_seen = rest.is_some_and(|rest| rest <= most + ROUNDED);
-                assert!(is_seen, "{id:?} is due in {rest:?} instead of {most:?}: {slot:?}");
-            }
-        }
     }
 
     /// What has come to a peer is a prefix of what its server sends in its mode, byte by byte, and
