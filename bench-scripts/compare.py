@@ -33,6 +33,7 @@ OURS = "megaconn"
 # What the client's histograms resolve.
 RESOLUTION = 0.03
 # Messages of the run that finds out how many fit the time.
+COUNT_MAX = 65535  # What --message-count takes.
 TRIAL_MESSAGES = 2000
 
 
@@ -165,7 +166,8 @@ def measure_echo(args, connections):
     key = f"{args.row} {args.server}"
     if key not in paces:
         paces[key] = closed_loop(args, connections, -(-TRIAL_MESSAGES // connections))["messages_per_s"]
-    figures = closed_loop(args, connections, max(1, round(paces[key] * args.seconds / connections)))
+    count = round(paces[key] * args.seconds / connections)
+    figures = closed_loop(args, connections, min(max(1, count), COUNT_MAX))
     paces[key] = figures["messages_per_s"]
     with open(paces_path, "w") as file:
         json.dump(paces, file)

@@ -8,12 +8,14 @@ set -euo pipefail
 
 usage() {
     cat <<'EOF'
-usage: million.sh [--connections N] [--hold DUR] [--out DIR] [--ports LO-HI]
+usage: million.sh [--connections N[,N...]] [--hold DUR] [--out DIR] [--ports LO-HI] [--no-bystanders]
 
-  --connections N   connections to open, like 60k or 2M     [default: 1M]
+  --connections N   connections to open, like 60k or 2M, or
+                    plateaus like 10k,100k,1M               [default: 1M]
   --hold DUR        time to hold them, like 10s or 5m       [default: 60s]
   --out DIR         run directory, made if it is not there  [default: runs/DATE-TIME]
   --ports LO-HI     ports of the server on 127.0.0.1        [default: 7000-7015]
+  --no-bystanders   watch nobody else meanwhile, which saves ten seconds
 
 Exit status: 0 every connection was established, verified and held; 1 some were not;
 2 refused before starting, with the fix; 130 or 143 after a signal.
@@ -25,7 +27,7 @@ refuse() {
     exit 2
 }
 
-connections=1M hold=60s out='' ports=7000-7015
+connections=1M hold=60s out='' ports=7000-7015 bystanders=yes
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage && exit 0 ;;
@@ -33,6 +35,7 @@ while [ $# -gt 0 ]; do
             [ $# -ge 2 ] || refuse "$1 needs a value; fix: see million.sh --help"
             declare "${1#--}=$2" && shift 2
             ;;
+        --no-bystanders) bystanders='' && shift ;;
         *) refuse "unknown argument $1; fix: see million.sh --help" ;;
     esac
 done
@@ -50,7 +53,7 @@ echo "building (the first time takes a minute)" >&2
 cargo build --release --locked --quiet || refuse "the build failed; see above"
 bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 # Figures of an earlier run must not be taken for this one's.
-rm -f "$out"/{result,environment,doctor,counters}.json "$out/report.html" "$out"/{server,client}.ndjson "$out"/server.log
+rm -f "$out"/{result,environment,doctor,counters}.json "$out/report.html" "$out"/{server,client,bystanders}.ndjson "$out"/server.log
 
 sockets() {
     awk '/^TCP:/ {print $3}' /proc/net/sockstat
@@ -84,7 +87,7 @@ set -m
 # bucket in the kernel: that is 106 bytes less for each, and a shorter search (notes/journal).
 touch "$out/server.log"
 "$bin/megaconn" serve --listen "127.0.0.1:$ports" --stats "$out/server.ndjson" \
-    2>"$out/server.log" &
+    ${bystanders:+--bystander 127.0.0.1:0} 2>"$out/server.log" &
 server=$!
 for _ in $(seq 100); do
     ! grep -q '^listening on' "$out/server.log" || break
@@ -97,8 +100,11 @@ if ! grep -q '^listening on' "$out/server.log"; then
     exit 2
 fi
 
+watch=()
+[ -z "$bystanders" ] ||
+    watch=(--bystanders --bystander-service "$(sed -n 's/^bystander=//p' "$out/server.log")")
 "$bin/megaconn-client" run --target "127.0.0.1:$ports" --connections "$connections" \
-    --hold "$hold" --out "$out" &
+    --hold "$hold" ${watch[@]+"${watch[@]}"} --out "$out" &
 client=$!
 set +m
 status=0

@@ -32,7 +32,7 @@ pub const YIELD_AFTER: Duration = Duration::from_millis(10);
 
 /// Time for which a core watches its rings before it sleeps, while that pays: a round trip on one host
 /// takes some 20 us when nobody sleeps, and some 60 us when both ends do.
-pub const WATCH_TIME: Duration = Duration::from_micros(30);
+pub const WATCH_TIME: Duration = Duration::from_micros(60);
 
 /// Rests that begin without a watch at most, after one in vain: a core that is woken ten thousand times
 /// a second, and never within the time of a watch, spends 0.03 % of its CPU on them.
