@@ -15,7 +15,7 @@ usage: million.sh [--connections N[,N...]] [--hold DUR] [--out DIR] [--ports LO-
   --hold DUR        time to hold them, like 10s or 5m       [default: 60s]
   --out DIR         run directory, made if it is not there  [default: runs/DATE-TIME]
   --ports LO-HI     ports of the server on 127.0.0.1        [default: 7000-7015]
-  --no-bystanders   watch nobody else meanwhile, which saves ten seconds
+  --no-bystanders   watch nobody else meanwhile, which saves half a minute
 
 Exit status: 0 every connection was established, verified and held; 1 some were not;
 2 refused before starting, with the fix; 130 or 143 after a signal.

@@ -279,9 +279,9 @@ pub const BYSTANDER_RATE: u64 = 20;
 /// The highest --bystander-rate: beyond it the panel is a load, and no bystander.
 pub const BYSTANDER_RATE_MAX: u64 = 1_000;
 
-/// Time for which an idle host is watched before the first connection and after the last one: so many
-/// tries, by the default rate, that its 95th percentile stands on five of them.
-pub const BYSTANDER_IDLE: Duration = Duration::from_secs(5);
+/// The shortest time for which an idle host is watched, before the first connection and after the last
+/// one: so many tries, by the default rate, that its 95th percentile stands on five of them.
+pub const BYSTANDER_IDLE_LEAST: Duration = Duration::from_secs(5);
 
 /// Time after which a try of a bystander is lost: TCP sends a SYN again after it, so that a connect
 /// that lost a packet is one that was lost.

@@ -49,8 +49,17 @@ fn recorded(directory: &Path, name: &str) -> (u64, u64) {
 #[test]
 fn everybody_is_asked_from_before_the_first_connection_until_after_the_last() {
     let (world, service) = world();
-    let flags =
-        ["--connections", "500,2k", "--hold", "2s", "--message-every", "2s", "--bystanders"];
+    let flags = [
+        "--connections",
+        "500,2k",
+        "--hold",
+        "2s",
+        "--message-every",
+        "2s",
+        "--bystanders",
+        "--bystander-idle",
+        "5s",
+    ];
     let more = ["--bystander-service", &service, "--resolve", "localhost"];
     let finished = world.client(&[&flags[..], &more].concat()).finish();
     assert_eq!(finished.code, Some(0), "{finished:#?}");
@@ -104,7 +113,7 @@ fn without_a_service_and_a_directory_the_others_are_asked_and_the_rest_is_said()
     let (world, _) = world();
     let target = world.server.address.to_string();
     let flags = ["run", "--target", &target, "--cores", &world.cores, "--connections", "10"];
-    let more = ["--hold", "0s", "--bystanders"];
+    let more = ["--hold", "0s", "--bystanders", "--bystander-idle", "5s"];
     let finished = Program::start(&mut client(&[&flags[..], &more].concat())).finish();
     assert_eq!(finished.code, Some(0), "{finished:#?}");
     assert!(finished.stdout.contains("schedule"), "{}", finished.stdout);
@@ -113,7 +122,8 @@ fn without_a_service_and_a_directory_the_others_are_asked_and_the_rest_is_said()
 #[test]
 fn a_search_finds_how_many_keep_bystanders_so() {
     let (world, service) = world();
-    let always = ["--hold", "0s", "--bystanders", "--bystander-service", &service];
+    let always =
+        ["--hold", "0s", "--bystanders", "--bystander-idle", "5s", "--bystander-service", &service];
     let always = [&always[..], &["--connections", "1600", "--bystander-rate", "100"]].concat();
     let keep = |expression| [&always[..], &["--keep-bystanders", expression]].concat();
 
@@ -171,7 +181,7 @@ fn what_cannot_be_watched_is_refused_with_the_fix() {
 #[test]
 fn a_signal_leaves_what_was_seen_until_then() {
     let (world, service) = world();
-    let flags = ["--connections", "100", "--hold", "60s", "--bystanders"];
+    let flags = ["--connections", "100", "--hold", "60s", "--bystanders", "--bystander-idle", "5s"];
     let flags = [&flags[..], &["--bystander-service", &service]].concat();
     let mut program = world.client(&flags);
     assert!(program.says("holding 100"));
@@ -203,11 +213,11 @@ fn pings_that_are_dropped_are_lost_and_those_that_are_not_permitted_are_not_trie
         server=$!
         trap 'kill $server' EXIT
         until grep -q '^listening' "$3/server.log"; do sleep 0.1; done
-        run() { "$2" run --target 127.0.0.1:7000 --cores 0 --connections 10 --hold 1s --bystanders --out "$3/$4"; }
+        run() { "$2" run --target 127.0.0.1:7000 --cores 0 --connections 10 --hold 1s --bystanders --bystander-idle 5s --out "$3/$4"; }
         run "$1" "$2" "$3" dropped >&2
         echo '1 0' > /proc/sys/net/ipv4/ping_group_range
         setpriv --bounding-set=-net_raw --inh-caps=-net_raw "$2" run --target 127.0.0.1:7000 --cores 0 \
-            --connections 10 --hold 0s --bystanders --out "$3/forbidden" >&2
+            --connections 10 --hold 0s --bystanders --bystander-idle 5s --out "$3/forbidden" >&2
     "#;
     let programs = [server_binary(), Path::new(env!("CARGO_BIN_EXE_megaconn-client")).to_owned()];
     let mut command = Command::new("unshare");
@@ -230,11 +240,11 @@ fn who_watches_alone_tells_by_the_phases_of_the_run_beside_it() {
     let (world, service) = world();
     let beside = world.directory.path();
     let out = beside.join("back");
-    let flags = ["watch", "--bystander-service", &service, "--beside"];
+    let flags = ["watch", "--bystander-service", &service, "--bystander-idle", "5s", "--beside"];
     let mut watch = client(&flags);
     let mut watch = Program::start(watch.arg(beside).arg("--out").arg(&out));
     assert!(watch.says("bystanders="));
-    let flags = ["--connections", "100", "--hold", "1s", "--bystanders"];
+    let flags = ["--connections", "100", "--hold", "1s", "--bystanders", "--bystander-idle", "5s"];
     assert_eq!(world.client(&flags).finish().code, Some(0));
     watch.signal(Signal::TERM);
     let finished = watch.finish();
