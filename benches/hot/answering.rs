@@ -22,6 +22,8 @@ pub(crate) struct Answering {
     arriving: u32,
     /// Polls of connections at rest.
     resting: Vec<Token>,
+    /// Receives that wait for bytes.
+    awaiting: Vec<Token>,
     done: Vec<Completion>,
     buffers: Vec<BufferId>,
     message_bytes: u32,
@@ -34,6 +36,7 @@ impl Answering {
         Answering {
             arriving: peers,
             resting: Vec::new(),
+            awaiting: Vec::new(),
             done: Vec::new(),
             buffers: (0..BUFFERS).map(BufferId::new).collect(),
             message_bytes: u32::try_from(message_bytes).expect("a message is short"),
@@ -45,6 +48,9 @@ impl Answering {
     pub(crate) fn send_to_all(&mut self) {
         let readable = |token| Completion { token, result: Ok(READABLE) };
         self.done.extend(self.resting.drain(..).map(readable));
+        let bytes = self.message_bytes;
+        let received = |token| Completion { token, result: Ok(bytes) };
+        self.done.extend(self.awaiting.drain(..).map(received));
     }
 
     fn answer(&mut self, token: Token, result: u32) {
@@ -87,6 +93,10 @@ impl Driver for Answering {
         self.answer(token, self.message_bytes);
     }
 
+    fn await_bytes(&mut self, token: Token, _: BufferId) {
+        self.awaiting.push(token);
+    }
+
     fn send(&mut self, token: Token, _: BufferId, range: Range<u16>) {
         self.answer(token, range.len().try_into().expect("it was 16 bits"));
     }
@@ -95,7 +105,12 @@ impl Driver for Answering {
         self.answer(token, 0);
     }
 
-    fn cancel(&mut self, _: Token) {}
+    fn cancel(&mut self, token: Token) {
+        if let Some(index) = self.awaiting.iter().position(|awaiting| *awaiting == token) {
+            let token = self.awaiting.swap_remove(index);
+            self.done.push(Completion { token, result: Err(Errno::ECANCELED) });
+        }
+    }
 
     fn close(&mut self, token: Token) {
         self.answer(token, 0);
