@@ -84,7 +84,7 @@ pub(crate) struct Run {
     /// Connects a core at once
     ///
     /// Connects of each core in flight at most; raise it where answers take long.
-    #[arg(long, value_name = "N", default_value_t = CONNECTS_IN_FLIGHT,
+    #[arg(long, hide_short_help = true, value_name = "N", default_value_t = CONNECTS_IN_FLIGHT,
           value_parser = connects_in_flight)]
     pub(crate) connects_in_flight: u32,
     /// Time to hold a plateau
@@ -212,7 +212,7 @@ pub(crate) struct Run {
     /// Time between its ticks
     ///
     /// Of --stats, or of the client.ndjson of --out.
-    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = units::positive_duration)]
+    #[arg(long, hide_short_help = true, value_name = "DUR", default_value = "1s", value_parser = units::positive_duration)]
     pub(crate) stats_every: Duration,
     /// Server's metrics address
     ///
