@@ -207,8 +207,8 @@ fn pings_that_are_dropped_are_lost_and_those_that_are_not_permitted_are_not_trie
         set -e
         ip link set lo up
         echo '0 2147483647' > /proc/sys/net/ipv4/ping_group_range
-        nft 'table ip t { chain c { type filter hook input priority 0;
-             icmp type echo-request numgen inc mod 3 == 0 drop; } }'
+        nft 'add table ip t; add chain ip t c { type filter hook input priority 0; };
+             add rule ip t c icmp type echo-request numgen inc mod 3 == 0 drop'
         "$1" serve --listen 127.0.0.1:7000 --cores 0 2>"$3/server.log" &
         server=$!
         trap 'kill $server' EXIT
