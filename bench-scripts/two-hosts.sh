@@ -57,7 +57,7 @@ if [ "${MEGACONN_INSIDE:-}" != yes ]; then
     unshare "${flags[@]}" true 2>/dev/null ||
         refuse "no namespaces of our own are permitted; fix: root, or sysctl -w kernel.unprivileged_userns_clone=1"
     # The namespaces have no name and go with the last of their processes, however those end.
-    MEGACONN_INSIDE=yes exec unshare "${flags[@]}" "$0" ${given[@]+"${given[@]}"} --out "$out"
+    MEGACONN_INSIDE=yes exec unshare "${flags[@]}" "$root/bench-scripts/two-hosts.sh" ${given[@]+"${given[@]}"} --out "$out"
 fi
 
 bin=$(cd "$root" && realpath "${CARGO_TARGET_DIR:-target}")/release
@@ -90,21 +90,20 @@ for _ in $(seq 50); do
     [ "$(readlink "/proc/$there/ns/net")" = "$(readlink /proc/self/ns/net)" ] || break
     sleep 0.1
 done
-client_side() {
-    nsenter --net="/proc/$there/ns/net" --mount="/proc/$there/ns/mnt" "$@"
-}
-client_side mount -t sysfs none /sys 2>/dev/null || true
+# By an array and not a function: what runs in the background is then the program itself.
+client_side=(nsenter "--net=/proc/$there/ns/net" "--mount=/proc/$there/ns/mnt")
+"${client_side[@]}" mount -t sysfs none /sys 2>/dev/null || true
 ip link set lo up
 ip link add to-client type veth peer name to-server netns "$there"
 ip addr add "$server_ip/24" dev to-client
 ip link set to-client up
-client_side ip link set lo up
-client_side ip addr add "$client_ip/24" dev to-server
+"${client_side[@]}" ip link set lo up
+"${client_side[@]}" ip addr add "$client_ip/24" dev to-server
 # Source ports are 28,232 for each address and target port: as many addresses as it takes.
 for n in $(seq 3 40); do
-    client_side ip addr add "10.77.0.$n/24" dev to-server
+    "${client_side[@]}" ip addr add "10.77.0.$n/24" dev to-server
 done
-client_side ip link set to-server up
+"${client_side[@]}" ip link set to-server up
 
 # Starts a program and waits for its word.
 start() {
@@ -124,21 +123,21 @@ start() {
 start "$out/server.log" '^listening on' "$bin/megaconn" serve --listen "$server_ip:7000-7015" \
     --bystander "$server_ip:7900" --stats "$out/server.ndjson"
 # Who is asked in the other direction: a service at the client's end, of a server that serves nobody.
-start "$out/back/service.log" '^listening on' client_side "$bin/megaconn" serve \
-    --listen 127.0.0.1:7000 --cores 0 --bystander "$client_ip:7900"
+start "$out/back/service.log" '^listening on' "${client_side[@]}" "$bin/megaconn" serve \
+    --listen 127.0.0.1:7000 --bystander "$client_ip:7900"
 start "$out/back/watch.log" '^bystanders=' "$bin/megaconn-client" watch --ping "$client_ip" \
     --bystander-service "$client_ip:7900" --beside "$out" --out "$out/back"
 watch=${pids[-1]}
 traffic=(--message-every "$message_every")
 [ "$message_every" != 0s ] || traffic=()
-client_side "$bin/megaconn-client" run --target "$server_ip:7000-7015" --connections "$connections" \
+"${client_side[@]}" "$bin/megaconn-client" run --target "$server_ip:7000-7015" --connections "$connections" \
     --hold "$hold" ${traffic[@]+"${traffic[@]}"} --bystanders --bystander-service "$server_ip:7900" \
     --out "$out" &
 pids+=($!)
 status=0
 wait "$!" || status=$?
 kill -INT "$watch" 2>/dev/null || true
-wait "$watch" || true
+wait "$watch" || { [ "$status" -ne 0 ] || status=1; }
 set +m
 if [ -e "$out/back/result.json" ]; then
     echo "server to client:" >&2

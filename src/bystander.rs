@@ -19,6 +19,9 @@ const FLAG: &str = "--bystander";
 /// Bytes that are given back at once: requests and datagrams are of some ten.
 const CHUNK_BYTES: usize = 2048;
 
+/// Ports that are tried, when the kernel chooses one for TCP that somebody has for UDP.
+const PORTS_TRIED: usize = 8;
+
 /// Answers at `address`, if there is one, until the process ends; says where that is.
 ///
 /// # Errors
@@ -26,7 +29,7 @@ const CHUNK_BYTES: usize = 2048;
 pub fn offer(address: Option<SocketAddr>) -> Result<Option<SocketAddr>, EndpointError> {
     let Some(address) = address else { return Ok(None) };
     let failed = |error| EndpointError::new(FLAG, address, &error);
-    let mut service = Service::bind(address).map_err(failed)?;
+    let mut service = Service::bind_free(address).map_err(failed)?;
     let address = service.listener.local_addr().map_err(failed)?;
     let run = move || {
         loop {
@@ -46,7 +49,19 @@ struct Service {
 }
 
 impl Service {
-    /// With port 0 the kernel chooses one that is free for both.
+    /// With port 0 the kernel chooses one that is free for both, in a few tries.
+    fn bind_free(address: SocketAddr) -> io::Result<Service> {
+        let tries = if address.port() == 0 { PORTS_TRIED } else { 1 };
+        let mut bound = Service::bind(address);
+        for _ in 1..tries {
+            if bound.is_ok() {
+                break;
+            }
+            bound = Service::bind(address);
+        }
+        bound
+    }
+
     fn bind(address: SocketAddr) -> io::Result<Service> {
         let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         listener.set_reuse_address(true)?;

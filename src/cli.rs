@@ -170,7 +170,9 @@ pub(crate) struct Serve {
     ///
     /// What becomes of it while connections are held is what becomes of others on this host: see
     /// `megaconn-client run --bystanders`. With port 0 the kernel chooses one, which is printed.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = units::own_address)]
+    /// Nobody is asked for a password: best an address of loopback, or of a network that only friends
+    /// reach.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = bystander)]
     pub(crate) bystander: Option<SocketAddr>,
 }
 
@@ -208,6 +210,13 @@ impl Serve {
             }
         }
     }
+}
+
+fn bystander(text: &str) -> Result<SocketAddr, String> {
+    let address = units::own_address(text)?;
+    // A datagram's answer has to come from where it was sent to.
+    let error = || format!("`{text}` is any address; fix: write one that this host has");
+    (!address.ip().is_unspecified()).then_some(address).ok_or_else(error)
 }
 
 fn push_every(text: &str) -> Result<Duration, String> {

@@ -74,7 +74,7 @@ impl Agenda {
             Phase::Connect { connections } => {
                 let share = supply.share(connections);
                 self.part = share as f64 / connections.max(1) as f64;
-                self.start(share - self.asked, stats);
+                self.start(share.saturating_sub(self.asked), stats);
                 self.asked = share;
                 self.connects = Pacer::start(config.connects_per_s, now);
             }
@@ -92,7 +92,8 @@ impl Agenda {
             }
             Phase::Close { keep } => {
                 self.keep = supply.share(keep);
-                self.asked = self.asked.min(self.keep);
+                // Who was lost, or never came, is asked for again by the next connects.
+                self.asked = connections.min(self.keep);
             }
             Phase::Hold => {}
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use megaconn::driver::Cut;
 use megaconn::dump::Side;
 use megaconn::limits::{
-    BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SOURCES_TRIED_MAX, TARGETS_TRIED_MAX,
-    TIME_WAIT,
+    BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SEARCH_STEPS, SOURCES_TRIED_MAX,
+    TARGETS_TRIED_MAX, TIME_WAIT,
 };
 use megaconn::metrics::http;
 use megaconn::plan::tuples::{TuplePlan, resolve_sources};
@@ -210,8 +210,8 @@ impl Config {
 
     /// About how long the run may take, for whoever keeps room for it.
     pub(crate) fn expected_time(&self) -> Duration {
-        (self.hold_each() + BYSTANDERS_TIME)
-            * u32::try_from(self.plateaus.len()).unwrap_or(u32::MAX)
+        let steps = if self.keep.is_some() { SEARCH_STEPS } else { self.plateaus.len() };
+        (self.hold_each() + BYSTANDERS_TIME) * u32::try_from(steps).unwrap_or(u32::MAX)
     }
 
     /// What `core` is told.

@@ -11,6 +11,7 @@ use megaconn::signals::{Signals, Stop};
 use megaconn::talk::talk;
 use megaconn::units::grouped;
 
+use crate::bystanders::account::ProbeAccount;
 use crate::bystanders::panel::Panel;
 use crate::bystanders::sample::SpanPhase;
 use crate::config::Config;
@@ -38,6 +39,8 @@ pub(crate) struct Run<'a> {
     vigil: Vigil,
     /// Until it is over; with --bystanders.
     panel: Option<Panel>,
+    /// What became of bystanders in the last hold, where a search wants to know.
+    kept: Vec<ProbeAccount>,
     /// Held connections that were closed before the end.
     shed: u64,
 }
@@ -67,6 +70,7 @@ impl<'a> Run<'a> {
             evidence: None,
             vigil: Vigil::new(config.host.reserve_bytes),
             panel,
+            kept: Vec::new(),
             shed: 0,
         }
     }
@@ -113,7 +117,7 @@ impl<'a> Run<'a> {
         self.evidence = Some(Evidence::begin(self.config, &mut self.figures));
         let mut steps = Steps::new(&self.config.plateaus, self.config.keep.clone());
         while let Some(connections) = steps.next() {
-            self.shed(commands, connections).await?;
+            self.shed(commands, connections, result.plateaus.last()).await?;
             let before = self.figures.totals();
             let mut plateau = Plateau::new(connections);
             let ended = self.plateau(commands, &mut plateau, result).await;
@@ -131,13 +135,13 @@ impl<'a> Run<'a> {
             }
             result.plateaus.push(plateau);
             ended?;
-            let panel = self.panel.as_ref();
-            steps.seen(connections, || panel.map_or_else(Vec::new, Panel::so_far));
+            let established = self.figures.sum(|s| &s.connections);
+            steps.seen(connections, established, &std::mem::take(&mut self.kept));
+            result.safe_capacity = steps.safe_capacity();
             if self.vigil.reserve_met().is_some() {
                 break;
             }
         }
-        result.safe_capacity = steps.safe_capacity();
         let open = self.figures.sum(|s| &s.connections);
         self.watch(SpanPhase::Closing, open);
         let (close, began_ms) = self.close(commands).await?;
@@ -154,15 +158,18 @@ impl<'a> Run<'a> {
         &mut self,
         commands: &Commands<Command>,
         connections: u64,
+        before: Option<&Plateau>,
     ) -> Result<(), Stopped> {
-        let open = self.figures.sum(|s| &s.connections);
-        let beyond = open.saturating_sub(connections);
-        if beyond > 0 {
-            self.watch(SpanPhase::Closing, open);
-            self.phase(commands, Phase::Close { keep: connections }, beyond).await?;
-            self.shed += beyond;
+        if before.is_none_or(|before| before.connections <= connections) {
+            return Ok(());
         }
-        Ok(())
+        let (open, lost) = (self.figures.sum(|s| &s.connections), self.figures.lost());
+        self.watch(SpanPhase::Closing, open);
+        let beyond = open.saturating_sub(connections);
+        let closed = self.phase(commands, Phase::Close { keep: connections }, beyond).await;
+        let left = self.figures.sum(|s| &s.connections) + (self.figures.lost() - lost);
+        self.shed += open.saturating_sub(left);
+        closed.map(drop)
     }
 
     /// What bystanders see goes by this name from now on.
@@ -232,6 +239,9 @@ impl<'a> Run<'a> {
         plateau.memory = self.figures.memory(open, began_ms);
         result.file_descriptors = self.figures.descriptors();
         held?;
+        if let Some(panel) = self.panel.as_ref().filter(|_| self.config.keep.is_some()) {
+            self.kept = panel.so_far();
+        }
         if self.config.sweep {
             self.watch(SpanPhase::Messages, connections);
             plateau.sweep = Some(self.sweep(commands).await?);

@@ -43,7 +43,11 @@ pub(crate) fn forget_earlier(dir: &Path) -> Result<(), Refusal> {
 pub(crate) fn write_json(dir: &Path, name: &str, value: &impl Serialize) -> Result<(), Refusal> {
     let path = dir.join(name);
     let text = serde_json::to_string_pretty(value).expect("our own types are plain data");
-    fs::write(&path, text + "\n").map_err(|error| Refusal::Out(path, error))
+    // Whoever looks sees a whole file, or none.
+    let part = dir.join(format!(".{name}"));
+    fs::write(&part, text + "\n")
+        .and_then(|()| fs::rename(&part, &path))
+        .map_err(|error| Refusal::Out(path, error))
 }
 
 /// `report.html`, of all that was written; without it a run is none the worse.

@@ -90,7 +90,8 @@ pub(crate) fn examine(host: &Host, demand: &Demand, targets: &[SocketAddr]) -> R
 fn topology(targets: &[SocketAddr], ends_here: u64) -> &'static str {
     let is_loopback = targets.iter().all(|target| target.ip().is_loopback());
     let is_in_namespace = |target: &SocketAddr| {
-        // A cable that never leaves the host, and nobody who would pass packets on.
+        // The other end of a cable of the kernel's, with no router between: a namespace of this host, as
+        // a rule. A bridge may lead further, which nothing here can see.
         route::on_link(*target).and_then(|link| links::kind(&link)).is_some_and(|k| k == "veth")
     };
     match targets {

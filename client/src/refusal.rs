@@ -56,8 +56,6 @@ pub(crate) enum Refusal {
     Out(PathBuf, io::Error),
     #[error("--keep-bystanders: nobody watches {0}: {1}")]
     NotWatched(&'static str, String),
-    #[error("--beside {0}: {1}; fix: the --out of a `run --bystanders` that has ended")]
-    Beside(PathBuf, String),
     #[error("--stats {0}: {1}; fix: a path in a directory that you may write")]
     Stats(PathBuf, io::Error),
     #[error(transparent)]

@@ -596,8 +596,8 @@ impl<D: Driver> Shard<D> {
 
     // ---- the end: ours, or one that came over us ------------------------------------------
 
-    /// Ends connections that rest until so many are left as are to be; whether that is so. Once a whole window of ends was waited
-    /// for in vain, the server is gone, and its answers are waited for no more.
+    /// Ends connections that rest until so many are left as are to be; whether that is so. Once a whole
+    /// window of ends was waited for in vain, the server is gone, and its answers are waited for no more.
     fn start_closes(&mut self) -> bool {
         let is_gone = self.stats.close_timeout_total.get() >= u64::from(CLOSES_IN_FLIGHT);
         let cut = if is_gone { Cut::Both } else { self.config.close };

@@ -46,32 +46,37 @@ impl Steps {
         }
     }
 
-    /// Takes what became of bystanders while so many connections were held.
-    pub(crate) fn seen(&mut self, connections: u64, rows: impl FnOnce() -> Vec<ProbeAccount>) {
+    /// Takes what became of bystanders while so many of the `connections` that were to be held were.
+    pub(crate) fn seen(&mut self, connections: u64, established: u64, rows: &[ProbeAccount]) {
         if let Steps::Search(climb) = self {
-            climb.seen(connections, &rows());
+            climb.seen(connections, established, rows);
         }
     }
 
-    /// What the search has come to.
-    pub(crate) fn safe_capacity(self) -> Option<SafeCapacity> {
+    /// What the search has come to so far.
+    pub(crate) fn safe_capacity(&self) -> Option<SafeCapacity> {
         let Steps::Search(climb) = self else { return None };
         Some(SafeCapacity {
             expression: climb.keep.to_string(),
             connections: climb.search.highest_held,
             broke_at: climb.search.lowest_broken,
-            why: climb.why,
-            steps: climb.tried,
+            why: climb.why.clone(),
+            steps: climb.tried.clone(),
         })
     }
 }
 
 impl Climb {
-    fn seen(&mut self, connections: u64, rows: &[ProbeAccount]) {
+    fn seen(&mut self, connections: u64, established: u64, rows: &[ProbeAccount]) {
         let clauses = self.keep.judge(rows);
         // What cannot be told was not kept, as far as anybody knows.
         let broken = clauses.iter().filter(|clause| clause.verdict != Verdict::Held);
-        let broken: Vec<&str> = broken.map(|clause| clause.sentence.as_str()).collect();
+        let mut broken: Vec<&str> = broken.map(|clause| clause.sentence.as_str()).collect();
+        // What was not held keeps nobody.
+        let short = format!("only {} connections were there", grouped(established));
+        if established < connections {
+            broken.push(&short);
+        }
         let held = broken.is_empty();
         if !held {
             self.why = Some(broken.join("; "));
@@ -111,7 +116,7 @@ mod tests {
         let mut steps = Steps::new(&[160_000], Some(keep));
         while let Some(connections) = steps.next() {
             let p99 = if connections <= holds_until { 400 } else { 7_000 };
-            steps.seen(connections, || pings(p99));
+            steps.seen(connections, connections, &pings(p99));
         }
         steps.safe_capacity().expect("it searched")
     }
@@ -140,8 +145,19 @@ mod tests {
         let keep = "connect p99 < 5ms".parse().expect("a clause");
         let mut steps = Steps::new(&[100], Some(keep));
         let first = steps.next().expect("a step");
-        steps.seen(first, || pings(1));
+        steps.seen(first, first, &pings(1));
         assert_eq!(steps.next(), None);
+    }
+
+    #[test]
+    fn connections_that_are_not_there_are_not_safe() {
+        let keep = "ping p99 < 5ms".parse().expect("a clause");
+        let mut steps = Steps::new(&[100, 200], Some(keep));
+        let first = steps.next().expect("a step");
+        steps.seen(first, first - 1, &pings(400));
+        let safe = steps.safe_capacity().expect("it searched");
+        assert_eq!(safe.connections, None);
+        assert!(safe.why.is_some_and(|why| why.contains("only 99 connections")));
     }
 
     #[test]

@@ -40,16 +40,24 @@ pub(crate) fn watch(flags: &cli::Watch) -> Result<Outcome, Refusal> {
     talk("watching");
     stop = stop.or_else(|| wait(&signals, began, flags.time));
     panel.stop();
+    let mut is_whole = true;
     if let Some(beside) = &flags.beside {
-        let phases = phases(beside, &signals)?;
-        panel.retell(&phases);
+        match phases(beside, &signals) {
+            Ok(phases) => panel.retell(&phases),
+            Err(why) => {
+                let dir = beside.display();
+                talk(&format!("warning: --beside {dir}: {why}; told by the time before and after"));
+                is_whole = false;
+            }
+        }
     }
     let result = Watched { schema: "megaconn.result/1", bystanders: panel.account() };
     result.bystanders.answer.iter().for_each(|line| talk(line));
     write_json(dir, "result.json", &result)?;
     write_report(dir);
     // Without a time it is a signal that ends it, as it should.
-    Ok(stop.filter(|_| flags.time.is_some()).map_or(Outcome::Met, Outcome::Stopped))
+    let ended = if is_whole { Outcome::Met } else { Outcome::Missed };
+    Ok(stop.filter(|_| flags.time.is_some()).map_or(ended, Outcome::Stopped))
 }
 
 /// What of a result there is without a run.
@@ -71,16 +79,15 @@ fn wait(signals: &Signals, began: Instant, time: Option<Duration>) -> Option<Sto
 }
 
 /// The phases of the run in `dir`, which may be on its way to its end still.
-fn phases(dir: &Path, signals: &Signals) -> Result<Vec<(SpanPhase, u64, u64, u64)>, Refusal> {
+fn phases(dir: &Path, signals: &Signals) -> Result<Vec<(SpanPhase, u64, u64, u64)>, String> {
     let path = dir.join("result.json");
     let began = Instant::now();
-    let missing = |why: String| Refusal::Beside(dir.to_owned(), why);
     loop {
         if let Ok(text) = fs::read_to_string(&path) {
-            return spans_of(&text).map_err(missing);
+            return spans_of(&text);
         }
         if began.elapsed() > SERVER_EMPTY_TIMEOUT {
-            return Err(missing("it has no result.json".to_owned()));
+            return Err("it has no result.json".to_owned());
         }
         wait(signals, Instant::now(), Some(LOOK_EVERY));
     }

@@ -164,7 +164,7 @@ fn what_cannot_be_watched_is_refused_with_the_fix() {
         (&["--keep-bystanders", "ping p99 < 1s"], "fix: --bystanders"),
         (&["--bystanders", "--keep-bystanders", "resolve p99 < 1s"], "no --resolve NAME"),
         (&["--bystanders", "--keep-bystanders", "ping p98 < 1s"], "fix: "),
-        (&["--bystanders", "--bystander-rate", "5000"], "fix: write 1000 or less"),
+        (&["--bystanders", "--bystander-rate", "5000"], "fix: write 400 or less"),
         (&["--bystanders", "--bystander-idle", "1s"], "fix: write 5s or more"),
     ];
     for (flags, words) in cases {

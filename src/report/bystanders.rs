@@ -150,8 +150,8 @@ fn each(account: &Bystanders) -> Markup {
         }
         p.quiet {
             "Difference: by how much the latency has moved, with its interval in microseconds. In the tail: the part of "
-            "answers that took longer than nearly all on the idle host. Every interval is so wide that one "
-            "run in twenty has a false alarm."
+            "answers that took longer than nearly all on the idle host. These are so strict that at most one "
+            "run in twenty has a false alarm; the interval of what was lost is one of 95 %."
         }
     }
 }

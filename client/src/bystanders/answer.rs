@@ -52,15 +52,17 @@ fn is_loaded(phase: SpanPhase) -> bool {
     !matches!(phase, SpanPhase::Baseline | SpanPhase::Recovery)
 }
 
-/// The span of the worst effect; one that only came afterwards counts when there is no other.
+/// The span of the worst effect: any harm before what is only faster, and what was under load before
+/// what came afterwards.
 fn worst<'a>(spans: &[Span], of_span: impl Fn(usize) -> &'a ProbeAccount) -> Option<usize> {
     let weighed = |span: usize| {
         let (rank, size) = weight(of_span(span))?;
-        Some((span, (is_loaded(spans[span].phase), rank, size)))
+        let is_worse = rank > 0;
+        Some((span, (is_worse, is_loaded(spans[span].phase), rank, size)))
     };
-    let heavier = |a: &(usize, (bool, u8, f64)), b: &(usize, (bool, u8, f64))| {
+    let heavier = |a: &(usize, (bool, bool, u8, f64)), b: &(usize, (bool, bool, u8, f64))| {
         let (a, b) = (a.1, b.1);
-        (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2))
+        (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)).then(a.3.total_cmp(&b.3))
     };
     (0..spans.len()).filter_map(weighed).max_by(heavier).map(|(span, _)| span)
 }

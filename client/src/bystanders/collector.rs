@@ -72,6 +72,12 @@ impl Collector {
         collected.samples.push(Sample { due_us, latency_us, probe, outcome });
     }
 
+    /// A copy of the samples from the one with this number on: nobody who asks waits for whoever
+    /// looks at them.
+    pub(crate) fn samples_from(&self, first: usize) -> Vec<Sample> {
+        self.collected().samples[first..].to_vec()
+    }
+
     pub(crate) fn collected(&self) -> MutexGuard<'_, Collected> {
         // Whoever panicked with it has left it whole: both of its changes are single steps.
         self.collected.lock().unwrap_or_else(PoisonError::into_inner)

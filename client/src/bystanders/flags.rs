@@ -1,5 +1,6 @@
 //! The flags of the panel, and what they mean: who is asked, and how often.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -33,7 +34,8 @@ pub(crate) struct BystanderFlags {
     pub(crate) resolve: Option<String>,
     /// Tries of each per second
     ///
-    /// By an open-loop schedule: latency counts from when a try was due. At most 1000.
+    /// By an open-loop schedule: latency counts from when a try was due. At most 400;
+    /// `schedule` at most 50.
     #[arg(long, hide_short_help = true, value_name = "N/s", default_value_t = BYSTANDER_RATE, value_parser = rate)]
     pub(crate) bystander_rate: u64,
     /// Time of the idle baseline
@@ -86,7 +88,11 @@ impl BystanderFlags {
             rate_per_s: self.bystander_rate,
             idle: self.bystander_idle,
             service: self.bystander_service,
-            ping: target.into_iter().chain(self.ping.iter().copied()).collect(),
+            ping: {
+                let all = target.into_iter().chain(self.ping.iter().copied());
+                let mut once = HashSet::new();
+                all.filter(|host| once.insert(*host)).collect()
+            },
             connect: self.bystander_connect.clone(),
             resolve: self.resolve.clone(),
             dir: dir.map(Path::to_owned),

@@ -15,8 +15,9 @@ use crate::bystanders::collector::{Collector, microseconds};
 use crate::bystanders::rounds::Rounds;
 use crate::bystanders::sample::Outcome;
 
-/// Does `try_it`, which waits, whenever it is due; it says when it is late by itself, else the latency
-/// is the time since it was due.
+/// Does `try_it`, which waits, whenever it is due; it says by how much it was late by itself, and is of
+/// when it began then, else the latency is the time since it was due. What was due and never begun, when
+/// it is stopped, is lost.
 pub(crate) fn run(
     place: u8,
     mut rounds: Rounds,
@@ -29,15 +30,28 @@ pub(crate) fn run(
             thread::sleep(next.saturating_duration_since(Instant::now()));
             continue;
         };
+        let began_us = collector.now_us();
+        if began_us.saturating_sub(due_us) > microseconds(BYSTANDER_TIMEOUT) {
+            // Those before it took so long that it had no answer in time.
+            collector.add(place, due_us, began_us - due_us, Outcome::TimedOut);
+            continue;
+        }
         let came_to = try_it();
         let since_us = collector.now_us().saturating_sub(due_us);
         let (latency_us, outcome) = match came_to {
-            Ok(Some(late)) => (microseconds(late), Outcome::Answered),
+            Ok(Some(late)) => {
+                collector.add(place, began_us, microseconds(late), Outcome::Answered);
+                continue;
+            }
             Ok(None) if since_us > microseconds(BYSTANDER_TIMEOUT) => (since_us, Outcome::TimedOut),
             Ok(None) => (since_us, Outcome::Answered),
             Err(_) => (since_us, Outcome::Failed),
         };
         collector.add(place, due_us, latency_us, outcome);
+    }
+    while let Some((_, due_us)) = rounds.due(collector.now_us()) {
+        let late_us = collector.now_us().saturating_sub(due_us);
+        collector.add(place, due_us, late_us, Outcome::TimedOut);
     }
 }
 
@@ -124,7 +138,7 @@ mod tests {
             outcomes(|| Err(io::ErrorKind::Other.into())).iter().all(|s| s.2 == Outcome::Failed)
         );
         let late = outcomes(|| Ok(Some(Duration::from_micros(77))));
-        assert!(late.iter().all(|s| (s.1, s.2) == (77, Outcome::Answered)), "{late:?}");
+        assert!(late[..12].iter().all(|s| (s.1, s.2) == (77, Outcome::Answered)), "{late:?}");
     }
 
     #[test]

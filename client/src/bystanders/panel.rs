@@ -132,14 +132,14 @@ impl Panel {
     /// What became of each bystander in the stretches that are over, the last of them last.
     pub(crate) fn rows(&self) -> Vec<Vec<ProbeAccount>> {
         let spans: Vec<Span> = self.spans.iter().map(|stretch| stretch.span).collect();
-        judge(&self.described, &self.collector.collected().samples, &spans)
+        judge(&self.described, &self.collector.samples_from(0), &spans)
     }
 
     /// What became of each bystander since the last stretch began.
     pub(crate) fn so_far(&self) -> Vec<ProbeAccount> {
         let Some((phase, connections, from_us, _)) = self.open else { return Vec::new() };
         let span = Span { phase, connections, from_us, to_us: self.collector.now_us() };
-        let rows = judge(&self.described, &self.collector.collected().samples, &[span]);
+        let rows = judge(&self.described, &self.collector.samples_from(0), &[span]);
         rows.into_iter().next().unwrap_or_default()
     }
 
@@ -214,11 +214,9 @@ impl Panel {
 
     /// Adds to `bystanders.ndjson` what has come since it was last done.
     fn write_down(&mut self) {
-        let collected = self.collector.collected();
         let names: Vec<&str> = self.described.iter().map(|probe| probe.name.as_str()).collect();
-        let lines = self.record.lines(&collected.samples, &names, self.began_at_ms);
-        // Nobody waits for a disk with the samples in hand.
-        drop(collected);
+        let samples = self.collector.samples_from(self.record.written());
+        let lines = self.record.lines(&samples, &names, self.began_at_ms);
         self.record.write(&lines);
     }
 }
@@ -325,7 +323,8 @@ fn start(
     for (place, (described, way)) in (0_u8..).zip(ways) {
         // Spread over the interval, so that they do not meet each other.
         let first = every * u32::from(place) / count;
-        let rounds = Rounds::new(first.as_micros().try_into().unwrap_or(0), every);
+        let first_us = first.as_micros().try_into().unwrap_or(0);
+        let rounds = Rounds::new(first_us, every);
         let collector = Arc::clone(collector);
         let run: Box<dyn FnOnce() + Send> = match way {
             Way::Network(probe) => {
@@ -336,6 +335,8 @@ fn start(
                 Box::new(move || local::run(place, rounds, &collector, || disk.try_it()))
             }
             Way::Schedule => {
+                // A sleep may not begin before the one before it has ended.
+                let rounds = Rounds::new(first_us, every.max(2 * BYSTANDER_SLEEP));
                 Box::new(move || local::run(place, rounds, &collector, local::schedule))
             }
             Way::Resolve(name) => {

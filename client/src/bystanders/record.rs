@@ -45,11 +45,16 @@ impl Record {
         Record { file: dir.and_then(open), written: 0 }
     }
 
-    /// The lines of what has come since it was last asked. A second in which it was asked, or whose
+    /// How many samples are in it.
+    pub(crate) fn written(&self) -> usize {
+        self.written
+    }
+
+    /// The lines of `samples`, which have come since it was last asked. A second in which it was asked, or whose
     /// last answers came late, has several lines.
     pub(crate) fn lines(&mut self, samples: &[Sample], names: &[&str], began_at_ms: u64) -> String {
         let mut lines: BTreeMap<(u64, u8), Line<'_>> = BTreeMap::new();
-        for sample in &samples[self.written..] {
+        for sample in samples {
             let second = sample.due_us / 1_000_000;
             let line = lines.entry((second, sample.probe)).or_insert_with(|| Line {
                 schema: "megaconn.bystander/1",
@@ -63,7 +68,7 @@ impl Record {
             }
             line.reordered += u64::from(sample.outcome == Outcome::Reordered);
         }
-        self.written = samples.len();
+        self.written += samples.len();
         let text = |line| serde_json::to_string(line).expect("our own types are plain data") + "\n";
         lines.values().map(text).collect()
     }
@@ -98,9 +103,10 @@ mod tests {
             sample(1, 9_000, 13, Outcome::Failed),
         ];
         let mut record = Record::new(None);
-        let text: String = [0, 2, 2, samples.len()]
-            .map(|known| record.lines(&samples[..known], &["ping", "udp"], 50_000))
+        let text: String = [0..0, 0..2, 2..2, 2..samples.len()]
+            .map(|new| record.lines(&samples[new], &["ping", "udp"], 50_000))
             .concat();
+        assert_eq!(record.written(), samples.len());
         let expected = [
             ("ping", 50_000, 0, 0, "[10]"),
             ("udp", 50_000, 0, 0, "[11]"),

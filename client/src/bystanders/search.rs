@@ -2,9 +2,9 @@
 //! told what came of the last one, and opens, closes and judges nothing itself.
 //!
 //! First up the steps until one breaks, then by halves between the highest that held and the lowest
-//! that broke. To go down everything is closed and opened again, which happens once for each number
-//! that breaks while the search goes on. Halving needs the fewest of those too: numbers nearer to the
-//! one that held would break less often each, but it would take more of them.
+//! that broke. To go down some are closed, which happens once for each number that breaks while the
+//! search goes on. Halving needs the fewest of those too: numbers nearer to the one that held would
+//! break less often each, but it would take more of them.
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ const FIRST_STEP: u64 = 16;
 pub(crate) enum Next {
     /// More than are open now: open up to so many, and hold.
     Raise(u64),
-    /// Fewer than are open now: close all of them, open so many, and hold.
+    /// Fewer than are open now: close what is beyond so many, and hold.
     Lower(u64),
     Done,
 }

@@ -40,8 +40,13 @@ fn sentence(
         Finding::Baseline => baseline(account),
         Finding::TooFew => too_few(account, idle),
         Finding::None => no_effect(account, idle),
-        Finding::Slower | Finding::Faster => moved.map_or_else(String::new, Moved::text) + &drift(),
-        Finding::SlowerTail => comparison.tail.map_or_else(String::new, tail) + &drift(),
+        Finding::Slower | Finding::Faster => {
+            moved.map_or_else(String::new, Moved::text) + &unclaimed_loss(account, idle) + &drift()
+        }
+        Finding::SlowerTail => {
+            let text = comparison.tail.map_or_else(String::new, tail);
+            text + &unclaimed_loss(account, idle) + &drift()
+        }
         Finding::Losing => {
             let also = moved.filter(|moved| moved.shift.estimate > 0.0).map(Moved::text);
             let also = also.map(|text| format!(", {text}")).unwrap_or_default();

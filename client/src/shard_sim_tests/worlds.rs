@@ -183,7 +183,8 @@ impl World {
             self.asked_of_now = connections;
         }
         if let Phase::Close { keep } = phase {
-            self.asked_of_now = self.asked_of_now.min(keep);
+            // Who was lost is asked for again, when it goes up.
+            self.asked_of_now = self.shard.census().connections.min(keep);
         }
         self.phase = phase;
         self.model.after_order(&self.config, phase, self.shard.census().connections, now);

@@ -1,13 +1,17 @@
 //! Neighbours in time are alike: what disturbs one ping disturbs the next one as well. So many
 //! samples say less than as many independent ones; this says how many of them count as one.
 
+/// Distances that are looked at, at most: 50 s of 20 tries a second. Work grows with it times the length
+/// of a phase; what is alike for longer is a drift, which the recovery tells.
+const DISTANCE_MAX: usize = 1_000;
+
 /// How many samples count as one, at least 1: the integrated autocorrelation time, 1 + 2 * the sum of
 /// the correlations at all distances in time. `series` is in order of time.
 ///
 /// Correlations are added in pairs of distances until a pair is no longer positive (C. J. Geyer,
 /// Statistical Science 7, 1992: the initial positive sequence), up to a quarter of the series. Two
 /// things make that too small, and both are put right: the mean is the series' own, which hides
-/// what is as long as the series, and chance may hide correlation: two standard errors are added
+/// what is as long as the series, and chance may hide correlation: one standard error is added
 /// (N. Madras and A. D. Sokal, J. Stat. Phys. 50, 1988). A series without any change has no
 /// correlation to tell; 1.
 pub(crate) fn inflation(series: &[f64]) -> f64 {
@@ -24,7 +28,7 @@ pub(crate) fn inflation(series: &[f64]) -> f64 {
     }
     let mut sum = -1.0;
     let mut window = 1.0;
-    for distance in (0..=series.len() / 4).step_by(2) {
+    for distance in (0..=(series.len() / 4).min(DISTANCE_MAX)).step_by(2) {
         let pair = (covariance(distance) + covariance(distance + 1)) / variance;
         if pair <= 0.0 {
             break;
