@@ -101,9 +101,9 @@ fn everybody_is_asked_from_before_the_first_connection_until_after_the_last() {
     assert_eq!(answer.len(), asked.len());
     let of_plateau = result["plateaus"][1]["bystanders"].as_array().unwrap();
     assert_eq!(of_plateau.len(), 3 * asked.len());
-    for line in ["schedule", "request"] {
-        assert!(finished.stdout.contains(line), "the summary has no {line}: {}", finished.stdout);
-    }
+    // Which of them have a line is a matter of what they suffered.
+    let rows = finished.stdout.lines().filter(|line| line.trim_start().starts_with("bystanders"));
+    assert_eq!(rows.count(), 1, "the summary says nothing of them: {}", finished.stdout);
     let report = fs::read_to_string(world.directory.path().join("report.html")).unwrap();
     assert!(report.contains("Bystanders"), "the report has no panel");
 }
