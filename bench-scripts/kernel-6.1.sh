@@ -8,6 +8,7 @@ usage() {
     cat <<'USAGE'
 usage: bench-scripts/kernel-6.1.sh [options], after `cargo build --release`
   -n N      connections to open              [default: 20000]
+  -m N      messages on each                 [default: 1]
   -c LIST   --cores of both ends             [default: all]
   -l LIST   --listen and --target, ADDR:PORT[-PORT] [default: 127.0.0.1:7000]
   -p N      emulated CPUs                    [default: 2]
@@ -28,10 +29,11 @@ refuse() {
     exit 2
 }
 
-connections=20000 cores=all listen=127.0.0.1:7000 cpus=2 user=1000 bound_s=600 kernel=
-while getopts n:c:l:p:u:t:k:h option; do
+connections=20000 messages=1 cores=all listen=127.0.0.1:7000 cpus=2 user=1000 bound_s=600 kernel=
+while getopts n:m:c:l:p:u:t:k:h option; do
     case $option in
         n) connections=$OPTARG ;;
+        m) messages=$OPTARG ;;
         c) cores=$OPTARG ;;
         l) listen=$OPTARG ;;
         p) cpus=$OPTARG ;;
@@ -129,7 +131,8 @@ for _ in $(seq 100); do
     sleep 0.2
 done
 timeout -s INT "$bound_s" start-stop-daemon -S -c "$user" -x /bin/megaconn-client -- run \
-    --target "$listen" --cores "$cores" --connections "$connections" --hold 3s --out /tmp/run \
+    --target "$listen" --cores "$cores" --connections "$connections" \
+    --message-count "$messages" --hold 3s --out /tmp/run \
     >/tmp/summary 2>/tmp/client.log
 status=$?
 echo "--- Linux $(uname -r), $(nproc) CPUs, user $user: the server said"
@@ -151,7 +154,7 @@ chmod +x "$tree/init"
 # ---- the run ------------------------------------------------------------------------------------
 
 boot_s=120
-words="connections=$connections cores=$cores listen=$listen user=$user bound_s=$bound_s"
+words="connections=$connections messages=$messages cores=$cores listen=$listen user=$user bound_s=$bound_s"
 status=0
 timeout "$((bound_s + boot_s))" nice -n 10 qemu-system-x86_64 \
     -machine accel=tcg -cpu max -smp "$cpus" -m 4G -nographic -no-reboot -net none \

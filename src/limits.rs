@@ -223,6 +223,10 @@ pub const COMMANDS_WAITING: usize = 16;
 /// Time between two looks of the housekeeping thread at signals and counters.
 pub const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// The same of a server that has memory to spare. A look with the sleep before it is 0.18 ms of a
+/// CPU (seen on Linux 6.18): of a core 0.9 % with [`LOOK_EVERY`], 0.2 % with this.
+pub const LOOK_SELDOM: Duration = Duration::from_millis(100);
+
 /// Time that the server's dumps have to show what the client waits for: two of their ticks.
 pub const SERVER_TICK_TIMEOUT: Duration = Duration::from_millis(2_500);
 
@@ -377,6 +381,10 @@ pub const MEMORY_RESERVE_CLIENT_LEAST_PART: u64 = 16;
 
 /// Part of the reserve by which memory must exceed it before it is enough again.
 pub const MEMORY_RESERVE_SLACK_PART: u64 = 8;
+
+/// Bytes of memory that all of a host may take in a second, as a server counts on it: more than twice
+/// what it took to open a million connections in 5.2 s.
+pub const MEMORY_TAKEN_PER_S: u64 = 4 << 30;
 
 /// Time between two lines that say that memory is short.
 pub const MEMORY_LINE_EVERY: Duration = Duration::from_secs(10);

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::dump::Side;
 use crate::limits::{
-    MEMORY_LINE_EVERY, MEMORY_RESERVE_CLIENT_LEAST_BYTES, MEMORY_RESERVE_CLIENT_LEAST_PART,
-    MEMORY_RESERVE_CLIENT_PART, MEMORY_RESERVE_LEAST_BYTES, MEMORY_RESERVE_LEAST_PART,
-    MEMORY_RESERVE_PART, MEMORY_RESERVE_SLACK_PART,
+    LOOK_EVERY, LOOK_SELDOM, MEMORY_LINE_EVERY, MEMORY_RESERVE_CLIENT_LEAST_BYTES,
+    MEMORY_RESERVE_CLIENT_LEAST_PART, MEMORY_RESERVE_CLIENT_PART, MEMORY_RESERVE_LEAST_BYTES,
+    MEMORY_RESERVE_LEAST_PART, MEMORY_RESERVE_PART, MEMORY_RESERVE_SLACK_PART, MEMORY_TAKEN_PER_S,
 };
 use crate::room::{self, Room, Rooms};
 use crate::talk::talk;
@@ -77,6 +77,12 @@ impl Watch {
         self.judge.hear(self.rooms.least()?, self.reserve_bytes)
     }
 
+    /// Time after which to look again: sooner than the memory above the reserve could be taken.
+    #[must_use]
+    pub fn rest(&self) -> Duration {
+        self.judge.rest(self.reserve_bytes)
+    }
+
     /// The figures of `room` in words.
     #[must_use]
     pub fn describe(&self, room: &Room) -> String {
@@ -89,15 +95,23 @@ impl Watch {
 #[derive(Debug, Default)]
 struct Judge {
     is_short: bool,
+    available_bytes: u64,
 }
 
 impl Judge {
     fn hear(&mut self, room: Room, reserve_bytes: u64) -> Option<Change> {
+        self.available_bytes = room.available_bytes;
         let slack = reserve_bytes / MEMORY_RESERVE_SLACK_PART;
         let enough = reserve_bytes.saturating_add(if self.is_short { slack } else { 0 });
         let is_short = room.available_bytes < enough;
         let has_changed = std::mem::replace(&mut self.is_short, is_short) != is_short;
         has_changed.then_some(if is_short { Change::Short(room) } else { Change::Enough(room) })
+    }
+
+    fn rest(&self, reserve_bytes: u64) -> Duration {
+        let spare = self.available_bytes.saturating_sub(reserve_bytes);
+        let lasts = Duration::from_millis(spare / (MEMORY_TAKEN_PER_S / 1000));
+        lasts.clamp(LOOK_EVERY, LOOK_SELDOM)
     }
 }
 
@@ -163,6 +177,19 @@ mod tests {
         assert_eq!(hear(900), Some(Change::Enough(room(900))));
         assert_eq!((hear(801), hear(800)), (None, None));
         assert_eq!(hear(10), Some(Change::Short(room(10))));
+    }
+
+    #[test]
+    fn the_less_is_spare_the_sooner_it_looks_again() {
+        let mut judge = Judge::default();
+        let mut rest_with = |available| {
+            judge.hear(room(available), GIB);
+            judge.rest(GIB)
+        };
+        assert_eq!(rest_with(20 * GIB), LOOK_SELDOM);
+        assert_eq!((rest_with(GIB), rest_with(0)), (LOOK_EVERY, LOOK_EVERY));
+        let rest = rest_with(GIB + GIB / 4);
+        assert!((60..=63).contains(&rest.as_millis()), "{rest:?} for 256 MiB at 4 GiB/s");
     }
 
     #[test]

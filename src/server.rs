@@ -250,7 +250,7 @@ async fn housekeep(
         if stop.is_some() || !commands.all_run() {
             return stop;
         }
-        Timer::new(LOOK_EVERY).await;
+        Timer::new(memory.rest()).await;
     }
 }
 
