@@ -259,9 +259,23 @@ def table(paths):
         wrong_in = {run["server"]: run["wrong"] for run in of_row if int(run["wrong"])}
         if wrong_in:
             print(f"not all was as it should be: {wrong_in}")
+    idle_cost(runs)
     print("\nWhere a baseline is better:" if behind else "\nNo baseline is better in any row.")
     for line in behind:
         print(f"  {line}")
+
+
+def idle_cost(runs):
+    """What idle connections cost beside busy ones: a row with them against the same without, by run."""
+    cost = {(run["row"], run["server"], run["run"]): float(run["cpu_us_per_message"] or 0) for run in runs}
+    for row in dict.fromkeys(run["row"] for run in runs if "+" in run["row"]):
+        without = row.partition("+")[0]
+        for server in dict.fromkeys(run["server"] for run in runs):
+            ratios = sorted(value / cost[without, server, number] for (of, name, number), value in cost.items()
+                            if (of, name) == (row, server) and cost.get((without, server, number)))
+            if ratios:
+                print(f"\n{row} / {without}, CPU us/message, {server}: {statistics.median(ratios):.2f} "
+                      f"({ratios[0]:.2f}-{ratios[-1]:.2f})")
 
 
 def main():

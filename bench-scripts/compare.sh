@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What one would otherwise pick beside this server: echo servers with plain epoll, tokio, glommio's own
-# streams, Go and gevent, each on one CPU, the same one; the same client on another CPU; in turn; medians,
-# ratios of pairs and their spread. Where a baseline is better, the table says so.
+# What one would otherwise pick beside this server: echo servers with plain epoll, a plain ring, tokio,
+# glommio's own streams, Go and gevent, each on one CPU, the same one; the same client on another CPU;
+# in turn; medians, ratios of pairs and their spread. Where a baseline is better, the table says so.
 set -euo pipefail
 
 usage() {
@@ -15,7 +15,8 @@ usage: compare.sh [--connections N] [--seconds N] [--runs N] [--rate N] [--only 
   --runs N          runs of each server in each row, in turn               [default: 5]
   --rate N          messages a second of the row rate-500                  [default: 20000]
   --only ROWS       rows to run, with commas                               [default: all]
-  --servers NAMES   of epoll,tokio,glommio,go,gevent, with commas          [default: all that can run]
+  --servers NAMES   of epoll,ring,tokio,glommio,go,gevent, with commas, or none, which measures ours alone
+                                                                           [default: all that can run]
   --port N          first of 100 ports on 127.0.0.1, used in turn          [default: 7800]
   --python PATH     the Python that has gevent                             [default: python3]
   --out FILE        where every single run goes, as CSV                    [default: none]
@@ -33,8 +34,8 @@ Rows (15000 is --connections):
   rate-500          messages by a schedule that waits for nobody, on 500 connections
 
 Of pairs, ours is `ahead` or `behind` where all agree but at most one of five, by more than 3 %, which is what the
-client's histograms resolve. In the CSV, server_busy and
-client_busy are shares of a CPU: where the client's is 1, messages/s is its pace; see the CPU of the server.
+client's histograms resolve. What idle connections cost is told where a row was run with them and without. In the CSV,
+server_busy and client_busy are shares of a CPU: where the client's is 1, messages/s is its pace; see the CPU of the server.
 It needs two CPUs: the server runs on the first that is allowed, the client on the second. Servers with file
 descriptors set the bound of --connections. All of it takes about ten minutes.
 HELP
@@ -75,7 +76,7 @@ for tool in cargo:cargo cc:gcc python3:python3 taskset:util-linux; do
     command -v "${tool%:*}" >/dev/null || refuse "${tool%:*} is missing; fix: apt-get install ${tool#*:}"
 done
 limit=$(ulimit -n)
-[ "$limit" = unlimited ] || [ "$limit" -ge $((connections + 600)) ] ||
+[ "$limit" = unlimited ] || [ "$servers" = none ] || [ "$limit" -ge $((connections + 600)) ] ||
     refuse "$limit descriptors are too few for the baselines; fix: --connections $((limit - 600)), or ulimit -n"
 rows=("open-$connections" echo-1 echo-16 echo-500 "echo-$connections" "echo-500+$connections" rate-500)
 if [ -n "$only" ]; then
@@ -88,16 +89,21 @@ fi
 mapfile -t cpus < <(python3 -c 'import os; print(*sorted(os.sched_getaffinity(0)), sep="\n")')
 [ "${#cpus[@]}" -ge 2 ] || refuse "only CPU ${cpus[0]} is allowed; fix: run on two CPUs"
 
+# The slots of ring-echo, less 500 busy ones and its accepts.
+readonly RING_MOST=15800
 # A baseline that cannot run is skipped, or refused when it was asked for by name.
 missing() {
     [ -z "$servers" ] || refuse "$1"
     echo "SKIPPED: $1" >&2
 }
 chosen=(megaconn)
-for name in epoll tokio glommio go gevent; do
+for name in epoll ring tokio glommio go gevent; do
+    [ "$servers" != none ] || break
     [ -z "$servers" ] || [[ ",$servers," == *",$name,"* ]] || continue
     if [ "$name" = go ] && ! command -v go >/dev/null; then
         missing "the Go baseline: go is not installed; fix: apt-get install golang-go"
+    elif [ "$name" = ring ] && [ "$connections" -gt "$RING_MOST" ]; then
+        missing "the ring baseline: it holds few; fix: --connections $RING_MOST"
     elif [ "$name" = gevent ] && ! "$python" -c 'import gevent' 2>/dev/null; then
         missing "the gevent baseline: $python has no gevent; fix: python3 -m venv DIR && DIR/bin/pip install gevent, and --python DIR/bin/python"
     else
@@ -106,6 +112,7 @@ for name in epoll tokio glommio go gevent; do
 done
 IFS=, read -ra asked <<<"$servers"
 for name in "${asked[@]}"; do
+    [ "$name" != none ] || continue
     [[ " ${chosen[*]} " == *" $name "* ]] || refuse "--servers $name is no baseline; fix: see compare.sh --help"
 done
 
@@ -129,19 +136,26 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 bin=$target/release profile=(--release)
 [ -z "$quick" ] || bin=$target/debug profile=()
 cargo build "${profile[@]}" --locked --quiet
-if [[ " ${chosen[*]} " =~ \ (tokio|glommio)\  ]]; then
+if [[ " ${chosen[*]} " =~ \ (ring|tokio|glommio)\  ]]; then
     cargo build "${profile[@]}" --locked --quiet --manifest-path "$baselines/Cargo.toml" --target-dir "$target"
 fi
 cc -O2 -Wall -Wextra -o "$work/epoll-echo" "$baselines/epoll-echo.c"
 [[ " ${chosen[*]} " != *" go "* ]] || (cd "$baselines/go-echo" && go build -buildvcs=false -o "$work/go-echo" .)
 
+# Sockets of the host.
+sockets() {
+    awk '/^TCP:/ {print $3}' /proc/net/sockstat
+}
+
 readonly PORTS=100
+sockets_before=$(sockets)
 measurements=0 here=$port
 # The command line of the server $1, into `command`.
 command_of() {
     case $1 in
         megaconn) command=("$bin/megaconn" serve --cores "${cpus[0]}" --listen "127.0.0.1:$here") ;;
         epoll) command=("$work/epoll-echo" "$here" "${cpus[0]}") ;;
+        ring) command=("$bin/ring-echo" "$here" "${cpus[0]}") ;;
         tokio | glommio) command=("$bin/$1-echo" "$here") ;;
         go) command=(env GOMAXPROCS=1 "$work/go-echo" "$here") ;;
         gevent) command=("$python" "$baselines/gevent-echo.py" "$here") ;;
@@ -173,11 +187,17 @@ measure() {
     kill "$server"
     wait "$server" 2>/dev/null || true
     server=''
+    # A million idle ones are not gone at once, and the next one is not to pay for that.
+    for _ in $(seq 600); do
+        [ "$(sockets)" -gt $((sockets_before + 1000)) ] || break
+        sleep 0.1
+    done
 }
 
 python3 "$root/bench-scripts/compare.py" head | tee "$work/runs.csv"
-for row in "${rows[@]}"; do
-    for run in $(seq "$runs"); do
+# Runs go around all rows, so that a host that becomes slower or faster meets each of them.
+for run in $(seq "$runs"); do
+    for row in "${rows[@]}"; do
         # There and back, so that each is as often before ours as after it.
         turn=("${chosen[@]}")
         if ((run % 2 == 0)); then
