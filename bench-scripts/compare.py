@@ -254,12 +254,14 @@ def table(paths):
                     lines[label] += f"{text:>12}"
                 if word == "behind":
                     behind.append(f"{row}, {name}: {server} is better, ours / its {median} ({spread})")
-            for label, line in lines.items():
+            for label, line in lines.items() if len(servers) > 1 else ():
                 print(f"{label:32}{line}")
         wrong_in = {run["server"]: run["wrong"] for run in of_row if int(run["wrong"])}
         if wrong_in:
             print(f"not all was as it should be: {wrong_in}")
     idle_cost(runs)
+    if {run["server"] for run in runs} == {OURS}:
+        return
     print("\nWhere a baseline is better:" if behind else "\nNo baseline is better in any row.")
     for line in behind:
         print(f"  {line}")

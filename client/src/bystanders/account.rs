@@ -1,6 +1,7 @@
 //! `bystanders` in `result.json`: what became of each bystander in each phase, beside what it was on
 //! the idle host before.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -133,6 +134,40 @@ pub(crate) enum Finding {
     Losing,
     /// Too few samples for any claim.
     TooFew,
+}
+
+/// How bad an effect is: first which, then how much of it, in a unit of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Severity {
+    rank: u8,
+    size: f64,
+}
+
+impl Severity {
+    /// Of what was found; `None` of no effect.
+    pub(crate) fn of(account: &ProbeAccount) -> Option<Severity> {
+        let comparison = account.against_baseline;
+        let shift = comparison.and_then(|of| of.shift_us).map_or(0.0, |shift| shift.estimate.abs());
+        let tail = comparison.and_then(|of| of.tail).map_or(0.0, |tail| tail.fraction);
+        let (rank, size) = match account.finding {
+            Finding::Losing => (3, account.loss.map_or(0.0, |loss| loss.estimate)),
+            Finding::Slower => (2, shift),
+            Finding::SlowerTail => (1, tail),
+            Finding::Faster => (0, shift),
+            Finding::Baseline | Finding::None | Finding::TooFew => return None,
+        };
+        Some(Severity { rank, size })
+    }
+
+    /// What is only faster suffers nothing.
+    pub(crate) fn is_harm(self) -> bool {
+        self.rank > 0
+    }
+
+    /// The worse one is the greater one.
+    pub(crate) fn compare(&self, other: &Severity) -> Ordering {
+        self.rank.cmp(&other.rank).then(self.size.total_cmp(&other.size))
+    }
 }
 
 /// `safe_capacity` in `result.json`: the most connections with which bystanders were kept.

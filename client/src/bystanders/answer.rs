@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use megaconn::units::grouped;
 
-use crate::bystanders::account::{Described, Finding, ProbeAccount};
+use crate::bystanders::account::{Described, Finding, ProbeAccount, Severity};
 use crate::bystanders::sample::{Span, SpanPhase};
 use crate::bystanders::sentence::{self, us};
 
@@ -55,29 +55,12 @@ fn is_loaded(phase: SpanPhase) -> bool {
 /// The span of the worst effect: any harm before what is only faster, and what was under load before
 /// what came afterwards.
 fn worst<'a>(spans: &[Span], of_span: impl Fn(usize) -> &'a ProbeAccount) -> Option<usize> {
-    let weighed = |span: usize| {
-        let (rank, size) = weight(of_span(span))?;
-        let is_worse = rank > 0;
-        Some((span, (is_worse, is_loaded(spans[span].phase), rank, size)))
-    };
-    let heavier = |a: &(usize, (bool, bool, u8, f64)), b: &(usize, (bool, bool, u8, f64))| {
-        let (a, b) = (a.1, b.1);
-        (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)).then(a.3.total_cmp(&b.3))
+    let weighed = |span: usize| Some((span, Severity::of(of_span(span))?));
+    let heavier = |a: &(usize, Severity), b: &(usize, Severity)| {
+        let kind = |of: &(usize, Severity)| (of.1.is_harm(), is_loaded(spans[of.0].phase));
+        kind(a).cmp(&kind(b)).then_with(|| a.1.compare(&b.1))
     };
     (0..spans.len()).filter_map(weighed).max_by(heavier).map(|(span, _)| span)
-}
-
-/// How bad an effect is: first which, then how much of it; `None` of what is none.
-fn weight(account: &ProbeAccount) -> Option<(u8, f64)> {
-    let comparison = account.against_baseline?;
-    let shift = comparison.shift_us.map_or(0.0, |shift| shift.estimate.abs());
-    match account.finding {
-        Finding::Losing => Some((3, account.loss.map_or(0.0, |loss| loss.estimate))),
-        Finding::Slower => Some((2, shift)),
-        Finding::SlowerTail => Some((1, comparison.tail.map_or(0.0, |tail| tail.fraction))),
-        Finding::Faster => Some((0, shift)),
-        Finding::Baseline | Finding::None | Finding::TooFew => None,
-    }
 }
 
 fn during(span: Span) -> String {

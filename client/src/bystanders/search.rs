@@ -6,8 +6,6 @@
 //! search goes on. Halving needs the fewest of those too: numbers nearer to the one that held would
 //! break less often each, but it would take more of them.
 
-use serde::Serialize;
-
 /// The answer is known when so close: one in this many of the lowest number that broke.
 const CLOSE_ENOUGH: u64 = 20;
 
@@ -28,14 +26,14 @@ pub(crate) enum Next {
 }
 
 /// A number of connections that was held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tried {
     pub(crate) connections: u64,
     pub(crate) held: bool,
 }
 
 /// How far the search has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Search {
     /// The most that held; `None` when even the first step broke.
     pub(crate) highest_held: Option<u64>,
@@ -43,12 +41,9 @@ pub(crate) struct Search {
     pub(crate) lowest_broken: Option<u64>,
     /// In the order in which they were tried.
     pub(crate) tried: Vec<Tried>,
-    #[serde(skip)]
     steps: Vec<u64>,
-    #[serde(skip)]
     halvings: u32,
     /// Being held.
-    #[serde(skip)]
     open: u64,
 }
 

@@ -1,13 +1,11 @@
 //! Bystanders in a summary: a line for each, with the phase in which it suffered most, or one line for
 //! all that did not suffer; and the safe capacity.
 
-use std::cmp::Reverse;
-
 use megaconn::units::{grouped, microseconds};
 
 use super::{Row, some_of};
 use crate::bystanders::account::{
-    Account, Described, Finding, Latency, ProbeAccount, SafeCapacity, SpanAccount,
+    Account, Described, Finding, Latency, ProbeAccount, SafeCapacity, Severity, SpanAccount,
 };
 use crate::bystanders::sample::SpanPhase;
 
@@ -30,9 +28,15 @@ pub(super) fn rows(account: &Account) -> Vec<Row> {
 
 /// Those that suffered, as many as have room, and one line for the others.
 pub(super) fn folded(account: &Account) -> Vec<Row> {
-    let (mut hurt, others): (Vec<Fate>, Vec<Fate>) =
-        fates(account).partition(|fate| fate.worst().is_some());
-    hurt.sort_by_key(|fate| Reverse(fate.worst().map(|(_, probe)| harm(probe))));
+    let (mut hurt, mut others) = (Vec::new(), Vec::new());
+    for fate in fates(account) {
+        match fate.worst().and_then(|(_, probe)| harm(probe)) {
+            Some(harm) => hurt.push((harm, fate)),
+            None => others.push(fate),
+        }
+    }
+    hurt.sort_by(|(a, _), (b, _)| b.compare(a));
+    let hurt: Vec<Fate> = hurt.into_iter().map(|(_, fate)| fate).collect();
     let mut rows = some_of(TITLE, lines(&hurt).into_iter());
     let (told, untold): (Vec<Fate>, Vec<Fate>) =
         others.into_iter().partition(|fate| fate.told().next().is_some());
@@ -77,22 +81,15 @@ fn fates(account: &Account) -> impl Iterator<Item = Fate<'_>> {
     })
 }
 
-/// Worse is more: first by what was found, then by how much of it there was; 0 is no harm.
-fn harm(probe: &ProbeAccount) -> (u8, u64) {
-    let us = |pick: fn(Latency) -> u64| probe.latency_us.map_or(0, pick);
-    match probe.finding {
-        Finding::Losing => (3, probe.lost),
-        Finding::Slower => (2, us(|us| us.p50)),
-        Finding::SlowerTail => (1, us(|us| us.p99)),
-        Finding::Baseline | Finding::None | Finding::Faster | Finding::TooFew => (0, 0),
-    }
+fn harm(probe: &ProbeAccount) -> Option<Severity> {
+    Severity::of(probe).filter(|severity| severity.is_harm())
 }
 
 impl<'a> Fate<'a> {
     /// The phase in which it suffered most; `None` when it did in none.
     fn worst(&self) -> Option<(&'a SpanAccount, &'a ProbeAccount)> {
-        let hurt = self.phases.iter().filter(|(_, probe)| harm(probe).0 > 0);
-        hurt.max_by_key(|(_, probe)| harm(probe)).copied()
+        let hurt = self.phases.iter().filter_map(|phase| Some((harm(phase.1)?, *phase)));
+        hurt.max_by(|(a, _), (b, _)| a.compare(b)).map(|(_, phase)| phase)
     }
 
     fn in_words(&self) -> String {
