@@ -30,7 +30,10 @@ pub struct Retiring {
 
 #[derive(Debug)]
 struct Segment {
-    slots: Box<[Slot]>,
+    /// Those that were ever in use. There is room for all of the segment, so that none ever moves; the
+    /// room of the others is touched by nobody, and takes no memory.
+    slots: Vec<Slot>,
+    /// Of those, the one that became free last.
     free_head: SlotId,
     used: u32,
     empty_since_ms: Option<u64>,
@@ -64,7 +67,7 @@ impl Arena {
     /// When the segment is there already or is not the next one.
     pub fn grow(&mut self, number: u16) {
         assert_eq!(Some(number), self.next_segment(), "segments are added in order");
-        let segment = Segment::new(number, self.slots_per_segment);
+        let segment = Segment::new(self.slots_per_segment);
         let index = usize::from(number);
         if index == self.segments.len() {
             self.segments.push(Some(segment));
@@ -77,14 +80,9 @@ impl Arena {
     /// Takes a free slot, from the lowest segment that has one, so that the highest run empty.
     pub fn take(&mut self) -> Option<SlotId> {
         while self.first_with_room < self.segments.len() {
-            if let Some(segment) = &mut self.segments[self.first_with_room]
-                && segment.free_head != SlotId::NONE
-            {
-                let id = segment.free_head;
-                segment.free_head = segment.slots[usize::from(id.index())].next;
-                segment.slots[usize::from(id.index())].next = SlotId::NONE;
-                segment.used += 1;
-                segment.empty_since_ms = None;
+            let number = self.first_with_room;
+            let segment = self.segments[number].as_mut();
+            if let Some(id) = segment.and_then(|s| s.take(number, self.slots_per_segment)) {
                 self.slots_used += 1;
                 return Some(id);
             }
@@ -104,7 +102,7 @@ impl Arena {
         assert!(slot.previous == SlotId::NONE && slot.next == SlotId::NONE, "freed in a queue");
         slot.go(Life::Free);
         let generation = slot.generation.next();
-        *slot = Slot::free(SlotId::NONE);
+        *slot = Slot::free();
         slot.generation = generation;
         self.untake(id, now_ms);
     }
@@ -174,21 +172,19 @@ impl Arena {
         })
     }
 
-    /// The slot behind `id`, free or used, over all segments; the first one behind `None`.
+    /// The slot behind `id`, free or used, of those that were ever in use, over all segments; the first
+    /// one behind `None`.
     #[must_use]
     pub fn slot_behind(&self, id: Option<SlotId>) -> Option<SlotId> {
-        let mut from = 0;
-        if let Some(id) = id {
-            let index = id.index().checked_add(1);
-            let index = index.filter(|&index| u32::from(index) < self.slots_per_segment);
-            let is_there = matches!(self.segments.get(usize::from(id.segment())), Some(Some(_)));
-            if let Some(index) = index.filter(|_| is_there) {
-                return Some(SlotId::new(id.segment(), index));
+        let start = |id: SlotId| (usize::from(id.segment()), usize::from(id.index()) + 1);
+        let (mut number, mut index) = id.map_or((0, 0), start);
+        loop {
+            let segment = self.segments.get(number)?.as_ref();
+            if index < segment.map_or(0, |segment| segment.slots.len()) {
+                return Some(slot_id(number, index));
             }
-            from = usize::from(id.segment()) + 1;
+            (number, index) = (number + 1, 0);
         }
-        let next = from + self.segments.iter().skip(from).position(Option::is_some)?;
-        Some(SlotId::new(u16::try_from(next).expect("SEGMENTS_MAX fits 16 bits"), 0))
     }
 
     /// Segments there are.
@@ -209,7 +205,7 @@ impl Arena {
         self.slots_used
     }
 
-    /// Free slots of all segments, counted along the free lists: for tests.
+    /// Free slots of all segments, counted along the free lists and behind them: for tests.
     #[must_use]
     pub fn count_free(&self) -> u64 {
         let free = |segment: &Segment| {
@@ -219,9 +215,10 @@ impl Arena {
                 at = segment.slots[usize::from(here.index())].next;
                 Some(here)
             })
-            .count() as u64
+            .count()
+                + (self.slots_per_segment as usize - segment.slots.len())
         };
-        self.segments.iter().flatten().map(free).sum()
+        self.segments.iter().flatten().map(free).sum::<usize>() as u64
     }
 
     /// Every used slot: for tests, never in the data path.
@@ -252,16 +249,38 @@ impl std::ops::IndexMut<SlotId> for Arena {
 }
 
 impl Segment {
-    fn new(number: u16, slots: u32) -> Segment {
-        let last = slots - 1;
-        let slots: Box<[Slot]> = (0..slots)
-            .map(|index| {
-                let next = u16::try_from(index + 1).ok().filter(|_| index < last);
-                Slot::free(next.map_or(SlotId::NONE, |next| SlotId::new(number, next)))
-            })
-            .collect();
-        Segment { slots, free_head: SlotId::new(number, 0), used: 0, empty_since_ms: Some(0) }
+    fn new(slots: u32) -> Segment {
+        Segment {
+            slots: Vec::with_capacity(slots as usize),
+            free_head: SlotId::NONE,
+            used: 0,
+            empty_since_ms: Some(0),
+        }
     }
+
+    /// A slot that was in use before, or else a new one, of at most `slots`.
+    fn take(&mut self, number: usize, slots: u32) -> Option<SlotId> {
+        let id = if self.free_head != SlotId::NONE {
+            let id = self.free_head;
+            let next = &mut self.slots[usize::from(id.index())].next;
+            self.free_head = std::mem::replace(next, SlotId::NONE);
+            id
+        } else if self.slots.len() < slots as usize {
+            self.slots.push(Slot::free());
+            slot_id(number, self.slots.len() - 1)
+        } else {
+            return None;
+        };
+        self.used += 1;
+        self.empty_since_ms = None;
+        Some(id)
+    }
+}
+
+fn slot_id(segment: usize, index: usize) -> SlotId {
+    let [segment, index] =
+        [segment, index].map(|n| u16::try_from(n).expect("segments and slots have 16 bits"));
+    SlotId::new(segment, index)
 }
 
 /// A first-in, first-out queue of slots, linked through the slots: no memory of its own. A slot

@@ -156,7 +156,7 @@ pub struct Slot {
 const _: () = assert!(size_of::<Slot>() <= 32, "a million connections must stay 32 MB");
 
 impl Slot {
-    pub(crate) const fn free(next: SlotId) -> Slot {
+    pub(crate) const fn free() -> Slot {
         Slot {
             generation: Generation::new(0),
             life: Life::Free,
@@ -168,7 +168,7 @@ impl Slot {
             end: 0,
             sequence: 0,
             previous: SlotId::NONE,
-            next,
+            next: SlotId::NONE,
             since_us: 0,
             number: 0,
         }
