@@ -91,9 +91,10 @@ pub trait Driver {
     /// Moves completions into `batch`, up to its capacity.
     fn reap(&mut self, batch: &mut Vec<Completion>);
 
-    /// Before the core sleeps: from now on a completion rings the bell. `false` when something is
-    /// there already, so that the core must not sleep.
-    fn rest(&mut self) -> bool;
+    /// Before the core sleeps, for `at_most` so long: waits a moment by itself, and from then on a
+    /// completion rings the bell. `false` when something is there, or the time is up, so that the core
+    /// must not sleep.
+    fn rest(&mut self, at_most: Option<Duration>) -> bool;
 
     /// The core is awake again, and looks by itself.
     fn wake(&mut self);

@@ -38,13 +38,16 @@ pub const WATCH_TIME: Duration = Duration::from_micros(60);
 /// a second, and never within the time of a watch, spends 0.06 % of its CPU on them.
 pub const RESTS_UNWATCHED_MAX: u32 = 1023;
 
+/// Time for which a core naps before it sleeps, while the executor's other tasks wait: who is woken
+/// 200 times a second or more never sleeps.
+pub const NAP_TIME: Duration = Duration::from_millis(5);
+
 /// Connections of one core that may have a receive waiting at once: each keeps a buffer meanwhile, 4 MiB
 /// in all. Who speaks beyond them is polled, as one at rest is.
 pub const WARM_MAX: u32 = 1024;
 
-/// Time between two messages of a connection within which its next receive waits for bytes, and after
-/// the last one for which it does, before it is polled instead: that is looked at with the tick, so up
-/// to 100 ms more.
+/// Time between two messages of a connection within which its next receive waits for bytes, and for
+/// which it does, looked at with the tick, before it is polled instead.
 pub const WARM_TIME: Duration = Duration::from_millis(100);
 
 /// Bytes of one buffer. A message of a long-lived connection fits; a stream passes in pieces.
@@ -133,8 +136,7 @@ pub const TICK_LATE_MS: u32 = 1_000;
 /// Length of a listener's accept queue that we ask for; the kernel caps it at `somaxconn`.
 pub const BACKLOG_DEFAULT: i32 = 4096;
 
-/// Connects in flight per client core: enough to keep the handshake busy, far below a server's
-/// accept queue, so that a ramp cannot overflow it.
+/// Connects in flight per client core: busy, and far below what overflows a server's accept queue.
 pub const CONNECTS_IN_FLIGHT: u32 = 256;
 
 /// Connects in flight per client core at most.
@@ -143,15 +145,13 @@ pub const CONNECTS_IN_FLIGHT_MAX: u32 = 1_000_000;
 /// Connects that a client core starts in one turn, so that completions are seen between them.
 pub const CONNECTS_PER_TURN: u32 = 64;
 
-/// Most time by which a push may exceed its interval before it is overdue; half the interval when
-/// that is less.
+/// Most time by which a push may exceed its interval before it is overdue, or half of the interval.
 pub const PUSH_GRACE_MAX: Duration = Duration::from_secs(1);
 
 /// Most time from when a message was due to its echo before the echo is late.
 pub const ECHO_LATE_AFTER: Duration = Duration::from_secs(1);
 
-/// Longest interval between pushes that the client holds a server to: a slot's clock has 32 bits of
-/// microseconds, and half of their 71 minutes tells past from future.
+/// Longest interval between pushes that the client holds a server to: half of a slot's clock of 32 bits.
 pub const EXPECTED_EVERY_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// Things that a schedule had due so shortly before its end may be left without being missed.
@@ -172,8 +172,7 @@ pub const STOP_HEARD: Duration = Duration::from_millis(50);
 /// Messages in flight per client core: each may hold one buffer.
 pub const MESSAGES_IN_FLIGHT: u32 = 1024;
 
-/// Messages of a sweep in flight per client core: beyond those who do not answer, ten seconds for each
-/// window, and a message that waits takes some kernel memory.
+/// Messages of a sweep in flight per client core: a window of those who do not answer takes 10 s.
 pub const SWEEPS_IN_FLIGHT: u32 = 65_536;
 
 /// Closes in flight per client core.
@@ -198,8 +197,7 @@ pub const EXECUTOR_RING_DEPTH: usize = 64;
 /// Bytes glommio registers for file I/O per executor. We read eight bytes from an eventfd.
 pub const EXECUTOR_IO_MEMORY: usize = 64 * 1024;
 
-/// Bytes charged to RLIMIT_MEMLOCK by one executor: three rings and its registered memory, which
-/// is charged once for each ring.
+/// Bytes charged to RLIMIT_MEMLOCK by one executor: three rings, each with its registered memory.
 pub const EXECUTOR_LOCKED_BYTES: u64 = 3 * (64 * 1024 + 16 * 1024);
 
 /// Bytes of RLIMIT_MEMLOCK below which glommio makes no executor, whatever it may pass by CAP_IPC_LOCK
@@ -223,8 +221,7 @@ pub const COMMANDS_WAITING: usize = 16;
 /// Time between two looks of the housekeeping thread at signals and counters.
 pub const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The same of a server that has memory to spare. A look with the sleep before it is 0.18 ms of a
-/// CPU (seen on Linux 6.18): of a core 0.9 % with [`LOOK_EVERY`], 0.2 % with this.
+/// The same of a server that has memory to spare: 0.2 % of a core in place of 0.9 %.
 pub const LOOK_SELDOM: Duration = Duration::from_millis(100);
 
 /// Time that the server's dumps have to show what the client waits for: two of their ticks.
@@ -382,8 +379,7 @@ pub const MEMORY_RESERVE_CLIENT_LEAST_PART: u64 = 16;
 /// Part of the reserve by which memory must exceed it before it is enough again.
 pub const MEMORY_RESERVE_SLACK_PART: u64 = 8;
 
-/// Bytes of memory that all of a host may take in a second, as a server counts on it: more than twice
-/// what it took to open a million connections in 5.2 s.
+/// Bytes that all of a host may take in a second: twice what a million connections took in 5.2 s.
 pub const MEMORY_TAKEN_PER_S: u64 = 4 << 30;
 
 /// Time between two lines that say that memory is short.

@@ -168,13 +168,12 @@ impl<D: Driver> Shard<D> {
         self.stats.buffers_used.set(self.buffers_used);
         self.stats.buffers_awaited.set(self.starved.len().into());
         self.stats.sends_stalled.set(self.stalled.len().into());
-        if had_work || !self.driver.rest() {
+        if had_work {
             return Turn::Busy;
         }
-        match self.deadline() {
-            Some(Duration::ZERO) => Turn::Busy,
-            deadline => Turn::Idle(deadline),
-        }
+        let deadline = self.deadline();
+        let may_sleep = deadline != Some(Duration::ZERO) && self.driver.rest(deadline);
+        if may_sleep { Turn::Idle(deadline) } else { Turn::Busy }
     }
 
     /// One completion: the one match on what was asked.

@@ -373,7 +373,7 @@ impl Driver for SimDriver {
         }
     }
 
-    fn rest(&mut self) -> bool {
+    fn rest(&mut self, _: Option<Duration>) -> bool {
         self.queued.is_empty() && self.done.is_empty()
     }
 

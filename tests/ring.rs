@@ -215,7 +215,8 @@ fn more_operations_than_the_rings_hold_all_complete() {
             }
         }
         assert_eq!(answered.len() as u64, asked);
-        assert!(driver.rest(), "an idle driver may sleep");
+        // The kernel may have had something else for this thread first.
+        assert!((0..3).any(|_| driver.rest(None)), "an idle driver may sleep");
     });
 }
 

@@ -125,7 +125,7 @@ impl Driver for Answering {
         self.now += Duration::from_micros(1);
     }
 
-    fn rest(&mut self) -> bool {
+    fn rest(&mut self, _: Option<Duration>) -> bool {
         self.done.is_empty()
     }
 

@@ -116,11 +116,12 @@ impl<D: Driver> Shard<D> {
         self.stats.connects_in_flight.set(self.connecting.len().into());
         self.stats.messages_in_flight.set(self.waiting.len().into());
         self.stats.closes_in_flight.set(self.ending.len().into());
-        if had_work || !self.driver.rest() {
+        if had_work {
             return Turn::Busy;
         }
         self.held_up_since = self.is_held_up().then_some(self.now);
-        Turn::Idle(self.deadline())
+        let deadline = self.deadline();
+        if self.driver.rest(deadline) { Turn::Idle(deadline) } else { Turn::Busy }
     }
 
     /// What is due cannot begin, because everybody who could begin it waits for the server.

@@ -16,11 +16,13 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::conn::BufferId;
 use crate::driver::{Completion, Cut, Driver};
 use crate::errno::Errno;
+use crate::limits::NAP_TIME;
 use crate::token::{Operation, Token};
 
 mod buffers;
 mod doorbell;
 mod late;
+mod nap;
 mod probe;
 mod ring;
 mod sockopt;
@@ -31,6 +33,7 @@ pub use probe::{ProbeError, probe};
 pub use sockopt::{SteerError, can_pin_source_port, keep_alive, steer_by_cpu};
 
 use buffers::Buffers;
+use nap::Nap;
 use ring::Ring;
 use watch::Watch;
 
@@ -66,6 +69,7 @@ pub struct UringDriver {
     bell: OwnedFd,
     resting: bool,
     watch: Watch,
+    nap: Nap,
     started: Instant,
 }
 
@@ -90,6 +94,7 @@ impl UringDriver {
             bell: doorbell.descriptor()?,
             resting: true,
             watch: Watch::default(),
+            nap: Nap::new()?,
             started: Instant::now(),
         })
     }
@@ -127,6 +132,7 @@ impl UringDriver {
 impl Driver for UringDriver {
     fn open_segment(&mut self, number: u16, slots: u32) -> Result<(), Errno> {
         let ring = Ring::new(slots, &self.bell, self.resting, self.releases_late)
+            .and_then(|ring| self.nap.heed(ring.as_fd()).map(|()| ring))
             .map_err(|e| Errno::from(&e))?;
         let index = usize::from(number);
         if self.segments.len() <= index {
@@ -257,9 +263,13 @@ impl Driver for UringDriver {
         }
     }
 
-    fn rest(&mut self) -> bool {
+    fn rest(&mut self, at_most: Option<Duration>) -> bool {
         let segments = &mut self.segments;
         if self.watch.sees(|| segments.iter_mut().flatten().any(|ring| !ring.is_quiet())) {
+            return false;
+        }
+        let nap = at_most.map_or(NAP_TIME, |time| time.min(NAP_TIME));
+        if self.nap.ends_within(nap) || at_most == Some(nap) {
             return false;
         }
         self.resting = true;

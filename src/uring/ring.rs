@@ -151,6 +151,12 @@ impl Ring {
         submission.cq_overflow() || (is_idle && submission.taskrun())
     }
 
+    /// The ring itself, to be waited for.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring is open for as long as this borrows it. Exercised by every run of a core.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+    }
+
     /// Puts a socket into the table; the table then holds its own reference.
     pub(super) fn put_in_table(&self, index: u32, socket: BorrowedFd<'_>) -> std::io::Result<()> {
         self.ring.submitter().register_files_update(index, &[socket.as_raw_fd()]).map(|_| ())
