@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::conn::BufferId;
 use crate::driver::{Completion, Cut, Driver};
 use crate::errno::Errno;
-use crate::limits::NAP_TIME;
+use crate::limits::{NAP_TIME, YIELD_AFTER};
 use crate::token::{Operation, Token};
 
 mod buffers;
@@ -70,6 +70,8 @@ pub struct UringDriver {
     resting: bool,
     watch: Watch,
     nap: Nap,
+    /// When it last came back from the executor.
+    woke: Instant,
     started: Instant,
 }
 
@@ -95,6 +97,7 @@ impl UringDriver {
             resting: true,
             watch: Watch::default(),
             nap: Nap::new()?,
+            woke: Instant::now(),
             started: Instant::now(),
         })
     }
@@ -268,9 +271,12 @@ impl Driver for UringDriver {
         if self.watch.sees(|| segments.iter_mut().flatten().any(|ring| !ring.is_quiet())) {
             return false;
         }
-        let nap = at_most.map_or(NAP_TIME, |time| time.min(NAP_TIME));
-        if self.nap.ends_within(nap) || at_most == Some(nap) {
-            return false;
+        // The executor has commands for the core, which no ring wakes it for.
+        if self.woke.elapsed() < YIELD_AFTER {
+            let nap = at_most.map_or(NAP_TIME, |time| time.min(NAP_TIME));
+            if self.nap.ends_within(nap) || at_most == Some(nap) {
+                return false;
+            }
         }
         self.resting = true;
         for ring in self.segments.iter_mut().flatten() {
@@ -285,6 +291,7 @@ impl Driver for UringDriver {
         if !std::mem::take(&mut self.resting) {
             return;
         }
+        self.woke = Instant::now();
         for ring in self.segments.iter_mut().flatten() {
             ring.ring_bell(false);
         }
