@@ -274,7 +274,8 @@ impl Driver for UringDriver {
         // The executor has commands for the core, which no ring wakes it for.
         if self.woke.elapsed() < YIELD_AFTER {
             let nap = at_most.map_or(NAP_TIME, |time| time.min(NAP_TIME));
-            if self.nap.ends_within(nap) || at_most == Some(nap) {
+            let is_woken = self.nap.ends_within(nap);
+            if is_woken.is_ok_and(|is_woken| is_woken || at_most == Some(nap)) {
                 return false;
             }
         }

@@ -10,6 +10,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
 use rustix::thread::set_current_timer_slack;
 
 /// By how much a nap may be longer than asked for, in nanoseconds: 1 is the least there is.
@@ -34,11 +35,17 @@ impl Nap {
     }
 
     /// Sleeps for `time` at most; whether it was woken.
-    pub(super) fn ends_within(&self, time: Duration) -> bool {
+    ///
+    /// # Errors
+    /// When a filter of the process forbids the call: then nobody has slept.
+    pub(super) fn ends_within(&self, time: Duration) -> io::Result<bool> {
         let time = Timespec::try_from(time).expect("a nap is short");
         let mut event = [MaybeUninit::uninit()];
-        // What stands in the way of a wait is work that a ring has for this thread.
-        epoll::wait(&self.rings, &mut event, Some(&time))
-            .map_or(true, |(woken, _)| !woken.is_empty())
+        match epoll::wait(&self.rings, &mut event, Some(&time)) {
+            Ok((woken, _)) => Ok(!woken.is_empty()),
+            // A ring had work for this thread.
+            Err(Errno::INTR) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
     }
 }
