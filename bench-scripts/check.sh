@@ -66,7 +66,7 @@ command -v promtool >/dev/null ||
     skip "metrics and dashboard read by Prometheus itself: promtool is not installed (apt-get install prometheus)"
 command -v tmux >/dev/null || skip "the live view in a terminal: tmux is not installed (apt-get install tmux)"
 if [ "$(nproc)" -ge 2 ]; then
-    step bench-scripts/compare.sh --quick --only echo-16,rate-500 --servers epoll,tokio,glommio
+    step bench-scripts/compare.sh --quick --only echo-16,rate-500 --servers epoll,ring,tokio,glommio
 else
     skip "a try of compare.sh: it needs two CPUs"
 fi
