@@ -98,7 +98,6 @@ missing() {
 }
 chosen=(megaconn)
 for name in epoll ring tokio glommio go gevent; do
-    [ "$servers" != none ] || break
     [ -z "$servers" ] || [[ ",$servers," == *",$name,"* ]] || continue
     if [ "$name" = go ] && ! command -v go >/dev/null; then
         missing "the Go baseline: go is not installed; fix: apt-get install golang-go"
@@ -142,10 +141,8 @@ fi
 cc -O2 -Wall -Wextra -o "$work/epoll-echo" "$baselines/epoll-echo.c"
 [[ " ${chosen[*]} " != *" go "* ]] || (cd "$baselines/go-echo" && go build -buildvcs=false -o "$work/go-echo" .)
 
-# Sockets of the host.
-sockets() {
-    awk '/^TCP:/ {print $3}' /proc/net/sockstat
-}
+# shellcheck source=bench-scripts/sockets.sh
+. bench-scripts/sockets.sh
 
 readonly PORTS=100
 sockets_before=$(sockets)
@@ -188,10 +185,7 @@ measure() {
     wait "$server" 2>/dev/null || true
     server=''
     # A million idle ones are not gone at once, and the next one is not to pay for that.
-    for _ in $(seq 600); do
-        [ "$(sockets)" -gt $((sockets_before + 1000)) ] || break
-        sleep 0.1
-    done
+    await_sockets "$sockets_before" 600
 }
 
 python3 "$root/bench-scripts/compare.py" head | tee "$work/runs.csv"

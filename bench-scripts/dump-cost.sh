@@ -49,9 +49,8 @@ out=$(cd "$out" && pwd)
 cd "$root"
 cargo build --release --locked --quiet
 bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
-sockets() {
-    awk '/^TCP:/ {print $3}' /proc/net/sockstat
-}
+# shellcheck source=bench-scripts/sockets.sh
+. bench-scripts/sockets.sh
 sockets_before=$(sockets)
 server='' client=''
 # shellcheck disable=SC2317,SC2329  # called by the trap
@@ -109,10 +108,7 @@ run() {
     wait "$server" || true
     server=''
     # The kernel takes its sockets down after it has ended.
-    for _ in $(seq 300); do
-        [ "$(sockets)" -gt $((sockets_before + 1000)) ] || break
-        sleep 0.1
-    done
+    await_sockets "$sockets_before" 300
 }
 
 echo 'run,stats,thread,seconds,ran_us_per_s,waited_us_per_s' >"$out/runs.csv"

@@ -49,15 +49,14 @@ out=$(cd "$out" && pwd)
 cd "$root"
 # shellcheck source=bench-scripts/killed.sh
 . bench-scripts/killed.sh
+# shellcheck source=bench-scripts/sockets.sh
+. bench-scripts/sockets.sh
 echo "building (the first time takes a minute)" >&2
 cargo build --release --locked --quiet || refuse "the build failed; see above"
 bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 # Figures of an earlier run must not be taken for this one's.
 rm -f "$out"/{result,environment,doctor,counters}.json "$out/report.html" "$out"/{server,client,bystanders}.ndjson "$out"/server.log
 
-sockets() {
-    awk '/^TCP:/ {print $3}' /proc/net/sockstat
-}
 sockets_before=$(sockets)
 kills_begin
 server='' client=''
@@ -71,10 +70,7 @@ end_all() {
         wait "$pid" 2>/dev/null || true
     done
     client='' server=''
-    for _ in $(seq 150); do
-        [ "$(sockets)" -gt $((sockets_before + 1000)) ] || break
-        sleep 0.1
-    done
+    await_sockets "$sockets_before" 150
 }
 trap end_all EXIT
 trap 'end_all INT; exit 130' INT

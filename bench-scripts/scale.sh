@@ -66,6 +66,8 @@ cd "$root"
 . bench-scripts/cpus.sh
 # shellcheck source=bench-scripts/killed.sh
 . bench-scripts/killed.sh
+# shellcheck source=bench-scripts/sockets.sh
+. bench-scripts/sockets.sh
 allowed=$(cpus_allowed | wc -l)
 if [ -z "$cores" ]; then
     most=$allowed
@@ -84,9 +86,7 @@ out=${out:-$root/runs/scale-$(date +%Y%m%d-%H%M%S)}
 mkdir -p "$out" || refuse "--out $out cannot be made; fix: a directory that you may write"
 out=$(cd "$out" && pwd)
 
-sockets() {
-    awk '/^TCP:/ {print $3}' /proc/net/sockstat
-}
+sockets_before=$(sockets)
 server='' client='' timer=''
 
 # Ends what runs: the client first, so that it reports what it held, then the server; then waits until
@@ -99,10 +99,7 @@ end_all() {
         wait "$pid" 2>/dev/null || true
     done
     client='' server='' timer=''
-    for _ in $(seq 1200); do
-        [ "$(sockets)" -gt $((${sockets_before:-1000000000} + 1000)) ] || break
-        sleep 0.1
-    done
+    await_sockets "$sockets_before" 1200
 }
 trap 'end_all TERM' EXIT
 trap 'end_all INT; exit 130' INT

@@ -60,9 +60,8 @@ rm -f "$out"/{result,environment}.json "$out"/{server,client}.ndjson "$out"/*.lo
 ports=$port-$((port + 3))
 deadline=$((SECONDS + minutes * 60))
 
-sockets() {
-    awk '/^TCP:/ {print $3}' /proc/net/sockstat
-}
+# shellcheck source=bench-scripts/sockets.sh
+. bench-scripts/sockets.sh
 sockets_before=$(sockets)
 server='' client='' simulation=''
 
@@ -77,10 +76,7 @@ end_all() {
         wait "$pid" 2>/dev/null || true
     done
     simulation='' client='' server=''
-    for _ in $(seq 300); do
-        [ "$(sockets)" -gt $((sockets_before + 1000)) ] || break
-        sleep 0.1
-    done
+    await_sockets "$sockets_before" 300
 }
 trap end_all EXIT
 trap 'exit 130' INT

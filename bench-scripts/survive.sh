@@ -58,9 +58,8 @@ bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 ports=7600-7615
 server='' client='' file_max=''
 
-sockets() {
-    awk '/^TCP:/ {print $3}' /proc/net/sockstat
-}
+# shellcheck source=bench-scripts/sockets.sh
+. bench-scripts/sockets.sh
 sockets_before=$(sockets)
 
 # shellcheck disable=SC2317,SC2329  # called by the traps
@@ -142,10 +141,7 @@ must_serve() {
     until_figure connections -eq 0
     run_client after --connections 10k --hold 1s --sweep || fail "after $1 a small run failed"
     until_figure connections -eq 0
-    for _ in $(seq 600); do
-        [ "$(sockets)" -gt $((sockets_before + 10000)) ] || return 0
-        sleep 0.1
-    done
+    await_sockets "$sockets_before" 600 10000
 }
 
 report() {
