@@ -91,9 +91,9 @@ pub trait Driver {
     /// Moves completions into `batch`, up to its capacity.
     fn reap(&mut self, batch: &mut Vec<Completion>);
 
-    /// Before the core sleeps, for `at_most` so long: waits a moment by itself, and from then on a
-    /// completion rings the bell. `false` when something is there, or the time is up, so that the core
-    /// must not sleep.
+    /// Before the core sleeps until a completion, or for `at_most`: the driver may wait for a moment by
+    /// itself first. `true` when nothing came; from then on a completion rings the bell. `false` when
+    /// something is there, or the time is up, so that the core must not sleep.
     fn rest(&mut self, at_most: Option<Duration>) -> bool;
 
     /// The core is awake again, and looks by itself.

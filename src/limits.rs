@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+mod client;
+
+pub use client::*;
+
 /// Slots in one segment at most: a ring finds a request to cancel in at most 256 hash chains, so a
 /// larger table makes cancelling slow; and a slot index must fit 16 bits of the token.
 pub const SEGMENT_SLOTS_MAX: u32 = 65_536;
@@ -39,15 +43,17 @@ pub const WATCH_TIME: Duration = Duration::from_micros(60);
 pub const RESTS_UNWATCHED_MAX: u32 = 1023;
 
 /// Time for which a core naps before it sleeps, while the executor's other tasks wait: who is woken
-/// 200 times a second or more never sleeps.
+/// 200 times a second or more sleeps only once each [`YIELD_AFTER`], and who is not pays for one nap
+/// before each sleep.
 pub const NAP_TIME: Duration = Duration::from_millis(5);
 
 /// Connections of one core that may have a receive waiting at once: each keeps a buffer meanwhile, 4 MiB
 /// in all. Who speaks beyond them is polled, as one at rest is.
 pub const WARM_MAX: u32 = 1024;
 
-/// Time between two messages of a connection within which its next receive waits for bytes, and for
-/// which it does, looked at with the tick, before it is polled instead.
+/// Time between two messages of a connection within which its next receive waits for bytes, and after
+/// the last one for which it does, before it is polled instead: that is looked at with the tick, so up
+/// to 100 ms more.
 pub const WARM_TIME: Duration = Duration::from_millis(100);
 
 /// Bytes of one buffer. A message of a long-lived connection fits; a stream passes in pieces.
@@ -130,66 +136,8 @@ pub const SEGMENT_LINGER_MS: u32 = 2_000;
 /// Milliseconds between two looks of an otherwise idle core at what has come due.
 pub const TICK_MS: u32 = 100;
 
-/// Milliseconds by which such a look may be late before the core takes itself for stopped.
-pub const TICK_LATE_MS: u32 = 1_000;
-
 /// Length of a listener's accept queue that we ask for; the kernel caps it at `somaxconn`.
 pub const BACKLOG_DEFAULT: i32 = 4096;
-
-/// Connects in flight per client core: busy, and far below what overflows a server's accept queue.
-pub const CONNECTS_IN_FLIGHT: u32 = 256;
-
-/// Connects in flight per client core at most.
-pub const CONNECTS_IN_FLIGHT_MAX: u32 = 1_000_000;
-
-/// Connects that a client core starts in one turn, so that completions are seen between them.
-pub const CONNECTS_PER_TURN: u32 = 64;
-
-/// Most time by which a push may exceed its interval before it is overdue, or half of the interval.
-pub const PUSH_GRACE_MAX: Duration = Duration::from_secs(1);
-
-/// Most time from when a message was due to its echo before the echo is late.
-pub const ECHO_LATE_AFTER: Duration = Duration::from_secs(1);
-
-/// Longest interval between pushes that the client holds a server to: half of a slot's clock of 32 bits.
-pub const EXPECTED_EVERY_MAX: Duration = Duration::from_secs(30 * 60);
-
-/// Things that a schedule had due so shortly before its end may be left without being missed.
-pub const SCHEDULE_SLACK: Duration = Duration::from_millis(100);
-
-/// Tuples that are tried for one short connection.
-pub const CHURN_TRIES_MAX: u32 = 16;
-
-/// Time for which a closed connection's tuple may be in TIME_WAIT: Linux takes 60 s.
-pub const TIME_WAIT: Duration = Duration::from_secs(61);
-
-/// Time between the last connect of a plateau and the first message, in which queues run empty.
-pub const SETTLE: Duration = Duration::from_millis(200);
-
-/// Time in which every core has heard an order: it yields more often.
-pub const STOP_HEARD: Duration = Duration::from_millis(50);
-
-/// Messages in flight per client core: each may hold one buffer.
-pub const MESSAGES_IN_FLIGHT: u32 = 1024;
-
-/// Messages of a sweep in flight per client core: a window of those who do not answer takes 10 s.
-pub const SWEEPS_IN_FLIGHT: u32 = 65_536;
-
-/// Closes in flight per client core.
-pub const CLOSES_IN_FLIGHT: u32 = 1024;
-
-/// Time that a connect may take before it is given up.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(10_000);
-
-/// Time that an echo may take before its connection counts as silent.
-pub const ECHO_TIMEOUT: Duration = Duration::from_millis(10_000);
-
-/// Time that the server may take to end a connection that we ended.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(10_000);
-
-/// Tuples a core passes over before it gives up: as many as a full ephemeral range in TIME_WAIT
-/// beyond one for each connection it wants.
-pub const TUPLES_SKIPPED_SPARE: u64 = 65_536;
 
 /// Depth of glommio's own three rings per executor: it carries one read and a few timers.
 pub const EXECUTOR_RING_DEPTH: usize = 64;
@@ -197,7 +145,8 @@ pub const EXECUTOR_RING_DEPTH: usize = 64;
 /// Bytes glommio registers for file I/O per executor. We read eight bytes from an eventfd.
 pub const EXECUTOR_IO_MEMORY: usize = 64 * 1024;
 
-/// Bytes charged to RLIMIT_MEMLOCK by one executor: three rings, each with its registered memory.
+/// Bytes charged to RLIMIT_MEMLOCK by one executor: three rings and its registered memory, which
+/// is charged once for each ring.
 pub const EXECUTOR_LOCKED_BYTES: u64 = 3 * (64 * 1024 + 16 * 1024);
 
 /// Bytes of RLIMIT_MEMLOCK below which glommio makes no executor, whatever it may pass by CAP_IPC_LOCK
@@ -223,21 +172,6 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The same of a server that has memory to spare: 0.2 % of a core in place of 0.9 %.
 pub const LOOK_SELDOM: Duration = Duration::from_millis(100);
-
-/// Time that the server's dumps have to show what the client waits for: two of their ticks.
-pub const SERVER_TICK_TIMEOUT: Duration = Duration::from_millis(2_500);
-
-/// Time that the server's dumps have to show it empty.
-pub const SERVER_EMPTY_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Time a target has to answer the client's first connect.
-pub const REACH_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Targets that are tried before a run; a long port range is one server.
-pub const TARGETS_TRIED_MAX: usize = 16;
-
-/// Source addresses that are tried before a run.
-pub const SOURCES_TRIED_MAX: usize = 4096;
 
 /// Clients of a metrics address that are served at once; who comes beyond them is told 503.
 pub const METRICS_CLIENTS: usize = 8;
@@ -274,39 +208,6 @@ pub const BYSTANDER_REST: Duration = Duration::from_millis(5);
 /// Connections and datagrams that one turn of its thread takes before it looks at the others again.
 pub const BYSTANDER_PER_TURN: usize = 64;
 
-/// Tries of each bystander per second, unless --bystander-rate says otherwise.
-pub const BYSTANDER_RATE: u64 = 20;
-
-/// The highest --bystander-rate: beyond it the panel is a load, and no bystander; and its own connects
-/// would find no port, of the usual 28,232, whose TIME_WAIT is over.
-pub const BYSTANDER_RATE_MAX: u64 = 400;
-
-/// The shortest time for which an idle host is watched, before the first connection and after the last
-/// one: so many tries, by the default rate, that its 95th percentile stands on five of them.
-pub const BYSTANDER_IDLE_LEAST: Duration = Duration::from_secs(5);
-
-/// Time after which a try of a bystander is lost: TCP sends a SYN again after it, so that a connect
-/// that lost a packet is one that was lost.
-pub const BYSTANDER_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Time between two attempts to open the bystanders' own session again, once it is lost.
-pub const BYSTANDER_REOPEN: Duration = Duration::from_secs(1);
-
-/// Time beside its hold that a plateau may take, in the guess for how many records there is to be room.
-pub const BYSTANDERS_TIME: Duration = Duration::from_secs(60);
-
-/// Steps that a search for the safe capacity takes, about: five up, six halvings.
-pub const SEARCH_STEPS: usize = 11;
-
-/// Records that a panel keeps at most, of 16 bytes each: eight bystanders for seven hours.
-pub const BYSTANDER_SAMPLES_MAX: usize = 4 << 20;
-
-/// The sleep that the bystander `schedule` asks for.
-pub const BYSTANDER_SLEEP: Duration = Duration::from_millis(10);
-
-/// Bytes that the bystander `disk` writes, has written, and reads back.
-pub const BYSTANDER_DISK_BYTES: usize = 4096;
-
 /// Bytes of a line of a dump at most: full histograms would have some 200 KB.
 pub const DUMP_LINE_BYTES: u64 = 1 << 20;
 
@@ -322,10 +223,6 @@ pub const FETCH_READ: Duration = Duration::from_secs(2);
 
 /// Bytes of its answer at most: about 25 KB a core, for more cores than there are.
 pub const FETCH_BYTES: u64 = 32 << 20;
-
-/// Time between an attempt at a server's metrics that failed and the next one, so that a run does
-/// not wait for a server that is gone.
-pub const SERVER_METRICS_RETRY: Duration = Duration::from_secs(5);
 
 /// The shortest time between two looks of `megaconn top`: a metrics address reads its figures twenty
 /// times a second at most.

@@ -1,0 +1,117 @@
+//! The numbers that the client alone has need of, each with its unit and its reason.
+
+use std::time::Duration;
+
+/// Milliseconds by which such a look may be late before the core takes itself for stopped.
+pub const TICK_LATE_MS: u32 = 1_000;
+
+/// Connects in flight per client core: enough to keep the handshake busy, far below a server's
+/// accept queue, so that a ramp cannot overflow it.
+pub const CONNECTS_IN_FLIGHT: u32 = 256;
+
+/// Connects in flight per client core at most.
+pub const CONNECTS_IN_FLIGHT_MAX: u32 = 1_000_000;
+
+/// Connects that a client core starts in one turn, so that completions are seen between them.
+pub const CONNECTS_PER_TURN: u32 = 64;
+
+/// Most time by which a push may exceed its interval before it is overdue; half the interval when
+/// that is less.
+pub const PUSH_GRACE_MAX: Duration = Duration::from_secs(1);
+
+/// Most time from when a message was due to its echo before the echo is late.
+pub const ECHO_LATE_AFTER: Duration = Duration::from_secs(1);
+
+/// Longest interval between pushes that the client holds a server to: a slot's clock has 32 bits of
+/// microseconds, and half of their 71 minutes tells past from future.
+pub const EXPECTED_EVERY_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Things that a schedule had due so shortly before its end may be left without being missed.
+pub const SCHEDULE_SLACK: Duration = Duration::from_millis(100);
+
+/// Tuples that are tried for one short connection.
+pub const CHURN_TRIES_MAX: u32 = 16;
+
+/// Time for which a closed connection's tuple may be in TIME_WAIT: Linux takes 60 s.
+pub const TIME_WAIT: Duration = Duration::from_secs(61);
+
+/// Time between the last connect of a plateau and the first message, in which queues run empty.
+pub const SETTLE: Duration = Duration::from_millis(200);
+
+/// Time in which every core has heard an order: it yields more often.
+pub const STOP_HEARD: Duration = Duration::from_millis(50);
+
+/// Messages in flight per client core: each may hold one buffer.
+pub const MESSAGES_IN_FLIGHT: u32 = 1024;
+
+/// Messages of a sweep in flight per client core: beyond those who do not answer, ten seconds for each
+/// window, and a message that waits takes some kernel memory.
+pub const SWEEPS_IN_FLIGHT: u32 = 65_536;
+
+/// Closes in flight per client core.
+pub const CLOSES_IN_FLIGHT: u32 = 1024;
+
+/// Time that a connect may take before it is given up.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(10_000);
+
+/// Time that an echo may take before its connection counts as silent.
+pub const ECHO_TIMEOUT: Duration = Duration::from_millis(10_000);
+
+/// Time that the server may take to end a connection that we ended.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(10_000);
+
+/// Tuples a core passes over before it gives up: as many as a full ephemeral range in TIME_WAIT
+/// beyond one for each connection it wants.
+pub const TUPLES_SKIPPED_SPARE: u64 = 65_536;
+
+/// Time that the server's dumps have to show what the client waits for: two of their ticks.
+pub const SERVER_TICK_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+/// Time that the server's dumps have to show it empty.
+pub const SERVER_EMPTY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time a target has to answer the client's first connect.
+pub const REACH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Targets that are tried before a run; a long port range is one server.
+pub const TARGETS_TRIED_MAX: usize = 16;
+
+/// Source addresses that are tried before a run.
+pub const SOURCES_TRIED_MAX: usize = 4096;
+
+/// Tries of each bystander per second, unless --bystander-rate says otherwise.
+pub const BYSTANDER_RATE: u64 = 20;
+
+/// The highest --bystander-rate: beyond it the panel is a load, and no bystander; and its own connects
+/// would find no port, of the usual 28,232, whose TIME_WAIT is over.
+pub const BYSTANDER_RATE_MAX: u64 = 400;
+
+/// The shortest time for which an idle host is watched, before the first connection and after the last
+/// one: so many tries, by the default rate, that its 95th percentile stands on five of them.
+pub const BYSTANDER_IDLE_LEAST: Duration = Duration::from_secs(5);
+
+/// Time after which a try of a bystander is lost: TCP sends a SYN again after it, so that a connect
+/// that lost a packet is one that was lost.
+pub const BYSTANDER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time between two attempts to open the bystanders' own session again, once it is lost.
+pub const BYSTANDER_REOPEN: Duration = Duration::from_secs(1);
+
+/// Time beside its hold that a plateau may take, in the guess for how many records there is to be room.
+pub const BYSTANDERS_TIME: Duration = Duration::from_secs(60);
+
+/// Steps that a search for the safe capacity takes, about: five up, six halvings.
+pub const SEARCH_STEPS: usize = 11;
+
+/// Records that a panel keeps at most, of 16 bytes each: eight bystanders for seven hours.
+pub const BYSTANDER_SAMPLES_MAX: usize = 4 << 20;
+
+/// The sleep that the bystander `schedule` asks for.
+pub const BYSTANDER_SLEEP: Duration = Duration::from_millis(10);
+
+/// Bytes that the bystander `disk` writes, has written, and reads back.
+pub const BYSTANDER_DISK_BYTES: usize = 4096;
+
+/// Time between an attempt at a server's metrics that failed and the next one, so that a run does
+/// not wait for a server that is gone.
+pub const SERVER_METRICS_RETRY: Duration = Duration::from_secs(5);
