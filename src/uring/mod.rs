@@ -19,6 +19,7 @@ use crate::errno::Errno;
 use crate::limits::{NAP_TIME, YIELD_AFTER};
 use crate::token::{Operation, Token};
 
+mod accept;
 mod buffers;
 mod doorbell;
 mod late;
@@ -66,6 +67,8 @@ pub struct UringDriver {
     keepalive: Option<Duration>,
     pins_source_port: bool,
     releases_late: bool,
+    /// What an accept is asked with: to look before it tries, where the kernel can.
+    accept_flags: u16,
     bell: OwnedFd,
     resting: bool,
     watch: Watch,
@@ -93,6 +96,7 @@ impl UringDriver {
             keepalive: config.keepalive,
             pins_source_port: can_pin_source_port(),
             releases_late: late::releases_late()?,
+            accept_flags: if accept::can_look_first()? { accept::LOOK_FIRST } else { 0 },
             bell: doorbell.descriptor()?,
             resting: true,
             watch: Watch::default(),
@@ -152,9 +156,8 @@ impl Driver for UringDriver {
     fn accept(&mut self, token: Token, listener: usize) {
         let slot = types::DestinationSlot::try_from_slot_target(u32::from(token.slot().index()));
         let listener = types::Fd(self.listeners[listener].as_raw_fd());
-        let entry = opcode::Accept::new(listener, std::ptr::null_mut(), std::ptr::null_mut())
-            .file_index(Some(slot.expect("a slot index is below the kernel's table limit")));
-        self.push(token, entry.build());
+        let slot = slot.expect("a slot index is below the kernel's table limit");
+        self.push(token, accept::entry(listener, Some(slot), self.accept_flags));
     }
 
     fn stop_listening(&mut self) {
