@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::conn::BufferId;
+use crate::core::Turn;
 use crate::errno::Errno;
 use crate::token::Token;
 
@@ -92,9 +93,10 @@ pub trait Driver {
     fn reap(&mut self, batch: &mut Vec<Completion>);
 
     /// Before the core sleeps until a completion, or for `at_most`: the driver may wait for a moment by
-    /// itself first. `true` when nothing came; from then on a completion rings the bell. `false` when
-    /// something is there, or the time is up, so that the core must not sleep.
-    fn rest(&mut self, at_most: Option<Duration>) -> bool;
+    /// itself first. [`Turn::Idle`] when nothing came; from then on a completion rings the bell, and the
+    /// driver may want a turn sooner than the core. [`Turn::Busy`] when something is there, or the time is
+    /// up, so that the core must not sleep.
+    fn rest(&mut self, at_most: Option<Duration>) -> Turn;
 
     /// The core is awake again, and looks by itself.
     fn wake(&mut self);

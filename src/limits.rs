@@ -62,6 +62,14 @@ pub const BUFFER_BYTES: u16 = 4096;
 /// Buffers of one core: 32 MiB of address space, of which only what was used at once is resident.
 pub const BUFFERS_PER_CORE: u16 = 8192;
 
+/// Buffers of one core whose memory stays although nobody uses them: 256 KiB, enough for what arrives
+/// between two turns at an ordinary pace.
+pub const BUFFERS_KEPT: usize = 64;
+
+/// Buffers whose memory goes back at one look, one look each [`TICK_MS`]: after a burst that had all of
+/// them it takes 7 s, and a burst each second touches a thousand pages again, 0.1 % of a core.
+pub const BUFFERS_RETURNED: usize = 128;
+
 /// Accepts outstanding on all listeners of one core together. Few, because each of them waits on
 /// its listener's queue and is visited when a connection arrives.
 pub const ACCEPTS_PER_CORE: usize = 64;

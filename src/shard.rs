@@ -171,9 +171,10 @@ impl<D: Driver> Shard<D> {
         if had_work {
             return Turn::Busy;
         }
-        let deadline = self.deadline();
-        let may_sleep = deadline != Some(Duration::ZERO) && self.driver.rest(deadline);
-        if may_sleep { Turn::Idle(deadline) } else { Turn::Busy }
+        match self.deadline() {
+            Some(Duration::ZERO) => Turn::Busy,
+            deadline => self.driver.rest(deadline),
+        }
     }
 
     /// One completion: the one match on what was asked.

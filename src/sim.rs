@@ -373,8 +373,9 @@ impl Driver for SimDriver {
         }
     }
 
-    fn rest(&mut self, _: Option<Duration>) -> bool {
-        self.queued.is_empty() && self.done.is_empty()
+    fn rest(&mut self, at_most: Option<Duration>) -> Turn {
+        let is_quiet = self.queued.is_empty() && self.done.is_empty();
+        if is_quiet { Turn::Idle(at_most) } else { Turn::Busy }
     }
 
     fn wake(&mut self) {}

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use megaconn::conn::BufferId;
+use megaconn::core::Turn;
 use megaconn::driver::{Completion, Cut, Driver};
 use megaconn::errno::Errno;
 use megaconn::token::Token;
@@ -125,8 +126,8 @@ impl Driver for Answering {
         self.now += Duration::from_micros(1);
     }
 
-    fn rest(&mut self, _: Option<Duration>) -> bool {
-        self.done.is_empty()
+    fn rest(&mut self, at_most: Option<Duration>) -> Turn {
+        if self.done.is_empty() { Turn::Idle(at_most) } else { Turn::Busy }
     }
 
     fn wake(&mut self) {}

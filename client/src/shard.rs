@@ -120,8 +120,7 @@ impl<D: Driver> Shard<D> {
             return Turn::Busy;
         }
         self.held_up_since = self.is_held_up().then_some(self.now);
-        let deadline = self.deadline();
-        if self.driver.rest(deadline) { Turn::Idle(deadline) } else { Turn::Busy }
+        self.driver.rest(self.deadline())
     }
 
     /// What is due cannot begin, because everybody who could begin it waits for the server.

@@ -1,34 +1,86 @@
 //! The buffers of one core: the only memory that the kernel writes on a connection's behalf.
 
+use std::io;
 use std::ops::Range;
-use std::ptr::NonNull;
+use std::time::Duration;
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
 use crate::conn::BufferId;
+use crate::limits::{BUFFERS_KEPT, BUFFERS_RETURNED, TICK_MS};
 
 /// A pool of buffers of one size. What was never used is never resident; the last one given back
-/// is the first one taken, so that few pages stay warm. Its memory stays for as long as the process:
-/// a receive that waits for bytes may outlast its ring, which the kernel takes apart by and by.
+/// is the first one taken, so that few pages stay warm, and the memory of those that stay cold goes
+/// back. Its addresses stay for as long as the process: a receive that waits for bytes may outlast its
+/// ring, which the kernel takes apart by and by.
 pub(super) struct Buffers {
-    memory: NonNull<[u8]>,
+    /// Of whole pages, so that a buffer of a page has one by itself.
+    memory: *mut u8,
+    count: u16,
     bytes_each: u16,
+    /// A stack. From its bottom up: those without memory, those with memory that nobody has used since
+    /// the last look, the others.
     free: Vec<u16>,
+    without_memory: usize,
+    unused: usize,
+    look_at: Duration,
 }
 
 impl Buffers {
-    pub(super) fn new(count: u16, bytes_each: u16) -> Buffers {
-        let memory = vec![0_u8; usize::from(count) * usize::from(bytes_each)].into_boxed_slice();
-        let free = (0..count).rev().collect();
-        Buffers { memory: NonNull::from(Box::leak(memory)), bytes_each, free }
+    /// # Errors
+    /// When there is no room for them.
+    pub(super) fn new(count: u16, bytes_each: u16) -> io::Result<Buffers> {
+        let bytes = usize::from(count) * usize::from(bytes_each);
+        let rights = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        let memory = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), bytes.max(1), rights, MapFlags::PRIVATE)?
+        };
+        let all = usize::from(count);
+        Ok(Buffers {
+            memory: memory.cast(),
+            count,
+            bytes_each,
+            free: (0..count).rev().collect(),
+            without_memory: all,
+            unused: all,
+            look_at: Duration::ZERO,
+        })
     }
 
     pub(super) fn take(&mut self) -> Option<BufferId> {
-        self.free.pop().map(BufferId::new)
+        let buffer = self.free.pop()?;
+        self.without_memory = self.without_memory.min(self.free.len());
+        self.unused = self.unused.min(self.free.len());
+        Some(BufferId::new(buffer))
     }
 
     pub(super) fn give(&mut self, buffer: BufferId) {
         let index = u16::try_from(buffer.index()).expect("buffer numbers have 16 bits");
         assert!(self.free.len() < self.free.capacity(), "more buffers came back than there are");
         self.free.push(index);
+    }
+
+    /// Gives memory back of buffers that nobody has used between two looks, some at each look and all but
+    /// a few in the end. Until when to look again; `None` when there is nothing more to give.
+    pub(super) fn tidy(&mut self, now: Duration) -> Option<Duration> {
+        if self.free.len() <= self.without_memory + BUFFERS_KEPT {
+            return None;
+        }
+        if now >= self.look_at {
+            let most = self.unused.min(self.free.len() - BUFFERS_KEPT);
+            for at in self.without_memory..most.min(self.without_memory + BUFFERS_RETURNED) {
+                let buffer = BufferId::new(self.free[at]);
+                let address = self.address(buffer, 0..self.bytes_each).cast();
+                // SAFETY: nobody has the buffer, and it is zeroes when it is next read. Where pages are
+                // larger than a buffer the kernel refuses, and the memory stays.
+                let _ = unsafe { madvise(address, self.bytes_each.into(), Advice::LinuxDontNeed) };
+                self.without_memory = at + 1;
+            }
+            self.unused = self.free.len();
+            self.look_at = now + Duration::from_millis(TICK_MS.into());
+        }
+        Some(self.look_at - now)
     }
 
     /// Where a receive may write: from `start` to the end of the buffer.
@@ -54,10 +106,54 @@ impl Buffers {
     fn address(&self, buffer: BufferId, range: Range<u16>) -> *mut u8 {
         assert!(range.start <= range.end && range.end <= self.bytes_each, "outside of the buffer");
         let offset = buffer.index() * usize::from(self.bytes_each) + usize::from(range.start);
-        assert!(
-            offset + usize::from(range.end - range.start) <= self.memory.len(),
-            "no such buffer"
-        );
-        self.memory.as_ptr().cast::<u8>().wrapping_add(offset)
+        assert!(buffer.index() < self.count.into(), "no such buffer");
+        self.memory.wrapping_add(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOK: Duration = Duration::from_millis(TICK_MS as u64);
+
+    fn use_at_once(buffers: &mut Buffers, count: usize) -> Vec<u8> {
+        let taken: Vec<_> = (0..count).map(|_| buffers.take().unwrap()).collect();
+        let before =
+            taken.iter().map(|&buffer| std::mem::replace(&mut buffers.bytes(buffer, 0..1)[0], 1));
+        let before = before.collect();
+        taken.into_iter().rev().for_each(|buffer| buffers.give(buffer));
+        before
+    }
+
+    #[test]
+    fn memory_of_cold_buffers_goes_back_and_that_of_warm_ones_stays() {
+        let mut buffers = Buffers::new(1000, 4096).unwrap();
+        assert_eq!(buffers.tidy(Duration::ZERO), None, "there is nothing to give yet");
+        let many = BUFFERS_KEPT + 2 * BUFFERS_RETURNED + 1;
+        assert_eq!(use_at_once(&mut buffers, many), vec![0; many]);
+        // The first look sees that they were used, three more give: 128, 128 and one.
+        for look in 0..5 {
+            let now = LOOK * look;
+            let next = buffers.tidy(now);
+            assert_eq!(next, (look < 4).then_some(LOOK), "look {look}");
+            if look < 3 {
+                assert_eq!(buffers.tidy(now + LOOK / 2), Some(LOOK / 2), "a look too soon");
+            }
+            use_at_once(&mut buffers, 1);
+        }
+        let before = use_at_once(&mut buffers, many);
+        assert_eq!(before.iter().filter(|&&byte| byte == 1).count(), BUFFERS_KEPT);
+        assert!(before[..BUFFERS_KEPT].iter().all(|&byte| byte == 1), "the warm ones come first");
+    }
+
+    #[test]
+    fn what_is_used_between_two_looks_keeps_its_memory() {
+        let mut buffers = Buffers::new(1000, 4096).unwrap();
+        for look in 0..5 {
+            use_at_once(&mut buffers, 500);
+            assert_eq!(buffers.tidy(LOOK * look), Some(LOOK));
+        }
+        assert_eq!(use_at_once(&mut buffers, 501), [vec![1; 500], vec![0]].concat());
     }
 }

@@ -14,6 +14,7 @@ use io_uring::{opcode, squeue, types};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::conn::BufferId;
+use crate::core::Turn;
 use crate::driver::{Completion, Cut, Driver};
 use crate::errno::Errno;
 use crate::limits::{NAP_TIME, YIELD_AFTER};
@@ -88,7 +89,7 @@ impl UringDriver {
         Ok(UringDriver {
             segments: Vec::new(),
             reap_from: 0,
-            buffers: Buffers::new(count, bytes),
+            buffers: Buffers::new(count, bytes)?,
             listeners: config.listeners,
             targets: config.targets.into_iter().map(SockAddr::from).collect(),
             nowhere: Box::new(NOWHERE),
@@ -269,17 +270,18 @@ impl Driver for UringDriver {
         }
     }
 
-    fn rest(&mut self, at_most: Option<Duration>) -> bool {
+    fn rest(&mut self, at_most: Option<Duration>) -> Turn {
+        let at_most = at_most.into_iter().chain(self.buffers.tidy(self.now())).min();
         let segments = &mut self.segments;
         if self.watch.sees(|| segments.iter_mut().flatten().any(|ring| !ring.is_quiet())) {
-            return false;
+            return Turn::Busy;
         }
         // The executor has commands for the core, which no ring wakes it for.
         if self.woke.elapsed() < YIELD_AFTER {
             let nap = at_most.map_or(NAP_TIME, |time| time.min(NAP_TIME));
             let is_woken = self.nap.ends_within(nap);
             if is_woken.is_ok_and(|is_woken| is_woken || at_most == Some(nap)) {
-                return false;
+                return Turn::Busy;
             }
         }
         self.resting = true;
@@ -288,7 +290,8 @@ impl Driver for UringDriver {
         }
         // The bells are on before the queues are looked at, on every architecture.
         fence(Ordering::SeqCst);
-        self.segments.iter_mut().flatten().all(Ring::is_quiet)
+        let is_quiet = self.segments.iter_mut().flatten().all(Ring::is_quiet);
+        if is_quiet { Turn::Idle(at_most) } else { Turn::Busy }
     }
 
     fn wake(&mut self) {
