@@ -7,7 +7,7 @@ set -euo pipefail
 usage() {
     cat <<'HELP'
 usage: compare.sh [--connections N] [--seconds N] [--runs N] [--rate N] [--only ROWS] [--servers NAMES]
-                  [--port N] [--python PATH] [--out FILE] [--quick]
+                  [--ring WORDS] [--port N] [--python PATH] [--out FILE] [--quick]
        compare.sh --summary FILE...
 
   --connections N   connections of the large rows                          [default: 15000]
@@ -17,6 +17,7 @@ usage: compare.sh [--connections N] [--seconds N] [--runs N] [--rate N] [--only 
   --only ROWS       rows to run, with commas                               [default: all]
   --servers NAMES   of epoll,ring,tokio,glommio,go,gevent, with commas, or none, which measures ours alone
                                                                            [default: all that can run]
+  --ring WORDS      how the plain ring waits: see baselines/ring-echo.rs         [default: multishot try]
   --port N          first of 100 ports on 127.0.0.1, used in turn          [default: 7800]
   --python PATH     the Python that has gevent                             [default: python3]
   --out FILE        where every single run goes, as CSV                    [default: none]
@@ -48,7 +49,7 @@ refuse() {
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 baselines=$root/bench-scripts/baselines
-connections=15000 seconds=1 runs=5 rate=20000 only='' servers='' port=7800 python=python3 out=/dev/null quick=''
+connections=15000 seconds=1 runs=5 rate=20000 only='' servers='' ring='multishot try' port=7800 python=python3 out=/dev/null quick=''
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage && exit 0 ;;
@@ -61,7 +62,7 @@ while [ $# -gt 0 ]; do
             shift
             exec python3 "$root/bench-scripts/compare.py" table "$@"
             ;;
-        --connections | --seconds | --runs | --rate | --only | --servers | --port | --python | --out)
+        --connections | --seconds | --runs | --rate | --only | --servers | --ring | --port | --python | --out)
             [ $# -ge 2 ] || refuse "$1 needs a value; fix: see compare.sh --help"
             declare "${1#--}=$2" && shift 2
             ;;
@@ -86,6 +87,7 @@ if [ -n "$only" ]; then
     done
     rows=("${asked[@]}")
 fi
+read -ra ring_words <<<"$ring"
 mapfile -t cpus < <(python3 -c 'import os; print(*sorted(os.sched_getaffinity(0)), sep="\n")')
 [ "${#cpus[@]}" -ge 2 ] || refuse "only CPU ${cpus[0]} is allowed; fix: run on two CPUs"
 
@@ -152,7 +154,7 @@ command_of() {
     case $1 in
         megaconn) command=("$bin/megaconn" serve --cores "${cpus[0]}" --listen "127.0.0.1:$here") ;;
         epoll) command=("$work/epoll-echo" "$here" "${cpus[0]}") ;;
-        ring) command=("$bin/ring-echo" "$here" "${cpus[0]}") ;;
+        ring) command=("$bin/ring-echo" "$here" "${cpus[0]}" "${ring_words[@]}") ;;
         tokio | glommio) command=("$bin/$1-echo" "$here") ;;
         go) command=(env GOMAXPROCS=1 "$work/go-echo" "$here") ;;
         gevent) command=("$python" "$baselines/gevent-echo.py" "$here") ;;

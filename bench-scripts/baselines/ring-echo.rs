@@ -2,10 +2,13 @@
 //! connection, no timeouts, no limits, no figures. What it costs beyond epoll is the ring's; what a server
 //! costs beyond it is the server's.
 //!
-//! Usage: ring-echo PORT CPU [FORM]. It listens on 127.0.0.1, is pinned to CPU and runs until SIGTERM. FORM
-//! is how it waits for a message: `multishot` (one receive for all messages, with buffers that the kernel
+//! Usage: ring-echo PORT CPU [FORM [ACCEPT]]. It listens on 127.0.0.1, is pinned to CPU and runs until SIGTERM.
+//! FORM is how it waits for a message: `multishot` (one receive for all messages, with buffers that the kernel
 //! takes; the default), `skip` (the same, and a send says nothing when all went well), `wait` (a receive for
-//! each message, which waits for it) or `poll` (a poll, then a receive).
+//! each message, which waits for it), `poll` (a poll, then a receive) or `polls` (one poll for all messages, a
+//! receive for each). ACCEPT is how it waits for a connection: `try` (an accept for each, tried at once; the
+//! default), `look` (the same, which looks first: Linux 6.10) or `many` (one for all, whose slots the kernel
+//! takes).
 #![allow(unsafe_code)]
 
 use std::io::{self, Error};
@@ -27,6 +30,7 @@ const ACCEPTS: u16 = 16;
 const BACKLOG: i32 = 4096;
 const BATCH: usize = 512;
 const RECV_POLL_FIRST: u16 = 1;
+const ACCEPT_POLL_FIRST: u16 = 4;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
@@ -34,6 +38,14 @@ enum Form {
     Skip,
     Wait,
     Poll,
+    Polls,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Arrival {
+    Try,
+    Look,
+    Many,
 }
 
 /// What a completion is of: the operation, its slot and its buffer, in `user_data`.
@@ -43,17 +55,22 @@ enum Operation {
     Poll,
     Receive,
     Send,
+    Cancel,
     Close,
 }
-use Operation::{Accept, Close, Poll, Receive, Send};
+use Operation::{Accept, Cancel, Close, Poll, Receive, Send};
 
-const OPERATIONS: [Operation; 5] = [Accept, Poll, Receive, Send, Close];
+const OPERATIONS: [Operation; 6] = [Accept, Poll, Receive, Send, Cancel, Close];
 
 struct Server {
     ring: IoUring,
     form: Form,
+    arrival: Arrival,
     listener: TcpListener,
+    /// Slots that nobody has, unless the kernel takes them by itself.
     slots: Vec<u16>,
+    /// Slots whose connection is not closed: a poll for all messages may speak of one that is.
+    open: Vec<bool>,
     memory: *mut u8,
     /// Buffers that nobody has, unless the kernel has them.
     free: Vec<u16>,
@@ -72,13 +89,22 @@ fn main() -> io::Result<()> {
         Some("skip") => Some(Form::Skip),
         Some("wait") => Some(Form::Wait),
         Some("poll") => Some(Form::Poll),
+        Some("polls") => Some(Form::Polls),
         Some(_) => None,
     };
-    let (&[port, cpu], Some(form)) = (&*numbers, form) else {
-        return Err(Error::other("usage: ring-echo PORT CPU [multishot|skip|wait|poll]"));
+    let arrival = match words.next().as_deref() {
+        None | Some("try") => Some(Arrival::Try),
+        Some("look") => Some(Arrival::Look),
+        Some("many") => Some(Arrival::Many),
+        Some(_) => None,
+    };
+    let (&[port, cpu], Some(form), Some(arrival)) = (&*numbers, form, arrival) else {
+        return Err(Error::other(
+            "usage: ring-echo PORT CPU [multishot|skip|wait|poll|polls [try|look|many]]",
+        ));
     };
     pin(cpu.into())?;
-    Server::new(port, form)?.serve()
+    Server::new(port, form, arrival)?.serve()
 }
 
 fn pin(cpu: usize) -> io::Result<()> {
@@ -100,7 +126,7 @@ fn zeroed(bytes: usize) -> io::Result<*mut u8> {
 }
 
 impl Server {
-    fn new(port: u16, form: Form) -> io::Result<Server> {
+    fn new(port: u16, form: Form, arrival: Arrival) -> io::Result<Server> {
         let ring = IoUring::builder()
             .setup_cqsize(1024)
             .setup_coop_taskrun()
@@ -119,8 +145,10 @@ impl Server {
         let mut server = Server {
             ring,
             form,
+            arrival,
             listener,
             slots,
+            open: vec![false; SLOTS.into()],
             memory,
             free,
             given,
@@ -133,7 +161,7 @@ impl Server {
             unsafe { submitter.register_buf_ring_with_flags(given as u64, BUFFERS_GIVEN, 0, 0)? };
             (0..BUFFERS_GIVEN).for_each(|buffer| server.give(buffer));
         }
-        for _ in 0..ACCEPTS {
+        for _ in 0..if arrival == Arrival::Many { 1 } else { ACCEPTS } {
             server.accept();
         }
         Ok(server)
@@ -163,19 +191,41 @@ impl Server {
 
     fn step(&mut self, operation: Operation, slot: u16, buffer: u16, result: i32, flags: u32) {
         match operation {
-            Accept if result < 0 => self.slots.push(slot),
             Accept => {
-                self.wait_for_message(slot, None);
-                self.accept();
+                let is_many = self.arrival == Arrival::Many;
+                let slot = if is_many { result as u16 } else { slot };
+                if result >= 0 {
+                    self.open[usize::from(slot)] = true;
+                    self.wait_for_message(slot, None);
+                } else if !is_many {
+                    return self.slots.push(slot);
+                }
+                if !more(flags) {
+                    self.accept();
+                }
             }
+            // It was cancelled, or the connection is closed and the cancel on its way.
+            Poll if result < 0 || !self.open[usize::from(slot)] => {}
             Poll => {
+                if self.form == Form::Polls && !more(flags) {
+                    self.wait_for_message(slot, None);
+                }
                 let buffer = self.free.pop().expect("one for each slot");
                 self.receive(slot, buffer, 0, libc::MSG_DONTWAIT);
             }
             Receive if result == -libc::ENOBUFS => self.wait_for_message(slot, None),
+            // A poll for all messages has spoken twice of one.
+            Receive if result == -libc::EAGAIN => self.free.push(buffer),
             Receive if result <= 0 => {
                 if !self.kernel_takes_buffers() {
                     self.free.push(buffer);
+                }
+                if !std::mem::replace(&mut self.open[usize::from(slot)], false) {
+                    return;
+                }
+                if self.form == Form::Polls {
+                    let cancel = opcode::AsyncCancel::new(user_data(Poll, slot, 0)).build();
+                    self.push(cancel, Cancel, slot, 0);
                 }
                 self.push(opcode::Close::new(fixed(slot)).build(), Close, slot, 0);
             }
@@ -195,18 +245,31 @@ impl Server {
                     self.free.push(buffer);
                     self.wait_for_message(slot, None);
                 }
+                Form::Polls => self.free.push(buffer),
             },
+            Cancel => {}
+            Close if self.arrival == Arrival::Many => {}
             Close => self.slots.push(slot),
         }
     }
 
     fn accept(&mut self) {
-        let Some(slot) = self.slots.pop() else { return };
         let listener = Fd(self.listener.as_raw_fd());
+        if self.arrival == Arrival::Many {
+            let entry = opcode::AcceptMulti::new(listener).allocate_file_index(true);
+            return self.push(entry.build(), Accept, 0, 0);
+        }
+        let Some(slot) = self.slots.pop() else { return };
         let table = DestinationSlot::try_from_slot_target(slot.into()).expect("slots are few");
         let nobody = std::ptr::null_mut();
         let entry = opcode::Accept::new(listener, nobody, nobody.cast()).file_index(Some(table));
-        self.push(entry.build(), Accept, slot, 0);
+        let mut entry = entry.build();
+        if self.arrival == Arrival::Look {
+            let ioprio = (&raw mut entry).cast::<u16>().wrapping_add(1);
+            // SAFETY: an entry is the kernel's `io_uring_sqe`, of which this is the second word.
+            unsafe { ioprio.write(ACCEPT_POLL_FIRST) };
+        }
+        self.push(entry, Accept, slot, 0);
     }
 
     fn wait_for_message(&mut self, slot: u16, buffer: Option<u16>) {
@@ -218,9 +281,10 @@ impl Server {
                 let buffer = buffer.or_else(|| self.free.pop()).expect("one for each slot");
                 self.receive(slot, buffer, RECV_POLL_FIRST, 0);
             }
-            Form::Poll => {
+            Form::Poll | Form::Polls => {
                 let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
-                self.push(opcode::PollAdd::new(fixed(slot), events).build(), Poll, slot, 0);
+                let poll = opcode::PollAdd::new(fixed(slot), events);
+                self.push(poll.multi(self.form == Form::Polls).build(), Poll, slot, 0);
             }
         }
     }
@@ -244,8 +308,7 @@ impl Server {
     }
 
     fn push(&mut self, entry: Entry, operation: Operation, slot: u16, buffer: u16) {
-        let data = (operation as u64) << 32 | u64::from(buffer) << 16 | u64::from(slot);
-        let entry = entry.user_data(data);
+        let entry = entry.user_data(user_data(operation, slot, buffer));
         // SAFETY: buffers lie in a mapping that is never taken back, and each is named by one
         // operation at a time.
         while unsafe { self.ring.submission().push(&entry) }.is_err() {
@@ -279,4 +342,8 @@ impl Server {
 
 fn fixed(slot: u16) -> Fixed {
     Fixed(slot.into())
+}
+
+fn user_data(operation: Operation, slot: u16, buffer: u16) -> u64 {
+    (operation as u64) << 32 | u64::from(buffer) << 16 | u64::from(slot)
 }
