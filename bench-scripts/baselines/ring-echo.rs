@@ -197,6 +197,8 @@ impl Server {
                 if result >= 0 {
                     self.open[usize::from(slot)] = true;
                     self.wait_for_message(slot, None);
+                } else if result == -libc::EINVAL {
+                    panic!("this kernel does not know how to accept so: `look` takes Linux 6.10");
                 } else if !is_many {
                     return self.slots.push(slot);
                 }
@@ -204,8 +206,9 @@ impl Server {
                     self.accept();
                 }
             }
-            // It was cancelled, or the connection is closed and the cancel on its way.
-            Poll if result < 0 || !self.open[usize::from(slot)] => {}
+            // It was cancelled, or the connection is closed and the cancel on its way. Of any other
+            // fault the receive will tell.
+            Poll if result == -libc::ECANCELED || !self.open[usize::from(slot)] => {}
             Poll => {
                 if self.form == Form::Polls && !more(flags) {
                     self.wait_for_message(slot, None);
@@ -215,7 +218,9 @@ impl Server {
             }
             Receive if result == -libc::ENOBUFS => self.wait_for_message(slot, None),
             // A poll for all messages has spoken twice of one.
-            Receive if result == -libc::EAGAIN => self.free.push(buffer),
+            Receive if result == -libc::EAGAIN && self.form == Form::Polls => {
+                self.free.push(buffer)
+            }
             Receive if result <= 0 => {
                 if !self.kernel_takes_buffers() {
                     self.free.push(buffer);

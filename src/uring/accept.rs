@@ -2,7 +2,7 @@
 //!
 //! An accept makes its socket and file first, and throws them away when nobody waits. One that is asked
 //! again for each connection does so as often as it finds somebody. Since Linux 6.10 an accept may
-//! be asked to look first: a third less CPU for each connection.
+//! be asked to look first: in a bare server a fifth less CPU for each connection.
 
 use io_uring::types::{DestinationSlot, Fd};
 use io_uring::{IoUring, opcode, squeue};
@@ -44,8 +44,9 @@ mod tests {
     #[test]
     fn kernels_since_6_10_look_first() {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
-        let mut numbers = release.split(['.', '-']).map_while(|word| word.parse::<u32>().ok());
-        let version = (numbers.next().unwrap(), numbers.next().unwrap());
-        assert_eq!(can_look_first().unwrap(), version >= (6, 10), "on Linux {release}");
+        let mut words = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+        let version = (words.next().unwrap().unwrap(), words.next().unwrap().unwrap());
+        // An older one may have it as well: distributions take io_uring from newer ones.
+        assert!(can_look_first().unwrap() || version < (6, 10), "on Linux {release}");
     }
 }

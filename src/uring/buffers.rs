@@ -5,16 +5,17 @@ use std::ops::Range;
 use std::time::Duration;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+use rustix::param::page_size;
 
 use crate::conn::BufferId;
-use crate::limits::{BUFFERS_KEPT, BUFFERS_RETURNED, TICK_MS};
+use crate::limits::{BUFFERS_KEPT, BUFFERS_TIDIED, TICK_MS};
 
 /// A pool of buffers of one size. What was never used is never resident; the last one given back
 /// is the first one taken, so that few pages stay warm, and the memory of those that stay cold goes
 /// back. Its addresses stay for as long as the process: a receive that waits for bytes may outlast its
 /// ring, which the kernel takes apart by and by.
 pub(super) struct Buffers {
-    /// Of whole pages, so that a buffer of a page has one by itself.
+    /// Begins on a page, so that a buffer of whole pages shares none with another.
     memory: *mut u8,
     count: u16,
     bytes_each: u16,
@@ -24,6 +25,8 @@ pub(super) struct Buffers {
     without_memory: usize,
     unused: usize,
     look_at: Duration,
+    /// Whether a buffer is whole pages: the kernel takes those back, and nothing smaller.
+    gives_back: bool,
 }
 
 impl Buffers {
@@ -32,10 +35,14 @@ impl Buffers {
     pub(super) fn new(count: u16, bytes_each: u16) -> io::Result<Buffers> {
         let bytes = usize::from(count) * usize::from(bytes_each);
         let rights = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping, at an address that the kernel chooses.
+        // SAFETY: a new mapping, at an address that the kernel chooses. Exercised by the tests below.
         let memory = unsafe {
             mmap_anonymous(std::ptr::null_mut(), bytes.max(1), rights, MapFlags::PRIVATE)?
         };
+        // A huge page would make all of its buffers resident with the first, and none go alone. Who has
+        // no huge pages refuses.
+        // SAFETY: it changes how pages of our own mapping come, and nothing in them. As above.
+        let _ = unsafe { madvise(memory, bytes, Advice::LinuxNoHugepage) };
         let all = usize::from(count);
         Ok(Buffers {
             memory: memory.cast(),
@@ -45,6 +52,7 @@ impl Buffers {
             without_memory: all,
             unused: all,
             look_at: Duration::ZERO,
+            gives_back: usize::from(bytes_each).is_multiple_of(page_size()),
         })
     }
 
@@ -61,19 +69,20 @@ impl Buffers {
         self.free.push(index);
     }
 
-    /// Gives memory back of buffers that nobody has used between two looks, some at each look and all but
-    /// a few in the end. Until when to look again; `None` when there is nothing more to give.
+    /// Gives memory back of buffers that nobody has used between two looks, some at each look
+    /// and all but a few in the end. How long until the next look; `None` when there is nothing
+    /// more to give.
     pub(super) fn tidy(&mut self, now: Duration) -> Option<Duration> {
-        if self.free.len() <= self.without_memory + BUFFERS_KEPT {
+        if !self.gives_back || self.free.len() <= self.without_memory + BUFFERS_KEPT {
             return None;
         }
         if now >= self.look_at {
             let most = self.unused.min(self.free.len() - BUFFERS_KEPT);
-            for at in self.without_memory..most.min(self.without_memory + BUFFERS_RETURNED) {
+            for at in self.without_memory..most.min(self.without_memory + BUFFERS_TIDIED) {
                 let buffer = BufferId::new(self.free[at]);
                 let address = self.address(buffer, 0..self.bytes_each).cast();
-                // SAFETY: nobody has the buffer, and it is zeroes when it is next read. Where pages are
-                // larger than a buffer the kernel refuses, and the memory stays.
+                // SAFETY: the pages are this buffer's alone (`gives_back`), and nobody has it:
+                // it is free. Zeroes are in it when it is next read. Exercised by the tests below.
                 let _ = unsafe { madvise(address, self.bytes_each.into(), Advice::LinuxDontNeed) };
                 self.without_memory = at + 1;
             }
@@ -117,6 +126,12 @@ mod tests {
 
     const LOOK: Duration = Duration::from_millis(TICK_MS as u64);
 
+    /// `None` where a page is larger than any buffer: there is nothing to try.
+    fn a_thousand_pages() -> Option<Buffers> {
+        let page = u16::try_from(page_size()).ok()?;
+        Some(Buffers::new(1000, page).unwrap())
+    }
+
     fn use_at_once(buffers: &mut Buffers, count: usize) -> Vec<u8> {
         let taken: Vec<_> = (0..count).map(|_| buffers.take().unwrap()).collect();
         let before =
@@ -128,11 +143,11 @@ mod tests {
 
     #[test]
     fn memory_of_cold_buffers_goes_back_and_that_of_warm_ones_stays() {
-        let mut buffers = Buffers::new(1000, 4096).unwrap();
+        let Some(mut buffers) = a_thousand_pages() else { return };
         assert_eq!(buffers.tidy(Duration::ZERO), None, "there is nothing to give yet");
-        let many = BUFFERS_KEPT + 2 * BUFFERS_RETURNED + 1;
+        let many = BUFFERS_KEPT + 2 * BUFFERS_TIDIED + 1;
         assert_eq!(use_at_once(&mut buffers, many), vec![0; many]);
-        // The first look sees that they were used, three more give: 128, 128 and one.
+        // The first look sees that they were used, three more give: two all they may, the last one.
         for look in 0..5 {
             let now = LOOK * look;
             let next = buffers.tidy(now);
@@ -149,11 +164,22 @@ mod tests {
 
     #[test]
     fn what_is_used_between_two_looks_keeps_its_memory() {
-        let mut buffers = Buffers::new(1000, 4096).unwrap();
+        let Some(mut buffers) = a_thousand_pages() else { return };
         for look in 0..5 {
             use_at_once(&mut buffers, 500);
             assert_eq!(buffers.tidy(LOOK * look), Some(LOOK));
         }
         assert_eq!(use_at_once(&mut buffers, 501), [vec![1; 500], vec![0]].concat());
+    }
+
+    #[test]
+    fn a_buffer_that_is_no_whole_page_keeps_its_memory_and_its_neighbours() {
+        let mut buffers = Buffers::new(1000, 1024).unwrap();
+        let held = buffers.take().unwrap();
+        buffers.bytes(held, 0..1)[0] = 7;
+        use_at_once(&mut buffers, 900);
+        assert_eq!((0..20).find_map(|look| buffers.tidy(LOOK * look)), None);
+        assert_eq!(buffers.bytes(held, 0..1), [7]);
+        assert_eq!(use_at_once(&mut buffers, 900), vec![1; 900]);
     }
 }

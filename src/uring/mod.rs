@@ -83,7 +83,8 @@ impl UringDriver {
     /// A driver without segments, whose completions ring `doorbell`.
     ///
     /// # Errors
-    /// When the descriptor of the doorbell cannot be duplicated, or memory is short.
+    /// When the descriptor of the doorbell cannot be duplicated, a small ring of the trials cannot be
+    /// made, or memory is short.
     pub fn new(config: UringConfig, doorbell: &Doorbell) -> std::io::Result<UringDriver> {
         let (count, bytes) = config.buffers;
         Ok(UringDriver {
@@ -271,7 +272,7 @@ impl Driver for UringDriver {
     }
 
     fn rest(&mut self, at_most: Option<Duration>) -> Turn {
-        let at_most = at_most.into_iter().chain(self.buffers.tidy(self.now())).min();
+        let at_most = [at_most, self.buffers.tidy(self.now())].into_iter().flatten().min();
         let segments = &mut self.segments;
         if self.watch.sees(|| segments.iter_mut().flatten().any(|ring| !ring.is_quiet())) {
             return Turn::Busy;
