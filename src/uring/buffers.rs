@@ -65,7 +65,7 @@ impl Buffers {
 
     pub(super) fn give(&mut self, buffer: BufferId) {
         let index = u16::try_from(buffer.index()).expect("buffer numbers have 16 bits");
-        assert!(self.free.len() < self.free.capacity(), "more buffers came back than there are");
+        assert!(self.free.len() < self.count.into(), "more buffers came back than there are");
         self.free.push(index);
     }
 

@@ -87,6 +87,7 @@ impl UringDriver {
     /// made, or memory is short.
     pub fn new(config: UringConfig, doorbell: &Doorbell) -> std::io::Result<UringDriver> {
         let (count, bytes) = config.buffers;
+        let looks_first = !config.listeners.is_empty() && accept::can_look_first()?;
         Ok(UringDriver {
             segments: Vec::new(),
             reap_from: 0,
@@ -98,7 +99,7 @@ impl UringDriver {
             keepalive: config.keepalive,
             pins_source_port: can_pin_source_port(),
             releases_late: late::releases_late()?,
-            accept_flags: if accept::can_look_first()? { accept::LOOK_FIRST } else { 0 },
+            accept_flags: if looks_first { accept::LOOK_FIRST } else { 0 },
             bell: doorbell.descriptor()?,
             resting: true,
             watch: Watch::default(),
@@ -272,11 +273,11 @@ impl Driver for UringDriver {
     }
 
     fn rest(&mut self, at_most: Option<Duration>) -> Turn {
-        let at_most = [at_most, self.buffers.tidy(self.now())].into_iter().flatten().min();
         let segments = &mut self.segments;
         if self.watch.sees(|| segments.iter_mut().flatten().any(|ring| !ring.is_quiet())) {
             return Turn::Busy;
         }
+        let at_most = [at_most, self.buffers.tidy(self.now())].into_iter().flatten().min();
         // The executor has commands for the core, which no ring wakes it for.
         if self.woke.elapsed() < YIELD_AFTER {
             let nap = at_most.map_or(NAP_TIME, |time| time.min(NAP_TIME));
