@@ -6,9 +6,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use megaconn::units::Endpoints;
-use megaconn::walls::sockets::{self, Sockstat};
-use megaconn::walls::tree::Tree;
+use megaconn::base::units::Endpoints;
+use megaconn::host::procfs::Tree;
+use megaconn::host::sockets::{self, Sockstat};
 
 /// Times that each count is taken.
 const TIMES: usize = 9;

@@ -123,7 +123,7 @@ for name in sys.argv[1:]:
 }
 
 # Resident bytes of the server: first without its pools of buffers, then those. A pool keeps every page
-# that it ever needed at once, up to its 32 MiB for a core (src/limits.rs), however few it needs now:
+# that it ever needed at once, up to its 32 MiB for a core (src/base/constants), however few it needs now:
 # that is a high-water mark and no leak, and each is the only mapping of such a size.
 resident() {
     awk '/^Size:/ {pool = $2 >= 32768} /^Rss:/ {sum[pool ? 1 : 0] += $2 * 1024}

@@ -19,61 +19,35 @@
 //! nowhere else, so that the limit on open files does not count it. Its slot in the table is its
 //! slot in the arena. An idle connection has one poll with the kernel and no buffer.
 //!
-//! To read it in order: [`shard`], the life of a connection, with its [`traffic`] and its [`drain`];
-//! [`conn`], [`arena`] and [`token`], its
-//! record, its place and its name; [`wheel`], what comes due; [`driver`], what a shard asks of the world, with its two answers
-//! [`uring`] and [`sim`]; [`launch`], how cores start, sleep and stop; [`plan`], the arithmetic
-//! before a run.
+//! To read it in order: [`engine`], the life of a connection, of which [`engine::server`] is one end;
+//! [`drivers`], the world of the kernel and a simulated one; [`runtime`], how cores start, sleep and
+//! stop; [`host`], what is read of the kernel; [`plan`] and [`walls`], the arithmetic before a run and
+//! what stops it; [`observe`], what the programs say of themselves; [`report`] and [`top`], how it is
+//! shown.
 
-pub mod shard;
+pub mod engine;
 
-pub mod drain;
-pub mod ending;
-pub mod traffic;
+#[expect(unsafe_code, reason = "socket options that no safe crate wraps are set through pointers")]
+pub mod sys;
 
-pub mod arena;
-pub mod conn;
-pub mod token;
-pub mod wheel;
+#[expect(unsafe_code, reason = "a ring talks to the kernel in pointers")]
+pub mod drivers;
 
-pub mod driver;
-pub mod sim;
-#[expect(unsafe_code, reason = "the ring module alone talks to the kernel in pointers")]
-pub mod uring;
+pub mod runtime;
 
-pub mod core;
-pub mod launch;
-pub mod listener;
-pub mod topology;
+pub mod host;
 
-pub mod doctor;
+pub mod observe;
+
 pub mod plan;
+
 pub mod walls;
-pub mod wire;
 
-pub mod bystander;
-pub mod cgroup;
-pub mod cpu;
-pub mod dump;
-pub mod endpoint;
-pub mod memory;
-pub mod metrics;
 pub mod report;
-pub mod reserve;
-pub mod rlimits;
-pub mod room;
-pub mod stats;
-pub mod top;
-pub mod view;
 
-pub mod errno;
-pub mod limits;
-pub mod server;
-pub mod shown;
-pub mod signals;
-pub mod talk;
-pub mod units;
-pub mod usage;
+pub mod top;
+
+pub mod base;
 
 /// Version of both programs.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use megaconn::arena::{Arena, SlotQueue};
-use megaconn::conn::Life;
-use megaconn::token::{Generation, Operation, SlotId, Token};
+use megaconn::engine::arena::{Arena, SlotQueue};
+use megaconn::engine::slot::Life;
+use megaconn::engine::token::{Generation, Operation, SlotId, Token};
 use proptest::prelude::*;
 use proptest::sample::Index;
 

@@ -2,10 +2,10 @@
 //! screen and its JSON as they are.
 
 use fake_host::{FakeHost, demand};
-use megaconn::doctor::text::text;
-use megaconn::doctor::{Bound, Report, Row, Verdict, report};
 use megaconn::plan::{Demand, Ends};
 use megaconn::walls::Have;
+use megaconn::walls::doctor::text::text;
+use megaconn::walls::doctor::{Bound, Report, Row, Verdict, report};
 use megaconn::walls::host::Host;
 use megaconn::walls::table::all;
 use namespaces::{in_namespaces, text as words};

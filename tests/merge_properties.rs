@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use histogram::SparseHistogram;
-use megaconn::dump::merge::{Merge, MergeError, Merged, SideTotals};
-use megaconn::dump::{Dump, Side};
-use megaconn::errno::Errno;
-use megaconn::stats::{CoreStats, LOST_CAUSES};
+use megaconn::base::errno::Errno;
+use megaconn::observe::dump::merge::{Merge, MergeError, Merged, SideTotals};
+use megaconn::observe::dump::{Dump, Side};
+use megaconn::observe::stats::{CoreStats, LOST_CAUSES};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::json;

@@ -12,11 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Server, connect, cores, echo, http, scrape, until};
-use megaconn::limits::{METRICS_CLIENTS, METRICS_HEAD_BYTES, METRICS_TIMEOUT};
-use megaconn::stats::CoreStats;
-use megaconn::walls::counters::Counters;
+use megaconn::base::constants::{METRICS_CLIENTS, METRICS_HEAD_BYTES, METRICS_TIMEOUT};
+use megaconn::host::counters::Counters;
+use megaconn::host::procfs::Tree;
+use megaconn::observe::stats::CoreStats;
 use megaconn::walls::server_view::ServerView;
-use megaconn::walls::tree::Tree;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod common;

@@ -5,14 +5,14 @@
 
 mod case;
 
-use megaconn::cpu::CpuTime;
-use megaconn::errno::Errno;
+use megaconn::base::errno::Errno;
+use megaconn::host::cpu::CpuTime;
+use megaconn::observe::stats::LostCause;
 use megaconn::plan::Ends;
-use megaconn::stats::LostCause;
 use megaconn::walls::Side;
 use megaconn::walls::Symptom::{Failed, Late, Lost};
 use megaconn::walls::case::{Case, Confidence, CoreShare, End};
-use megaconn::walls::verdict::{UNKNOWN, judge};
+use megaconn::walls::diagnosis::{UNKNOWN, judge};
 
 use case::{case, lost, named, rises, server};
 

@@ -179,7 +179,7 @@ fn what_hurts_comes_first_and_every_reason_has_its_source() {
 
 #[test]
 fn this_host_is_read_without_harm() {
-    let tree = megaconn::walls::tree::Tree::host();
+    let tree = megaconn::host::procfs::Tree::host();
     for setting in settings(&tree, &plan()) {
         println!("{setting:?}");
         assert!(!setting.places.is_empty());

@@ -8,12 +8,13 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
-use megaconn::core::Turn;
-use megaconn::driver::{Completion, Cut, Driver, POLL_GONE};
-use megaconn::errno::Errno;
+use megaconn::base::errno::Errno;
+use megaconn::drivers::uring::{UringConfig, UringDriver};
+use megaconn::engine::driver::{Completion, Cut, Driver, POLL_GONE};
+use megaconn::engine::token::{Generation, Operation, SlotId, Token};
+use megaconn::engine::worker::Turn;
 use megaconn::plan;
-use megaconn::token::{Generation, Operation, SlotId, Token};
-use megaconn::uring::{Doorbell, UringConfig, UringDriver};
+use megaconn::sys::doorbell::Doorbell;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -199,7 +200,7 @@ fn a_cancelled_accept_says_so_and_a_listener_can_be_refused() {
 fn more_operations_than_the_rings_hold_all_complete() {
     with_driver(|driver, _| {
         // Twenty times the completion queue, before anything is reaped.
-        let asked: u64 = 20 * u64::from(megaconn::limits::CQ_ENTRIES);
+        let asked: u64 = 20 * u64::from(megaconn::base::constants::CQ_ENTRIES);
         for generation in 0..u32::try_from(asked).unwrap() {
             let slot = SlotId::new(0, 5);
             driver.close(Token::new(Operation::Close, Generation::new(generation), slot));

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use megaconn::dump::{Dump, Side};
-use megaconn::errno::Errno;
-use megaconn::metrics::Metrics;
-use megaconn::stats::CoreStats;
+use megaconn::base::errno::Errno;
+use megaconn::observe::dump::{Dump, Side};
+use megaconn::observe::metrics::Metrics;
+use megaconn::observe::stats::CoreStats;
 use megaconn::walls::server_view::{ServerView, ViewError};
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use megaconn::core::{Core, Turn};
-use megaconn::driver::Driver;
-use megaconn::errno::Errno;
-use megaconn::limits::SEND_TIMEOUT;
-use megaconn::shard::{Shard, ShardConfig};
-use megaconn::sim::{Breach, Conduct, Faults, Parting, Reading, SimConfig, SimDriver};
-use megaconn::stats::CoreStats;
-use megaconn::traffic::Mode;
+use megaconn::base::constants::SEND_TIMEOUT;
+use megaconn::base::errno::Errno;
+use megaconn::drivers::sim::{Breach, Conduct, Faults, Parting, Reading, SimConfig, SimDriver};
+use megaconn::engine::driver::Driver;
+use megaconn::engine::server::traffic::Mode;
+use megaconn::engine::server::{Shard, ShardConfig};
+use megaconn::engine::worker::{Core, Turn};
+use megaconn::observe::stats::CoreStats;
 
 use world::World;
 

@@ -4,12 +4,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use megaconn::conn::BufferId;
-use megaconn::core::Turn;
-use megaconn::driver::{Completion, Cut, Driver};
-use megaconn::errno::Errno;
-use megaconn::sim::{Faults, SimConfig, SimDriver};
-use megaconn::token::{Generation, Operation, SlotId, Token};
+use megaconn::base::errno::Errno;
+use megaconn::drivers::sim::{Faults, SimConfig, SimDriver};
+use megaconn::engine::driver::{Completion, Cut, Driver};
+use megaconn::engine::slot::BufferId;
+use megaconn::engine::token::{Generation, Operation, SlotId, Token};
+use megaconn::engine::worker::Turn;
 
 fn world() -> SimDriver {
     let mut driver = SimDriver::new(SimConfig {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Finished, Program, refusal};
-use megaconn::cpu::own_thread;
-use megaconn::dump::ticker;
-use megaconn::dump::{Dump, Side};
-use megaconn::stats::{CoreStats, LostCause};
+use megaconn::host::cpu::own_thread;
+use megaconn::observe::dump::ticker;
+use megaconn::observe::dump::{Dump, Side};
+use megaconn::observe::stats::{CoreStats, LostCause};
 use serde_json::Value;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]

@@ -1,6 +1,6 @@
 //! Tokens and slot names: what is packed is what comes back, and no two names are the same.
 
-use megaconn::token::{Generation, Operation, SlotId, Token};
+use megaconn::engine::token::{Generation, Operation, SlotId, Token};
 use proptest::prelude::*;
 
 fn slots() -> impl Strategy<Value = SlotId> {

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use megaconn::dump::Side;
-use megaconn::metrics::Metrics;
-use megaconn::stats::{CoreStats, LostCause};
+use megaconn::host::counters::Counters;
+use megaconn::observe::dump::Side;
+use megaconn::observe::metrics::Metrics;
+use megaconn::observe::snapshot::ProcessView;
+use megaconn::observe::stats::{CoreStats, LostCause};
 use megaconn::top::render::render;
 use megaconn::top::state::{Key, Sort, State};
-use megaconn::view::ProcessView;
-use megaconn::walls::counters::Counters;
 use proptest::prelude::*;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;

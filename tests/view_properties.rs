@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use megaconn::dump::Side;
-use megaconn::errno::Errno;
-use megaconn::metrics::Metrics;
-use megaconn::stats::{CoreStats, LostCause};
-use megaconn::view::{ProcessView, ViewError};
+use megaconn::base::errno::Errno;
+use megaconn::observe::dump::Side;
+use megaconn::observe::metrics::Metrics;
+use megaconn::observe::snapshot::{ProcessView, ViewError};
+use megaconn::observe::stats::{CoreStats, LostCause};
 use proptest::prelude::*;
 use proptest::sample::Index;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use megaconn::arena::{Arena, SlotQueue};
-use megaconn::token::SlotId;
-use megaconn::wheel::Wheel;
+use megaconn::engine::arena::{Arena, SlotQueue};
+use megaconn::engine::token::SlotId;
+use megaconn::engine::wheel::Wheel;
 use proptest::prelude::*;
 use proptest::sample::Index;
 

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use megaconn::conn::BufferId;
-use megaconn::core::Turn;
-use megaconn::driver::{Completion, Cut, Driver};
-use megaconn::errno::Errno;
-use megaconn::token::Token;
+use megaconn::base::errno::Errno;
+use megaconn::engine::driver::{Completion, Cut, Driver};
+use megaconn::engine::slot::BufferId;
+use megaconn::engine::token::Token;
+use megaconn::engine::worker::Turn;
 
 /// Buffers of the pool: more than a turn of the shard can have in use.
 const BUFFERS: u16 = 1024;

@@ -9,17 +9,17 @@ use std::time::Duration;
 use answering::Answering;
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use megaconn::arena::Arena;
-use megaconn::conn::Life;
-use megaconn::core::{Core, Turn};
-use megaconn::limits::{SEND_TIMEOUT, WHEEL_BUCKETS};
+use megaconn::base::constants::{SEND_TIMEOUT, WHEEL_BUCKETS};
+use megaconn::engine::arena::Arena;
+use megaconn::engine::protocol::message::Message;
+use megaconn::engine::server::traffic::Mode;
+use megaconn::engine::server::{Shard, ShardConfig};
+use megaconn::engine::slot::Life;
+use megaconn::engine::token::{Generation, Operation, SlotId, Token};
+use megaconn::engine::wheel::Wheel;
+use megaconn::engine::worker::{Core, Turn};
+use megaconn::observe::stats::CoreStats;
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
-use megaconn::shard::{Shard, ShardConfig};
-use megaconn::stats::CoreStats;
-use megaconn::token::{Generation, Operation, SlotId, Token};
-use megaconn::traffic::Mode;
-use megaconn::wheel::Wheel;
-use megaconn::wire::Message;
 
 mod answering;
 

@@ -6,21 +6,21 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use megaconn::limits::{LOOK_EVERY, SERVER_EMPTY_TIMEOUT};
-use megaconn::signals::{Signals, Stop};
-use megaconn::talk::talk;
+use megaconn::base::constants::{LOOK_EVERY, SERVER_EMPTY_TIMEOUT};
+use megaconn::base::stderr::talk;
+use megaconn::runtime::signals::{Signals, Stop};
 use serde::{Deserialize, Serialize};
 
 use crate::bystanders::account::Account;
 use crate::bystanders::panel::Panel;
 use crate::bystanders::sample::SpanPhase;
-use crate::cli;
-use crate::directory::{forget_earlier, write_json, write_report};
-use crate::refusal::Refusal;
+use crate::output::directory::{forget_earlier, write_json, write_report};
 use crate::run::Outcome;
+use crate::run::flags;
+use crate::run::refusal::Refusal;
 
 /// Watches until the time is up, the run beside it is over, or a signal comes; leaves what it saw.
-pub(crate) fn watch(flags: &cli::Watch) -> Result<Outcome, Refusal> {
+pub(crate) fn watch(flags: &flags::Watch) -> Result<Outcome, Refusal> {
     let (panel, dir) = (&flags.panel, &flags.out);
     if !panel.names_somebody() {
         let nobody = "nobody to watch; fix: --ping ADDR, --bystander-service ADDR:PORT, or both";

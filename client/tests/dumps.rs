@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::{
     Program, Server, client, connect, cores, echo, free_ports, number, server_binary, ticks, until,
 };
-use megaconn::limits::DUMP_END_TIMEOUT;
+use megaconn::base::constants::DUMP_END_TIMEOUT;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

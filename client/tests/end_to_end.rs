@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use common::{Finished, Program, World, connect, echo, last, number, sum, ticks, until};
-use megaconn::walls::sockets::established_at;
+use megaconn::host::sockets::established_at;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::Value;
 

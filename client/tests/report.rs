@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use common::World;
-use megaconn::units::grouped;
+use megaconn::base::units::grouped;
 use rustix::process::Signal;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]

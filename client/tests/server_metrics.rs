@@ -12,7 +12,7 @@ use common::{
     Finished, Program, Server, client, cores, free_ports, http, number, refusal, result_in, scrape,
     server_binary,
 };
-use megaconn::limits::{FETCH_CONNECT, FETCH_READ};
+use megaconn::base::constants::{FETCH_CONNECT, FETCH_READ};
 use megaconn::walls::server_view::{ServerView, ViewError};
 use rustix::process::Signal;
 use serde_json::Value;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use megaconn::dump::merge::Merge;
+use megaconn::observe::dump::merge::Merge;
 
 fuzz_target!(|bytes: &[u8]| {
     // Once as one file, and once cut into two, as of two processes.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use megaconn::plan::tuples::{PortRange, Sources, TuplePlan};
-use megaconn::topology::CoreList;
-use megaconn::units::{self, Endpoints, Text};
+use megaconn::runtime::topology::CoreList;
+use megaconn::base::units::{self, Endpoints, Text};
 
 fuzz_target!(|text: &str| {
     // Longer ones than anybody types only make a list of CPUs long.

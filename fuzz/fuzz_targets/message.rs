@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use megaconn::wire::{HEADER_BYTES, Message};
+use megaconn::engine::protocol::message::{HEADER_BYTES, Message};
 
 /// Messages up to this length are cut at every place and changed at every byte; of longer ones one
 /// place is tried, which the input chooses.

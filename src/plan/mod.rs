@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
-use crate::limits::{BACKLOG_DEFAULT, CONNECTS_IN_FLIGHT};
+use crate::base::constants::{BACKLOG_DEFAULT, CONNECTS_IN_FLIGHT};
 
 pub mod route;
 pub mod tuples;
@@ -121,7 +121,8 @@ pub fn ephemeral_ports() -> RangeInclusive<u16> {
 #[must_use]
 pub fn usable_ports(range: RangeInclusive<u16>) -> Vec<u16> {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
-    let reserved = text.trim().split(',').filter_map(|part| crate::units::port_range(part).ok());
+    let reserved =
+        text.trim().split(',').filter_map(|part| crate::base::units::port_range(part).ok());
     let reserved: Vec<_> = reserved.collect();
     range.filter(|port| !reserved.iter().any(|(low, high)| (low..=high).contains(&port))).collect()
 }

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use crate::base::units;
 use crate::plan::route;
-use crate::units;
 
 /// `--source`: where connections come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

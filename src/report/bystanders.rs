@@ -3,6 +3,7 @@
 
 use maud::{Markup, html};
 
+use crate::base::format;
 use crate::report::lenient::{Map, Number};
 use crate::report::panels::{PHASES, panels};
 use crate::report::read::Run;
@@ -10,7 +11,6 @@ use crate::report::schema::{
     BystanderSpan, Bystanders, Comparison, Interval, Probed, SafeCapacity,
 };
 use crate::report::tables::number;
-use crate::shown;
 
 /// What can be claimed: the name in the files, in words, how it stands out.
 const FINDINGS: [(&str, &str, &str); 7] = [
@@ -59,16 +59,16 @@ fn answer(account: &Bystanders) -> Markup {
         ul.answer { @for line in account.answer.iter() { li { (line) } } }
         p.quiet {
             @if let Some(rate) = *account.rate_per_s {
-                "Each was tried " (shown::per_second(rate)) ", whether the one before was answered or not. "
+                "Each was tried " (format::per_second(rate)) ", whether the one before was answered or not. "
             }
             @for (name, why) in account.not_probed.iter() { "Not tried: " (name) " (" (why) "). " }
             @if let (Some(p99), Some(most)) = (*lag.p99, *lag.max) {
-                "What was due was begun late by p99 " (shown::microseconds(p99))
-                ", most " (shown::microseconds(most)) ", which is in the latencies."
+                "What was due was begun late by p99 " (format::microseconds(p99))
+                ", most " (format::microseconds(most)) ", which is in the latencies."
             }
         }
         @if let Some(dropped) = dropped {
-            p.fair { (shown::count(dropped)) " samples had no room and are in no figure." }
+            p.fair { (format::count(dropped)) " samples had no room and are in no figure." }
         }
     }
 }
@@ -83,7 +83,7 @@ fn safe_capacity(safe: &SafeCapacity) -> Markup {
         p {
             "Wanted: " code { (expression) } ". "
             @if let Some(at) = *safe.broke_at {
-                "Broken at " (shown::count(at)) " connections"
+                "Broken at " (format::count(at)) " connections"
                 @if let Some(why) = &*safe.why { ": " (why) } "."
             } @else if safe.connections.is_some() {
                 "Nothing broke it: the host may hold more."
@@ -96,7 +96,7 @@ fn safe_capacity(safe: &SafeCapacity) -> Markup {
                     tbody {
                         @for step in safe.steps.iter() {
                             tr {
-                                td { (number(step.connections, shown::count)) }
+                                td { (number(step.connections, format::count)) }
                                 td.word {
                                     @match *step.held {
                                         Some(true) => span.good { "yes" },
@@ -116,7 +116,7 @@ fn safe_capacity(safe: &SafeCapacity) -> Markup {
 
 /// `250,000`, or none.
 pub(crate) fn capacity(safe: &SafeCapacity) -> String {
-    safe.connections.map_or("none".into(), shown::count)
+    safe.connections.map_or("none".into(), format::count)
 }
 
 /// Each bystander in each phase.
@@ -158,14 +158,14 @@ fn each(account: &Bystanders) -> Markup {
 
 fn row(span: &BystanderSpan, probed: &Probed) -> Markup {
     let latency = &probed.latency_us;
-    let us = |figure: Number| number(figure, shown::microseconds);
+    let us = |figure: Number| number(figure, format::microseconds);
     let is_bad = probed.lost.is_some_and(|lost| lost > 0.0);
     html! {
         tr {
             td.part { (phase(span)) }
-            td { (number(span.connections, shown::count)) }
-            td.first { (number(probed.sent, shown::count)) }
-            td { span.bad[is_bad] { (number(probed.lost, shown::count)) } }
+            td { (number(span.connections, format::count)) }
+            td.first { (number(probed.sent, format::count)) }
+            td { span.bad[is_bad] { (number(probed.lost, format::count)) } }
             td { (loss(&probed.loss)) }
             td.first { (us(latency.p50)) }
             td { (us(latency.p90)) }
@@ -184,13 +184,13 @@ fn against(baseline: &Comparison) -> Markup {
     html! {
         td.first {
             @if let (Some(by), Some(low), Some(high)) = (*shift.estimate, *shift.low, *shift.high) {
-                b { (moved(by)) } span.quiet { " (" (shown::count(low)) " to " (shown::count(high)) ")" }
+                b { (moved(by)) } span.quiet { " (" (format::count(low)) " to " (format::count(high)) ")" }
             } @else { "–" }
         }
         td {
             @if let (Some(part), Some(above)) = (*tail.fraction, *tail.above_us) {
                 span.fair[is_more] { (percent(part)) }
-                span.quiet { " above " (shown::microseconds(above)) }
+                span.quiet { " above " (format::microseconds(above)) }
             } @else { "–" }
         }
     }
@@ -206,7 +206,7 @@ fn finding(span: &BystanderSpan, probed: &Probed) -> Markup {
     let suffers = ["fair", "bad"].contains(&class);
     html! {
         span class=(class) { (sentence.unwrap_or(words)) }
-        @if let Some(more) = more { ": " (shown::count(more)) " more are needed" }
+        @if let Some(more) = more { ": " (format::count(more)) " more are needed" }
         @if suffers && !span.counters.is_empty() {
             br; span.quiet { "meanwhile " (counted(&span.counters)) }
         }
@@ -217,7 +217,7 @@ fn finding(span: &BystanderSpan, probed: &Probed) -> Markup {
 fn spans(account: &Bystanders) -> Markup {
     let pressures = ["cpu", "io", "memory"];
     let seconds =
-        |span: &BystanderSpan| Some(shown::seconds((span.to_ms.0? - span.from_ms.0?) / 1e3));
+        |span: &BystanderSpan| Some(format::seconds((span.to_ms.0? - span.from_ms.0?) / 1e3));
     html! {
         div.scroll {
             table {
@@ -230,7 +230,7 @@ fn spans(account: &Bystanders) -> Markup {
                     @for span in account.spans.iter() {
                         tr {
                             td { (phase(span)) }
-                            td { (number(span.connections, shown::count)) }
+                            td { (number(span.connections, format::count)) }
                             td { (seconds(span).unwrap_or("–".into())) }
                             @for name in pressures {
                                 td { (span.pressure.get(name).and_then(|n| n.0).map_or("–".into(), |n| percent(n / 100.0))) }
@@ -255,7 +255,7 @@ pub(crate) fn phase(span: &BystanderSpan) -> &str {
 
 fn counted(counters: &Map<Number>) -> String {
     let each =
-        counters.iter().filter_map(|(name, n)| Some(format!("{name} {}", shown::count(n.0?))));
+        counters.iter().filter_map(|(name, n)| Some(format!("{name} {}", format::count(n.0?))));
     each.collect::<Vec<_>>().join(", ")
 }
 
@@ -291,7 +291,7 @@ fn moved(us: f64) -> String {
         ..=-1.0 => "-",
         _ => "",
     };
-    format!("{sign}{}", shown::microseconds(us.abs()))
+    format!("{sign}{}", format::microseconds(us.abs()))
 }
 
 #[cfg(test)]

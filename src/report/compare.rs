@@ -2,12 +2,12 @@
 
 use maud::{Markup, html};
 
+use crate::base::format;
 use crate::report::bystanders::percent;
 use crate::report::host;
 use crate::report::read::Run;
 use crate::report::schema::{Bystanders, Plateau, RunResult};
 use crate::report::verdict::listed;
-use crate::shown;
 
 /// A figure of a run, by which runs are compared.
 type Row = (&'static str, fn(&RunResult) -> Option<f64>, fn(f64) -> String);
@@ -17,30 +17,30 @@ fn last(result: &RunResult) -> Option<&Plateau> {
 }
 
 const ROWS: [Row; 24] = [
-    ("connections asked for", |r| r.target_connections.0, shown::count),
-    ("established", |r| r.established.0, shown::count),
-    ("opened in", |r| last(r)?.connect.seconds.0, shown::seconds),
-    ("connect rate", |r| last(r)?.connect.rate_per_s.0, shown::per_second),
-    ("connect latency p50", |r| last(r)?.connect.latency_us.p50.0, shown::microseconds),
-    ("connect latency p99", |r| last(r)?.connect.latency_us.p99.0, shown::microseconds),
-    ("messages verified", |r| last(r)?.messages.received.0, shown::count),
-    ("message latency p50", |r| last(r)?.messages.latency_us.p50.0, shown::microseconds),
-    ("message latency p99", |r| last(r)?.messages.latency_us.p99.0, shown::microseconds),
-    ("message latency, most", |r| last(r)?.messages.latency_us.max.0, shown::microseconds),
-    ("pushes received", |r| last(r)?.pushes.received.0, shown::count),
-    ("short connections", |r| last(r)?.churn.rate_per_s.0, shown::per_second),
-    ("short connections p99", |r| last(r)?.churn.latency_us.p99.0, shown::microseconds),
-    ("client's lag p99", |r| last(r)?.schedule_lag_us.p99.0, shown::microseconds),
-    ("kernel, for each connection", |r| r.cost_per_connection.kernel_bytes.0, shown::bytes),
-    ("± standard error", |r| r.cost_per_connection.stderr_bytes.0, shown::bytes),
-    ("server process, each", |r| r.cost_per_connection.server_user_bytes.0, shown::bytes),
-    ("client process, each", |r| r.cost_per_connection.client_user_bytes.0, shown::bytes),
-    ("open files, server", |r| r.file_descriptors.get("server")?.0, shown::count),
-    ("open files, client", |r| r.file_descriptors.get("client")?.0, shown::count),
-    ("closed in", |r| r.close.seconds.0, shown::seconds),
-    ("close rate", |r| r.close.rate_per_s.0, shown::per_second),
-    ("server empty after", |r| r.close.server_seconds.0, shown::seconds),
-    ("whole run", |r| r.seconds.0, shown::seconds),
+    ("connections asked for", |r| r.target_connections.0, format::count),
+    ("established", |r| r.established.0, format::count),
+    ("opened in", |r| last(r)?.connect.seconds.0, format::seconds),
+    ("connect rate", |r| last(r)?.connect.rate_per_s.0, format::per_second),
+    ("connect latency p50", |r| last(r)?.connect.latency_us.p50.0, format::microseconds),
+    ("connect latency p99", |r| last(r)?.connect.latency_us.p99.0, format::microseconds),
+    ("messages verified", |r| last(r)?.messages.received.0, format::count),
+    ("message latency p50", |r| last(r)?.messages.latency_us.p50.0, format::microseconds),
+    ("message latency p99", |r| last(r)?.messages.latency_us.p99.0, format::microseconds),
+    ("message latency, most", |r| last(r)?.messages.latency_us.max.0, format::microseconds),
+    ("pushes received", |r| last(r)?.pushes.received.0, format::count),
+    ("short connections", |r| last(r)?.churn.rate_per_s.0, format::per_second),
+    ("short connections p99", |r| last(r)?.churn.latency_us.p99.0, format::microseconds),
+    ("client's lag p99", |r| last(r)?.schedule_lag_us.p99.0, format::microseconds),
+    ("kernel, for each connection", |r| r.cost_per_connection.kernel_bytes.0, format::bytes),
+    ("± standard error", |r| r.cost_per_connection.stderr_bytes.0, format::bytes),
+    ("server process, each", |r| r.cost_per_connection.server_user_bytes.0, format::bytes),
+    ("client process, each", |r| r.cost_per_connection.client_user_bytes.0, format::bytes),
+    ("open files, server", |r| r.file_descriptors.get("server")?.0, format::count),
+    ("open files, client", |r| r.file_descriptors.get("client")?.0, format::count),
+    ("closed in", |r| r.close.seconds.0, format::seconds),
+    ("close rate", |r| r.close.rate_per_s.0, format::per_second),
+    ("server empty after", |r| r.close.server_seconds.0, format::seconds),
+    ("whole run", |r| r.seconds.0, format::seconds),
 ];
 
 /// The table of all runs.
@@ -70,8 +70,8 @@ pub(crate) fn side_by_side(runs: &[Run]) -> Markup {
 type OfBystander = (&'static str, fn(&Bystanders, &str) -> Option<f64>, fn(f64) -> String);
 
 const OF_BYSTANDERS: [OfBystander; 3] = [
-    ("p99, idle host", |all, name| p99s(all, name, true).next(), shown::microseconds),
-    ("p99, worst phase", |all, name| p99s(all, name, false).reduce(f64::max), shown::microseconds),
+    ("p99, idle host", |all, name| p99s(all, name, true).next(), format::microseconds),
+    ("p99, worst phase", |all, name| p99s(all, name, false).reduce(f64::max), format::microseconds),
     ("lost", lost, percent),
 ];
 

@@ -4,10 +4,10 @@
 use maud::{Markup, PreEscaped, html};
 use plotters::style::RGBColor;
 
+use crate::base::format;
 use crate::report::chart::{self, Axis, Bar, Look, Series};
 use crate::report::points::{self, Missing};
 use crate::report::read::Run;
-use crate::shown;
 
 /// One chart of the table [`CHARTS`].
 struct Chart {
@@ -226,9 +226,9 @@ impl Axes {
         let (unit, time) = time_unit(self.x_high);
         let axis = |scale, low: f64, high: f64| match scale {
             Scale::Time => {
-                Axis { name: time, low, high: high / unit, ticks: 7, label: &shown::short }
+                Axis { name: time, low, high: high / unit, ticks: 7, label: &format::short }
             }
-            Scale::Linear(name) => Axis { name, low, high, ticks: 6, label: &shown::short },
+            Scale::Linear(name) => Axis { name, low, high, ticks: 6, label: &format::short },
             Scale::LogTime => {
                 // One for each power of ten.
                 let ticks = powers(low, high);

@@ -3,10 +3,10 @@
 
 use maud::{Markup, html};
 
+use crate::base::format;
 use crate::report::read::Run;
 use crate::report::schema::{Environment, Wall};
 use crate::report::tables::number;
-use crate::shown;
 
 /// The doctor's table.
 pub(crate) fn walls(run: &Run) -> Markup {
@@ -32,9 +32,9 @@ pub(crate) fn walls(run: &Run) -> Markup {
                             td.word { (standing(wall)) }
                             td.words { (wall.limits.as_deref().unwrap_or("–")) }
                             td { (have(wall)) }
-                            td { (number(wall.need, shown::count)) }
+                            td { (number(wall.need, format::count)) }
                             td.word { (wall.unit.as_deref().unwrap_or("–")) }
-                            td { (number(wall.allows_connections, shown::count)) }
+                            td { (number(wall.allows_connections, format::count)) }
                             @if is_any_short {
                                 td.words { @for line in wall.fix.iter() { code { (line) } br; } }
                             }
@@ -57,7 +57,7 @@ fn have(wall: &Wall) -> String {
         Some("ok") => "no limit",
         _ => "unknown",
     };
-    wall.have.map_or(otherwise.into(), shown::count)
+    wall.have.map_or(otherwise.into(), format::count)
 }
 
 fn standing(wall: &Wall) -> Markup {
@@ -101,15 +101,15 @@ fn pairs<'a>(head: &str, all: impl Iterator<Item = (&'a String, &'a String)>) ->
 /// What is known of a host in a line each.
 pub(crate) fn facts(host: &Environment) -> [(&'static str, String); 6] {
     let text = |text: &Option<String>| text.clone().unwrap_or("unknown".into());
-    let memory = (number(host.memory_bytes, shown::bytes), host.memory_available_bytes);
+    let memory = (number(host.memory_bytes, format::bytes), host.memory_available_bytes);
     let user = |id: f64| if id == 0.0 { "root".to_owned() } else { format!("number {id}") };
     [
         ("kernel", format!("Linux {} {}", text(&host.kernel), text(&host.machine))),
         (
             "processor",
-            format!("{} CPUs, {}", number(host.cpus, shown::count), text(&host.cpu_model)),
+            format!("{} CPUs, {}", number(host.cpus, format::count), text(&host.cpu_model)),
         ),
-        ("memory", format!("{}, {} available", memory.0, number(memory.1, shown::bytes))),
+        ("memory", format!("{}, {} available", memory.0, number(memory.1, format::bytes))),
         ("user", number(host.user_id, user)),
         ("topology", text(&host.topology)),
         ("megaconn", format!("{} ({})", text(&host.version), text(&host.commit))),

@@ -2,6 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::base::format;
 use crate::report::bystanders::{bystanders, capacity};
 use crate::report::compare::{bystanders_side_by_side, side_by_side};
 use crate::report::figures::charts;
@@ -9,7 +10,6 @@ use crate::report::host::{command, environment, walls};
 use crate::report::read::Run;
 use crate::report::tables::{cost, plateaus};
 use crate::report::verdict::verdict;
-use crate::shown;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -87,23 +87,23 @@ fn tiles(run: &Run) -> Markup {
     let Some(result) = &run.result else { return html! {} };
     let last = result.plateaus.last();
     let cost = &result.cost_per_connection;
-    let error = cost.stderr_bytes.map(|error| format!(" ± {}", shown::count(error.ceil())));
-    let kernel = cost.kernel_bytes.map(|n| shown::bytes(n) + &error.unwrap_or_default());
-    let us = |number: Option<f64>| number.map(shown::microseconds);
+    let error = cost.stderr_bytes.map(|error| format!(" ± {}", format::count(error.ceil())));
+    let kernel = cost.kernel_bytes.map(|n| format::bytes(n) + &error.unwrap_or_default());
+    let us = |number: Option<f64>| number.map(format::microseconds);
     let held = result.target_connections.filter(|n| *n > 0.0);
     let tiles = [
-        ("established", result.established.filter(|_| held.is_some()).map(shown::count)),
-        ("opened in", held.and(last.and_then(|p| p.connect.seconds.map(shown::seconds)))),
+        ("established", result.established.filter(|_| held.is_some()).map(format::count)),
+        ("opened in", held.and(last.and_then(|p| p.connect.seconds.map(format::seconds)))),
         ("messages p99", us(last.and_then(|p| p.messages.latency_us.p99.0))),
-        ("short connections", last.and_then(|p| p.churn.rate_per_s.map(shown::per_second))),
+        ("short connections", last.and_then(|p| p.churn.rate_per_s.map(format::per_second))),
         ("short connections p99", us(last.and_then(|p| p.churn.latency_us.p99.0))),
         (
             "safe capacity",
             result.safe_capacity.expression.as_ref().map(|_| capacity(&result.safe_capacity)),
         ),
         ("kernel, each connection", kernel),
-        ("server, each connection", cost.server_user_bytes.map(shown::bytes)),
-        ("closed in", held.and(result.close.seconds.map(shown::seconds))),
+        ("server, each connection", cost.server_user_bytes.map(format::bytes)),
+        ("closed in", held.and(result.close.seconds.map(format::seconds))),
     ];
     let tiles = tiles.into_iter().filter_map(|(name, text)| Some((name, text?)));
     html! {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, PreEscaped, html};
 use plotters::style::RGBColor;
 
+use crate::base::format;
 use crate::report::chart::{self, AREA, Axis, BAND_OPACITY, Band, Behind, COLORS};
 use crate::report::chart::{Look, Series};
 use crate::report::figures::{key_of_block, key_of_line, power_of_ten, powers, time_unit};
@@ -14,7 +15,6 @@ use crate::report::read::Run;
 use crate::report::schema::{Bystanders, Probe};
 use crate::report::seconds::{Point, Seconds};
 use crate::report::ticks::Ticks;
-use crate::shown;
 
 /// Phases of a run: the name in the files, the name for people, its colour.
 pub(crate) const PHASES: [(&str, &str, RGBColor); 7] = [
@@ -78,7 +78,7 @@ fn panel(name: &str, probe: Option<&Probe>, seconds: &Seconds, scene: &Scene) ->
                 p.missing { "Not measured: nothing of it is in bystanders.ndjson." }
             } @else {
                 (PreEscaped(scene.draw(&points)))
-                @if lost > 0 { figcaption.bad { (shown::count(lost as f64)) " lost" } }
+                @if lost > 0 { figcaption.bad { (format::count(lost as f64)) " lost" } }
             }
         }
     }
@@ -164,7 +164,7 @@ impl Scene {
             low: 0.0,
             high: self.seconds / unit,
             ticks: 7,
-            label: &shown::short,
+            label: &format::short,
         };
         let y = Axis { name: "", low, high, ticks: powers(low, high), label: &power_of_ten };
         let most = self.connections.iter().map(|(_, n)| *n).fold(1.0, f64::max);
@@ -173,7 +173,7 @@ impl Scene {
             low: 0.0,
             high: most * 1.06,
             ticks: 5,
-            label: &shown::short,
+            label: &format::short,
         };
         let bands: Vec<Band> = self.bands.iter().map(|band| band.scaled(1.0 / unit)).collect();
         let area: Vec<_> = self.connections.iter().map(|(at, n)| (at / unit, *n)).collect();

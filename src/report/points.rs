@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use plotters::style::RGBColor;
 
-use crate::memory::{ALL_SLABS, NO_SLAB, OTHER_SLABS};
+use crate::base::format;
+use crate::host::meminfo::{ALL_SLABS, NO_SLAB, OTHER_SLABS};
 use crate::report::chart::{Bar, COLORS, Look, Series};
 use crate::report::figures::Drawing;
 use crate::report::lenient::Number;
 use crate::report::read::Run;
 use crate::report::schema::{PerCore, Percentiles, Plateau};
 use crate::report::ticks::{Rising, Ticks};
-use crate::shown;
 
 /// Why a chart has no points.
 #[derive(Clone, Copy)]
@@ -227,7 +227,7 @@ fn stacked(at: f64, stack: &[(&str, f64)]) -> Bar {
         |layer: &str| LAYERS.iter().find(|(name, ..)| *name == layer).map(|(.., color)| *color);
     let parts = stack.iter().filter_map(|(layer, n)| Some((color(layer)?, n.max(0.0)))).collect();
     let sum = stack.iter().map(|(_, bytes)| bytes).sum();
-    Bar { from: at - 0.35, to: at + 0.35, parts, label: shown::count(sum) }
+    Bar { from: at - 0.35, to: at + 0.35, parts, label: format::count(sum) }
 }
 
 pub(crate) fn balance(run: &Run) -> Result<Drawing, Missing> {
@@ -275,7 +275,7 @@ fn plateaus(run: &Run) -> impl Iterator<Item = &Plateau> {
 
 /// What each plateau is called.
 fn sizes(run: &Run) -> Vec<String> {
-    plateaus(run).map(|plateau| plateau.connections.map_or("?".into(), shown::short)).collect()
+    plateaus(run).map(|plateau| plateau.connections.map_or("?".into(), format::short)).collect()
 }
 
 /// Logarithm of a time, of which there is none below a microsecond.

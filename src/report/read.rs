@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::dump::Side;
-use crate::limits::{DUMP_LINE_BYTES, REPORT_FILE_BYTES};
+use crate::base::constants::{DUMP_LINE_BYTES, REPORT_FILE_BYTES};
+use crate::observe::dump::Side;
 use crate::report::schema::{self, Bystanders, Doctor, Environment, RunResult};
 use crate::report::seconds::Seconds;
 use crate::report::ticks::{Span, Ticks};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use histogram::{Histogram, SparseHistogram};
 use serde::Deserialize;
 
-use crate::limits::{REPORT_BYSTANDERS, REPORT_POINTS};
+use crate::base::constants::{REPORT_BYSTANDERS, REPORT_POINTS};
 use crate::report::schema::{BYSTANDER, Bystanders};
 use crate::report::ticks::{AT_MS_MAX, Span};
 

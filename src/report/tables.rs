@@ -2,12 +2,12 @@
 
 use maud::{Markup, html};
 
+use crate::base::format;
 use crate::report::lenient::Number;
 use crate::report::points::LAYERS;
 use crate::report::read::Run;
 use crate::report::schema::{Line, Plateau, RunResult};
 use crate::report::verdict::listed;
-use crate::shown;
 
 /// A column of the plateaus; `None` in a row where nothing of it was measured.
 type Column = (&'static str, fn(&Plateau) -> Option<String>);
@@ -17,20 +17,20 @@ const COLUMNS: [(&str, &[Column]); 7] = [
     (
         "held",
         &[
-            ("connections", |p| p.connections.map(shown::count)),
-            ("established", |p| p.established.map(shown::count)),
+            ("connections", |p| p.connections.map(format::count)),
+            ("established", |p| p.established.map(format::count)),
             ("failed", |p| p.failed.as_ref().map(|_| listed(&p.failed))),
             ("lost", |p| p.lost.as_ref().map(|_| listed(&p.lost))),
-            ("for", |p| p.hold_seconds.map(shown::seconds)),
+            ("for", |p| p.hold_seconds.map(format::seconds)),
         ],
     ),
     (
         "opened",
         &[
             ("in", |p| {
-                p.connect.seconds.filter(|_| *p.connections != Some(0.0)).map(shown::seconds)
+                p.connect.seconds.filter(|_| *p.connections != Some(0.0)).map(format::seconds)
             }),
-            ("rate", |p| p.connect.rate_per_s.map(shown::per_second)),
+            ("rate", |p| p.connect.rate_per_s.map(format::per_second)),
             ("p50", |p| us(p.connect.latency_us.p50)),
             ("p99", |p| us(p.connect.latency_us.p99)),
             ("most", |p| us(p.connect.latency_us.max)),
@@ -53,9 +53,9 @@ const COLUMNS: [(&str, &[Column]); 7] = [
     (
         "pushes",
         &[
-            ("received", |p| p.pushes.received.map(shown::count)),
-            ("late", |p| p.pushes.late.map(shown::count)),
-            ("missing", |p| p.pushes.missing.map(shown::count)),
+            ("received", |p| p.pushes.received.map(format::count)),
+            ("late", |p| p.pushes.late.map(format::count)),
+            ("missing", |p| p.pushes.missing.map(format::count)),
             ("gap p50", |p| us(p.pushes.gap_us.p50)),
             ("gap p99", |p| us(p.pushes.gap_us.p99)),
         ],
@@ -63,11 +63,11 @@ const COLUMNS: [(&str, &[Column]); 7] = [
     (
         "short connections",
         &[
-            ("begun", |p| p.churn.started.map(shown::count)),
-            ("completed", |p| p.churn.completed.map(shown::count)),
+            ("begun", |p| p.churn.started.map(format::count)),
+            ("completed", |p| p.churn.completed.map(format::count)),
             ("failed", |p| p.churn.failed.as_ref().map(|_| listed(&p.churn.failed))),
             ("lost", |p| p.churn.lost.as_ref().map(|_| listed(&p.churn.lost))),
-            ("rate", |p| p.churn.rate_per_s.map(shown::per_second)),
+            ("rate", |p| p.churn.rate_per_s.map(format::per_second)),
             ("p50", |p| us(p.churn.latency_us.p50)),
             ("p99", |p| us(p.churn.latency_us.p99)),
             ("most", |p| us(p.churn.latency_us.max)),
@@ -80,19 +80,19 @@ const COLUMNS: [(&str, &[Column]); 7] = [
     (
         "sweep",
         &[
-            ("asked", |p| p.sweep.asked.map(shown::count)),
-            ("live", |p| p.sweep.answered.map(shown::count)),
+            ("asked", |p| p.sweep.asked.map(format::count)),
+            ("live", |p| p.sweep.answered.map(format::count)),
         ],
     ),
 ];
 
 fn us(number: Number) -> Option<String> {
-    number.map(shown::microseconds)
+    number.map(format::microseconds)
 }
 
 /// Of what was not asked for there is nothing to say.
 fn unless_0(number: Number) -> Option<String> {
-    number.filter(|n| *n != 0.0).map(shown::count)
+    number.filter(|n| *n != 0.0).map(format::count)
 }
 
 /// A row for each plateau.
@@ -228,7 +228,7 @@ fn others(result: &RunResult) -> Markup {
     html! {
         @if let Some(others) = others.filter(|n| n.abs() * 100.0 > held) {
             p.fair {
-                "Others on this host had " (shown::count(others.abs())) " sockets "
+                "Others on this host had " (format::count(others.abs())) " sockets "
                 @if others > 0.0 { "more" } @else { "less" }
                 " than before the run: their memory is in the kernel's bytes as well."
             }
@@ -242,13 +242,13 @@ fn of_line(line: Option<&Line>) -> Markup {
     };
     html! {
         td { (figure(|line| line.stderr_bytes, precise)) }
-        td { (figure(|line| line.fixed_bytes, shown::bytes)) }
+        td { (figure(|line| line.fixed_bytes, format::bytes)) }
         td { (figure(|line| line.r2, |r2| format!("{r2:.5}"))) }
     }
 }
 
 fn precise(bytes: f64) -> String {
-    if bytes.abs() < 100.0 { format!("{bytes:.1}") } else { shown::count(bytes) }
+    if bytes.abs() < 100.0 { format!("{bytes:.1}") } else { format::count(bytes) }
 }
 
 /// A figure in its form; a dash when it was not measured.

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use histogram::SparseHistogram;
 
-use crate::dump::Side;
-use crate::dump::line::Names;
-use crate::limits::REPORT_POINTS;
+use crate::base::constants::REPORT_POINTS;
+use crate::observe::dump::Side;
+use crate::observe::dump::line::Names;
 
 /// The ticks of one side.
 pub(crate) struct Ticks {

@@ -3,10 +3,10 @@
 
 use maud::{Markup, html};
 
+use crate::base::format;
 use crate::report::lenient::{Map, Maybe, Number};
 use crate::report::read::Run;
 use crate::report::schema::{Charge, RunResult};
-use crate::shown;
 
 /// The verdict of a run.
 pub(crate) fn verdict(run: &Run) -> Markup {
@@ -40,7 +40,7 @@ pub(crate) fn verdict(run: &Run) -> Markup {
                 ul { @for wall in verdict.met_without_loss.iter() { li { (in_a_line(wall)) } } }
             }
             @if let (Some(id), Some(at)) = (&*verdict.next_wall.id, *verdict.next_wall.at_connections) {
-                p { "Next wall, by arithmetic: " b { (id) } " at " (shown::count(at)) " connections." }
+                p { "Next wall, by arithmetic: " b { (id) } " at " (format::count(at)) " connections." }
             }
         }
     }
@@ -49,7 +49,7 @@ pub(crate) fn verdict(run: &Run) -> Markup {
 /// `1,000,000 of 1,000,000 connections established, 0 failed, 0 lost`, or what became of short ones
 /// alone.
 pub(crate) fn headline(result: &RunResult) -> String {
-    let number = |number: Number| number.map_or("an unknown number".to_owned(), shown::count);
+    let number = |number: Number| number.map_or("an unknown number".to_owned(), format::count);
     if let (Some(0.0), Some(plateau)) = (*result.target_connections, result.plateaus.last()) {
         let (completed, started) = (number(plateau.churn.completed), number(plateau.churn.started));
         return format!("{completed} of {started} short connections completed");
@@ -68,8 +68,8 @@ pub(crate) fn listed(counts: &Maybe<Map<Number>>) -> String {
     let Some(counts) = &**counts else { return "an unknown number".into() };
     let counted = || counts.iter().filter_map(|(name, n)| Some((name, n.0?)));
     let each: Vec<String> =
-        counted().map(|(name, n)| format!("{name} {}", shown::count(n))).collect();
-    let sum = shown::count(counted().map(|(_, n)| n).sum());
+        counted().map(|(name, n)| format!("{name} {}", format::count(n))).collect();
+    let sum = format::count(counted().map(|(_, n)| n).sum());
     if each.is_empty() { sum } else { format!("{sum} ({})", each.join(", ")) }
 }
 
@@ -81,7 +81,7 @@ fn charge(wall: &Charge) -> Markup {
                 "Wall: " (id(wall)) " " (place(wall))
                 span.quiet {
                     " (" (wall.confidence.as_deref().unwrap_or("unknown")) "): "
-                    (wall.lost.map_or("an unknown number".into(), shown::count)) " lost to it"
+                    (wall.lost.map_or("an unknown number".into(), format::count)) " lost to it"
                 }
             }
             @if !wall.evidence.is_empty() {

@@ -6,13 +6,13 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::dump::Side;
+use crate::base::units::grouped;
+use crate::observe::dump::Side;
 use crate::top::form::{below, bytes, count, none_or, part, rate, shortened};
 use crate::top::help;
 use crate::top::rows::{self, Row};
 use crate::top::spark;
 use crate::top::state::{Live, Moment, Sort, State};
-use crate::units::grouped;
 
 /// From this width on there are more columns.
 const WIDE: usize = 112;

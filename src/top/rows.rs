@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::dump::Side;
-use crate::stats::is_counter;
-use crate::view::{Buckets, CoreView, ProcessView};
+use crate::observe::dump::Side;
+use crate::observe::snapshot::{Buckets, CoreView, ProcessView};
+use crate::observe::stats::is_counter;
 
 /// A process as it was seen at a time.
 #[derive(Clone, Debug)]

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
-use crate::limits::TOP_KEYS_EVERY;
-use crate::metrics::fetch;
-use crate::signals::{Signals, Stop};
+use crate::base::constants::TOP_KEYS_EVERY;
+use crate::observe::metrics::fetch;
+use crate::observe::snapshot::ProcessView;
+use crate::runtime::signals::{Signals, Stop};
 use crate::top::render::render;
 use crate::top::state::{Key, State};
-use crate::view::ProcessView;
 
 /// Why there is no view.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! The last minutes as a line of bars.
 
-use crate::limits::TOP_SPARK_TIME;
+use crate::base::constants::TOP_SPARK_TIME;
 use crate::top::state::{Live, Moment};
 
 /// From an eighth of the most to all of it.

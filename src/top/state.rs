@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::dump::Side;
-use crate::limits::TOP_HISTORY;
+use crate::base::constants::TOP_HISTORY;
+use crate::host::counters::tells_of_harm;
+use crate::observe::dump::Side;
+use crate::observe::snapshot::ProcessView;
 use crate::top::rows::{self, Row, Seen};
-use crate::view::ProcessView;
-use crate::walls::counters::tells_of_harm;
 
 /// All of it.
 #[derive(Clone, Debug)]

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::cpu::CpuTime;
-use crate::errno::Errno;
+use crate::base::errno::Errno;
+use crate::host::counters::Counters;
+use crate::host::cpu::CpuTime;
 use crate::plan::Demand;
-use crate::walls::counters::Counters;
 use crate::walls::host::Host;
 use crate::walls::server_view::{CoreView, ServerView};
 use crate::walls::{Side, Symptom};

@@ -1,11 +1,11 @@
 //! This host and this process, as far as a wall can be read before anything is opened.
 
-use crate::cgroup;
-use crate::limits::{FILES_PER_CORE, FILES_PER_PROCESS};
-use crate::memory::MemInfo;
+use crate::base::constants::{FILES_PER_CORE, FILES_PER_PROCESS};
+use crate::host::cgroup;
+use crate::host::meminfo::MemInfo;
+use crate::host::procfs::Tree;
+use crate::host::rlimit;
 use crate::plan::Demand;
-use crate::rlimits;
-use crate::walls::tree::Tree;
 use crate::walls::{Fix, Have};
 
 /// What there is. Everything but the process's own limits is read from the tree when it is asked for.
@@ -38,10 +38,10 @@ impl Host {
         Host {
             tree: Tree::host(),
             nofile,
-            slots_per_segment: u64::from(rlimits::slots_per_segment(nofile)),
-            memlock: rlimits::memlock_bytes().map_or(Have::Unlimited, Have::Some),
-            passes_file_max: rlimits::passes_file_max(),
-            nproc: rlimits::nproc().map_or(Have::Unlimited, Have::Some),
+            slots_per_segment: u64::from(rlimit::slots_per_segment(nofile)),
+            memlock: rlimit::memlock_bytes().map_or(Have::Unlimited, Have::Some),
+            passes_file_max: rlimit::passes_file_max(),
+            nproc: rlimit::nproc().map_or(Have::Unlimited, Have::Some),
             cpus: core_affinity::get_core_ids().map_or(1, |ids| ids.len() as u64),
             reserve_bytes,
             tracks: None,
@@ -51,7 +51,7 @@ impl Host {
     /// The same host for somebody who passes no limit by a capability.
     #[must_use]
     pub fn for_a_user(self) -> Host {
-        let memlock = rlimits::memlock_limit().map_or(Have::Unlimited, Have::Some);
+        let memlock = rlimit::memlock_limit().map_or(Have::Unlimited, Have::Some);
         Host { memlock, passes_file_max: false, ..self }
     }
 

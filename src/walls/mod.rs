@@ -7,30 +7,22 @@
 
 use std::fmt;
 
-use crate::errno::Errno;
+use crate::base::errno::Errno;
+use crate::observe::stats::LostCause;
 use crate::plan::Demand;
-use crate::stats::LostCause;
 use crate::walls::case::{Case, Met};
 use crate::walls::host::Host;
 
 pub mod case;
-pub mod counters;
+pub mod diagnosis;
+pub mod doctor;
 pub mod host;
-pub mod kernel_log;
-pub mod links;
-mod neighbour_tables;
-mod netlink;
 pub mod obsolete;
 pub mod of_server;
 pub mod reading;
 pub mod remedy;
 pub mod server_view;
-mod sock_diag;
-pub mod sockets;
-pub mod sysctl_d;
 pub mod table;
-pub mod tree;
-pub mod verdict;
 
 /// One wall. The names are those that `result.json`, `plan` and `doctor` use.
 pub struct Wall {

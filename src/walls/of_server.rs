@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::errno::Errno;
-use crate::limits::CONNECTS_IN_FLIGHT;
+use crate::base::constants::CONNECTS_IN_FLIGHT;
+use crate::base::errno::Errno;
+use crate::base::units::grouped;
+use crate::host::counters::Counters;
+use crate::host::kernel_log::KernelLog;
+use crate::observe::stats::CoreStats;
 use crate::plan::{Demand, Ends};
-use crate::stats::CoreStats;
-use crate::units::grouped;
 use crate::walls::case::{Case, CoreShare, End, Facts};
-use crate::walls::counters::Counters;
+use crate::walls::diagnosis::{Charge, judge};
 use crate::walls::host::Host;
-use crate::walls::kernel_log::KernelLog;
 use crate::walls::reading::rows;
-use crate::walls::verdict::{Charge, judge};
 use crate::walls::{Have, Side};
 
 /// Walls that keep a server from starting, whoever connects.

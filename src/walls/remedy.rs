@@ -7,10 +7,10 @@ use std::fmt::Write;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write as _};
 
+use crate::host::procfs::Tree;
+use crate::host::sysctl_files;
 use crate::walls::Fix;
 use crate::walls::reading::{Row, Standing};
-use crate::walls::sysctl_d;
-use crate::walls::tree::Tree;
 
 /// The name of our files, by which they are put in order among others.
 const NAME: &str = "90-megaconn.conf";
@@ -118,7 +118,7 @@ pub fn files(tree: &Tree, rows: &[Row], title: &str) -> String {
 
 fn add_sysctls(text: &mut String, tree: &Tree, rows: &[Row]) {
     let changes = changes(tree, rows);
-    let lines = sysctl_d::lines(tree);
+    let lines = sysctl_files::lines(tree);
     for Change { key, have, want, walls } in &changes {
         let have = have.as_deref().unwrap_or("unknown");
         _ = writeln!(text, "# {}: it is {have}", walls.join(", "));

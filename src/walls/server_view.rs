@@ -4,17 +4,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::cpu::CpuTime;
-use crate::dump::Side;
-use crate::dump::line::{LineError, Names};
-pub use crate::view::{CoreView, ViewError};
-use crate::view::{ProcessView, by_name, totals};
-use crate::walls::counters::Counters;
+use crate::host::counters::Counters;
+use crate::host::cpu::CpuTime;
+use crate::observe::dump::Side;
+use crate::observe::dump::line::{LineError, Names};
+pub use crate::observe::snapshot::{CoreView, ViewError};
+use crate::observe::snapshot::{ProcessView, by_name, totals};
 
 /// A server at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerView {
-    /// Figures by the names of [`CoreStats`](crate::stats::CoreStats), over all cores, and those of
+    /// Figures by the names of [`CoreStats`](crate::observe::stats::CoreStats), over all cores, and those of
     /// the process. One that is not there was not seen of every core.
     pub figures: BTreeMap<String, u64>,
     /// Failed operations by the name of the error, over all cores.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use megaconn::plan::Demand;
 use megaconn::walls::case::{Case, End, Facts};
+use megaconn::walls::diagnosis::judge;
 use megaconn::walls::host::Host;
-use megaconn::walls::verdict::judge;
 use megaconn::walls::{Side, Symptom};
 
 /// A run of 1,000 connections to another host, of which nothing went wrong.

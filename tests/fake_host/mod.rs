@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use megaconn::host::procfs::Tree;
 use megaconn::plan::{Demand, Ends};
 use megaconn::walls::Have;
 use megaconn::walls::host::Host;
-use megaconn::walls::tree::Tree;
 use tempfile::TempDir;
 
 /// A directory that is read as if it were `/`; removed when dropped.

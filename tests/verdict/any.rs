@@ -1,11 +1,11 @@
 //! The verdict on any case: every loss stands in exactly one charge.
 
-use megaconn::errno::Errno;
-use megaconn::stats::LostCause;
+use megaconn::base::errno::Errno;
+use megaconn::observe::stats::LostCause;
 use megaconn::walls::Sign;
 use megaconn::walls::Symptom::{self, Failed, Late, Lost, NotEnded, Untried};
+use megaconn::walls::diagnosis::judge;
 use megaconn::walls::table;
-use megaconn::walls::verdict::judge;
 use proptest::prelude::*;
 
 use super::{case, rises, server};

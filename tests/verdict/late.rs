@@ -1,10 +1,10 @@
 //! What was late: to whom time was short, the client, the server, one of its cores or nobody.
 
-use megaconn::cpu::CpuTime;
+use megaconn::host::cpu::CpuTime;
 use megaconn::walls::Side;
 use megaconn::walls::Symptom::Late;
 use megaconn::walls::case::CoreShare;
-use megaconn::walls::verdict::UNKNOWN;
+use megaconn::walls::diagnosis::UNKNOWN;
 
 use super::{case, lost, named, server};
 

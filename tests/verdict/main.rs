@@ -6,13 +6,13 @@
 #[path = "../case/mod.rs"]
 mod case;
 
-use megaconn::errno::Errno;
-use megaconn::stats::LostCause;
+use megaconn::base::errno::Errno;
+use megaconn::host::counters::Counters;
+use megaconn::observe::stats::LostCause;
 use megaconn::walls::Symptom::{Failed, Late, Lost, NotEnded, Untried};
 use megaconn::walls::case::{Confidence, End};
-use megaconn::walls::counters::Counters;
+use megaconn::walls::diagnosis::{Charge, UNKNOWN, judge};
 use megaconn::walls::table;
-use megaconn::walls::verdict::{Charge, UNKNOWN, judge};
 use megaconn::walls::{Side, Sign};
 
 mod any;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use megaconn::conn::{BufferId, Life, ReadSide, Slot, WriteSide};
-use megaconn::driver::Driver;
+use megaconn::engine::driver::Driver;
+use megaconn::engine::slot::{BufferId, Life, ReadSide, Slot, WriteSide};
 
 use super::World;
 

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use megaconn::conn::Life;
-use megaconn::core::Core;
-use megaconn::drain::{Command, MemoryLeft};
-use megaconn::driver::Driver;
-use megaconn::token::SlotId;
+use megaconn::engine::driver::Driver;
+use megaconn::engine::server::drain::{Command, MemoryLeft};
+use megaconn::engine::slot::Life;
+use megaconn::engine::token::SlotId;
+use megaconn::engine::worker::Core;
 
 use super::{END_WITHIN, World};
 

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use megaconn::conn::Life;
-use megaconn::core::{Core, Turn};
-use megaconn::drain::Command;
-use megaconn::driver::Driver;
-use megaconn::errno::Errno;
-use megaconn::shard::{Shard, ShardConfig};
-use megaconn::sim::{Breach, Faults, Peer, Reading, SimConfig, SimDriver};
-use megaconn::stats::CoreStats;
-use megaconn::token::SlotId;
-use megaconn::traffic::Mode;
-use megaconn::units::Text;
+use megaconn::base::errno::Errno;
+use megaconn::base::units::Text;
+use megaconn::drivers::sim::{Breach, Faults, Peer, Reading, SimConfig, SimDriver};
+use megaconn::engine::driver::Driver;
+use megaconn::engine::server::drain::Command;
+use megaconn::engine::server::traffic::Mode;
+use megaconn::engine::server::{Shard, ShardConfig};
+use megaconn::engine::slot::Life;
+use megaconn::engine::token::SlotId;
+use megaconn::engine::worker::{Core, Turn};
+use megaconn::observe::stats::CoreStats;
 
 use memory::Memory;
 use traits::Traits;

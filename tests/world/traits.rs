@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use megaconn::limits::SEND_TIMEOUT;
-use megaconn::sim::{Conduct, Parting, Reading};
-use megaconn::traffic::Mode;
-use megaconn::units::Text;
+use megaconn::base::constants::SEND_TIMEOUT;
+use megaconn::base::units::Text;
+use megaconn::drivers::sim::{Conduct, Parting, Reading};
+use megaconn::engine::server::traffic::Mode;
 
 /// Drawn once for a world.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::bystanders::sample::SpanPhase;
-use crate::result::Percentiles;
+use crate::output::result::Percentiles;
 
 /// All of it.
 #[derive(Default, Serialize)]

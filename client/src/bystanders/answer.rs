@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use megaconn::units::grouped;
+use megaconn::base::units::grouped;
 
 use crate::bystanders::account::{Described, Finding, ProbeAccount, Severity};
 use crate::bystanders::sample::{Span, SpanPhase};

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use megaconn::limits::BYSTANDER_SAMPLES_MAX;
-use megaconn::stats::Latency;
+use megaconn::base::constants::BYSTANDER_SAMPLES_MAX;
+use megaconn::observe::stats::Latency;
 
 use crate::bystanders::sample::{Outcome, Sample};
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use megaconn::limits::{BYSTANDER_IDLE_LEAST, BYSTANDER_RATE, BYSTANDER_RATE_MAX};
-use megaconn::units;
+use megaconn::base::constants::{BYSTANDER_IDLE_LEAST, BYSTANDER_RATE, BYSTANDER_RATE_MAX};
+use megaconn::base::units;
 
 /// What is typed.
 #[derive(Args)]

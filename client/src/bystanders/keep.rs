@@ -10,7 +10,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use megaconn::units::{self, grouped};
+use megaconn::base::units::{self, grouped};
 
 use crate::bystanders::account::{Latency, ProbeAccount};
 use crate::bystanders::finding::SAMPLES_MIN;

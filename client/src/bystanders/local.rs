@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use megaconn::limits::{BYSTANDER_DISK_BYTES, BYSTANDER_SLEEP, BYSTANDER_TIMEOUT};
+use megaconn::base::constants::{BYSTANDER_DISK_BYTES, BYSTANDER_SLEEP, BYSTANDER_TIMEOUT};
 
 use crate::bystanders::collector::{Collector, microseconds};
 use crate::bystanders::rounds::Rounds;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use megaconn::limits::BYSTANDER_TIMEOUT;
+use megaconn::base::constants::BYSTANDER_TIMEOUT;
 use rustix::event::{PollFd, Timespec, poll};
 
 use crate::bystanders::collector::Collector;

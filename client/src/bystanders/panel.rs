@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use megaconn::limits::BYSTANDER_SLEEP;
-use megaconn::walls::counters::{Counters, tells_of_harm};
-use megaconn::walls::tree::Tree;
+use megaconn::base::constants::BYSTANDER_SLEEP;
+use megaconn::host::counters::{Counters, tells_of_harm};
+use megaconn::host::procfs::Tree;
 
 use crate::bystanders::account::{Account, Described, ProbeAccount, SpanAccount};
 use crate::bystanders::answer::answer;
@@ -28,8 +28,8 @@ use crate::bystanders::probes::udp::Udp;
 use crate::bystanders::record::Record;
 use crate::bystanders::rounds::Rounds;
 use crate::bystanders::sample::{Span, SpanPhase};
-use crate::figures::unix_ms;
-use crate::result::Percentiles;
+use crate::measure::figures::unix_ms;
+use crate::output::result::Percentiles;
 
 /// Why there is no panel.
 #[derive(Debug, thiserror::Error)]

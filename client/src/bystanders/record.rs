@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
-use megaconn::talk::talk;
+use megaconn::base::stderr::talk;
 use serde::Serialize;
 
 use crate::bystanders::sample::{Outcome, Sample};

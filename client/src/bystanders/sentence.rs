@@ -1,7 +1,7 @@
 //! A finding in words. It adds no judgement: what can be claimed is decided by `finding`.
 
-use megaconn::shown;
-use megaconn::units::grouped;
+use megaconn::base::format;
+use megaconn::base::units::grouped;
 
 use crate::bystanders::account::{Comparison, Finding, Interval, ProbeAccount, Tail};
 use crate::bystanders::sample::{Span, SpanPhase};
@@ -169,7 +169,7 @@ fn lost(account: &ProbeAccount) -> String {
 
 /// Rounded to whole microseconds.
 pub(crate) fn us(us: f64) -> String {
-    shown::microseconds(us.round())
+    format::microseconds(us.round())
 }
 
 /// `31 %`, `2.1 %`, `0.04 %`.

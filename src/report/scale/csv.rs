@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use crate::limits::{REPORT_FILE_BYTES, SCALE_RUNS_MAX};
+use crate::base::constants::{REPORT_FILE_BYTES, SCALE_RUNS_MAX};
 use crate::report::scale::figures::FIGURES;
 
 /// What is said of a file at most, line by line; the rest is counted.

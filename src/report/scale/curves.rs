@@ -4,10 +4,10 @@
 
 use maud::{Markup, PreEscaped, html};
 
+use crate::base::format;
 use crate::report::chart::{self, Axis, COLORS, Look, Series};
 use crate::report::figures::{Drawing, legend, powers};
 use crate::report::scale::figures::{Cell, FIGURES, Figure, Ideal, law};
-use crate::shown;
 
 /// Lines of a chart: the last colour is the ideal's.
 const LINES_MAX: usize = COLORS.len() - 1;
@@ -39,7 +39,7 @@ impl Against {
     }
 
     fn name(self, (n, is_shared): (u32, bool)) -> String {
-        let n = shown::short(n.into());
+        let n = format::short(n.into());
         let of = match (self, n.as_str()) {
             (Against::Cores, "1") => "1 connection".into(),
             (Against::Cores, n) => format!("{n} connections"),
@@ -202,9 +202,9 @@ fn drawn(named: &[Series], unnamed: Vec<Series>, figure: usize, against: Against
     let most = |of: fn(&(f64, f64)) -> f64| points().map(of).fold(0.0, f64::max);
     let least_x = points().map(|(x, _)| *x).fold(f64::INFINITY, f64::min);
     let (x_high, y_high) = (most(|(x, _)| *x), most(|(_, y)| *y) * 1.06);
-    let whole = |x: f64| if x.fract() == 0.0 { shown::short(x) } else { String::new() };
+    let whole = |x: f64| if x.fract() == 0.0 { format::short(x) } else { String::new() };
     let power = |x: f64| {
-        if x.fract() == 0.0 { shown::short(10.0_f64.powf(x)) } else { String::new() }
+        if x.fract() == 0.0 { format::short(10.0_f64.powf(x)) } else { String::new() }
     };
     let x = match against {
         Against::Cores => {
@@ -218,7 +218,7 @@ fn drawn(named: &[Series], unnamed: Vec<Series>, figure: usize, against: Against
         }
     };
     let high = if y_high > 1e-9 { y_high } else { 1.0 };
-    let y = Axis { name: FIGURES[figure].unit, low: 0.0, high, ticks: 6, label: &shown::short };
+    let y = Axis { name: FIGURES[figure].unit, low: 0.0, high, ticks: 6, label: &format::short };
     chart::lines(&x, &y, &all)
 }
 

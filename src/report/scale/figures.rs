@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::format;
 use crate::report::scale::csv::Row;
 use crate::report::scale::law::Law;
-use crate::shown;
 
 /// A figure of a run.
 pub(crate) struct Figure {
@@ -38,7 +38,7 @@ pub(crate) const FIGURES: [Figure; 9] = [
         name: "Connect rate",
         unit: "connects/s",
         caption: Some("Connections a second, from the first connect to the last answer."),
-        text: shown::per_second,
+        text: format::per_second,
         by_cores: Ideal::Times,
         by_connections: Ideal::Same,
     },
@@ -50,7 +50,7 @@ pub(crate) const FIGURES: [Figure; 9] = [
             "Messages echoed and verified a second, each connection's next one when its last is \
              verified, 1,024 at once on each core of the client.",
         ),
-        text: shown::per_second,
+        text: format::per_second,
         by_cores: Ideal::Times,
         by_connections: Ideal::Same,
     },
@@ -80,7 +80,7 @@ pub(crate) const FIGURES: [Figure; 9] = [
         name: "Message latency p50",
         unit: "us",
         caption: None,
-        text: shown::microseconds,
+        text: format::microseconds,
         by_cores: Ideal::Same,
         by_connections: Ideal::Same,
     },
@@ -93,7 +93,7 @@ pub(crate) const FIGURES: [Figure; 9] = [
              of it is the wait for the others. At full load it says how even the service is, not how \
              fast.",
         ),
-        text: shown::microseconds,
+        text: format::microseconds,
         by_cores: Ideal::Same,
         by_connections: Ideal::Same,
     },
@@ -105,7 +105,7 @@ pub(crate) const FIGURES: [Figure; 9] = [
             "Growth of the kernel's memory while they were opened, divided by them; both sockets. What \
              others did meanwhile is in it, and weighs on small runs.",
         ),
-        text: shown::bytes,
+        text: format::bytes,
         by_cores: Ideal::Same,
         by_connections: Ideal::None,
     },
@@ -117,7 +117,7 @@ pub(crate) const FIGURES: [Figure; 9] = [
             "Growth of the server's resident memory, divided by the connections: what each core has \
              once, buffers first, is divided with it.",
         ),
-        text: shown::bytes,
+        text: format::bytes,
         by_cores: Ideal::None,
         by_connections: Ideal::None,
     },
@@ -126,7 +126,7 @@ pub(crate) const FIGURES: [Figure; 9] = [
         name: "Client's memory of a connection",
         unit: "bytes",
         caption: None,
-        text: shown::bytes,
+        text: format::bytes,
         by_cores: Ideal::None,
         by_connections: Ideal::None,
     },

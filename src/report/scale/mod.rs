@@ -10,11 +10,11 @@ use std::path::Path;
 
 use maud::{Markup, html};
 
+use crate::base::format;
 use crate::report::host::environment;
 use crate::report::page::sheet;
 use crate::report::read::{ReportError, Run, name};
 use crate::report::scale::csv::{Row, Table};
-use crate::shown;
 
 mod csv;
 mod curves;
@@ -51,7 +51,7 @@ pub(crate) fn page(dir: &Path) -> Result<Markup, ReportError> {
 fn head(rows: &[Row]) -> Markup {
     let counts = |of: fn(&Row) -> u32| {
         let counts: BTreeSet<u32> = rows.iter().map(of).collect();
-        counts.into_iter().map(|n| shown::short(n.into())).collect::<Vec<_>>().join(", ")
+        counts.into_iter().map(|n| format::short(n.into())).collect::<Vec<_>>().join(", ")
     };
     let commits: BTreeSet<&str> =
         rows.iter().map(|row| &*row.commit).filter(|c| !c.is_empty()).collect();
@@ -92,7 +92,7 @@ fn head(rows: &[Row]) -> Markup {
 /// Runs that did not do what was asked, of which the figures are what they are.
 fn missed(rows: &[Row]) -> Markup {
     let missed = || rows.iter().filter(|row| row.verdict != "met");
-    let count = |n: Option<f64>| n.map_or("–".into(), shown::count);
+    let count = |n: Option<f64>| n.map_or("–".into(), format::count);
     html! {
         @if missed().next().is_some() {
             section {
@@ -105,7 +105,7 @@ fn missed(rows: &[Row]) -> Markup {
                         } }
                         tbody { @for row in missed() {
                             tr {
-                                td { (row.cores) } td { (shown::count(row.connections.into())) }
+                                td { (row.cores) } td { (format::count(row.connections.into())) }
                                 td { (row.repeat) } td { (count(row.established)) } td { (count(row.lost)) }
                                 td.word { (if row.verdict.is_empty() { "–" } else { &*row.verdict }) }
                             }

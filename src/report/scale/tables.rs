@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
+use crate::base::format;
 use crate::report::scale::figures::{Cell, FIGURES, Ideal, law};
 use crate::report::scale::law::{BEYOND, COUNTS_MIN, Constant, Law};
-use crate::shown;
 
 /// What goes by the law: rates.
 fn rates() -> impl Iterator<Item = usize> {
@@ -44,9 +44,9 @@ pub(crate) fn laws(cells: &[Cell]) -> Markup {
                     tbody { @for (rate, n, is_shared, law) in &found {
                         tr {
                             td { (FIGURES[**rate].name) }
-                            td { (shown::count((**n).into())) }
+                            td { (format::count((**n).into())) }
                             td.word { (if **is_shared { "shared" } else { "apart" }) }
-                            td { (with_error(law.lambda, &|x| shown::per_second(x))) }
+                            td { (with_error(law.lambda, &|x| format::per_second(x))) }
                             td { (with_error(law.sigma, &|x| format!("{x:.4}"))) }
                             td { (with_error(law.kappa, &|x| format!("{x:.6}"))) }
                             td { (format!("{:.1} %", 100.0 * law.residual)) }
@@ -99,7 +99,7 @@ fn peak(law: &Law) -> String {
 fn twice(law: &Law) -> String {
     let cores = BEYOND * law.cores_most;
     law.at(cores)
-        .map_or("–".into(), |rate| format!("{} with {cores:.0}", shown::per_second(rate)))
+        .map_or("–".into(), |rate| format!("{} with {cores:.0}", format::per_second(rate)))
 }
 
 /// Every figure of every kind of run: median, and least to most.
@@ -115,7 +115,7 @@ pub(crate) fn figures(cells: &[Cell]) -> Markup {
                 } }
                 tbody { @for cell in cells {
                     tr {
-                        td { (shown::count(cell.connections.into())) }
+                        td { (format::count(cell.connections.into())) }
                         td { (cell.cores) }
                         td.word { (if cell.is_shared { "shared" } else { "apart" }) }
                         td { (cell.runs) }

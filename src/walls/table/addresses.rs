@@ -1,9 +1,9 @@
 //! Addresses and the handshake.
 
 use super::{BETWEEN, BLANK, CLIENT, SERVER, round_up_int};
-use crate::errno::Errno;
-use crate::stats::LostCause;
-use crate::units::grouped;
+use crate::base::errno::Errno;
+use crate::base::units::grouped;
+use crate::observe::stats::LostCause;
 use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::{Fix, Have, Reading, Side, Sign, Symptom, Wall};
 

@@ -1,11 +1,11 @@
 //! Descriptors, io_uring and threads.
 
 use super::{BLANK, CLIENT, round_up};
-use crate::errno::Errno;
-use crate::limits::{EXECUTOR_LOCKED_BYTES, RING_BYTES, SEGMENTS_MAX};
+use crate::base::constants::{EXECUTOR_LOCKED_BYTES, RING_BYTES, SEGMENTS_MAX};
+use crate::base::errno::Errno;
+use crate::host::rlimit;
+use crate::observe::stats::LostCause;
 use crate::plan::Demand;
-use crate::rlimits;
-use crate::stats::LostCause;
 use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::host::Host;
 use crate::walls::{Fix, Have, Reading, Side, Sign, Symptom, Wall};
@@ -206,7 +206,7 @@ pub(super) const ROWS: &[Wall] = &[
 /// Whether a host that leaves io_uring to some leaves it to us: by CAP_SYS_ADMIN, or by a group.
 fn is_exempt(host: &Host) -> bool {
     let group = host.tree.number("kernel.io_uring_group").and_then(|id| u32::try_from(id).ok());
-    host.passes_file_max || group.is_some_and(rlimits::is_in_group)
+    host.passes_file_max || group.is_some_and(rlimit::is_in_group)
 }
 
 /// Threads that one program starts: each core and the housekeeping thread has one that blocks in its

@@ -1,12 +1,12 @@
 //! Memory: of the host, of a container, and what TCP may have of it.
 
 use super::{BLANK, round_up, round_up_int};
-use crate::errno::Errno;
-use crate::limits::{KERNEL_BYTES_PER_SOCKET, USER_BYTES_PER_CONNECTION};
+use crate::base::constants::{KERNEL_BYTES_PER_SOCKET, USER_BYTES_PER_CONNECTION};
+use crate::base::errno::Errno;
+use crate::base::units::grouped;
+use crate::host::headroom::{self, Rooms};
+use crate::observe::stats::LostCause;
 use crate::plan::Demand;
-use crate::room::{self, Rooms};
-use crate::stats::LostCause;
-use crate::units::grouped;
 use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::{Fix, Have, Reading, Side, Sign, Symptom, Wall};
 
@@ -20,7 +20,7 @@ pub(super) const ROWS: &[Wall] = &[
         unit: "bytes",
         read: |host, demand| {
             let rooms = Rooms::find(&host.tree);
-            let groups = rooms.read().filter(|room| &*room.limit != room::HOST);
+            let groups = rooms.read().filter(|room| &*room.limit != headroom::HOST);
             let have = groups.map(|room| room.available_bytes).min();
             let need = needed(demand).saturating_add(host.reserve_bytes);
             Reading::stops(have.map_or(Have::Unlimited, Have::Some), need, |have| {

@@ -1,10 +1,10 @@
 //! Outside the host.
 
 use super::{BETWEEN, BLANK};
-use crate::errno::Errno;
+use crate::base::errno::Errno;
+use crate::base::units::grouped;
+use crate::observe::stats::LostCause;
 use crate::plan::Ends;
-use crate::stats::LostCause;
-use crate::units::grouped;
 use crate::walls::case::{Case, Confidence, Facts, Met};
 use crate::walls::{Fix, Side, Sign, Symptom, Wall};
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{BETWEEN, BLANK, CLIENT, SERVER};
-use crate::errno::Errno;
+use crate::base::errno::Errno;
+use crate::base::units::grouped;
+use crate::observe::stats::LostCause;
 use crate::plan::Ends;
-use crate::stats::LostCause;
-use crate::units::grouped;
 use crate::walls::case::{Case, Confidence, CoreShare, End, Met};
 use crate::walls::{Fix, Reading, Side, Sign, Symptom, Wall};
 

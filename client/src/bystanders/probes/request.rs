@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
-use megaconn::limits::{BYSTANDER_REOPEN, BYSTANDER_TIMEOUT};
+use megaconn::base::constants::{BYSTANDER_REOPEN, BYSTANDER_TIMEOUT};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::bystanders::probes::connect::{begin_connect, connected};

@@ -1,0 +1,273 @@
+//! What the client has seen of a run, as a case to be judged: the kernel's counters of its own host,
+//! the server's figures as far as they reach it, and what became of the connections.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use histogram::{Bucket, Histogram};
+use megaconn::base::errno::Errno;
+use megaconn::host::counters::Counters;
+use megaconn::host::cpu::CpuTime;
+use megaconn::host::kernel_log::KernelLog;
+use megaconn::host::procfs::Tree;
+use megaconn::host::sockets;
+use megaconn::observe::stats::{LostCause, Totals};
+use megaconn::plan::Ends;
+use megaconn::walls::Symptom;
+use megaconn::walls::case::{Case, CoreShare, End, Facts};
+use megaconn::walls::host::Host;
+use megaconn::walls::server_view::ServerView;
+use serde::Serialize;
+
+use crate::measure::aftermath;
+use crate::measure::figures::Figures;
+use crate::output::result::{Percentiles, Plateau, RunResult, by_errno};
+use crate::run::config::Config;
+
+/// What there was before the first connection, and what has been seen since.
+pub(crate) struct Evidence {
+    host: Host,
+    moments: Moments,
+    server_before: Option<ServerView>,
+    /// A server that is gone by the end was seen before.
+    server_last: Option<ServerView>,
+    log: Option<KernelLog>,
+    /// Sockets in TIME_WAIT towards the targets.
+    time_wait: Option<u64>,
+    /// Silent connections before the first hold began.
+    silent_before_hold: Option<u64>,
+    /// CPU time of the client and the server when the hold began.
+    cpu_time: [Option<CpuTime>; 2],
+    /// CPU time of each in its busiest hold.
+    busiest: [Option<CpuTime>; 2],
+}
+
+impl Evidence {
+    /// What there is now.
+    pub(crate) fn begin(config: &Config, figures: &mut Figures) -> Evidence {
+        let server = figures.server_view();
+        Evidence {
+            moments: Moments::begin(server.as_ref()),
+            server_before: server.clone(),
+            server_last: server,
+            log: KernelLog::open(),
+            time_wait: sockets::time_wait_to(config.plan.targets()),
+            host: config.host.clone(),
+            silent_before_hold: None,
+            cpu_time: [None; 2],
+            busiest: [None; 2],
+        }
+    }
+
+    /// Looks at both ends, at the end of a plateau.
+    pub(crate) fn look(&mut self, moment: String, figures: &mut Figures) {
+        let server = figures.server_view();
+        self.moments.add(moment, server.as_ref());
+        self.server_last = server.or(self.server_last.take());
+    }
+
+    /// Connections are held from now on.
+    pub(crate) fn hold_begins(&mut self, figures: &mut Figures) {
+        self.silent_before_hold.get_or_insert(silent(&figures.totals()));
+        self.cpu_time = cpu_time(figures);
+    }
+
+    /// The time of the hold is up, and its traffic has ended.
+    pub(crate) fn hold_ends(&mut self, figures: &mut Figures) {
+        for (end, now) in cpu_time(figures).into_iter().enumerate() {
+            let spent = now.zip(self.cpu_time[end]).map(|(now, before)| now.since(before));
+            let spent = spent.filter(|time| time.lived_ms > 0);
+            let is_busier = |time: &CpuTime| self.busiest[end].is_none_or(|b| time.ran() > b.ran());
+            self.busiest[end] = spent.filter(is_busier).or(self.busiest[end]);
+        }
+    }
+
+    /// All of it, now that the run is over, which it was at `ended_ms`.
+    pub(crate) fn case(
+        mut self,
+        config: &Config,
+        result: &RunResult,
+        figures: &mut Figures,
+        ended_ms: u64,
+    ) -> (Case, Moments) {
+        self.look("after".to_owned(), figures);
+        let totals = figures.totals();
+        let counters = self.moments.first_and_last();
+        // With both ends on one host, in one namespace, the kernel counts for both.
+        let shared = counters.clone().filter(|_| config.demand.ends == Ends::Both);
+        let server = match &self.server_last {
+            Some(last) => {
+                let end = End::of_server(self.server_before.as_ref(), last);
+                let is_of_the_end = figures.server_is_of(ended_ms);
+                let end = if is_of_the_end { end } else { end.seen_early() };
+                Some(End { counters: shared.or(end.counters), ..end })
+            }
+            None => shared.map(|shared| End { counters: Some(shared), ..End::default() }),
+        };
+        let [of_client, of_server] = self.busiest;
+        let server = server.map(|end| End { cpu_time: of_server, ..end });
+        let lines = self.log.as_mut().map(KernelLog::lines_since);
+        let silent_after_hold =
+            self.silent_before_hold.map_or(0, |before| silent(&totals).saturating_sub(before));
+        let case = Case {
+            demand: config.demand,
+            host: self.host,
+            symptoms: symptoms(config, result, &totals),
+            shares_kernel: config.demand.ends == Ends::Both,
+            client: End { counters, cpu_time: of_client, ..client_end(result, &totals) },
+            server,
+            log: lines.map(|lines| lines.into_iter().map(|line| line.text).collect()),
+            facts: Facts {
+                time_wait: self.time_wait,
+                lag_p99_us: worst(result, |plateau| plateau.schedule_lag_us),
+                latency_p99_us: worst(result, |plateau| plateau.messages.latency_us),
+                silent_after_hold,
+                target_gone: aftermath::server_gone(result),
+                reserve_met: result.memory_reserve_met.as_ref().map(ToString::to_string),
+                held_seconds: result.plateaus.iter().filter_map(|p| p.hold_seconds).sum(),
+            },
+        };
+        (case, self.moments)
+    }
+}
+
+/// `counters.json`: what both kernels counted before the run, at the end of each plateau and after.
+#[derive(Serialize)]
+pub(crate) struct Moments {
+    schema: &'static str,
+    moments: Vec<Moment>,
+}
+
+#[derive(Serialize)]
+struct Moment {
+    at: String,
+    client: Counters,
+    /// `null` when the server's metrics address was not given, or did not answer.
+    server: Option<Counters>,
+}
+
+impl Moments {
+    fn begin(server: Option<&ServerView>) -> Moments {
+        let mut moments = Moments { schema: "megaconn.counters/1", moments: Vec::new() };
+        moments.add("before".to_owned(), server);
+        moments
+    }
+
+    fn add(&mut self, at: String, server: Option<&ServerView>) {
+        let client = Counters::read_with_cards(&Tree::host());
+        let server = server.and_then(|server| server.host.clone());
+        self.moments.push(Moment { at, client, server });
+    }
+
+    /// The client's.
+    fn first_and_last(&self) -> Option<(Counters, Counters)> {
+        Some((self.moments.first()?.client.clone(), self.moments.last()?.client.clone()))
+    }
+}
+
+/// Of the client and of the server.
+fn cpu_time(figures: &mut Figures) -> [Option<CpuTime>; 2] {
+    let server = figures.server_view();
+    [CpuTime::read(), server.and_then(|server| server.cpu_time())]
+}
+
+fn silent(totals: &Totals) -> u64 {
+    [LostCause::Silent, LostCause::Timeout].iter().map(|cause| totals.lost[*cause as usize]).sum()
+}
+
+/// The highest p99 of all plateaus.
+fn worst(result: &RunResult, pick: fn(&Plateau) -> Option<Percentiles>) -> Option<u64> {
+    result.plateaus.iter().filter_map(pick).map(|percentiles| percentiles.p99).max()
+}
+
+/// Everything that became of connections and messages but what was asked for. What was late is such
+/// only when a gate was missed.
+fn symptoms(config: &Config, result: &RunResult, totals: &Totals) -> BTreeMap<Symptom, u64> {
+    let mut symptoms = BTreeMap::new();
+    let mut add = |symptom, n: u64| {
+        if n > 0 {
+            *symptoms.entry(symptom).or_insert(0) += n;
+        }
+    };
+    for failed in [&totals.failed, &totals.churn_failed] {
+        for (errno, n) in (0..).zip(failed) {
+            add(Symptom::Failed(Errno(errno)), *n);
+        }
+    }
+    for lost in [&totals.lost, &totals.churn_lost] {
+        for (cause, n) in LostCause::ALL.iter().zip(lost) {
+            add(Symptom::Lost(*cause), *n);
+        }
+    }
+    let gone = result.failed.values().sum::<u64>() + result.lost.values().sum::<u64>();
+    add(Symptom::Untried, result.target_connections.saturating_sub(result.established + gone));
+    add(Symptom::NotEnded, totals.close_timeout_total);
+    let missed = result.verdict.missed.len() as u64;
+    if missed > 0 {
+        let unbegun = totals.messages_unsent_total + totals.churn_unstarted_total;
+        let slow = config.gates.max_p99.map_or(0, |most| {
+            slower(&totals.message_latency_us, most) + slower(&totals.churn_latency_us, most)
+        });
+        let late = totals.messages_late_total.max(slow);
+        add(Symptom::Late, late + unbegun + totals.pushes_overdue_total);
+    }
+    if symptoms.is_empty() && missed > 0 {
+        symptoms.insert(Symptom::Missed, missed);
+    }
+    symptoms
+}
+
+/// How many of `latencies` are above `most`, to the width of a bucket.
+fn slower(latencies: &Histogram, most: Duration) -> u64 {
+    let above = |bucket: &Bucket| Duration::from_micros(bucket.start()) > most;
+    latencies.into_iter().filter(above).map(|bucket| bucket.count()).sum()
+}
+
+fn client_end(result: &RunResult, totals: &Totals) -> End {
+    let figures = [
+        ("tuples_skipped_total", totals.tuples_skipped_total),
+        ("grow_failed_total", totals.grow_failed_total),
+        ("held_up_us_total", totals.held_up_us_total),
+        ("messages_unsent_total", totals.messages_unsent_total),
+        ("churn_unstarted_total", totals.churn_unstarted_total),
+    ];
+    let cores = result.per_core.iter().filter(|core| core.side == "client");
+    End {
+        counters: None,
+        cpu_time: None,
+        figures: figures.map(|(name, n)| (name.to_owned(), n)).into(),
+        failed: failed(totals),
+        cores: cores
+            .map(|core| CoreShare {
+                cpu: core.cpu,
+                connections_peak: core.connections_peak,
+                messages: core.messages_total,
+            })
+            .collect(),
+    }
+}
+
+/// Connects that failed, of held connections and short ones, by the name of the error.
+fn failed(totals: &Totals) -> BTreeMap<String, u64> {
+    let both = totals.failed.iter().zip(&totals.churn_failed);
+    by_errno(&both.map(|(held, short)| held + short).collect::<Vec<u64>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use megaconn::observe::stats::CoreStats;
+
+    use super::*;
+
+    #[test]
+    fn what_short_connections_met_was_met() {
+        let core = Arc::new(CoreStats::default());
+        core.failed[Errno::ENFILE.index()].add(2);
+        core.churn_failed[Errno::ENFILE.index()].add(3);
+        core.churn_failed[Errno::EADDRNOTAVAIL.index()].add(4);
+        let expected = [("EADDRNOTAVAIL".to_owned(), 4), ("ENFILE".to_owned(), 5)];
+        assert_eq!(failed(&CoreStats::totals(&[core])), expected.into());
+    }
+}

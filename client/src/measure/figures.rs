@@ -1,0 +1,161 @@
+//! What is read, at any moment of a run, from the cores' counters, the kernel and the server.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use megaconn::host::meminfo::open_files;
+use megaconn::observe::dump::Side;
+use megaconn::observe::stats::{CoreStats, Figure, Totals};
+use megaconn::walls::server_view::ServerView;
+
+use crate::measure::cost::{Book, Memory};
+use crate::measure::server::ServerStats;
+use crate::measure::server_metrics::ServerMetrics;
+use crate::output::result::{Descriptors, PerCore};
+
+/// Counters of our cores, and the server's as far as they can be seen.
+pub(crate) struct Figures {
+    cpus: Vec<u16>,
+    stats: Vec<Arc<CoreStats>>,
+    pub(crate) server: Option<ServerStats>,
+    /// Connections of others that the server held before the run.
+    server_before: Option<u64>,
+    book: Book,
+}
+
+impl Figures {
+    /// Figures of cores on `cpus`. The server is seen by its metrics address, where one was given;
+    /// else its dumps are looked for in `dir`.
+    pub(crate) fn new(
+        cpus: &[u16],
+        stats: &[Arc<CoreStats>],
+        dir: Option<&Path>,
+        metrics: Option<(ServerMetrics, ServerView)>,
+    ) -> Figures {
+        let dumps = |dir| ServerStats::of(dir, unix_ms().saturating_sub(TICK_ALLOWANCE_MS));
+        let metrics = metrics.map(|(metrics, view)| ServerStats::by(metrics, view));
+        Figures {
+            cpus: cpus.to_vec(),
+            stats: stats.to_vec(),
+            server: metrics.or_else(|| dir.map(dumps)),
+            server_before: None,
+            book: Book::default(),
+        }
+    }
+
+    /// What there is now is what no connection costs.
+    pub(crate) fn mark_empty(&mut self) {
+        self.refresh_server();
+        self.server_before = self.server.as_ref().and_then(ServerStats::connections);
+        self.book = Book::begin(self.server.as_ref().and_then(ServerStats::resident_bytes));
+    }
+
+    /// Looks at the server again.
+    pub(crate) fn refresh_server(&mut self) {
+        if let Some(server) = &mut self.server {
+            server.refresh();
+        }
+    }
+
+    /// The server as it is now, by its metrics address or its last dumps; `None` while it cannot be
+    /// seen. It may take as long as a fetch may.
+    pub(crate) fn server_view(&mut self) -> Option<ServerView> {
+        self.server.as_mut()?.look()
+    }
+
+    /// Connections of others that the server held before the run; 0 when it was not seen then.
+    pub(crate) fn server_before(&self) -> Option<u64> {
+        Some(self.server_before.unwrap_or(0))
+    }
+
+    /// Whether what is known of the server is of `ms` or later.
+    pub(crate) fn server_is_of(&self, ms: u64) -> bool {
+        self.server.as_ref().is_some_and(|server| server.is_of(ms))
+    }
+
+    /// Since when, and why, a server that was seen at the start cannot be seen any more.
+    pub(crate) fn server_unseen(&self) -> Option<String> {
+        self.server.as_ref()?.unseen()
+    }
+
+    /// One counter or gauge over all cores.
+    pub(crate) fn sum(&self, figure: impl Fn(&CoreStats) -> &Figure) -> u64 {
+        self.stats.iter().map(|stats| figure(stats).get()).sum()
+    }
+
+    /// Held connections lost so far, whatever the cause.
+    pub(crate) fn lost(&self) -> u64 {
+        self.stats.iter().flat_map(|stats| &stats.lost).map(Figure::get).sum()
+    }
+
+    /// All counters, gauges and histograms of our cores together, now.
+    pub(crate) fn totals(&self) -> Totals {
+        CoreStats::totals(&self.stats)
+    }
+
+    /// How long the slowest core took for order `number`; `None` while one has not carried it out.
+    pub(crate) fn took(&self, number: u64) -> Option<Duration> {
+        let finished = |stats: &Arc<CoreStats>| stats.order_finished.get() == number;
+        // In this order: a core says how long it took before it says that it has finished.
+        let took_us = |stats: &Arc<CoreStats>| stats.order_took_us.get();
+        self.stats
+            .iter()
+            .all(finished)
+            .then(|| Duration::from_micros(self.stats.iter().map(took_us).max().unwrap_or(0)))
+    }
+
+    /// Growth of memory over the empty state with so many connections `held`; the server's is taken
+    /// from a dump of `since_ms` or later.
+    pub(crate) fn memory(&mut self, held: u64, since_ms: u64) -> Memory {
+        self.refresh_server();
+        let server = self.server.as_ref().filter(|server| server.is_of(since_ms));
+        let resident = server.and_then(ServerStats::resident_bytes);
+        self.book.add(held, resident)
+    }
+
+    /// Memory before the first connection and at each plateau since.
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Open files of both processes.
+    pub(crate) fn descriptors(&self) -> Descriptors {
+        Descriptors {
+            client: open_files(),
+            server: self.server.as_ref().and_then(ServerStats::open_files),
+        }
+    }
+
+    /// Every core of both sides.
+    pub(crate) fn per_core(&self) -> Vec<PerCore> {
+        let ours =
+            (0..).zip(self.cpus.iter().zip(&self.stats)).map(|(core, (cpu, stats))| PerCore {
+                side: Side::Client.name(),
+                core,
+                cpu: *cpu,
+                connections_peak: stats.connections_peak.get(),
+                messages_total: stats.messages_total.get(),
+            });
+        let theirs = self.server.iter().flat_map(ServerStats::cores).map(|seen| {
+            let figure = |name| seen.figures.get(name).copied().unwrap_or(0);
+            PerCore {
+                side: Side::Server.name(),
+                core: seen.core,
+                cpu: seen.cpu,
+                connections_peak: figure("connections_peak"),
+                messages_total: figure("messages_total"),
+            }
+        });
+        ours.chain(theirs).collect()
+    }
+}
+
+/// A server's line from so long before the run is still the state before it.
+const TICK_ALLOWANCE_MS: u64 = 2_500;
+
+/// Milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,163 @@
+//! What a run keeps an eye on, whatever its phase: the memory that it leaves to others, and when
+//! connections are lost.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use megaconn::base::stderr::talk;
+use megaconn::base::units::grouped;
+use megaconn::host::headroom;
+use megaconn::runtime::memory_reserve::{Change, Watch};
+use serde::Serialize;
+
+/// The eye on one run.
+pub(crate) struct Vigil {
+    began: Instant,
+    memory: Watch,
+    reserve_met: Option<ReserveMet>,
+    losses: Losses,
+}
+
+/// Less memory than the reserve was left, and from then on nothing was opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ReserveMet {
+    /// Since the run's start.
+    pub(crate) at_ms: u64,
+    pub(crate) available_bytes: u64,
+    pub(crate) reserve_bytes: u64,
+    /// `host`, or the directory of a memory cgroup.
+    pub(crate) limit: String,
+    /// Held connections open at that moment.
+    pub(crate) connections: u64,
+}
+
+/// When connections were lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct LossTimes {
+    /// Since the run's start, to some 20 ms.
+    pub(crate) first_ms: u64,
+    pub(crate) last_ms: u64,
+    /// Most that were lost within one second.
+    pub(crate) most_in_one_second: u64,
+}
+
+impl std::fmt::Display for ReserveMet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [left, reserve] = [self.available_bytes, self.reserve_bytes].map(|b| grouped(b >> 20));
+        let (place, connections) = (headroom::place(&self.limit), grouped(self.connections));
+        write!(f, "{left} MiB left {place}, {reserve} MiB reserved, at {connections} connections")
+    }
+}
+
+impl Vigil {
+    /// Keeps so much memory free.
+    pub(crate) fn new(reserve_bytes: u64) -> Vigil {
+        Vigil {
+            began: Instant::now(),
+            memory: Watch::new(reserve_bytes),
+            reserve_met: None,
+            losses: Losses::default(),
+        }
+    }
+
+    /// Looks, with so many `connections` open and so many `lost` until now; whether from now on nothing
+    /// is to be opened. It is said once: memory that comes back is not taken again.
+    pub(crate) fn look(&mut self, connections: u64, lost: u64) -> bool {
+        let at = self.began.elapsed();
+        self.losses.look(at, lost);
+        let Some(Change::Short(room)) = self.memory.look().filter(|_| self.reserve_met.is_none())
+        else {
+            return false;
+        };
+        talk(&format!("memory is short: opening nothing more ({})", self.memory.describe(&room)));
+        self.reserve_met = Some(ReserveMet {
+            at_ms: milliseconds(at),
+            available_bytes: room.available_bytes,
+            reserve_bytes: self.memory.reserve_bytes(),
+            limit: room.limit.to_string(),
+            connections,
+        });
+        true
+    }
+
+    /// The reserve, if it was met.
+    pub(crate) fn reserve_met(&self) -> Option<&ReserveMet> {
+        self.reserve_met.as_ref()
+    }
+
+    /// When connections were lost, if any were.
+    pub(crate) fn losses(&self) -> Option<LossTimes> {
+        self.losses.times
+    }
+}
+
+/// Losses as they are looked at.
+#[derive(Default)]
+struct Losses {
+    times: Option<LossTimes>,
+    /// All that were lost by each look of the last second, and by one before it.
+    looks: VecDeque<(Duration, u64)>,
+}
+
+impl Losses {
+    fn look(&mut self, at: Duration, lost: u64) {
+        let has_lost = self.looks.back().map_or(lost > 0, |(_, before)| lost > *before);
+        self.looks.push_back((at, lost));
+        while self.looks.get(1).is_some_and(|(then, _)| at - *then >= Duration::from_secs(1)) {
+            self.looks.pop_front();
+        }
+        if has_lost {
+            let at_ms = milliseconds(at);
+            let first = LossTimes { first_ms: at_ms, ..LossTimes::default() };
+            let times = self.times.get_or_insert(first);
+            times.last_ms = at_ms;
+            let before = self.looks.front().filter(|_| self.looks.len() > 1);
+            let in_this_second = lost - before.map_or(0, |(_, before)| *before);
+            times.most_in_one_second = times.most_in_one_second.max(in_this_second);
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(looks: &[(u64, u64)]) -> Option<LossTimes> {
+        let mut losses = Losses::default();
+        for (ms, lost) in looks {
+            losses.look(Duration::from_millis(*ms), *lost);
+        }
+        losses.times
+    }
+
+    #[test]
+    fn losses_have_their_time_and_their_worst_second() {
+        assert_eq!(times(&[(0, 0), (20, 0), (40, 0)]), None);
+        let of = |first_ms, last_ms, most_in_one_second| {
+            Some(LossTimes { first_ms, last_ms, most_in_one_second })
+        };
+        assert_eq!(times(&[(0, 0), (20, 7), (40, 7), (5_000, 7)]), of(20, 20, 7));
+        assert_eq!(times(&[(20, 7)]), of(20, 20, 7));
+        // Two of them fall into one second, the third does not.
+        let looks = [(0, 0), (100, 5), (600, 9), (1_000, 9), (1_500, 10), (2_000, 12)];
+        assert_eq!(times(&looks), of(100, 2_000, 9));
+        // A core that looked late knows the number, and the second that it was lost in at the latest.
+        assert_eq!(times(&[(0, 0), (20, 1), (9_000, 100)]), of(20, 9_000, 99));
+    }
+
+    #[test]
+    fn the_reserve_is_met_once() {
+        let mut vigil = Vigil::new(u64::MAX);
+        assert!(vigil.look(5, 0), "there is never so much");
+        let met = vigil.reserve_met().expect("it was met").clone();
+        assert_eq!((met.connections, met.reserve_bytes), (5, u64::MAX));
+        assert!(met.available_bytes > 0 && !met.limit.is_empty(), "{met:?}");
+        assert!(!vigil.look(4, 1), "it is said once");
+        assert_eq!(vigil.reserve_met(), Some(&met));
+        assert!(!Vigil::new(0).look(5, 0), "there is always so much");
+    }
+}

@@ -1,0 +1,110 @@
+//! The `notes` of a result: what a figure includes, and for each that is `null` why it is.
+
+use std::collections::BTreeMap;
+
+use crate::output::result::RunResult;
+
+/// The notes for `result`.
+pub(crate) fn of(result: &RunResult) -> BTreeMap<&'static str, String> {
+    let mut notes = of_cost(result);
+    let mut note = |figure, why: &str| notes.insert(figure, why.to_owned());
+    if result.bystanders.is_none() {
+        note("bystanders", "not watched, see --bystanders");
+    }
+    if result.verdict.wall.is_none() {
+        note("verdict.wall", "nothing was lost");
+    }
+    if result.verdict.next_wall.is_none() {
+        note("verdict.next_wall", "only when nothing was lost, and a limit of this host is known");
+    }
+
+    let plateau = result.plateaus.last();
+    let unless_held = |otherwise| unless_held(result, otherwise);
+    if result.file_descriptors.server.is_none() {
+        let why = "no dump of the server in the run directory";
+        note("file_descriptors.server", unless_held(why));
+    }
+    match &result.close {
+        None => {
+            note("close", "the run ended before the close");
+        }
+        Some(close) if close.server_seconds.is_none() => {
+            let why = "nothing was left to close, or no dump of the server showed it empty";
+            note("close.server_seconds", why);
+        }
+        Some(_) => {}
+    }
+    if plateau.is_none_or(|plateau| plateau.messages.latency_us.is_none()) {
+        note("plateaus.messages.latency_us", "no message was verified, but for a sweep");
+    }
+    if plateau.is_none_or(|plateau| plateau.connect.latency_us.is_none()) {
+        note("plateaus.connect.latency_us", "no connection was established");
+    }
+    if plateau.is_some_and(|plateau| plateau.pushes.as_ref().is_some_and(|p| p.late.is_none())) {
+        note("plateaus.pushes.late", "without --push-every nothing tells when a push is late");
+        note("plateaus.pushes.missing", "without --push-every nothing tells when one is missing");
+    }
+    if plateau.is_none_or(|plateau| plateau.schedule_lag_us.is_none()) {
+        note("plateaus.schedule_lag_us", "nothing was on a schedule, or nothing of it was begun");
+    }
+    notes
+}
+
+/// What the bytes for each connection include, and why some are not known.
+fn of_cost(result: &RunResult) -> BTreeMap<&'static str, String> {
+    let mut notes = BTreeMap::new();
+    let mut note = |figure, why: &str| notes.insert(figure, why.to_owned());
+    let unless_held = |otherwise| unless_held(result, otherwise);
+    let cost = &result.cost_per_connection;
+    if cost.kernel_bytes.is_none() {
+        let why = "not measured: /proc is hidden, or the host gave back more than was taken";
+        note("cost_per_connection.kernel_bytes", unless_held(why));
+    } else {
+        let ends = if cost.sockets_counted > 1 { "both sockets" } else { "the client's socket" };
+        let what = "growth of slab and other kernel memory of the whole host";
+        note("cost_per_connection.kernel_bytes", &format!("{what}; {ends} of a connection"));
+    }
+    if cost.fit.is_none() {
+        let why =
+            "a line takes two plateaus and the empty state; the last one's growth was divided";
+        note("cost_per_connection.fit", unless_held(why));
+    }
+    if cost.stderr_bytes.is_none() {
+        note("cost_per_connection.stderr_bytes", unless_held("without a line there is no error"));
+    }
+    if cost.by_slab.is_none() {
+        let why = "/proc/slabinfo is for root: tcp, inode, filp, dentry, io_uring and other_slabs \
+                   cannot be told apart; their sum is slabs, by /proc/meminfo";
+        note("cost_per_connection.by_slab", unless_held(why));
+    }
+    match cost.other_sockets {
+        None => {
+            note("cost_per_connection.other_sockets", unless_held("/proc/net/sockstat is hidden"));
+        }
+        Some(others) if others.unsigned_abs() * 100 > result.established => {
+            let why =
+                "others opened or closed so many sockets meanwhile: the kernel's bytes are off";
+            note("cost_per_connection.other_sockets", why);
+        }
+        Some(_) => {}
+    }
+    if cost.time_wait.is_some_and(|sockets| sockets.unsigned_abs() * 100 > result.established) {
+        let why = "so many sockets in TIME_WAIT came or, of an earlier run, went meanwhile: some \
+                   250 B each of the kernel's bytes";
+        note("cost_per_connection.time_wait", why);
+    }
+    if cost.server_user_bytes.is_none() {
+        let why = "no growth in a dump of the hold; is the server's --stats DIR/server.ndjson?";
+        note("cost_per_connection.server_user_bytes", unless_held(why));
+    }
+    if cost.client_user_bytes.is_none() {
+        let why = "too few connections for the resident memory to grow, or /proc is hidden";
+        note("cost_per_connection.client_user_bytes", unless_held(why));
+    }
+    notes
+}
+
+fn unless_held(result: &RunResult, otherwise: &'static str) -> &'static str {
+    let was_held = result.plateaus.last().is_some_and(|plateau| plateau.hold_seconds.is_some());
+    if was_held { otherwise } else { "not measured: the run ended before the hold" }
+}

@@ -1,0 +1,153 @@
+//! Bystanders in a summary: a line for each, with the phase in which it suffered most, or one line for
+//! all that did not suffer; and the safe capacity.
+
+use megaconn::base::units::{grouped, microseconds};
+
+use super::{Row, some_of};
+use crate::bystanders::account::{
+    Account, Described, Finding, Latency, ProbeAccount, SafeCapacity, Severity, SpanAccount,
+};
+use crate::bystanders::sample::SpanPhase;
+
+/// Columns that the longest name may take.
+const NAME_COLUMNS_MAX: usize = 16;
+
+/// A bystander, and what became of it after the baseline.
+struct Fate<'a> {
+    name: &'a str,
+    idle: Option<Latency>,
+    /// The phases that can be told from the baseline, or not.
+    phases: Vec<(&'a SpanAccount, &'a ProbeAccount)>,
+}
+
+/// A line for each bystander.
+pub(super) fn rows(account: &Account) -> Vec<Row> {
+    let lines = lines(&fates(account).collect::<Vec<_>>());
+    std::iter::once(TITLE).chain(std::iter::repeat("")).zip(lines).collect()
+}
+
+/// Those that suffered, as many as have room, and one line for the others.
+pub(super) fn folded(account: &Account) -> Vec<Row> {
+    let (mut hurt, mut others) = (Vec::new(), Vec::new());
+    for fate in fates(account) {
+        match fate.worst().and_then(|(_, probe)| harm(probe)) {
+            Some(harm) => hurt.push((harm, fate)),
+            None => others.push(fate),
+        }
+    }
+    hurt.sort_by(|(a, _), (b, _)| b.compare(a));
+    let hurt: Vec<Fate> = hurt.into_iter().map(|(_, fate)| fate).collect();
+    let mut rows = some_of(TITLE, lines(&hurt).into_iter());
+    let (told, untold): (Vec<Fate>, Vec<Fate>) =
+        others.into_iter().partition(|fate| fate.told().next().is_some());
+    let of = |words: &str, fates: &[Fate]| {
+        let names: Vec<&str> = fates.iter().map(|fate| fate.name).collect();
+        (!names.is_empty()).then(|| format!("{words}: {}", names.join(", ")))
+    };
+    let others = [of("no effect found", &told), of("too few samples", &untold)];
+    let others: Vec<String> = others.into_iter().flatten().collect();
+    if !others.is_empty() {
+        rows.push((if rows.is_empty() { TITLE } else { "" }, others.join("; ")));
+    }
+    rows
+}
+
+/// Name and fate of each, in two columns.
+fn lines(fates: &[Fate]) -> Vec<String> {
+    let width = fates.iter().map(|fate| fate.name.len()).max().unwrap_or(0).min(NAME_COLUMNS_MAX);
+    fates.iter().map(|fate| format!("{:width$}  {}", fate.name, fate.in_words())).collect()
+}
+
+/// How many connections the host may hold without breaking what was wanted of bystanders.
+pub(super) fn safe_capacity(safe: &SafeCapacity) -> Row {
+    let held = safe.connections.map_or("none".into(), |n| format!("{} connections", grouped(n)));
+    let broke = match (safe.broke_at, &safe.why) {
+        (Some(at), Some(why)) => format!("; at {}: {why}", grouped(at)),
+        (None, Some(why)) => format!("; {why}"),
+        (..) => String::new(),
+    };
+    ("safe capacity", format!("{held} ({}){broke}", safe.expression))
+}
+
+const TITLE: &str = "bystanders";
+
+fn fates(account: &Account) -> impl Iterator<Item = Fate<'_>> {
+    account.probes.iter().map(|Described { name, .. }| {
+        let of = |span: &'_ SpanAccount| span.probes.iter().position(|probe| probe.name == *name);
+        let met = account.spans.iter().filter_map(|span| Some((span, &span.probes[of(span)?])));
+        let (idle, phases): (Vec<_>, Vec<_>) =
+            met.partition(|(span, _)| span.phase == SpanPhase::Baseline);
+        Fate { name, idle: idle.first().and_then(|(_, probe)| probe.latency_us), phases }
+    })
+}
+
+fn harm(probe: &ProbeAccount) -> Option<Severity> {
+    Severity::of(probe).filter(|severity| severity.is_harm())
+}
+
+impl<'a> Fate<'a> {
+    /// The phase in which it suffered most; `None` when it did in none.
+    fn worst(&self) -> Option<(&'a SpanAccount, &'a ProbeAccount)> {
+        let hurt = self.phases.iter().filter_map(|phase| Some((harm(phase.1)?, *phase)));
+        hurt.max_by(|(a, _), (b, _)| a.compare(b)).map(|(_, phase)| phase)
+    }
+
+    fn in_words(&self) -> String {
+        let Some((span, probe)) = self.worst() else { return self.unhurt() };
+        let when = when(span);
+        let from_to = |pick: fn(Latency) -> u64| {
+            let of =
+                |latency: Option<Latency>| latency.map_or("-".into(), |us| microseconds(pick(us)));
+            format!("{} -> {}", of(self.idle), of(probe.latency_us))
+        };
+        let lost = match probe.lost {
+            0 => String::new(),
+            lost => format!(", {} lost", grouped(lost)),
+        };
+        match probe.finding {
+            Finding::Losing => {
+                let part = probe.loss.map_or(0.0, |loss| 100.0 * loss.estimate);
+                format!("loses {part:.1} % {when}, p99 {}", from_to(|us| us.p99))
+            }
+            Finding::Slower => format!("p50 {} {when}{lost}", from_to(|us| us.p50)),
+            _ => format!("p99 {} {when}{lost}", from_to(|us| us.p99)),
+        }
+    }
+
+    /// Phases in which there were samples enough to tell.
+    fn told(&self) -> impl Iterator<Item = &'a ProbeAccount> {
+        let told = self.phases.iter().filter(|(_, probe)| probe.finding != Finding::TooFew);
+        told.map(|(_, probe)| *probe)
+    }
+
+    /// Nothing was found, which is not the same where little was tried.
+    fn unhurt(&self) -> String {
+        let (told, all) = (self.told().count(), self.phases.len());
+        if told == 0 {
+            let more = self.phases.iter().filter_map(|(_, probe)| probe.more_samples).max();
+            let more = more.map_or(String::new(), |n| format!(", {} more are needed", grouped(n)));
+            return format!("too few samples{more}");
+        }
+        let longest = self.told().filter_map(|probe| probe.latency_us).map(|us| us.p99).max();
+        let p99 = longest.map_or(String::new(), |us| format!(", p99 {}", microseconds(us)));
+        let short = match all - told {
+            0 => String::new(),
+            short => format!(" ({short} of {all} phases short)"),
+        };
+        format!("no effect found{p99}{short}")
+    }
+}
+
+/// `opening 1,000,000`.
+fn when(span: &SpanAccount) -> String {
+    let n = grouped(span.connections);
+    match span.phase {
+        SpanPhase::Baseline => "before all".into(),
+        SpanPhase::Connecting => format!("opening {n}"),
+        SpanPhase::Settled => format!("beside {n}"),
+        SpanPhase::Messages => format!("beside {n} with messages"),
+        SpanPhase::Closing => format!("closing {n}"),
+        SpanPhase::Recovery => "after all".into(),
+        SpanPhase::Watched => "while watched".into(),
+    }
+}

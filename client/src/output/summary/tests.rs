@@ -1,0 +1,372 @@
+//! Whole screens, as a terminal without colours shows them.
+
+use insta::assert_snapshot;
+use megaconn::walls::case::Confidence;
+
+use super::*;
+use crate::bystanders::account::{
+    Account, Described, Finding, Interval, Latency, ProbeAccount, SafeCapacity, SpanAccount,
+};
+use crate::bystanders::sample::SpanPhase;
+use crate::output::result::{
+    Churn, Close, Connect, Messages, NextWall, Percentiles, Plateau, Sweep,
+};
+
+fn percentiles(p50: u64) -> Option<Percentiles> {
+    Some(Percentiles { p50, p90: 2 * p50, p99: 3 * p50, p999: 9 * p50, max: 31 * p50 })
+}
+
+fn plateau(connections: u64) -> Plateau {
+    let seconds = Some(connections as f64 / 196_500.0);
+    Plateau {
+        connections,
+        established: connections,
+        connect: Connect { seconds, rate_per_s: Some(196_500.0), latency_us: percentiles(559) },
+        messages: Messages {
+            sent: connections,
+            received: connections,
+            latency_us: percentiles(9_215),
+            ..Messages::default()
+        },
+        hold_seconds: Some(60.0),
+        ..Plateau::default()
+    }
+}
+
+/// A run as most are: all went well.
+fn run(plateaus: Vec<Plateau>) -> RunResult {
+    let connections = plateaus.last().map_or(0, |plateau| plateau.connections);
+    RunResult {
+        target_connections: connections,
+        established: connections,
+        expect: "echo",
+        plateaus,
+        close: Some(Close {
+            seconds: 8.9,
+            rate_per_s: Some(111_900.0),
+            server_seconds: Some(9.2),
+            timeouts: 0,
+        }),
+        cost_per_connection: Cost {
+            kernel_bytes: Some(8_301.6),
+            server_user_bytes: Some(42.1),
+            client_user_bytes: Some(41.6),
+            sockets_counted: 2,
+            ..Cost::default()
+        },
+        verdict: Verdict {
+            met: true,
+            next_wall: Some(NextWall { id: "memory", at_connections: 2_679_801 }),
+            ..Verdict::default()
+        },
+        ..RunResult::default()
+    }
+}
+
+/// The screen, which has room on a terminal.
+fn screen(result: &RunResult) -> String {
+    console::set_colors_enabled(false);
+    let screen = summary(result);
+    assert!(screen.lines().count() <= 24, "more than a screen: {screen}");
+    for line in screen.lines() {
+        assert!(line.chars().count() <= COLUMNS, "wider than a screen: {line}");
+        assert_eq!(line.trim_end(), line, "it ends in spaces");
+    }
+    screen
+}
+
+#[test]
+fn a_plain_run() {
+    assert_snapshot!(screen(&run(vec![plateau(1_000_000)])), @r"
+           verdict  met
+         next wall  memory at 2,679,801 connections
+       established  1,000,000 of 1,000,000
+     failed / lost  0 / 0
+         opened in  5.1 s (196.5k/s)  p50 559 us  p99 1677 us  max 17.3 ms
+          messages  1,000,000 of 1,000,000 verified, 0 mismatched, 0 late
+                    p50 9215 us  p99 27.6 ms  max 285.7 ms
+          held for  60 s
+         closed in  8.9 s (111.9k/s), server empty after 9.2 s
+    per connection  kernel 8,302 B (2 sockets), server 42 B, client 42 B
+    ");
+}
+
+#[test]
+fn several_plateaus_stand_side_by_side() {
+    let mut plateaus = vec![plateau(1_000), plateau(10_000), plateau(1_000_000)];
+    for (plateau, asked) in plateaus.iter_mut().zip([1_000, 10_000, 1_000_000]) {
+        plateau.schedule_lag_us = percentiles(9);
+        plateau.sweep = Some(Sweep { asked, answered: asked, seconds: 0.1, lost: BTreeMap::new() });
+        plateau.churn = Some(Churn {
+            asked_per_s: 200,
+            seconds: 3.0,
+            started: 602,
+            completed: 602,
+            rate_per_s: Some(200.4),
+            failed: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            unfinished: 0,
+            unstarted: 0,
+            connect_latency_us: percentiles(30),
+            latency_us: percentiles(60),
+        });
+    }
+    plateaus[2].churn.as_mut().expect("it was just set").completed = 601;
+    let mut result = run(plateaus);
+    result.cost_per_connection.stderr_bytes = Some(8.4);
+    result.cost_per_connection.other_sockets = Some(45_761);
+    result.notes.insert("cost_per_connection.other_sockets", "they are many".into());
+    result.cost_per_connection.time_wait = Some(-15_000);
+    result.notes.insert("cost_per_connection.time_wait", "they are many".into());
+    assert_snapshot!(screen(&result), @r"
+           verdict  met
+         next wall  memory at 2,679,801 connections
+       established  1,000,000 of 1,000,000
+     failed / lost  0 / 0
+           plateau            1,000         10,000      1,000,000
+         opened in             5 ms          51 ms          5.1 s
+          connects         196.5k/s       196.5k/s       196.5k/s
+       connect p50           559 us         559 us         559 us
+       connect p99          1677 us        1677 us        1677 us
+          verified            1,000         10,000      1,000,000
+       message p50          9215 us        9215 us        9215 us
+       message p99          27.6 ms        27.6 ms        27.6 ms
+       message max         285.7 ms       285.7 ms       285.7 ms
+           churned              602            602     601 of 602
+         churn p99           180 us         180 us         180 us
+    client lag p99            27 us          27 us          27 us
+     live at sweep            1,000         10,000      1,000,000
+          held for             60 s           60 s           60 s
+         closed in  8.9 s (111.9k/s), server empty after 9.2 s
+    per connection  kernel 8,302 B ± 9 (2 sockets), server 42 B, client 42 B
+                    with 45,761 sockets that others opened meanwhile
+                    without 15,000 sockets in TIME_WAIT that ended meanwhile
+    ");
+}
+
+fn charge(id: &'static str, lost: u64) -> Charge {
+    Charge {
+        id,
+        side: Side::Server,
+        lost,
+        evidence: vec!["server: refused_total 0 -> 2,000".into()],
+        ruled_out: Vec::new(),
+        fix: vec!["serve --max-connections 5000".into()],
+        confidence: Confidence::Certain,
+    }
+}
+
+#[test]
+fn a_run_that_missed_its_target_says_why_before_all() {
+    let mut result = run(vec![Plateau { established: 3_000, ..plateau(5_000) }]);
+    result.established = 3_000;
+    result.failed = BTreeMap::from([("ECONNRESET".to_owned(), 679)]);
+    result.lost = BTreeMap::from([("reset", 1_321)]);
+    result.verdict = Verdict {
+        met: false,
+        missed: vec![
+            "3,000 established of 5,000 wanted: 679 connects failed, 1,321 connections lost, 0 not \
+             tried"
+                .into(),
+            "1,321 connections lost, 0 allowed".into(),
+        ],
+        wall: Some(charge("server-full", 2_000)),
+        more_walls: vec![charge("client-lag", 7)],
+        met_without_loss: ["tw-buckets", "accept-queue", "neighbours", "netdev-backlog"]
+            .map(|id| charge(id, 0))
+            .into(),
+        next_wall: None,
+    };
+    assert_snapshot!(screen(&result), @r"
+           verdict  missed: 3,000 established of 5,000 wanted: 679 connects
+                    failed, 1,321 connections lost, 0 not tried
+                    1,321 connections lost, 0 allowed
+              wall  server-full at the server (certain): 2,000 lost to it
+          evidence  server: refused_total 0 -> 2,000
+               fix  serve --max-connections 5000
+        more walls  client-lag at the server (certain): 7 lost to it
+      met, no loss  tw-buckets: server: refused_total 0 -> 2,000
+                    accept-queue: server: refused_total 0 -> 2,000
+                    and 2 more, see result.json
+       established  3,000 of 5,000
+     failed / lost  ECONNRESET 679 / reset 1,321
+         opened in  25 ms (196.5k/s)  p50 559 us  p99 1677 us  max 17.3 ms
+          messages  5,000 of 5,000 verified, 0 mismatched, 0 late
+                    p50 9215 us  p99 27.6 ms  max 285.7 ms
+          held for  60 s
+         closed in  8.9 s (111.9k/s), server empty after 9.2 s
+    per connection  kernel 8,302 B (2 sockets), server 42 B, client 42 B
+    ");
+}
+
+#[test]
+fn a_run_in_which_nothing_happened() {
+    assert_snapshot!(screen(&RunResult::default()), @r"
+          verdict  missed
+      established  0 of 0
+    failed / lost  0 / 0
+    ");
+    let stopped = Verdict {
+        missed: vec!["stopped by SIGINT, the report is partial".into()],
+        ..Verdict::default()
+    };
+    let result = RunResult {
+        target_connections: 5,
+        plateaus: vec![Plateau::new(5)],
+        verdict: stopped,
+        ..RunResult::default()
+    };
+    assert_snapshot!(screen(&result), @r"
+           verdict  missed: stopped by SIGINT, the report is partial
+       established  0 of 5
+     failed / lost  0 / 0
+         opened in  unknown (no rate)  no latency measured
+          held for  unknown
+    per connection  kernel unknown, server unknown, client unknown
+    ");
+}
+
+#[test]
+fn more_plateaus_than_have_room_are_the_last_ones() {
+    let result = run((1..=9).map(|n| plateau(n * 100_000)).collect());
+    let screen = screen(&result);
+    assert!(screen.contains("5 smaller plateaus: see result.json"), "{screen}");
+    assert!(screen.contains("900,000") && !screen.contains("500,000"), "{screen}");
+}
+
+/// A bystander of this finding, whose median is so long.
+fn probe(name: &str, finding: Finding, p50: u64) -> ProbeAccount {
+    let lost = if finding == Finding::Losing { 31 } else { 0 };
+    ProbeAccount {
+        name: name.into(),
+        sent: 1_000,
+        lost,
+        latency_us: Some(Latency { p50, p90: 2 * p50, p99: 4 * p50, max: 9 * p50 }),
+        loss: Some(Interval { estimate: lost as f64 / 1e3, low: 0.0, high: 0.1 }),
+        finding,
+        more_samples: (finding == Finding::TooFew).then_some(44),
+        ..ProbeAccount::default()
+    }
+}
+
+fn span(phase: SpanPhase, connections: u64, found: [(Finding, u64); 5]) -> SpanAccount {
+    let names = ["ping", "connect", "udp", "disk", "schedule"];
+    SpanAccount {
+        phase,
+        connections,
+        from_ms: 0,
+        to_ms: 5_000,
+        probes: names.iter().zip(found).map(|(name, (f, p50))| probe(name, f, p50)).collect(),
+        counters: BTreeMap::new(),
+        pressure: BTreeMap::new(),
+    }
+}
+
+/// Two of five suffer, one of them twice; of one nothing can be said.
+fn account() -> Account {
+    use Finding::{Baseline, Losing, None, Slower, SlowerTail, TooFew};
+    let described = |name: &str| Described { name: name.into(), kind: "", target: String::new() };
+    Account {
+        probes: ["ping", "connect", "udp", "disk", "schedule"].map(described).into(),
+        spans: vec![
+            span(SpanPhase::Baseline, 0, [40, 90, 45, 1_800, 70].map(|us| (Baseline, us))),
+            span(
+                SpanPhase::Connecting,
+                1_000_000,
+                [(None, 41), (Slower, 1_107), (Losing, 99), (TooFew, 1_900), (TooFew, 70)],
+            ),
+            span(
+                SpanPhase::Settled,
+                1_000_000,
+                [(None, 40), (SlowerTail, 2_000), (None, 45), (TooFew, 1_800), (None, 70)],
+            ),
+        ],
+        ..Account::default()
+    }
+}
+
+fn safe_capacity() -> SafeCapacity {
+    SafeCapacity {
+        expression: "connect p99 < 5ms".into(),
+        connections: Some(250_000),
+        broke_at: Some(281_250),
+        why: Some("connect p99 7.1 ms, < 5 ms wanted".into()),
+        steps: Vec::new(),
+    }
+}
+
+#[test]
+fn bystanders_have_a_line_each() {
+    let mut result = run(vec![plateau(1_000_000)]);
+    result.bystanders = Some(account());
+    result.safe_capacity = Some(safe_capacity());
+    assert_snapshot!(screen(&result), @r"
+           verdict  met
+         next wall  memory at 2,679,801 connections
+     safe capacity  250,000 connections (connect p99 < 5ms); at 281,250: connect
+                    p99 7.1 ms, < 5 ms wanted
+       established  1,000,000 of 1,000,000
+     failed / lost  0 / 0
+         opened in  5.1 s (196.5k/s)  p50 559 us  p99 1677 us  max 17.3 ms
+          messages  1,000,000 of 1,000,000 verified, 0 mismatched, 0 late
+                    p50 9215 us  p99 27.6 ms  max 285.7 ms
+          held for  60 s
+         closed in  8.9 s (111.9k/s), server empty after 9.2 s
+    per connection  kernel 8,302 B (2 sockets), server 42 B, client 42 B
+        bystanders  ping      no effect found, p99 164 us
+                    connect   p50 90 us -> 1107 us opening 1,000,000
+                    udp       loses 3.1 % opening 1,000,000, p99 180 us -> 396 us
+                    disk      too few samples, 44 more are needed
+                    schedule  no effect found, p99 280 us (1 of 2 phases short)
+    ");
+}
+
+#[test]
+fn bystanders_of_a_full_screen_share_a_line_unless_they_suffer() {
+    let mut result = run(vec![plateau(1_000), plateau(10_000), plateau(1_000_000)]);
+    for plateau in &mut result.plateaus {
+        plateau.schedule_lag_us = percentiles(9);
+        plateau.sweep = Some(Sweep { asked: 9, answered: 9, seconds: 0.1, lost: BTreeMap::new() });
+    }
+    result.bystanders = Some(account());
+    result.safe_capacity = Some(safe_capacity());
+    assert_snapshot!(screen(&result), @r"
+           verdict  met
+         next wall  memory at 2,679,801 connections
+     safe capacity  250,000 connections (connect p99 < 5ms); at 281,250: connect
+                    p99 7.1 ms, < 5 ms wanted
+       established  1,000,000 of 1,000,000
+     failed / lost  0 / 0
+           plateau            1,000         10,000      1,000,000
+         opened in             5 ms          51 ms          5.1 s
+          connects         196.5k/s       196.5k/s       196.5k/s
+       connect p50           559 us         559 us         559 us
+       connect p99          1677 us        1677 us        1677 us
+          verified            1,000         10,000      1,000,000
+       message p50          9215 us        9215 us        9215 us
+       message p99          27.6 ms        27.6 ms        27.6 ms
+       message max         285.7 ms       285.7 ms       285.7 ms
+    client lag p99            27 us          27 us          27 us
+     live at sweep                9              9              9
+          held for             60 s           60 s           60 s
+         closed in  8.9 s (111.9k/s), server empty after 9.2 s
+    per connection  kernel 8,302 B (2 sockets), server 42 B, client 42 B
+        bystanders  udp      loses 3.1 % opening 1,000,000, p99 180 us -> 396 us
+                    connect  p50 90 us -> 1107 us opening 1,000,000
+                    no effect found: ping, schedule; too few samples: disk
+    ");
+}
+
+#[test]
+fn a_safe_capacity_of_none_says_why() {
+    let mut result = run(vec![plateau(1_000)]);
+    result.safe_capacity =
+        Some(SafeCapacity { connections: None, broke_at: Some(1_000), ..safe_capacity() });
+    let screen = screen(&result);
+    let said = "none (connect p99 < 5ms); at 1,000: connect p99 7.1 ms, < 5 ms";
+    assert!(screen.contains(said), "{screen}");
+    // Nothing was compared: that is no finding.
+    result.bystanders = Some(Account { spans: Vec::new(), ..account() });
+    let screen = summary(&result);
+    assert!(screen.contains("bystanders  ping      too few samples\n"), "{screen}");
+}

@@ -1,0 +1,399 @@
+//! The course of a run: phases told to the cores one after the other, figures read between them, and
+//! the result that comes of it.
+
+use std::time::{Duration, Instant};
+
+use glommio::timer::Timer;
+use megaconn::base::constants::{
+    LOOK_EVERY, SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT, SETTLE, STOP_HEARD,
+};
+use megaconn::base::stderr::talk;
+use megaconn::base::units::grouped;
+use megaconn::observe::dump::ticker::Ticker;
+use megaconn::runtime::launch::Commands;
+use megaconn::runtime::signals::{Signals, Stop};
+
+use crate::bystanders::account::ProbeAccount;
+use crate::bystanders::panel::Panel;
+use crate::bystanders::sample::SpanPhase;
+use crate::measure::evidence::Evidence;
+use crate::measure::figures::{Figures, unix_ms};
+use crate::measure::monitor::Vigil;
+use crate::output::progress::Progress;
+use crate::output::result::{Close, Plateau, RunResult, Sweep, by_cause, per_s};
+use crate::run::config::Config;
+use crate::run::steps::Steps;
+use megaconn::engine::client::phase::{Command, Order, Phase};
+
+mod outcome;
+
+/// What a run has in hand while it goes.
+pub(crate) struct Run<'a> {
+    config: &'a Config,
+    signals: Signals,
+    figures: Figures,
+    /// Until the last one is written.
+    dumps: Option<Ticker>,
+    /// Orders given so far.
+    orders: u64,
+    /// From before the first connection on.
+    evidence: Option<Evidence>,
+    vigil: Vigil,
+    /// Until it is over; with --bystanders.
+    panel: Option<Panel>,
+    /// What became of bystanders in the last hold, where a search wants to know.
+    kept: Vec<ProbeAccount>,
+    /// Held connections that were closed before the end.
+    shed: u64,
+}
+
+/// The run ends here; the report is made of what there is.
+enum Stopped {
+    BySignal(Stop),
+    /// A core died.
+    ByDeath,
+}
+
+impl<'a> Run<'a> {
+    /// A run that has not begun.
+    pub(crate) fn new(
+        config: &'a Config,
+        signals: Signals,
+        figures: Figures,
+        dumps: Ticker,
+        panel: Option<Panel>,
+    ) -> Run<'a> {
+        Run {
+            config,
+            signals,
+            figures,
+            dumps: Some(dumps),
+            orders: 0,
+            evidence: None,
+            vigil: Vigil::new(config.host.reserve_bytes),
+            panel,
+            kept: Vec::new(),
+            shed: 0,
+        }
+    }
+
+    /// Does all of it, and says what came of it.
+    pub(crate) async fn all(
+        mut self,
+        commands: &Commands<Command>,
+        topology: &'static str,
+    ) -> (RunResult, Option<Stop>) {
+        let started = Instant::now();
+        let mut result = RunResult::new(self.config, topology);
+        let stop = match self.phases(commands, &mut result).await {
+            Err(Stopped::BySignal(stop)) => Some(stop),
+            Err(Stopped::ByDeath) | Ok(()) => None,
+        };
+        if let Some(mut panel) = self.panel.take() {
+            panel.stop();
+            result.bystanders(panel.account());
+        }
+        if let Some(dumps) = self.dumps.take() {
+            dumps.end();
+        }
+        result.seconds = started.elapsed().as_secs_f64();
+        let ended_ms = unix_ms();
+        if stop.is_none() && self.figures.totals().is_anything_amiss() {
+            // The verdict is about what the server saw of it as well. Whoever stops that wait gets
+            // a verdict without.
+            let _ = self.await_server_tick(commands, ended_ms).await;
+        }
+        self.finish(&mut result, stop, ended_ms);
+        (result, stop)
+    }
+
+    async fn phases(
+        &mut self,
+        commands: &Commands<Command>,
+        result: &mut RunResult,
+    ) -> Result<(), Stopped> {
+        self.watch(SpanPhase::Baseline, 0);
+        self.rest(commands).await?;
+        self.figures.mark_empty();
+        result.memory_before = self.figures.book().empty();
+        self.evidence = Some(Evidence::begin(self.config, &mut self.figures));
+        let mut steps = Steps::new(&self.config.plateaus, self.config.keep.clone());
+        while let Some(connections) = steps.next() {
+            self.shed(commands, connections, result.plateaus.last()).await?;
+            let before = self.figures.totals();
+            let mut plateau = Plateau::new(connections);
+            let ended = self.plateau(commands, &mut plateau, result).await;
+            if matches!(ended, Err(Stopped::BySignal(_))) {
+                // It ends the schedules, so that what was due and not begun is counted.
+                self.order(commands, Phase::Hold).await;
+                Timer::new(STOP_HEARD).await;
+            }
+            let counted = self.figures.totals().since(&before);
+            plateau.established = self.figures.sum(|s| &s.connections);
+            plateau.count(&counted, self.config);
+            if let Some(evidence) = &mut self.evidence {
+                let at = format!("plateau of {connections}");
+                evidence.look(at, &mut self.figures);
+            }
+            result.plateaus.push(plateau);
+            ended?;
+            let established = self.figures.sum(|s| &s.connections);
+            steps.seen(connections, established, &std::mem::take(&mut self.kept));
+            result.safe_capacity = steps.safe_capacity();
+            if self.vigil.reserve_met().is_some() {
+                break;
+            }
+        }
+        let open = self.figures.sum(|s| &s.connections);
+        self.watch(SpanPhase::Closing, open);
+        let (close, began_ms) = self.close(commands).await?;
+        let close = result.close.insert(close);
+        if open > 0 {
+            close.server_seconds = self.server_emptied(commands, began_ms).await?;
+        }
+        self.watch(SpanPhase::Recovery, 0);
+        self.rest(commands).await
+    }
+
+    /// Closes what is open beyond `connections`, when a search goes down.
+    async fn shed(
+        &mut self,
+        commands: &Commands<Command>,
+        connections: u64,
+        before: Option<&Plateau>,
+    ) -> Result<(), Stopped> {
+        if before.is_none_or(|before| before.connections <= connections) {
+            return Ok(());
+        }
+        let (open, lost) = (self.figures.sum(|s| &s.connections), self.figures.lost());
+        self.watch(SpanPhase::Closing, open);
+        let beyond = open.saturating_sub(connections);
+        let closed = self.phase(commands, Phase::Close { keep: connections }, beyond).await;
+        let left = self.figures.sum(|s| &s.connections) + (self.figures.lost() - lost);
+        self.shed += open.saturating_sub(left);
+        closed.map(drop)
+    }
+
+    /// What bystanders see goes by this name from now on.
+    fn watch(&mut self, phase: SpanPhase, connections: u64) {
+        if let Some(panel) = &mut self.panel {
+            panel.enter(phase, connections);
+        }
+    }
+
+    /// Does nothing for as long as bystanders are to see nothing done.
+    async fn rest(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
+        match self.panel.as_ref().map(Panel::idle) {
+            Some(idle) => self.wait(commands, idle).await,
+            None => Ok(()),
+        }
+    }
+
+    /// One plateau: connected, settled, measured, held, swept.
+    async fn plateau(
+        &mut self,
+        commands: &Commands<Command>,
+        plateau: &mut Plateau,
+        result: &mut RunResult,
+    ) -> Result<(), Stopped> {
+        let connections = plateau.connections;
+        self.watch(SpanPhase::Connecting, connections);
+        let connect = Phase::Connect { connections };
+        let (began, connected) = (Instant::now(), self.figures.sum(|s| &s.connected_total));
+        let new = plateau.connections.saturating_sub(self.figures.sum(|s| &s.connections));
+        let took = self.phase(commands, connect, new).await;
+        let time = took.as_ref().map_or_else(|_| began.elapsed(), |took| *took);
+        plateau.connect.took(self.figures.sum(|s| &s.connected_total) - connected, time);
+        took?;
+        self.wait(commands, SETTLE).await?;
+        let in_hold = if self.config.has_traffic() {
+            // Else bystanders would never see them at rest.
+            self.watch(SpanPhase::Settled, connections);
+            self.rest(commands).await?;
+            SpanPhase::Messages
+        } else {
+            SpanPhase::Settled
+        };
+
+        let open = self.figures.sum(|s| &s.connections);
+        let messages = open * u64::from(self.config.message_count);
+        if messages > 0 {
+            self.watch(SpanPhase::Messages, connections);
+            let took = self.phase(commands, Phase::Messages, messages).await?;
+            plateau.messages.seconds = Some(took.as_secs_f64());
+        }
+
+        if let Some(evidence) = &mut self.evidence {
+            evidence.hold_begins(&mut self.figures);
+        }
+        self.watch(in_hold, connections);
+        let (began, began_ms) = (Instant::now(), unix_ms());
+        let held = self.hold(commands).await;
+        plateau.hold_seconds = Some(began.elapsed().as_secs_f64());
+        if held.is_ok() {
+            if let Some(evidence) = &mut self.evidence {
+                evidence.hold_ends(&mut self.figures);
+            }
+            self.phase(commands, Phase::Hold, 0).await?;
+            self.await_server_tick(commands, began_ms).await?;
+        }
+        let open = self.figures.sum(|s| &s.connections);
+        plateau.memory = self.figures.memory(open, began_ms);
+        result.file_descriptors = self.figures.descriptors();
+        held?;
+        if let Some(panel) = self.panel.as_ref().filter(|_| self.config.keep.is_some()) {
+            self.kept = panel.so_far();
+        }
+        if self.config.sweep {
+            self.watch(SpanPhase::Messages, connections);
+            plateau.sweep = Some(self.sweep(commands).await?);
+        }
+        Ok(())
+    }
+
+    /// Tells the cores and waits until all have carried it out; how long the slowest took.
+    async fn phase(
+        &mut self,
+        commands: &Commands<Command>,
+        phase: Phase,
+        total: u64,
+    ) -> Result<Duration, Stopped> {
+        let mut progress = Progress::new(phase.verb(), total);
+        let before = self.done(phase);
+        let number = self.order(commands, phase).await;
+        loop {
+            let done = self.done(phase).abs_diff(before);
+            progress.at(done);
+            if let Some(took) = self.figures.took(number) {
+                progress.done(done, took);
+                return Ok(took);
+            }
+            self.look(commands).await?;
+        }
+    }
+
+    /// What moves while a phase goes on.
+    fn done(&self, phase: Phase) -> u64 {
+        match phase {
+            Phase::Connect { .. } => self.figures.sum(|s| &s.connected_total),
+            Phase::Messages | Phase::Sweep => self.figures.sum(|s| &s.messages_total),
+            Phase::Close { .. } => self.figures.sum(|s| &s.connections),
+            Phase::Hold | Phase::Traffic => 0,
+        }
+    }
+
+    async fn order(&mut self, commands: &Commands<Command>, phase: Phase) -> u64 {
+        self.orders += 1;
+        commands.tell(Command::Do(Order { number: self.orders, phase })).await;
+        self.orders
+    }
+
+    /// Holds, with the traffic that was asked for, until the time is up, or there is nothing to hold.
+    async fn hold(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
+        let hold = self.config.hold_each();
+        let open = grouped(self.figures.sum(|s| &s.connections));
+        talk(&format!("holding {open} for {} s", hold.as_secs_f64()));
+        self.order(commands, Phase::Traffic).await;
+        let (began, mut progress) = (Instant::now(), Progress::of_time("holding", hold));
+        let churns = self.config.churn_per_s.is_some();
+        while began.elapsed() < hold && (churns || self.figures.sum(|s| &s.connections) > 0) {
+            progress.at(began.elapsed().as_secs());
+            self.look(commands).await?;
+        }
+        progress.clear();
+        Ok(())
+    }
+
+    async fn sweep(&mut self, commands: &Commands<Command>) -> Result<Sweep, Stopped> {
+        let (asked, before) = (self.figures.sum(|s| &s.connections), self.figures.totals());
+        let took = self.phase(commands, Phase::Sweep, asked).await?;
+        let swept = self.figures.totals().since(&before);
+        Ok(Sweep {
+            asked,
+            answered: swept.messages_total,
+            seconds: took.as_secs_f64(),
+            lost: by_cause(&swept.lost),
+        })
+    }
+
+    async fn wait(&mut self, commands: &Commands<Command>, time: Duration) -> Result<(), Stopped> {
+        let began = Instant::now();
+        while began.elapsed() < time {
+            self.look(commands).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a dump of the server that shows what is held, if it dumps at all.
+    async fn await_server_tick(
+        &mut self,
+        commands: &Commands<Command>,
+        since_ms: u64,
+    ) -> Result<(), Stopped> {
+        let began = Instant::now();
+        while began.elapsed() < SERVER_TICK_TIMEOUT {
+            self.figures.refresh_server();
+            let server = self.figures.server.as_ref().filter(|s| s.at_ms().is_some());
+            if server.is_none_or(|server| server.is_of(since_ms)) {
+                break;
+            }
+            self.look(commands).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes all; with the figures comes when it began.
+    async fn close(&mut self, commands: &Commands<Command>) -> Result<(Close, u64), Stopped> {
+        let open = self.figures.sum(|s| &s.connections);
+        let began_ms = unix_ms();
+        let took = self.phase(commands, Phase::Close { keep: 0 }, open).await?;
+        let close = Close {
+            seconds: took.as_secs_f64(),
+            rate_per_s: per_s(open, took),
+            server_seconds: None,
+            timeouts: self.figures.sum(|s| &s.close_timeout_total),
+        };
+        Ok((close, began_ms))
+    }
+
+    /// Seconds from `began_ms` until the server was seen with no more connections than it had before
+    /// the run; `None` when it was not, or cannot be seen.
+    async fn server_emptied(
+        &mut self,
+        commands: &Commands<Command>,
+        began_ms: u64,
+    ) -> Result<Option<f64>, Stopped> {
+        let began = Instant::now();
+        while began.elapsed() < SERVER_EMPTY_TIMEOUT {
+            self.figures.refresh_server();
+            let Some(server) = self.figures.server.as_ref().filter(|s| s.at_ms().is_some()) else {
+                break;
+            };
+            if server.unseen().is_some() {
+                break;
+            }
+            if server.is_of(began_ms) && server.connections() <= self.figures.server_before() {
+                let ms = server.at_ms().unwrap_or(began_ms) - began_ms;
+                return Ok(Some(ms as f64 / 1e3));
+            }
+            self.look(commands).await?;
+        }
+        Ok(None)
+    }
+
+    /// Waits a moment; sees to memory, to signals, and to the cores' health.
+    async fn look(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
+        Timer::new(LOOK_EVERY).await;
+        if self.vigil.look(self.figures.sum(|s| &s.connections), self.figures.lost()) {
+            commands.tell(Command::OpenNoMore).await;
+        }
+        if let Some(dumps) = self.dumps.as_ref().filter(|_| self.signals.take_dump_request()) {
+            dumps.tick();
+        }
+        match self.signals.stop() {
+            Some(stop) => Err(Stopped::BySignal(stop)),
+            None if !commands.all_run() => Err(Stopped::ByDeath),
+            None => Ok(()),
+        }
+    }
+}

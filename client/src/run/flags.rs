@@ -1,0 +1,298 @@
+//! What is typed: the flags of `megaconn-client`, and nothing of what they mean.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use megaconn::base::constants::{BUFFER_BYTES, CONNECTS_IN_FLIGHT, CONNECTS_IN_FLIGHT_MAX};
+use megaconn::base::units::{self, Endpoints, Text};
+use megaconn::engine::protocol::message::HEADER_BYTES;
+use megaconn::plan::tuples::{PortRange, Sources};
+use megaconn::runtime::topology::CoreList;
+
+use crate::bystanders::flags::BystanderFlags;
+use crate::bystanders::keep::Keep;
+
+/// Opens millions of TCP connections from one host, through every source port there is.
+///
+/// The whole 4-tuple of every connection is planned before the first SYN and dealt out to the
+/// cores. It needs Linux 6.1 or newer, no root and no tuning.
+#[derive(Parser)]
+#[command(name = "megaconn-client", version = megaconn::VERSION, max_term_width = 100)]
+#[command(after_help = "Examples:\n  \
+    megaconn-client run --target 127.0.0.1:7000 --connections 1M --hold 60s --out runs/first\n  \
+    megaconn-client run --target 10.0.0.2:7000-7003 --connections 200k --rate 10k/s")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Open connections, exchange a message over each, hold them, close them, and report
+    Run(Box<Run>),
+    /// Watch bystanders alone, beside whatever else goes on
+    Watch(Box<Watch>),
+    /// Write shell completions to stdout
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man page to stdout
+    Man,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    megaconn-client run --target 127.0.0.1:7000 --connections 1M --hold 60s --out runs/first\n  \
+    megaconn-client run --target 127.0.0.1:7000 --connections 10k,100k --message-every 10s --churn 1k/s\n\n\
+    Exit status: 0 every connection was established, verified and held, and every gate met;\n\
+    1 something was not; 2 refused before starting, with the fix; 130 or 143 after a signal, with a partial report.")]
+pub(crate) struct Run {
+    /// Server address and ports; repeatable
+    #[arg(long, value_name = "ADDR:PORT[-PORT]", required = true)]
+    pub(crate) target: Vec<Endpoints>,
+    /// Source addresses
+    ///
+    /// Where connections come from; repeatable. `auto` takes 127.0.0.2 to 127.255.255.254 on
+    /// loopback, else all addresses of the outgoing interface; or ADDR, CIDR, or A-B.
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    pub(crate) source: Vec<Sources>,
+    /// Source ports [default: the kernel's]
+    ///
+    /// Those of net.ipv4.ip_local_port_range, less those that are reserved.
+    #[arg(long, value_name = "LO-HI")]
+    pub(crate) source_ports: Option<PortRange>,
+    /// CPUs, one pinned thread each
+    ///
+    /// `all` that are allowed, or a list like 0,2-5.
+    #[arg(long, value_name = "all|LIST", default_value = "all")]
+    pub(crate) cores: CoreList,
+    /// Connections to hold, in plateaus
+    ///
+    /// With several numbers, which rise, each is a plateau: opened on top of the one before,
+    /// settled, measured and held. Needed unless --churn is given.
+    #[arg(long, value_name = "N[,N...]", value_parser = units::positive_count,
+          value_delimiter = ',', required_unless_present = "churn")]
+    pub(crate) connections: Vec<u64>,
+    /// Connects per second [default: no limit]
+    ///
+    /// Over all cores, by an open-loop schedule. Without it as fast as they go.
+    #[arg(long, value_name = "N/s", value_parser = units::rate)]
+    pub(crate) rate: Option<u64>,
+    /// Connects a core at once
+    ///
+    /// Connects of each core in flight at most; raise it where answers take long.
+    #[arg(long, hide_short_help = true, value_name = "N", default_value_t = CONNECTS_IN_FLIGHT,
+          value_parser = connects_in_flight)]
+    pub(crate) connects_in_flight: u32,
+    /// Time to hold a plateau
+    ///
+    /// Counted from when it is open, and verified; messages by schedule and churn run in it.
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = units::duration)]
+    pub(crate) hold: Duration,
+    /// Bytes of a message
+    ///
+    /// From 40, which is its header, to 4096.
+    #[arg(long, value_name = "N", default_value_t = 64,
+          value_parser = clap::value_parser!(u16).range(HEADER_BYTES as i64..=BUFFER_BYTES as i64))]
+    pub(crate) message_bytes: u16,
+    /// Messages each before the hold
+    ///
+    /// So many times as there are connections, dealt out in turn, each sent when the echo of the
+    /// one before it is verified. Default: 1 with --expect echo and no schedule, else 0.
+    #[arg(long, value_name = "N", value_parser = message_count)]
+    pub(crate) message_count: Option<u16>,
+    /// A message each so often, in the hold
+    ///
+    /// On every connection once in this time, spread over all of it, by an open-loop schedule:
+    /// latency counts from when a message was due, and the client's own lag is reported apart.
+    #[arg(long, value_name = "DUR", value_parser = units::positive_duration,
+          conflicts_with_all = ["message_rate", "message_count"])]
+    pub(crate) message_every: Option<Duration>,
+    /// Messages per second, in the hold
+    ///
+    /// Over all connections, in turn, by the same schedule.
+    #[arg(long, value_name = "N/s", value_parser = units::rate, conflicts_with = "message_count")]
+    pub(crate) message_rate: Option<u64>,
+    /// What the server does
+    ///
+    /// echo: it gives every message back. push: it sends texts unasked, see --push-text. nothing:
+    /// it sends nothing; messages are sent all the same.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "echo|push|nothing",
+        default_value = "echo",
+        hide_possible_values = true
+    )]
+    pub(crate) expect: Expect,
+    /// Banner, with --expect push
+    ///
+    /// What the server sends on accept, as its own --banner.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) banner: Option<Text>,
+    /// Text pushed [default: ok\n]
+    ///
+    /// What the server sends again and again, as its own --push-text; with --expect push.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) push_text: Option<Text>,
+    /// Interval of pushes
+    ///
+    /// As the server's own --push-every, at most 30m; with --expect push. A push is overdue half
+    /// an interval, at most a second, after it was due; then it is late or missing. Without this
+    /// flag gaps are measured and nothing is late.
+    #[arg(long, value_name = "DUR", value_parser = units::positive_duration)]
+    pub(crate) push_every: Option<Duration>,
+    /// Short connections per second
+    ///
+    /// In the hold, by an open-loop schedule: connect, one message, its echo, close. With
+    /// --connections beside the held ones, else alone. Latency counts from when one was due.
+    #[arg(long, value_name = "N/s", value_parser = units::rate)]
+    pub(crate) churn: Option<u64>,
+    /// How to end connections
+    ///
+    /// fin: in order, which leaves a TIME_WAIT of a minute. reset: at once, which leaves nothing.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "fin|reset",
+        default_value = "fin",
+        hide_possible_values = true
+    )]
+    pub(crate) close: Close,
+    /// Ask all for proof of life
+    ///
+    /// At the end of each plateau, once, by a message; who is dead is counted with the cause.
+    #[arg(long)]
+    pub(crate) sweep: bool,
+    /// Probe silent peers so often
+    ///
+    /// SO_KEEPALIVE with this time and interval, in whole seconds. Default: off.
+    #[arg(long, value_name = "DUR", value_parser = units::keepalive)]
+    pub(crate) keepalive: Option<Duration>,
+    /// Memory left to others [default: 5 %]
+    ///
+    /// When less is left, of the host or of what a memory cgroup of the client may have, nothing more
+    /// is opened; what is open is held. A plan that would leave less is refused. 0 is no reserve.
+    /// Default: as `megaconn serve --memory-reserve`, and some more: the client stops first.
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) memory_reserve: Option<u64>,
+    /// Gate: fewest established
+    ///
+    /// Fail when fewer connections are. Default: all that were asked for.
+    #[arg(long, value_name = "N", value_parser = units::count)]
+    pub(crate) min_established: Option<u64>,
+    /// Gate: most lost
+    ///
+    /// Fail when more established connections are lost before they are closed.
+    #[arg(long, value_name = "N", value_parser = units::count, default_value = "0")]
+    pub(crate) max_lost: u64,
+    /// Gate: highest p99 latency
+    ///
+    /// Fail when that of messages, or of short connections, is higher on any plateau, or unknown.
+    /// Default: no gate.
+    #[arg(long, value_name = "DUR", value_parser = units::positive_duration)]
+    pub(crate) max_p99: Option<Duration>,
+    /// Run directory
+    ///
+    /// For result.json, environment.json and client.ndjson; made if it is not there. The server's
+    /// figures are read from its server.ndjson, see `megaconn serve --stats`, unless
+    /// --server-metrics is given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// File of per-core statistics
+    ///
+    /// One JSON line per core per tick, when there is no run directory, which has them anyway. `-` is
+    /// stdout; the summary goes to stderr then. On SIGUSR1 there is one tick more; without --stats
+    /// and --out it goes to stdout.
+    #[arg(long, value_name = "PATH|-", conflicts_with = "out")]
+    pub(crate) stats: Option<PathBuf>,
+    /// Time between its ticks
+    ///
+    /// Of --stats, or of the client.ndjson of --out.
+    #[arg(long, hide_short_help = true, value_name = "DUR", default_value = "1s", value_parser = units::positive_duration)]
+    pub(crate) stats_every: Duration,
+    /// Server's metrics address
+    ///
+    /// What `megaconn serve --metrics` was given: the server's figures, and its host's counters, are
+    /// read there before the run, at each plateau and after it.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::peer_address)]
+    pub(crate) server_metrics: Option<SocketAddr>,
+    /// Own metrics address
+    ///
+    /// OpenMetrics text at http://ADDR:PORT/metrics while the run goes on; with port 0 the kernel
+    /// chooses one. Nobody is asked for a password, so it is best an address of loopback. Default:
+    /// none.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::own_address)]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Watch what happens to others
+    ///
+    /// A ping of the target, connects, requests and datagrams to the service of `megaconn serve
+    /// --bystander`, a file in the run directory and a sleep go on from an idle baseline before the
+    /// first connection until after the last one. Each phase is held against the baseline.
+    #[arg(long, help_heading = "Bystanders")]
+    pub(crate) bystanders: bool,
+    /// Search how many keep them so
+    ///
+    /// Such as 'connect p99 < 5ms, ping loss < 0.1%': clauses of a bystander, p50, p90, p99, max or
+    /// loss, and a bound. The plateaus of --connections are tried one after the other (of a single
+    /// number its sixteenth, eighth, quarter and half first), then what lies between the highest that
+    /// held and the lowest that broke. Each is held for as long as it takes to tell; what counts is the
+    /// hold. The answer is `safe_capacity` in result.json. Exit status 1 when not even the first held.
+    #[arg(long, value_name = "EXPR", help_heading = "Bystanders")]
+    pub(crate) keep_bystanders: Option<Keep>,
+    #[command(flatten)]
+    pub(crate) panel: BystanderFlags,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    megaconn-client watch --ping 10.0.0.1 --bystander-service 10.0.0.1:7900 --for 60s --out runs/watch\n  \
+    megaconn-client watch --ping 10.77.0.2 --beside runs/first --out runs/first/back")]
+pub(crate) struct Watch {
+    /// Time to watch [default: until a signal]
+    #[arg(long = "for", value_name = "DUR", value_parser = units::positive_duration)]
+    pub(crate) time: Option<Duration>,
+    /// Run beside which it goes on
+    ///
+    /// The run directory of `megaconn-client run --bystanders`: what was seen is told by the phases of
+    /// that run, once both are over. Both need one clock, and so one host.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) beside: Option<PathBuf>,
+    /// Where result.json, bystanders.ndjson and report.html go; made if it is not there
+    #[arg(long, value_name = "DIR", required = true)]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) panel: BystanderFlags,
+}
+
+fn connects_in_flight(text: &str) -> Result<u32, String> {
+    let count = u32::try_from(units::positive_count(text)?).unwrap_or(u32::MAX);
+    let error = || format!("{count} is more than {CONNECTS_IN_FLIGHT_MAX}; fix: write 1M or less");
+    (count <= CONNECTS_IN_FLIGHT_MAX).then_some(count).ok_or_else(error)
+}
+
+fn message_count(text: &str) -> Result<u16, String> {
+    let count = units::count(text)?;
+    u16::try_from(count).map_err(|_| format!("{count} is too many; fix: write 65535 or less"))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Expect {
+    /// Every message comes back
+    Echo,
+    /// Texts come unasked
+    Push,
+    /// Nothing comes
+    Nothing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Close {
+    /// In order: FIN, and the server's FIN awaited
+    Fin,
+    /// By a reset
+    Reset,
+}

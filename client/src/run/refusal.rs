@@ -1,0 +1,84 @@
+//! Why a run was refused before it began, each with its fix.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use megaconn::base::errno::Errno;
+use megaconn::base::service_error::EndpointError;
+use megaconn::base::units::grouped;
+use megaconn::drivers::uring::ProbeError;
+use megaconn::observe::dump::ticker::NoThread;
+use megaconn::plan::tuples::TupleError;
+use megaconn::runtime::launch::LaunchError;
+use megaconn::runtime::topology::CoreError;
+use megaconn::walls::Have;
+use megaconn::walls::reading::Row;
+
+use crate::bystanders::panel::NoPanel;
+use crate::measure::server_metrics::FetchError;
+
+/// Why, in one line.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(transparent)]
+    Cores(#[from] CoreError),
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    #[error(transparent)]
+    Tuples(#[from] TupleError),
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    #[error("{0}")]
+    DoesNotFit(String),
+    #[error("{0}")]
+    Flags(String),
+    #[error("--source {0}: this host has no such address; fix: ip addr add {0} dev INTERFACE")]
+    NoSuchSource(IpAddr),
+    #[error(
+        "source-ports: --target {0}: every source port is somebody else's, or in TIME_WAIT; \
+         fix: --source with another address, or wait 60 s"
+    )]
+    NoPort(SocketAddr),
+    #[error(
+        "refused: --target {0}: nobody listens there ({1}); fix: start the server, or check the port"
+    )]
+    Refused(SocketAddr, Errno),
+    #[error("unanswered: --target {0}: no answer ({1}); fix: check the route and the firewall")]
+    Unreachable(SocketAddr, String),
+    #[error("--server-metrics {0}: {1}")]
+    ServerMetrics(SocketAddr, FetchError),
+    #[error(transparent)]
+    Metrics(#[from] EndpointError),
+    #[error(transparent)]
+    Bystanders(#[from] NoPanel),
+    #[error("--out {0}: {1}; fix: a directory that you may write")]
+    Out(PathBuf, io::Error),
+    #[error("--keep-bystanders: nobody watches {0}: {1}")]
+    NotWatched(&'static str, String),
+    #[error("--stats {0}: {1}; fix: a path in a directory that you may write")]
+    Stats(PathBuf, io::Error),
+    #[error(transparent)]
+    Dumps(#[from] NoThread),
+    #[error("signal handlers: {0}; fix: none known, please report it")]
+    Signals(io::Error),
+}
+
+/// The limit that the plan breaks, in one line.
+pub(crate) fn does_not_fit(connections: u64, churn: Option<u64>, row: &Row) -> Refusal {
+    let churn = churn.map_or(String::new(), |rate| format!(" with --churn {rate}/s"));
+    let wanted = format!("{}{churn}", grouped(connections));
+    let Row { id, unit, .. } = row;
+    let allowed = grouped(row.allows_connections.unwrap_or(u64::MAX));
+    let need = grouped(row.need.unwrap_or(0));
+    let have = match row.have {
+        Have::Some(have) => grouped(have),
+        _ => "no limit".to_owned(),
+    };
+    let fix: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
+    Refusal::DoesNotFit(format!(
+        "{id}: --connections {wanted}: this host allows {allowed} (need {need} {unit}, have {have}); \
+         fix: {}",
+        fix.join("; or: ")
+    ))
+}

@@ -1,0 +1,175 @@
+//! How many connections are held next: the plateaus in turn, or with --keep-bystanders what the search
+//! for this host's safe capacity wants to know.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use megaconn::base::units::grouped;
+
+use crate::bystanders::account::{ProbeAccount, SafeCapacity, Step};
+use crate::bystanders::keep::{Keep, Verdict};
+use crate::bystanders::search::{Next, Search};
+
+/// What is ahead.
+pub(crate) enum Steps {
+    Plateaus(VecDeque<u64>),
+    Search(Box<Climb>),
+}
+
+/// A search on its way.
+pub(crate) struct Climb {
+    keep: Keep,
+    search: Search,
+    next: Next,
+    tried: Vec<Step>,
+    /// Why the lowest that broke did.
+    why: Option<String>,
+}
+
+impl Steps {
+    /// `plateaus`, or with something to `keep` a search among them.
+    pub(crate) fn new(plateaus: &[u64], keep: Option<Keep>) -> Steps {
+        let Some(keep) = keep else { return Steps::Plateaus(plateaus.iter().copied().collect()) };
+        let search = Search::new(plateaus);
+        let next = search.first();
+        Steps::Search(Box::new(Climb { keep, search, next, tried: Vec::new(), why: None }))
+    }
+
+    /// Connections to hold next.
+    pub(crate) fn next(&mut self) -> Option<u64> {
+        match self {
+            Steps::Plateaus(plateaus) => plateaus.pop_front(),
+            Steps::Search(climb) => match climb.next {
+                Next::Raise(connections) | Next::Lower(connections) => Some(connections),
+                Next::Done => None,
+            },
+        }
+    }
+
+    /// Takes what became of bystanders while so many of the `connections` that were to be held were.
+    pub(crate) fn seen(&mut self, connections: u64, established: u64, rows: &[ProbeAccount]) {
+        if let Steps::Search(climb) = self {
+            climb.seen(connections, established, rows);
+        }
+    }
+
+    /// What the search has come to so far.
+    pub(crate) fn safe_capacity(&self) -> Option<SafeCapacity> {
+        let Steps::Search(climb) = self else { return None };
+        Some(SafeCapacity {
+            expression: climb.keep.to_string(),
+            connections: climb.search.highest_held,
+            broke_at: climb.search.lowest_broken,
+            why: climb.why.clone(),
+            steps: climb.tried.clone(),
+        })
+    }
+}
+
+impl Climb {
+    fn seen(&mut self, connections: u64, established: u64, rows: &[ProbeAccount]) {
+        let clauses = self.keep.judge(rows);
+        // What cannot be told was not kept, as far as anybody knows.
+        let broken = clauses.iter().filter(|clause| clause.verdict != Verdict::Held);
+        let mut broken: Vec<&str> = broken.map(|clause| clause.sentence.as_str()).collect();
+        // What was not held keeps nobody.
+        let short = format!("only {} connections were there", grouped(established));
+        if established < connections {
+            broken.push(&short);
+        }
+        let held = broken.is_empty();
+        if !held {
+            self.why = Some(broken.join("; "));
+        }
+        let figures = clauses.iter().map(|clause| clause.sentence.clone()).collect();
+        self.tried.push(Step { connections, held, figures });
+        self.next = self.search.next(held);
+    }
+}
+
+/// Time that each step is held at least, so that enough is seen to tell.
+pub(crate) fn hold_at_least(keep: &Keep, rate_per_s: u64) -> Duration {
+    // One second more: the last tries are on their way when it ends.
+    Duration::from_secs(keep.samples_needed().div_ceil(rate_per_s.max(1)) + 1)
+}
+
+/// What a run that searched missed: everything, when not even the first step held.
+pub(crate) fn missed(safe: &SafeCapacity) -> Option<String> {
+    let (None, Some(first)) = (safe.connections, safe.broke_at) else { return None };
+    let why = safe.why.as_deref().unwrap_or("it was not told");
+    Some(format!("bystanders were not kept at {} connections: {why}", grouped(first)))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::bystanders::account::Latency;
+
+    use super::*;
+
+    fn pings(p99: u64) -> Vec<ProbeAccount> {
+        let latency_us = Some(Latency { p50: 40, p90: 50, p99, max: p99 });
+        vec![ProbeAccount { name: "ping".into(), sent: 200, latency_us, ..ProbeAccount::default() }]
+    }
+
+    fn climbed(holds_until: u64) -> SafeCapacity {
+        let keep = "ping p99 < 5ms".parse().expect("a clause");
+        let mut steps = Steps::new(&[160_000], Some(keep));
+        while let Some(connections) = steps.next() {
+            let p99 = if connections <= holds_until { 400 } else { 7_000 };
+            steps.seen(connections, connections, &pings(p99));
+        }
+        steps.safe_capacity().expect("it searched")
+    }
+
+    #[test]
+    fn the_capacity_is_the_highest_that_held_and_says_what_broke_beyond() {
+        let safe = climbed(90_000);
+        let (held, broke) =
+            (safe.connections.expect("some held"), safe.broke_at.expect("one broke"));
+        assert!(held <= 90_000 && broke > 90_000 && broke - held <= broke / 20, "{safe:?}");
+        assert!(safe.why.as_deref().is_some_and(|why| why.contains("ping p99")), "{safe:?}");
+        assert_eq!(safe.steps[0].connections, 10_000);
+        assert_eq!(missed(&safe), None);
+    }
+
+    #[test]
+    fn when_the_first_breaks_nothing_is_safe_and_the_run_has_missed() {
+        let safe = climbed(0);
+        assert_eq!((safe.connections, safe.broke_at, safe.steps.len()), (None, Some(10_000), 1));
+        let missed = missed(&safe).expect("it says so");
+        assert!(missed.contains("10,000 connections: ping p99"), "{missed}");
+    }
+
+    #[test]
+    fn what_nobody_saw_was_not_kept() {
+        let keep = "connect p99 < 5ms".parse().expect("a clause");
+        let mut steps = Steps::new(&[100], Some(keep));
+        let first = steps.next().expect("a step");
+        steps.seen(first, first, &pings(1));
+        assert_eq!(steps.next(), None);
+    }
+
+    #[test]
+    fn connections_that_are_not_there_are_not_safe() {
+        let keep = "ping p99 < 5ms".parse().expect("a clause");
+        let mut steps = Steps::new(&[100, 200], Some(keep));
+        let first = steps.next().expect("a step");
+        steps.seen(first, first - 1, &pings(400));
+        let safe = steps.safe_capacity().expect("it searched");
+        assert_eq!(safe.connections, None);
+        assert!(safe.why.is_some_and(|why| why.contains("only 99 connections")));
+    }
+
+    #[test]
+    fn plateaus_are_held_in_turn_and_find_nothing() {
+        let mut steps = Steps::new(&[1, 20], None);
+        assert_eq!([steps.next(), steps.next(), steps.next()], [Some(1), Some(20), None]);
+        assert!(steps.safe_capacity().is_none());
+    }
+
+    #[test]
+    fn a_small_loss_takes_a_long_time() {
+        let keep: Keep = "ping loss < 0.1%".parse().expect("a clause");
+        assert_eq!(hold_at_least(&keep, 20), Duration::from_secs(52));
+    }
+}

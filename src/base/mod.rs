@@ -1,0 +1,10 @@
+//! What every room may use: error numbers, the constants, units that people type, figures as people
+//! read them, and what both `main`s share. It uses no other room.
+
+pub mod cli_support;
+pub mod constants;
+pub mod errno;
+pub mod format;
+pub mod service_error;
+pub mod stderr;
+pub mod units;

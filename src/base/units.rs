@@ -1,0 +1,379 @@
+//! What people type: counts (`10k`, `1M`), sizes (`512MiB`), times (`500ms`), addresses with port
+//! ranges (`127.0.0.1:7000-7003`). Every error says what would have been right.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::constants::BUFFER_BYTES;
+
+/// A count: `1000`, `10k`, `1M`, `2.4M`, `1G` (powers of ten).
+///
+/// # Errors
+/// One line, when the text is no such count.
+pub fn count(text: &str) -> Result<u64, String> {
+    let suffixes = [("k", 1_000), ("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
+    scaled(text, &suffixes)
+        .ok_or_else(|| format!("`{text}` is no count; fix: write 1000, 10k or 2.4M"))
+}
+
+/// A count of at least one.
+///
+/// # Errors
+/// As [`count`], and for 0.
+pub fn positive_count(text: &str) -> Result<u64, String> {
+    match count(text)? {
+        0 => Err("the count must be at least 1; fix: write 1 or more".into()),
+        n => Ok(n),
+    }
+}
+
+/// A rate: a count with `/s`, as `20k/s`.
+///
+/// # Errors
+/// One line, when the text is no such rate, or 0.
+pub fn rate(text: &str) -> Result<u64, String> {
+    positive_count(text.strip_suffix("/s").unwrap_or(text))
+        .map_err(|_| format!("`{text}` is no rate; fix: write 500/s or 20k/s"))
+}
+
+/// A size in bytes: `0`, `65536`, `64KiB`, `512MiB`, `2GiB`, `1TiB`; whole numbers.
+///
+/// # Errors
+/// One line, when the text is no such size.
+pub fn size(text: &str) -> Result<u64, String> {
+    let suffixes = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+    scaled(text, &suffixes)
+        .ok_or_else(|| format!("`{text}` is no size; fix: write 512MiB, 2GiB or 0"))
+}
+
+/// A duration: `500ms`, `30s`, `5m`, `1h`, `0s`.
+///
+/// # Errors
+/// One line, when the text is no such duration.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let error = || format!("`{text}` is no duration; fix: write 500ms, 30s, 5m or 1h");
+    let suffixes = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    if text.ends_with(|c: char| c.is_ascii_digit()) {
+        return Err(error());
+    }
+    scaled(text, &suffixes).map(Duration::from_millis).ok_or_else(error)
+}
+
+/// A duration longer than nothing.
+///
+/// # Errors
+/// As [`duration`], and for `0s`.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("the duration must be above 0; fix: write 500ms, 30s or 5m".into()),
+        duration => Ok(duration),
+    }
+}
+
+/// An interval of keepalive probes: whole seconds, which is what the kernel counts in.
+///
+/// # Errors
+/// As [`positive_duration`], and for parts of a second.
+pub fn keepalive(text: &str) -> Result<Duration, String> {
+    match positive_duration(text)? {
+        duration if duration.subsec_nanos() > 0 || duration > KEEPALIVE_MAX => Err(format!(
+            "`{text}` is no interval of probes; fix: write whole seconds, 1s to 32767s"
+        )),
+        duration => Ok(duration),
+    }
+}
+
+/// The kernel takes at most 32,767 s, see tcp(7).
+const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+
+fn scaled(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
+    let found = suffixes.iter().find_map(|(s, scale)| Some((text.strip_suffix(s)?, *scale)));
+    let (number, scale) = found.unwrap_or((text, 1));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let is_digits = |t: &str| t.chars().all(|c| c.is_ascii_digit());
+    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) || number.ends_with('.') {
+        return None;
+    }
+    let mut value = whole.parse::<u64>().ok()?.checked_mul(scale)?;
+    let mut unit = scale;
+    for digit in fraction.chars() {
+        if !unit.is_multiple_of(10) {
+            return None;
+        }
+        unit /= 10;
+        value = value.checked_add(u64::from(digit.to_digit(10)?) * unit)?;
+    }
+    Some(value)
+}
+
+/// Bytes that are sent as they stand, at least one and no more than a buffer takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text(Arc<[u8]>);
+
+impl Text {
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> u16 {
+        u16::try_from(self.0.len()).expect("a text fits a buffer")
+    }
+
+    /// Never.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+/// `ok\n`, what the seed of this project pushes.
+impl Default for Text {
+    fn default() -> Text {
+        Text(Arc::from(*b"ok\n"))
+    }
+}
+
+/// As it was typed: `ok\n` is three bytes. `\n`, `\r`, `\t`, `\0`, `\\` and `\xHH` stand for one
+/// byte each.
+impl std::str::FromStr for Text {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Text, String> {
+        let bytes = unescaped(text).ok_or_else(|| {
+            format!("`{text}` has an unknown escape; fix: write \\n, \\r, \\t, \\0, \\\\ or \\xHH")
+        })?;
+        if bytes.is_empty() || bytes.len() > usize::from(BUFFER_BYTES) {
+            let n = bytes.len();
+            return Err(format!("a text of {n} bytes; fix: write 1 to {BUFFER_BYTES} bytes"));
+        }
+        Ok(Text(bytes.into()))
+    }
+}
+
+impl std::fmt::Display for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for &byte in self.0.iter() {
+            match byte {
+                // Quotes belong to a shell; here they are bytes like others.
+                b'\'' | b'"' => write!(f, "{}", char::from(byte))?,
+                byte => write!(f, "{}", byte.escape_ascii())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unescaped(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(if byte == b'\\' { escaped(&mut rest)? } else { byte });
+    }
+    Some(bytes)
+}
+
+/// The byte that an escape stands for, from behind its backslash.
+fn escaped(rest: &mut std::str::Bytes<'_>) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    Some(match rest.next()? {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'0' => 0,
+        b'\\' => b'\\',
+        b'x' => digit(rest.next()?)? * 16 + digit(rest.next()?)?,
+        _ => return None,
+    })
+}
+
+/// An address with one port or a range of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The address.
+    pub address: IpAddr,
+    /// First port.
+    pub low: u16,
+    /// Last port.
+    pub high: u16,
+}
+
+impl std::str::FromStr for Endpoints {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Endpoints, String> {
+        let error = || {
+            format!(
+                "`{text}` is no address; fix: write 127.0.0.1:7000, 127.0.0.1:7000-7009 or [::1]:7000"
+            )
+        };
+        let (address, ports) = text.rsplit_once(':').ok_or_else(error)?;
+        let address = match address.strip_prefix('[').and_then(|a| a.strip_suffix(']')) {
+            Some(v6) => IpAddr::V6(v6.parse().map_err(|_| error())?),
+            None => IpAddr::V4(address.parse().map_err(|_| error())?),
+        };
+        let (low, high) = port_range(ports).map_err(|_| error())?;
+        Ok(Endpoints { address, low, high })
+    }
+}
+
+/// A range of ports: `7000` or `7000-7009`, both ends included, none of them 0.
+///
+/// # Errors
+/// One line, when the text is no such range.
+pub fn port_range(text: &str) -> Result<(u16, u16), String> {
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    // A plus sign is a number's to `u16`, but nobody's idea of a port.
+    let port = |t: &str| t.parse::<u16>().ok().filter(|&port| port > 0 && !t.starts_with('+'));
+    match (port(low), port(high)) {
+        (Some(low), Some(high)) if low <= high => Ok((low, high)),
+        _ => Err(format!("`{text}` is no port range; fix: write 7000 or 7000-7009, lowest first")),
+    }
+}
+
+impl Endpoints {
+    /// One socket address per port.
+    pub fn each(self) -> impl Iterator<Item = SocketAddr> {
+        (self.low..=self.high).map(move |port| SocketAddr::new(self.address, port))
+    }
+}
+
+impl std::fmt::Display for Endpoints {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let first = SocketAddr::new(self.address, self.low);
+        if self.low == self.high {
+            write!(f, "{first}")
+        } else {
+            write!(f, "{first}-{}", self.high)
+        }
+    }
+}
+
+/// An address with one port, to listen on; with port 0 the kernel chooses one.
+///
+/// # Errors
+/// One line, when the text is no such address.
+pub fn own_address(text: &str) -> Result<SocketAddr, String> {
+    let error = |_| format!("`{text}` is no address; fix: write 127.0.0.1:9100 or [::1]:9100");
+    text.parse().map_err(error)
+}
+
+/// An address with one port, to connect to.
+///
+/// # Errors
+/// As [`own_address`], and for port 0.
+pub fn peer_address(text: &str) -> Result<SocketAddr, String> {
+    let address = own_address(text)?;
+    let error = || format!("`{text}` has no port; fix: write 127.0.0.1:9100 or [::1]:9100");
+    (address.port() > 0).then_some(address).ok_or_else(error)
+}
+
+/// A count with thousands separators: `1,000,000`.
+#[must_use]
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A time in the unit that suits it: `559 us`, `17.4 ms`, `12.0 s`.
+#[must_use]
+pub fn microseconds(us: u64) -> String {
+    match us {
+        0..10_000 => format!("{us} us"),
+        10_000..10_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        _ => format!("{:.1} s", us as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_sizes_rates_and_times() {
+        assert_eq!(count("2.4M"), Ok(2_400_000));
+        assert_eq!(count("10k"), Ok(10_000));
+        assert_eq!(count("0"), Ok(0));
+        assert_eq!(rate("20k/s"), Ok(20_000));
+        assert_eq!((size("0"), size("65536")), (Ok(0), Ok(65_536)));
+        assert_eq!((size("64KiB"), size("512MiB")), (Ok(1 << 16), Ok(1 << 29)));
+        assert_eq!((size("2GiB"), size("3TiB")), (Ok(1 << 31), Ok(3 << 40)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(grouped(999), "999");
+        assert_eq!([559, 17_400, 12_000_000].map(microseconds), ["559 us", "17.4 ms", "12.0 s"]);
+    }
+
+    #[test]
+    fn texts_are_bytes() {
+        let bytes = |text: &str| text.parse::<Text>().map(|text| text.bytes().to_vec());
+        assert_eq!(bytes(r"ok\n"), Ok(b"ok\n".to_vec()));
+        assert_eq!(bytes(r"\x41\0\\\r\t"), Ok(b"A\0\\\r\t".to_vec()));
+        assert_eq!(bytes("\u{e9}"), Ok("\u{e9}".as_bytes().to_vec()));
+        let long = "x".repeat(usize::from(BUFFER_BYTES) + 1);
+        for bad in ["", r"\", r"\q", r"\x4", r"\xg0", long.as_str()] {
+            assert!(bytes(bad).is_err(), "{bad:?} was taken for a text");
+        }
+        for typed in [r"ok\n", r#"it's "fine""#] {
+            assert_eq!(typed.parse::<Text>().unwrap().to_string(), typed);
+        }
+        let all: Vec<String> = (0..=u8::MAX).map(|byte| format!("\\x{byte:02x}")).collect();
+        let all: Text = all.concat().parse().unwrap();
+        assert_eq!(all.to_string().parse(), Ok(all), "a text is not what it prints as");
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        for bad in
+            ["", "-1", "1.", ".5", "1e6", "M", "1 M", "1.2345k", "99999999999999999999", "1x"]
+        {
+            assert!(count(bad).is_err(), "{bad:?} was taken for a count");
+        }
+        for bad in ["", "-1", "1GB", "5 GiB", "1.5GiB", "GiB", "1k", "99999999TiB", "10%"] {
+            assert!(size(bad).is_err(), "{bad:?} was taken for a size");
+        }
+        assert!(positive_duration("0s").is_err());
+        assert!(
+            keepalive("30s").is_ok() && keepalive("1.5s").is_err() && keepalive("10h").is_err()
+        );
+        assert!(positive_count("0").is_err() && rate("0/s").is_err());
+        for bad in ["", "5", "-5s", "5 s", "s", "5d"] {
+            assert!(duration(bad).is_err(), "{bad:?} was taken for a duration");
+        }
+    }
+
+    #[test]
+    fn addresses_with_port_ranges() {
+        let range: Endpoints = "127.0.0.1:7000-7009".parse().unwrap();
+        assert_eq!(range.each().count(), 10);
+        assert_eq!(range.to_string(), "127.0.0.1:7000-7009");
+        let six: Endpoints = "[::1]:7000".parse().unwrap();
+        assert_eq!(six.to_string(), "[::1]:7000");
+        for bad in [
+            "",
+            "7000",
+            "::1:7000",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "127.0.0.1:9-8",
+            "127.0.0.1:+9",
+            "a:1",
+            "1.2.3.4:70000",
+        ] {
+            assert!(bad.parse::<Endpoints>().is_err(), "{bad:?} was taken for an address");
+        }
+    }
+}

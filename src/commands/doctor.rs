@@ -1,0 +1,123 @@
+//! `megaconn doctor`: the walls as a screen or as JSON; the files that lift them; their lifting.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
+
+use megaconn::base::cli_support;
+use megaconn::base::stderr::talk;
+use megaconn::base::units::Endpoints;
+use megaconn::host::rlimit;
+use megaconn::observe::dump;
+use megaconn::plan::{Demand, Ends};
+use megaconn::runtime::memory_reserve;
+use megaconn::walls::doctor::{self, Report, tracking};
+use megaconn::walls::host::Host;
+use megaconn::walls::reading;
+use megaconn::walls::remedy::{self, Applied};
+
+use crate::commands::cli::{self, FixMode, Format, Side};
+use crate::commands::plan::{self as show_plan, say};
+
+/// The port of `megaconn serve`, unless --listen says otherwise.
+const PORT_DEFAULT: u16 = 7000;
+
+/// Exit status 0 when so many connections fit, 1 when they do not, 2 when nothing could be asked.
+pub(crate) fn run(flags: &cli::Doctor) -> ExitCode {
+    match answer(flags) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(reason) => cli_support::refused(&reason),
+    }
+}
+
+/// Whether the plan fits, or would with what was written or applied.
+fn answer(flags: &cli::Doctor) -> Result<bool, String> {
+    let demand = demand(flags)?;
+    let reserving =
+        if flags.side == Side::Server { dump::Side::Server } else { dump::Side::Client };
+    let mut host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(reserving, None));
+    host.tracks = tracking::tracks(&host.tree, demand.ends);
+    match flags.fix {
+        None => {
+            let targets: Vec<_> = target(flags).into_iter().flat_map(Endpoints::each).collect();
+            let report = doctor::report(&host, &demand, &targets);
+            say(&as_text(&report, flags.ways.format)?);
+            Ok(report.fits)
+        }
+        // Who lifts limits by sudo lifts them for others.
+        Some(FixMode::Print) => {
+            let host = host.for_a_user();
+            let rows = reading::rows(&host, &demand);
+            say(&remedy::files(&host.tree, &rows, &title(&demand)));
+            Ok(remedy::left(&host.tree, &rows).is_empty())
+        }
+        Some(FixMode::Apply) => apply(&host.for_a_user(), &demand),
+    }
+}
+
+fn demand(flags: &cli::Doctor) -> Result<Demand, String> {
+    let ends = match flags.side {
+        Side::Server => Ends::Server,
+        Side::Client => Ends::Client,
+        Side::Both => Ends::Both,
+    };
+    let demand = show_plan::demand(flags.connections, &target(flags), &flags.ways)?;
+    let backlog = flags.backlog.unsigned_abs().into();
+    Ok(match ends {
+        Ends::Server => Demand { backlog, ..Demand::of_server(demand.connections, demand.cores) },
+        ends => Demand { ends, backlog, ..demand },
+    })
+}
+
+/// Where the connections go: to what a server listens on by default, unless it is said.
+fn target(flags: &cli::Doctor) -> Vec<Endpoints> {
+    if flags.target.is_empty() {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        return vec![Endpoints { address, low: PORT_DEFAULT, high: PORT_DEFAULT }];
+    }
+    flags.target.clone()
+}
+
+fn apply(host: &Host, demand: &Demand) -> Result<bool, String> {
+    let changes = remedy::changes(&host.tree, &reading::rows(host, demand));
+    let keys: Vec<&str> = changes.iter().map(|change| change.key).collect();
+    let applied = remedy::apply(&host.tree, changes).map_err(|error| {
+        format!(
+            "--fix apply: {}: {error}; fix: sudo megaconn doctor --fix apply ...",
+            keys.join(", ")
+        )
+    })?;
+    say(&remedy::undo(&applied));
+    for Applied { change, result } in &applied {
+        let have = change.have.as_deref().unwrap_or("unknown");
+        match result {
+            Ok(now) => talk(&format!("{}: {have} -> {now}, until reboot", change.key)),
+            Err(error) => talk(&format!("{}: not set to {}: {error}", change.key, change.want)),
+        }
+    }
+    let rows = reading::rows(host, demand);
+    let short: Vec<_> = rows.iter().filter(|row| !row.fits()).collect();
+    for row in &short {
+        let ways: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
+        talk(&format!("{} is still short; fix: {}", row.id, ways.join("; or: ")));
+    }
+    Ok(short.is_empty() && applied.iter().all(|applied| applied.result.is_ok()))
+}
+
+fn title(demand: &Demand) -> String {
+    let ends = match demand.ends {
+        Ends::Both => "both ends",
+        Ends::Client => "the client",
+        Ends::Server => "the server",
+    };
+    format!("{}, for {} connections, {ends} here", megaconn::VERSION, demand.connections)
+}
+
+fn as_text(report: &Report, format: Format) -> Result<String, String> {
+    match format {
+        Format::Text => Ok(doctor::text::text(report)),
+        Format::Json => serde_json::to_string_pretty(report)
+            .map(|json| json + "\n")
+            .map_err(|error| error.to_string()),
+    }
+}

@@ -1,0 +1,9 @@
+//! The commands of `megaconn`, a file or folder each.
+
+pub(crate) mod cli;
+pub(crate) mod doctor;
+pub(crate) mod plan;
+pub(crate) mod report;
+pub(crate) mod serve;
+pub(crate) mod stats;
+pub(crate) mod top;

@@ -1,0 +1,401 @@
+//! The second driver: a seeded world in which everything fails that can fail.
+//!
+//! `SimDriver` owns simulated time, peers, listeners and a small buffer pool, and asserts every
+//! rule of [`Driver`] that a shard could break. The same seed gives the same world. It is made for
+//! tests, which create peers, pass the time between two turns and look at both streams of a peer.
+//!
+//! Every operation completes exactly once, but in any order; receives and sends move a part,
+//! receives find nothing after a poll that promised something, cancels come too late, accepts,
+//! connects and segments fail, and completions of a slot's earlier life are delivered again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::base::errno::Errno;
+use crate::engine::driver::{Completion, Cut, Driver};
+use crate::engine::slot::BufferId;
+use crate::engine::token::{Operation, SlotId, Token};
+use crate::engine::worker::Turn;
+
+mod chance;
+mod faults;
+mod habit;
+mod ledger;
+mod meeting;
+mod peer;
+mod world;
+
+pub use faults::{Breach, Faults};
+pub use habit::{Habit, HabitFault, PushPlan, Routine};
+pub use meeting::Attempt;
+pub use peer::{Conduct, Echo, EchoFault, Parting, Peer, Reading};
+
+use chance::Chance;
+use ledger::{Ledger, Pool};
+use world::Event;
+
+/// What a simulated world is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct SimConfig {
+    /// Where all chance comes from.
+    pub seed: u64,
+    /// Listening sockets.
+    pub listeners: usize,
+    /// Buffers of the pool. Few, so that it runs empty.
+    pub buffers: u16,
+    /// Bytes of one buffer. Few, so that streams pass in many pieces.
+    pub buffer_bytes: u16,
+    /// Length of the messages that peers which were connected to expect.
+    pub message_bytes: usize,
+    /// What fails, and how often.
+    pub faults: Faults,
+    /// A rule that the world itself breaks, to prove that the checks can fail.
+    pub breach: Option<Breach>,
+}
+
+/// What has happened in a world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SimCounts {
+    /// Descriptors that came into a slot.
+    pub opened: u64,
+    /// Descriptors closed.
+    pub closed: u64,
+    /// Connections reset by `refuse`.
+    pub refused: u64,
+    /// Completions of earlier lives that were delivered.
+    pub stale: u64,
+    /// Segments that could not be opened.
+    pub segments_failed: u64,
+    /// Connects that failed at once because a connection has their tuple.
+    pub tuples_taken: u64,
+}
+
+/// Sockets and time of a seeded world, for one shard.
+#[derive(Debug)]
+pub struct SimDriver {
+    config: SimConfig,
+    random: Chance,
+    now: Duration,
+    ledger: Ledger,
+    pool: Pool,
+    peers: Vec<Peer>,
+    /// What peers that are connected to do.
+    habit: Habit,
+    connects: Vec<Attempt>,
+    listeners: Vec<Listener>,
+    /// Asked for, not submitted.
+    queued: Vec<(Token, Ask)>,
+    /// What will happen, in the order of time.
+    events: BTreeMap<(Duration, u64), Event>,
+    events_planned: u64,
+    done: Vec<Answer>,
+    counts: SimCounts,
+}
+
+#[derive(Debug, Default)]
+struct Listener {
+    waiting: VecDeque<usize>,
+    accepts: VecDeque<Token>,
+    polls: VecDeque<Token>,
+    is_closed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    completion: Completion,
+    /// It answers nothing that is in flight.
+    is_extra: bool,
+}
+
+/// An operation with its arguments.
+#[derive(Clone, Debug)]
+enum Ask {
+    Accept(usize),
+    PollListener(usize),
+    Connect,
+    Poll,
+    Recv(BufferId, u16),
+    Await(BufferId),
+    Send(BufferId, Range<u16>),
+    Shutdown(Cut),
+    Cancel,
+    Close,
+}
+
+impl SimDriver {
+    /// A world without peers, at time zero.
+    #[must_use]
+    pub fn new(config: SimConfig) -> SimDriver {
+        SimDriver::scripted(config, Vec::new())
+    }
+
+    /// The same, but its first decisions are in `script`, one byte each; then comes the seed.
+    #[must_use]
+    pub fn scripted(config: SimConfig, script: Vec<u8>) -> SimDriver {
+        SimDriver {
+            config,
+            random: Chance::scripted(script, config.seed),
+            now: Duration::ZERO,
+            ledger: Ledger::default(),
+            pool: Pool::new(config.buffers, config.buffer_bytes),
+            peers: Vec::new(),
+            habit: Habit::default(),
+            connects: Vec::new(),
+            listeners: (0..config.listeners).map(|_| Listener::default()).collect(),
+            queued: Vec::new(),
+            events: BTreeMap::new(),
+            events_planned: 0,
+            done: Vec::new(),
+            counts: SimCounts::default(),
+        }
+    }
+
+    /// A peer that connects to `listener` after `delay`; its number among the peers.
+    pub fn arrive(&mut self, listener: usize, conduct: Conduct, delay: Duration) -> usize {
+        self.peers.push(Peer::new(conduct));
+        let peer = self.peers.len() - 1;
+        self.plan(self.now + delay, Event::Arrival { peer, listener });
+        peer
+    }
+
+    /// From now on those who are connected to behave so.
+    pub fn set_habit(&mut self, habit: Habit) {
+        self.habit = habit;
+    }
+
+    /// Every peer goes now, as it likes, and takes what is still to come.
+    pub fn leave_all(&mut self) {
+        for number in 0..self.peers.len() {
+            let peer = &mut self.peers[number];
+            peer.was_rude |= !peer.is_well_behaved();
+            peer.conduct.bytes = peer.sent.len();
+            peer.conduct.reading = Reading::Promptly;
+            if peer.conduct.parting == Parting::Stay {
+                let parts_well = self.random.bool();
+                peer.conduct.parting = if parts_well { Parting::HalfClose } else { Parting::Reset };
+            }
+            self.wake_peer(number);
+        }
+    }
+
+    /// Lets the time pass that a core spends between two turns: a moment after a busy one, or the
+    /// sleep that it asked for, unless something happens before. `false` when the core sleeps
+    /// without end and nothing will ever happen again.
+    pub fn pass(&mut self, turn: Turn) -> bool {
+        let next = self.events.keys().next().map(|&(time, _)| time);
+        let until = match turn {
+            Turn::Busy => self.now + Duration::from_micros(self.random.u64(0..TURN_US_MAX)),
+            Turn::Idle(None) => match next {
+                Some(time) => time,
+                None => return false,
+            },
+            Turn::Idle(Some(limit)) => next.map_or(self.now + limit, |t| t.min(self.now + limit)),
+        };
+        self.run_until(until);
+        true
+    }
+
+    /// From now on, other things fail.
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.config.faults = faults;
+    }
+
+    /// The host takes the core away: time passes in which it does not turn.
+    pub fn stall(&mut self, span: Duration) {
+        self.run_until(self.now + span);
+    }
+
+    /// Everybody who has ever come, or was connected to.
+    #[must_use]
+    pub fn peers(&self) -> &[Peer] {
+        &self.peers
+    }
+
+    /// Every connect that was ever asked for.
+    #[must_use]
+    pub fn connects(&self) -> &[Attempt] {
+        &self.connects
+    }
+
+    /// The peer behind the descriptor in `slot`.
+    pub fn peer_behind(&mut self, slot: SlotId) -> Option<usize> {
+        self.ledger.place(slot).peer
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn counts(&self) -> SimCounts {
+        self.counts
+    }
+
+    /// Buffers that are not in the pool.
+    #[must_use]
+    pub fn buffers_used(&self) -> usize {
+        self.pool.used()
+    }
+
+    /// Operations whose answer the shard has not got.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.ledger.in_flight()
+    }
+
+    fn ask(&mut self, token: Token, ask: Ask) {
+        self.ledger.begin(token);
+        if let Ask::Recv(buffer, _) | Ask::Await(buffer) | Ask::Send(buffer, _) = ask {
+            self.pool.lend(buffer, token);
+            self.ledger.lend(token, buffer);
+        }
+        self.queued.push((token, ask));
+    }
+
+    fn chance(&mut self, of_thousand: u32) -> bool {
+        self.random.u32(..1000) < of_thousand
+    }
+
+    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.random.usize(..choices.len())]
+    }
+}
+
+impl Driver for SimDriver {
+    fn open_segment(&mut self, number: u16, slots: u32) -> Result<(), Errno> {
+        if self.chance(self.config.faults.open_segment) {
+            self.counts.segments_failed += 1;
+            return Err(Errno::ENOMEM);
+        }
+        self.ledger.open_segment(number, slots);
+        Ok(())
+    }
+
+    fn close_segment(&mut self, number: u16) {
+        let queued = self.queued.iter().any(|(token, _)| token.slot().segment() == number);
+        assert!(!queued, "segment {number} was closed with unsubmitted operations");
+        self.ledger.close_segment(number);
+        // What the ring would have delivered went with it.
+        self.done.retain(|answer| answer.completion.token.slot().segment() != number);
+        self.events.retain(|_, event| event.segment() != Some(number));
+    }
+
+    fn accept(&mut self, token: Token, listener: usize) {
+        self.ask(token, Ask::Accept(listener));
+    }
+
+    fn poll_listener(&mut self, token: Token, listener: usize) {
+        assert!(self.listeners[listener].polls.is_empty(), "listener {listener} is polled twice");
+        self.ask(token, Ask::PollListener(listener));
+    }
+
+    fn stop_listening(&mut self) {
+        for listener in 0..self.listeners.len() {
+            self.close_listener(listener);
+        }
+    }
+
+    fn refuse(&mut self, listener: usize, limit: usize) -> usize {
+        let waiting = &mut self.listeners[listener].waiting;
+        let refused: Vec<usize> = waiting.drain(..limit.min(waiting.len())).collect();
+        for &peer in &refused {
+            self.peers[peer].was_refused = true;
+        }
+        self.counts.refused += refused.len() as u64;
+        refused.len()
+    }
+
+    fn connect(&mut self, token: Token, source: SocketAddr, target: usize) -> Result<(), Errno> {
+        assert_ne!(source.port(), 0, "a tuple names its source port");
+        let result = self.bind(source, target);
+        self.connects.push(Attempt { source, target, failed: result.err() });
+        result?;
+        self.ask(token, Ask::Connect);
+        // The socket is in the table from now on, whatever becomes of its connect.
+        self.put_peer_to_connect(token, (source, target));
+        Ok(())
+    }
+
+    fn poll(&mut self, token: Token) {
+        let is_poll =
+            matches!(token.operation(), Operation::PollReadable | Operation::PollWritable);
+        assert!(is_poll, "{token:?} is no poll");
+        self.ask(token, Ask::Poll);
+    }
+
+    fn recv(&mut self, token: Token, buffer: BufferId, start: u16) {
+        assert!(start < self.config.buffer_bytes, "a receive of nothing looks like an end");
+        self.ask(token, Ask::Recv(buffer, start));
+    }
+
+    fn await_bytes(&mut self, token: Token, buffer: BufferId) {
+        self.ask(token, Ask::Await(buffer));
+    }
+
+    fn send(&mut self, token: Token, buffer: BufferId, range: Range<u16>) {
+        assert!(range.start < range.end, "a send of nothing makes no progress");
+        assert!(range.end <= self.config.buffer_bytes, "a send goes beyond its buffer");
+        self.ask(token, Ask::Send(buffer, range));
+    }
+
+    fn shutdown(&mut self, token: Token, cut: Cut) {
+        self.ask(token, Ask::Shutdown(cut));
+    }
+
+    fn cancel(&mut self, token: Token) {
+        // The answer to a cancel names its slot only; what is cancelled is kept by the event.
+        self.ledger.begin(token.with(Operation::Cancel));
+        self.queued.push((token, Ask::Cancel));
+    }
+
+    fn close(&mut self, token: Token) {
+        self.ask(token, Ask::Close);
+    }
+
+    fn submit(&mut self) {
+        for (token, ask) in std::mem::take(&mut self.queued) {
+            self.start(token, ask);
+        }
+    }
+
+    fn reap(&mut self, batch: &mut Vec<Completion>) {
+        // Now and then a part only, so that a batch ends anywhere.
+        let room = batch.capacity() - batch.len();
+        let most = if self.chance(200) { self.random.usize(1..=4) } else { room };
+        for _ in 0..self.done.len().min(room).min(most) {
+            let index = self.random.usize(..self.done.len());
+            let Answer { completion, is_extra } = self.done.swap_remove(index);
+            if is_extra {
+                self.counts.stale += 1;
+            } else {
+                self.hand_over(completion);
+            }
+            batch.push(self.after_reaping(completion, is_extra));
+        }
+    }
+
+    fn rest(&mut self, at_most: Option<Duration>) -> Turn {
+        let is_quiet = self.queued.is_empty() && self.done.is_empty();
+        if is_quiet { Turn::Idle(at_most) } else { Turn::Busy }
+    }
+
+    fn wake(&mut self) {}
+
+    fn take_buffer(&mut self) -> Option<BufferId> {
+        self.pool.take()
+    }
+
+    fn give_buffer(&mut self, buffer: BufferId) {
+        self.pool.give(buffer);
+    }
+
+    fn bytes(&mut self, buffer: BufferId, range: Range<u16>) -> &mut [u8] {
+        &mut self.pool.of_shard(buffer)[usize::from(range.start)..usize::from(range.end)]
+    }
+
+    fn now(&self) -> Duration {
+        self.now
+    }
+}
+
+/// A turn takes less than this, in microseconds.
+const TURN_US_MAX: u64 = 200;

@@ -1,0 +1,348 @@
+//! What happens in a simulated world, and when: operations act, conditions come true, peers move.
+//!
+//! All time passes in `run_until`, one event after the other. What an operation does to a peer and
+//! what the shard hears of it are two events, so that the world may change between them.
+
+use std::time::Duration;
+
+use super::ledger::Shut;
+use super::{Answer, Ask, Breach, Completion, Cut, Peer, Reading, SimDriver};
+use crate::base::errno::Errno;
+use crate::engine::token::{Generation, Operation, SlotId, Token};
+
+/// Something that will happen.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// A peer's handshake is done: it waits at a listener.
+    Arrival { peer: usize, listener: usize },
+    /// A peer may act.
+    Act { peer: usize },
+    /// A peer does what its routine has due.
+    Routine { peer: usize },
+    /// A connect is answered.
+    Connected { token: Token, result: Result<u32, Errno> },
+    /// An operation that never waits takes effect.
+    Effect { token: Token, ask: Ask },
+    /// A completion reaches the completion queue.
+    Done(Answer),
+}
+
+impl Event {
+    /// The segment whose ring the event belongs to.
+    pub(super) fn segment(&self) -> Option<u16> {
+        match self {
+            Event::Arrival { .. } | Event::Act { .. } | Event::Routine { .. } => None,
+            Event::Connected { token, .. } | Event::Effect { token, .. } => {
+                Some(token.slot().segment())
+            }
+            Event::Done(answer) => Some(answer.completion.token.slot().segment()),
+        }
+    }
+}
+
+impl SimDriver {
+    pub(super) fn plan(&mut self, time: Duration, event: Event) {
+        self.events_planned += 1;
+        self.events.insert((time, self.events_planned), event);
+    }
+
+    pub(super) fn run_until(&mut self, until: Duration) {
+        while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= until) {
+            let ((time, _), event) = entry.remove_entry();
+            self.now = self.now.max(time);
+            match event {
+                Event::Arrival { peer, listener } => {
+                    self.listeners[listener].waiting.push_back(peer);
+                    self.wake_peer(peer);
+                    self.match_up(listener);
+                }
+                Event::Act { peer } => self.act(peer),
+                Event::Routine { peer } => self.act_unasked(peer),
+                Event::Connected { token, result } => self.on_connected(token, result),
+                Event::Effect { token, ask } => self.take_effect(token, &ask),
+                Event::Done(answer) => self.done.push(answer),
+            }
+        }
+        self.now = self.now.max(until);
+    }
+
+    // ---- operations -----------------------------------------------------------------------
+
+    /// The kernel takes an operation: those that wait begin to, in order; the others act soon.
+    pub(super) fn start(&mut self, token: Token, ask: Ask) {
+        let slot = token.slot();
+        match ask {
+            Ask::Accept(listener) => {
+                self.listeners[listener].accepts.push_back(token);
+                self.match_up(listener);
+            }
+            Ask::PollListener(listener) => {
+                self.listeners[listener].polls.push_back(token);
+                self.match_up(listener);
+            }
+            // Planned when its socket was made.
+            Ask::Connect => {}
+            Ask::Poll => {
+                let is_read = token.operation() == Operation::PollReadable;
+                if is_read && self.chance(self.config.faults.would_block / 8) {
+                    // It promises bytes, and there are none: select(2), BUGS.
+                    return self.complete(token, Ok(POLL_IN));
+                }
+                let place = self.ledger.place(slot);
+                let waiting =
+                    if is_read { &mut place.waiting_readable } else { &mut place.waiting_writable };
+                *waiting = Some(token);
+                self.settle(slot);
+            }
+            Ask::Await(_) => {
+                self.ledger.place(slot).waiting_readable = Some(token);
+                self.settle(slot);
+            }
+            Ask::Recv(..) | Ask::Send(..) | Ask::Shutdown(_) | Ask::Cancel | Ask::Close => {
+                let time = self.now + self.latency();
+                self.plan(time, Event::Effect { token, ask });
+            }
+        }
+    }
+
+    fn take_effect(&mut self, token: Token, ask: &Ask) {
+        let result = match ask {
+            Ask::Recv(..) => self.receive(token, ask),
+            Ask::Send(..) => self.send_to_peer(token, ask),
+            Ask::Shutdown(cut) => self.shut_down(token.slot(), *cut),
+            Ask::Close => self.close_place(token.slot()),
+            Ask::Cancel => return self.cancel_waiting(token),
+            Ask::Accept(_) | Ask::PollListener(_) | Ask::Connect | Ask::Poll | Ask::Await(_) => {
+                unreachable!("{ask:?} waits, it does not act")
+            }
+        };
+        self.complete(token, result);
+    }
+
+    fn receive(&mut self, token: Token, ask: &Ask) -> Result<u32, Errno> {
+        let &Ask::Recv(buffer, start) = ask else { unreachable!("{ask:?} is no receive") };
+        if self.ledger.place(token.slot()).shut == Shut::Both {
+            return Ok(0);
+        }
+        let would_block = self.chance(self.config.faults.would_block);
+        let breaks = self.config.breach == Some(Breach::DamagedByte);
+        let drops_unread = self.random.bool();
+        let number = self.peer_at(token.slot());
+        let peer = &mut self.peers[number];
+        if !peer.reset_was_read && peer.has_reset && (drops_unread || peer.unread().is_empty()) {
+            peer.reset_was_read = true;
+            peer.read = peer.sent.len();
+            return Err(Errno::ECONNRESET);
+        }
+        if peer.unread().is_empty() {
+            let is_over = peer.has_reset || peer.has_half_closed;
+            return if is_over { Ok(0) } else { Err(Errno::EAGAIN) };
+        }
+        if would_block {
+            return Err(Errno::EAGAIN);
+        }
+        let space = &mut self.pool.of_operation(buffer, token)[usize::from(start)..];
+        let most = peer.unread().len().min(space.len());
+        let bytes = if self.random.bool() { most } else { self.random.usize(1..=most) };
+        space[..bytes].copy_from_slice(&peer.unread()[..bytes]);
+        if breaks && self.random.u8(..8) == 0 {
+            space[bytes - 1] ^= 1;
+        }
+        peer.read += bytes;
+        Ok(u32::try_from(bytes).expect("a buffer is small"))
+    }
+
+    fn send_to_peer(&mut self, token: Token, ask: &Ask) -> Result<u32, Errno> {
+        let Ask::Send(buffer, range) = ask else { unreachable!("{ask:?} is no send") };
+        if self.ledger.place(token.slot()).shut != Shut::Neither {
+            return Err(Errno::EPIPE);
+        }
+        let would_block = self.chance(self.config.faults.would_block);
+        let number = self.peer_at(token.slot());
+        let peer = &mut self.peers[number];
+        if peer.has_reset {
+            let is_first = !std::mem::replace(&mut peer.reset_was_read, true);
+            return Err(if is_first { Errno::ECONNRESET } else { Errno::EPIPE });
+        }
+        let room = peer.room();
+        if room == 0 || would_block {
+            return Err(Errno::EAGAIN);
+        }
+        let range = usize::from(range.start)..usize::from(range.end);
+        let outgoing = &self.pool.of_operation(*buffer, token)[range];
+        let most = room.min(outgoing.len());
+        let bytes = if self.random.bool() { most } else { self.random.usize(1..=most) };
+        peer.received.extend_from_slice(&outgoing[..bytes]);
+        if peer.conduct.reading != Reading::Never || peer.conduct.echo.is_some() {
+            self.wake_peer(number);
+        }
+        Ok(u32::try_from(bytes).expect("a buffer is small"))
+    }
+
+    fn shut_down(&mut self, slot: SlotId, cut: Cut) -> Result<u32, Errno> {
+        let number = self.peer_at(slot);
+        if self.peers[number].has_reset {
+            // Taking a broken connection apart once more is no error.
+            return if cut == Cut::Reset { Ok(0) } else { Err(Errno::ENOTCONN) };
+        }
+        let place = self.ledger.place(slot);
+        place.shut = if cut == Cut::Sending { Shut::Sending } else { Shut::Both };
+        if cut == Cut::Reset {
+            self.peers[number].was_reset = true;
+        } else {
+            self.peers[number].saw_end = true;
+        }
+        self.wake_peer(number);
+        self.settle(slot);
+        Ok(0)
+    }
+
+    fn close_place(&mut self, slot: SlotId) -> Result<u32, Errno> {
+        let number = self.ledger.place(slot).peer.take().expect("the ledger saw a descriptor");
+        let peer = &mut self.peers[number];
+        peer.slot = None;
+        assert!(!peer.was_closed, "peer {number} was closed twice");
+        // Bytes that nobody has read turn the end into a reset; after a reset comes no end.
+        peer.saw_end |= peer.unread().is_empty() && !peer.was_reset;
+        peer.was_closed = true;
+        self.counts.closed += 1;
+        Ok(0)
+    }
+
+    /// Completes what still waits; what is done is done, and its own completion is on its way.
+    fn cancel_waiting(&mut self, token: Token) {
+        let is_waiting = match token.operation() {
+            Operation::Accept => self.listeners.iter_mut().any(|listener| {
+                let before = listener.accepts.len();
+                listener.accepts.retain(|accept| *accept != token);
+                listener.accepts.len() < before
+            }),
+            Operation::Connect => self.take_connect(token),
+            Operation::PollReadable | Operation::PollWritable | Operation::Recv => {
+                let place = self.ledger.place(token.slot());
+                let polls = [&mut place.waiting_readable, &mut place.waiting_writable];
+                polls.into_iter().any(|poll| poll.take_if(|poll| *poll == token).is_some())
+            }
+            _ => false,
+        };
+        let answer = if is_waiting { Ok(0) } else { Err(Errno::ENOENT) };
+        self.complete(token.with(Operation::Cancel), answer);
+        if is_waiting {
+            self.complete(token, Err(Errno::ECANCELED));
+        }
+    }
+
+    // ---- conditions and completions -------------------------------------------------------
+
+    /// Completes the polls of a slot whose condition has come true; a receive that waited for it acts.
+    pub(super) fn settle(&mut self, slot: SlotId) {
+        let place = self.ledger.place(slot);
+        let Some(number) = place.peer else { return };
+        let (readable, writable) = events_of(&self.peers[number], place.shut);
+        let read = place.waiting_readable.take_if(|_| readable != 0).map(|t| (t, readable));
+        let write = place.waiting_writable.take_if(|_| writable != 0).map(|t| (t, writable));
+        for (token, events) in read.into_iter().chain(write) {
+            if token.operation() == Operation::Recv {
+                let ask = Ask::Recv(self.ledger.lent_to_receive(slot), 0);
+                let time = self.now + self.latency();
+                self.plan(time, Event::Effect { token, ask });
+            } else {
+                self.complete(token, Ok(events));
+            }
+        }
+    }
+
+    /// The shard will hear of it soon.
+    pub(super) fn complete(&mut self, token: Token, result: Result<u32, Errno>) {
+        if self.config.breach == Some(Breach::LostCompletion) && self.random.u8(..64) == 0 {
+            return;
+        }
+        let is_close = token.operation() == Operation::Close;
+        let is_slow = is_close && self.chance(self.config.faults.slow_close);
+        let delay =
+            if is_slow { Duration::from_millis(self.random.u64(..12_000)) } else { self.latency() };
+        let completion = Completion { token, result };
+        self.plan(self.now + delay, Event::Done(Answer { completion, is_extra: false }));
+    }
+
+    /// Mostly some microseconds, sometimes milliseconds: enough to reorder anything.
+    pub(super) fn latency(&mut self) -> Duration {
+        let most_us = if self.random.u8(..10) == 0 { 5_000 } else { 300 };
+        Duration::from_micros(self.random.u64(..most_us))
+    }
+
+    /// The shard gets the answer to what it asked for, and the buffer back that was used.
+    pub(super) fn hand_over(&mut self, Completion { token, result }: Completion) {
+        if let (Operation::Recv, Ok(bytes)) = (token.operation(), result) {
+            let number = self.peer_at(token.slot());
+            self.peers[number].delivered += usize::try_from(bytes).expect("a buffer is small");
+        }
+        if let Some(buffer) = self.ledger.finish(token) {
+            self.pool.hand_back(buffer, token);
+        }
+    }
+
+    /// What follows from an answer being handed over: the next token of a life that is over may
+    /// come again.
+    pub(super) fn after_reaping(&mut self, completion: Completion, is_extra: bool) -> Completion {
+        let Completion { token, result } = completion;
+        let is_over = match token.operation() {
+            Operation::Close => true,
+            Operation::Accept => result.is_err(),
+            _ => false,
+        };
+        if !is_extra && is_over && self.chance(self.config.faults.stale) {
+            let operation = self.pick(STALE_OPERATIONS);
+            let result = if self.random.bool() { Ok(0) } else { Err(Errno::ECANCELED) };
+            self.repeat(Completion { token: token.with(operation), result });
+        }
+        let rarely = self.config.breach.is_some() && self.random.u8(..32) == 0;
+        let is_quiet = matches!(token.operation(), Operation::Cancel | Operation::PollListener);
+        match self.config.breach.filter(|_| rarely && !is_extra && !is_quiet) {
+            Some(Breach::RepeatedCompletion) => self.repeat(completion),
+            Some(Breach::WrongGeneration) => {
+                let next = Generation::new(token.generation().get() + 1);
+                let token = Token::new(token.operation(), next, token.slot());
+                return Completion { token, result };
+            }
+            _ => {}
+        }
+        completion
+    }
+
+    fn repeat(&mut self, completion: Completion) {
+        let time = self.now + self.latency();
+        self.plan(time, Event::Done(Answer { completion, is_extra: true }));
+    }
+}
+
+/// The poll(2) events for reading and for writing; none is zero.
+fn events_of(peer: &Peer, shut: Shut) -> (u32, u32) {
+    let both_ended = shut == Shut::Both || (shut == Shut::Sending && peer.has_half_closed);
+    let error = if peer.has_reset { POLL_ERR } else { 0 };
+    let gone = if peer.has_reset || both_ended { POLL_HUP } else { 0 };
+    let is_ended = peer.has_half_closed || gone != 0;
+    let ended = if is_ended { POLL_PEER_ENDED | POLL_IN } else { 0 };
+    let bytes = if peer.unread().is_empty() { 0 } else { POLL_IN };
+    let room = if peer.room() > 0 { POLL_OUT } else { 0 };
+    (error | gone | ended | bytes, error | gone | room)
+}
+
+/// Operations that an earlier life of a slot may seem to have had.
+const STALE_OPERATIONS: &[Operation] = &[
+    Operation::Accept,
+    Operation::Connect,
+    Operation::PollReadable,
+    Operation::PollWritable,
+    Operation::Recv,
+    Operation::Send,
+    Operation::Shutdown,
+    Operation::Close,
+];
+
+/// poll(2) events.
+pub(super) const POLL_IN: u32 = 0x1;
+const POLL_OUT: u32 = 0x4;
+const POLL_ERR: u32 = 0x8;
+const POLL_HUP: u32 = 0x10;
+const POLL_PEER_ENDED: u32 = 0x2000;

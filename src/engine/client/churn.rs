@@ -1,0 +1,116 @@
+//! Short connections: connect, one message, its echo, close. Each carries its message from the start,
+//! so that the time at which it was due travels with it; from there on it is as any other.
+
+use std::time::Duration;
+
+use crate::base::constants::{CHURN_TRIES_MAX, CONNECTS_PER_TURN, MESSAGES_IN_FLIGHT};
+use crate::base::errno::Errno;
+use crate::engine::driver::{Cut, Driver};
+use crate::engine::protocol::message::Message;
+use crate::engine::slot::Life;
+use crate::engine::token::{Operation, SlotId};
+
+use super::Shard;
+use crate::engine::client::tuple_allocator::is_taken;
+
+impl<D: Driver> Shard<D> {
+    /// Begins the short connections that are due.
+    pub(super) fn start_churn(&mut self) {
+        let mut allowance = CONNECTS_PER_TURN;
+        while allowance > 0 && self.churning < MESSAGES_IN_FLIGHT && self.may_connect() {
+            let Some(due) = self.agenda.churn.due_by(self.now) else { break };
+            allowance -= 1;
+            self.arm_short_connect(due);
+        }
+    }
+
+    fn arm_short_connect(&mut self, due: Duration) {
+        match self.connect_short(due) {
+            None => return,
+            Some(Err(errno)) if self.may_try_another(errno) => return,
+            Some(Err(errno)) => self.count_churn_failed(errno),
+            Some(Ok(())) => {}
+        }
+        self.churn_tries = 0;
+        self.agenda.churn.has_begun();
+        self.stats.churn_started_total.add(1);
+        self.stats.schedule_lag_us.record(self.now - due);
+    }
+
+    /// A connect through the next tuple; `None` when there is no place for it now.
+    fn connect_short(&mut self, due: Duration) -> Option<Result<(), Errno>> {
+        let buffer = self.take_buffer()?;
+        let Some(id) = self.arena.take().or_else(|| self.grow()) else {
+            self.give_buffer(buffer);
+            return None;
+        };
+        // Last, because a tuple that is taken and not used comes round too early.
+        let connected = self.supply.short().map(|(number, tuple)| {
+            let token = self.arena[id].token(Operation::Connect, id);
+            self.driver.connect(token, tuple.source, tuple.target).map(|()| number)
+        });
+        if let Some(Ok(number)) = connected {
+            self.churning += 1;
+            self.on_connecting(id, number);
+            self.write_message(id, buffer, due);
+        } else {
+            self.arena.untake(id, self.now_ms);
+            self.give_buffer(buffer);
+        }
+        connected.map(|connected| connected.map(|_| ()))
+    }
+
+    /// A tuple that is taken is passed over, unless too many have been, one after the other.
+    fn may_try_another(&mut self, errno: Errno) -> bool {
+        self.churn_tries += 1;
+        let may = is_taken(errno) && self.churn_tries < CHURN_TRIES_MAX;
+        if may {
+            self.stats.tuples_skipped_total.add(1);
+        }
+        may
+    }
+
+    /// It did not connect. A pinned port is found taken no sooner, as a rule because somebody listens
+    /// on it at another address: then it is made anew through the next tuple, as due as it was.
+    pub(super) fn on_short_failed(&mut self, id: SlotId, errno: Errno) {
+        self.churning -= 1;
+        let slot = &self.arena[id];
+        let due = Message::due_of(self.driver.bytes(slot.buffer, slot.start..slot.end));
+        let is_made_anew = is_taken(errno)
+            && self.may_try_another(errno)
+            && matches!(self.connect_short(due), Some(Ok(())));
+        if !is_made_anew {
+            self.count_churn_failed(errno);
+        }
+    }
+
+    pub(super) fn send_short_message(&mut self, id: SlotId) {
+        let slot = &mut self.arena[id];
+        slot.go(Life::Open);
+        slot.wait_from(self.now);
+        slot.owed = 1;
+        let due = Message::due_of(self.driver.bytes(slot.buffer, slot.start..slot.end));
+        self.stats.churn_connect_latency_us.record(self.now - due);
+        self.waiting.push(&mut self.arena, id);
+        self.arm_poll(id);
+        self.arm_send(id);
+    }
+
+    fn count_churn_failed(&self, errno: Errno) {
+        self.stats.churn_failed_total.add(1);
+        self.stats.churn_failed[errno.index()].add(1);
+    }
+
+    pub(super) fn is_short(&self, id: SlotId) -> bool {
+        self.supply.is_short(self.arena[id].number)
+    }
+
+    /// An exchange is done; nothing is with the kernel, so a close in order is all it takes.
+    pub(super) fn end_short(&mut self, id: SlotId) {
+        self.churning -= 1;
+        match self.config.close {
+            Cut::Reset => self.arm_shutdown(id, Cut::Reset),
+            Cut::Sending | Cut::Both => self.unwind(id),
+        }
+    }
+}

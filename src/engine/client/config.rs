@@ -1,0 +1,53 @@
+//! What one core of a client is told before it starts.
+
+use std::time::Duration;
+
+use crate::engine::client::pushes::Pushes;
+use crate::engine::driver::Cut;
+
+/// What one core of a client is told.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// Slots of one segment.
+    pub slots_per_segment: u32,
+    /// Connects that may be in flight at once.
+    pub connects_in_flight: u32,
+    /// Connects per second; `None` is as fast as they go.
+    pub connects_per_s: Option<f64>,
+    /// Length of a message.
+    pub message_bytes: u16,
+    /// Messages for each connection in a phase of messages.
+    pub message_count: u16,
+    /// The schedule of messages in a phase of traffic.
+    pub schedule: Schedule,
+    /// What comes from the server.
+    pub expect: Expect,
+    /// Short connections per second in a phase of traffic.
+    pub churn_per_s: f64,
+    /// How connections are ended.
+    pub close: Cut,
+    /// Tells this run's messages from any other's.
+    pub run: u64,
+}
+
+/// When messages are due in a phase of traffic.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Schedule {
+    /// Never.
+    None,
+    /// On each connection once in this time, spread over all of it.
+    Every(Duration),
+    /// So many per second over all cores, on the connections in turn.
+    PerSecond(f64),
+}
+
+/// What comes from the server.
+#[derive(Clone, Debug)]
+pub enum Expect {
+    /// Every message, back.
+    Echo,
+    /// Texts, unasked.
+    Push(Pushes),
+    /// Not a byte.
+    Nothing,
+}

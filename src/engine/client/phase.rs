@@ -1,0 +1,56 @@
+//! The phases of a run: ordered by the housekeeping thread, one after the other, on all cores.
+
+/// What all cores do at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Begin nothing; finished when nothing that was begun is out.
+    Hold,
+    /// Open connections until each core has tried its share of so many.
+    Connect {
+        /// Held connections of all cores since the start: each plateau adds to the one before.
+        connections: u64,
+    },
+    /// Send every connection's messages, as fast as they are answered.
+    Messages,
+    /// Send by the schedule, and open and close short connections by theirs, until told otherwise.
+    Traffic,
+    /// Ask every connection once for proof that it lives.
+    Sweep,
+    /// Close connections until so many of all cores are left.
+    Close {
+        /// 0 at the end.
+        keep: u64,
+    },
+}
+
+/// What a core is told while it runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Command {
+    /// Do this from now on, and say when it is carried out.
+    Do(Order),
+    /// Open nothing more, whatever the phase; what has begun goes on. Memory is short.
+    OpenNoMore,
+}
+
+/// A phase, and the number under which a core says that it has finished it.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// Its number; a core reports the number of the last order it has carried out.
+    pub number: u64,
+    /// What to do.
+    pub phase: Phase,
+}
+
+impl Phase {
+    /// What the progress line calls it.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Phase::Hold => "settling",
+            Phase::Connect { .. } => "opening",
+            Phase::Messages => "verifying",
+            Phase::Traffic => "holding",
+            Phase::Sweep => "sweeping",
+            Phase::Close { .. } => "closing",
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What the present phase asks of a core, and when each thing is due.
+
+use std::time::Duration;
+
+use crate::base::constants::{SCHEDULE_SLACK, TICK_MS};
+use crate::observe::stats::CoreStats;
+
+use crate::engine::client::config::{Schedule, ShardConfig};
+use crate::engine::client::pacer::Pacer;
+use crate::engine::client::phase::{Order, Phase};
+use crate::engine::client::tuple_allocator::Supply;
+
+/// The order of the housekeeping thread, and what of it is still to be begun.
+pub(super) struct Agenda {
+    order: Order,
+    since: Duration,
+    /// Held connections asked for so far, over all plateaus.
+    asked: u64,
+    /// Of these, those that are to be left when a close is over.
+    pub(super) keep: u64,
+    /// Of these, connects that are to be started still.
+    pub(super) to_start: u64,
+    /// Memory is short: nothing is opened any more.
+    opens_no_more: bool,
+    /// The core's part of all connections, and so of what is due on them.
+    part: f64,
+    /// Messages of this phase that have not begun.
+    pub(super) to_send: u64,
+    /// The schedule of connects.
+    pub(super) connects: Pacer,
+    /// The schedule of messages.
+    pub(super) messages: Pacer,
+    /// The schedule of short connections.
+    pub(super) churn: Pacer,
+}
+
+impl Agenda {
+    /// Nothing is asked.
+    pub(super) fn new() -> Agenda {
+        Agenda {
+            order: Order { number: 0, phase: Phase::Hold },
+            since: Duration::ZERO,
+            asked: 0,
+            keep: 0,
+            to_start: 0,
+            opens_no_more: false,
+            part: 0.0,
+            to_send: 0,
+            connects: Pacer::never(),
+            messages: Pacer::never(),
+            churn: Pacer::never(),
+        }
+    }
+
+    /// Takes an order for a core with so many `connections`; what the schedules before it had due
+    /// and nobody began is counted.
+    pub(super) fn take(
+        &mut self,
+        order: Order,
+        config: &ShardConfig,
+        supply: &Supply,
+        connections: u64,
+        now: Duration,
+        stats: &CoreStats,
+    ) {
+        if self.order.phase == Phase::Traffic {
+            stats.traffic_us_total.add(microseconds(now - self.since));
+        }
+        // What came due at the very end has no time to begin.
+        let until = now.saturating_sub(SCHEDULE_SLACK);
+        stats.messages_unsent_total.add(self.messages.missed(until));
+        self.messages = Pacer::never();
+        self.end_churn(until, stats);
+        (self.order, self.since) = (order, now);
+        match order.phase {
+            Phase::Connect { connections } => {
+                let share = supply.share(connections);
+                self.part = share as f64 / connections.max(1) as f64;
+                self.start(share.saturating_sub(self.asked), stats);
+                self.asked = share;
+                self.connects = Pacer::start(config.connects_per_s, now);
+            }
+            Phase::Messages => self.to_send = connections * u64::from(config.message_count),
+            Phase::Sweep => self.to_send = connections,
+            Phase::Traffic => {
+                let per_s = match config.schedule {
+                    Schedule::None => 0.0,
+                    Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
+                    Schedule::PerSecond(rate) => rate * self.part,
+                };
+                self.messages = Pacer::start(Some(per_s), now);
+                let churn_per_s = if self.opens_no_more { 0.0 } else { config.churn_per_s };
+                self.churn = Pacer::start(Some(churn_per_s), now);
+            }
+            Phase::Close { keep } => {
+                self.keep = supply.share(keep);
+                // Who was lost, or never came, is asked for again by the next connects.
+                self.asked = connections.min(self.keep);
+            }
+            Phase::Hold => {}
+        }
+    }
+
+    /// So many connects are to be started, of new connections or for a tuple that was skipped; none is
+    /// tried any more when memory is short.
+    pub(super) fn start(&mut self, connects: u64, stats: &CoreStats) {
+        self.to_start += connects;
+        if self.opens_no_more {
+            stats.connect_untried_total.add(std::mem::take(&mut self.to_start));
+        }
+    }
+
+    /// From now on nothing is opened. What of churn was due before, and not begun, is counted; nothing
+    /// of it is due from here on.
+    pub(super) fn open_no_more(&mut self, now: Duration, stats: &CoreStats) {
+        self.opens_no_more = true;
+        self.start(0, stats);
+        self.end_churn(now.saturating_sub(SCHEDULE_SLACK), stats);
+    }
+
+    fn end_churn(&mut self, until: Duration, stats: &CoreStats) {
+        stats.churn_unstarted_total.add(self.churn.missed(until));
+        self.churn = Pacer::never();
+    }
+
+    /// A held connection is lost that has `waited` since it last began something. When a sweep had
+    /// not asked it, nobody is asked twice in its place. (After 71 minutes a wait looks short again:
+    /// then somebody may be.)
+    pub(super) fn has_lost(&mut self, is_asked: bool, waited: Duration, now: Duration) {
+        // A slot's clock has whole microseconds, so both are taken as such.
+        let swept_us = microseconds(now).saturating_sub(microseconds(self.since));
+        if self.order.phase == Phase::Sweep && !is_asked && microseconds(waited) > swept_us {
+            self.to_send = self.to_send.saturating_sub(1);
+        }
+    }
+
+    /// The present phase.
+    pub(super) fn phase(&self) -> Phase {
+        self.order.phase
+    }
+
+    /// Says, once, that the order is carried out.
+    pub(super) fn is_carried_out(&self, now: Duration, stats: &CoreStats) {
+        if stats.order_finished.get() != self.order.number {
+            stats.order_took_us.set(microseconds(now - self.since));
+            stats.order_finished.set(self.order.number);
+        }
+    }
+
+    /// Time until something is due to begin; what is due already waits for something that rings,
+    /// or for the tick. `None` when nothing is to be begun.
+    pub(super) fn wait(&self, now: Duration, has_resting: bool) -> Option<Duration> {
+        let pacers = match self.order.phase {
+            Phase::Connect { .. } if self.to_start > 0 => [Some(&self.connects), None],
+            Phase::Traffic => [Some(&self.churn), has_resting.then_some(&self.messages)],
+            _ => return None,
+        };
+        let tick = Duration::from_millis(u64::from(TICK_MS));
+        let waits = pacers.into_iter().flatten().filter_map(|pacer| pacer.wait(now));
+        waits.map(|wait| if wait.is_zero() { tick } else { wait.min(tick) }).min()
+    }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,48 @@
+//! Why a server ends a connection, and where that is counted.
+
+use crate::observe::stats::{CoreStats, Figure};
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The peer has ended its stream and has had all that it was owed for it.
+    Finished,
+    /// The peer or the network broke it.
+    Reset,
+    /// It took no bytes for too long.
+    SendTimeout,
+    /// Too many pushes came due behind one that it did not take.
+    Backlog,
+    /// It took no bytes while others waited for its buffer.
+    Evicted,
+    /// It sent nothing for too long.
+    Idle,
+    /// The server goes, and it was at rest.
+    Drained,
+    /// The server goes, and its time is up.
+    DrainCut,
+}
+
+impl Ending {
+    /// Whether it ends by a reset: what the peer does not take is not kept by the kernel either.
+    #[must_use]
+    pub fn is_hard(self) -> bool {
+        use Ending::{Backlog, DrainCut, Evicted, SendTimeout};
+        matches!(self, SendTimeout | Backlog | Evicted | DrainCut)
+    }
+
+    /// The counter of such ends; a peer that has finished needs none.
+    #[must_use]
+    pub fn counter(self, stats: &CoreStats) -> Option<&Figure> {
+        match self {
+            Ending::Finished => None,
+            Ending::Reset => Some(&stats.reset_total),
+            Ending::SendTimeout => Some(&stats.send_timeout_total),
+            Ending::Backlog => Some(&stats.backlog_total),
+            Ending::Evicted => Some(&stats.evicted_total),
+            Ending::Idle => Some(&stats.idle_timeout_total),
+            Ending::Drained => Some(&stats.drained_total),
+            Ending::DrainCut => Some(&stats.drain_cut_total),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What a shard asks of the world: sockets and time.
+//!
+//! A driver owns descriptors, buffers and the clock; a shard owns their meaning. Two drivers exist:
+//! `uring`, the kernel's ring, and `sim`, a seeded world in which everything fails that can fail.
+//! Every operation that is asked for completes exactly once, with its own token.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::base::errno::Errno;
+use crate::engine::slot::BufferId;
+use crate::engine::token::Token;
+use crate::engine::worker::Turn;
+
+/// The answer to one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// The token under which it was asked.
+    pub token: Token,
+    /// Bytes moved, or 0; an error number otherwise. A poll gives its events as poll(2) has them.
+    pub result: Result<u32, Errno>,
+}
+
+/// How much of a connection a shutdown ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Our direction, in order: the peer sees the end of the stream and may go on sending.
+    Sending,
+    /// Both directions, in order.
+    Both,
+    /// Both, by a reset: bytes on their way are lost, and no TIME_WAIT is left behind.
+    Reset,
+}
+
+/// Sockets and time, for one core.
+///
+/// Slots are named by the token; the operation in the token is the one asked for.
+pub trait Driver {
+    /// Makes the ring and table behind segment `number`.
+    ///
+    /// # Errors
+    /// `ENOMEM` when the user's RLIMIT_MEMLOCK or memory is used up.
+    fn open_segment(&mut self, number: u16, slots: u32) -> Result<(), Errno>;
+
+    /// Drops the ring and table of an empty segment.
+    fn close_segment(&mut self, number: u16);
+
+    /// Accepts one connection of `listener` into the slot.
+    fn accept(&mut self, token: Token, listener: usize);
+
+    /// Completes when `listener` has a connection waiting; the token's slot lies in segment 0.
+    fn poll_listener(&mut self, token: Token, listener: usize);
+
+    /// Ends listening, for good: outstanding accepts complete with an error, who waits is reset.
+    fn stop_listening(&mut self);
+
+    /// Accepts and resets up to `limit` connections of `listener`; how many there were.
+    fn refuse(&mut self, listener: usize, limit: usize) -> usize;
+
+    /// Makes a socket at `source` in the slot and connects it to target number `target`.
+    ///
+    /// # Errors
+    /// What `socket`, `bind` or the table said; then nothing is in the slot and nothing completes.
+    fn connect(&mut self, token: Token, source: SocketAddr, target: usize) -> Result<(), Errno>;
+
+    /// Completes when the slot is readable or ended (`PollReadable`), or takes bytes again
+    /// (`PollWritable`).
+    fn poll(&mut self, token: Token);
+
+    /// Moves bytes that are there into `buffer` from `start` on; `EAGAIN` when there are none.
+    fn recv(&mut self, token: Token, buffer: BufferId, start: u16);
+
+    /// Moves bytes into `buffer` as soon as there are some: what a poll and a receive do, in one.
+    fn await_bytes(&mut self, token: Token, buffer: BufferId);
+
+    /// Moves the bytes of `range` out of `buffer`, as many as go without waiting.
+    fn send(&mut self, token: Token, buffer: BufferId, range: Range<u16>);
+
+    /// Ends the sending direction, or both; what waits for the peer then completes.
+    fn shutdown(&mut self, token: Token, cut: Cut);
+
+    /// Cancels the operation `token`, which then completes with `ECANCELED`, unless it is done.
+    fn cancel(&mut self, token: Token);
+
+    /// Closes the slot's descriptor.
+    fn close(&mut self, token: Token);
+
+    /// Hands everything asked so far to the kernel.
+    fn submit(&mut self);
+
+    /// Moves completions into `batch`, up to its capacity.
+    fn reap(&mut self, batch: &mut Vec<Completion>);
+
+    /// Before the core sleeps until a completion, or for `at_most`: the driver may wait for a moment by
+    /// itself first. [`Turn::Idle`] when nothing came; from then on a completion rings the bell, and the
+    /// driver may want a turn sooner than the core. [`Turn::Busy`] when something is there, or the time is
+    /// up, so that the core must not sleep.
+    fn rest(&mut self, at_most: Option<Duration>) -> Turn;
+
+    /// The core is awake again, and looks by itself.
+    fn wake(&mut self);
+
+    /// Takes a buffer from the pool; `None` when all are in use.
+    fn take_buffer(&mut self) -> Option<BufferId>;
+
+    /// Gives a buffer back that no operation uses.
+    fn give_buffer(&mut self, buffer: BufferId);
+
+    /// Bytes of a buffer that no operation uses.
+    fn bytes(&mut self, buffer: BufferId, range: Range<u16>) -> &mut [u8];
+
+    /// Time since the driver was made.
+    fn now(&self) -> Duration;
+}
+
+/// The poll(2) event that says that the connection has an error to tell.
+pub const POLL_ERROR: u32 = libc::POLLERR as u32;
+
+/// The poll(2) event that says that the peer has ended its direction.
+pub const POLL_PEER_ENDED: u32 = libc::POLLRDHUP as u32;
+
+/// poll(2) events that say that the peer or the connection is gone.
+pub const POLL_GONE: u32 = POLL_ERROR | libc::POLLHUP as u32;

@@ -1,0 +1,166 @@
+//! How much memory may still be taken before the kernel kills somebody for it: of the host, and of
+//! every memory cgroup that this process is in.
+//!
+//! Read by the housekeeping thread at each of its looks, so the files stay open: a reading is three
+//! reads for a cgroup and one for the host. The groups are those the process was in at its start.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use crate::host::cgroup::{self, Directory};
+use crate::host::procfs::Tree;
+
+/// What [`Room::limit`] says of the host as a whole.
+pub const HOST: &str = "host";
+
+/// One limit on memory, as it stood at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// [`HOST`], or the directory of the memory cgroup.
+    pub limit: Arc<str>,
+    /// All that there is, or that the cgroup may have.
+    pub total_bytes: u64,
+    /// What may still be taken: nobody uses it, or it is file cache that the kernel would drop.
+    pub available_bytes: u64,
+}
+
+/// Where a limit holds, in words.
+#[must_use]
+pub fn place(limit: &str) -> String {
+    if limit == HOST { "on this host".into() } else { format!("in cgroup {limit}") }
+}
+
+/// The limits that this process is under.
+#[derive(Debug)]
+pub struct Rooms {
+    host: Option<File>,
+    groups: Vec<Group>,
+}
+
+impl Rooms {
+    /// The host and the memory cgroups of this process, as far as they can be seen.
+    #[must_use]
+    pub fn find(tree: &Tree) -> Rooms {
+        let groups = cgroup::directories(tree, "memory").into_iter();
+        Rooms {
+            host: File::open(tree.path("proc/meminfo")).ok(),
+            groups: groups.filter_map(|found| Group::open(tree, &found)).collect(),
+        }
+    }
+
+    /// Every limit as it stands now, the host's first; a cgroup without a limit is left out.
+    pub fn read(&self) -> impl Iterator<Item = Room> {
+        let host = self.host.as_ref().and_then(|file| Text::of(file).ok()?.host());
+        host.into_iter().chain(self.groups.iter().filter_map(Group::room))
+    }
+
+    /// The limit that is nearest; `None` when none can be read.
+    #[must_use]
+    pub fn least(&self) -> Option<Room> {
+        self.read().min_by_key(|room| room.available_bytes)
+    }
+
+    /// The smallest of all totals.
+    #[must_use]
+    pub fn total_bytes(&self) -> Option<u64> {
+        self.read().map(|room| room.total_bytes).min()
+    }
+}
+
+/// What the two hierarchies call the same things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Names {
+    limit: &'static str,
+    usage: &'static str,
+    /// Of `memory.stat`: file cache of the group and all below it that nobody has used of late.
+    cache: &'static str,
+}
+
+const VERSION_1: Names = Names {
+    limit: "memory.limit_in_bytes",
+    usage: "memory.usage_in_bytes",
+    cache: "total_inactive_file",
+};
+
+const VERSION_2: Names =
+    Names { limit: "memory.max", usage: "memory.current", cache: "inactive_file" };
+
+/// One memory cgroup.
+#[derive(Debug)]
+struct Group {
+    directory: Arc<str>,
+    limit: File,
+    usage: File,
+    statistics: File,
+    names: &'static Names,
+}
+
+impl Group {
+    /// `None` when it is not there, or its hierarchy does not count memory.
+    fn open(tree: &Tree, found: &Directory) -> Option<Group> {
+        let open = |name: &str| File::open(tree.path(found.path.join(name).to_str()?)).ok();
+        let names = if found.version == 1 { &VERSION_1 } else { &VERSION_2 };
+        Some(Group {
+            directory: format!("/{}", found.path.display()).into(),
+            limit: open(names.limit)?,
+            usage: open(names.usage)?,
+            statistics: open("memory.stat")?,
+            names,
+        })
+    }
+
+    /// `None` when it has no limit, or is gone.
+    fn room(&self) -> Option<Room> {
+        let total_bytes = Text::of(&self.limit).ok()?.number().filter(|&n| n < NO_LIMIT_BYTES)?;
+        let used = Text::of(&self.usage).ok()?.number()?;
+        let cache = Text::of(&self.statistics).ok()?.field(self.names.cache).unwrap_or(0);
+        let available_bytes = total_bytes.saturating_sub(used.saturating_sub(cache));
+        Some(Room { limit: Arc::clone(&self.directory), total_bytes, available_bytes })
+    }
+}
+
+/// From here on a limit is none: version 1 says so by the last page below 2^63 bytes.
+const NO_LIMIT_BYTES: u64 = 1 << 62;
+
+/// The beginning of a small file, read in one piece.
+struct Text {
+    bytes: [u8; Text::BYTES_MAX],
+    length: usize,
+}
+
+impl Text {
+    /// `meminfo` and `memory.stat` have less than 4 KiB, and what is looked for stands in it.
+    const BYTES_MAX: usize = 8 * 1024;
+
+    fn of(file: &File) -> io::Result<Text> {
+        let mut text = Text { bytes: [0; Text::BYTES_MAX], length: 0 };
+        text.length = file.read_at(&mut text.bytes, 0)?;
+        Ok(text)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        str::from_utf8(&self.bytes[..self.length]).unwrap_or_default().lines()
+    }
+
+    /// A file that is one number; `max` is none.
+    fn number(&self) -> Option<u64> {
+        self.lines().next()?.trim().parse().ok()
+    }
+
+    /// The number behind a name.
+    fn field(&self, name: &str) -> Option<u64> {
+        let value = self.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix([' ', ':']));
+        value?.split_whitespace().next()?.parse().ok()
+    }
+
+    fn host(&self) -> Option<Room> {
+        let bytes = |name: &str| self.field(name)?.checked_mul(1024);
+        let (total_bytes, available_bytes) = (bytes("MemTotal")?, bytes("MemAvailable")?);
+        Some(Room { limit: HOST.into(), total_bytes, available_bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests;

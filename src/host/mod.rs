@@ -1,0 +1,17 @@
+//! Reads the kernel of this host, and decides nothing: files of /proc and /sys, netlink, limits of the
+//! process. What a reading means for a plan or a run is decided by the walls.
+
+pub mod cgroup;
+pub mod counters;
+pub mod cpu;
+pub mod headroom;
+pub mod kernel_log;
+pub mod links;
+pub mod meminfo;
+pub mod neighbour_tables;
+pub mod netlink;
+pub mod procfs;
+pub mod rlimit;
+pub mod sock_diag;
+pub mod sockets;
+pub mod sysctl_files;

@@ -1,0 +1,111 @@
+//! The process's own limits, raised as far as they may be without any right.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::base::constants::{EXECUTOR_MEMLOCK_LEAST, SEGMENT_SLOTS_MAX};
+
+/// Raises the soft limit on open files to the hard one: it bounds the table of a segment, and
+/// fewer, larger segments need less locked memory. The limit that then holds.
+#[must_use]
+pub fn raise_nofile() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // Raising soft to hard is always allowed; if it fails all the same, the old limit holds.
+    let _ = setrlimit(Resource::Nofile, raised);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Slots of one segment under a limit of `nofile` open files.
+#[must_use]
+pub fn slots_per_segment(nofile: u64) -> u32 {
+    u32::try_from(nofile).unwrap_or(u32::MAX).clamp(1, SEGMENT_SLOTS_MAX)
+}
+
+/// Bytes of locked memory this user may have; `None` without a limit, by the limit itself or by
+/// CAP_IPC_LOCK. That does not help where the limit is too small for an executor.
+#[must_use]
+pub fn memlock_bytes() -> Option<u64> {
+    let passes = is_capable(CapabilitySet::IPC_LOCK);
+    memlock_limit().filter(|limit| !passes || *limit < EXECUTOR_MEMLOCK_LEAST)
+}
+
+/// The same by the limit alone, as it is for who has no capability.
+#[must_use]
+pub fn memlock_limit() -> Option<u64> {
+    getrlimit(Resource::Memlock).current
+}
+
+/// Why an executor may have found no ring where the limit itself is large enough; glommio panics then.
+#[must_use]
+pub fn memlock_in_use() -> Option<String> {
+    let limit = memlock_bytes()?;
+    Some(format!(
+        "no ring within RLIMIT_MEMLOCK ({limit} bytes), which all io_uring programs of this user share, \
+         and get back a moment after one has ended (os error 12)"
+    ))
+}
+
+/// That something of glommio's did not start, with the wall that its reason names at the beginning.
+pub(crate) fn not_started(what: &str, reason: &str) -> String {
+    format!(
+        "{}the {what} did not start: {reason}; fix: more locked memory by `ulimit -l`, more open \
+         files by `ulimit -n`, or fewer --cores",
+        named_by(reason)
+    )
+}
+
+/// Why a core could not be made, with the wall at the beginning.
+pub(crate) fn of_core(core: usize, reason: &str) -> String {
+    format!("{}core {core}: {reason}", named_by(reason))
+}
+
+/// The wall that an error names by its words, as a line about it begins.
+fn named_by(reason: &str) -> &'static str {
+    let named = [
+        ("MemLockLimit", "memlock: "),
+        ("os error 12", "memlock: "),
+        ("ENOMEM", "memlock: "),
+        ("os error 24", "nofile: "),
+        ("EMFILE", "nofile: "),
+        ("os error 11", "threads: "),
+    ];
+    named.iter().find(|(words, _)| reason.contains(words)).map_or("", |(_, wall)| wall)
+}
+
+/// Whether `fs.file-max` does not bind this process (CAP_SYS_ADMIN).
+#[must_use]
+pub fn passes_file_max() -> bool {
+    is_capable(CapabilitySet::SYS_ADMIN)
+}
+
+/// Threads that this user may have; `None` without a limit, and for root and others whom the kernel
+/// does not hold to it.
+#[must_use]
+pub fn nproc() -> Option<u64> {
+    let passes = rustix::process::getuid().is_root() && is_first_user_namespace()
+        || is_capable(CapabilitySet::SYS_RESOURCE)
+        || is_capable(CapabilitySet::SYS_ADMIN);
+    getrlimit(Resource::Nproc).current.filter(|_| !passes)
+}
+
+/// Whether this process is in a group.
+#[must_use]
+pub fn is_in_group(id: u32) -> bool {
+    let is_it = |group: rustix::process::Gid| group.as_raw() == id;
+    is_it(rustix::process::getegid())
+        || rustix::process::getgroups().is_ok_and(|groups| groups.into_iter().any(is_it))
+}
+
+/// Whether the kernel lets this process pass the host's own limits by a capability: it must be held
+/// in the first user namespace, so that root of a rootless container has none.
+fn is_capable(capability: CapabilitySet) -> bool {
+    is_first_user_namespace()
+        && capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+}
+
+/// Whether user 0 is root of the host.
+fn is_first_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}

@@ -1,0 +1,78 @@
+//! Asks a metrics address for its text, within a time that is bounded, whatever is there.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::base::constants::{FETCH_BYTES, FETCH_CONNECT, FETCH_READ};
+use crate::base::errno::Errno;
+
+/// Why no text came.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// Nobody is there.
+    #[error("nobody listens there ({0})")]
+    Refused(Errno),
+    /// It takes too long.
+    #[error("no answer in time")]
+    Silent,
+    /// The connection broke.
+    #[error("{0}")]
+    Broken(String),
+    /// It is somebody else, or has no text for us.
+    #[error("it answers with status {0}")]
+    Status(u16),
+    /// It is somebody else.
+    #[error("it does not speak HTTP")]
+    NoHttp,
+}
+
+/// The text that is there now.
+///
+/// # Errors
+/// When nobody answers whole and in time, or answers something else.
+pub fn text(address: SocketAddr) -> Result<String, TextError> {
+    let answer = ask(address)?;
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut response = httparse::Response::new(&mut headers);
+    let Ok(httparse::Status::Complete(head)) = response.parse(&answer) else {
+        return Err(TextError::NoHttp);
+    };
+    match response.code {
+        Some(200) => Ok(String::from_utf8_lossy(&answer[head..]).into_owned()),
+        status => Err(TextError::Status(status.unwrap_or(0))),
+    }
+}
+
+/// All that comes as an answer, until the connection ends.
+fn ask(address: SocketAddr) -> Result<Vec<u8>, TextError> {
+    let mut stream = TcpStream::connect_timeout(&address, FETCH_CONNECT).map_err(why)?;
+    let deadline = Instant::now() + FETCH_READ;
+    stream.set_write_timeout(Some(FETCH_READ)).map_err(why)?;
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(why)?;
+    let mut answer = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left < Duration::from_millis(1) || answer.len() as u64 > FETCH_BYTES {
+            return Err(TextError::Silent);
+        }
+        stream.set_read_timeout(Some(left)).map_err(why)?;
+        match stream.read(&mut chunk) {
+            Ok(0) => return Ok(answer),
+            Ok(n) => answer.extend_from_slice(&chunk[..n]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(why(error)),
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err gives it away")]
+fn why(error: std::io::Error) -> TextError {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => TextError::Refused(Errno::from(&error)),
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => TextError::Silent,
+        _ => TextError::Broken(error.to_string()),
+    }
+}

@@ -1,0 +1,7 @@
+//! What the programs say of themselves: counters of each core, dumps of them, metrics, and a snapshot of
+//! another process as its metrics address shows it.
+
+pub mod dump;
+pub mod metrics;
+pub mod snapshot;
+pub mod stats;

@@ -1,0 +1,150 @@
+//! Settings that are obsolete, mistaken or harmful for many connections, one row each: found in the
+//! files that are read at boot, with file and line, and in the running kernel.
+//!
+//! What a namespace hides or a module brings is not called missing. A value that is no number is
+//! not judged.
+
+use serde::Serialize;
+
+use self::rules::{Facts, MISSING, RULES, Rule};
+use crate::host::meminfo::MemInfo;
+use crate::host::procfs::Tree;
+use crate::host::sysctl_files::{self, Line};
+
+mod rules;
+
+/// What is wrong with a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// It does nothing.
+    Obsolete,
+    /// It does something else than it is set for.
+    Mistaken,
+    /// It hurts many connections.
+    Harmful,
+}
+
+impl Kind {
+    /// As it is written for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Obsolete => "obsolete",
+            Kind::Mistaken => "mistaken",
+            Kind::Harmful => "harmful",
+        }
+    }
+}
+
+/// A setting that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// The sysctl's dotted name.
+    pub key: String,
+    /// Its value there.
+    pub value: String,
+    /// Where it was found: `/etc/sysctl.conf:12`, `running kernel`, or both.
+    pub places: Vec<String>,
+    /// What is wrong with it.
+    pub kind: Kind,
+    /// Why.
+    pub reason: &'static str,
+    /// What to do.
+    pub instead: &'static str,
+    /// Where the reason is from.
+    pub source: &'static str,
+}
+
+/// What the judgement of a value depends on.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Ports on which connections of the plan arrive at this host.
+    pub ports_here: Vec<u16>,
+    /// Whether connections of the plan leave this host.
+    pub connects_away: bool,
+}
+
+/// Every such setting, what hurts first.
+#[must_use]
+pub fn settings(tree: &Tree, plan: &Plan) -> Vec<Setting> {
+    let facts = Facts {
+        plan,
+        memory_bytes: MemInfo::parse(&tree.read("proc/meminfo").unwrap_or_default())
+            .get("MemTotal"),
+        ehash_entries: ehash_entries(tree),
+    };
+    let lines = sysctl_files::lines(tree);
+    let mut found = Vec::new();
+    for rule in RULES {
+        for line in lines.iter().filter(|line| concerns(rule, line)) {
+            let is_bad = (rule.is_bad)(&numbers(&line.value), &facts);
+            // What a later line undoes does no harm; what does nothing may go from everywhere.
+            if is_bad && (rule.kind == Kind::Obsolete || !line.is_overridden) {
+                add(&mut found, rule, &line.key(), &line.value, &line.place);
+            }
+        }
+        let running = tree.sysctl(rule.key).filter(|_| rule.also_running);
+        if let Some(value) = running.filter(|value| (rule.is_bad)(&numbers(value), &facts)) {
+            add(&mut found, rule, rule.key, &value, RUNNING);
+        }
+    }
+    let is_known =
+        |line: &Line| RULES.iter().any(|rule| rule.kind == Kind::Obsolete && concerns(rule, line));
+    for line in lines.iter().filter(|line| !is_known(line) && is_missing(tree, line)) {
+        add(&mut found, &MISSING, &line.key(), &line.value, &line.place);
+    }
+    found.sort_by_key(|setting| std::cmp::Reverse(setting.kind));
+    found
+}
+
+/// The place of a value that no file sets, or that is in force besides.
+const RUNNING: &str = "running kernel";
+
+/// Adds a place to a setting that is known by its value, else the setting.
+fn add(found: &mut Vec<Setting>, rule: &Rule, key: &str, value: &str, place: &str) {
+    let is_same = |s: &&mut Setting| s.key == key && s.value == value && s.reason == rule.reason;
+    match found.iter_mut().find(is_same) {
+        Some(setting) => setting.places.push(place.to_owned()),
+        None => found.push(Setting {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            places: vec![place.to_owned()],
+            kind: rule.kind,
+            reason: rule.reason,
+            instead: rule.instead,
+            source: rule.source,
+        }),
+    }
+}
+
+fn concerns(rule: &Rule, line: &Line) -> bool {
+    let key = line.key();
+    rule.key.strip_suffix('*').map_or(key == rule.key, |start| key.starts_with(start))
+}
+
+/// The numbers of a value; none when any of its words is no number.
+fn numbers(value: &str) -> Vec<u64> {
+    let numbers: Option<Vec<u64>> = value.split(' ').map(|word| word.parse().ok()).collect();
+    numbers.unwrap_or_default()
+}
+
+/// Buckets of the established table, on which the kernel's own limits depend; a namespace that
+/// shares the host's shows them as negative.
+fn ehash_entries(tree: &Tree) -> Option<u64> {
+    tree.sysctl("net.ipv4.tcp_ehash_entries")?.trim_start_matches('-').parse().ok()
+}
+
+/// Whether the running kernel lacks the key for good: those that modules and interfaces bring, and
+/// those of the network that a namespace other than the first does not show, are not judged.
+fn is_missing(tree: &Tree, line: &Line) -> bool {
+    let exists = |path: &str| tree.path(&format!("proc/sys/{path}")).exists();
+    let group = line.path.rsplit_once('/').map_or("", |(group, _)| group);
+    let is_complete = match group {
+        // Only the first network namespace has this one.
+        "net/ipv4" | "net/core" => exists("net/ipv4/tcp_mem"),
+        "fs" => exists("fs/file-max"),
+        _ => false,
+    };
+    is_complete && !line.is_pattern() && !exists(&line.path)
+}

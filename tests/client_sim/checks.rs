@@ -1,0 +1,229 @@
+//! The books of the shard against the model's and the world's: after each turn, and at the end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use megaconn::drivers::sim::{EchoFault, HabitFault, Peer};
+use megaconn::engine::driver::Driver;
+use megaconn::engine::slot::Life;
+use megaconn::observe::stats::{ByCause, CoreStats};
+
+use crate::worlds::World;
+use megaconn::engine::client::config::Expect;
+use megaconn::engine::driver::Cut;
+
+/// Time after which the client must have noticed what a peer did wrong.
+const NOTICED_WITHIN: Duration = Duration::from_millis(300);
+
+/// Reads a figure of the shard's, or of the model's.
+type Read = fn(&CoreStats) -> u64;
+
+impl World {
+    pub(super) fn check_books(&mut self) {
+        let census = self.shard.census();
+        let arena = self.shard.arena();
+        let (used, free) = (u64::from(arena.used()), arena.count_free());
+        assert_eq!(used + free, arena.capacity(), "used and free slots are not all slots");
+        // By life: held ones, short ones.
+        let mut lives = [[0_u64; 2]; 3];
+        let mut messages_out = 0;
+        for (_, slot) in arena.iter_used() {
+            let life = match slot.life() {
+                Life::Connecting => 0,
+                Life::Open => 1,
+                Life::Closing => 2,
+                other => panic!("a slot of a client is {other:?}"),
+            };
+            let is_short = self.supply.is_short(slot.number);
+            lives[life][usize::from(is_short)] += 1;
+            messages_out += u64::from(life == 1 && !is_short && slot.owed > 0);
+        }
+        let [connecting, open, ending] = lives;
+        assert_eq!(connecting[0] + connecting[1], u64::from(census.connecting), "{census:?}");
+        assert_eq!(ending[0] + ending[1], u64::from(census.ending), "{census:?}");
+        let queued = u64::from(census.resting + census.waiting + census.overdue);
+        assert_eq!(open[0] + open[1], queued, "an open connection is in one queue: {census:?}");
+        assert_eq!(open[0], census.connections, "{census:?}");
+        assert_eq!(connecting[1] + open[1], u64::from(census.churning), "{census:?}");
+
+        let stats = &self.stats;
+        let (connected, failed) = (stats.connected_total.get(), stats.connect_failed_total.get());
+        let untried = stats.connect_untried_total.get();
+        let answered = connected + failed + untried + census.to_start + connecting[0];
+        assert_eq!(answered, self.asked, "a connect got lost: {census:?}");
+        self.check_memory(census.to_start, untried);
+        let ended = sum(&stats.lost) + self.model.closed_by_us.len() as u64;
+        assert!(connected >= census.connections + ended, "a connection ended twice: {census:?}");
+        if !matches!(self.phase, megaconn::engine::client::phase::Phase::Close { .. }) {
+            assert_eq!(connected, census.connections + ended, "established and lost: {census:?}");
+        }
+        let churned = stats.churned_total.get() + stats.churn_failed_total.get();
+        let churned = churned + sum(&stats.churn_lost) + u64::from(census.churning);
+        assert_eq!(stats.churn_started_total.get(), churned, "a short one got lost: {census:?}");
+        self.check_messages_add_up(messages_out);
+        self.check_figures();
+
+        let driver = self.shard.driver();
+        let (counts, used) = (driver.counts(), driver.buffers_used());
+        let stats = &self.stats;
+        assert_eq!(counts.stale, stats.stale_total.get(), "an earlier life of a slot acted");
+        assert!(counts.closed >= stats.closed_total.get(), "closed before the world did");
+        assert_eq!(used as u64, stats.buffers_used.get(), "the gauge of buffers");
+        let gauges =
+            [&stats.connects_in_flight, &stats.messages_in_flight, &stats.closes_in_flight];
+        let queues = [census.connecting, census.waiting, census.ending].map(u64::from);
+        assert_eq!(gauges.map(|gauge| gauge.get()), queues, "the gauges of what is in flight");
+        assert!(used <= self.buffers, "more buffers are in use than there are");
+    }
+
+    /// Once memory is short nothing begins any more; before it is nothing is left untried.
+    fn check_memory(&self, to_start: u64, untried: u64) {
+        let Some(before) = self.begun_until_short else {
+            return assert_eq!(untried, 0, "connects are given up while there is memory");
+        };
+        let begun = [&self.stats.connect_started_total, &self.stats.churn_started_total];
+        let begun = begun.map(|figure| figure.get());
+        assert_eq!(begun, before, "connects, and short connections, begun while memory is short");
+        assert_eq!(to_start, 0, "connects are to be started while memory is short");
+    }
+
+    /// Each message is out, has been answered, or was lost with its connection.
+    fn check_messages_add_up(&self, out: u64) {
+        let sent = self.stats.messages_sent_total.get();
+        let lost = self.model.lost_with_message;
+        match self.config.expect {
+            Expect::Echo => {
+                let verified = self.stats.messages_total.get();
+                assert_eq!(sent, verified + out + lost, "messages out {out}, lost {lost}");
+            }
+            Expect::Push(_) => assert_eq!(sent, 0, "a client that expects pushes speaks"),
+            Expect::Nothing => assert!(sent >= out + lost, "messages out {out}, lost {lost}"),
+        }
+    }
+
+    /// What the model has counted by itself.
+    fn check_figures(&self) {
+        let figures: [(&str, Read); 10] = [
+            ("messages", |s| s.messages_total.get()),
+            ("late messages", |s| s.messages_late_total.get()),
+            ("mismatches", |s| s.messages_mismatched_total.get()),
+            ("unsent messages", |s| s.messages_unsent_total.get()),
+            ("churned", |s| s.churned_total.get()),
+            ("churn unstarted", |s| s.churn_unstarted_total.get()),
+            ("pushes", |s| s.pushes_total.get()),
+            ("late pushes", |s| s.pushes_late_total.get()),
+            ("overdue pushes", |s| s.pushes_overdue_total.get()),
+            ("churn started", |s| s.churn_started_total.get()),
+        ];
+        for (name, figure) in figures {
+            assert_eq!(figure(&self.stats), figure(&self.model.figures), "{name}");
+        }
+    }
+
+    /// As many echoes have come in this phase as those who are held still were to send.
+    pub(super) fn check_messages(&mut self, verified_before: u64) {
+        let census = self.shard.census();
+        assert_eq!(census.waiting, 0, "an echo is out");
+        let all = census.connections * u64::from(self.config.message_count);
+        let verified = self.stats.messages_total.get() - verified_before;
+        let is_echo = matches!(self.config.expect, Expect::Echo);
+        assert!(!is_echo || verified >= all, "{verified} echoes of {all} on {census:?}");
+    }
+
+    /// Whoever is held still has answered once, and nobody twice.
+    pub(super) fn check_sweep(&mut self, before: &BTreeMap<usize, usize>) {
+        for (number, open) in &self.model.open {
+            let before = before.get(number).expect("nobody connects in a sweep");
+            assert_eq!(open.verified, before + 1, "peer {number} was not asked once in a sweep");
+        }
+    }
+
+    /// All is quiet: each wrong was noticed, and what was sent has come.
+    pub(super) fn check_verdicts(&mut self) {
+        let now = self.shard.driver().now();
+        let bytes = usize::from(self.config.message_bytes);
+        let slots = self.shard.arena().iter_used().filter(|(_, slot)| slot.life() == Life::Open);
+        let sequences: Vec<_> = slots.map(|(id, slot)| (id, slot.sequence)).collect();
+        for (id, sequence) in sequences {
+            let driver = self.shard.driver();
+            let number = driver.peer_behind(id).expect("an open slot has a descriptor");
+            let peer = &driver.peers()[number];
+            let is_unnoticed = peer.erred_at.is_some_and(|at| at + NOTICED_WITHIN < now)
+                && ends_a_connection(peer);
+            assert!(!is_unnoticed, "peer {number} did wrong and is still held: {peer:?}");
+            if !matches!(self.config.expect, Expect::Push(_)) {
+                let whole = usize::from(sequence) * bytes;
+                assert_eq!(peer.received.len(), whole, "bytes that have come to peer {number}");
+            }
+        }
+        let ending = self.shard.census().ending;
+        assert!(ending == 0 || self.closes_slowly, "{ending} lost connections keep their slots");
+    }
+
+    pub(super) fn check_rest(&mut self) {
+        assert_eq!(self.shard.arena().used(), 0, "slots are in use after the close");
+        self.check_latencies();
+        let driver = self.shard.driver();
+        assert_eq!(driver.buffers_used(), 0, "a buffer was not given back");
+        assert_eq!(driver.in_flight(), 0, "something is with the kernel still");
+        let counts = driver.counts();
+        assert_eq!(counts.opened, counts.closed, "a descriptor was not closed");
+        assert_eq!(counts.closed, self.stats.closed_total.get(), "closes are miscounted");
+        for &number in self.model.closed_by_us.iter().chain(&self.model.churned) {
+            let peer = &self.shard.world().peers()[number];
+            let saw = (peer.was_reset, peer.saw_end);
+            let is_right = match self.config.close {
+                Cut::Reset => saw == (true, false),
+                Cut::Sending | Cut::Both => saw == (false, true),
+            };
+            assert!(is_right || peer.has_erred, "peer {number} saw {saw:?}: {peer:?}");
+        }
+        let stubborn = self.shard.world().peers().iter().filter(|p| is_stubborn(p)).count() as u64;
+        let timeouts = self.stats.close_timeout_total.get();
+        if self.is_rough || matches!(self.config.expect, Expect::Push(_)) {
+            // Whatever completes the poll behind our end is taken for the peer's, and ends the wait;
+            // and who was lost for want of a buffer is waited for no more.
+            assert!(timeouts <= stubborn, "close timeouts, and peers that never ended");
+        } else {
+            assert_eq!(timeouts, stubborn, "close timeouts, and peers that never ended");
+        }
+    }
+
+    /// Times are counted from when a thing was due, whatever kept the core from turning.
+    fn check_latencies(&mut self) {
+        let expected: BTreeMap<_, _> = self.model.figures.latencies().collect();
+        for (name, counted) in self.stats.latencies() {
+            // Who connects while all are closed is closed before a turn shows it.
+            let is_seen = name != "connect_latency_us" || !self.was_stopped;
+            assert!(!is_seen || counted == expected[name], "{name} is another");
+        }
+    }
+}
+
+fn sum(figures: &ByCause) -> u64 {
+    figures.iter().map(|figure| figure.get()).sum()
+}
+
+/// Whether what a peer did wrong is of a kind that no connection survives.
+fn ends_a_connection(peer: &Peer) -> bool {
+    match (&peer.routine, peer.conduct.echo) {
+        (Some(routine), _) => matches!(
+            routine.fault,
+            Some(HabitFault::Corruption | HabitFault::Babble | HabitFault::Reset | HabitFault::End)
+        ),
+        // Silence is noticed by who asks.
+        (None, Some(echo)) => {
+            !matches!(echo.fault, Some(EchoFault::Stubbornness | EchoFault::Silence))
+        }
+        (None, None) => false,
+    }
+}
+
+fn is_stubborn(peer: &Peer) -> bool {
+    let of_echo = peer.conduct.echo.and_then(|echo| echo.fault) == Some(EchoFault::Stubbornness);
+    let is_so = match &peer.routine {
+        Some(routine) => routine.fault == Some(HabitFault::Stubbornness),
+        None => of_echo,
+    };
+    peer.has_erred && is_so
+}

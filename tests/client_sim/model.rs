@@ -1,0 +1,356 @@
+//! What the client must count, worked out from what the peers' streams show and from the schedules,
+//! turn by turn, with none of the shard's figures.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use megaconn::base::constants::{CHURN_TRIES_MAX, ECHO_LATE_AFTER, SCHEDULE_SLACK};
+use megaconn::base::errno::Errno;
+use megaconn::drivers::sim::{Peer, SimDriver};
+use megaconn::engine::slot::Life;
+use megaconn::observe::stats::{CoreStats, LOST_CAUSES, LostCause};
+
+use crate::lives::{Line, Open, Waits, between};
+use crate::scene::place_in_plan;
+use megaconn::engine::client::Shard;
+use megaconn::engine::client::config::Expect;
+use megaconn::engine::client::config::Schedule;
+use megaconn::engine::client::config::ShardConfig;
+use megaconn::engine::client::phase::Phase;
+use megaconn::engine::client::pushes::Pushes;
+use megaconn::engine::client::tuple_allocator::Supply;
+
+/// Counts by cause.
+pub(super) type Causes = [u64; LOST_CAUSES.len()];
+
+pub(super) struct Model {
+    /// By the number of the peer.
+    pub(super) open: BTreeMap<usize, Open>,
+    /// Held connections that we have closed, by their peers.
+    pub(super) closed_by_us: BTreeSet<usize>,
+    /// Short ones that were closed when their exchange was done.
+    pub(super) churned: BTreeSet<usize>,
+    /// What must be counted.
+    pub(super) figures: CoreStats,
+    pub(super) lost: Causes,
+    pub(super) churn_lost: Causes,
+    /// Messages that were out on connections that were lost.
+    pub(super) lost_with_message: u64,
+    messages: Line,
+    churn: Line,
+    connects: Line,
+    opens_no_more: bool,
+    /// When messages of held, and of short connections, may have been due.
+    dues: [BTreeSet<Duration>; 2],
+    begun_or_failed: usize,
+    next_held: u32,
+    /// Held ones were closed, whose tuples may be taken again.
+    is_released: bool,
+    first_short: u32,
+    next_short: u32,
+    tuples: u32,
+    is_scarce: bool,
+    /// Tuples that were tried for the short connection that is due.
+    churn_tries: u32,
+    /// By the number of the peer: when its connect began, or was due if it is a short one.
+    begun: Vec<Duration>,
+    tick_at_ms: u64,
+    sent_before: u64,
+    lost_before: (Causes, Causes),
+}
+
+impl Model {
+    pub(super) fn new(supply: &Supply, tuples: u32, is_scarce: bool) -> Model {
+        let first_short = (0..tuples).find(|&n| supply.is_short(n)).unwrap_or(tuples);
+        Model {
+            open: BTreeMap::new(),
+            closed_by_us: BTreeSet::new(),
+            churned: BTreeSet::new(),
+            figures: CoreStats::new(),
+            lost: Causes::default(),
+            churn_lost: Causes::default(),
+            lost_with_message: 0,
+            messages: Line::default(),
+            churn: Line::default(),
+            connects: Line::default(),
+            opens_no_more: false,
+            dues: [BTreeSet::new(), BTreeSet::new()],
+            begun_or_failed: 0,
+            next_held: 0,
+            is_released: false,
+            first_short,
+            // The first one is the supply's to choose.
+            next_short: supply.clone().short().map_or(first_short, |(number, _)| number),
+            tuples,
+            is_scarce,
+            churn_tries: 0,
+            begun: Vec::new(),
+            tick_at_ms: 0,
+            sent_before: 0,
+            lost_before: Default::default(),
+        }
+    }
+
+    pub(super) fn verified_by_peer(&self) -> BTreeMap<usize, usize> {
+        self.open.iter().map(|(&peer, open)| (peer, open.verified)).collect()
+    }
+
+    // ---- schedules ------------------------------------------------------------------------
+
+    /// The schedules end; what they had due a moment ago and nobody began is missed.
+    pub(super) fn before_order(&mut self, now: Duration) {
+        let until = now.saturating_sub(SCHEDULE_SLACK);
+        self.figures.messages_unsent_total.add(self.messages.missed(until));
+        self.figures.churn_unstarted_total.add(self.churn.missed(until));
+        (self.messages, self.churn) = (Line::default(), Line::default());
+    }
+
+    /// Nothing is opened any more; whether short connections were to be, by a schedule.
+    pub(super) fn open_no_more(&mut self, now: Duration) -> bool {
+        self.opens_no_more = true;
+        let until = now.saturating_sub(SCHEDULE_SLACK);
+        self.figures.churn_unstarted_total.add(self.churn.missed(until));
+        std::mem::take(&mut self.churn).per_s > 0.0
+    }
+
+    pub(super) fn after_order(
+        &mut self,
+        config: &ShardConfig,
+        phase: Phase,
+        connections: u64,
+        now: Duration,
+    ) {
+        let line = |per_s| Line { since: now, per_s, begun: 0 };
+        match phase {
+            Phase::Close { .. } => self.is_released = true,
+            Phase::Connect { .. } => self.connects = line(config.connects_per_s.unwrap_or(0.0)),
+            Phase::Traffic => {
+                let per_s = match config.schedule {
+                    Schedule::None => 0.0,
+                    Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
+                    Schedule::PerSecond(rate) => rate,
+                };
+                let churn_per_s = if self.opens_no_more { 0.0 } else { config.churn_per_s };
+                (self.messages, self.churn) = (line(per_s), line(churn_per_s));
+            }
+            _ => {}
+        }
+    }
+
+    // ---- one turn -------------------------------------------------------------------------
+
+    pub(super) fn after_turn(
+        &mut self,
+        shard: &mut Shard<SimDriver>,
+        config: &ShardConfig,
+        supply: &Supply,
+        phase: Phase,
+    ) {
+        let (now, tick_at_ms) = shard.times();
+        let used = shard.arena().iter_used().filter(|(_, slot)| slot.life() == Life::Open);
+        let slots: Vec<_> = used.map(|(id, slot)| (id, slot.owed > 0, slot.number)).collect();
+        let behind = |shard: &mut Shard<SimDriver>, id| shard.driver().peer_behind(id);
+        let now_open: BTreeMap<usize, (bool, u32)> = slots
+            .into_iter()
+            .map(|(id, owes, number)| {
+                (behind(shard, id).expect("an open slot has a descriptor"), (owes, number))
+            })
+            .collect();
+        let peers = shard.driver().peers();
+        self.receive(peers, config, phase, now);
+        let has_ticked = std::mem::replace(&mut self.tick_at_ms, tick_at_ms) != tick_at_ms;
+        if matches!(phase, Phase::Close { .. }) {
+            // It takes all who are open out, behind the tick, and ends all waits.
+            self.figures.pushes_overdue_total.set(shard.stats().pushes_overdue_total.get());
+        } else if has_ticked && let Expect::Push(pushes) = &config.expect {
+            self.count_overdue(pushes, &now_open, now);
+        }
+        self.bury(shard, &now_open, phase);
+        self.welcome(shard.driver().peers(), config, supply, &now_open, now);
+        self.count_begun(shard, config, supply, phase, now);
+    }
+
+    /// What this turn gave to connections that were open before it.
+    fn receive(&mut self, peers: &[Peer], config: &ShardConfig, phase: Phase, now: Duration) {
+        for (&number, open) in &mut self.open {
+            let peer = &peers[number];
+            if peer.delivered == open.seen {
+                continue;
+            }
+            let from = std::mem::replace(&mut open.seen, peer.delivered);
+            match &config.expect {
+                Expect::Echo => {
+                    let bytes = usize::from(config.message_bytes);
+                    let figures = &self.figures;
+                    match open.take_echo(peer, bytes, &self.dues, now) {
+                        None => {}
+                        Some(took) if open.is_short => {
+                            figures.churned_total.add(1);
+                            figures.churn_latency_us.record(took);
+                        }
+                        Some(took) => {
+                            figures.messages_total.add(1);
+                            // A sweep asks whether they live, not how fast.
+                            if phase != Phase::Sweep {
+                                let is_late = took > ECHO_LATE_AFTER;
+                                figures.message_latency_us.record(took);
+                                figures.messages_late_total.add(is_late.into());
+                            }
+                        }
+                    }
+                }
+                Expect::Push(pushes) => open.take_pushes(pushes, peer, from, now, &self.figures),
+                Expect::Nothing => open.is_mismatched = true,
+            }
+            if open.is_mismatched {
+                self.figures.messages_mismatched_total.add(1);
+            }
+        }
+    }
+
+    /// A tick looks at everybody who was open before it and is so after the turn.
+    fn count_overdue(
+        &mut self,
+        pushes: &Pushes,
+        now_open: &BTreeMap<usize, (bool, u32)>,
+        now: Duration,
+    ) {
+        for (number, open) in &mut self.open {
+            if now_open.contains_key(number) {
+                open.waits.count_overdue(pushes, now, &self.figures);
+            }
+        }
+    }
+
+    /// Those who are open no more: each has its cause, or was closed by us.
+    fn bury(
+        &mut self,
+        shard: &mut Shard<SimDriver>,
+        now_open: &BTreeMap<usize, (bool, u32)>,
+        phase: Phase,
+    ) {
+        let read = |figures: &[megaconn::observe::stats::Figure; LOST_CAUSES.len()]| {
+            figures.each_ref().map(|figure| figure.get())
+        };
+        let counted = (read(&shard.stats().lost), read(&shard.stats().churn_lost));
+        let (mut held, mut short) = self.lost_before;
+        let is_gone = |number: &usize, _: &mut Open| !now_open.contains_key(number);
+        for (number, open) in self.open.extract_if(.., is_gone) {
+            let peer = &shard.world().peers()[number];
+            let (place, counted) = match open.is_short {
+                true => (&mut short, &counted.1),
+                false => (&mut held, &counted.0),
+            };
+            // Where buffers are short an echo, or an end, may wait for one until its time is up.
+            let silent = LostCause::Silent as usize;
+            let is_starved = self.is_scarce && open.owes_echo && place[silent] < counted[silent];
+            // A close may come before anybody notices what its peer did.
+            let is_expected = !matches!(phase, Phase::Close { .. }) && !is_starved;
+            let cause = open.cause(peer).filter(|&c| is_expected || place[c] < counted[c]);
+            match cause.or(is_starved.then_some(silent)) {
+                _ if open.is_short && open.verified > 0 => {
+                    self.churned.insert(number);
+                }
+                Some(cause) => {
+                    place[cause] += 1;
+                    self.lost_with_message += u64::from(!open.is_short && open.owes_echo);
+                }
+                _ if matches!(phase, Phase::Close { .. }) && !open.is_short => {
+                    self.closed_by_us.insert(number);
+                }
+                _ => panic!("peer {number} did nothing wrong and was lost: {open:?} {peer:?}"),
+            }
+        }
+        assert_eq!(counted.0, held, "losses, as {LOST_CAUSES:?}");
+        assert_eq!(counted.1, short, "losses of short connections, as {LOST_CAUSES:?}");
+        self.lost_before = counted;
+        (self.lost, self.churn_lost) = (held, short);
+    }
+
+    /// Those who have opened in this turn, and what is out on each.
+    fn welcome(
+        &mut self,
+        peers: &[Peer],
+        config: &ShardConfig,
+        supply: &Supply,
+        now_open: &BTreeMap<usize, (bool, u32)>,
+        now: Duration,
+    ) {
+        for (&number, &(owes, place)) in now_open {
+            let open = self.open.entry(number).or_insert_with(|| {
+                let (source, target) = peers[number].tuple.expect("it was connected to");
+                assert_eq!(place_in_plan(source, target), place, "a slot names another tuple");
+                let begun = self.begun[number];
+                if supply.is_short(place) {
+                    self.figures.churn_connect_latency_us.record(now - begun);
+                } else {
+                    self.figures.connected_total.add(1);
+                    self.figures.connect_latency_us.record(between(begun, now));
+                }
+                Open {
+                    is_short: supply.is_short(place),
+                    owes_echo: false,
+                    seen: 0,
+                    verified: 0,
+                    is_mismatched: false,
+                    waits: Waits::opened(config, now),
+                }
+            });
+            open.owes_echo = owes && !matches!(config.expect, Expect::Push(_));
+        }
+    }
+
+    /// What this turn has begun, in the order in which it was due.
+    fn count_begun(
+        &mut self,
+        shard: &mut Shard<SimDriver>,
+        config: &ShardConfig,
+        supply: &Supply,
+        phase: Phase,
+        now: Duration,
+    ) {
+        let lag = &self.figures.schedule_lag_us;
+        let sent = shard.stats().messages_sent_total.get();
+        for _ in std::mem::replace(&mut self.sent_before, sent)..sent {
+            let due = if phase == Phase::Traffic { self.messages.begin(now) } else { now };
+            if phase == Phase::Traffic {
+                lag.record(now - due);
+            }
+            self.dues[0].insert(due);
+        }
+        for attempt in &shard.world().connects()[self.begun_or_failed..] {
+            self.begun_or_failed += 1;
+            let place = place_in_plan(attempt.source, attempt.target);
+            let begun = if supply.is_short(place) {
+                assert_eq!(place, self.next_short, "short ones take their tuples round and round");
+                let next = Some(place + 1).filter(|next| *next < self.tuples);
+                self.next_short = next.unwrap_or(self.first_short);
+                self.churn_tries += 1;
+                let is_taken =
+                    matches!(attempt.failed, Some(Errno::EADDRNOTAVAIL | Errno::EADDRINUSE));
+                if is_taken && self.churn_tries < CHURN_TRIES_MAX {
+                    continue;
+                }
+                self.churn_tries = 0;
+                let due = self.churn.begin(now);
+                self.figures.churn_started_total.add(1);
+                lag.record(now - due);
+                self.dues[1].insert(due);
+                due
+            } else {
+                if self.next_held == self.first_short && std::mem::take(&mut self.is_released) {
+                    self.next_held = 0;
+                }
+                assert_eq!(place, self.next_held, "held ones take tuples one after the other");
+                self.next_held += 1;
+                if config.connects_per_s.is_some() && attempt.failed.is_none() {
+                    lag.record(now - self.connects.begin(now));
+                }
+                now
+            };
+            if attempt.failed.is_none() {
+                self.begun.push(begun);
+            }
+        }
+    }
+}
