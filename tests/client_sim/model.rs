@@ -234,8 +234,11 @@ impl Model {
         };
         let counted = (read(&shard.stats().lost), read(&shard.stats().churn_lost));
         let (mut held, mut short) = self.lost_before;
-        let is_gone = |number: &usize, _: &mut Open| !now_open.contains_key(number);
-        for (number, open) in self.open.extract_if(.., is_gone) {
+        let open = std::mem::take(&mut self.open).into_iter();
+        let (still_open, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            open.partition(|(number, _)| now_open.contains_key(number));
+        self.open = still_open;
+        for (number, open) in gone {
             let peer = &shard.world().peers()[number];
             let (place, counted) = match open.is_short {
                 true => (&mut short, &counted.1),
