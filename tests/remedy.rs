@@ -27,7 +27,7 @@ fn read(host: &FakeHost, demand: &Demand) -> Vec<Row> {
     rows(&host.host(), demand)
 }
 
-/// Each file's path and text, as the README's line takes them apart.
+/// Each file's path and text, as the line in notes/doctor.md takes them apart.
 fn apart(text: &str) -> Vec<(String, String)> {
     let mut files: Vec<(String, String)> = Vec::new();
     for line in text.lines() {
@@ -187,7 +187,7 @@ fn what_is_applied_is_told_with_its_undoing_and_nothing_is_lowered() {
 #[test]
 fn the_printed_files_are_taken_by_those_they_are_for() {
     let place = tempfile::tempdir().expect("there is a place for temporary files");
-    // As in the README, but for the root.
+    // As in notes/doctor.md, but for the root.
     let script = r#"
         set -e
         sysctl -qw net.ipv4.tcp_max_syn_backlog=64 net.ipv4.tcp_max_tw_buckets=100
