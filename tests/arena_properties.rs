@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use megaconn::engine::arena::{Arena, SlotQueue};
-use megaconn::engine::slot::Life;
+use megaconn::engine::arena::Arena;
+use megaconn::engine::queue::SlotQueue;
+use megaconn::engine::server::role::Serving;
+use megaconn::engine::slot::{ConnState, Queue};
 use megaconn::engine::token::{Generation, Operation, SlotId, Token};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -85,7 +87,14 @@ impl Model {
     }
 }
 
-fn take_step(arena: &mut Arena, model: &mut Model, step: &Step, slots: u32) {
+/// Slots of a server that remembers nothing of its connections.
+type Slots = Arena<Serving<()>>;
+
+fn two_queues() -> [SlotQueue; 2] {
+    [Queue::Resting, Queue::Waiting].map(SlotQueue::new)
+}
+
+fn take_step(arena: &mut Slots, model: &mut Model, step: &Step, slots: u32) {
     match step {
         Step::Grow if model.used.len() < 6 => {
             let number = arena.next_segment().expect("six are not too many");
@@ -107,14 +116,14 @@ fn take_step(arena: &mut Arena, model: &mut Model, step: &Step, slots: u32) {
             let taken = arena.take();
             model.take(taken, slots);
             if let Some(id) = taken {
-                assert_eq!(arena[id].life(), Life::Free, "a free slot has no life yet");
-                arena[id].go(Life::Accepting);
+                assert_eq!(arena[id].state(), ConnState::Free, "a free slot has no life yet");
+                arena[id].transition_to(ConnState::Accepting);
             }
         }
         Step::Untake => {
             if let Some(id) = arena.take() {
                 let generation = arena[id].generation;
-                arena.untake(id, 7);
+                arena.put_back(id, 7);
                 assert_eq!(arena[id].generation, generation, "nothing happened in this slot");
             }
         }
@@ -129,7 +138,7 @@ fn take_step(arena: &mut Arena, model: &mut Model, step: &Step, slots: u32) {
     }
 }
 
-fn compare(arena: &mut Arena, model: &Model, slots: u32) {
+fn compare(arena: &mut Slots, model: &Model, slots: u32) {
     let used = model.used_slots();
     let capacity = model.used.len() as u64 * u64::from(slots);
     assert_eq!(arena.segments(), model.used.len());
@@ -152,7 +161,7 @@ fn compare(arena: &mut Arena, model: &Model, slots: u32) {
 proptest! {
     #[test]
     fn the_arena_is_its_model(slots in 1_u32..=9, steps in steps()) {
-        let (mut arena, mut model) = (Arena::new(slots), Model::default());
+        let (mut arena, mut model) = (Slots::new(slots), Model::default());
         for step in &steps {
             take_step(&mut arena, &mut model, step, slots);
             compare(&mut arena, &model, slots);
@@ -161,10 +170,10 @@ proptest! {
 
     #[test]
     fn a_token_of_no_slot_is_nobodys(slots in 1_u32..=9, segment: u16, index: u16) {
-        let mut arena = Arena::new(slots);
+        let mut arena = Slots::new(slots);
         arena.grow(0);
         while let Some(id) = arena.take() {
-            arena[id].go(Life::Connecting);
+            arena[id].transition_to(ConnState::Connecting);
         }
         let token = Token::new(Operation::Send, Generation::new(0), SlotId::new(segment, index));
         let is_there = segment == 0 && u32::from(index) < slots;
@@ -173,10 +182,10 @@ proptest! {
 
     #[test]
     fn queues_are_their_models(steps in prop::collection::vec((0..2_usize, 0..3, any::<Index>()), 1..300)) {
-        let mut arena = Arena::new(16);
+        let mut arena = Slots::new(16);
         arena.grow(0);
         let mut outside: Vec<SlotId> = std::iter::from_fn(|| arena.take()).collect();
-        let mut queues: [(SlotQueue, VecDeque<SlotId>); 2] = Default::default();
+        let mut queues = two_queues().map(|queue| (queue, VecDeque::<SlotId>::new()));
         for (which, step, index) in steps {
             let (queue, model) = &mut queues[which];
             match step {
@@ -212,47 +221,60 @@ proptest! {
 }
 
 #[test]
-#[should_panic(expected = "one queue a slot")]
+#[should_panic(expected = "one queue at most")]
 fn a_slot_stands_in_one_queue() {
-    let mut arena = Arena::new(4);
+    let mut arena = Slots::new(4);
     arena.grow(0);
     let (first, second) = (arena.take().expect("room"), arena.take().expect("room"));
-    let (mut one, mut other) = (SlotQueue::default(), SlotQueue::default());
+    let [mut one, mut other] = two_queues();
     one.push(&mut arena, first);
     one.push(&mut arena, second);
     other.push(&mut arena, first);
 }
 
 #[test]
-#[should_panic(expected = "one queue a slot")]
+#[should_panic(expected = "one queue at most")]
 fn a_slot_that_stands_alone_in_a_queue_stands_in_no_other() {
-    let mut arena = Arena::new(4);
+    let mut arena = Slots::new(4);
     arena.grow(0);
     let id = arena.take().expect("room");
-    let (mut one, mut other) = (SlotQueue::default(), SlotQueue::default());
+    let [mut one, mut other] = two_queues();
     one.push(&mut arena, id);
     other.push(&mut arena, id);
 }
 
 #[test]
-#[should_panic(expected = "another queue than its own")]
+#[should_panic(expected = "stands in Resting left Waiting")]
 fn a_slot_leaves_only_its_own_queue() {
-    let mut arena = Arena::new(4);
+    let mut arena = Slots::new(4);
     arena.grow(0);
-    let (first, second) = (arena.take().expect("room"), arena.take().expect("room"));
-    let (mut one, mut other) = (SlotQueue::default(), SlotQueue::default());
-    one.push(&mut arena, first);
-    other.push(&mut arena, second);
-    other.remove(&mut arena, first);
+    let ids: Vec<SlotId> = std::iter::from_fn(|| arena.take()).collect();
+    let [mut one, mut other] = two_queues();
+    ids[..3].iter().for_each(|id| one.push(&mut arena, *id));
+    other.push(&mut arena, ids[3]);
+    // It stands in the middle, so that neither end of a queue betrays it.
+    other.remove(&mut arena, ids[1]);
 }
 
 #[test]
-#[should_panic(expected = "freed in a queue")]
+#[should_panic(expected = "another queue of the same name")]
+fn a_slot_at_an_end_leaves_only_its_own_of_two_queues_with_one_name() {
+    let mut arena = Slots::new(4);
+    arena.grow(0);
+    let ids: Vec<SlotId> = std::iter::from_fn(|| arena.take()).collect();
+    let [mut one, mut other] = [Queue::Accepting; 2].map(SlotQueue::new);
+    one.push(&mut arena, ids[0]);
+    other.push(&mut arena, ids[1]);
+    other.remove(&mut arena, ids[0]);
+}
+
+#[test]
+#[should_panic(expected = "was freed in a queue")]
 fn a_slot_alone_in_a_queue_is_not_freed() {
-    let mut arena = Arena::new(4);
+    let mut arena = Slots::new(4);
     arena.grow(0);
     let id = arena.take().expect("room");
-    arena[id].go(Life::Accepting);
-    SlotQueue::default().push(&mut arena, id);
+    arena[id].transition_to(ConnState::Accepting);
+    SlotQueue::new(Queue::Resting).push(&mut arena, id);
     arena.free(id, 0);
 }

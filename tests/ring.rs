@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use glommio::{LocalExecutorBuilder, Placement};
 use megaconn::base::errno::Errno;
 use megaconn::drivers::uring::{UringConfig, UringDriver};
-use megaconn::engine::driver::{Completion, Cut, Driver, POLL_GONE};
+use megaconn::engine::driver::{Completion, Dial, Driver, Listen, Readiness, ShutdownMode};
 use megaconn::engine::token::{Generation, Operation, SlotId, Token};
 use megaconn::engine::worker::Turn;
 use megaconn::plan;
@@ -80,11 +80,11 @@ fn a_connection_lives_and_ends_in_its_slot() {
         (&peer).write_all(b"hello").unwrap();
         driver.poll(token(Operation::PollReadable, 3));
         let events = complete(driver, token(Operation::PollReadable, 3)).unwrap();
-        assert_eq!(events & POLL_GONE, 0);
+        assert!(!Readiness::from_events(events).is_gone());
         let buffer = driver.take_buffer().unwrap();
         driver.recv(token(Operation::Recv, 3), buffer, 2);
         assert_eq!(complete(driver, token(Operation::Recv, 3)), Ok(5));
-        assert_eq!(driver.bytes(buffer, 2..7), b"hello");
+        assert_eq!(&driver.buffer(buffer)[2..7], b"hello");
         driver.send(token(Operation::Send, 3), buffer, 3..7);
         assert_eq!(complete(driver, token(Operation::Send, 3)), Ok(4));
         let mut echo = [0; 4];
@@ -113,7 +113,7 @@ fn a_receive_waits_for_bytes_and_may_be_taken_back() {
         assert_eq!(batch, [], "there were no bytes");
         peer.write_all(b"late").unwrap();
         assert_eq!(complete(driver, recv), Ok(4));
-        assert_eq!(driver.bytes(buffer, 0..4), b"late");
+        assert_eq!(&driver.buffer(buffer)[0..4], b"late");
 
         driver.await_bytes(recv, buffer);
         driver.submit();
@@ -129,7 +129,7 @@ fn a_receive_waits_for_bytes_and_may_be_taken_back() {
         // A shutdown ends the wait as well, in order or by a reset.
         driver.await_bytes(recv, buffer);
         driver.submit();
-        driver.shutdown(token(Operation::Shutdown, 3), Cut::Both);
+        driver.shutdown(token(Operation::Shutdown, 3), ShutdownMode::Both);
         batch.clear();
         while batch.len() < 2 {
             assert!(Instant::now() < until, "a receive outlasts the connection: {batch:?}");
@@ -230,7 +230,7 @@ fn a_cut_resets_the_peer_and_completes_what_waits() {
         let poll = token(Operation::PollReadable, 3);
         driver.poll(poll);
         driver.submit();
-        driver.shutdown(token(Operation::Shutdown, 3), Cut::Reset);
+        driver.shutdown(token(Operation::Shutdown, 3), ShutdownMode::Reset);
         let mut batch = Vec::with_capacity(16);
         let mut seen = Vec::new();
         for _ in 0..2_000 {
@@ -245,7 +245,10 @@ fn a_cut_resets_the_peer_and_completes_what_waits() {
         let of = |token| seen.iter().find(|c| c.token == token).map(|c| c.result);
         assert_eq!(of(token(Operation::Shutdown, 3)), Some(Ok(0)), "{seen:?}");
         let events = of(poll).expect("the armed poll completes").unwrap();
-        assert_ne!(events & POLL_GONE, 0, "the poll does not say that the connection is gone");
+        assert!(
+            Readiness::from_events(events).is_gone(),
+            "the poll does not say that the connection is gone"
+        );
         let error = peer.read(&mut [0; 1]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
         driver.close(token(Operation::Close, 3));
@@ -269,7 +272,7 @@ fn who_stops_listening_gets_its_accepts_back_and_turns_everybody_away() {
         assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
         // Twice is no harm, and who was served is served on.
         driver.stop_listening();
-        driver.shutdown(token(Operation::Shutdown, 0), Cut::Both);
+        driver.shutdown(token(Operation::Shutdown, 0), ShutdownMode::Both);
         complete(driver, token(Operation::Shutdown, 0)).unwrap();
         assert_eq!(served.read(&mut [0; 1]).unwrap(), 0, "the end was not in order");
     });
@@ -358,16 +361,16 @@ fn play_to_ring(script: Vec<Step>) -> Seen {
             Step::Recv => {
                 driver.recv(token(Operation::Recv, 0), buffer, 0);
                 let bytes = complete(driver, token(Operation::Recv, 0))?;
-                Ok(driver.bytes(buffer, 0..u16::try_from(bytes).unwrap()).to_vec())
+                Ok(driver.buffer(buffer)[..bytes as usize].to_vec())
             }
             Step::Send(bytes) => {
-                driver.bytes(buffer, 0..*bytes).fill(1);
+                driver.buffer(buffer)[..usize::from(*bytes)].fill(1);
                 driver.send(token(Operation::Send, 0), buffer, 0..*bytes);
                 let sent = complete(driver, token(Operation::Send, 0))?;
                 Ok(vec![1; sent as usize])
             }
             _ => {
-                driver.shutdown(token(Operation::Shutdown, 0), Cut::Sending);
+                driver.shutdown(token(Operation::Shutdown, 0), ShutdownMode::Sending);
                 complete(driver, token(Operation::Shutdown, 0)).map(|_| Vec::new())
             }
         })

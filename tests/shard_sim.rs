@@ -12,8 +12,8 @@ use megaconn::base::constants::SEND_TIMEOUT;
 use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{Breach, Conduct, Faults, Parting, Reading, SimConfig, SimDriver};
 use megaconn::engine::driver::Driver;
-use megaconn::engine::server::traffic::Mode;
-use megaconn::engine::server::{Shard, ShardConfig};
+use megaconn::engine::protocol::echo::Echo;
+use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::worker::{Core, Turn};
 use megaconn::observe::stats::CoreStats;
 
@@ -166,17 +166,15 @@ fn accepting_goes_on_after_the_host_was_short_of_something() {
             faults,
             breach: None,
         };
-        let config = ShardConfig {
+        let config = ServerConfig {
             listeners: 2,
             slots_per_segment: 64,
             connections_max: 64,
-            mode: Mode::Echo,
-            banner: None,
             idle_timeout: None,
             send_timeout: SEND_TIMEOUT,
         };
         let stats = Arc::new(CoreStats::new());
-        let shard = Shard::new(SimDriver::new(sim), config, Arc::clone(&stats));
+        let shard = Server::new(SimDriver::new(sim), config, Echo, Arc::clone(&stats));
         let mut shard = shard.expect("no segment fails in this world");
         let stays = Conduct {
             bytes: 10,
@@ -206,7 +204,7 @@ fn accepting_goes_on_after_the_host_was_short_of_something() {
     assert!(failed.iter().all(|(_, count)| *count > 0), "not every error was met: {failed:?}");
 }
 
-fn turn_until(shard: &mut Shard<SimDriver>, time: Duration) {
+fn turn_until(shard: &mut Server<SimDriver, Echo>, time: Duration) {
     while shard.driver().now() < time {
         // A core that sleeps for ever here would be found by what follows.
         let turn = match shard.turn() {

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{Faults, SimConfig, SimDriver};
-use megaconn::engine::driver::{Completion, Cut, Driver};
+use megaconn::engine::driver::{Completion, Dial, Driver, Listen, ShutdownMode};
 use megaconn::engine::slot::BufferId;
 use megaconn::engine::token::{Generation, Operation, SlotId, Token};
 use megaconn::engine::worker::Turn;
@@ -57,7 +57,7 @@ fn answer(driver: &mut SimDriver) -> Completion {
 fn a_life_in_order_is_allowed() {
     let mut driver = connected();
     let buffer = driver.take_buffer().expect("the pool is full");
-    driver.bytes(buffer, 0..40).fill(7);
+    driver.buffer(buffer)[..40].fill(7);
     driver.poll(token(Operation::PollReadable));
     driver.send(token(Operation::Send), buffer, 0..40);
     let first = answer(&mut driver);
@@ -67,7 +67,7 @@ fn a_life_in_order_is_allowed() {
     assert_eq!(second.token.operation(), Operation::PollReadable, "the peer answers");
     driver.recv(token(Operation::Recv), buffer, 0);
     let bytes = answer(&mut driver).result.expect("the poll promised bytes");
-    assert!(driver.bytes(buffer, 0..u16::try_from(bytes).expect("few")).iter().all(|&b| b == 7));
+    assert!(driver.buffer(buffer)[..bytes as usize].iter().all(|&b| b == 7));
     driver.give_buffer(buffer);
     driver.close(token(Operation::Close));
     assert_eq!(answer(&mut driver).result, Ok(0));
@@ -105,7 +105,7 @@ fn two_reads_at_once() {
 fn two_writes_at_once() {
     let mut driver = connected();
     driver.poll(token(Operation::PollWritable));
-    driver.shutdown(token(Operation::Shutdown), Cut::Both);
+    driver.shutdown(token(Operation::Shutdown), ShutdownMode::Both);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn bytes_touched_in_use() {
     let mut driver = connected();
     let buffer = driver.take_buffer().expect("the pool is full");
     driver.send(token(Operation::Send), buffer, 0..8);
-    driver.bytes(buffer, 0..8).fill(0);
+    driver.buffer(buffer)[..8].fill(0);
 }
 
 #[test]

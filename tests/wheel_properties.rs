@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use megaconn::engine::arena::{Arena, SlotQueue};
+use megaconn::engine::arena::Arena;
+use megaconn::engine::queue::SlotQueue;
+use megaconn::engine::server::role::Serving;
+use megaconn::engine::slot::Queue;
 use megaconn::engine::token::SlotId;
 use megaconn::engine::wheel::Wheel;
 use proptest::prelude::*;
@@ -37,7 +40,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 struct World {
-    arena: Arena,
+    arena: Arena<Serving<()>>,
     wheel: Wheel,
     outside: Vec<SlotId>,
     /// When each slot of the wheel is due, on a clock that does not wrap.
@@ -67,7 +70,7 @@ impl World {
             Step::Add(after) => {
                 let Some(id) = self.outside.pop() else { return };
                 let due_ms = self.low_ms(self.now + after);
-                self.arena[id].set_due_ms(due_ms);
+                self.arena[id].role.set_due_ms(due_ms);
                 self.wheel.add(&mut self.arena, id);
                 self.model.insert(id, self.now + after);
             }
@@ -170,10 +173,10 @@ fn who_is_due_at_once_goes_behind_who_waits() {
 }
 
 #[test]
-#[should_panic(expected = "one queue a slot")]
+#[should_panic(expected = "one queue at most")]
 fn a_slot_in_another_queue_is_not_added() {
     let mut world = World::new(0);
     let id = world.outside[0];
-    SlotQueue::default().push(&mut world.arena, id);
+    SlotQueue::new(Queue::Stalled).push(&mut world.arena, id);
     world.wheel.add(&mut world.arena, id);
 }

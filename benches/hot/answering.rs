@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use megaconn::base::errno::Errno;
-use megaconn::engine::driver::{Completion, Cut, Driver};
+use megaconn::engine::driver::{Completion, Dial, Driver, Listen, ShutdownMode};
 use megaconn::engine::slot::BufferId;
 use megaconn::engine::token::Token;
 use megaconn::engine::worker::Turn;
@@ -66,26 +66,6 @@ impl Driver for Answering {
 
     fn close_segment(&mut self, _: u16) {}
 
-    /// Those beyond the peers that there are wait for ever.
-    fn accept(&mut self, token: Token, _: usize) {
-        if let Some(left) = self.arriving.checked_sub(1) {
-            self.arriving = left;
-            self.answer(token, 0);
-        }
-    }
-
-    fn poll_listener(&mut self, _: Token, _: usize) {}
-
-    fn stop_listening(&mut self) {}
-
-    fn refuse(&mut self, _: usize, _: usize) -> usize {
-        0
-    }
-
-    fn connect(&mut self, _: Token, _: SocketAddr, _: usize) -> Result<(), Errno> {
-        Err(Errno::EINVAL)
-    }
-
     fn poll(&mut self, token: Token) {
         self.resting.push(token);
     }
@@ -102,7 +82,7 @@ impl Driver for Answering {
         self.answer(token, range.len().try_into().expect("it was 16 bits"));
     }
 
-    fn shutdown(&mut self, token: Token, _: Cut) {
+    fn shutdown(&mut self, token: Token, _: ShutdownMode) {
         self.answer(token, 0);
     }
 
@@ -140,11 +120,35 @@ impl Driver for Answering {
         self.buffers.push(buffer);
     }
 
-    fn bytes(&mut self, _: BufferId, _: Range<u16>) -> &mut [u8] {
+    fn buffer(&mut self, _: BufferId) -> &mut [u8] {
         &mut []
     }
 
     fn now(&self) -> Duration {
         self.now
+    }
+}
+
+impl Listen for Answering {
+    /// Those beyond the peers that there are wait for ever.
+    fn accept(&mut self, token: Token, _: usize) {
+        if let Some(left) = self.arriving.checked_sub(1) {
+            self.arriving = left;
+            self.answer(token, 0);
+        }
+    }
+
+    fn poll_listener(&mut self, _: Token, _: usize) {}
+
+    fn stop_listening(&mut self) {}
+
+    fn refuse(&mut self, _: usize, _: usize) -> usize {
+        0
+    }
+}
+
+impl Dial for Answering {
+    fn connect(&mut self, _: Token, _: SocketAddr, _: usize) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
     }
 }

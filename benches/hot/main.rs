@@ -11,10 +11,12 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use megaconn::base::constants::{SEND_TIMEOUT, WHEEL_BUCKETS};
 use megaconn::engine::arena::Arena;
+use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::message::Message;
-use megaconn::engine::server::traffic::Mode;
-use megaconn::engine::server::{Shard, ShardConfig};
-use megaconn::engine::slot::Life;
+use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::server::role::Serving;
+use megaconn::engine::server::{Server, ServerConfig};
+use megaconn::engine::slot::{ConnState, Timed};
 use megaconn::engine::token::{Generation, Operation, SlotId, Token};
 use megaconn::engine::wheel::Wheel;
 use megaconn::engine::worker::{Core, Turn};
@@ -36,18 +38,17 @@ fn main() {
 /// kernel's part, which is answered at once.
 #[divan::bench(args = [1, 16, 500, 15_000])]
 fn shard_echo(bencher: Bencher, connections: u32) {
-    let config = ShardConfig {
+    let config = ServerConfig {
         listeners: 1,
         slots_per_segment: SLOTS,
         connections_max: SLOTS,
-        mode: Mode::Echo,
-        banner: None,
         idle_timeout: None,
         send_timeout: SEND_TIMEOUT,
     };
     let stats = Arc::new(CoreStats::new());
     let driver = Answering::new(connections, MESSAGE_BYTES);
-    let mut shard = Shard::new(driver, config, Arc::clone(&stats)).expect("it has memory");
+    let mut shard =
+        Server::new(driver, config, protocol(), Arc::clone(&stats)).expect("it has memory");
     work_off(&mut shard);
     assert_eq!(shard.connections(), connections, "not all were accepted");
     bencher.counter(ItemsCount::new(connections)).bench_local(|| {
@@ -59,20 +60,25 @@ fn shard_echo(bencher: Bencher, connections: u32) {
     });
 }
 
-fn work_off(shard: &mut Shard<Answering>) {
+/// As `serve` has it.
+fn protocol() -> Banner<Mode> {
+    Banner { text: None, then: Mode::Echo }
+}
+
+fn work_off(shard: &mut Server<Answering, Banner<Mode>>) {
     while shard.turn() == Turn::Busy {}
 }
 
 /// A slot through a whole life, in a segment that is half full.
 #[divan::bench]
 fn arena_take_and_free(bencher: Bencher) {
-    let mut arena = Arena::new(SLOTS);
+    let mut arena: Arena<Serving<()>> = Arena::new(SLOTS);
     arena.grow(0);
     (0..SLOTS / 2).for_each(|_| assert!(arena.take().is_some(), "a segment has its slots"));
     bencher.bench_local(|| {
         let id = arena.take().expect("a half is free");
-        for life in [Life::Accepting, Life::Open, Life::Closing] {
-            arena[id].go(life);
+        for life in [ConnState::Accepting, ConnState::Open, ConnState::Closing] {
+            arena[id].transition_to(life);
         }
         arena.free(id, 0);
         id
@@ -99,8 +105,8 @@ fn wheel_remove_and_add(bencher: Bencher) {
         let id = ids[next % ids.len()];
         next += 1;
         wheel.remove(&mut arena, id);
-        let due_ms = arena[id].due_ms().wrapping_add(1);
-        arena[id].set_due_ms(due_ms);
+        let due_ms = arena[id].role.due_ms().wrapping_add(1);
+        arena[id].role.set_due_ms(due_ms);
         wheel.add(&mut arena, id);
     });
 }
@@ -114,7 +120,7 @@ fn wheel_advance(bencher: Bencher) {
         now_ms += 1;
         let mut looks = SLOTS;
         while let Some(id) = wheel.expire(&mut arena, now_ms, &mut looks) {
-            arena[id].set_due_ms(now_ms + MINUTE_MS);
+            arena[id].role.set_due_ms(now_ms + MINUTE_MS);
             wheel.add(&mut arena, id);
         }
     });
@@ -124,12 +130,12 @@ fn wheel_advance(bencher: Bencher) {
 const MINUTE_MS: u32 = 60_000;
 
 /// Every slot of a segment, due one after the other within a minute.
-fn full_wheel() -> (Arena, Wheel, Vec<SlotId>) {
-    let (mut arena, mut wheel) = (Arena::new(SLOTS), Wheel::new(WHEEL_BUCKETS));
+fn full_wheel() -> (Arena<Serving<()>>, Wheel, Vec<SlotId>) {
+    let (mut arena, mut wheel) = (Arena::<Serving<()>>::new(SLOTS), Wheel::new(WHEEL_BUCKETS));
     arena.grow(0);
     let ids: Vec<SlotId> = std::iter::from_fn(|| arena.take()).collect();
     for (number, &id) in (0..).zip(&ids) {
-        arena[id].set_due_ms(1 + number * (MINUTE_MS / SLOTS));
+        arena[id].role.set_due_ms(1 + number * (MINUTE_MS / SLOTS));
         wheel.add(&mut arena, id);
     }
     (arena, wheel, ids)

@@ -10,7 +10,8 @@ use megaconn::base::constants::{
     TOP_EVERY_LEAST,
 };
 use megaconn::base::units::{self, Endpoints, Text};
-use megaconn::engine::server::traffic;
+use megaconn::engine::protocol::mode;
+use megaconn::engine::protocol::push::Push;
 use megaconn::plan::tuples::{PortRange, Sources};
 use megaconn::runtime::topology::CoreList;
 
@@ -188,7 +189,7 @@ pub(crate) enum Mode {
 
 impl Serve {
     /// The mode with what belongs to it, or why its flags contradict each other.
-    pub(crate) fn traffic(&self) -> Result<traffic::Mode, String> {
+    pub(crate) fn traffic(&self) -> Result<mode::Mode, String> {
         let (every, text) = (self.push_every, &self.push_text);
         for (flag, is_given) in [("every", every.is_some()), ("text", text.is_some())] {
             if is_given && !matches!(self.mode, Mode::Push) {
@@ -197,8 +198,8 @@ impl Serve {
         }
         let every = every.unwrap_or(PUSH_EVERY);
         match self.mode {
-            Mode::Echo => Ok(traffic::Mode::Echo),
-            Mode::Sink => Ok(traffic::Mode::Sink),
+            Mode::Echo => Ok(mode::Mode::Echo),
+            Mode::Sink => Ok(mode::Mode::Sink),
             Mode::Push if self.idle_timeout.is_some_and(|idle| idle + every > IDLE_TIMEOUT_MAX) => {
                 Err("--idle-timeout and --push-every are more than 1h together; fix: less of \
                      either, since silence is looked at when a push is due"
@@ -206,7 +207,7 @@ impl Serve {
             }
             Mode::Push => {
                 let text = text.clone().unwrap_or_default();
-                Ok(traffic::Mode::Push { every, text })
+                Ok(mode::Mode::Push(Push { every, text }))
             }
         }
     }

@@ -1,23 +1,23 @@
-//! The slots of one core: segments that come and go, and the queues that run through the slots.
+//! The slots of one core, in segments that come and go.
 //!
 //! The arena grows one segment at a time and never moves a slot. It knows nothing of rings and
-//! sockets; the shard opens and closes the ring beside each segment.
+//! sockets; the endpoint opens and closes the ring beside each segment.
 
 use crate::base::constants::{SEGMENT_SLOTS_MAX, SEGMENTS_MAX};
-use crate::engine::slot::{BufferId, Life, Slot};
+use crate::engine::slot::{BufferId, ConnState, Role, Slot};
 use crate::engine::token::{SlotId, Token};
 
 /// All slots of one core.
 #[derive(Debug)]
-pub struct Arena {
-    segments: Vec<Option<Segment>>,
+pub struct Arena<R> {
+    segments: Vec<Option<Segment<R>>>,
     slots_per_segment: u32,
     /// No segment below this one has a free slot.
     first_with_room: usize,
     slots_used: u32,
 }
 
-/// What the shard needs to know of a segment that may be given back.
+/// What the server needs to know of a segment that may be given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retiring {
     /// Its number.
@@ -29,23 +29,23 @@ pub struct Retiring {
 }
 
 #[derive(Debug)]
-struct Segment {
+struct Segment<R> {
     /// Those that were ever in use. There is room for all of the segment, so that none ever moves; the
-    /// room of the others is touched by nobody, and takes no memory.
-    slots: Vec<Slot>,
+    /// room of the others is not touched, and takes no memory.
+    slots: Vec<Slot<R>>,
     /// Of those, the one that became free last.
     free_head: SlotId,
     used: u32,
     empty_since_ms: Option<u64>,
 }
 
-impl Arena {
+impl<R: Role> Arena<R> {
     /// An arena without segments.
     ///
     /// # Panics
     /// When `slots_per_segment` is 0 or more than [`SEGMENT_SLOTS_MAX`].
     #[must_use]
-    pub fn new(slots_per_segment: u32) -> Arena {
+    pub fn new(slots_per_segment: u32) -> Arena<R> {
         assert!(
             (1..=SEGMENT_SLOTS_MAX).contains(&slots_per_segment),
             "a segment has 1 to {SEGMENT_SLOTS_MAX} slots, not {slots_per_segment}"
@@ -99,23 +99,23 @@ impl Arena {
         let slot = &mut self[id];
         assert!(slot.is_joined(), "a slot was freed while the kernel had work for it");
         assert!(slot.buffer == BufferId::NONE, "a slot was freed with its buffer");
-        assert!(slot.previous == SlotId::NONE && slot.next == SlotId::NONE, "freed in a queue");
-        slot.go(Life::Free);
+        assert!(!slot.is_queued(), "a slot was freed in a queue");
+        slot.transition_to(ConnState::Free);
         let generation = slot.generation.next();
         *slot = Slot::free();
         slot.generation = generation;
-        self.untake(id, now_ms);
+        self.put_back(id, now_ms);
     }
 
     /// Returns a slot that was taken and in which nothing happened.
     ///
     /// # Panics
     /// When something did.
-    pub fn untake(&mut self, id: SlotId, now_ms: u64) {
+    pub fn put_back(&mut self, id: SlotId, now_ms: u64) {
         let segment = self.segments[usize::from(id.segment())].as_mut();
         let segment = segment.expect("a used slot keeps its segment");
         let slot = &mut segment.slots[usize::from(id.index())];
-        assert!(slot.life() == Life::Free, "a slot in use was put back");
+        assert!(slot.state() == ConnState::Free, "a slot in use was put back");
         slot.next = segment.free_head;
         segment.free_head = id;
         segment.used -= 1;
@@ -128,11 +128,11 @@ impl Arena {
 
     /// The slot that `token` names, unless that life of it is over.
     #[must_use]
-    pub fn current(&mut self, token: Token) -> Option<&mut Slot> {
+    pub fn current(&mut self, token: Token) -> Option<&mut Slot<R>> {
         let id = token.slot();
         let segment = self.segments.get_mut(usize::from(id.segment()))?.as_mut()?;
         let slot = segment.slots.get_mut(usize::from(id.index()))?;
-        (slot.generation == token.generation() && slot.life() != Life::Free).then_some(slot)
+        (slot.generation == token.generation() && slot.state() != ConnState::Free).then_some(slot)
     }
 
     /// The highest segment, when the ones below have room for what it holds: it may retire.
@@ -168,7 +168,7 @@ impl Arena {
     pub fn accepting_in(&self, number: u16) -> impl Iterator<Item = SlotId> {
         let slots = self.segments[usize::from(number)].iter().flat_map(|s| s.slots.iter());
         slots.zip(0..=u16::MAX).filter_map(move |(slot, index)| {
-            (slot.life() == Life::Accepting).then_some(SlotId::new(number, index))
+            (slot.state() == ConnState::Accepting).then_some(SlotId::new(number, index))
         })
     }
 
@@ -208,7 +208,7 @@ impl Arena {
     /// Free slots of all segments, counted along the free lists and behind them: for tests.
     #[must_use]
     pub fn count_free(&self) -> u64 {
-        let free = |segment: &Segment| {
+        let free = |segment: &Segment<R>| {
             let mut at = segment.free_head;
             std::iter::from_fn(|| {
                 let here = (at != SlotId::NONE).then_some(at)?;
@@ -222,34 +222,34 @@ impl Arena {
     }
 
     /// Every used slot: for tests, never in the data path.
-    pub fn iter_used(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
+    pub fn iter_used(&self) -> impl Iterator<Item = (SlotId, &Slot<R>)> {
         (0..=u16::MAX).zip(&self.segments).flat_map(|(number, segment)| {
             let slots = segment.iter().flat_map(|s| s.slots.iter());
             slots.zip(0..=u16::MAX).filter_map(move |(slot, index)| {
-                (slot.life() != Life::Free).then_some((SlotId::new(number, index), slot))
+                (slot.state() != ConnState::Free).then_some((SlotId::new(number, index), slot))
             })
         })
     }
 }
 
-impl std::ops::Index<SlotId> for Arena {
-    type Output = Slot;
+impl<R: Role> std::ops::Index<SlotId> for Arena<R> {
+    type Output = Slot<R>;
 
-    fn index(&self, id: SlotId) -> &Slot {
+    fn index(&self, id: SlotId) -> &Slot<R> {
         let segment = self.segments[usize::from(id.segment())].as_ref();
         &segment.expect("a slot in use keeps its segment").slots[usize::from(id.index())]
     }
 }
 
-impl std::ops::IndexMut<SlotId> for Arena {
-    fn index_mut(&mut self, id: SlotId) -> &mut Slot {
+impl<R: Role> std::ops::IndexMut<SlotId> for Arena<R> {
+    fn index_mut(&mut self, id: SlotId) -> &mut Slot<R> {
         let segment = self.segments[usize::from(id.segment())].as_mut();
         &mut segment.expect("a slot in use keeps its segment").slots[usize::from(id.index())]
     }
 }
 
-impl Segment {
-    fn new(slots: u32) -> Segment {
+impl<R: Role> Segment<R> {
+    fn new(slots: u32) -> Segment<R> {
         Segment {
             slots: Vec::with_capacity(slots as usize),
             free_head: SlotId::NONE,
@@ -281,99 +281,4 @@ fn slot_id(segment: usize, index: usize) -> SlotId {
     let [segment, index] =
         [segment, index].map(|n| u16::try_from(n).expect("segments and slots have 16 bits"));
     SlotId::new(segment, index)
-}
-
-/// A first-in, first-out queue of slots, linked through the slots: no memory of its own. A slot
-/// stands in one queue at most.
-#[derive(Debug)]
-pub struct SlotQueue {
-    head: SlotId,
-    tail: SlotId,
-    len: u32,
-}
-
-impl Default for SlotQueue {
-    fn default() -> SlotQueue {
-        SlotQueue { head: SlotId::NONE, tail: SlotId::NONE, len: 0 }
-    }
-}
-
-impl SlotQueue {
-    /// Puts `id` at the end.
-    ///
-    /// # Panics
-    /// When the slot stands in a queue already.
-    pub fn push(&mut self, arena: &mut Arena, id: SlotId) {
-        let slot = &mut arena[id];
-        assert!(slot.previous == SlotId::NONE && slot.next == SlotId::NONE, "one queue a slot");
-        // Who has no neighbour is its own, so that a slot alone in its queue stands in it too.
-        slot.next = id;
-        match self.tail {
-            SlotId::NONE => {
-                slot.previous = id;
-                self.head = id;
-            }
-            tail => {
-                slot.previous = tail;
-                arena[tail].next = id;
-            }
-        }
-        self.tail = id;
-        self.len += 1;
-    }
-
-    /// The slot that has waited the longest.
-    #[must_use]
-    pub fn first(&self) -> Option<SlotId> {
-        (self.head != SlotId::NONE).then_some(self.head)
-    }
-
-    /// Takes the slot that has waited the longest.
-    pub fn pop(&mut self, arena: &mut Arena) -> Option<SlotId> {
-        let id = self.first()?;
-        self.remove(arena, id);
-        Some(id)
-    }
-
-    /// Takes `id` out, wherever it stands in this queue.
-    ///
-    /// # Panics
-    /// When the slot stands in no queue, or at an end of another one.
-    pub fn remove(&mut self, arena: &mut Arena, id: SlotId) {
-        let slot = &mut arena[id];
-        let (previous, next) = (slot.previous, slot.next);
-        (slot.previous, slot.next) = (SlotId::NONE, SlotId::NONE);
-        assert!(previous != SlotId::NONE, "a slot left a queue in which it did not stand");
-        let (is_first, is_last) = (previous == id, next == id);
-        assert!(is_first == (self.head == id), "a slot left another queue than its own");
-        assert!(is_last == (self.tail == id), "a slot left another queue than its own");
-        match (is_first, is_last) {
-            (true, true) => (self.head, self.tail) = (SlotId::NONE, SlotId::NONE),
-            (true, false) => {
-                self.head = next;
-                arena[next].previous = next;
-            }
-            (false, true) => {
-                self.tail = previous;
-                arena[previous].next = previous;
-            }
-            (false, false) => {
-                arena[previous].next = next;
-                arena[next].previous = previous;
-            }
-        }
-        self.len -= 1;
-    }
-
-    /// Slots in the queue.
-    #[must_use]
-    pub fn len(&self) -> u32 {
-        self.len
-    }
-
-    /// Whether nobody waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
 }

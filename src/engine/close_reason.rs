@@ -4,11 +4,13 @@ use crate::observe::stats::{CoreStats, Figure};
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum CloseReason {
     /// The peer has ended its stream and has had all that it was owed for it.
     Finished,
     /// The peer or the network broke it.
     Reset,
+    /// Its bytes made no sense to the protocol.
+    Malformed,
     /// It took no bytes for too long.
     SendTimeout,
     /// Too many pushes came due behind one that it did not take.
@@ -23,11 +25,11 @@ pub enum Ending {
     DrainCut,
 }
 
-impl Ending {
+impl CloseReason {
     /// Whether it ends by a reset: what the peer does not take is not kept by the kernel either.
     #[must_use]
     pub fn is_hard(self) -> bool {
-        use Ending::{Backlog, DrainCut, Evicted, SendTimeout};
+        use CloseReason::{Backlog, DrainCut, Evicted, SendTimeout};
         matches!(self, SendTimeout | Backlog | Evicted | DrainCut)
     }
 
@@ -35,14 +37,15 @@ impl Ending {
     #[must_use]
     pub fn counter(self, stats: &CoreStats) -> Option<&Figure> {
         match self {
-            Ending::Finished => None,
-            Ending::Reset => Some(&stats.reset_total),
-            Ending::SendTimeout => Some(&stats.send_timeout_total),
-            Ending::Backlog => Some(&stats.backlog_total),
-            Ending::Evicted => Some(&stats.evicted_total),
-            Ending::Idle => Some(&stats.idle_timeout_total),
-            Ending::Drained => Some(&stats.drained_total),
-            Ending::DrainCut => Some(&stats.drain_cut_total),
+            CloseReason::Finished => None,
+            CloseReason::Reset => Some(&stats.reset_total),
+            CloseReason::Malformed => Some(&stats.malformed_total),
+            CloseReason::SendTimeout => Some(&stats.send_timeout_total),
+            CloseReason::Backlog => Some(&stats.backlog_total),
+            CloseReason::Evicted => Some(&stats.evicted_total),
+            CloseReason::Idle => Some(&stats.idle_timeout_total),
+            CloseReason::Drained => Some(&stats.drained_total),
+            CloseReason::DrainCut => Some(&stats.drain_cut_total),
         }
     }
 }

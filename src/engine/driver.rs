@@ -1,8 +1,8 @@
-//! What a shard asks of the world: sockets and time.
+//! What the data path asks of the world: sockets and time.
 //!
-//! A driver owns descriptors, buffers and the clock; a shard owns their meaning. Two drivers exist:
-//! `uring`, the kernel's ring, and `sim`, a seeded world in which everything fails that can fail.
-//! Every operation that is asked for completes exactly once, with its own token.
+//! A driver owns descriptors, buffers and the clock; the two ends own their meaning. Two drivers exist:
+//! `drivers::uring`, the kernel's ring, and `drivers::sim`, a seeded world in which everything fails
+//! that can fail. Every operation that is asked for completes exactly once, with its own token.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -18,13 +18,47 @@ use crate::engine::worker::Turn;
 pub struct Completion {
     /// The token under which it was asked.
     pub token: Token,
-    /// Bytes moved, or 0; an error number otherwise. A poll gives its events as poll(2) has them.
+    /// Bytes moved, or 0; an error number otherwise. A poll gives its events as poll(2) has them, see
+    /// [`Readiness`].
     pub result: Result<u32, Errno>,
+}
+
+/// What a poll found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readiness(u32);
+
+impl Readiness {
+    /// The connection has an error to tell.
+    pub const ERROR: Readiness = Readiness(libc::POLLERR as u32);
+
+    /// From the events of poll(2).
+    #[must_use]
+    pub const fn from_events(events: u32) -> Readiness {
+        Readiness(events)
+    }
+
+    /// Whether the connection has an error to tell.
+    #[must_use]
+    pub const fn has_error(self) -> bool {
+        self.0 & libc::POLLERR as u32 != 0
+    }
+
+    /// Whether the peer has ended its direction.
+    #[must_use]
+    pub const fn peer_has_ended(self) -> bool {
+        self.0 & libc::POLLRDHUP as u32 != 0
+    }
+
+    /// Whether the peer or the connection is gone.
+    #[must_use]
+    pub const fn is_gone(self) -> bool {
+        self.0 & (libc::POLLERR | libc::POLLHUP) as u32 != 0
+    }
 }
 
 /// How much of a connection a shutdown ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub enum ShutdownMode {
     /// Our direction, in order: the peer sees the end of the stream and may go on sending.
     Sending,
     /// Both directions, in order.
@@ -46,24 +80,6 @@ pub trait Driver {
     /// Drops the ring and table of an empty segment.
     fn close_segment(&mut self, number: u16);
 
-    /// Accepts one connection of `listener` into the slot.
-    fn accept(&mut self, token: Token, listener: usize);
-
-    /// Completes when `listener` has a connection waiting; the token's slot lies in segment 0.
-    fn poll_listener(&mut self, token: Token, listener: usize);
-
-    /// Ends listening, for good: outstanding accepts complete with an error, who waits is reset.
-    fn stop_listening(&mut self);
-
-    /// Accepts and resets up to `limit` connections of `listener`; how many there were.
-    fn refuse(&mut self, listener: usize, limit: usize) -> usize;
-
-    /// Makes a socket at `source` in the slot and connects it to target number `target`.
-    ///
-    /// # Errors
-    /// What `socket`, `bind` or the table said; then nothing is in the slot and nothing completes.
-    fn connect(&mut self, token: Token, source: SocketAddr, target: usize) -> Result<(), Errno>;
-
     /// Completes when the slot is readable or ended (`PollReadable`), or takes bytes again
     /// (`PollWritable`).
     fn poll(&mut self, token: Token);
@@ -78,7 +94,7 @@ pub trait Driver {
     fn send(&mut self, token: Token, buffer: BufferId, range: Range<u16>);
 
     /// Ends the sending direction, or both; what waits for the peer then completes.
-    fn shutdown(&mut self, token: Token, cut: Cut);
+    fn shutdown(&mut self, token: Token, mode: ShutdownMode);
 
     /// Cancels the operation `token`, which then completes with `ECANCELED`, unless it is done.
     fn cancel(&mut self, token: Token);
@@ -107,18 +123,34 @@ pub trait Driver {
     /// Gives a buffer back that no operation uses.
     fn give_buffer(&mut self, buffer: BufferId);
 
-    /// Bytes of a buffer that no operation uses.
-    fn bytes(&mut self, buffer: BufferId, range: Range<u16>) -> &mut [u8];
+    /// All bytes of a buffer that no operation uses.
+    fn buffer(&mut self, buffer: BufferId) -> &mut [u8];
 
     /// Time since the driver was made.
     fn now(&self) -> Duration;
 }
 
-/// The poll(2) event that says that the connection has an error to tell.
-pub const POLL_ERROR: u32 = libc::POLLERR as u32;
+/// A driver with listening sockets, for a server.
+pub trait Listen: Driver {
+    /// Accepts one connection of `listener` into the slot.
+    fn accept(&mut self, token: Token, listener: usize);
 
-/// The poll(2) event that says that the peer has ended its direction.
-pub const POLL_PEER_ENDED: u32 = libc::POLLRDHUP as u32;
+    /// Completes when `listener` has a connection waiting; the token's slot lies in segment 0.
+    fn poll_listener(&mut self, token: Token, listener: usize);
 
-/// poll(2) events that say that the peer or the connection is gone.
-pub const POLL_GONE: u32 = POLL_ERROR | libc::POLLHUP as u32;
+    /// Ends listening, for good: outstanding accepts complete with an error, connections that wait are
+    /// reset.
+    fn stop_listening(&mut self);
+
+    /// Accepts and resets up to `limit` connections of `listener`; how many there were.
+    fn refuse(&mut self, listener: usize, limit: usize) -> usize;
+}
+
+/// A driver that opens connections, for a client.
+pub trait Dial: Driver {
+    /// Makes a socket at `source` in the slot and connects it to target number `target`.
+    ///
+    /// # Errors
+    /// What `socket`, `bind` or the table said; then nothing is in the slot and nothing completes.
+    fn connect(&mut self, token: Token, source: SocketAddr, target: usize) -> Result<(), Errno>;
+}

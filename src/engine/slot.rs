@@ -1,18 +1,17 @@
-//! The record of one connection: 32 bytes, and the moves it may make.
+//! The record of one connection: 24 bytes that both ends have, 8 of its role, and the moves it may make.
 //!
 //! A slot holds no descriptor (its index is the descriptor), no address and no buffer of its own.
-//! The arena owns the records; shards change them; nobody else sees them.
+//! The arena owns the records; the two ends change them.
 
 use std::time::Duration;
 
-use crate::base::constants::SEND_TIMEOUT_MAX;
 use crate::engine::token::{Generation, Operation, SlotId, Token};
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[repr(u8)]
-pub enum Life {
-    /// Nobody's: on the free list of its segment.
+pub enum ConnState {
+    /// On the free list of its segment.
     Free,
     /// An accept into this slot is with the kernel.
     Accepting,
@@ -24,23 +23,23 @@ pub enum Life {
     Closing,
 }
 
-impl Life {
+impl ConnState {
     /// The table of legal moves.
-    const MOVES: &[(Life, Life)] = &[
-        (Life::Free, Life::Accepting),
-        (Life::Free, Life::Connecting),
-        (Life::Accepting, Life::Open),
-        (Life::Accepting, Life::Free),
-        (Life::Connecting, Life::Open),
-        (Life::Connecting, Life::Closing),
-        (Life::Open, Life::Closing),
-        (Life::Closing, Life::Free),
+    const MOVES: &[(ConnState, ConnState)] = &[
+        (ConnState::Free, ConnState::Accepting),
+        (ConnState::Free, ConnState::Connecting),
+        (ConnState::Accepting, ConnState::Open),
+        (ConnState::Accepting, ConnState::Free),
+        (ConnState::Connecting, ConnState::Open),
+        (ConnState::Connecting, ConnState::Closing),
+        (ConnState::Open, ConnState::Closing),
+        (ConnState::Closing, ConnState::Free),
     ];
 
     /// Whether a slot may go from this state to `next`.
     #[must_use]
-    pub fn may_become(self, next: Life) -> bool {
-        Life::MOVES.contains(&(self, next))
+    pub fn may_become(self, next: ConnState) -> bool {
+        ConnState::MOVES.contains(&(self, next))
     }
 }
 
@@ -53,15 +52,15 @@ pub enum ReadSide {
     /// A poll for bytes is with the kernel: what an idle connection costs.
     Polling,
     /// Readable, but its buffer is still on its way out.
-    Held,
+    Deferred,
     /// Readable, in the queue for a buffer.
     Starved,
     /// A receive is with the kernel, of bytes that are there.
     Receiving,
     /// A receive waits in the kernel for bytes, its buffer in hand: the connection has just spoken.
-    Awaiting,
+    RecvArmed,
     /// Such a receive is being cancelled.
-    Cooling,
+    Cancelling,
 }
 
 /// What the writing side has with the kernel.
@@ -77,20 +76,20 @@ pub enum WriteSide {
     /// A shutdown of our direction is with the kernel.
     Ending,
     /// A shutdown of both directions is with the kernel.
-    Cutting,
+    ShuttingDown,
     /// Both directions are shut down.
-    Cut,
+    ShutDown,
     /// The close of the descriptor is with the kernel, the last operation of this life.
     Closing,
 }
 
 /// The next step of a connection's end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unwinding {
+pub enum CloseStep {
     /// Something is with the kernel that completes by itself.
     Wait,
     /// A poll or receive waits in the kernel that only a shutdown completes.
-    Cut,
+    Shutdown,
     /// Nothing is: close the descriptor.
     Close,
 }
@@ -116,96 +115,132 @@ impl BufferId {
     }
 }
 
+/// The queues of both ends, as a slot names the one in which it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[repr(u8)]
+pub enum Queue {
+    /// It stands in none.
+    #[default]
+    None,
+    /// Server: an accept into the slot is with the kernel.
+    Accepting,
+    /// Server: it waits for a buffer.
+    Starved,
+    /// Server: its peer takes no bytes.
+    Stalled,
+    /// Server: a receive waits in the kernel, its buffer in hand.
+    Warm,
+    /// Server: the beginning of a message is in its buffer.
+    Partial,
+    /// Server: a timer runs.
+    Wheel,
+    /// Client: a connect is with the kernel.
+    Connecting,
+    /// Client: nothing is out on it.
+    Resting,
+    /// Client: the answer to its message is waited for.
+    Waiting,
+    /// Client: a push has not come in time.
+    Overdue,
+    /// Client: it is closing.
+    Ending,
+}
+
+/// What one end of a connection keeps in a slot besides, in 8 bytes: [`crate::engine::server`] and
+/// [`crate::engine::client`] have one each. One of the bytes names the queue in which the slot stands.
+pub trait Role: Copy + Default + std::fmt::Debug {
+    /// The queue in which the slot stands.
+    fn queue(&self) -> Queue;
+
+    /// Says in which queue the slot stands from now on; queues alone call it.
+    fn set_queue(&mut self, queue: Queue);
+}
+
+/// A role with a timer, which a [`crate::engine::wheel::Wheel`] runs.
+pub trait Timed: Role {
+    /// When the wheel looks at the slot: the low 32 bits of the core's clock in milliseconds.
+    fn due_ms(&self) -> u32;
+}
+
 /// One connection, or the place for one.
 #[derive(Clone, Debug)]
 #[repr(C)]
-pub struct Slot {
+pub struct Slot<R> {
     /// Which life of the slot this is; raised when it is freed.
     pub generation: Generation,
-    life: Life,
+    state: ConnState,
+    /// Neighbours in the one queue the slot may stand in; `next` also links the free list.
+    pub(in crate::engine) previous: SlotId,
+    pub(in crate::engine) next: SlotId,
+    /// When it entered its present wait (server: when it was last heard): the low 32 bits of the
+    /// core's clock in microseconds, so that waits are shorter than 71 minutes.
+    pub since_us: u32,
+    /// The buffer held while bytes are on their way through.
+    pub buffer: BufferId,
+    /// First byte of the buffer that is still to be sent.
+    pub start: u16,
+    /// End of the bytes in the buffer.
+    pub end: u16,
     /// At most one operation of the reading side is with the kernel.
     pub read: ReadSide,
     /// At most one operation of the writing side is with the kernel.
     pub write: WriteSide,
-    /// What one end still owes on this connection. Server: a banner that is not out whole, a push
-    /// that is due and has not begun, see [`Slot::owes`]. Client: the echo of a message that is
-    /// out, or pushes that are overdue.
-    pub owed: u8,
-    /// The buffer held while bytes are on their way through.
-    pub buffer: BufferId,
-    /// First byte of the buffer that is still to be sent. Client that expects pushes and sends
-    /// nothing: intervals by which the beginning of its wait was moved since the last push.
-    pub start: u16,
-    /// End of the bytes in the buffer.
-    pub end: u16,
-    /// Client: number of the last message sent, or place in the stream of pushes. Server: since when
-    /// the peer takes no bytes, see [`Slot::stalled_for`].
-    pub sequence: u16,
-    /// Neighbours in the one queue the slot may stand in, itself at an end, none outside of a
-    /// queue; `next` also links the free list.
-    pub(crate) previous: SlotId,
-    pub(crate) next: SlotId,
-    /// When it entered its present wait (server: when it was last heard): the low 32 bits of the
-    /// core's clock in microseconds, so that waits are shorter than 71 minutes.
-    pub since_us: u32,
-    /// Client: which connection of its core this is. Server: the listener of an accept; once open,
-    /// when the wheel looks at it, see [`Slot::due_ms`].
-    pub number: u32,
+    /// What its end keeps of it besides.
+    pub role: R,
 }
 
-const _: () = assert!(size_of::<Slot>() <= 32, "a million connections must stay 32 MB");
+const _: () =
+    assert!(size_of::<Slot<()>>() == 24, "what both ends keep of a connection is 24 bytes");
 
-impl Slot {
-    pub(crate) const fn free() -> Slot {
+impl<R: Role> Slot<R> {
+    pub(in crate::engine) fn free() -> Slot<R> {
         Slot {
             generation: Generation::new(0),
-            life: Life::Free,
-            read: ReadSide::Idle,
-            write: WriteSide::Idle,
-            owed: 0,
-            buffer: BufferId::NONE,
-            start: 0,
-            end: 0,
-            sequence: 0,
+            state: ConnState::Free,
             previous: SlotId::NONE,
             next: SlotId::NONE,
             since_us: 0,
-            number: 0,
+            buffer: BufferId::NONE,
+            start: 0,
+            end: 0,
+            read: ReadSide::Idle,
+            write: WriteSide::Idle,
+            role: R::default(),
         }
     }
 
     /// Where the slot is in its life.
     #[must_use]
-    pub fn life(&self) -> Life {
-        self.life
+    pub fn state(&self) -> ConnState {
+        self.state
     }
 
     /// Takes the next step of life; a step outside the table is our bug.
     ///
     /// # Panics
     /// When the table of legal moves has no such step.
-    pub fn go(&mut self, next: Life) {
-        let from = self.life;
+    pub fn transition_to(&mut self, next: ConnState) {
+        let from = self.state;
         assert!(
             from.may_become(next),
             "a slot went from {from:?} to {next:?}, which no table allows"
         );
-        self.life = next;
+        self.state = next;
     }
 
     /// Whether nothing of this slot is with the kernel, so that its descriptor may be closed.
     #[must_use]
     pub fn is_joined(&self) -> bool {
-        self.unwinding() == Unwinding::Close
+        self.close_step() == CloseStep::Close
     }
 
     /// What is to be done for a slot that is closing.
     #[must_use]
-    pub fn unwinding(&self) -> Unwinding {
+    pub fn close_step(&self) -> CloseStep {
         match (self.read, self.write) {
-            (ReadSide::Idle, WriteSide::Idle | WriteSide::Cut) => Unwinding::Close,
-            (ReadSide::Polling | ReadSide::Awaiting, WriteSide::Idle) => Unwinding::Cut,
-            _ => Unwinding::Wait,
+            (ReadSide::Idle, WriteSide::Idle | WriteSide::ShutDown) => CloseStep::Close,
+            (ReadSide::Polling | ReadSide::RecvArmed, WriteSide::Idle) => CloseStep::Shutdown,
+            _ => CloseStep::Wait,
         }
     }
 
@@ -220,58 +255,16 @@ impl Slot {
         Duration::from_micros(u64::from(low_microseconds(now).wrapping_sub(self.since_us)))
     }
 
-    /// Begins a stall now.
-    pub fn stall_from(&mut self, now: Duration) {
-        self.sequence = stall_units(now);
-    }
-
-    /// How long the present stall has lasted, up to 17 minutes, less than 32 ms short.
+    /// The queue in which it stands.
     #[must_use]
-    pub fn stalled_for(&self, now: Duration) -> Duration {
-        let units = stall_units(now).wrapping_sub(self.sequence);
-        Duration::from_millis(u64::from(units.saturating_sub(1)) * STALL_UNIT_MS)
-    }
-
-    /// Whether one of `texts` is still owed.
-    #[must_use]
-    pub fn owes(&self, texts: u8) -> bool {
-        self.owed & texts != 0
-    }
-
-    /// Whether nothing is on its way in or out, or waits to be: the peer may speak, and does not.
-    #[must_use]
-    pub fn is_at_rest(&self) -> bool {
-        let waits = matches!(self.read, ReadSide::Polling | ReadSide::Awaiting);
-        waits && self.write == WriteSide::Idle && self.owed == 0
+    pub fn queue(&self) -> Queue {
+        self.role.queue()
     }
 
     /// Whether it stands in a queue, whichever.
     #[must_use]
     pub fn is_queued(&self) -> bool {
-        self.previous != SlotId::NONE
-    }
-
-    /// How far the wheel is behind at `now`, in looking at it.
-    #[must_use]
-    pub fn overdue(&self, now: Duration) -> Duration {
-        let whole = low_milliseconds(now).wrapping_sub(self.due_ms());
-        let part = Duration::from_nanos(u64::from(now.subsec_nanos() % 1_000_000));
-        if whole > u32::MAX / 2 {
-            Duration::ZERO
-        } else {
-            Duration::from_millis(whole.into()) + part
-        }
-    }
-
-    /// When the wheel looks at it: the low 32 bits of the core's clock in milliseconds.
-    #[must_use]
-    pub fn due_ms(&self) -> u32 {
-        self.number
-    }
-
-    /// Sets when the wheel looks at it.
-    pub fn set_due_ms(&mut self, due_ms: u32) {
-        self.number = due_ms;
+        self.role.queue() != Queue::None
     }
 
     /// How long the present wait has lasted, up to 35 minutes; `None` when it begins in the future.
@@ -287,24 +280,11 @@ impl Slot {
     }
 }
 
-/// Milliseconds of one step of the clock of stalls, of which a slot keeps 16 bits.
-const STALL_UNIT_MS: u64 = 16;
-
-const _: () = assert!(
-    SEND_TIMEOUT_MAX.as_millis() < u16::MAX as u128 * STALL_UNIT_MS as u128 / 2,
-    "a stall must not outlast its clock"
-);
-
-/// The low 32 bits of `time` in milliseconds, as [`Slot::due_ms`] has them.
+/// The low 32 bits of `time` in milliseconds, as timers have them.
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are what a slot keeps")]
 pub fn low_milliseconds(time: Duration) -> u32 {
     time.as_millis() as u32
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the low bits are what a slot keeps")]
-fn stall_units(time: Duration) -> u16 {
-    (time.as_millis() / u128::from(STALL_UNIT_MS)) as u16
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are what a slot keeps")]

@@ -1,28 +1,30 @@
 //! The timers of one core: a hashed timing wheel, linked through the slots.
 //!
 //! Scheme 6 of Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (SOSP 1987): bucket
-//! `due % buckets` holds, in no order, all slots that are due in that millisecond of any round; who
-//! is due in a later round stays. Adding and removing take constant time and no memory. When a slot
-//! is due stands in the slot, so that a wheel is nothing but its buckets, and a shard that needs no
-//! timers has none. The shard alone calls it.
+//! `due % buckets` holds, in no order, all slots that are due in that millisecond of any round; a slot
+//! that is due in a later round stays. Adding and removing take constant time and no memory. When a
+//! slot is due stands in the slot, so that a wheel is nothing but its buckets, and a core that needs no
+//! timers has none. One end alone calls it.
 //!
 //! Times are the low 32 bits of the core's clock in milliseconds; they are compared with wrap-around,
 //! so that no slot may be due more than 24 days from now.
 
 use std::time::Duration;
 
-use crate::engine::arena::{Arena, SlotQueue};
-use crate::engine::slot::low_milliseconds;
+use crate::engine::arena::Arena;
+use crate::engine::queue::List;
+use crate::engine::slot::Queue;
+use crate::engine::slot::{Timed, low_milliseconds};
 use crate::engine::token::SlotId;
 
 /// Slots by the millisecond in which they are due.
 #[derive(Debug, Default)]
 pub struct Wheel {
-    buckets: Box<[SlotQueue]>,
+    buckets: Box<[List]>,
     /// One bit for each bucket, set while it has slots: an idle wheel is passed over by the word.
     occupied: Box<[u64]>,
     /// Slots that were due before the cursor when they were added.
-    overdue: SlotQueue,
+    overdue: List,
     /// All that was due before this has left the buckets.
     cursor_ms: u32,
     /// Slots of the cursor's bucket that the present visit has not looked at; 0 before a visit.
@@ -39,7 +41,7 @@ impl Wheel {
     pub fn new(buckets: usize) -> Wheel {
         assert!(buckets.is_power_of_two() && buckets >= 64, "{buckets} buckets make no wheel");
         Wheel {
-            buckets: (0..buckets).map(|_| SlotQueue::default()).collect(),
+            buckets: (0..buckets).map(|_| List::default()).collect(),
             occupied: vec![0; buckets / 64].into_boxed_slice(),
             ..Wheel::default()
         }
@@ -51,21 +53,21 @@ impl Wheel {
         self.len
     }
 
-    /// Whether nothing will be due.
+    /// Whether no timer runs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Adds a slot, which is due when it says; it stands in no other queue.
-    pub fn add(&mut self, arena: &mut Arena, id: SlotId) {
-        let due_ms = arena[id].due_ms();
+    pub fn add<R: Timed>(&mut self, arena: &mut Arena<R>, id: SlotId) {
+        let due_ms = arena[id].role.due_ms();
         self.len += 1;
         if is_before(due_ms, self.cursor_ms) {
-            return self.overdue.push(arena, id);
+            return self.overdue.push(arena, id, Queue::Wheel);
         }
         let bucket = self.bucket_of(due_ms);
-        self.buckets[bucket].push(arena, id);
+        self.buckets[bucket].push(arena, id, Queue::Wheel);
         self.occupied[bucket / 64] |= 1 << (bucket % 64);
         // A visit goes on in front of what is added behind it, so that it has to begin anew.
         if self.unseen > 0 && due_ms == self.cursor_ms {
@@ -74,23 +76,28 @@ impl Wheel {
     }
 
     /// Takes a slot out; its due time is still what it was when it was added.
-    pub fn remove(&mut self, arena: &mut Arena, id: SlotId) {
-        let due_ms = arena[id].due_ms();
+    pub fn remove<R: Timed>(&mut self, arena: &mut Arena<R>, id: SlotId) {
+        let due_ms = arena[id].role.due_ms();
         self.len -= 1;
         if is_before(due_ms, self.cursor_ms) {
-            self.overdue.remove(arena, id);
+            self.overdue.remove(arena, id, Queue::Wheel);
         } else {
             let bucket = self.bucket_of(due_ms);
-            self.buckets[bucket].remove(arena, id);
-            self.left(bucket);
+            self.buckets[bucket].remove(arena, id, Queue::Wheel);
+            self.after_leaving(bucket);
         }
     }
 
     /// Takes out a slot that is due at `now_ms`, the overdue ones first; `None` when none is, or
     /// after `looks` slots, from which it takes those it has looked at.
-    pub fn expire(&mut self, arena: &mut Arena, now_ms: u32, looks: &mut u32) -> Option<SlotId> {
+    pub fn expire<R: Timed>(
+        &mut self,
+        arena: &mut Arena<R>,
+        now_ms: u32,
+        looks: &mut u32,
+    ) -> Option<SlotId> {
         while *looks > 0 {
-            if let Some(id) = self.overdue.pop(arena) {
+            if let Some(id) = self.overdue.pop(arena, Queue::Wheel) {
                 *looks -= 1;
                 self.len -= 1;
                 return Some(id);
@@ -100,15 +107,17 @@ impl Wheel {
             }
             *looks -= 1;
             let bucket = self.bucket_of(self.cursor_ms);
-            let id = self.buckets[bucket].pop(arena).expect("who was not seen is there");
-            let is_due = !is_before(now_ms, arena[id].due_ms());
+            let id = self.buckets[bucket]
+                .pop(arena, Queue::Wheel)
+                .expect("a slot that was not seen is there");
+            let is_due = !is_before(now_ms, arena[id].role.due_ms());
             if is_due {
                 self.len -= 1;
             } else {
-                self.buckets[bucket].push(arena, id);
+                self.buckets[bucket].push(arena, id, Queue::Wheel);
             }
             self.unseen -= 1;
-            self.left(bucket);
+            self.after_leaving(bucket);
             if self.unseen == 0 {
                 self.cursor_ms = self.cursor_ms.wrapping_add(1);
             }
@@ -120,7 +129,7 @@ impl Wheel {
     }
 
     /// Moves an empty wheel to the time it is now, so that it may have been empty for months.
-    pub fn keep_up(&mut self, now_ms: u32) {
+    pub fn advance_to(&mut self, now_ms: u32) {
         if self.len == 0 {
             self.cursor_ms = now_ms;
         }
@@ -142,7 +151,7 @@ impl Wheel {
         if self.len == 0 {
             return None;
         }
-        if !self.overdue.is_empty() {
+        if self.overdue.len() > 0 {
             return Some(self.cursor_ms.wrapping_sub(1));
         }
         let ahead = if self.unseen > 0 { 0 } else { self.next_occupied(u32::MAX)? };
@@ -189,7 +198,7 @@ impl Wheel {
     }
 
     /// A slot has left `bucket`, or has gone to its end.
-    fn left(&mut self, bucket: usize) {
+    fn after_leaving(&mut self, bucket: usize) {
         let len = self.buckets[bucket].len();
         if len == 0 {
             self.occupied[bucket / 64] &= !(1 << (bucket % 64));

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use megaconn::drivers::sim::{EchoFault, HabitFault, Peer};
 use megaconn::engine::driver::Driver;
-use megaconn::engine::slot::Life;
+use megaconn::engine::slot::ConnState;
 use megaconn::observe::stats::{ByCause, CoreStats};
 
 use crate::worlds::World;
-use megaconn::engine::client::config::Expect;
-use megaconn::engine::driver::Cut;
+use megaconn::engine::driver::ShutdownMode;
+use megaconn::engine::protocol::expect::Expect;
 
 /// Time after which the client must have noticed what a peer did wrong.
 const NOTICED_WITHIN: Duration = Duration::from_millis(300);
@@ -28,15 +28,15 @@ impl World {
         let mut lives = [[0_u64; 2]; 3];
         let mut messages_out = 0;
         for (_, slot) in arena.iter_used() {
-            let life = match slot.life() {
-                Life::Connecting => 0,
-                Life::Open => 1,
-                Life::Closing => 2,
+            let life = match slot.state() {
+                ConnState::Connecting => 0,
+                ConnState::Open => 1,
+                ConnState::Closing => 2,
                 other => panic!("a slot of a client is {other:?}"),
             };
-            let is_short = self.supply.is_short(slot.number);
+            let is_short = self.supply.is_short(slot.role.number);
             lives[life][usize::from(is_short)] += 1;
-            messages_out += u64::from(life == 1 && !is_short && slot.owed > 0);
+            messages_out += u64::from(life == 1 && !is_short && slot.role.pending > 0);
         }
         let [connecting, open, ending] = lives;
         assert_eq!(connecting[0] + connecting[1], u64::from(census.connecting), "{census:?}");
@@ -92,7 +92,7 @@ impl World {
         let sent = self.stats.messages_sent_total.get();
         let lost = self.model.lost_with_message;
         match self.config.expect {
-            Expect::Echo => {
+            Expect::Echo(_) => {
                 let verified = self.stats.messages_total.get();
                 assert_eq!(sent, verified + out + lost, "messages out {out}, lost {lost}");
             }
@@ -126,7 +126,7 @@ impl World {
         assert_eq!(census.waiting, 0, "an echo is out");
         let all = census.connections * u64::from(self.config.message_count);
         let verified = self.stats.messages_total.get() - verified_before;
-        let is_echo = matches!(self.config.expect, Expect::Echo);
+        let is_echo = matches!(self.config.expect, Expect::Echo(_));
         assert!(!is_echo || verified >= all, "{verified} echoes of {all} on {census:?}");
     }
 
@@ -142,8 +142,9 @@ impl World {
     pub(super) fn check_verdicts(&mut self) {
         let now = self.shard.driver().now();
         let bytes = usize::from(self.config.message_bytes);
-        let slots = self.shard.arena().iter_used().filter(|(_, slot)| slot.life() == Life::Open);
-        let sequences: Vec<_> = slots.map(|(id, slot)| (id, slot.sequence)).collect();
+        let slots =
+            self.shard.arena().iter_used().filter(|(_, slot)| slot.state() == ConnState::Open);
+        let sequences: Vec<_> = slots.map(|(id, slot)| (id, slot.role.state)).collect();
         for (id, sequence) in sequences {
             let driver = self.shard.driver();
             let number = driver.peer_behind(id).expect("an open slot has a descriptor");
@@ -173,8 +174,8 @@ impl World {
             let peer = &self.shard.world().peers()[number];
             let saw = (peer.was_reset, peer.saw_end);
             let is_right = match self.config.close {
-                Cut::Reset => saw == (true, false),
-                Cut::Sending | Cut::Both => saw == (false, true),
+                ShutdownMode::Reset => saw == (true, false),
+                ShutdownMode::Sending | ShutdownMode::Both => saw == (false, true),
             };
             assert!(is_right || peer.has_erred, "peer {number} saw {saw:?}: {peer:?}");
         }

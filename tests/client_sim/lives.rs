@@ -8,9 +8,10 @@ use megaconn::drivers::sim::{EchoFault, HabitFault, Peer};
 use megaconn::engine::protocol::message::Message;
 use megaconn::observe::stats::{CoreStats, LostCause};
 
-use megaconn::engine::client::config::Expect;
-use megaconn::engine::client::config::ShardConfig;
-use megaconn::engine::client::pushes::Pushes;
+use crate::scene::Told;
+
+use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::push::Pushes;
 
 /// A connection that was open after the turn before.
 #[derive(Clone, Debug)]
@@ -101,7 +102,7 @@ pub(super) struct Waits {
 
 impl Waits {
     /// The first text may take two intervals.
-    pub(super) fn opened(config: &ShardConfig, now: Duration) -> Waits {
+    pub(super) fn opened(config: &Told, now: Duration) -> Waits {
         let Expect::Push(pushes) = &config.expect else { return Waits::default() };
         Waits { since: now + pushes.every.unwrap_or_default(), ..Waits::default() }
     }

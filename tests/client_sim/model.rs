@@ -7,18 +7,18 @@ use std::time::Duration;
 use megaconn::base::constants::{CHURN_TRIES_MAX, ECHO_LATE_AFTER, SCHEDULE_SLACK};
 use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{Peer, SimDriver};
-use megaconn::engine::slot::Life;
+use megaconn::engine::slot::ConnState;
 use megaconn::observe::stats::{CoreStats, LOST_CAUSES, LostCause};
 
 use crate::lives::{Line, Open, Waits, between};
+use crate::scene::Told;
 use crate::scene::place_in_plan;
-use megaconn::engine::client::Shard;
-use megaconn::engine::client::config::Expect;
+use megaconn::engine::client::Client;
 use megaconn::engine::client::config::Schedule;
-use megaconn::engine::client::config::ShardConfig;
 use megaconn::engine::client::phase::Phase;
-use megaconn::engine::client::pushes::Pushes;
-use megaconn::engine::client::tuple_allocator::Supply;
+use megaconn::engine::client::tuple_allocator::TupleAllocator;
+use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::push::Pushes;
 
 /// Counts by cause.
 pub(super) type Causes = [u64; LOST_CAUSES.len()];
@@ -60,7 +60,7 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(supply: &Supply, tuples: u32, is_scarce: bool) -> Model {
+    pub(super) fn new(supply: &TupleAllocator, tuples: u32, is_scarce: bool) -> Model {
         let first_short = (0..tuples).find(|&n| supply.is_short(n)).unwrap_or(tuples);
         Model {
             open: BTreeMap::new(),
@@ -80,7 +80,7 @@ impl Model {
             is_released: false,
             first_short,
             // The first one is the supply's to choose.
-            next_short: supply.clone().short().map_or(first_short, |(number, _)| number),
+            next_short: supply.clone().next_churn().map_or(first_short, |(number, _)| number),
             tuples,
             is_scarce,
             churn_tries: 0,
@@ -115,7 +115,7 @@ impl Model {
 
     pub(super) fn after_order(
         &mut self,
-        config: &ShardConfig,
+        config: &Told,
         phase: Phase,
         connections: u64,
         now: Duration,
@@ -141,15 +141,16 @@ impl Model {
 
     pub(super) fn after_turn(
         &mut self,
-        shard: &mut Shard<SimDriver>,
-        config: &ShardConfig,
-        supply: &Supply,
+        shard: &mut Client<SimDriver, Expect>,
+        config: &Told,
+        supply: &TupleAllocator,
         phase: Phase,
     ) {
         let (now, tick_at_ms) = shard.times();
-        let used = shard.arena().iter_used().filter(|(_, slot)| slot.life() == Life::Open);
-        let slots: Vec<_> = used.map(|(id, slot)| (id, slot.owed > 0, slot.number)).collect();
-        let behind = |shard: &mut Shard<SimDriver>, id| shard.driver().peer_behind(id);
+        let used = shard.arena().iter_used().filter(|(_, slot)| slot.state() == ConnState::Open);
+        let slots: Vec<_> =
+            used.map(|(id, slot)| (id, slot.role.pending > 0, slot.role.number)).collect();
+        let behind = |shard: &mut Client<SimDriver, Expect>, id| shard.driver().peer_behind(id);
         let now_open: BTreeMap<usize, (bool, u32)> = slots
             .into_iter()
             .map(|(id, owes, number)| {
@@ -171,7 +172,7 @@ impl Model {
     }
 
     /// What this turn gave to connections that were open before it.
-    fn receive(&mut self, peers: &[Peer], config: &ShardConfig, phase: Phase, now: Duration) {
+    fn receive(&mut self, peers: &[Peer], config: &Told, phase: Phase, now: Duration) {
         for (&number, open) in &mut self.open {
             let peer = &peers[number];
             if peer.delivered == open.seen {
@@ -179,7 +180,7 @@ impl Model {
             }
             let from = std::mem::replace(&mut open.seen, peer.delivered);
             match &config.expect {
-                Expect::Echo => {
+                Expect::Echo(_) => {
                     let bytes = usize::from(config.message_bytes);
                     let figures = &self.figures;
                     match open.take_echo(peer, bytes, &self.dues, now) {
@@ -225,7 +226,7 @@ impl Model {
     /// Those who are open no more: each has its cause, or was closed by us.
     fn bury(
         &mut self,
-        shard: &mut Shard<SimDriver>,
+        shard: &mut Client<SimDriver, Expect>,
         now_open: &BTreeMap<usize, (bool, u32)>,
         phase: Phase,
     ) {
@@ -274,8 +275,8 @@ impl Model {
     fn welcome(
         &mut self,
         peers: &[Peer],
-        config: &ShardConfig,
-        supply: &Supply,
+        config: &Told,
+        supply: &TupleAllocator,
         now_open: &BTreeMap<usize, (bool, u32)>,
         now: Duration,
     ) {
@@ -306,9 +307,9 @@ impl Model {
     /// What this turn has begun, in the order in which it was due.
     fn count_begun(
         &mut self,
-        shard: &mut Shard<SimDriver>,
-        config: &ShardConfig,
-        supply: &Supply,
+        shard: &mut Client<SimDriver, Expect>,
+        config: &Told,
+        supply: &TupleAllocator,
         phase: Phase,
         now: Duration,
     ) {

@@ -10,12 +10,13 @@ use megaconn::base::constants::{CONNECT_TIMEOUT, TIME_WAIT};
 use megaconn::drivers::sim::{Faults, Habit, PushPlan, SimConfig};
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
-use megaconn::engine::client::config::Expect;
+use megaconn::engine::client::config::ClientConfig;
 use megaconn::engine::client::config::Schedule;
-use megaconn::engine::client::config::ShardConfig;
-use megaconn::engine::client::pushes::Pushes;
-use megaconn::engine::client::tuple_allocator::Supply;
-use megaconn::engine::driver::Cut;
+use megaconn::engine::client::tuple_allocator::TupleAllocator;
+use megaconn::engine::driver::ShutdownMode;
+use megaconn::engine::protocol::echo::Echoed;
+use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::push::Pushes;
 
 /// Things of one schedule in one phase of traffic, about.
 const THINGS: f64 = 50.0;
@@ -26,12 +27,27 @@ const FIRST_PORT: u16 = 1_024;
 /// The two targets: their ports are what matters.
 const TARGETS: [u16; 2] = [900, 901];
 
+/// What a client is told, and what it expects.
+#[derive(Clone)]
+pub(super) struct Told {
+    pub(super) expect: Expect,
+    pub(super) client: ClientConfig,
+}
+
+impl std::ops::Deref for Told {
+    type Target = ClientConfig;
+
+    fn deref(&self) -> &ClientConfig {
+        &self.client
+    }
+}
+
 /// A world before it begins.
 pub(super) struct Scene {
     pub(super) sim: SimConfig,
     pub(super) habit: Habit,
-    pub(super) config: ShardConfig,
-    pub(super) supply: Supply,
+    pub(super) config: Told,
+    pub(super) supply: TupleAllocator,
     /// Held connections, each more than the one before.
     pub(super) plateaus: Vec<u64>,
     pub(super) hold: Duration,
@@ -55,14 +71,15 @@ impl Scene {
     pub(super) fn new(seed: u64, random: &mut Rng) -> Scene {
         // So long now and then that a slot counts no more of the pushes that it is owed.
         let is_long = random.u8(..48) == 0;
+        let message_bytes = random.u16(40..=80);
         let (expect, habit) = match random.u8(..8) {
             _ if is_long => pushes(random, 15..30),
             0 => pushes(random, 200..1_200),
             1 => pushes(random, 2_000..4_000),
             2 => (Expect::Nothing, Habit::Sink),
-            _ => (Expect::Echo, Habit::Answer),
+            _ => (Expect::Echo(Echoed { message_bytes }), Habit::Answer),
         };
-        let is_echo = matches!(expect, Expect::Echo);
+        let is_echo = matches!(expect, Expect::Echo(_));
         let is_push = matches!(expect, Expect::Push(_));
         let most = [24, 10, 4][usize::from(is_push) + usize::from(is_long)];
         let plateaus = plateaus(random, is_echo, most);
@@ -89,22 +106,21 @@ impl Scene {
             // Some fall silent at once, and the others are held to time behind them.
             faults.echo = 700;
         }
-        let config = ShardConfig {
+        let client = ClientConfig {
             slots_per_segment: [4, 8, 32][random.usize(..3)],
             connects_in_flight: random.u32(1..=32),
             connects_per_s: random.bool().then(|| 20.0 + 2_000.0 * random.f64()),
-            message_bytes: random.u16(40..=80),
+            message_bytes,
             message_count: if is_push { 0 } else { random.u16(0..=3) },
             schedule,
-            expect,
             churn_per_s,
-            close: if random.bool() { Cut::Sending } else { Cut::Reset },
+            close: if random.bool() { ShutdownMode::Sending } else { ShutdownMode::Reset },
             run: seed,
         };
+        let config = Told { expect, client };
         // Each that connects, or has something out, may need one; where there are fewer some wait.
         let most = u16::try_from(connections).expect("few") + 3 * 32;
         let buffers = if random.u8(..3) == 0 { random.u16(1..8) } else { most };
-        let message_bytes = config.message_bytes;
         let sim = SimConfig {
             seed,
             listeners: 0,
@@ -124,7 +140,7 @@ impl Scene {
         Scene {
             sim,
             habit,
-            supply: Supply::new(plan, 0, connections, churn_tuples, seed),
+            supply: TupleAllocator::new(plan, 0, connections, churn_tuples, seed),
             plateaus,
             hold,
             sweeps: is_echo && random.bool(),
@@ -201,8 +217,9 @@ fn hold(
 }
 
 /// As many as `Config` demands for a run.
-fn churn_tuples(config: &ShardConfig, holds: Duration) -> u64 {
-    let is_over_after = if config.close == Cut::Reset { CONNECT_TIMEOUT } else { TIME_WAIT };
+fn churn_tuples(config: &Told, holds: Duration) -> u64 {
+    let is_over_after =
+        if config.close == ShutdownMode::Reset { CONNECT_TIMEOUT } else { TIME_WAIT };
     let seconds = is_over_after.min(holds).as_secs() + 1;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few thousand")]
     let per_s = config.churn_per_s.ceil() as u64;

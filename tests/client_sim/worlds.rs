@@ -13,15 +13,15 @@ use megaconn::observe::stats::{CoreStats, LostCause};
 use crate::Figures;
 use crate::model::Model;
 use crate::scene::Scene;
+use crate::scene::Told;
 use megaconn::engine::client::Census;
-use megaconn::engine::client::Shard;
-use megaconn::engine::client::config::Expect;
+use megaconn::engine::client::Client;
 use megaconn::engine::client::config::Schedule;
-use megaconn::engine::client::config::ShardConfig;
 use megaconn::engine::client::phase::Command;
 use megaconn::engine::client::phase::Order;
 use megaconn::engine::client::phase::Phase;
-use megaconn::engine::client::tuple_allocator::Supply;
+use megaconn::engine::client::tuple_allocator::TupleAllocator;
+use megaconn::engine::protocol::expect::Expect;
 
 /// Turns after which a world is given up. Some need many: who waits for a buffer polls for it.
 const TURNS_MAX: u32 = 1_000_000;
@@ -35,9 +35,9 @@ const TICK: Duration = Duration::from_millis(TICK_MS as u64);
 pub(super) struct Stopped;
 
 pub(super) struct World {
-    pub(super) shard: Shard<SimDriver>,
-    pub(super) config: ShardConfig,
-    pub(super) supply: Supply,
+    pub(super) shard: Client<SimDriver, Expect>,
+    pub(super) config: Told,
+    pub(super) supply: TupleAllocator,
     pub(super) plateaus: Vec<u64>,
     hold: Duration,
     sweeps: bool,
@@ -77,7 +77,8 @@ impl World {
         let mut driver = SimDriver::new(scene.sim);
         driver.set_habit(scene.habit);
         let supply = scene.supply;
-        let shard = Shard::new(driver, scene.config.clone(), supply.clone(), Arc::clone(&stats));
+        let Told { expect, client } = scene.config.clone();
+        let shard = Client::new(driver, client, expect, supply.clone(), Arc::clone(&stats));
         World {
             shard,
             model: Model::new(&supply, scene.tuples, scene.is_scarce),

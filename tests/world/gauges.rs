@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use megaconn::engine::driver::Driver;
-use megaconn::engine::slot::{BufferId, Life, ReadSide, Slot, WriteSide};
+use megaconn::engine::protocol::Protocol;
+use megaconn::engine::server::role::Serving;
+use megaconn::engine::slot::{BufferId, ConnState, ReadSide, Slot, Timed, WriteSide};
 
 use super::World;
 
@@ -14,27 +16,27 @@ impl World {
     /// Who waits for something stands in a queue, and who does not does not; silence is noticed.
     pub(super) fn check_slots(&mut self) {
         let now = self.shard.driver().now();
-        let every = self.config.mode.push_every();
+        let every = self.traits.mode.timer_every();
         let has_timers = every.is_some() || self.config.idle_timeout.is_some();
         for (id, slot) in self.shard.arena().iter_used() {
-            let is_right = match slot.life() {
-                Life::Open if slot.read == ReadSide::Awaiting => {
+            let is_right = match slot.state() {
+                ConnState::Open if slot.read == ReadSide::RecvArmed => {
                     slot.is_queued() && slot.buffer != BufferId::NONE
                 }
-                Life::Open if slot.is_at_rest() => {
+                ConnState::Open if slot.is_at_rest() => {
                     slot.is_queued() == has_timers && slot.buffer == BufferId::NONE
                 }
-                Life::Open if slot.read == ReadSide::Starved => slot.is_queued(),
-                Life::Open if slot.write == WriteSide::Stalled => slot.is_queued(),
-                Life::Open => true,
-                Life::Accepting => slot.is_queued(),
-                Life::Closing | Life::Connecting | Life::Free => !slot.is_queued(),
+                ConnState::Open if slot.read == ReadSide::Starved => slot.is_queued(),
+                ConnState::Open if slot.write == WriteSide::Stalled => slot.is_queued(),
+                ConnState::Open => true,
+                ConnState::Accepting => slot.is_queued(),
+                ConnState::Closing | ConnState::Connecting | ConnState::Free => !slot.is_queued(),
             };
             assert!(is_right, "{id:?} stands in the wrong queue, or in none: {slot:?}");
             let is_polled = slot.read == ReadSide::Polling && slot.is_at_rest();
-            if has_timers && slot.life() == Life::Open && is_polled {
+            if has_timers && slot.state() == ConnState::Open && is_polled {
                 // How long the wheel lets it rest from now on, or has let it for too long.
-                let rest = Duration::from_millis(slot.due_ms().into()).checked_sub(now);
+                let rest = Duration::from_millis(slot.role.due_ms().into()).checked_sub(now);
                 let most = match (every, self.config.idle_timeout) {
                     (Some(every), _) => 2 * every,
                     (None, most) => most.unwrap_or_default().saturating_sub(slot.waited(now)),
@@ -46,16 +48,16 @@ impl World {
     }
 
     pub(super) fn check_gauges(&self) {
-        let count = |is_so: fn(&Slot) -> bool| {
+        let count = |is_so: fn(&Slot<Serving<()>>) -> bool| {
             let slots = self.shard.arena().iter_used().map(|(_, slot)| slot);
-            slots.filter(|slot| slot.life() == Life::Open && is_so(slot)).count() as u64
+            slots.filter(|slot| slot.state() == ConnState::Open && is_so(slot)).count() as u64
         };
         let stalled = count(|slot| slot.write == WriteSide::Stalled);
         assert_eq!(self.stats.sends_stalled.get(), stalled, "the gauge of stalled sends");
         let starved = count(|slot| slot.read == ReadSide::Starved);
         let awaited = self.stats.buffers_awaited.get();
         // A text that is due may want a buffer as well.
-        let has_texts = self.config.mode.push_every().is_some() || self.config.banner.is_some();
+        let has_texts = self.traits.mode.timer_every().is_some() || self.traits.banner.is_some();
         let is_right = awaited == starved || has_texts && awaited > starved;
         assert!(is_right, "the gauge of awaited buffers is {awaited}, {starved} read none");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use megaconn::engine::driver::Driver;
 use megaconn::engine::server::drain::{Command, MemoryLeft};
-use megaconn::engine::slot::Life;
+use megaconn::engine::slot::ConnState;
 use megaconn::engine::token::SlotId;
 use megaconn::engine::worker::Core;
 
@@ -59,17 +59,17 @@ impl World {
         let Some((_, left)) = self.memory.changes.pop_if(|(at, _)| *at <= now) else { return };
         let before = self.all_connections();
         let accepted = self.stats.accepted_total.get();
-        let lives = self.shard.arena().iter_used().map(|(_, slot)| slot.life());
-        self.memory.accepting = lives.filter(|life| *life == Life::Accepting).count() as u64;
+        let lives = self.shard.arena().iter_used().map(|(_, slot)| slot.state());
+        self.memory.accepting = lives.filter(|life| *life == ConnState::Accepting).count() as u64;
         self.memory.left = left;
         (self.memory.since, self.memory.accepted) = (now, accepted);
         self.shard.obey(Command::Memory(left));
         assert_eq!(self.all_connections(), before, "somebody pays for the others' memory");
     }
 
-    fn all_connections(&self) -> Vec<(SlotId, Life)> {
-        let lives = self.shard.arena().iter_used().map(|(id, slot)| (id, slot.life()));
-        lives.filter(|(_, life)| matches!(life, Life::Open | Life::Closing)).collect()
+    fn all_connections(&self) -> Vec<(SlotId, ConnState)> {
+        let lives = self.shard.arena().iter_used().map(|(id, slot)| (id, slot.state()));
+        lives.filter(|(_, life)| matches!(life, ConnState::Open | ConnState::Closing)).collect()
     }
 
     /// While it is short nobody is accepted but by accepts that were with the kernel before, and those
@@ -97,9 +97,9 @@ impl World {
         }
         let most = memory.accepting;
         assert!(accepted <= most, "{accepted} accepted of {most} while memory is short");
-        let mut lives = self.shard.arena().iter_used().map(|(_, slot)| slot.life());
+        let mut lives = self.shard.arena().iter_used().map(|(_, slot)| slot.state());
         let is_late = now > memory.since + END_WITHIN;
-        let accepts = is_late && lives.any(|life| life == Life::Accepting);
+        let accepts = is_late && lives.any(|life| life == ConnState::Accepting);
         assert!(!accepts, "accepts are out, {:?} after memory is short", now - memory.since);
     }
 }

@@ -9,10 +9,12 @@ use megaconn::base::errno::Errno;
 use megaconn::base::units::Text;
 use megaconn::drivers::sim::{Breach, Faults, Peer, Reading, SimConfig, SimDriver};
 use megaconn::engine::driver::Driver;
+use megaconn::engine::protocol::banner::Banner;
+use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::push::Push;
 use megaconn::engine::server::drain::Command;
-use megaconn::engine::server::traffic::Mode;
-use megaconn::engine::server::{Shard, ShardConfig};
-use megaconn::engine::slot::Life;
+use megaconn::engine::server::{Server, ServerConfig};
+use megaconn::engine::slot::ConnState;
 use megaconn::engine::token::SlotId;
 use megaconn::engine::worker::{Core, Turn};
 use megaconn::observe::stats::CoreStats;
@@ -43,8 +45,8 @@ const KEPT_UP_WITHIN: Duration = Duration::from_secs(2);
 
 /// One world with its shard.
 pub(crate) struct World {
-    pub(crate) shard: Shard<SimDriver>,
-    config: ShardConfig,
+    pub(crate) shard: Server<SimDriver, Banner<Mode>>,
+    config: ServerConfig,
     traits: Traits,
     drain_until: Option<Duration>,
     pub(crate) memory: Memory,
@@ -85,22 +87,21 @@ impl World {
         };
         let traits = Traits::new(&mut random);
         let memory = Memory::new(seed, traits.lives_for);
-        let config = ShardConfig {
+        let config = ServerConfig {
             listeners: sim.listeners,
             slots_per_segment: [4, 8, 24, 64][random.usize(..4)],
             connections_max: random.u32(4..=80),
-            mode: traits.mode.clone(),
-            banner: traits.banner.clone(),
             idle_timeout: traits.idle_timeout,
             send_timeout: traits.send_timeout,
         };
         let stats = Arc::new(CoreStats::new());
-        let first = Shard::new(driver(sim), config.clone(), Arc::clone(&stats));
+        let first = Server::new(driver(sim), config.clone(), traits.protocol(), Arc::clone(&stats));
         let shard = first.unwrap_or_else(|errno| {
             // Then the server would not start; in this world it does.
             assert_eq!(errno, Errno::ENOMEM, "a start fails for want of memory alone");
             sim.faults.open_segment = 0;
-            let again = Shard::new(driver(sim), config.clone(), Arc::clone(&stats));
+            let again =
+                Server::new(driver(sim), config.clone(), traits.protocol(), Arc::clone(&stats));
             again.expect("this world opens every segment")
         });
         let mut world = World {
@@ -199,8 +200,8 @@ impl World {
         let arena = self.shard.arena();
         let (used, free) = (u64::from(arena.used()), arena.count_free());
         assert_eq!(used + free, arena.capacity(), "used and free slots are not all slots");
-        let is_connection = |life| matches!(life, Life::Open | Life::Closing);
-        let live = arena.iter_used().filter(|(_, slot)| is_connection(slot.life())).count() as u64;
+        let is_connection = |life| matches!(life, ConnState::Open | ConnState::Closing);
+        let live = arena.iter_used().filter(|(_, slot)| is_connection(slot.state())).count() as u64;
         assert_eq!(arena.iter_used().count() as u64, used, "slots are in use that nobody counts");
         let connections = self.shard.connections();
         assert_eq!(live, u64::from(connections), "a connection is not counted, or counted twice");
@@ -235,11 +236,11 @@ impl World {
     /// no push came before its time.
     fn check_streams(&mut self) {
         let now = self.shard.driver().now();
-        let banner = self.config.banner.as_ref().map_or(&[][..], Text::bytes);
+        let banner = self.traits.banner.as_ref().map_or(&[][..], Text::bytes);
         let mut whole = 0;
         for (number, peer) in self.shard.driver().peers().iter().enumerate() {
             let (first, rest) = peer.received.split_at(banner.len().min(peer.received.len()));
-            if let Mode::Push { text, .. } = &self.config.mode {
+            if let Mode::Push(Push { text, .. }) = &self.traits.mode {
                 whole += rest.len() / text.bytes().len();
             }
             if self.received.len() <= number {
@@ -250,10 +251,10 @@ impl World {
                 continue;
             }
             let is_right = banner.starts_with(first)
-                && match &self.config.mode {
+                && match &self.traits.mode {
                     Mode::Echo => peer.sent.starts_with(rest),
                     Mode::Sink => rest.is_empty(),
-                    Mode::Push { every, text } => {
+                    Mode::Push(Push { every, text }) => {
                         let begun = rest.len().div_ceil(text.bytes().len());
                         let due = (now - peer.met_at).as_micros() / every.as_micros();
                         assert!(begun as u128 <= due, "{begun} pushes, {due} due: {peer:?}");
@@ -272,7 +273,7 @@ impl World {
     fn check_ends(&mut self) {
         let now = self.shard.driver().now();
         let used = self.shard.arena().iter_used();
-        let closing = used.filter(|(_, slot)| slot.life() == Life::Closing).map(|(id, _)| id);
+        let closing = used.filter(|(_, slot)| slot.state() == ConnState::Closing).map(|(id, _)| id);
         let before = std::mem::take(&mut self.closing);
         let closing: Vec<SlotId> = closing.collect();
         let since = |&id: &SlotId| (id, before.get(&id).copied().unwrap_or(now));
@@ -305,12 +306,12 @@ impl World {
 
     /// Nothing that was due to a peer that reads was skipped, unless the pool is its bottleneck.
     fn check_pushes_kept_up(&mut self) {
-        let Mode::Push { every, text } = &self.config.mode else { return };
+        let Mode::Push(Push { every, text }) = &self.traits.mode else { return };
         if !self.traits.is_long() || self.drain_until.is_some() {
             return;
         }
         let now = self.shard.driver().now();
-        let banner = self.config.banner.as_ref().map_or(0, |banner| banner.bytes().len());
+        let banner = self.traits.banner.as_ref().map_or(0, |banner| banner.bytes().len());
         for (number, peer) in self.shard.driver().peers().iter().enumerate() {
             let reads = peer.conduct.reading == Reading::Promptly;
             if peer.slot.is_some() && reads && !peer.has_half_closed && !peer.has_reset {
@@ -335,7 +336,7 @@ impl World {
         assert_eq!(driver.buffers_used(), 0, "a buffer was not given back");
         let is_cut = self.stats.drain_cut_total.get() > 0;
         for (number, peer) in driver.peers().iter().enumerate() {
-            check_farewell(number, peer, &self.config, self.drain_until.is_some(), is_cut);
+            check_farewell(number, peer, &self.traits, self.drain_until.is_some(), is_cut);
         }
         let starved = self.stats.recv_starved_total.get() + self.stats.push_starved_total.get();
         let evicted = self.stats.evicted_total.get();
@@ -349,23 +350,17 @@ impl World {
 }
 
 /// A peer that went in order has all its bytes, and then the end, whatever the others did.
-fn check_farewell(
-    number: usize,
-    peer: &Peer,
-    config: &ShardConfig,
-    is_drained: bool,
-    is_cut: bool,
-) {
+fn check_farewell(number: usize, peer: &Peer, traits: &Traits, is_drained: bool, is_cut: bool) {
     assert!(peer.is_over(), "peer {number} still waits: {peer:?}");
     if !peer.is_well_behaved() || is_cut {
         return;
     }
-    let banner = config.banner.as_ref().map_or(0, |banner| banner.bytes().len());
+    let banner = traits.banner.as_ref().map_or(0, |banner| banner.bytes().len());
     let after = peer.received.len().checked_sub(banner);
-    let has_all = after.is_some_and(|bytes| match &config.mode {
+    let has_all = after.is_some_and(|bytes| match &traits.mode {
         Mode::Echo => bytes == peer.read,
         Mode::Sink => bytes == 0,
-        Mode::Push { text, .. } => bytes.is_multiple_of(text.bytes().len()),
+        Mode::Push(Push { text, .. }) => bytes.is_multiple_of(text.bytes().len()),
     });
     // A drain may overtake what it has sent, and nothing else may.
     let was_heard = is_drained || peer.read == peer.sent.len();

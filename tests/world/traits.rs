@@ -6,7 +6,9 @@ use fastrand::Rng;
 use megaconn::base::constants::SEND_TIMEOUT;
 use megaconn::base::units::Text;
 use megaconn::drivers::sim::{Conduct, Parting, Reading};
-use megaconn::engine::server::traffic::Mode;
+use megaconn::engine::protocol::banner::Banner;
+use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::push::Push;
 
 /// Drawn once for a world.
 #[derive(Clone, Debug)]
@@ -37,7 +39,7 @@ impl Traits {
         let mut one_in = |n: u8| random.u8(..n) == 0;
         let mode = match (one_in(2), one_in(3)) {
             (true, _) => Mode::Echo,
-            (false, false) => Mode::Push { every, text: text("abc\n") },
+            (false, false) => Mode::Push(Push { every, text: text("abc\n") }),
             (false, true) => Mode::Sink,
         };
         Traits {
@@ -49,6 +51,11 @@ impl Traits {
             lives_for,
             peers_stay: one_in(2),
         }
+    }
+
+    /// What the server speaks.
+    pub(crate) fn protocol(&self) -> Banner<Mode> {
+        Banner { text: self.banner.clone(), then: self.mode.clone() }
     }
 
     pub(crate) fn is_long(&self) -> bool {

@@ -17,7 +17,7 @@ use crate::measure::aftermath::TargetNow;
 use crate::measure::cost::{Cost, Memory};
 use crate::measure::monitor::{LossTimes, ReserveMet};
 use crate::run::config::Config;
-use megaconn::engine::client::config::Expect;
+use megaconn::engine::protocol::expect::Expect;
 
 /// The summary.
 #[derive(Default, Serialize)]
@@ -320,7 +320,7 @@ impl RunResult {
             topology,
             target_connections: config.connections(),
             expect: match config.expect {
-                Expect::Echo => "echo",
+                Expect::Echo(_) => "echo",
                 Expect::Push(_) => "push",
                 Expect::Nothing => "nothing",
             },

@@ -10,7 +10,7 @@ use megaconn::base::constants::{
     TARGETS_TRIED_MAX, TIME_WAIT,
 };
 use megaconn::drivers::uring::{self};
-use megaconn::engine::driver::Cut;
+use megaconn::engine::driver::ShutdownMode;
 use megaconn::host::rlimit;
 use megaconn::observe::dump::Side;
 use megaconn::observe::metrics::http;
@@ -26,9 +26,11 @@ use crate::run::flags;
 use crate::run::reach::{own_address, reach};
 use crate::run::refusal::{Refusal, does_not_fit};
 use crate::run::steps;
-use megaconn::engine::client::config::{Expect, Schedule, ShardConfig};
-use megaconn::engine::client::pushes::Pushes;
-use megaconn::engine::client::tuple_allocator::Supply;
+use megaconn::engine::client::config::{ClientConfig, Schedule};
+use megaconn::engine::client::tuple_allocator::TupleAllocator;
+use megaconn::engine::protocol::echo::Echoed;
+use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::push::Pushes;
 
 /// A run that can be begun.
 pub(crate) struct Config {
@@ -48,7 +50,7 @@ pub(crate) struct Config {
     pub(crate) host: Host,
     /// The walls as they stood before the run.
     pub(crate) rows: Vec<Row>,
-    pub(crate) close: Cut,
+    pub(crate) close: ShutdownMode,
     pub(crate) sweep: bool,
     pub(crate) keepalive: Option<Duration>,
     pub(crate) gates: Gates,
@@ -119,8 +121,8 @@ impl Config {
             host,
             rows,
             close: match flags.close {
-                flags::Close::Fin => Cut::Sending,
-                flags::Close::Reset => Cut::Reset,
+                flags::Close::Fin => ShutdownMode::Sending,
+                flags::Close::Reset => ShutdownMode::Reset,
             },
             sweep: flags.sweep,
             keepalive: flags.keepalive,
@@ -169,16 +171,15 @@ impl Config {
     }
 
     /// What `core` is told.
-    pub(crate) fn of_core(&self) -> ShardConfig {
+    pub(crate) fn of_core(&self) -> ClientConfig {
         let cores = self.cpus.len() as f64;
-        ShardConfig {
+        ClientConfig {
             slots_per_segment: self.slots_per_segment,
             connects_in_flight: self.connects_in_flight,
             connects_per_s: self.rate_per_s.map(|rate| rate as f64 / cores),
             message_bytes: self.message_bytes,
             message_count: self.message_count,
             schedule: self.schedule,
-            expect: self.expect.clone(),
             churn_per_s: self.churn_per_s.unwrap_or(0) as f64 / cores,
             close: self.close,
             run: self.run_id,
@@ -186,11 +187,11 @@ impl Config {
     }
 
     /// The tuples of `core`, which has its even share of the connections.
-    pub(crate) fn supply(&self, core: usize) -> Supply {
+    pub(crate) fn tuples(&self, core: usize) -> TupleAllocator {
         let cores = self.cpus.len();
         let share = plan::share(self.connections(), cores, core);
         let churn = self.demand.churn_tuples.div_ceil(cores as u64);
-        Supply::new(Arc::clone(&self.plan), core, share, churn, self.run_id)
+        TupleAllocator::new(Arc::clone(&self.plan), core, share, churn, self.run_id)
     }
 
     /// The effective configuration, one `key=value` a line.
@@ -208,7 +209,7 @@ impl Config {
             Schedule::PerSecond(rate) => format!("{rate}/s over all connections"),
         };
         let expect = match &self.expect {
-            Expect::Echo => "echo".to_owned(),
+            Expect::Echo(_) => "echo".to_owned(),
             Expect::Push(pushes) => pushes.to_string(),
             Expect::Nothing => "nothing".to_owned(),
         };
@@ -227,7 +228,7 @@ impl Config {
             format!("message_schedule={schedule}"),
             format!("expect={expect}"),
             format!("churn={}", per_s(self.churn_per_s, "off")),
-            format!("close={}", if self.close == Cut::Reset { "reset" } else { "fin" }),
+            format!("close={}", if self.close == ShutdownMode::Reset { "reset" } else { "fin" }),
             format!("sweep={}", self.sweep),
             format!("keepalive={}", span(self.keepalive)),
             format!("hold={:?}", self.hold_each()),
@@ -288,7 +289,7 @@ impl flags::Run {
             return Err(Refusal::Flags(format!("{what}; fix: {fix}")));
         }
         Ok(match self.expect {
-            flags::Expect::Echo => Expect::Echo,
+            flags::Expect::Echo => Expect::Echo(Echoed { message_bytes: self.message_bytes }),
             flags::Expect::Nothing => Expect::Nothing,
             flags::Expect::Push => Expect::Push(Pushes {
                 banner: self.banner.clone(),
@@ -305,7 +306,7 @@ impl flags::Run {
     }
 
     fn messages_before_hold(&self, expect: &Expect) -> u16 {
-        let proves = matches!(expect, Expect::Echo) && self.schedule() == Schedule::None;
+        let proves = matches!(expect, Expect::Echo(_)) && self.schedule() == Schedule::None;
         self.message_count.unwrap_or(u16::from(proves))
     }
 

@@ -11,11 +11,12 @@ use megaconn::runtime::launch;
 use megaconn::sys::doorbell::Doorbell;
 
 use crate::run::config::Config;
-use megaconn::engine::client::Shard;
-use megaconn::engine::client::tuple_allocator::Supply;
+use megaconn::engine::client::Client;
+use megaconn::engine::client::tuple_allocator::TupleAllocator;
+use megaconn::engine::protocol::expect::Expect;
 
 /// A core, or why there is none, with the fix.
-type MakeCore = Result<Shard<UringDriver>, String>;
+type MakeCore = Result<Client<UringDriver, Expect>, String>;
 
 /// Makes a core on the core itself, from its number and its bell.
 pub(crate) fn make_core(
@@ -24,7 +25,9 @@ pub(crate) fn make_core(
 ) -> impl Fn(usize, &Doorbell) -> MakeCore + Clone + Send + use<> {
     let plan = Arc::clone(&config.plan);
     let (of_core, stats, keepalive) = (config.of_core(), stats.to_vec(), config.keepalive);
-    let supplies: Vec<Supply> = (0..config.cpus.len()).map(|core| config.supply(core)).collect();
+    let expect = config.expect.clone();
+    let tuples: Vec<TupleAllocator> =
+        (0..config.cpus.len()).map(|core| config.tuples(core)).collect();
     move |core, bell| {
         stats[core].thread.set(own_thread());
         let driver = UringConfig {
@@ -36,7 +39,7 @@ pub(crate) fn make_core(
         };
         let driver =
             UringDriver::new(driver, bell).map_err(|error| launch::short_of_something(&error))?;
-        let (supply, stats) = (supplies[core].clone(), Arc::clone(&stats[core]));
-        Ok(Shard::new(driver, of_core.clone(), supply, stats))
+        let (tuples, stats) = (tuples[core].clone(), Arc::clone(&stats[core]));
+        Ok(Client::new(driver, of_core.clone(), expect.clone(), tuples, stats))
     }
 }

@@ -8,7 +8,7 @@ use crate::measure::aftermath;
 use crate::output::result::{Percentiles, Plateau, RunResult};
 use crate::run::config::Config;
 use crate::run::steps;
-use megaconn::engine::client::config::Expect;
+use megaconn::engine::protocol::expect::Expect;
 
 /// What `result` missed; nothing when every gate is met.
 pub(crate) fn missed(result: &RunResult, config: &Config) -> Vec<String> {
@@ -53,7 +53,7 @@ pub(crate) fn missed(result: &RunResult, config: &Config) -> Vec<String> {
 
 fn judge(plateau: &Plateau, config: &Config, miss: &mut impl FnMut(bool, String)) {
     let messages = &plateau.messages;
-    if matches!(config.expect, Expect::Echo) {
+    if matches!(config.expect, Expect::Echo(_)) {
         // What was out on a connection that was lost is accounted for by the loss.
         let lost: u64 = plateau.lost.values().sum();
         let unanswered = messages.sent.saturating_sub(messages.received);

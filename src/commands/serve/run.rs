@@ -15,9 +15,11 @@ use megaconn::base::service_error::EndpointError;
 use megaconn::base::stderr::talk;
 use megaconn::base::units::{Endpoints, Text, grouped};
 use megaconn::drivers::uring::{self, ProbeError, UringConfig, UringDriver};
+use megaconn::engine::protocol::banner::Banner;
+use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::push::Push;
 use megaconn::engine::server::drain::{Command, MemoryLeft};
-use megaconn::engine::server::traffic::Mode;
-use megaconn::engine::server::{Shard, ShardConfig};
+use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::host::cpu::own_thread;
 use megaconn::host::headroom::HOST;
 use megaconn::host::rlimit;
@@ -157,12 +159,10 @@ pub(crate) fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
             stats[core].thread.set(own_thread());
             let listeners = per_core[core].lock().ok().and_then(|mut l| l.take());
             let listeners = listeners.ok_or("its listeners were taken twice")?;
-            let shard = ShardConfig {
+            let server = ServerConfig {
                 listeners: listeners.len(),
                 slots_per_segment,
                 connections_max: shares[core],
-                mode: config.mode.clone(),
-                banner: config.banner.clone(),
                 idle_timeout: config.idle_timeout,
                 send_timeout: config.send_timeout,
             };
@@ -175,7 +175,8 @@ pub(crate) fn serve(config: &ServeConfig) -> Result<Served, ServeError> {
             };
             let driver = UringDriver::new(driver, bell)
                 .map_err(|error| launch::short_of_something(&error))?;
-            Shard::new(driver, shard, Arc::clone(&stats[core])).map_err(ring_refused)
+            let protocol = Banner { text: config.banner.clone(), then: config.mode.clone() };
+            Server::new(driver, server, protocol, Arc::clone(&stats[core])).map_err(ring_refused)
         }
     };
     let begun = Begun::now(host);
@@ -325,7 +326,7 @@ fn print_mode(config: &ServeConfig) {
     match &config.mode {
         Mode::Echo => talk("mode=echo"),
         Mode::Sink => talk("mode=sink"),
-        Mode::Push { every, text } => {
+        Mode::Push(Push { every, text }) => {
             talk(&format!("mode=push\npush_every={every:?}\npush_text={text}"));
         }
     }

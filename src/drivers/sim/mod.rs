@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::base::errno::Errno;
-use crate::engine::driver::{Completion, Cut, Driver};
+use crate::engine::driver::{Completion, Dial, Driver, Listen, ShutdownMode};
 use crate::engine::slot::BufferId;
 use crate::engine::token::{Operation, SlotId, Token};
 use crate::engine::worker::Turn;
@@ -119,7 +119,7 @@ enum Ask {
     Recv(BufferId, u16),
     Await(BufferId),
     Send(BufferId, Range<u16>),
-    Shutdown(Cut),
+    Shutdown(ShutdownMode),
     Cancel,
     Close,
 }
@@ -279,42 +279,6 @@ impl Driver for SimDriver {
         self.events.retain(|_, event| event.segment() != Some(number));
     }
 
-    fn accept(&mut self, token: Token, listener: usize) {
-        self.ask(token, Ask::Accept(listener));
-    }
-
-    fn poll_listener(&mut self, token: Token, listener: usize) {
-        assert!(self.listeners[listener].polls.is_empty(), "listener {listener} is polled twice");
-        self.ask(token, Ask::PollListener(listener));
-    }
-
-    fn stop_listening(&mut self) {
-        for listener in 0..self.listeners.len() {
-            self.close_listener(listener);
-        }
-    }
-
-    fn refuse(&mut self, listener: usize, limit: usize) -> usize {
-        let waiting = &mut self.listeners[listener].waiting;
-        let refused: Vec<usize> = waiting.drain(..limit.min(waiting.len())).collect();
-        for &peer in &refused {
-            self.peers[peer].was_refused = true;
-        }
-        self.counts.refused += refused.len() as u64;
-        refused.len()
-    }
-
-    fn connect(&mut self, token: Token, source: SocketAddr, target: usize) -> Result<(), Errno> {
-        assert_ne!(source.port(), 0, "a tuple names its source port");
-        let result = self.bind(source, target);
-        self.connects.push(Attempt { source, target, failed: result.err() });
-        result?;
-        self.ask(token, Ask::Connect);
-        // The socket is in the table from now on, whatever becomes of its connect.
-        self.put_peer_to_connect(token, (source, target));
-        Ok(())
-    }
-
     fn poll(&mut self, token: Token) {
         let is_poll =
             matches!(token.operation(), Operation::PollReadable | Operation::PollWritable);
@@ -337,8 +301,8 @@ impl Driver for SimDriver {
         self.ask(token, Ask::Send(buffer, range));
     }
 
-    fn shutdown(&mut self, token: Token, cut: Cut) {
-        self.ask(token, Ask::Shutdown(cut));
+    fn shutdown(&mut self, token: Token, mode: ShutdownMode) {
+        self.ask(token, Ask::Shutdown(mode));
     }
 
     fn cancel(&mut self, token: Token) {
@@ -388,12 +352,52 @@ impl Driver for SimDriver {
         self.pool.give(buffer);
     }
 
-    fn bytes(&mut self, buffer: BufferId, range: Range<u16>) -> &mut [u8] {
-        &mut self.pool.of_shard(buffer)[usize::from(range.start)..usize::from(range.end)]
+    fn buffer(&mut self, buffer: BufferId) -> &mut [u8] {
+        self.pool.of_shard(buffer)
     }
 
     fn now(&self) -> Duration {
         self.now
+    }
+}
+
+impl Listen for SimDriver {
+    fn accept(&mut self, token: Token, listener: usize) {
+        self.ask(token, Ask::Accept(listener));
+    }
+
+    fn poll_listener(&mut self, token: Token, listener: usize) {
+        assert!(self.listeners[listener].polls.is_empty(), "listener {listener} is polled twice");
+        self.ask(token, Ask::PollListener(listener));
+    }
+
+    fn stop_listening(&mut self) {
+        for listener in 0..self.listeners.len() {
+            self.close_listener(listener);
+        }
+    }
+
+    fn refuse(&mut self, listener: usize, limit: usize) -> usize {
+        let waiting = &mut self.listeners[listener].waiting;
+        let refused: Vec<usize> = waiting.drain(..limit.min(waiting.len())).collect();
+        for &peer in &refused {
+            self.peers[peer].was_refused = true;
+        }
+        self.counts.refused += refused.len() as u64;
+        refused.len()
+    }
+}
+
+impl Dial for SimDriver {
+    fn connect(&mut self, token: Token, source: SocketAddr, target: usize) -> Result<(), Errno> {
+        assert_ne!(source.port(), 0, "a tuple names its source port");
+        let result = self.bind(source, target);
+        self.connects.push(Attempt { source, target, failed: result.err() });
+        result?;
+        self.ask(token, Ask::Connect);
+        // The socket is in the table from now on, whatever becomes of its connect.
+        self.put_peer_to_connect(token, (source, target));
+        Ok(())
     }
 }
 

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use super::ledger::Shut;
-use super::{Answer, Ask, Breach, Completion, Cut, Peer, Reading, SimDriver};
+use super::{Answer, Ask, Breach, Completion, Peer, Reading, SimDriver};
 use crate::base::errno::Errno;
+use crate::engine::driver::ShutdownMode;
 use crate::engine::token::{Generation, Operation, SlotId, Token};
 
 /// Something that will happen.
@@ -179,15 +180,15 @@ impl SimDriver {
         Ok(u32::try_from(bytes).expect("a buffer is small"))
     }
 
-    fn shut_down(&mut self, slot: SlotId, cut: Cut) -> Result<u32, Errno> {
+    fn shut_down(&mut self, slot: SlotId, mode: ShutdownMode) -> Result<u32, Errno> {
         let number = self.peer_at(slot);
         if self.peers[number].has_reset {
             // Taking a broken connection apart once more is no error.
-            return if cut == Cut::Reset { Ok(0) } else { Err(Errno::ENOTCONN) };
+            return if mode == ShutdownMode::Reset { Ok(0) } else { Err(Errno::ENOTCONN) };
         }
         let place = self.ledger.place(slot);
-        place.shut = if cut == Cut::Sending { Shut::Sending } else { Shut::Both };
-        if cut == Cut::Reset {
+        place.shut = if mode == ShutdownMode::Sending { Shut::Sending } else { Shut::Both };
+        if mode == ShutdownMode::Reset {
             self.peers[number].was_reset = true;
         } else {
             self.peers[number].saw_end = true;

@@ -103,13 +103,12 @@ impl Buffers {
         (self.address(buffer, range).cast_const(), bytes)
     }
 
-    pub(super) fn bytes(&mut self, buffer: BufferId, range: Range<u16>) -> &mut [u8] {
-        let bytes = usize::from(range.end - range.start);
-        let address = self.address(buffer, range);
-        // SAFETY: the range lies in the pool (checked by `address`), which is never freed;
-        // the shard asks only for buffers that no operation uses, because a slot's read and write
+    pub(super) fn whole(&mut self, buffer: BufferId) -> &mut [u8] {
+        let address = self.address(buffer, 0..self.bytes_each);
+        // SAFETY: the buffer lies in the pool (checked by `address`), which is never freed;
+        // the endpoint asks only for buffers that no operation uses, because a slot's read and write
         // side never work at once on the buffer it holds. Exercised by tests/ring.rs.
-        unsafe { std::slice::from_raw_parts_mut(address, bytes) }
+        unsafe { std::slice::from_raw_parts_mut(address, self.bytes_each.into()) }
     }
 
     fn address(&self, buffer: BufferId, range: Range<u16>) -> *mut u8 {
@@ -135,7 +134,7 @@ mod tests {
     fn use_at_once(buffers: &mut Buffers, count: usize) -> Vec<u8> {
         let taken: Vec<_> = (0..count).map(|_| buffers.take().unwrap()).collect();
         let before =
-            taken.iter().map(|&buffer| std::mem::replace(&mut buffers.bytes(buffer, 0..1)[0], 1));
+            taken.iter().map(|&buffer| std::mem::replace(&mut buffers.whole(buffer)[0], 1));
         let before = before.collect();
         taken.into_iter().rev().for_each(|buffer| buffers.give(buffer));
         before
@@ -176,10 +175,10 @@ mod tests {
     fn a_buffer_that_is_no_whole_page_keeps_its_memory_and_its_neighbours() {
         let mut buffers = Buffers::new(1000, 1024).unwrap();
         let held = buffers.take().unwrap();
-        buffers.bytes(held, 0..1)[0] = 7;
+        buffers.whole(held)[0] = 7;
         use_at_once(&mut buffers, 900);
         assert_eq!((0..20).find_map(|look| buffers.tidy(LOOK * look)), None);
-        assert_eq!(buffers.bytes(held, 0..1), [7]);
+        assert_eq!(buffers.whole(held)[0], 7);
         assert_eq!(use_at_once(&mut buffers, 900), vec![1; 900]);
     }
 }

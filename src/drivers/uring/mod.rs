@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::base::constants::{NAP_TIME, YIELD_AFTER};
 use crate::base::errno::Errno;
-use crate::engine::driver::{Completion, Cut, Driver};
+use crate::engine::driver::{Completion, Dial, Driver, Listen, ShutdownMode};
 use crate::engine::slot::BufferId;
 use crate::engine::token::{Operation, Token};
 use crate::engine::worker::Turn;
@@ -154,41 +154,6 @@ impl Driver for UringDriver {
         self.segments[usize::from(number)] = None;
     }
 
-    fn accept(&mut self, token: Token, listener: usize) {
-        let slot = types::DestinationSlot::try_from_slot_target(u32::from(token.slot().index()));
-        let listener = types::Fd(self.listeners[listener].as_raw_fd());
-        let slot = slot.expect("a slot index is below the kernel's table limit");
-        self.push(token, accept::entry(listener, Some(slot), self.accept_flags));
-    }
-
-    fn stop_listening(&mut self) {
-        for listener in &self.listeners {
-            // It fails when the listener has ended already.
-            let _ = listener.shutdown(std::net::Shutdown::Both);
-        }
-    }
-
-    fn poll_listener(&mut self, token: Token, listener: usize) {
-        let listener = types::Fd(self.listeners[listener].as_raw_fd());
-        self.push(token, opcode::PollAdd::new(listener, POLL_IN).build());
-    }
-
-    fn refuse(&mut self, listener: usize, limit: usize) -> usize {
-        socket::accept_to_reset(&self.listeners[listener], limit).unwrap_or(0)
-    }
-
-    fn connect(&mut self, token: Token, source: SocketAddr, target: usize) -> Result<(), Errno> {
-        let socket = self.bound_socket(source, target).map_err(|e| Errno::from(&e))?;
-        let address = &self.targets[target];
-        let index = u32::from(token.slot().index());
-        let entry =
-            opcode::Connect::new(types::Fixed(index), address.as_ptr().cast(), address.len());
-        let ring = self.ring(token);
-        ring.put_in_table(index, socket.as_fd()).map_err(|e| Errno::from(&e))?;
-        ring.push(&entry.build().user_data(token.packed()));
-        Ok(())
-    }
-
     fn poll(&mut self, token: Token) {
         let events = match token.operation() {
             Operation::PollReadable => POLL_IN | POLL_PEER_ENDED,
@@ -221,13 +186,13 @@ impl Driver for UringDriver {
         self.push(token, entry.build());
     }
 
-    fn shutdown(&mut self, token: Token, cut: Cut) {
+    fn shutdown(&mut self, token: Token, mode: ShutdownMode) {
         let shutdown = |how| opcode::Shutdown::new(fixed(token), how).build();
-        let entry = match cut {
-            Cut::Sending => shutdown(libc::SHUT_WR),
-            Cut::Both => shutdown(libc::SHUT_RDWR),
+        let entry = match mode {
+            ShutdownMode::Sending => shutdown(libc::SHUT_WR),
+            ShutdownMode::Both => shutdown(libc::SHUT_RDWR),
             // A connect to "no address" takes a connection apart at once, see connect(2).
-            Cut::Reset => {
+            ShutdownMode::Reset => {
                 let bytes = libc::socklen_t::try_from(size_of::<libc::sockaddr>()).expect("16");
                 opcode::Connect::new(fixed(token), &raw const *self.nowhere, bytes).build()
             }
@@ -312,12 +277,51 @@ impl Driver for UringDriver {
         self.buffers.give(buffer);
     }
 
-    fn bytes(&mut self, buffer: BufferId, range: Range<u16>) -> &mut [u8] {
-        self.buffers.bytes(buffer, range)
+    fn buffer(&mut self, buffer: BufferId) -> &mut [u8] {
+        self.buffers.whole(buffer)
     }
 
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+}
+
+impl Listen for UringDriver {
+    fn accept(&mut self, token: Token, listener: usize) {
+        let slot = types::DestinationSlot::try_from_slot_target(u32::from(token.slot().index()));
+        let listener = types::Fd(self.listeners[listener].as_raw_fd());
+        let slot = slot.expect("a slot index is below the kernel's table limit");
+        self.push(token, accept::entry(listener, Some(slot), self.accept_flags));
+    }
+
+    fn poll_listener(&mut self, token: Token, listener: usize) {
+        let listener = types::Fd(self.listeners[listener].as_raw_fd());
+        self.push(token, opcode::PollAdd::new(listener, POLL_IN).build());
+    }
+
+    fn stop_listening(&mut self) {
+        for listener in &self.listeners {
+            // It fails when the listener has ended already.
+            let _ = listener.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    fn refuse(&mut self, listener: usize, limit: usize) -> usize {
+        socket::accept_to_reset(&self.listeners[listener], limit).unwrap_or(0)
+    }
+}
+
+impl Dial for UringDriver {
+    fn connect(&mut self, token: Token, source: SocketAddr, target: usize) -> Result<(), Errno> {
+        let socket = self.bound_socket(source, target).map_err(|e| Errno::from(&e))?;
+        let address = &self.targets[target];
+        let index = u32::from(token.slot().index());
+        let entry =
+            opcode::Connect::new(types::Fixed(index), address.as_ptr().cast(), address.len());
+        let ring = self.ring(token);
+        ring.put_in_table(index, socket.as_fd()).map_err(|e| Errno::from(&e))?;
+        ring.push(&entry.build().user_data(token.packed()));
+        Ok(())
     }
 }
 

@@ -5,20 +5,21 @@ use std::time::Duration;
 
 use crate::base::constants::{CHURN_TRIES_MAX, CONNECTS_PER_TURN, MESSAGES_IN_FLIGHT};
 use crate::base::errno::Errno;
-use crate::engine::driver::{Cut, Driver};
+use crate::engine::driver::{Dial, ShutdownMode};
+use crate::engine::protocol::Expectation;
 use crate::engine::protocol::message::Message;
-use crate::engine::slot::Life;
+use crate::engine::slot::ConnState;
 use crate::engine::token::{Operation, SlotId};
 
-use super::Shard;
+use crate::engine::client::Client;
 use crate::engine::client::tuple_allocator::is_taken;
 
-impl<D: Driver> Shard<D> {
+impl<D: Dial, E: Expectation> Client<D, E> {
     /// Begins the short connections that are due.
     pub(super) fn start_churn(&mut self) {
         let mut allowance = CONNECTS_PER_TURN;
         while allowance > 0 && self.churning < MESSAGES_IN_FLIGHT && self.may_connect() {
-            let Some(due) = self.agenda.churn.due_by(self.now) else { break };
+            let Some(due) = self.phase.churn.due_by(self.end.now) else { break };
             allowance -= 1;
             self.arm_short_connect(due);
         }
@@ -32,30 +33,30 @@ impl<D: Driver> Shard<D> {
             Some(Ok(())) => {}
         }
         self.churn_tries = 0;
-        self.agenda.churn.has_begun();
-        self.stats.churn_started_total.add(1);
-        self.stats.schedule_lag_us.record(self.now - due);
+        self.phase.churn.has_begun();
+        self.end.stats.churn_started_total.add(1);
+        self.end.stats.schedule_lag_us.record(self.end.now - due);
     }
 
     /// A connect through the next tuple; `None` when there is no place for it now.
     fn connect_short(&mut self, due: Duration) -> Option<Result<(), Errno>> {
-        let buffer = self.take_buffer()?;
-        let Some(id) = self.arena.take().or_else(|| self.grow()) else {
-            self.give_buffer(buffer);
+        let buffer = self.end.take_buffer()?;
+        let Some(id) = self.take_slot() else {
+            self.end.give_buffer(buffer);
             return None;
         };
         // Last, because a tuple that is taken and not used comes round too early.
-        let connected = self.supply.short().map(|(number, tuple)| {
-            let token = self.arena[id].token(Operation::Connect, id);
-            self.driver.connect(token, tuple.source, tuple.target).map(|()| number)
+        let connected = self.tuples.next_churn().map(|(number, tuple)| {
+            let token = self.end.arena[id].token(Operation::Connect, id);
+            self.end.driver.connect(token, tuple.source, tuple.target).map(|()| number)
         });
         if let Some(Ok(number)) = connected {
             self.churning += 1;
             self.on_connecting(id, number);
             self.write_message(id, buffer, due);
         } else {
-            self.arena.untake(id, self.now_ms);
-            self.give_buffer(buffer);
+            self.end.arena.put_back(id, self.end.now_ms);
+            self.end.give_buffer(buffer);
         }
         connected.map(|connected| connected.map(|_| ()))
     }
@@ -65,7 +66,7 @@ impl<D: Driver> Shard<D> {
         self.churn_tries += 1;
         let may = is_taken(errno) && self.churn_tries < CHURN_TRIES_MAX;
         if may {
-            self.stats.tuples_skipped_total.add(1);
+            self.end.stats.tuples_skipped_total.add(1);
         }
         may
     }
@@ -74,8 +75,7 @@ impl<D: Driver> Shard<D> {
     /// on it at another address: then it is made anew through the next tuple, as due as it was.
     pub(super) fn on_short_failed(&mut self, id: SlotId, errno: Errno) {
         self.churning -= 1;
-        let slot = &self.arena[id];
-        let due = Message::due_of(self.driver.bytes(slot.buffer, slot.start..slot.end));
+        let due = self.due_of_message(id);
         let is_made_anew = is_taken(errno)
             && self.may_try_another(errno)
             && matches!(self.connect_short(due), Some(Ok(())));
@@ -85,32 +85,43 @@ impl<D: Driver> Shard<D> {
     }
 
     pub(super) fn send_short_message(&mut self, id: SlotId) {
-        let slot = &mut self.arena[id];
-        slot.go(Life::Open);
-        slot.wait_from(self.now);
-        slot.owed = 1;
-        let due = Message::due_of(self.driver.bytes(slot.buffer, slot.start..slot.end));
-        self.stats.churn_connect_latency_us.record(self.now - due);
-        self.waiting.push(&mut self.arena, id);
-        self.arm_poll(id);
-        self.arm_send(id);
+        let slot = &mut self.end.arena[id];
+        slot.transition_to(ConnState::Open);
+        slot.wait_from(self.end.now);
+        slot.role.pending = 1;
+        let due = self.due_of_message(id);
+        self.end.stats.churn_connect_latency_us.record(self.end.now - due);
+        self.waiting.push(&mut self.end.arena, id);
+        self.end.arm_poll(id);
+        self.end.arm_send(id);
     }
 
     fn count_churn_failed(&self, errno: Errno) {
-        self.stats.churn_failed_total.add(1);
-        self.stats.churn_failed[errno.index()].add(1);
+        self.end.stats.churn_failed_total.add(1);
+        self.end.stats.churn_failed[errno.index()].add(1);
     }
 
     pub(super) fn is_short(&self, id: SlotId) -> bool {
-        self.supply.is_short(self.arena[id].number)
+        self.tuples.is_short(self.end.arena[id].role.number)
+    }
+
+    /// When the message that the slot carries was due.
+    fn due_of_message(&mut self, id: SlotId) -> Duration {
+        let slot = &self.end.arena[id];
+        let range = usize::from(slot.start)..usize::from(slot.end);
+        Message::due_of(&self.end.driver.buffer(slot.buffer)[range])
     }
 
     /// An exchange is done; nothing is with the kernel, so a close in order is all it takes.
-    pub(super) fn end_short(&mut self, id: SlotId) {
+    pub(super) fn on_short_answer(&mut self, id: SlotId, took: Duration) {
+        self.end.stats.churned_total.add(1);
+        self.end.stats.churn_latency_us.record(took);
+        self.leave_queue(id);
+        self.begin_end(id);
         self.churning -= 1;
         match self.config.close {
-            Cut::Reset => self.arm_shutdown(id, Cut::Reset),
-            Cut::Sending | Cut::Both => self.unwind(id),
+            ShutdownMode::Reset => self.end.arm_shutdown(id, ShutdownMode::Reset),
+            ShutdownMode::Sending | ShutdownMode::Both => self.close_step(id),
         }
     }
 }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use crate::engine::client::pushes::Pushes;
-use crate::engine::driver::Cut;
+use crate::engine::driver::ShutdownMode;
 
 /// What one core of a client is told.
 #[derive(Clone, Debug)]
-pub struct ShardConfig {
+pub struct ClientConfig {
     /// Slots of one segment.
     pub slots_per_segment: u32,
     /// Connects that may be in flight at once.
@@ -20,12 +19,10 @@ pub struct ShardConfig {
     pub message_count: u16,
     /// The schedule of messages in a phase of traffic.
     pub schedule: Schedule,
-    /// What comes from the server.
-    pub expect: Expect,
     /// Short connections per second in a phase of traffic.
     pub churn_per_s: f64,
     /// How connections are ended.
-    pub close: Cut,
+    pub close: ShutdownMode,
     /// Tells this run's messages from any other's.
     pub run: u64,
 }
@@ -39,15 +36,4 @@ pub enum Schedule {
     Every(Duration),
     /// So many per second over all cores, on the connections in turn.
     PerSecond(f64),
-}
-
-/// What comes from the server.
-#[derive(Clone, Debug)]
-pub enum Expect {
-    /// Every message, back.
-    Echo,
-    /// Texts, unasked.
-    Push(Pushes),
-    /// Not a byte.
-    Nothing,
 }

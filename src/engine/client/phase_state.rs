@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::base::constants::{SCHEDULE_SLACK, TICK_MS};
 use crate::observe::stats::CoreStats;
 
-use crate::engine::client::config::{Schedule, ShardConfig};
+use crate::engine::client::config::{ClientConfig, Schedule};
 use crate::engine::client::pacer::Pacer;
 use crate::engine::client::phase::{Order, Phase};
-use crate::engine::client::tuple_allocator::Supply;
+use crate::engine::client::tuple_allocator::TupleAllocator;
 
 /// The order of the housekeeping thread, and what of it is still to be begun.
-pub(super) struct Agenda {
+pub(super) struct PhaseState {
     order: Order,
     since: Duration,
     /// Held connections asked for so far, over all plateaus.
@@ -34,10 +34,10 @@ pub(super) struct Agenda {
     pub(super) churn: Pacer,
 }
 
-impl Agenda {
+impl PhaseState {
     /// Nothing is asked.
-    pub(super) fn new() -> Agenda {
-        Agenda {
+    pub(super) fn new() -> PhaseState {
+        PhaseState {
             order: Order { number: 0, phase: Phase::Hold },
             since: Duration::ZERO,
             asked: 0,
@@ -57,8 +57,8 @@ impl Agenda {
     pub(super) fn take(
         &mut self,
         order: Order,
-        config: &ShardConfig,
-        supply: &Supply,
+        config: &ClientConfig,
+        tuples: &TupleAllocator,
         connections: u64,
         now: Duration,
         stats: &CoreStats,
@@ -74,7 +74,7 @@ impl Agenda {
         (self.order, self.since) = (order, now);
         match order.phase {
             Phase::Connect { connections } => {
-                let share = supply.share(connections);
+                let share = tuples.share(connections);
                 self.part = share as f64 / connections.max(1) as f64;
                 self.start(share.saturating_sub(self.asked), stats);
                 self.asked = share;
@@ -93,7 +93,7 @@ impl Agenda {
                 self.churn = Pacer::start(Some(churn_per_s), now);
             }
             Phase::Close { keep } => {
-                self.keep = supply.share(keep);
+                self.keep = tuples.share(keep);
                 // Who was lost, or never came, is asked for again by the next connects.
                 self.asked = connections.min(self.keep);
             }
@@ -135,7 +135,7 @@ impl Agenda {
     }
 
     /// The present phase.
-    pub(super) fn phase(&self) -> Phase {
+    pub(super) fn now(&self) -> Phase {
         self.order.phase
     }
 

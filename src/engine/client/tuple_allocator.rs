@@ -11,7 +11,7 @@ use crate::plan::tuples::{Tuple, TuplePlan};
 
 /// One core's part of the tuple plan, and how much of it is used.
 #[derive(Clone)]
-pub struct Supply {
+pub struct TupleAllocator {
     plan: Arc<TuplePlan>,
     core: usize,
     next_held: u64,
@@ -25,7 +25,7 @@ pub struct Supply {
     until: u64,
 }
 
-impl Supply {
+impl TupleAllocator {
     /// The part of `core` for `connections` held ones and, if there are any, short ones that need
     /// `churn_tuples` until the first may come again. Which of theirs is the first, `run` says, so
     /// that one run after the other does not begin with the same ones.
@@ -35,7 +35,7 @@ impl Supply {
         connections: u64,
         churn_tuples: u64,
         run: u64,
-    ) -> Supply {
+    ) -> TupleAllocator {
         // A connection keeps its number in 32 bits.
         let part = plan::share(plan.capacity(), plan.cores(), core).min(u64::from(u32::MAX));
         let skips_max = connections.saturating_add(TUPLES_SKIPPED_SPARE);
@@ -43,7 +43,7 @@ impl Supply {
             0 => part,
             need => connections.saturating_add(skips_max).min(part.saturating_sub(need)),
         };
-        Supply {
+        TupleAllocator {
             plan,
             core,
             next_held: 0,
@@ -63,7 +63,7 @@ impl Supply {
 
     /// A tuple for a connection that will be held, with its number in this core's part; `None` when
     /// there is none, or too many were taken by others.
-    pub fn held(&mut self) -> Option<(u32, Tuple)> {
+    pub fn next_long_lived(&mut self) -> Option<(u32, Tuple)> {
         if self.next_held >= self.churn_from && std::mem::take(&mut self.is_released) {
             // Those that are held still, or in TIME_WAIT, are passed over as somebody else's are.
             (self.next_held, self.skipped) = (0, 0);
@@ -86,7 +86,7 @@ impl Supply {
     }
 
     /// A tuple for a short connection.
-    pub fn short(&mut self) -> Option<(u32, Tuple)> {
+    pub fn next_churn(&mut self) -> Option<(u32, Tuple)> {
         if self.next_churn >= self.until {
             self.next_churn = self.churn_from;
         }
@@ -133,31 +133,32 @@ mod tests {
 
     #[test]
     fn held_and_short_ones_never_meet_and_short_ones_come_round_last() {
-        let mut supply = Supply::new(plan(100, 2), 1, 10, 30, 25);
-        let held: HashSet<_> = std::iter::from_fn(|| supply.held()).map(|(_, t)| t).collect();
+        let mut supply = TupleAllocator::new(plan(100, 2), 1, 10, 30, 25);
+        let held: HashSet<_> =
+            std::iter::from_fn(|| supply.next_long_lived()).map(|(_, t)| t).collect();
         assert_eq!(held.len(), 20, "what the short ones do not need is a spare for the held ones");
-        let first = supply.short().expect("there are tuples for short ones");
-        let short: Vec<_> = (0..29).filter_map(|_| supply.short()).collect();
+        let first = supply.next_churn().expect("there are tuples for short ones");
+        let short: Vec<_> = (0..29).filter_map(|_| supply.next_churn()).collect();
         assert!(
             short.iter().chain([&first]).all(|(n, t)| supply.is_short(*n) && !held.contains(t))
         );
         assert_eq!(short.iter().map(|(_, t)| t).collect::<HashSet<_>>().len(), 29);
-        assert_eq!(supply.short(), Some(first), "after all others the first comes again");
+        assert_eq!(supply.next_churn(), Some(first), "after all others the first comes again");
     }
 
     #[test]
     fn what_was_closed_may_be_taken_again_when_there_is_nothing_else() {
-        let mut supply = Supply::new(plan(7, 1), 0, 7, 0, 3);
-        let first: Vec<_> = std::iter::from_fn(|| supply.held()).collect();
+        let mut supply = TupleAllocator::new(plan(7, 1), 0, 7, 0, 3);
+        let first: Vec<_> = std::iter::from_fn(|| supply.next_long_lived()).collect();
         supply.release();
-        let again: Vec<_> = std::iter::from_fn(|| supply.held()).collect();
+        let again: Vec<_> = std::iter::from_fn(|| supply.next_long_lived()).collect();
         assert_eq!(first, again, "once round, and no further");
     }
 
     #[test]
     fn without_churn_all_are_for_the_held_ones() {
-        let mut supply = Supply::new(plan(7, 1), 0, 7, 0, 3);
-        assert_eq!(std::iter::from_fn(|| supply.held()).count(), 7);
-        assert_eq!(supply.short(), None);
+        let mut supply = TupleAllocator::new(plan(7, 1), 0, 7, 0, 3);
+        assert_eq!(std::iter::from_fn(|| supply.next_long_lived()).count(), 7);
+        assert_eq!(supply.next_churn(), None);
     }
 }

@@ -1,3 +1,147 @@
-//! What bytes mean.
+//! What bytes mean: a server's [`Protocol`], a client's [`Expectation`], and those that there are.
+//!
+//! A protocol is called with the bytes of one connection and says what to do. It knows no slot, no
+//! driver and no clock, and it allocates nothing. What an idle connection must remember is its `State`,
+//! a few bytes in the slot; what is needed only while bytes are under way stays in the buffer. Protocols
+//! are layers: one may hold another and hand the bytes on, as [`banner::Banner`] does.
+//!
+//! To add a protocol, add a file here, and its name to [`mode::Mode`] when a flag of `serve` chooses it.
 
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::engine::close_reason::CloseReason;
+use crate::engine::protocol::message::Message;
+
+pub mod banner;
+pub mod echo;
+pub mod expect;
 pub mod message;
+pub mod mode;
+pub mod push;
+pub mod sink;
+
+/// What a server does with the bytes of its connections, and what it sends unasked.
+pub trait Protocol {
+    /// What is remembered of each connection, also while it is idle.
+    type State: Copy + Default + std::fmt::Debug;
+
+    /// Whether an answer may leave the beginning of a next message behind, see [`Action::kept`]. Where
+    /// it may not, no memory is kept for it.
+    const KEEPS: bool = true;
+
+    /// Whether [`Protocol::on_open`] has something to send: only then a new connection takes a buffer.
+    fn speaks_first(&self) -> bool {
+        false
+    }
+
+    /// Time between two calls of [`Protocol::on_timer`] on one connection, in whole milliseconds;
+    /// `None` when there are none.
+    fn timer_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// A connection is open; `out` is an empty buffer.
+    fn on_open(&self, _state: &mut Self::State, _out: &mut [u8]) -> Action {
+        Action::NOTHING
+    }
+
+    /// Bytes came: the first `filled` of `buffer` are those that were kept before, and the new ones.
+    /// An answer is written into the same buffer.
+    fn on_bytes(&self, state: &mut Self::State, buffer: &mut [u8], filled: u16) -> Action;
+
+    /// The timer of a connection has run out; `out` is an empty buffer.
+    fn on_timer(&self, _state: &mut Self::State, _out: &mut [u8]) -> Action {
+        Action::NOTHING
+    }
+}
+
+/// What is to be done with a connection. All ranges are of the buffer that the protocol was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// Bytes that go out.
+    pub send: Range<u16>,
+    /// Bytes that are the beginning of what comes next: the protocol is called with them again, once
+    /// `send` is out, or where nothing is sent, once more bytes have come.
+    pub kept: Range<u16>,
+    /// When `send` is out, the connection is closed for this reason.
+    pub close: Option<CloseReason>,
+}
+
+impl Action {
+    /// The bytes are dealt with, and nothing follows from them.
+    pub const NOTHING: Action = Action { send: 0..0, kept: 0..0, close: None };
+
+    /// Bytes of the buffer go out.
+    #[must_use]
+    pub const fn send(range: Range<u16>) -> Action {
+        Action { send: range, ..Action::NOTHING }
+    }
+
+    /// These bytes are the beginning of a message, the rest of which has not come.
+    #[must_use]
+    pub const fn need_more(kept: Range<u16>) -> Action {
+        Action { kept, ..Action::NOTHING }
+    }
+
+    /// The connection is closed.
+    #[must_use]
+    pub const fn close(reason: CloseReason) -> Action {
+        Action { close: Some(reason), ..Action::NOTHING }
+    }
+
+    /// The same, and `kept` is looked at again afterwards.
+    #[must_use]
+    pub fn keeping(self, kept: Range<u16>) -> Action {
+        Action { kept, ..self }
+    }
+}
+
+/// What a client expects of its connections: how answers are told from anything else.
+pub trait Expectation {
+    /// What is remembered of each connection.
+    type State: Copy + Default + std::fmt::Debug;
+
+    /// Whether each message is answered; otherwise it is done when it is sent.
+    fn is_answered(&self) -> bool;
+
+    /// Whether bytes may come that no message has asked for.
+    fn is_unasked(&self) -> bool;
+
+    /// Time between two texts that come unasked; without it none is late.
+    fn every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether a text that comes unasked has been completed on this connection before.
+    fn had_one(&self, _state: &Self::State) -> bool {
+        false
+    }
+
+    /// The number of the message that was sent last on this connection.
+    fn sequence(&self, state: &Self::State) -> u16;
+
+    /// The number of the next message, which is sent now.
+    fn next_sequence(&self, state: &mut Self::State) -> u16;
+
+    /// Bytes came: all of the answer so far, or of what came unasked since the last call.
+    fn on_bytes(&self, state: &mut Self::State, bytes: &[u8]) -> Heard;
+}
+
+/// What the bytes of a server are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The beginning of an answer.
+    NeedMore,
+    /// A whole answer.
+    Answer(Message),
+    /// Texts that were not asked for.
+    Unasked {
+        /// Those that were completed.
+        texts: u64,
+        /// Whether one had been completed before.
+        had_one: bool,
+    },
+    /// Something else.
+    Mismatch,
+}

@@ -1,11 +1,12 @@
 //! How a server that is told to stop lets its connections go: at an even pace, those that rest
-//! first, within a time. Arithmetic and a place in the arena; the shard does the ending.
+//! first, within a time. Arithmetic and a place in the arena; the server does the closing.
 
 use std::time::Duration;
 
 use crate::base::constants::DRAIN_STEP;
 use crate::engine::arena::Arena;
-use crate::engine::slot::Life;
+use crate::engine::server::role::Serving;
+use crate::engine::slot::ConnState;
 use crate::engine::token::SlotId;
 
 /// What a core is told while it runs.
@@ -62,7 +63,12 @@ impl Drain {
 
     /// The next connection to end, if one is wanted: one that rests, or any when the time is up.
     /// Looks at no more than `looks` slots.
-    pub fn next(&mut self, arena: &Arena, now: Duration, looks: &mut u32) -> Option<SlotId> {
+    pub fn next<S: Copy + Default + std::fmt::Debug>(
+        &mut self,
+        arena: &Arena<Serving<S>>,
+        now: Duration,
+        looks: &mut u32,
+    ) -> Option<SlotId> {
         if now < self.next_sweep {
             return None;
         }
@@ -72,7 +78,7 @@ impl Drain {
             // The arena's end: who was busy is looked at again, but not at once.
             let Some(id) = self.cursor else { break };
             let slot = &arena[id];
-            if slot.life() == Life::Open && (self.is_over(now) || slot.is_at_rest()) {
+            if slot.state() == ConnState::Open && (self.is_over(now) || slot.is_at_rest()) {
                 return Some(id);
             }
         }

@@ -236,6 +236,8 @@ figures! {
         closed_total,
         /// Of those closed: the peer or the network broke them. Rising? See the peers.
         reset_total,
+        /// Of those closed: their bytes made no sense to the protocol. Rising? See the peers.
+        malformed_total,
         /// Of those closed: they took no bytes for too long. Rising? Peers read slowly.
         send_timeout_total,
         /// Of those closed: too many pushes were due behind one. Rising? Peers read slowly.

@@ -1,0 +1,75 @@
+//! The end of a connection: ours, or one that came over us.
+
+use crate::base::constants::{CLOSE_TIMEOUT, CLOSES_IN_FLIGHT};
+use crate::engine::client::{Client, restart_wait};
+use crate::engine::driver::{Dial, ShutdownMode};
+use crate::engine::protocol::Expectation;
+use crate::engine::slot::CloseStep;
+use crate::engine::token::SlotId;
+use crate::observe::stats::LostCause;
+
+impl<D: Dial, E: Expectation> Client<D, E> {
+    /// Closes connections that rest until so many are left as are to be; whether that is so. Once a whole
+    /// window of ends was waited for in vain, the server is gone, and its answers are waited for no more.
+    pub(super) fn start_closes(&mut self) -> bool {
+        let in_vain = self.end.stats.close_timeout_total.get();
+        let is_gone = in_vain >= u64::from(CLOSES_IN_FLIGHT);
+        let mode = if is_gone { ShutdownMode::Both } else { self.config.close };
+        let keep = self.phase.keep;
+        while self.connections > keep && self.ending.len() < CLOSES_IN_FLIGHT {
+            let arena = &mut self.end.arena;
+            let first = self.resting.pop(arena).or_else(|| self.overdue.pop(arena));
+            let Some(id) = first else { break };
+            self.connections -= 1;
+            self.begin_end(id);
+            self.end.arm_shutdown(id, mode);
+        }
+        self.connections <= keep && u64::from(self.end.arena.used()) == self.connections
+    }
+
+    /// A connection that was open is no more, for a cause that is not ours to choose.
+    pub(super) fn lose(&mut self, id: SlotId, cause: LostCause) {
+        if self.is_short(id) {
+            self.churning -= 1;
+            self.end.stats.churn_lost[cause as usize].add(1);
+        } else {
+            self.connections -= 1;
+            self.end.stats.lost[cause as usize].add(1);
+            let slot = &self.end.arena[id];
+            let (is_asked, waited) = (slot.role.pending > 0, slot.waited(self.end.now));
+            self.phase.has_lost(is_asked, waited, self.end.now);
+        }
+        self.leave_queue(id);
+        self.begin_end(id);
+        self.close_step(id);
+    }
+
+    pub(super) fn begin_end(&mut self, id: SlotId) {
+        self.end.begin_close(id);
+        self.end.arena[id].wait_from(self.end.now);
+        self.ending.push(&mut self.end.arena, id);
+    }
+
+    /// Takes the next step of an end that does not wait for the server's.
+    pub(super) fn close_step(&mut self, id: SlotId) {
+        if let Some(buffer) = self.end.close_step(id, ShutdownMode::Both) {
+            self.end.give_buffer(buffer);
+        }
+    }
+
+    pub(super) fn on_closed(&mut self, id: SlotId) {
+        self.ending.remove(&mut self.end.arena, id);
+        self.end.free_closed(id);
+    }
+
+    /// Only the server's end is waited for in vain; a slow close is the kernel's affair.
+    pub(super) fn give_up_closes(&mut self) {
+        while let Some(id) = self.ending.first().filter(|&id| self.waited(id) >= CLOSE_TIMEOUT) {
+            restart_wait(&mut self.ending, &mut self.end.arena, id, self.end.now);
+            if self.end.arena[id].close_step() == CloseStep::Shutdown {
+                self.end.stats.close_timeout_total.add(1);
+                self.close_step(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A connection begins: a tuple, a connect, and then it is held.
+
+use std::time::Duration;
+
+use crate::base::constants::{BACK_OFF_MS, CONNECTS_PER_TURN};
+use crate::base::errno::Errno;
+use crate::engine::client::Client;
+use crate::engine::client::tuple_allocator::is_taken;
+use crate::engine::driver::Dial;
+use crate::engine::protocol::Expectation;
+use crate::engine::slot::ConnState;
+use crate::engine::token::{Operation, SlotId};
+
+impl<D: Dial, E: Expectation> Client<D, E> {
+    /// Starts connects; whether all have been answered.
+    pub(super) fn start_connects(&mut self) -> bool {
+        let mut allowance = CONNECTS_PER_TURN;
+        while allowance > 0 && self.phase.to_start > 0 && self.may_connect() {
+            let Some(due) = self.phase.connects.due_by(self.end.now) else { break };
+            allowance -= 1;
+            self.arm_connect(due);
+        }
+        self.phase.to_start == 0 && self.connecting.is_empty()
+    }
+
+    pub(super) fn may_connect(&self) -> bool {
+        self.connecting.len() < self.config.connects_in_flight
+            && self.end.now_ms >= self.back_off_until_ms
+    }
+
+    fn arm_connect(&mut self, due: Duration) {
+        let Some(id) = self.take_slot() else { return };
+        let Some((number, tuple)) = self.tuples.next_long_lived() else {
+            self.end.arena.put_back(id, self.end.now_ms);
+            return self.give_up(Errno::EADDRNOTAVAIL);
+        };
+        self.phase.to_start -= 1;
+        self.end.stats.connect_started_total.add(1);
+        let token = self.end.arena[id].token(Operation::Connect, id);
+        match self.end.driver.connect(token, tuple.source, tuple.target) {
+            Ok(()) => {
+                self.phase.connects.has_begun();
+                if self.config.connects_per_s.is_some() {
+                    self.end.stats.schedule_lag_us.record(self.end.now - due);
+                }
+                self.on_connecting(id, number);
+            }
+            Err(errno) => {
+                self.end.arena.put_back(id, self.end.now_ms);
+                self.count_failed(errno);
+            }
+        }
+    }
+
+    pub(super) fn on_connecting(&mut self, id: SlotId, number: u32) {
+        let slot = &mut self.end.arena[id];
+        slot.transition_to(ConnState::Connecting);
+        slot.role.number = number;
+        slot.wait_from(self.end.now);
+        self.connecting.push(&mut self.end.arena, id);
+    }
+
+    /// A free slot, if need be of another segment.
+    pub(super) fn take_slot(&mut self) -> Option<SlotId> {
+        self.end.arena.take().or_else(|| self.grow_and_take())
+    }
+
+    fn grow_and_take(&mut self) -> Option<SlotId> {
+        self.end.arena.next_segment()?;
+        match self.end.grow() {
+            Ok(()) => self.end.arena.take(),
+            Err(errno) => {
+                self.end.stats.grow_failed_total.add(1);
+                self.back_off_until_ms = self.end.now_ms + u64::from(BACK_OFF_MS);
+                // Nothing on its way that could free a slot? Then there will never be one.
+                if self.connecting.is_empty() && self.ending.is_empty() {
+                    self.give_up(errno);
+                }
+                None
+            }
+        }
+    }
+
+    /// Counts every connect that was not started yet as failed.
+    fn give_up(&mut self, errno: Errno) {
+        self.end.stats.connect_failed_total.add(self.phase.to_start);
+        self.end.stats.failed[errno.index()].add(self.phase.to_start);
+        self.phase.to_start = 0;
+    }
+
+    pub(super) fn on_connect(&mut self, id: SlotId, result: Result<u32, Errno>) {
+        self.connecting.remove(&mut self.end.arena, id);
+        let errno = match result {
+            Ok(_) if self.is_short(id) => return self.send_short_message(id),
+            Ok(_) => return self.hold(id),
+            // Only a connect that takes too long is cancelled.
+            Err(Errno::ECANCELED) => Errno::ETIMEDOUT,
+            Err(errno) => errno,
+        };
+        if self.is_short(id) {
+            self.on_short_failed(id, errno);
+        } else {
+            self.count_failed(errno);
+        }
+        self.begin_end(id);
+        self.close_step(id);
+    }
+
+    fn hold(&mut self, id: SlotId) {
+        self.connections += 1;
+        self.end.stats.connected_total.add(1);
+        self.end.stats.connect_latency_us.record(self.waited(id));
+        let slot = &mut self.end.arena[id];
+        slot.transition_to(ConnState::Open);
+        if self.expectation.is_unasked() {
+            slot.wait_from(self.end.now);
+        }
+        self.resting.push(&mut self.end.arena, id);
+        self.end.arm_poll(id);
+    }
+
+    /// A tuple that is taken is passed over, its connect is made with another; anything else counts.
+    fn count_failed(&mut self, errno: Errno) {
+        if is_taken(errno) {
+            self.tuples.skip();
+            self.phase.start(1, &self.end.stats);
+            self.end.stats.tuples_skipped_total.add(1);
+        } else {
+            self.end.stats.connect_failed_total.add(1);
+            self.end.stats.failed[errno.index()].add(1);
+        }
+    }
+}

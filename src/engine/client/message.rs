@@ -1,0 +1,198 @@
+//! One message out, and what comes in: its answer, which is verified, texts that come unasked, or
+//! nothing of ours.
+
+use std::time::Duration;
+
+use crate::base::constants::{ECHO_LATE_AFTER, MESSAGES_IN_FLIGHT, SWEEPS_IN_FLIGHT};
+use crate::base::errno::Errno;
+use crate::engine::client::Client;
+use crate::engine::client::phase::Phase;
+use crate::engine::driver::{Dial, Readiness};
+use crate::engine::protocol::message::Message;
+use crate::engine::protocol::{Expectation, Heard};
+use crate::engine::slot::{BufferId, ReadSide, WriteSide};
+use crate::engine::token::SlotId;
+use crate::observe::stats::LostCause;
+
+impl<D: Dial, E: Expectation> Client<D, E> {
+    // ---- one message out ------------------------------------------------------------------
+
+    /// Sends what is left to send of this phase; whether every answer has come.
+    pub(super) fn start_messages(&mut self) -> bool {
+        // A sweep measures no latency, and may meet a server that answers no message.
+        let is_sweep = self.phase.now() == Phase::Sweep;
+        let most = if is_sweep { SWEEPS_IN_FLIGHT } else { MESSAGES_IN_FLIGHT };
+        let mut allowance = MESSAGES_IN_FLIGHT;
+        while self.phase.to_send.min(allowance.into()) > 0
+            && self.waiting.len() < most
+            && self.send_message(self.end.now)
+        {
+            allowance -= 1;
+            self.phase.to_send -= 1;
+        }
+        (self.phase.to_send == 0 || self.resting.is_empty()) && self.waiting.is_empty()
+    }
+
+    pub(super) fn start_scheduled_messages(&mut self) {
+        while self.waiting.len() < MESSAGES_IN_FLIGHT {
+            let due = self.phase.messages.due_by(self.end.now);
+            let Some(due) = due.filter(|&due| self.send_message(due)) else { return };
+            self.phase.messages.has_begun();
+            self.end.stats.schedule_lag_us.record(self.end.now - due);
+        }
+    }
+
+    /// Sends a message that was due at `due` on the connection that has rested the longest.
+    fn send_message(&mut self, due: Duration) -> bool {
+        // One that was readable unasked holds its buffer; its receive says in a moment what it is.
+        let is_quiet = |id: &SlotId| self.end.arena[*id].read == ReadSide::Polling;
+        let Some(id) = self.resting.first().filter(is_quiet) else { return false };
+        let Some(buffer) = self.end.take_buffer() else { return false };
+        self.resting.remove(&mut self.end.arena, id);
+        let slot = &mut self.end.arena[id];
+        slot.wait_from(self.end.now);
+        slot.role.pending = 1;
+        self.expectation.next_sequence(&mut slot.role.state);
+        self.waiting.push(&mut self.end.arena, id);
+        self.end.stats.messages_sent_total.add(1);
+        self.write_message(id, buffer, due);
+        self.end.arm_send(id);
+        true
+    }
+
+    pub(super) fn write_message(&mut self, id: SlotId, buffer: BufferId, due: Duration) {
+        let slot = &mut self.end.arena[id];
+        slot.buffer = buffer;
+        (slot.start, slot.end) = (0, self.config.message_bytes);
+        let message = Message {
+            run: self.config.run,
+            connection: self.tuples.identity(slot.role.number),
+            sequence: self.expectation.sequence(&slot.role.state).into(),
+            due,
+        };
+        let bytes = self.end.driver.buffer(buffer);
+        message.write(&mut bytes[..usize::from(self.config.message_bytes)]);
+    }
+
+    pub(super) fn on_sent(&mut self, id: SlotId) {
+        let slot = &mut self.end.arena[id];
+        (slot.start, slot.end) = (0, 0);
+        self.drop_buffer(id);
+        if !self.expectation.is_answered() {
+            self.rest(id);
+        }
+        if self.end.arena[id].read == ReadSide::Deferred {
+            self.receive(id);
+        }
+    }
+
+    /// Nothing is out on it any more.
+    fn rest(&mut self, id: SlotId) {
+        self.end.arena[id].role.pending = 0;
+        self.waiting.remove(&mut self.end.arena, id);
+        self.resting.push(&mut self.end.arena, id);
+    }
+
+    // ---- it is readable -------------------------------------------------------------------
+
+    pub(super) fn on_readable(&mut self, id: SlotId, result: Result<Readiness, Errno>) {
+        let ready = result.unwrap_or(Readiness::ERROR);
+        let slot = &mut self.end.arena[id];
+        let has_only_ended = ready.peer_has_ended() && !ready.has_error();
+        let may_have_sent = slot.role.pending > 0 || self.expectation.is_unasked();
+        if has_only_ended && !may_have_sent {
+            return self.lose(id, LostCause::Fin);
+        }
+        if slot.write != WriteSide::Idle {
+            // The buffer is still on its way out; the send's completion comes back here.
+            slot.read = ReadSide::Deferred;
+            return;
+        }
+        self.receive(id);
+    }
+
+    fn receive(&mut self, id: SlotId) {
+        if self.end.arena[id].buffer == BufferId::NONE {
+            let Some(buffer) = self.end.take_buffer() else {
+                // It stays readable: the poll says so again when those before it are done.
+                self.end.stats.recv_starved_total.add(1);
+                return self.end.arm_poll(id);
+            };
+            self.end.arena[id].buffer = buffer;
+        }
+        self.end.arm_recv(id);
+    }
+
+    pub(super) fn on_received(&mut self, id: SlotId, result: Result<u32, Errno>) {
+        match result {
+            Ok(0) => self.lose(id, LostCause::Fin),
+            Ok(bytes) => {
+                self.end.stats.recv_bytes_total.add(u64::from(bytes));
+                let slot = &mut self.end.arena[id];
+                slot.end += u16::try_from(bytes).expect("a receive stays within its buffer");
+                self.hear(id);
+            }
+            Err(Errno::EAGAIN) => {
+                if self.end.arena[id].end == 0 {
+                    self.drop_buffer(id);
+                }
+                self.end.arm_poll(id);
+            }
+            Err(errno) => self.lose(id, LostCause::of(errno)),
+        }
+    }
+
+    /// Bytes came: the expectation says what they are.
+    fn hear(&mut self, id: SlotId) {
+        let slot = &mut self.end.arena[id];
+        if slot.role.pending == 0 && !self.expectation.is_unasked() {
+            return self.mismatch(id);
+        }
+        let bytes = &self.end.driver.buffer(slot.buffer)[..usize::from(slot.end)];
+        match self.expectation.on_bytes(&mut slot.role.state, bytes) {
+            Heard::NeedMore => self.end.arm_poll(id),
+            Heard::Answer(message) if self.is_ours(id, &message) => self.on_answer(id, message.due),
+            Heard::Unasked { texts, had_one } => self.on_unasked(id, texts, had_one),
+            Heard::Answer(_) | Heard::Mismatch => self.mismatch(id),
+        }
+    }
+
+    /// Whether a message is the one that was sent last on this connection.
+    fn is_ours(&self, id: SlotId, message: &Message) -> bool {
+        let role = &self.end.arena[id].role;
+        message.run == self.config.run
+            && message.connection == self.tuples.identity(role.number)
+            && message.sequence == u32::from(self.expectation.sequence(&role.state))
+            && message.due <= self.end.now
+    }
+
+    fn on_answer(&mut self, id: SlotId, due: Duration) {
+        let took = self.end.now - due;
+        let slot = &mut self.end.arena[id];
+        (slot.start, slot.end) = (0, 0);
+        self.drop_buffer(id);
+        if self.is_short(id) {
+            return self.on_short_answer(id, took);
+        }
+        self.end.stats.messages_total.add(1);
+        // A sweep asks whether they live, not how fast.
+        if self.phase.now() != Phase::Sweep {
+            self.end.stats.message_latency_us.record(took);
+            self.end.stats.messages_late_total.add(u64::from(took > ECHO_LATE_AFTER));
+        }
+        self.rest(id);
+        self.end.arm_poll(id);
+    }
+
+    /// Bytes that are not what was to come.
+    fn mismatch(&mut self, id: SlotId) {
+        self.end.stats.messages_mismatched_total.add(1);
+        self.lose(id, LostCause::Mismatch);
+    }
+
+    pub(super) fn drop_buffer(&mut self, id: SlotId) {
+        if let Some(buffer) = self.end.detach_buffer(id) {
+            self.end.give_buffer(buffer);
+        }
+    }
+}

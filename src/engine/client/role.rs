@@ -1,0 +1,31 @@
+//! What a client keeps of a connection besides: which one it is, what is pending on it, and the state
+//! of what is expected.
+
+use crate::engine::slot::Queue;
+use crate::engine::slot::{Role, Slot};
+
+/// A client's part of a slot.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Calling<S> {
+    /// Which connection of its core this is.
+    pub number: u32,
+    /// What the expectation remembers.
+    pub state: S,
+    /// 1 while a message is out; of texts that come unasked, those that are overdue.
+    pub pending: u8,
+    queue: Queue,
+}
+
+const _: () =
+    assert!(size_of::<Slot<Calling<u16>>>() == 32, "a million connections must stay 32 MB");
+
+impl<S: Copy + Default + std::fmt::Debug> Role for Calling<S> {
+    fn queue(&self) -> Queue {
+        self.queue
+    }
+
+    fn set_queue(&mut self, queue: Queue) {
+        self.queue = queue;
+    }
+}

@@ -1,0 +1,322 @@
+//! What both ends do with a connection, once: take a turn, arm an operation and take its completion,
+//! send until all is gone, grow by a segment, and close by a join.
+//!
+//! An endpoint knows slots and operations, and no meaning. It turns each completion into an [`Event`]
+//! for its end, [`crate::engine::server`] or [`crate::engine::client`], which says what follows. It is
+//! synchronous, single-threaded, and allocates only when the arena grows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::constants::{BATCH_COMPLETIONS, TICK_MS};
+use crate::base::errno::Errno;
+use crate::engine::arena::Arena;
+use crate::engine::driver::{Completion, Driver, Readiness, ShutdownMode};
+use crate::engine::slot::{BufferId, CloseStep, ConnState, ReadSide, Role, WriteSide};
+use crate::engine::token::{Operation, SlotId};
+use crate::observe::stats::CoreStats;
+
+/// What has come of an operation, for the end to go on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A listener that has no accept has a connection waiting.
+    Waiting(usize),
+    /// An accept into the slot is answered.
+    Accepted(SlotId, Result<u32, Errno>),
+    /// A connect from the slot is answered.
+    Connected(SlotId, Result<u32, Errno>),
+    /// An open connection is readable or has ended.
+    Readable(SlotId, Result<Readiness, Errno>),
+    /// Bytes came, or the end of the stream (0); before, the reading side was in this state.
+    Received(SlotId, ReadSide, Result<u32, Errno>),
+    /// All bytes are gone.
+    Sent(SlotId),
+    /// The peer takes no more bytes for now: a poll for room is armed.
+    Stalled(SlotId),
+    /// The peer takes bytes again, or is gone.
+    Writable(SlotId, Result<Readiness, Errno>),
+    /// Bytes could not be sent.
+    SendFailed(SlotId, Errno),
+    /// The join of a closing connection may go on, see [`Endpoint::close_step`].
+    Joining(SlotId),
+    /// The descriptor is closed; the slot is to be freed.
+    Closed(SlotId),
+}
+
+/// One end's slots, its driver, and the clock of the present turn.
+pub struct Endpoint<D, R> {
+    /// Sockets and time.
+    pub driver: D,
+    /// The slots.
+    pub arena: Arena<R>,
+    /// What is counted.
+    pub stats: Arc<CoreStats>,
+    /// When the present turn began.
+    pub now: Duration,
+    /// The same in whole milliseconds.
+    pub now_ms: u64,
+    slots_per_segment: u32,
+    buffers_used: u64,
+    batch: Vec<Completion>,
+    tick_at_ms: u64,
+}
+
+impl<D: Driver, R: Role> Endpoint<D, R> {
+    /// An endpoint without segments.
+    #[must_use]
+    pub fn new(driver: D, slots_per_segment: u32, stats: Arc<CoreStats>) -> Endpoint<D, R> {
+        Endpoint {
+            driver,
+            arena: Arena::new(slots_per_segment),
+            stats,
+            now: Duration::ZERO,
+            now_ms: 0,
+            slots_per_segment,
+            buffers_used: 0,
+            batch: Vec::with_capacity(BATCH_COMPLETIONS),
+            tick_at_ms: 0,
+        }
+    }
+
+    // ---- a turn ---------------------------------------------------------------------------
+
+    /// Submits what was caused, takes what has completed, and reads the clock.
+    pub fn begin_turn(&mut self) -> Vec<Completion> {
+        self.driver.wake();
+        self.driver.submit();
+        let mut batch = std::mem::take(&mut self.batch);
+        self.driver.reap(&mut batch);
+        self.now = self.driver.now();
+        self.now_ms = u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX);
+        self.stats.turns_total.add(1);
+        batch
+    }
+
+    /// Keeps the memory of a batch, which is empty by now, for the next turn.
+    pub fn keep_batch(&mut self, batch: Vec<Completion>) {
+        self.batch = batch;
+    }
+
+    /// Sets the gauges that both ends have.
+    pub fn set_gauges(&self, connections: u64) {
+        self.stats.set_connections(connections);
+        self.stats.buffers_used.set(self.buffers_used);
+    }
+
+    /// By how many milliseconds a tick is late that is due in this turn; `None` when none is.
+    pub fn take_tick(&mut self) -> Option<u64> {
+        let late_ms = self.now_ms.checked_sub(self.tick_at_ms)?;
+        self.tick_at_ms = self.now_ms + u64::from(TICK_MS);
+        Some(late_ms)
+    }
+
+    /// When the next tick is due, by the core's clock in milliseconds.
+    #[must_use]
+    pub fn tick_at_ms(&self) -> u64 {
+        self.tick_at_ms
+    }
+
+    /// One completion: the one match on what was asked. `None` when nothing follows from it.
+    #[inline]
+    pub fn complete(&mut self, Completion { token, result }: Completion) -> Option<Event> {
+        self.stats.completions_total.add(1);
+        let (operation, id) = (token.operation(), token.slot());
+        if operation == Operation::PollListener {
+            return Some(Event::Waiting(usize::from(id.index())));
+        }
+        let Some(slot) = self.arena.current(token) else {
+            // A cancel answers after the slot it spoke of is gone, as a rule.
+            if operation != Operation::Cancel {
+                self.stats.stale_total.add(1);
+            }
+            return None;
+        };
+        let is_closing = slot.state() == ConnState::Closing;
+        match operation {
+            Operation::Accept => Some(Event::Accepted(id, result)),
+            Operation::Connect => Some(Event::Connected(id, result)),
+            Operation::PollReadable => {
+                slot.read = ReadSide::Idle;
+                let event = Event::Readable(id, result.map(Readiness::from_events));
+                Some(if is_closing { Event::Joining(id) } else { event })
+            }
+            Operation::Recv => {
+                let was = std::mem::replace(&mut slot.read, ReadSide::Idle);
+                let event = Event::Received(id, was, result);
+                Some(if is_closing { Event::Joining(id) } else { event })
+            }
+            Operation::Send => {
+                slot.write = WriteSide::Idle;
+                Some(if is_closing { Event::Joining(id) } else { self.on_send(id, result) })
+            }
+            Operation::PollWritable => {
+                slot.write = WriteSide::Idle;
+                let event = Event::Writable(id, result.map(Readiness::from_events));
+                Some(if is_closing { Event::Joining(id) } else { event })
+            }
+            Operation::Shutdown => {
+                let is_of_both = slot.write == WriteSide::ShuttingDown;
+                slot.write = if is_of_both { WriteSide::ShutDown } else { WriteSide::Idle };
+                // When only our direction is ended, a poll tells when the peer ends its own.
+                slot.is_joined().then_some(Event::Joining(id))
+            }
+            Operation::Close => {
+                slot.write = WriteSide::ShutDown;
+                Some(Event::Closed(id))
+            }
+            Operation::Cancel => None,
+            Operation::PollListener => unreachable!("it was looked at above"),
+        }
+    }
+
+    // ---- it is idle, until it is readable -------------------------------------------------
+
+    /// Asks to be told when the slot is readable or has ended: what an idle connection costs.
+    pub fn arm_poll(&mut self, id: SlotId) {
+        let slot = &mut self.arena[id];
+        slot.read = ReadSide::Polling;
+        self.driver.poll(slot.token(Operation::PollReadable, id));
+    }
+
+    /// Receives bytes that are there into the slot's buffer, behind those that it has.
+    pub fn arm_recv(&mut self, id: SlotId) {
+        let slot = &mut self.arena[id];
+        slot.read = ReadSide::Receiving;
+        self.driver.recv(slot.token(Operation::Recv, id), slot.buffer, slot.end);
+    }
+
+    /// Receives bytes as soon as there are some, the slot's buffer in hand.
+    pub fn arm_await(&mut self, id: SlotId) {
+        let slot = &mut self.arena[id];
+        slot.read = ReadSide::RecvArmed;
+        self.driver.await_bytes(slot.token(Operation::Recv, id), slot.buffer);
+    }
+
+    // ---- bytes out, until all are gone ----------------------------------------------------
+
+    /// Sends the bytes of the slot's buffer from `start` to `end`.
+    pub fn arm_send(&mut self, id: SlotId) {
+        let slot = &mut self.arena[id];
+        slot.write = WriteSide::Sending;
+        let token = slot.token(Operation::Send, id);
+        self.driver.send(token, slot.buffer, slot.start..slot.end);
+    }
+
+    fn on_send(&mut self, id: SlotId, result: Result<u32, Errno>) -> Event {
+        match result {
+            Ok(bytes) => {
+                self.stats.send_bytes_total.add(u64::from(bytes));
+                let slot = &mut self.arena[id];
+                slot.start += u16::try_from(bytes).expect("a send stays within its buffer");
+                if slot.start < slot.end { self.arm_poll_writable(id) } else { Event::Sent(id) }
+            }
+            Err(Errno::EAGAIN) => self.arm_poll_writable(id),
+            Err(errno) => Event::SendFailed(id, errno),
+        }
+    }
+
+    fn arm_poll_writable(&mut self, id: SlotId) -> Event {
+        self.stats.send_stalled_total.add(1);
+        let slot = &mut self.arena[id];
+        slot.write = WriteSide::Stalled;
+        self.driver.poll(slot.token(Operation::PollWritable, id));
+        Event::Stalled(id)
+    }
+
+    // ---- buffers --------------------------------------------------------------------------
+
+    /// A buffer of the core's pool; `None` when all are in use.
+    pub fn take_buffer(&mut self) -> Option<BufferId> {
+        let buffer = self.driver.take_buffer()?;
+        self.buffers_used += 1;
+        Some(buffer)
+    }
+
+    /// Gives a buffer back that no operation uses.
+    pub fn give_buffer(&mut self, buffer: BufferId) {
+        self.buffers_used -= 1;
+        self.driver.give_buffer(buffer);
+    }
+
+    /// Takes the slot's buffer out of it, if it has one.
+    pub fn detach_buffer(&mut self, id: SlotId) -> Option<BufferId> {
+        let slot = &mut self.arena[id];
+        slot.end = 0;
+        let buffer = std::mem::replace(&mut slot.buffer, BufferId::NONE);
+        (buffer != BufferId::NONE).then_some(buffer)
+    }
+
+    // ---- the end: a join of both sides, then the close ------------------------------------
+
+    /// From now on the connection is closing. What only waits in user space waits no more; a poll for
+    /// room is cancelled.
+    pub fn begin_close(&mut self, id: SlotId) {
+        let slot = &mut self.arena[id];
+        slot.transition_to(ConnState::Closing);
+        if matches!(slot.read, ReadSide::Starved | ReadSide::Deferred) {
+            slot.read = ReadSide::Idle;
+        }
+        if slot.write == WriteSide::Stalled {
+            self.driver.cancel(slot.token(Operation::PollWritable, id));
+        }
+    }
+
+    /// Ends our direction, or both; what waits for the peer then completes.
+    pub fn arm_shutdown(&mut self, id: SlotId, mode: ShutdownMode) {
+        let slot = &mut self.arena[id];
+        let is_ours_alone = mode == ShutdownMode::Sending;
+        slot.write = if is_ours_alone { WriteSide::Ending } else { WriteSide::ShuttingDown };
+        self.driver.shutdown(slot.token(Operation::Shutdown, id), mode);
+    }
+
+    /// Takes the next step of the end: a shutdown by `mode` where only that completes what is with the
+    /// kernel, and the close of the descriptor once nothing is. The slot's buffer comes back with the
+    /// close.
+    pub fn close_step(&mut self, id: SlotId, mode: ShutdownMode) -> Option<BufferId> {
+        match self.arena[id].close_step() {
+            CloseStep::Wait => None,
+            CloseStep::Shutdown => {
+                self.arm_shutdown(id, mode);
+                None
+            }
+            CloseStep::Close => {
+                let buffer = self.detach_buffer(id);
+                let slot = &mut self.arena[id];
+                slot.write = WriteSide::Closing;
+                self.driver.close(slot.token(Operation::Close, id));
+                buffer
+            }
+        }
+    }
+
+    /// The descriptor is closed, whatever close(2) said: Linux frees it in any case.
+    pub fn free_closed(&mut self, id: SlotId) {
+        self.stats.closed_total.add(1);
+        self.arena.free(id, self.now_ms);
+    }
+
+    // ---- segments -------------------------------------------------------------------------
+
+    /// Adds a segment.
+    ///
+    /// # Errors
+    /// `ENOSPC` when a core may have no more of them; what the driver said otherwise.
+    pub fn grow(&mut self) -> Result<(), Errno> {
+        let number = self.arena.next_segment().ok_or(Errno::ENOSPC)?;
+        self.driver.open_segment(number, self.slots_per_segment)?;
+        self.arena.grow(number);
+        self.count_segments();
+        Ok(())
+    }
+
+    /// Gives the empty segment `number` back.
+    pub fn shrink(&mut self, number: u16) {
+        self.arena.shrink(number);
+        self.driver.close_segment(number);
+        self.count_segments();
+    }
+
+    fn count_segments(&self) {
+        self.stats.segments.set(self.arena.segments() as u64);
+    }
+}

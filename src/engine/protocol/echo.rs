@@ -1,0 +1,57 @@
+//! Every byte is sent back, in order; a client verifies each message that comes back.
+
+use crate::engine::protocol::message::Message;
+use crate::engine::protocol::{Action, Expectation, Heard, Protocol};
+
+/// A server that sends every byte back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Echo;
+
+impl Protocol for Echo {
+    type State = ();
+
+    const KEEPS: bool = false;
+
+    fn on_bytes(&self, (): &mut (), _buffer: &mut [u8], filled: u16) -> Action {
+        Action::send(0..filled)
+    }
+}
+
+/// A client that gets every message back.
+#[derive(Clone, Copy, Debug)]
+pub struct Echoed {
+    /// Bytes of a message.
+    pub message_bytes: u16,
+}
+
+impl Expectation for Echoed {
+    /// The number of the last message.
+    type State = u16;
+
+    fn is_answered(&self) -> bool {
+        true
+    }
+
+    fn is_unasked(&self) -> bool {
+        false
+    }
+
+    fn sequence(&self, state: &u16) -> u16 {
+        *state
+    }
+
+    fn next_sequence(&self, state: &mut u16) -> u16 {
+        *state = state.wrapping_add(1);
+        *state
+    }
+
+    fn on_bytes(&self, _state: &mut u16, bytes: &[u8]) -> Heard {
+        match bytes.len().cmp(&usize::from(self.message_bytes)) {
+            std::cmp::Ordering::Less => Heard::NeedMore,
+            std::cmp::Ordering::Equal => {
+                Message::read(bytes).map_or(Heard::Mismatch, Heard::Answer)
+            }
+            std::cmp::Ordering::Greater => Heard::Mismatch,
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! An open connection: it is idle, bytes come in, the protocol says what follows, bytes go out, and at
+//! last it closes.
+
+use crate::base::constants::{STALL_GRACE, WARM_MAX, WARM_TIME};
+use crate::base::errno::Errno;
+use crate::engine::close_reason::CloseReason;
+use crate::engine::driver::{Listen, Readiness, ShutdownMode};
+use crate::engine::protocol::{Action, Protocol};
+use crate::engine::server::Server;
+use crate::engine::server::role::{
+    KEPT, OPENING, RESET, Remainder, Serving, TIMER_DUE, TIMER_SENDS,
+};
+use crate::engine::slot::Queue;
+use crate::engine::slot::{BufferId, ReadSide, Slot, Timed, WriteSide, low_milliseconds};
+use crate::engine::token::{Operation, SlotId};
+
+/// What became of bytes that the protocol was shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Handled {
+    /// An answer is on its way, and nothing else is to be done.
+    Answered,
+    /// An answer is on its way, and then there is more to do.
+    AnsweredInPart,
+    /// They are the beginning of a message, and stay in the buffer.
+    Kept,
+    /// They are dealt with, and the buffer is free for others.
+    Done,
+    /// The connection closes.
+    Closed,
+}
+
+impl<D: Listen, P: Protocol> Server<D, P> {
+    // ---- it is idle, until it is readable -------------------------------------------------
+
+    pub(super) fn on_readable(&mut self, id: SlotId, result: Result<Readiness, Errno>) {
+        let slot = &mut self.end.arena[id];
+        match result {
+            Ok(_) if slot.write != WriteSide::Idle || slot.role.pending != 0 => {
+                slot.read = ReadSide::Deferred;
+            }
+            Ok(_) => self.give_buffer_and_recv(id),
+            Err(_) => self.close(id, CloseReason::Reset),
+        }
+    }
+
+    fn give_buffer_and_recv(&mut self, id: SlotId) {
+        if self.end.arena[id].queue() == Queue::Partial {
+            self.partial.remove(&mut self.end.arena, id);
+            return self.end.arm_recv(id);
+        }
+        match self.end.take_buffer() {
+            Some(buffer) => {
+                self.end.arena[id].buffer = buffer;
+                self.end.arm_recv(id);
+            }
+            None => {
+                self.end.stats.recv_starved_total.add(1);
+                self.leave_queue(id);
+                self.end.arena[id].read = ReadSide::Starved;
+                self.starved.push(&mut self.end.arena, id);
+                self.evict_for_starved();
+            }
+        }
+    }
+
+    // ---- bytes in -------------------------------------------------------------------------
+
+    pub(super) fn on_received(&mut self, id: SlotId, was: ReadSide, result: Result<u32, Errno>) {
+        match was {
+            ReadSide::RecvArmed => self.warm.remove(&mut self.end.arena, id),
+            ReadSide::Cancelling => self.buffers_returning -= 1,
+            _ => {}
+        }
+        match result {
+            // All that came before the end has been answered, so our end may follow.
+            Ok(0) => self.close(id, CloseReason::Finished),
+            Ok(bytes) => {
+                self.end.stats.recv_bytes_total.add(u64::from(bytes));
+                self.end.stats.messages_total.add(1);
+                let slot = &mut self.end.arena[id];
+                let is_brisk = slot.waited(self.end.now) < WARM_TIME;
+                slot.wait_from(self.end.now);
+                let filled =
+                    slot.end + u16::try_from(bytes).expect("a receive stays within its buffer");
+                match self.handle_bytes(id, filled) {
+                    // A connection that sends often needs no poll: what follows is awaited once the
+                    // answer is out.
+                    Handled::Answered if is_brisk => {}
+                    Handled::Closed => {}
+                    _ => self.end.arm_poll(id),
+                }
+            }
+            // It is idle by now.
+            Err(Errno::ECANCELED) => self.become_idle(id),
+            Err(Errno::EAGAIN) => {
+                // It was readable: a connection that waited for our buffer until now is not to pay for it.
+                let slot = &mut self.end.arena[id];
+                slot.wait_from(self.end.now);
+                if slot.end == 0 {
+                    self.use_or_drop_buffer(id);
+                } else {
+                    self.await_rest(id);
+                }
+                self.end.arm_poll(id);
+            }
+            Err(_) => self.close(id, CloseReason::Reset),
+        }
+    }
+
+    /// Shows the protocol the first `filled` bytes of the slot's buffer, and does what it says.
+    fn handle_bytes(&mut self, id: SlotId, filled: u16) -> Handled {
+        let slot = &mut self.end.arena[id];
+        let bytes = self.end.driver.buffer(slot.buffer);
+        let action = self.protocol.on_bytes(&mut slot.role.protocol, bytes, filled);
+        if !action.send.is_empty() {
+            return self.answer(id, action);
+        }
+        match action.close {
+            None if action.kept.is_empty() => {
+                slot.end = 0;
+                self.use_or_drop_buffer(id);
+                Handled::Done
+            }
+            None => self.keep(id, action.kept.start, action.kept.end),
+            Some(reason) => {
+                self.close(id, reason);
+                Handled::Closed
+            }
+        }
+    }
+
+    fn answer(&mut self, id: SlotId, Action { send, kept, close }: Action) -> Handled {
+        let slot = &mut self.end.arena[id];
+        (slot.start, slot.end) = (send.start, send.end);
+        let is_all = !P::KEEPS || kept.is_empty() && close.is_none();
+        if !is_all {
+            slot.role.pending |= KEPT;
+            self.remainders[slot.buffer.index()] =
+                Remainder { kept: (kept.start, kept.end), close };
+        }
+        self.end.arm_send(id);
+        if is_all { Handled::Answered } else { Handled::AnsweredInPart }
+    }
+
+    /// Keeps the beginning of a message at the front of the buffer.
+    fn keep(&mut self, id: SlotId, start: u16, end: u16) -> Handled {
+        let slot = &mut self.end.arena[id];
+        let bytes = self.end.driver.buffer(slot.buffer);
+        bytes.copy_within(usize::from(start)..usize::from(end), 0);
+        slot.end = end - start;
+        if usize::from(slot.end) == bytes.len() {
+            // A message that is longer than a buffer never ends.
+            self.close(id, CloseReason::Malformed);
+            return Handled::Closed;
+        }
+        self.await_rest(id);
+        Handled::Kept
+    }
+
+    /// The rest of a message is awaited with the buffer in hand.
+    fn await_rest(&mut self, id: SlotId) {
+        self.leave_queue(id);
+        self.partial.push(&mut self.end.arena, id);
+    }
+
+    /// The bytes are dealt with: what the timer has had to send meanwhile goes out in the same buffer.
+    fn use_or_drop_buffer(&mut self, id: SlotId) {
+        let slot = &self.end.arena[id];
+        if slot.role.is_pending(TIMER_DUE) && slot.buffer != BufferId::NONE {
+            return self.speak(id, slot.buffer);
+        }
+        self.drop_buffer(id);
+        self.await_due(id);
+    }
+
+    // ---- bytes out, until all are gone ----------------------------------------------------
+
+    pub(super) fn on_sent(&mut self, id: SlotId) {
+        let slot = &mut self.end.arena[id];
+        (slot.start, slot.end) = (0, 0);
+        if slot.role.is_pending(OPENING) {
+            slot.role.pending &= !OPENING;
+        } else if slot.role.is_pending(TIMER_SENDS) {
+            self.end.stats.pushes_total.add(1);
+            self.restart_timer(id);
+        }
+        let slot = &self.end.arena[id];
+        if P::KEEPS && slot.role.is_pending(KEPT) {
+            return self.go_on(id);
+        }
+        if slot.read == ReadSide::Idle {
+            return self.await_more(id);
+        }
+        self.use_or_drop_buffer(id);
+        self.recv_deferred(id);
+    }
+
+    /// The timer has sent: its next time counts from when this one was due, not from when it went, so
+    /// that none is left out.
+    fn restart_timer(&mut self, id: SlotId) {
+        let slot = &mut self.end.arena[id];
+        slot.role.pending &= !TIMER_SENDS;
+        let every = self.protocol.timer_every().unwrap_or_default();
+        slot.role.set_due_ms(slot.role.due_ms().wrapping_add(low_milliseconds(every)));
+    }
+
+    /// An answer is out, and there was more behind the bytes that it answers.
+    fn go_on(&mut self, id: SlotId) {
+        let slot = &mut self.end.arena[id];
+        slot.role.pending &= !KEPT;
+        let Remainder { kept: (start, end), close } = self.remainders[slot.buffer.index()];
+        if let Some(reason) = close {
+            return self.close(id, reason);
+        }
+        let bytes = self.end.driver.buffer(slot.buffer);
+        bytes.copy_within(usize::from(start)..usize::from(end), 0);
+        match self.handle_bytes(id, end - start) {
+            Handled::Kept | Handled::Done => self.recv_deferred(id),
+            Handled::Answered | Handled::AnsweredInPart | Handled::Closed => {}
+        }
+    }
+
+    /// What came while bytes were on their way out is received now.
+    fn recv_deferred(&mut self, id: SlotId) {
+        let slot = &self.end.arena[id];
+        if slot.read == ReadSide::Deferred && slot.write == WriteSide::Idle {
+            self.give_buffer_and_recv(id);
+        }
+    }
+
+    pub(super) fn on_stalled(&mut self, id: SlotId) {
+        self.leave_queue(id);
+        self.end.arena[id].stall_from(self.end.now);
+        self.stalled.push(&mut self.end.arena, id);
+    }
+
+    pub(super) fn on_writable(&mut self, id: SlotId, result: Result<Readiness, Errno>) {
+        self.stalled.remove(&mut self.end.arena, id);
+        match result {
+            Ok(ready) if !ready.is_gone() => self.end.arm_send(id),
+            Ok(_) | Err(_) => self.close(id, CloseReason::Reset),
+        }
+    }
+
+    pub(super) fn on_send_failed(&mut self, id: SlotId) {
+        self.close(id, CloseReason::Reset);
+    }
+
+    // ---- what the protocol sends first, and what its timer sends --------------------------
+
+    pub(super) fn give_buffer_and_speak(&mut self, id: SlotId) {
+        match self.end.take_buffer() {
+            Some(buffer) => self.speak(id, buffer),
+            None => {
+                self.end.stats.push_starved_total.add(1);
+                self.starved.push(&mut self.end.arena, id);
+                self.evict_for_starved();
+            }
+        }
+    }
+
+    /// Sends what is pending: what goes first before anything of the timer.
+    fn speak(&mut self, id: SlotId, buffer: BufferId) {
+        let slot = &mut self.end.arena[id];
+        slot.buffer = buffer;
+        let out = self.end.driver.buffer(buffer);
+        let is_opening = slot.role.is_pending(OPENING);
+        let action = if is_opening {
+            self.protocol.on_open(&mut slot.role.protocol, out)
+        } else {
+            self.end.stats.push_lateness_us.record(slot.overdue(self.end.now));
+            slot.role.pending = slot.role.pending & !TIMER_DUE | TIMER_SENDS;
+            self.protocol.on_timer(&mut slot.role.protocol, out)
+        };
+        if !action.send.is_empty() {
+            self.answer(id, action);
+        } else if let Some(reason) = action.close {
+            self.close(id, reason);
+        } else {
+            self.after_silence(id);
+        }
+    }
+
+    /// The protocol had nothing to send.
+    fn after_silence(&mut self, id: SlotId) {
+        if self.end.arena[id].role.is_pending(TIMER_SENDS) {
+            self.restart_timer(id);
+        }
+        self.end.arena[id].role.pending &= !OPENING;
+        self.use_or_drop_buffer(id);
+        self.recv_deferred(id);
+    }
+
+    // ---- it has just had bytes, and may go on ---------------------------------------------
+
+    /// Receives what follows without a poll before, for as long as the connection is warm.
+    fn await_more(&mut self, id: SlotId) {
+        let is_due = self.end.arena[id].role.is_pending(TIMER_DUE);
+        let is_full = self.warm.len() >= WARM_MAX || !self.starved.is_empty();
+        // A drain closes a connection only when no byte of it can be in a receive.
+        if is_due || is_full || self.drain.is_some() {
+            return self.become_idle(id);
+        }
+        self.leave_queue(id);
+        self.end.arm_await(id);
+        self.warm.push(&mut self.end.arena, id);
+    }
+
+    /// Takes back the receive of the slot that has been silent the longest, if one waits.
+    pub(super) fn cancel_oldest_recv(&mut self) -> bool {
+        let Some(id) = self.warm.pop(&mut self.end.arena) else { return false };
+        let slot = &mut self.end.arena[id];
+        slot.read = ReadSide::Cancelling;
+        self.end.driver.cancel(slot.token(Operation::Recv, id));
+        self.buffers_returning += 1;
+        true
+    }
+
+    /// Goes back to where it is idle: a poll, and no buffer.
+    fn become_idle(&mut self, id: SlotId) {
+        self.use_or_drop_buffer(id);
+        self.end.arm_poll(id);
+    }
+
+    // ---- buffers --------------------------------------------------------------------------
+
+    fn drop_buffer(&mut self, id: SlotId) {
+        if let Some(buffer) = self.end.detach_buffer(id) {
+            self.hand_on(buffer);
+        }
+    }
+
+    /// Puts a buffer back, or gives it to the slot that has waited the longest for one.
+    fn hand_on(&mut self, buffer: BufferId) {
+        let Some(waiting) = self.starved.pop(&mut self.end.arena) else {
+            return self.end.give_buffer(buffer);
+        };
+        let slot = &mut self.end.arena[waiting];
+        if slot.role.pending != 0 {
+            self.speak(waiting, buffer);
+        } else {
+            slot.buffer = buffer;
+            self.end.arm_recv(waiting);
+            self.await_due(waiting);
+        }
+    }
+
+    /// When slots wait for a buffer, the connection that has been silent the longest with one gives it
+    /// back; then the one whose peer has taken no bytes the longest gives way, and then the one whose
+    /// message has not gone on the longest.
+    pub(super) fn evict_for_starved(&mut self) {
+        while self.starved.len() > self.buffers_returning && self.cancel_oldest_recv() {}
+        let now = self.end.now;
+        let mut evictions = self.starved.len().saturating_sub(self.buffers_returning);
+        let is_stalled = |slot: &Slot<Serving<P::State>>| slot.stalled_for(now) >= STALL_GRACE;
+        let has_stopped = |slot: &Slot<Serving<P::State>>| slot.waited(now) >= STALL_GRACE;
+        while evictions > 0 {
+            let arena = &self.end.arena;
+            let stalled = self.stalled.first().filter(|id| is_stalled(&arena[*id]));
+            let partial = || self.partial.first().filter(|id| has_stopped(&arena[*id]));
+            let Some(id) = stalled.or_else(partial) else { return };
+            evictions -= 1;
+            self.close(id, CloseReason::Evicted);
+        }
+    }
+
+    /// Takes a slot out of the queue in which it stands, if any.
+    pub(super) fn leave_queue(&mut self, id: SlotId) {
+        let arena = &mut self.end.arena;
+        match arena[id].queue() {
+            Queue::None => {}
+            Queue::Starved => self.starved.remove(arena, id),
+            Queue::Stalled => self.stalled.remove(arena, id),
+            Queue::Warm => self.warm.remove(arena, id),
+            Queue::Partial => self.partial.remove(arena, id),
+            Queue::Wheel => self.wheel.remove(arena, id),
+            other => unreachable!("an open connection of a server stands in {other:?}"),
+        }
+    }
+
+    // ---- the end: a join of both sides, then the close ------------------------------------
+
+    /// Begins the end of a connection. Whatever is still with the kernel is made to complete.
+    pub(super) fn close(&mut self, id: SlotId, reason: CloseReason) {
+        if let Some(counter) = reason.counter(&self.end.stats) {
+            counter.add(1);
+        }
+        if let Some(drain) = &mut self.drain {
+            drain.ended += 1;
+        }
+        self.leave_queue(id);
+        self.end.begin_close(id);
+        let slot = &mut self.end.arena[id];
+        slot.role.pending = if reason.is_hard() { RESET } else { 0 };
+        if slot.buffer != BufferId::NONE && slot.read != ReadSide::Cancelling {
+            self.buffers_returning += 1;
+        }
+        self.close_step(id);
+    }
+
+    /// Takes the next step of the end.
+    pub(super) fn close_step(&mut self, id: SlotId) {
+        let is_hard = self.end.arena[id].role.is_pending(RESET);
+        let mode = if is_hard { ShutdownMode::Reset } else { ShutdownMode::Both };
+        if let Some(buffer) = self.end.close_step(id, mode) {
+            self.buffers_returning -= 1;
+            self.hand_on(buffer);
+        }
+    }
+
+    pub(super) fn on_closed(&mut self, id: SlotId) {
+        self.connections -= 1;
+        self.end.free_closed(id);
+        self.arm_accepts();
+    }
+}

@@ -1,0 +1,172 @@
+//! What comes due on a server: the protocol's timer, the silence of peers, the tick, and until when the
+//! core may sleep.
+
+use std::time::Duration;
+
+use crate::base::constants::{
+    ACCEPTS_PER_CORE, DRAIN_CLOSES_PER_TURN, DRAIN_LOOKS_PER_TURN, PUSHES_BACKLOG_MAX,
+    SEGMENT_LINGER_MS, TICK_MS, TIMERS_PER_TURN, WARM_TIME,
+};
+use crate::engine::close_reason::CloseReason;
+use crate::engine::driver::Listen;
+use crate::engine::protocol::Protocol;
+use crate::engine::server::Server;
+use crate::engine::server::drain::Drain;
+use crate::engine::server::listener::Listener;
+use crate::engine::server::role::TIMER_DUE;
+use crate::engine::slot::{BufferId, ReadSide, low_milliseconds};
+use crate::engine::token::SlotId;
+
+impl<D: Listen, P: Protocol> Server<D, P> {
+    /// Fixes when the protocol's timer runs out first on a new connection.
+    pub(super) fn start_timer(&mut self, id: SlotId) {
+        if let Some(every) = self.protocol.timer_every() {
+            let due_ms = self.spread.first_due_ms(self.end.now, every, self.connections);
+            self.end.arena[id].role.set_due_ms(due_ms);
+        }
+    }
+
+    /// Adds an open slot to the wheel, unless it stands in a queue, or there is nothing to look for.
+    pub(super) fn await_due(&mut self, id: SlotId) {
+        let slot = &mut self.end.arena[id];
+        if slot.is_queued() {
+            return;
+        }
+        match (self.protocol.timer_every(), self.config.idle_timeout) {
+            (Some(_), _) => {}
+            (None, Some(most)) => {
+                let rest = most.saturating_sub(slot.waited(self.end.now));
+                slot.role.set_due_ms(low_milliseconds(self.end.now + rest).wrapping_add(1));
+            }
+            (None, None) => return,
+        }
+        self.wheel.add(&mut self.end.arena, id);
+    }
+
+    /// Looks at the slots that are due, some of them in one turn.
+    pub(super) fn look_at_due(&mut self) {
+        let now_ms = low_milliseconds(self.end.now);
+        let mut looks = TIMERS_PER_TURN;
+        while let Some(id) = self.wheel.expire(&mut self.end.arena, now_ms, &mut looks) {
+            self.on_due(id);
+        }
+    }
+
+    fn on_due(&mut self, id: SlotId) {
+        if self.is_idle_too_long(id) {
+            return self.close(id, CloseReason::Idle);
+        }
+        if self.protocol.timer_every().is_none() {
+            return self.await_due(id);
+        }
+        // While bytes are under way it waits for the buffer that is there.
+        let slot = &mut self.end.arena[id];
+        let is_free = slot.buffer == BufferId::NONE;
+        slot.role.pending |= TIMER_DUE;
+        if is_free {
+            self.give_buffer_and_speak(id);
+        }
+    }
+
+    /// Bytes that wait to be received are no silence.
+    fn is_idle_too_long(&self, id: SlotId) -> bool {
+        let slot = &self.end.arena[id];
+        let is_silent = slot.read == ReadSide::Polling && self.queue_drained;
+        is_silent && self.config.idle_timeout.is_some_and(|most| slot.waited(self.end.now) >= most)
+    }
+
+    /// How long a peer may take no bytes, and the reason for which it is closed then: with a timer only
+    /// so many of its texts may come due behind the one that is stuck. An answer has nothing behind it
+    /// but its one buffer, behind which nothing is read.
+    fn send_patience(&self) -> (Duration, CloseReason) {
+        let backlog = self.protocol.timer_every().map(|every| every * PUSHES_BACKLOG_MAX);
+        match backlog {
+            Some(backlog) if backlog < self.config.send_timeout => (backlog, CloseReason::Backlog),
+            _ => (self.config.send_timeout, CloseReason::SendTimeout),
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        if self.end.take_tick().is_none() {
+            return;
+        }
+        self.close_stalled();
+        while let Some(id) = self.partial.first().filter(|&id| self.is_idle_too_long(id)) {
+            self.close(id, CloseReason::Idle);
+        }
+        let now = self.end.now;
+        while self.warm.first().is_some_and(|id| self.end.arena[id].waited(now) >= WARM_TIME) {
+            self.cancel_oldest_recv();
+        }
+        self.evict_for_starved();
+        self.retire_segment();
+        self.arm_accepts();
+    }
+
+    fn close_stalled(&mut self) {
+        let (patience, reason) = self.send_patience();
+        while let Some(id) = self.stalled.first().filter(|_| self.queue_drained) {
+            if self.end.arena[id].stalled_for(self.end.now) < patience {
+                return;
+            }
+            self.close(id, reason);
+        }
+    }
+
+    /// Gives the highest segment back when the lower ones have had room for all for a while.
+    fn retire_segment(&mut self) {
+        let Some(segment) = self.end.arena.retiring() else { return };
+        match segment.empty_since_ms {
+            Some(since) if self.end.now_ms - since >= u64::from(SEGMENT_LINGER_MS) => {
+                self.end.shrink(segment.number);
+            }
+            Some(_) => {}
+            // Only accepts left? They move down.
+            None if segment.used as usize <= ACCEPTS_PER_CORE => {
+                for id in self.end.arena.accepting_in(segment.number).collect::<Vec<_>>() {
+                    self.cancel_accept(id);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// How long the core may sleep when no bell rings.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let is_deaf = |listener: &Listener| {
+            listener.accepts.is_empty() && !listener.is_watched && self.drain.is_none()
+        };
+        let has_deadlines = !self.stalled.is_empty()
+            || !self.starved.is_empty()
+            || !self.warm.is_empty()
+            || !self.partial.is_empty()
+            || self.grow_from_ms > self.end.now_ms
+            || self.listeners.iter().any(is_deaf)
+            || self.end.arena.retiring().is_some();
+        let tick = has_deadlines.then(|| Duration::from_millis(u64::from(TICK_MS)));
+        let sweep = self.drain.filter(|_| self.connections > 0);
+        let sweep = sweep.map(|drain| drain.sleep(self.end.now));
+        [tick, sweep, self.wheel.sleep(self.end.now)].into_iter().flatten().min()
+    }
+
+    // ---- all go: a drain ------------------------------------------------------------------
+
+    pub(super) fn begin_drain(&mut self, time: Duration) {
+        self.end.driver.stop_listening();
+        while self.cancel_oldest_recv() {}
+        self.drain = Some(Drain::new(self.end.driver.now(), time, self.connections));
+    }
+
+    /// Closes connections that rest as fast as the pace demands; when the time is up, all.
+    pub(super) fn drain(&mut self) {
+        let mut looks = DRAIN_LOOKS_PER_TURN;
+        let now = self.end.now;
+        for _ in 0..DRAIN_CLOSES_PER_TURN {
+            let Some(drain) = self.drain.as_mut().filter(|_| self.queue_drained) else { return };
+            let is_over = drain.is_over(now);
+            let reason = if is_over { CloseReason::DrainCut } else { CloseReason::Drained };
+            let Some(id) = drain.next(&self.end.arena, now, &mut looks) else { return };
+            self.close(id, reason);
+        }
+    }
+}
