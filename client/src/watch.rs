@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::bystanders::account::Account;
 use crate::bystanders::panel::Panel;
 use crate::bystanders::sample::SpanPhase;
-use crate::output::directory::{forget_earlier, write_json, write_report};
+use crate::output::directory::{create, forget_earlier, write_json, write_report};
 use crate::run::Outcome;
 use crate::run::flags;
 use crate::run::refusal::Refusal;
@@ -27,7 +27,7 @@ pub(crate) fn watch(flags: &flags::Watch) -> Result<Outcome, Refusal> {
         return Err(Refusal::Flags(nobody.to_owned()));
     }
     let signals = Signals::install().map_err(Refusal::Signals)?;
-    fs::create_dir_all(dir).map_err(|error| Refusal::Out(dir.clone(), error))?;
+    create(dir)?;
     forget_earlier(dir)?;
     let whom = panel.whom(None, Some(dir));
     talk(&format!("version={}\nbystanders={whom}", megaconn::VERSION));

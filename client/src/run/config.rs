@@ -22,6 +22,8 @@ use megaconn::walls::reading::{self, Row};
 
 use crate::bystanders::flags::Whom;
 use crate::bystanders::keep::Keep;
+use crate::measure::evidence;
+use crate::output::directory;
 use crate::run::flags;
 use crate::run::reach::{own_address, reach};
 use crate::run::refusal::{Refusal, does_not_fit};
@@ -101,7 +103,7 @@ impl Config {
         // What a search finds is no miss, however little it is.
         let fewest = if flags.keep_bystanders.is_some() { 0 } else { connections };
         if let Some(dir) = &flags.out {
-            std::fs::create_dir_all(dir).map_err(|error| Refusal::Out(dir.clone(), error))?;
+            directory::create(dir)?;
         }
         Ok(Config {
             cpus,
@@ -141,6 +143,16 @@ impl Config {
                 flags.panel.whom(targets.first().map(SocketAddr::ip), flags.out.as_deref())
             }),
         })
+    }
+
+    /// What the verdict depends on.
+    pub(crate) fn asked(&self) -> evidence::Asked {
+        evidence::Asked {
+            host: self.host.clone(),
+            demand: self.demand,
+            targets: self.plan.targets().to_vec(),
+            max_p99: self.gates.max_p99,
+        }
     }
 
     /// Held connections of the last plateau.

@@ -45,7 +45,7 @@ pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
     let stats: Vec<Arc<CoreStats>> = config.cpus.iter().map(|_| Arc::default()).collect();
     let server = config.server_metrics.map(server_metrics::first).transpose()?;
     let metrics = http::offer(config.metrics, Metrics::new(Side::Client, &config.cpus, &stats))?;
-    let out = open_stats(config)?;
+    let out = open_stats(config.stats.as_deref(), config.out.as_deref())?;
     config.lines().iter().for_each(|line| talk(line));
     talk(&format!("metrics={}", http::url(metrics)));
     let environment = Environment::read(config.plan.targets(), config.demand.ends.count());

@@ -20,7 +20,7 @@ use crate::measure::evidence::Evidence;
 use crate::measure::figures::{Figures, unix_ms};
 use crate::measure::monitor::Vigil;
 use crate::output::progress::Progress;
-use crate::output::result::{Close, Plateau, RunResult, Sweep, by_cause, per_s};
+use crate::output::result::{Asked, Close, Plateau, RunResult, Sweep, by_cause, per_s};
 use crate::run::config::Config;
 use crate::run::steps::Steps;
 use megaconn::engine::client::phase::{Command, Order, Phase};
@@ -84,7 +84,7 @@ impl<'a> Run<'a> {
         topology: &'static str,
     ) -> (RunResult, Option<Stop>) {
         let started = Instant::now();
-        let mut result = RunResult::new(self.config, topology);
+        let mut result = RunResult::new(self.config.connections(), &self.config.expect, topology);
         let stop = match self.phases(commands, &mut result).await {
             Err(Stopped::BySignal(stop)) => Some(stop),
             Err(Stopped::ByDeath) | Ok(()) => None,
@@ -116,7 +116,7 @@ impl<'a> Run<'a> {
         self.rest(commands).await?;
         self.figures.mark_empty();
         result.memory_before = self.figures.book().empty();
-        self.evidence = Some(Evidence::begin(self.config, &mut self.figures));
+        self.evidence = Some(Evidence::begin(self.config.asked(), &mut self.figures));
         let mut steps = Steps::new(&self.config.plateaus, self.config.keep.clone());
         while let Some(connections) = steps.next() {
             self.shed(commands, connections, result.plateaus.last()).await?;
@@ -130,7 +130,12 @@ impl<'a> Run<'a> {
             }
             let counted = self.figures.totals().since(&before);
             plateau.established = self.figures.sum(|s| &s.connections);
-            plateau.count(&counted, self.config);
+            let asked = Asked {
+                expect: &self.config.expect,
+                churn_per_s: self.config.churn_per_s,
+                cores: self.config.cpus.len(),
+            };
+            plateau.count(&counted, &asked);
             if let Some(evidence) = &mut self.evidence {
                 let at = format!("plateau of {connections}");
                 evidence.look(at, &mut self.figures);

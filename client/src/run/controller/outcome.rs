@@ -36,7 +36,7 @@ impl Run<'_> {
         }
         result.verdict = Verdict { met: missed.is_empty(), missed, ..Verdict::default() };
         if let Some(evidence) = self.evidence.take().filter(|_| stop.is_none()) {
-            let (case, moments) = evidence.case(self.config, result, &mut self.figures, ended_ms);
+            let (case, moments) = evidence.case(result, &mut self.figures, ended_ms);
             result.verdict.judged(judge(&case), &self.config.rows);
             if let Some(Err(error)) =
                 self.config.out.as_deref().map(|dir| write_json(dir, "counters.json", &moments))
