@@ -18,7 +18,7 @@ use crate::bystanders::panel::Panel;
 use crate::bystanders::sample::SpanPhase;
 use crate::measure::evidence::Evidence;
 use crate::measure::figures::{Figures, unix_ms};
-use crate::measure::monitor::Vigil;
+use crate::measure::monitor::{LossTimeline, MemoryWatchdog};
 use crate::output::progress::Progress;
 use crate::output::result::{Asked, Close, Plateau, RunResult, Sweep, by_cause, per_s};
 use crate::run::config::Config;
@@ -38,7 +38,8 @@ pub(crate) struct Run<'a> {
     orders: u64,
     /// From before the first connection on.
     evidence: Option<Evidence>,
-    vigil: Vigil,
+    memory: MemoryWatchdog,
+    losses: LossTimeline,
     /// Until it is over; with --bystanders.
     panel: Option<Panel>,
     /// What became of bystanders in the last hold, where a search wants to know.
@@ -70,7 +71,8 @@ impl<'a> Run<'a> {
             dumps: Some(dumps),
             orders: 0,
             evidence: None,
-            vigil: Vigil::new(config.host.reserve_bytes),
+            memory: MemoryWatchdog::new(config.host.reserve_bytes),
+            losses: LossTimeline::new(),
             panel,
             kept: Vec::new(),
             shed: 0,
@@ -145,7 +147,7 @@ impl<'a> Run<'a> {
             let established = self.figures.sum(|s| &s.connections);
             steps.seen(connections, established, &std::mem::take(&mut self.kept));
             result.safe_capacity = steps.safe_capacity();
-            if self.vigil.reserve_met().is_some() {
+            if self.memory.reserve_met().is_some() {
                 break;
             }
         }
@@ -389,7 +391,8 @@ impl<'a> Run<'a> {
     /// Waits a moment; sees to memory, to signals, and to the cores' health.
     async fn look(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
         Timer::new(LOOK_EVERY).await;
-        if self.vigil.look(self.figures.sum(|s| &s.connections), self.figures.lost()) {
+        self.losses.look(self.figures.lost());
+        if self.memory.look(self.figures.sum(|s| &s.connections)) {
             commands.tell(Command::OpenNoMore).await;
         }
         if let Some(dumps) = self.dumps.as_ref().filter(|_| self.signals.take_dump_request()) {

@@ -18,10 +18,10 @@ impl Run<'_> {
         let totals = self.figures.totals();
         result.failed = by_errno(&totals.failed);
         result.lost = by_cause(&totals.lost);
-        result.losses = self.vigil.losses();
+        result.losses = self.losses.times();
         let target = self.config.plan.targets()[0];
         result.target_afterwards = result.losses.map(|_| TargetNow::ask(target));
-        result.memory_reserve_met = self.vigil.reserve_met().cloned();
+        result.memory_reserve_met = self.memory.reserve_met().cloned();
         result.tuples_skipped = totals.tuples_skipped_total;
         result.per_core = self.figures.per_core();
         result.cost_per_connection = self.figures.book().cost(self.config.demand.ends.count());
