@@ -1,9 +1,12 @@
-//! What each core of the client is made of, from what the run was told.
+//! What each core of the client is made of, from the config and the plan of the run.
 
 use std::sync::Arc;
 
 use megaconn::base::constants::{BUFFER_BYTES, BUFFERS_PER_CORE};
 use megaconn::drivers::uring::{UringConfig, UringDriver};
+use megaconn::engine::client::Shard;
+use megaconn::engine::client::config::ShardConfig;
+use megaconn::engine::client::tuple_allocator::Supply;
 use megaconn::host::cpu::own_thread;
 use megaconn::observe::stats::CoreStats;
 use megaconn::plan;
@@ -11,8 +14,7 @@ use megaconn::runtime::launch;
 use megaconn::sys::doorbell::Doorbell;
 
 use crate::run::config::Config;
-use megaconn::engine::client::Shard;
-use megaconn::engine::client::tuple_allocator::Supply;
+use crate::run::preflight::RunPlan;
 
 /// A core, or why there is none, with the fix.
 type MakeCore = Result<Shard<UringDriver>, String>;
@@ -20,16 +22,19 @@ type MakeCore = Result<Shard<UringDriver>, String>;
 /// Makes a core on the core itself, from its number and its bell.
 pub(crate) fn make_core(
     config: &Config,
+    plan: &RunPlan,
     stats: &[Arc<CoreStats>],
 ) -> impl Fn(usize, &Doorbell) -> MakeCore + Clone + Send + use<> {
-    let plan = Arc::clone(&config.plan);
-    let (of_core, stats, keepalive) = (config.of_core(), stats.to_vec(), config.keepalive);
-    let supplies: Vec<Supply> = (0..config.cpus.len()).map(|core| config.supply(core)).collect();
+    let tuples = Arc::clone(&plan.tuples);
+    let (shard, stats) = (shard_config(config, plan), stats.to_vec());
+    let supplies: Vec<Supply> =
+        (0..plan.cpus.len()).map(|core| supply(config, plan, core)).collect();
+    let keepalive = config.traffic.keepalive;
     move |core, bell| {
         stats[core].thread.set(own_thread());
         let driver = UringConfig {
             listeners: Vec::new(),
-            targets: plan.targets().to_vec(),
+            targets: tuples.targets().to_vec(),
             ephemeral_ports: plan::ephemeral_ports(),
             buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
             keepalive,
@@ -37,6 +42,31 @@ pub(crate) fn make_core(
         let driver =
             UringDriver::new(driver, bell).map_err(|error| launch::short_of_something(&error))?;
         let (supply, stats) = (supplies[core].clone(), Arc::clone(&stats[core]));
-        Ok(Shard::new(driver, of_core.clone(), supply, stats))
+        Ok(Shard::new(driver, shard.clone(), supply, stats))
     }
+}
+
+/// What every core is told.
+fn shard_config(config: &Config, plan: &RunPlan) -> ShardConfig {
+    let (load, traffic, cores) = (&config.load, &config.traffic, plan.cpus.len() as f64);
+    ShardConfig {
+        slots_per_segment: plan.slots_per_segment,
+        connects_in_flight: load.connects_in_flight,
+        connects_per_s: load.rate_per_s.map(|rate| rate as f64 / cores),
+        message_bytes: traffic.message_bytes,
+        message_count: traffic.message_count,
+        schedule: traffic.schedule,
+        expect: traffic.expect.clone(),
+        churn_per_s: traffic.churn_per_s().unwrap_or(0) as f64 / cores,
+        close: traffic.close,
+        run: plan.run_id,
+    }
+}
+
+/// The tuples of `core`, which has its even share of the connections.
+fn supply(config: &Config, plan: &RunPlan, core: usize) -> Supply {
+    let cores = plan.cpus.len();
+    let share = plan::share(config.connections(), cores, core);
+    let churn = plan.demand.churn_tuples.div_ceil(cores as u64);
+    Supply::new(Arc::clone(&plan.tuples), core, share, churn, plan.run_id)
 }

@@ -17,6 +17,7 @@ use megaconn::walls::reading::Row;
 use crate::bystanders::panel::NoPanel;
 use crate::measure::server_metrics::NoMetrics;
 use crate::output::directory::WriteError;
+use crate::run::config::FlagError;
 
 /// Why, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +32,8 @@ pub(crate) enum Refusal {
     Launch(#[from] LaunchError),
     #[error("{0}")]
     DoesNotFit(String),
-    #[error("{0}")]
-    Flags(String),
+    #[error(transparent)]
+    Flags(#[from] FlagError),
     #[error("--source {0}: this host has no such address; fix: ip addr add {0} dev INTERFACE")]
     NoSuchSource(IpAddr),
     #[error(
