@@ -101,7 +101,7 @@ struct Watched {
     bystanders: Account,
 }
 
-/// Waits until so long after `began`, or for a signal.
+/// Waits until `time` after `began`, or for a signal.
 fn wait(signals: &Signals, began: Instant, time: Option<Duration>) -> Option<Stop> {
     while time.is_none_or(|time| began.elapsed() < time) {
         thread::sleep(LOOK_EVERY);

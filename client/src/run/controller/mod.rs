@@ -4,9 +4,7 @@
 use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
-use megaconn::base::constants::{
-    LOOK_EVERY, SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT, SETTLE, STOP_HEARD,
-};
+use megaconn::base::constants::{LOOK_EVERY, SETTLE, STOP_HEARD};
 use megaconn::base::stderr::talk;
 use megaconn::base::units::grouped;
 use megaconn::engine::client::phase::{Command, Order, Phase};
@@ -27,6 +25,7 @@ use crate::run::plateaus::Plateaus;
 use crate::run::preflight::RunPlan;
 
 mod finish;
+mod server;
 
 /// A run while it goes on.
 pub(crate) struct Controller<'a> {
@@ -347,24 +346,6 @@ impl<'a> Controller<'a> {
         Ok(())
     }
 
-    /// Waits for a dump of the server that shows what is held, if it dumps at all.
-    async fn await_server_tick(
-        &mut self,
-        commands: &Commands<Command>,
-        since_ms: u64,
-    ) -> Result<(), Stopped> {
-        let began = Instant::now();
-        while began.elapsed() < SERVER_TICK_TIMEOUT {
-            self.figures.refresh_server();
-            let server = self.figures.server.as_ref().filter(|s| s.at_ms().is_some());
-            if server.is_none_or(|server| server.is_of(since_ms)) {
-                break;
-            }
-            self.look(commands).await?;
-        }
-        Ok(())
-    }
-
     /// Closes all; with the figures comes when it began.
     async fn close(&mut self, commands: &Commands<Command>) -> Result<(Close, u64), Stopped> {
         let open = self.figures.sum(|s| &s.connections);
@@ -377,31 +358,6 @@ impl<'a> Controller<'a> {
             timeouts: self.figures.sum(|s| &s.close_timeout_total),
         };
         Ok((close, began_ms))
-    }
-
-    /// Seconds from `began_ms` until the server was seen with no more connections than it had before
-    /// the run; `None` when it was not, or cannot be seen.
-    async fn server_emptied(
-        &mut self,
-        commands: &Commands<Command>,
-        began_ms: u64,
-    ) -> Result<Option<f64>, Stopped> {
-        let began = Instant::now();
-        while began.elapsed() < SERVER_EMPTY_TIMEOUT {
-            self.figures.refresh_server();
-            let Some(server) = self.figures.server.as_ref().filter(|s| s.at_ms().is_some()) else {
-                break;
-            };
-            if server.unseen().is_some() {
-                break;
-            }
-            if server.is_of(began_ms) && server.connections() <= self.figures.server_before() {
-                let ms = server.at_ms().unwrap_or(began_ms) - began_ms;
-                return Ok(Some(ms as f64 / 1e3));
-            }
-            self.look(commands).await?;
-        }
-        Ok(None)
     }
 
     /// Waits a moment; looks at memory, losses, signals, and whether all cores run.
