@@ -22,7 +22,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve connections until SIGINT or SIGTERM
     Serve(Box<serve::flags::Flags>),
-    /// Say by arithmetic alone whether this host can open so many connections, and what binds first
+    /// Say by arithmetic alone whether this host can open that many connections, and what binds first
     Plan(plan::Flags),
     /// Examine this host: what each limit allows, what it takes to lift it, which settings hurt
     Doctor(doctor::Flags),

@@ -42,7 +42,7 @@ pub(crate) struct Flags {
     pub(crate) backlog: i32,
     /// Lift what is short: write the files that do it, or do it now
     ///
-    /// For an ordinary user, whoever asks: root passes some of the limits.
+    /// For an ordinary user, even when root asks: some limits do not bind root.
     #[arg(long, value_enum)]
     pub(crate) fix: Option<FixMode>,
 }

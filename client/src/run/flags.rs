@@ -46,7 +46,7 @@ pub(crate) struct Flags {
     /// first connection until after the last one. Each phase is held against the baseline.
     #[arg(long, help_heading = "Bystanders")]
     pub(crate) bystanders: bool,
-    /// Search how many keep them so
+    /// Find the most that keep EXPR
     ///
     /// Such as 'connect p99 < 5ms, ping loss < 0.1%': clauses of a bystander, p50, p90, p99, max or
     /// loss, and a bound. The plateaus of --connections are tried one after the other (of a single
@@ -122,11 +122,11 @@ pub(crate) struct TrafficFlags {
     pub(crate) message_bytes: u16,
     /// Messages each before the hold
     ///
-    /// So many times as there are connections, dealt out in turn, each sent when the echo of the
+    /// As many times as there are connections, dealt out in turn, each sent when the echo of the
     /// one before it is verified. Default: 1 with --expect echo and no schedule, else 0.
     #[arg(long, value_name = "N", value_parser = message_count)]
     pub(crate) message_count: Option<u16>,
-    /// A message each so often, in the hold
+    /// Message interval, in the hold
     ///
     /// On every connection once in this time, spread over all of it, by an open-loop schedule:
     /// latency counts from when a message was due, and the client's own lag is reported apart.
@@ -184,12 +184,12 @@ pub(crate) struct TrafficFlags {
         hide_possible_values = true
     )]
     pub(crate) close: Close,
-    /// Ask all for proof of life
+    /// Ask all whether they are alive
     ///
-    /// At the end of each plateau, once, by a message; who is dead is counted with the cause.
+    /// At the end of each plateau, once, by a message; a dead one is counted with the cause.
     #[arg(long)]
     pub(crate) sweep: bool,
-    /// Probe silent peers so often
+    /// Interval of probes of silent peers
     ///
     /// SO_KEEPALIVE with this time and interval, in whole seconds. Default: off.
     #[arg(long, value_name = "DUR", value_parser = units::keepalive)]
@@ -248,8 +248,7 @@ pub(crate) struct Outputs {
     /// Own metrics address
     ///
     /// OpenMetrics text at http://ADDR:PORT/metrics while the run goes on; with port 0 the kernel
-    /// chooses one. Nobody is asked for a password, so it is best an address of loopback. Default:
-    /// none.
+    /// chooses one. There is no password: use an address of loopback. Default: none.
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::own_address)]
     pub(crate) metrics: Option<SocketAddr>,
 }

@@ -29,10 +29,9 @@ pub(crate) struct Flags {
     ///
     /// It gives back what it is sent, by TCP and UDP, outside the pinned cores.
     ///
-    /// What becomes of it while connections are held is what becomes of others on this host: see
-    /// `megaconn-client run --bystanders`. With port 0 the kernel chooses one, which is printed.
-    /// Nobody is asked for a password: best an address of loopback, or of a network that only friends
-    /// reach.
+    /// It shows what other services of this host feel while connections are held: see
+    /// `megaconn-client run --bystanders`. With port 0 the kernel chooses one, which is printed. There
+    /// is no password: use an address of loopback, or of a trusted network.
     #[arg(long, value_name = "ADDR:PORT", value_parser = bystander)]
     pub(crate) bystander: Option<SocketAddr>,
 }
@@ -81,16 +80,16 @@ pub(crate) struct TrafficFlags {
     /// What is pushed, written as a banner [default: ok\n]
     #[arg(long, value_name = "TEXT")]
     pub(crate) push_text: Option<Text>,
-    /// Close who sends nothing for so long [default: never]
+    /// Close a peer that sends nothing for this long [default: never]
     ///
     /// At most 1h. With --mode push it is looked at when a push is due, so up to one --push-every
     /// late, and both are at most 1h together.
     #[arg(long, value_name = "DUR", value_parser = idle_timeout)]
     pub(crate) idle_timeout: Option<Duration>,
-    /// Close who takes nothing for so long
+    /// Close a peer that takes nothing for this long
     ///
-    /// At most 8m. With --mode push who takes nothing is closed after four --push-every, if that is
-    /// sooner. With --mode echo nothing is read meanwhile.
+    /// At most 8m. With --mode push such a peer is closed after four --push-every, if that is sooner.
+    /// With --mode echo nothing is read meanwhile.
     #[arg(long, value_name = "DUR", default_value = "30s", value_parser = send_timeout)]
     pub(crate) send_timeout: Duration,
 }
@@ -98,16 +97,16 @@ pub(crate) struct TrafficFlags {
 /// How connections are accepted, how many, and how they end.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Connections {
-    /// Have the kernel probe the silent [default: never]
+    /// Have the kernel probe silent peers [default: never]
     ///
-    /// After so long, and again after each further so long: whole seconds, 1s to 32767s.
+    /// After this time without data, and again each time it has passed: whole seconds, 1s to 32767s.
     #[arg(long, value_name = "DUR", value_parser = units::keepalive)]
     pub(crate) keepalive: Option<Duration>,
-    /// On SIGTERM, end all within so long; 0s is at once
+    /// On SIGTERM, end all within this time; 0s is at once
     ///
-    /// Nobody is accepted any more; connections at rest are ended in order and at an even pace, busy
-    /// ones when they are done; who is left when the time is up is reset. What a peer sends in the
-    /// moment in which it is ended is lost, as with any close. At most 1h.
+    /// No new connection is accepted. Idle connections are ended in order and at an even pace, busy
+    /// ones when they are done; those that are left when the time is up are reset. What a peer sends
+    /// at the moment of the close is lost, as with any close. At most 1h.
     #[arg(long, value_name = "DUR", default_value = "0s", value_parser = drain)]
     pub(crate) drain: Duration,
     /// Most connections to hold
@@ -118,9 +117,9 @@ pub(crate) struct Connections {
     pub(crate) max_connections: Option<u64>,
     /// Memory to leave [default: 5 %]
     ///
-    /// While less is left, of the host or of what a memory cgroup of the server may have, who comes is
-    /// reset and counted in refused_memory_total; who is connected is held on. It accepts again when an
-    /// eighth more is left. 0 is no reserve. Default: 5 % of the memory or 512MiB, whichever is more,
+    /// While less is left, of the host or of what a memory cgroup of the server may have, new connections
+    /// are reset and counted in refused_memory_total; those that are open stay. The server accepts again
+    /// when an eighth more is left. 0 is no reserve. Default: 5 % of the memory or 512MiB, whichever is more,
     /// but of less than 4GiB no more than an eighth.
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) memory_reserve: Option<u64>,
@@ -159,8 +158,8 @@ pub(crate) struct Outputs {
     ///
     /// All figures, at http://ADDR:PORT/metrics.
     ///
-    /// With port 0 the kernel chooses one, which is printed. Nobody is asked for a password, so it is
-    /// best an address of loopback, or of a network that only friends reach.
+    /// With port 0 the kernel chooses one, which is printed. There is no password: use an address of
+    /// loopback, or of a trusted network.
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::own_address)]
     pub(crate) metrics: Option<SocketAddr>,
 }
