@@ -1,14 +1,12 @@
-//! `megaconn-client`: flags to config, and the one place that decides an exit status.
+//! `megaconn-client`: what is typed, its dispatch, and the one place that decides an exit status.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use megaconn::base::cli_support;
 
-use crate::run::Outcome;
-use crate::run::config::Config;
-use crate::run::flags::{Cli, Command};
-use crate::run::refusal::Refusal;
+use crate::run::outcome::Outcome;
 
 mod bystanders;
 mod measure;
@@ -16,20 +14,49 @@ mod output;
 mod run;
 mod watch;
 
+/// Opens millions of TCP connections from one host, through every source port there is.
+///
+/// The whole 4-tuple of every connection is planned before the first SYN and dealt out to the
+/// cores. It needs Linux 6.1 or newer, no root and no tuning.
+#[derive(Parser)]
+#[command(name = "megaconn-client", version = megaconn::VERSION, max_term_width = 100)]
+#[command(after_help = "Examples:\n  \
+    megaconn-client run --target 127.0.0.1:7000 --connections 1M --hold 60s --out runs/first\n  \
+    megaconn-client run --target 10.0.0.2:7000-7003 --connections 200k --rate 10k/s")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Open connections, exchange a message over each, hold them, close them, and report
+    Run(Box<run::flags::Flags>),
+    /// Watch bystanders alone, beside whatever else goes on
+    Watch(Box<watch::Flags>),
+    /// Write shell completions to stdout
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man page to stdout
+    Man,
+}
+
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => return cli_support::not_run(&error),
     };
     match command {
-        Command::Run(flags) => ended(Config::new(&flags).and_then(|c| run::run(&c))),
+        Command::Run(flags) => ended(run::run(*flags)),
         Command::Watch(flags) => ended(watch::watch(&flags)),
         Command::Completions { shell } => cli_support::print_completions::<Cli>(shell),
         Command::Man => cli_support::print_man::<Cli>(),
     }
 }
 
-fn ended(outcome: Result<Outcome, Refusal>) -> ExitCode {
+fn ended(outcome: Result<Outcome, impl Display>) -> ExitCode {
     match outcome {
         Ok(Outcome::Met) => ExitCode::SUCCESS,
         Ok(Outcome::Missed) => ExitCode::FAILURE,

@@ -1,33 +1,67 @@
 //! `megaconn-client watch`: the bystanders alone, from another host or in the other direction, beside a
-//! run that somebody else makes.
+//! run of another process.
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
+use clap::Args;
 use megaconn::base::constants::{LOOK_EVERY, SERVER_EMPTY_TIMEOUT};
 use megaconn::base::stderr::talk;
+use megaconn::base::units;
 use megaconn::runtime::signals::{Signals, Stop};
 use serde::{Deserialize, Serialize};
 
 use crate::bystanders::account::Account;
-use crate::bystanders::panel::Panel;
+use crate::bystanders::flags::BystanderFlags;
+use crate::bystanders::panel::{NoPanel, Panel};
 use crate::bystanders::sample::SpanPhase;
-use crate::output::directory::{forget_earlier, write_json, write_report};
-use crate::run::Outcome;
-use crate::run::flags;
-use crate::run::refusal::Refusal;
+use crate::output::directory::{WriteError, create, forget_earlier, write_json, write_report};
+use crate::run::outcome::Outcome;
 
-/// Watches until the time is up, the run beside it is over, or a signal comes; leaves what it saw.
-pub(crate) fn watch(flags: &flags::Watch) -> Result<Outcome, Refusal> {
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    megaconn-client watch --ping 10.0.0.1 --bystander-service 10.0.0.1:7900 --for 60s --out runs/watch\n  \
+    megaconn-client watch --ping 10.77.0.2 --beside runs/first --out runs/first/back")]
+pub(crate) struct Flags {
+    /// Time to watch [default: until a signal]
+    #[arg(long = "for", value_name = "DUR", value_parser = units::positive_duration)]
+    time: Option<Duration>,
+    /// Run beside which it goes on
+    ///
+    /// The run directory of `megaconn-client run --bystanders`: what was seen is told by the phases of
+    /// that run, once both are over. Both need one clock, and so one host.
+    #[arg(long, value_name = "DIR")]
+    beside: Option<PathBuf>,
+    /// Where result.json, bystanders.ndjson and report.html go; made if it is not there
+    #[arg(long, value_name = "DIR", required = true)]
+    out: PathBuf,
+    #[command(flatten)]
+    panel: BystanderFlags,
+}
+
+/// Why nothing was watched, with the fix.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("nobody to watch; fix: --ping ADDR, --bystander-service ADDR:PORT, or both")]
+    Nobody,
+    #[error("signal handlers: {0}; fix: none known, please report it")]
+    Signals(io::Error),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Bystanders(#[from] NoPanel),
+}
+
+/// Watches until the time is up, the run beside it is over, or a signal comes; writes what it saw.
+pub(crate) fn watch(flags: &Flags) -> Result<Outcome, Refusal> {
     let (panel, dir) = (&flags.panel, &flags.out);
     if !panel.names_somebody() {
-        let nobody = "nobody to watch; fix: --ping ADDR, --bystander-service ADDR:PORT, or both";
-        return Err(Refusal::Flags(nobody.to_owned()));
+        return Err(Refusal::Nobody);
     }
     let signals = Signals::install().map_err(Refusal::Signals)?;
-    fs::create_dir_all(dir).map_err(|error| Refusal::Out(dir.clone(), error))?;
+    create(dir)?;
     forget_earlier(dir)?;
     let whom = panel.whom(None, Some(dir));
     talk(&format!("version={}\nbystanders={whom}", megaconn::VERSION));
@@ -55,7 +89,7 @@ pub(crate) fn watch(flags: &flags::Watch) -> Result<Outcome, Refusal> {
     result.bystanders.answer.iter().for_each(|line| talk(line));
     write_json(dir, "result.json", &result)?;
     write_report(dir);
-    // Without a time it is a signal that ends it, as it should.
+    // Without a time a signal is the regular end.
     let ended = if is_whole { Outcome::Met } else { Outcome::Missed };
     Ok(stop.filter(|_| flags.time.is_some()).map_or(ended, Outcome::Stopped))
 }
@@ -67,7 +101,7 @@ struct Watched {
     bystanders: Account,
 }
 
-/// Waits until so long after `began`, or for a signal.
+/// Waits until `time` after `began`, or for a signal.
 fn wait(signals: &Signals, began: Instant, time: Option<Duration>) -> Option<Stop> {
     while time.is_none_or(|time| began.elapsed() < time) {
         thread::sleep(LOOK_EVERY);

@@ -1,11 +1,13 @@
-//! `megaconn doctor`: the walls as a screen or as JSON; the files that lift them; their lifting.
+//! `megaconn doctor`: its flags; the walls as a screen or as JSON; the files that lift them; their lifting.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
+use clap::{Args, ValueEnum};
 use megaconn::base::cli_support;
+use megaconn::base::constants::BACKLOG_DEFAULT;
 use megaconn::base::stderr::talk;
-use megaconn::base::units::Endpoints;
+use megaconn::base::units::{self, Endpoints};
 use megaconn::host::rlimit;
 use megaconn::observe::dump;
 use megaconn::plan::{Demand, Ends};
@@ -15,14 +17,59 @@ use megaconn::walls::host::Host;
 use megaconn::walls::reading;
 use megaconn::walls::remedy::{self, Applied};
 
-use crate::commands::cli::{self, FixMode, Format, Side};
-use crate::commands::plan::{self as show_plan, say};
+use crate::commands::answer::{Format, as_json, write_out};
+use crate::commands::plan::{self, Ways};
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    megaconn doctor --connections 2M\n  \
+    megaconn doctor --side server --connections 500k --fix print")]
+pub(crate) struct Flags {
+    /// Connections that this host is to hold
+    #[arg(long, value_name = "N", default_value = "1M", value_parser = units::positive_count)]
+    pub(crate) connections: u64,
+    /// Which end of them is on this host
+    #[arg(long, value_enum, default_value = "both")]
+    pub(crate) side: Side,
+    /// Where they go, and so where the server listens; repeatable [default: 127.0.0.1:7000]
+    #[arg(long, value_name = "ADDR:PORT[-PORT]", required_if_eq("side", "client"))]
+    pub(crate) target: Vec<Endpoints>,
+    #[command(flatten)]
+    pub(crate) ways: Ways,
+    /// Length of each core's accept queue, as for serve
+    #[arg(long, value_name = "N", default_value_t = BACKLOG_DEFAULT,
+          value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) backlog: i32,
+    /// Lift what is short: write the files that do it, or do it now
+    ///
+    /// For an ordinary user, even when root asks: some limits do not bind root.
+    #[arg(long, value_enum)]
+    pub(crate) fix: Option<FixMode>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Side {
+    /// The server's
+    Server,
+    /// The client's, which needs --target
+    Client,
+    /// Both
+    Both,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum FixMode {
+    /// Write a sysctl.d file, a limits.d file and a systemd drop-in to stdout; change nothing
+    Print,
+    /// Set sysctls until reboot (root), never to less, and write the script that undoes it to stdout
+    Apply,
+}
 
 /// The port of `megaconn serve`, unless --listen says otherwise.
 const PORT_DEFAULT: u16 = 7000;
 
-/// Exit status 0 when so many connections fit, 1 when they do not, 2 when nothing could be asked.
-pub(crate) fn run(flags: &cli::Doctor) -> ExitCode {
+/// Exit status 0 when the connections fit, 1 when they do not, 2 when nothing could be examined.
+pub(crate) fn run(flags: &Flags) -> ExitCode {
     match answer(flags) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -31,7 +78,7 @@ pub(crate) fn run(flags: &cli::Doctor) -> ExitCode {
 }
 
 /// Whether the plan fits, or would with what was written or applied.
-fn answer(flags: &cli::Doctor) -> Result<bool, String> {
+fn answer(flags: &Flags) -> Result<bool, String> {
     let demand = demand(flags)?;
     let reserving =
         if flags.side == Side::Server { dump::Side::Server } else { dump::Side::Client };
@@ -41,27 +88,27 @@ fn answer(flags: &cli::Doctor) -> Result<bool, String> {
         None => {
             let targets: Vec<_> = target(flags).into_iter().flat_map(Endpoints::each).collect();
             let report = doctor::report(&host, &demand, &targets);
-            say(&as_text(&report, flags.ways.format)?);
+            write_out(&as_text(&report, flags.ways.format)?);
             Ok(report.fits)
         }
-        // Who lifts limits by sudo lifts them for others.
+        // A limit that is lifted with sudo is lifted for an ordinary user.
         Some(FixMode::Print) => {
             let host = host.for_a_user();
             let rows = reading::rows(&host, &demand);
-            say(&remedy::files(&host.tree, &rows, &title(&demand)));
+            write_out(&remedy::files(&host.tree, &rows, &title(&demand)));
             Ok(remedy::left(&host.tree, &rows).is_empty())
         }
         Some(FixMode::Apply) => apply(&host.for_a_user(), &demand),
     }
 }
 
-fn demand(flags: &cli::Doctor) -> Result<Demand, String> {
+fn demand(flags: &Flags) -> Result<Demand, String> {
     let ends = match flags.side {
         Side::Server => Ends::Server,
         Side::Client => Ends::Client,
         Side::Both => Ends::Both,
     };
-    let demand = show_plan::demand(flags.connections, &target(flags), &flags.ways)?;
+    let demand = plan::demand(flags.connections, &target(flags), &flags.ways)?;
     let backlog = flags.backlog.unsigned_abs().into();
     Ok(match ends {
         Ends::Server => Demand { backlog, ..Demand::of_server(demand.connections, demand.cores) },
@@ -70,7 +117,7 @@ fn demand(flags: &cli::Doctor) -> Result<Demand, String> {
 }
 
 /// Where the connections go: to what a server listens on by default, unless it is said.
-fn target(flags: &cli::Doctor) -> Vec<Endpoints> {
+fn target(flags: &Flags) -> Vec<Endpoints> {
     if flags.target.is_empty() {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         return vec![Endpoints { address, low: PORT_DEFAULT, high: PORT_DEFAULT }];
@@ -87,7 +134,7 @@ fn apply(host: &Host, demand: &Demand) -> Result<bool, String> {
             keys.join(", ")
         )
     })?;
-    say(&remedy::undo(&applied));
+    write_out(&remedy::undo(&applied));
     for Applied { change, result } in &applied {
         let have = change.have.as_deref().unwrap_or("unknown");
         match result {
@@ -116,8 +163,6 @@ fn title(demand: &Demand) -> String {
 fn as_text(report: &Report, format: Format) -> Result<String, String> {
     match format {
         Format::Text => Ok(doctor::text::text(report)),
-        Format::Json => serde_json::to_string_pretty(report)
-            .map(|json| json + "\n")
-            .map_err(|error| error.to_string()),
+        Format::Json => as_json(report),
     }
 }

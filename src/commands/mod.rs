@@ -1,5 +1,6 @@
 //! The commands of `megaconn`, a file or folder each.
 
+pub(crate) mod answer;
 pub(crate) mod cli;
 pub(crate) mod doctor;
 pub(crate) mod plan;

@@ -1,22 +1,55 @@
-//! `megaconn plan`: the plan as a table or as JSON.
+//! `megaconn plan`: its flags, and the plan as a table or as JSON.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::Args;
 use megaconn::base::cli_support;
-use megaconn::base::units::{Endpoints, grouped};
+use megaconn::base::units::{self, Endpoints, grouped};
 use megaconn::host::rlimit;
 use megaconn::observe::dump::Side;
-use megaconn::plan::tuples::{TuplePlan, resolve_sources};
+use megaconn::plan::tuples::{PortRange, Sources, TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand};
 use megaconn::runtime::memory_reserve;
+use megaconn::runtime::topology::CoreList;
 use megaconn::walls::Have;
 use megaconn::walls::doctor::text::wrapped;
 use megaconn::walls::host::Host;
 use megaconn::walls::reading::{self, Row, Standing};
 use serde::Serialize;
 
-use crate::commands::cli;
+use crate::commands::answer::{Format, as_json, write_out};
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    megaconn plan --connections 1M --target 127.0.0.1:7000\n  \
+    megaconn plan --connections 100k --target 10.0.0.2:7000-7003 --source 10.0.0.0/28 --format json")]
+pub(crate) struct Flags {
+    /// Connections to plan for
+    #[arg(long, value_name = "N", value_parser = units::positive_count)]
+    pub(crate) connections: u64,
+    /// Where they go; repeatable
+    #[arg(long, value_name = "ADDR:PORT[-PORT]", required = true)]
+    pub(crate) target: Vec<Endpoints>,
+    #[command(flatten)]
+    pub(crate) ways: Ways,
+}
+
+/// How connections are made, and how the answer is given.
+#[derive(Args)]
+pub(crate) struct Ways {
+    /// Where they come from: auto, an address, a CIDR block or a range A-B; repeatable
+    #[arg(long, value_name = "auto|ADDR|CIDR|A-B", default_value = "auto")]
+    pub(crate) source: Vec<Sources>,
+    /// Source ports to use [default: net.ipv4.ip_local_port_range]
+    #[arg(long, value_name = "LO-HI")]
+    pub(crate) source_ports: Option<PortRange>,
+    /// CPUs of each end
+    #[arg(long, value_name = "all|LIST", default_value = "all")]
+    pub(crate) cores: CoreList,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
 
 /// The answer of `megaconn plan`.
 #[derive(Serialize)]
@@ -69,24 +102,24 @@ impl PlanRow {
 }
 
 /// Exit status 0 when the plan fits, 1 when it does not, 2 when it cannot be made.
-pub(crate) fn run(flags: &cli::Plan) -> ExitCode {
+pub(crate) fn run(flags: &Flags) -> ExitCode {
     match make(flags) {
         Ok(plan) => {
             let text = match flags.ways.format {
-                cli::Format::Text => as_table(&plan),
-                cli::Format::Json => match serde_json::to_string_pretty(&plan) {
-                    Ok(json) => json + "\n",
-                    Err(error) => return cli_support::refused(&error.to_string()),
+                Format::Text => as_table(&plan),
+                Format::Json => match as_json(&plan) {
+                    Ok(json) => json,
+                    Err(error) => return cli_support::refused(&error),
                 },
             };
-            say(&text);
+            write_out(&text);
             if plan.fits { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(reason) => cli_support::refused(&reason),
     }
 }
 
-fn make(flags: &cli::Plan) -> Result<Plan, String> {
+fn make(flags: &Flags) -> Result<Plan, String> {
     let demand = demand(flags.connections, &flags.target, &flags.ways)?;
     let host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(Side::Client, None));
     let rows: Vec<PlanRow> =
@@ -101,11 +134,11 @@ fn make(flags: &cli::Plan) -> Result<Plan, String> {
     })
 }
 
-/// What so many connections to `target` are made of, or why they cannot be.
+/// What `connections` to `target` take, or why they cannot be made.
 pub(crate) fn demand(
     connections: u64,
     target: &[Endpoints],
-    ways: &cli::Ways,
+    ways: &Ways,
 ) -> Result<Demand, String> {
     let cores = ways.cores.resolve().map_err(|error| error.to_string())?.len();
     let targets: Vec<_> = target.iter().flat_map(|endpoints| endpoints.each()).collect();
@@ -157,9 +190,4 @@ fn as_table(plan: &Plan) -> String {
         text += &format!("binds next:  {id} at {} connections\n", grouped(n));
     }
     text
-}
-
-/// Writes data; a reader that closed the pipe has what it wanted.
-pub(crate) fn say(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! `megaconn stats`: merged dumps as a screen or as JSON.
+//! `megaconn stats`: its flags, and merged dumps as a screen or as JSON.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -8,18 +8,35 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::Args;
 use megaconn::base::cli_support;
 use megaconn::base::units::{grouped, microseconds};
 use megaconn::observe::dump::merge::{Counter, Merge, Merged, SideTotals};
 
-use crate::commands::cli::{self, Format};
-use crate::commands::plan::say;
+use crate::commands::answer::{Format, as_json, write_out};
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    megaconn stats runs/first/server.ndjson runs/first/client.ndjson\n  \
+    megaconn stats --format json host-*.ndjson")]
+pub(crate) struct Flags {
+    /// What --stats or --out wrote: lines of one process each; `-` is stdin
+    ///
+    /// Servers and clients are kept apart; all cores, processes and hosts of a side are added up.
+    /// Totals are by the last line of each core, rates from its first line to its last. Histograms are
+    /// added whole, so percentiles are those of all together.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
 
 /// Exit status 0, or 2 when the files cannot be merged.
-pub(crate) fn run(flags: &cli::Stats) -> ExitCode {
+pub(crate) fn run(flags: &Flags) -> ExitCode {
     match merged(&flags.files).and_then(|merged| shown(&merged, flags.format)) {
         Ok(text) => {
-            say(&text);
+            write_out(&text);
             ExitCode::SUCCESS
         }
         Err(reason) => cli_support::refused(&reason),
@@ -53,10 +70,7 @@ fn merged(files: &[PathBuf]) -> Result<Merged, String> {
 fn shown(merged: &Merged, format: Format) -> Result<String, String> {
     match format {
         Format::Text => Ok(as_screen(merged)),
-        Format::Json => {
-            let json = serde_json::to_string_pretty(merged);
-            json.map(|json| json + "\n").map_err(|error| error.to_string())
-        }
+        Format::Json => as_json(merged),
     }
 }
 

@@ -77,6 +77,22 @@ fn forbidden_arrows(graph: &Graph, arrows: List) -> Vec<String> {
     found
 }
 
+/// What the modules of `list` use beside what it names.
+pub(crate) fn strays(graph: &Graph, list: List) -> Vec<String> {
+    let mut found = Vec::new();
+    for (module, allowed) in list {
+        if !graph.modules.iter().any(|known| known.name == *module) {
+            found.push(format!("{module} names no module"));
+        }
+        let of_module = graph.edges.keys().filter(|(from, _)| graph.name(*from) == *module);
+        let is_stray =
+            |to: usize| !allowed.iter().any(|entry| is_covered(graph.name(to), entry, &[]));
+        let strays = of_module.filter(|(_, to)| is_stray(*to));
+        found.extend(strays.map(|(from, to)| graph.shown(*from, *to)));
+    }
+    found
+}
+
 fn forbidden_outside(graph: &Graph, outside: List) -> Vec<String> {
     let mut found = BTreeSet::new();
     for (folder, forbidden) in outside {

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::arrows::{List, circles_of_list, offences};
+use crate::arrows::{List, circles_of_list, offences, strays};
 use crate::circles;
 use crate::graph::Graph;
 
@@ -257,6 +257,18 @@ fn a_use_of_what_lies_outside_is_found() {
     assert_eq!(wrong("#[derive(clap::Parser)] struct S;"), [tell("clap::Parser")]);
     let gone = wrong_with("src/base.rs", "", ROOMS, &[("gone", &["std::fs"])]);
     assert_eq!(gone, ["gone of OUTSIDE names no module"]);
+}
+
+#[test]
+fn a_stray_use_of_a_module_that_stands_alone_is_found() {
+    let server = [("src/engine/server.rs", "")];
+    let files: Vec<_> = HOUSE.iter().chain(&server).copied().collect();
+    let graph = graph_of(&files, &[LIB]);
+    let found = |list| strays(&graph, list);
+    assert_eq!(found(&[("engine::arena", &["base"])]), [""; 0]);
+    let [stray] = &found(&[("engine::arena", &["=engine"])])[..] else { panic!("there is one") };
+    assert!(stray.starts_with("engine::arena > base "), "{stray}");
+    assert_eq!(found(&[("gone", &["base"])]), ["gone names no module"]);
 }
 
 #[test]

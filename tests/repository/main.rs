@@ -57,6 +57,12 @@ fn arrows_are_in_the_list() {
 }
 
 #[test]
+fn a_config_is_made_of_flags_alone() {
+    let strays = arrows::strays(&HOUSE, rooms::OF_FLAGS_ALONE);
+    assert_none("uses of a config are not in the list of tests/repository/rooms.rs", &strays);
+}
+
+#[test]
 fn no_cycle_among_modules() {
     assert_none("circles among modules", &circles::offences(&HOUSE));
 }

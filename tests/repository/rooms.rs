@@ -121,6 +121,38 @@ pub(crate) const OUTSIDE: List = &[
     ("top::rows", &["ratatui", "std::fs", "std::net", "std::time::Instant"]),
     ("top::state", &["ratatui", "std::fs", "std::net", "std::time::Instant"]),
     ("top::render", &["std::fs", "std::net", "std::io", "std::time::Instant"]),
+    ("main::commands::serve::config", HOST),
+    ("client::run::config", HOST),
+];
+
+/// What asks the host, of other crates.
+const HOST: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "glommio",
+    "libc",
+    "rustix",
+];
+
+/// Modules that are made of what was typed alone: all that they may use, whatever their room may.
+pub(crate) const OF_FLAGS_ALONE: List = &[
+    ("main::commands::serve::config", &["base", "engine::server", "main::commands::serve::flags"]),
+    (
+        "client::run::config",
+        &[
+            "base",
+            "engine::client::config",
+            "engine::client::pushes",
+            "engine::driver",
+            "client::bystanders::flags",
+            "client::bystanders::keep",
+            "client::run::flags",
+            "client::run::plateaus",
+        ],
+    ),
 ];
 
 /// Types of `std::net` that hold an address and do nothing: free for all.

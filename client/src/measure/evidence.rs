@@ -2,6 +2,7 @@
 //! the server's figures as far as they reach it, and what became of the connections.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use histogram::{Bucket, Histogram};
@@ -12,7 +13,7 @@ use megaconn::host::kernel_log::KernelLog;
 use megaconn::host::procfs::Tree;
 use megaconn::host::sockets;
 use megaconn::observe::stats::{LostCause, Totals};
-use megaconn::plan::Ends;
+use megaconn::plan::{Demand, Ends};
 use megaconn::walls::Symptom;
 use megaconn::walls::case::{Case, CoreShare, End, Facts};
 use megaconn::walls::host::Host;
@@ -22,11 +23,20 @@ use serde::Serialize;
 use crate::measure::aftermath;
 use crate::measure::figures::Figures;
 use crate::output::result::{Percentiles, Plateau, RunResult, by_errno};
-use crate::run::config::Config;
+
+/// What the run is to do and on which host, as far as the verdict depends on it.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) host: Host,
+    pub(crate) demand: Demand,
+    pub(crate) targets: Vec<SocketAddr>,
+    /// Messages and short connections above this latency are late.
+    pub(crate) max_p99: Option<Duration>,
+}
 
 /// What there was before the first connection, and what has been seen since.
 pub(crate) struct Evidence {
-    host: Host,
+    asked: Asked,
     moments: Moments,
     server_before: Option<ServerView>,
     /// A server that is gone by the end was seen before.
@@ -44,15 +54,15 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     /// What there is now.
-    pub(crate) fn begin(config: &Config, figures: &mut Figures) -> Evidence {
+    pub(crate) fn begin(asked: Asked, figures: &mut Figures) -> Evidence {
         let server = figures.server_view();
         Evidence {
             moments: Moments::begin(server.as_ref()),
             server_before: server.clone(),
             server_last: server,
             log: KernelLog::open(),
-            time_wait: sockets::time_wait_to(config.plan.targets()),
-            host: config.host.clone(),
+            time_wait: sockets::time_wait_to(&asked.targets),
+            asked,
             silent_before_hold: None,
             cpu_time: [None; 2],
             busiest: [None; 2],
@@ -85,7 +95,6 @@ impl Evidence {
     /// All of it, now that the run is over, which it was at `ended_ms`.
     pub(crate) fn case(
         mut self,
-        config: &Config,
         result: &RunResult,
         figures: &mut Figures,
         ended_ms: u64,
@@ -94,7 +103,7 @@ impl Evidence {
         let totals = figures.totals();
         let counters = self.moments.first_and_last();
         // With both ends on one host, in one namespace, the kernel counts for both.
-        let shared = counters.clone().filter(|_| config.demand.ends == Ends::Both);
+        let shared = counters.clone().filter(|_| self.asked.demand.ends == Ends::Both);
         let server = match &self.server_last {
             Some(last) => {
                 let end = End::of_server(self.server_before.as_ref(), last);
@@ -109,11 +118,12 @@ impl Evidence {
         let lines = self.log.as_mut().map(KernelLog::lines_since);
         let silent_after_hold =
             self.silent_before_hold.map_or(0, |before| silent(&totals).saturating_sub(before));
+        let Asked { host, demand, max_p99, .. } = self.asked;
         let case = Case {
-            demand: config.demand,
-            host: self.host,
-            symptoms: symptoms(config, result, &totals),
-            shares_kernel: config.demand.ends == Ends::Both,
+            demand,
+            host,
+            symptoms: symptoms(max_p99, result, &totals),
+            shares_kernel: demand.ends == Ends::Both,
             client: End { counters, cpu_time: of_client, ..client_end(result, &totals) },
             server,
             log: lines.map(|lines| lines.into_iter().map(|line| line.text).collect()),
@@ -182,7 +192,11 @@ fn worst(result: &RunResult, pick: fn(&Plateau) -> Option<Percentiles>) -> Optio
 
 /// Everything that became of connections and messages but what was asked for. What was late is such
 /// only when a gate was missed.
-fn symptoms(config: &Config, result: &RunResult, totals: &Totals) -> BTreeMap<Symptom, u64> {
+fn symptoms(
+    max_p99: Option<Duration>,
+    result: &RunResult,
+    totals: &Totals,
+) -> BTreeMap<Symptom, u64> {
     let mut symptoms = BTreeMap::new();
     let mut add = |symptom, n: u64| {
         if n > 0 {
@@ -205,7 +219,7 @@ fn symptoms(config: &Config, result: &RunResult, totals: &Totals) -> BTreeMap<Sy
     let missed = result.verdict.missed.len() as u64;
     if missed > 0 {
         let unbegun = totals.messages_unsent_total + totals.churn_unstarted_total;
-        let slow = config.gates.max_p99.map_or(0, |most| {
+        let slow = max_p99.map_or(0, |most| {
             slower(&totals.message_latency_us, most) + slower(&totals.churn_latency_us, most)
         });
         let late = totals.messages_late_total.max(slow);

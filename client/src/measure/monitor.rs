@@ -1,5 +1,5 @@
-//! What a run keeps an eye on, whatever its phase: the memory that it leaves to others, and when
-//! connections are lost.
+//! What is monitored in every phase of a run: whether the memory reserve is left, and when connections
+//! are lost.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,12 +10,11 @@ use megaconn::host::headroom;
 use megaconn::runtime::memory_reserve::{Change, Watch};
 use serde::Serialize;
 
-/// The eye on one run.
-pub(crate) struct Vigil {
+/// Looks whether the memory reserve is left, and remembers when it no longer was.
+pub(crate) struct MemoryWatchdog {
     began: Instant,
     memory: Watch,
     reserve_met: Option<ReserveMet>,
-    losses: Losses,
 }
 
 /// Less memory than the reserve was left, and from then on nothing was opened.
@@ -49,29 +48,26 @@ impl std::fmt::Display for ReserveMet {
     }
 }
 
-impl Vigil {
-    /// Keeps so much memory free.
-    pub(crate) fn new(reserve_bytes: u64) -> Vigil {
-        Vigil {
+impl MemoryWatchdog {
+    /// A watchdog over `reserve_bytes`, of a run that begins now.
+    pub(crate) fn new(reserve_bytes: u64) -> MemoryWatchdog {
+        MemoryWatchdog {
             began: Instant::now(),
             memory: Watch::new(reserve_bytes),
             reserve_met: None,
-            losses: Losses::default(),
         }
     }
 
-    /// Looks, with so many `connections` open and so many `lost` until now; whether from now on nothing
-    /// is to be opened. It is said once: memory that comes back is not taken again.
-    pub(crate) fn look(&mut self, connections: u64, lost: u64) -> bool {
-        let at = self.began.elapsed();
-        self.losses.look(at, lost);
+    /// Looks, with `connections` open; `true` when nothing more may be opened from now on. It is `true`
+    /// once: memory that becomes free again is not used.
+    pub(crate) fn look(&mut self, connections: u64) -> bool {
         let Some(Change::Short(room)) = self.memory.look().filter(|_| self.reserve_met.is_none())
         else {
             return false;
         };
         talk(&format!("memory is short: opening nothing more ({})", self.memory.describe(&room)));
         self.reserve_met = Some(ReserveMet {
-            at_ms: milliseconds(at),
+            at_ms: milliseconds(self.began.elapsed()),
             available_bytes: room.available_bytes,
             reserve_bytes: self.memory.reserve_bytes(),
             limit: room.limit.to_string(),
@@ -84,23 +80,33 @@ impl Vigil {
     pub(crate) fn reserve_met(&self) -> Option<&ReserveMet> {
         self.reserve_met.as_ref()
     }
-
-    /// When connections were lost, if any were.
-    pub(crate) fn losses(&self) -> Option<LossTimes> {
-        self.losses.times
-    }
 }
 
-/// Losses as they are looked at.
-#[derive(Default)]
-struct Losses {
+/// When connections were lost, by looks at a counter that only rises.
+pub(crate) struct LossTimeline {
+    began: Instant,
     times: Option<LossTimes>,
-    /// All that were lost by each look of the last second, and by one before it.
+    /// The losses until each look of the last second, and until one look before it.
     looks: VecDeque<(Duration, u64)>,
 }
 
-impl Losses {
-    fn look(&mut self, at: Duration, lost: u64) {
+impl LossTimeline {
+    /// The timeline of a run that begins now.
+    pub(crate) fn new() -> LossTimeline {
+        LossTimeline { began: Instant::now(), times: None, looks: VecDeque::new() }
+    }
+
+    /// Looks, with `lost` connections until now.
+    pub(crate) fn look(&mut self, lost: u64) {
+        self.look_at(self.began.elapsed(), lost);
+    }
+
+    /// When connections were lost, if any were.
+    pub(crate) fn times(&self) -> Option<LossTimes> {
+        self.times
+    }
+
+    fn look_at(&mut self, at: Duration, lost: u64) {
         let has_lost = self.looks.back().map_or(lost > 0, |(_, before)| lost > *before);
         self.looks.push_back((at, lost));
         while self.looks.get(1).is_some_and(|(then, _)| at - *then >= Duration::from_secs(1)) {
@@ -127,11 +133,11 @@ mod tests {
     use super::*;
 
     fn times(looks: &[(u64, u64)]) -> Option<LossTimes> {
-        let mut losses = Losses::default();
+        let mut timeline = LossTimeline::new();
         for (ms, lost) in looks {
-            losses.look(Duration::from_millis(*ms), *lost);
+            timeline.look_at(Duration::from_millis(*ms), *lost);
         }
-        losses.times
+        timeline.times()
     }
 
     #[test]
@@ -151,13 +157,13 @@ mod tests {
 
     #[test]
     fn the_reserve_is_met_once() {
-        let mut vigil = Vigil::new(u64::MAX);
-        assert!(vigil.look(5, 0), "there is never so much");
-        let met = vigil.reserve_met().expect("it was met").clone();
+        let mut watchdog = MemoryWatchdog::new(u64::MAX);
+        assert!(watchdog.look(5), "there is never so much");
+        let met = watchdog.reserve_met().expect("it was met").clone();
         assert_eq!((met.connections, met.reserve_bytes), (5, u64::MAX));
         assert!(met.available_bytes > 0 && !met.limit.is_empty(), "{met:?}");
-        assert!(!vigil.look(4, 1), "it is said once");
-        assert_eq!(vigil.reserve_met(), Some(&met));
-        assert!(!Vigil::new(0).look(5, 0), "there is always so much");
+        assert!(!watchdog.look(4), "it is said once");
+        assert_eq!(watchdog.reserve_met(), Some(&met));
+        assert!(!MemoryWatchdog::new(0).look(5), "there is always so much");
     }
 }

@@ -8,8 +8,6 @@ use megaconn::base::constants::SERVER_METRICS_RETRY;
 use megaconn::observe::metrics::fetch::{self, TextError};
 use megaconn::walls::server_view::{ServerView, ViewError};
 
-use crate::run::refusal::Refusal;
-
 /// A metrics address, and whether it still answers.
 pub(crate) struct ServerMetrics {
     address: SocketAddr,
@@ -28,7 +26,12 @@ pub(crate) enum FetchError {
     View(#[from] ViewError),
 }
 
-/// What the one who started the server can do about it.
+/// A metrics address that did not answer before the run.
+#[derive(Debug, thiserror::Error)]
+#[error("--server-metrics {0}: {1}")]
+pub(crate) struct NoMetrics(SocketAddr, FetchError);
+
+/// What the user can do about it at the server.
 fn fix(error: &TextError) -> &'static str {
     match error {
         TextError::Refused(_) => "start the server with that --metrics",
@@ -39,8 +42,8 @@ fn fix(error: &TextError) -> &'static str {
 }
 
 /// A metrics address, and what the server says there before the run.
-pub(crate) fn first(address: SocketAddr) -> Result<(ServerMetrics, ServerView), Refusal> {
-    let view = fetch(address).map_err(|error| Refusal::ServerMetrics(address, error))?;
+pub(crate) fn first(address: SocketAddr) -> Result<(ServerMetrics, ServerView), NoMetrics> {
+    let view = fetch(address).map_err(|error| NoMetrics(address, error))?;
     let now = Instant::now();
     Ok((ServerMetrics { address, unseen: None, tried_at: now, began: now }, view))
 }

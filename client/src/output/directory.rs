@@ -1,7 +1,7 @@
 //! The run directory: what is written to it, and why a run is refused when that cannot be.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use megaconn::base::stderr::talk;
@@ -9,29 +9,43 @@ use megaconn::observe::dump::ticker;
 use megaconn::report;
 use serde::Serialize;
 
-use crate::run::config::Config;
-use crate::run::refusal::Refusal;
-
-/// Where the dumps go: `--stats`, or `client.ndjson`, which grows while the run goes.
-pub(crate) fn open_stats(config: &Config) -> Result<Option<Box<dyn Write + Send>>, Refusal> {
-    let of_directory = |dir: &PathBuf| {
-        let path = dir.join("client.ndjson");
-        ticker::open(&path).map_err(|error| Refusal::Out(path, error))
-    };
-    let given =
-        |path: &PathBuf| ticker::open(path).map_err(|error| Refusal::Stats(path.clone(), error));
-    let stats = config.stats.as_ref().map(given);
-    stats.or_else(|| config.out.as_ref().map(of_directory)).transpose()
+/// A file or directory that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    #[error("--out {0}: {1}; fix: a directory that you may write")]
+    Out(PathBuf, io::Error),
+    #[error("--stats {0}: {1}; fix: a path in a directory that you may write")]
+    Stats(PathBuf, io::Error),
 }
 
-/// Takes away what an earlier run in the same directory has come to: should this one be killed, that
-/// would be taken for its own.
-pub(crate) fn forget_earlier(dir: &Path) -> Result<(), Refusal> {
+/// Makes the run directory `dir`, if it is not there.
+pub(crate) fn create(dir: &Path) -> Result<(), WriteError> {
+    fs::create_dir_all(dir).map_err(|error| WriteError::Out(dir.to_owned(), error))
+}
+
+/// Where the dumps go: to the file `stats`, or to `client.ndjson` in `out`. They grow while the run
+/// goes on.
+pub(crate) fn open_stats(
+    stats: Option<&Path>,
+    out: Option<&Path>,
+) -> Result<Option<Box<dyn Write + Send>>, WriteError> {
+    let of_directory = |dir: &Path| {
+        let path = dir.join("client.ndjson");
+        ticker::open(&path).map_err(|error| WriteError::Out(path, error))
+    };
+    let given =
+        |path: &Path| ticker::open(path).map_err(|error| WriteError::Stats(path.to_owned(), error));
+    stats.map(given).or_else(|| out.map(of_directory)).transpose()
+}
+
+/// Removes the results of an earlier run in the same directory. If this run were killed, they would be
+/// taken for its own.
+pub(crate) fn forget_earlier(dir: &Path) -> Result<(), WriteError> {
     for name in ["result.json", "counters.json", report::FILE] {
         let path = dir.join(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Refusal::Out(path, error));
+                return Err(WriteError::Out(path, error));
             }
             _ => {}
         }
@@ -40,17 +54,17 @@ pub(crate) fn forget_earlier(dir: &Path) -> Result<(), Refusal> {
 }
 
 /// A whole JSON file.
-pub(crate) fn write_json(dir: &Path, name: &str, value: &impl Serialize) -> Result<(), Refusal> {
+pub(crate) fn write_json(dir: &Path, name: &str, value: &impl Serialize) -> Result<(), WriteError> {
     let path = dir.join(name);
     let text = serde_json::to_string_pretty(value).expect("our own types are plain data");
-    // Whoever looks sees a whole file, or none.
+    // A reader sees a whole file, or none.
     let part = dir.join(format!(".{name}"));
     fs::write(&part, text + "\n")
         .and_then(|()| fs::rename(&part, &path))
-        .map_err(|error| Refusal::Out(path, error))
+        .map_err(|error| WriteError::Out(path, error))
 }
 
-/// `report.html`, of all that was written; without it a run is none the worse.
+/// `report.html`, of all that was written; a run succeeds without it.
 pub(crate) fn write_report(dir: &Path) {
     let file = dir.join(report::FILE);
     match report::write(&[dir.to_owned()], &file) {

@@ -16,7 +16,6 @@ use crate::bystanders::sample::SpanPhase;
 use crate::measure::aftermath::TargetNow;
 use crate::measure::cost::{Cost, Memory};
 use crate::measure::monitor::{LossTimes, ReserveMet};
-use crate::run::config::Config;
 use megaconn::engine::protocol::expect::Expect;
 
 /// The summary.
@@ -243,6 +242,14 @@ impl Percentiles {
     }
 }
 
+/// What a run asks of each plateau, as far as its figures depend on it.
+pub(crate) struct Asked<'a> {
+    pub(crate) expect: &'a Expect,
+    pub(crate) churn_per_s: Option<u64>,
+    /// Cores of the client.
+    pub(crate) cores: usize,
+}
+
 impl Plateau {
     /// Nothing measured yet of so many connections.
     pub(crate) fn new(connections: u64) -> Plateau {
@@ -250,7 +257,7 @@ impl Plateau {
     }
 
     /// What was counted while the plateau lasted, or has lasted so far.
-    pub(crate) fn count(&mut self, counted: &Totals, config: &Config) {
+    pub(crate) fn count(&mut self, counted: &Totals, asked: &Asked<'_>) {
         self.failed = by_errno(&counted.failed);
         self.lost = by_cause(&counted.lost);
         self.connect.latency_us = Percentiles::of(&counted.connect_latency_us);
@@ -262,7 +269,7 @@ impl Plateau {
         messages.unsent = counted.messages_unsent_total;
         messages.latency_us = Percentiles::of(&counted.message_latency_us);
         self.schedule_lag_us = Percentiles::of(&counted.schedule_lag_us);
-        if let Expect::Push(pushes) = &config.expect {
+        if let Expect::Push(pushes) = asked.expect {
             let (late, overdue) = (counted.pushes_late_total, counted.pushes_overdue_total);
             self.pushes = Some(Pushes {
                 received: counted.pushes_total,
@@ -273,12 +280,12 @@ impl Plateau {
             });
         }
         // Cores end the schedule each in its own time; one that is cut short has not ended it.
-        let traffic_us = counted.traffic_us_total / config.cpus.len() as u64;
+        let traffic_us = counted.traffic_us_total / asked.cores as u64;
         let seconds = match Duration::from_micros(traffic_us).as_secs_f64() {
             0.0 => self.hold_seconds.unwrap_or(0.0),
             seconds => seconds,
         };
-        self.churn = config.churn_per_s.map(|asked_per_s| Churn {
+        self.churn = asked.churn_per_s.map(|asked_per_s| Churn {
             asked_per_s,
             seconds,
             started: counted.churn_started_total,
@@ -309,7 +316,11 @@ impl Connect {
 
 impl RunResult {
     /// A result in which nothing has happened yet.
-    pub(crate) fn new(config: &Config, topology: &'static str) -> RunResult {
+    pub(crate) fn new(
+        target_connections: u64,
+        expect: &Expect,
+        topology: &'static str,
+    ) -> RunResult {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         RunResult {
             schema: "megaconn.result/1",
@@ -318,8 +329,8 @@ impl RunResult {
             started_at: now.as_secs(),
             seconds: 0.0,
             topology,
-            target_connections: config.connections(),
-            expect: match config.expect {
+            target_connections,
+            expect: match expect {
                 Expect::Echo(_) => "echo",
                 Expect::Push(_) => "push",
                 Expect::Nothing => "nothing",

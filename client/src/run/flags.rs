@@ -1,10 +1,11 @@
-//! What is typed: the flags of `megaconn-client`, and nothing of what they mean.
+//! What is typed after `megaconn-client run`, in groups. A flag is checked here by itself; `config`
+//! checks it against the others.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use megaconn::base::constants::{BUFFER_BYTES, CONNECTS_IN_FLIGHT, CONNECTS_IN_FLIGHT_MAX};
 use megaconn::base::units::{self, Endpoints, Text};
 use megaconn::engine::protocol::message::HEADER_BYTES;
@@ -14,42 +15,53 @@ use megaconn::runtime::topology::CoreList;
 use crate::bystanders::flags::BystanderFlags;
 use crate::bystanders::keep::Keep;
 
-/// Opens millions of TCP connections from one host, through every source port there is.
-///
-/// The whole 4-tuple of every connection is planned before the first SYN and dealt out to the
-/// cores. It needs Linux 6.1 or newer, no root and no tuning.
-#[derive(Parser)]
-#[command(name = "megaconn-client", version = megaconn::VERSION, max_term_width = 100)]
-#[command(after_help = "Examples:\n  \
-    megaconn-client run --target 127.0.0.1:7000 --connections 1M --hold 60s --out runs/first\n  \
-    megaconn-client run --target 10.0.0.2:7000-7003 --connections 200k --rate 10k/s")]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum Command {
-    /// Open connections, exchange a message over each, hold them, close them, and report
-    Run(Box<Run>),
-    /// Watch bystanders alone, beside whatever else goes on
-    Watch(Box<Watch>),
-    /// Write shell completions to stdout
-    Completions {
-        /// bash, zsh, fish, elvish or powershell
-        shell: clap_complete::Shell,
-    },
-    /// Write the man page to stdout
-    Man,
-}
-
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     megaconn-client run --target 127.0.0.1:7000 --connections 1M --hold 60s --out runs/first\n  \
     megaconn-client run --target 127.0.0.1:7000 --connections 10k,100k --message-every 10s --churn 1k/s\n\n\
     Exit status: 0 every connection was established, verified and held, and every gate met;\n\
     1 something was not; 2 refused before starting, with the fix; 130 or 143 after a signal, with a partial report.")]
-pub(crate) struct Run {
+pub(crate) struct Flags {
+    #[command(flatten)]
+    pub(crate) targets: Targets,
+    #[command(flatten)]
+    pub(crate) load: LoadFlags,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficFlags,
+    /// Memory left to others [default: 5 %]
+    ///
+    /// When less is left, of the host or of what a memory cgroup of the client may have, nothing more
+    /// is opened; what is open is held. A plan that would leave less is refused. 0 is no reserve.
+    /// Default: as `megaconn serve --memory-reserve`, and some more: the client stops first.
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) memory_reserve: Option<u64>,
+    #[command(flatten)]
+    pub(crate) gates: GateFlags,
+    #[command(flatten)]
+    pub(crate) outputs: Outputs,
+    /// Watch what happens to others
+    ///
+    /// A ping of the target, connects, requests and datagrams to the service of `megaconn serve
+    /// --bystander`, a file in the run directory and a sleep go on from an idle baseline before the
+    /// first connection until after the last one. Each phase is held against the baseline.
+    #[arg(long, help_heading = "Bystanders")]
+    pub(crate) bystanders: bool,
+    /// Find the most that keep EXPR
+    ///
+    /// Such as 'connect p99 < 5ms, ping loss < 0.1%': clauses of a bystander, p50, p90, p99, max or
+    /// loss, and a bound. The plateaus of --connections are tried one after the other (of a single
+    /// number its sixteenth, eighth, quarter and half first), then what lies between the highest that
+    /// held and the lowest that broke. Each is held for as long as it takes to tell; what counts is the
+    /// hold. The answer is `safe_capacity` in result.json. Exit status 1 when not even the first held.
+    #[arg(long, value_name = "EXPR", help_heading = "Bystanders")]
+    pub(crate) keep_bystanders: Option<Keep>,
+    #[command(flatten)]
+    pub(crate) panel: BystanderFlags,
+}
+
+/// Where connections go, where they come from, and on which CPUs they are made.
+#[derive(Args)]
+pub(crate) struct Targets {
     /// Server address and ports; repeatable
     #[arg(long, value_name = "ADDR:PORT[-PORT]", required = true)]
     pub(crate) target: Vec<Endpoints>,
@@ -69,6 +81,11 @@ pub(crate) struct Run {
     /// `all` that are allowed, or a list like 0,2-5.
     #[arg(long, value_name = "all|LIST", default_value = "all")]
     pub(crate) cores: CoreList,
+}
+
+/// How many connections, how fast, and for how long.
+#[derive(Args)]
+pub(crate) struct LoadFlags {
     /// Connections to hold, in plateaus
     ///
     /// With several numbers, which rise, each is a plateau: opened on top of the one before,
@@ -92,6 +109,11 @@ pub(crate) struct Run {
     /// Counted from when it is open, and verified; messages by schedule and churn run in it.
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = units::duration)]
     pub(crate) hold: Duration,
+}
+
+/// What connections carry, and how they end.
+#[derive(Args)]
+pub(crate) struct TrafficFlags {
     /// Bytes of a message
     ///
     /// From 40, which is its header, to 4096.
@@ -100,11 +122,11 @@ pub(crate) struct Run {
     pub(crate) message_bytes: u16,
     /// Messages each before the hold
     ///
-    /// So many times as there are connections, dealt out in turn, each sent when the echo of the
+    /// As many times as there are connections, dealt out in turn, each sent when the echo of the
     /// one before it is verified. Default: 1 with --expect echo and no schedule, else 0.
     #[arg(long, value_name = "N", value_parser = message_count)]
     pub(crate) message_count: Option<u16>,
-    /// A message each so often, in the hold
+    /// Message interval, in the hold
     ///
     /// On every connection once in this time, spread over all of it, by an open-loop schedule:
     /// latency counts from when a message was due, and the client's own lag is reported apart.
@@ -162,23 +184,21 @@ pub(crate) struct Run {
         hide_possible_values = true
     )]
     pub(crate) close: Close,
-    /// Ask all for proof of life
+    /// Ask all whether they are alive
     ///
-    /// At the end of each plateau, once, by a message; who is dead is counted with the cause.
+    /// At the end of each plateau, once, by a message; a dead one is counted with the cause.
     #[arg(long)]
     pub(crate) sweep: bool,
-    /// Probe silent peers so often
+    /// Interval of probes of silent peers
     ///
     /// SO_KEEPALIVE with this time and interval, in whole seconds. Default: off.
     #[arg(long, value_name = "DUR", value_parser = units::keepalive)]
     pub(crate) keepalive: Option<Duration>,
-    /// Memory left to others [default: 5 %]
-    ///
-    /// When less is left, of the host or of what a memory cgroup of the client may have, nothing more
-    /// is opened; what is open is held. A plan that would leave less is refused. 0 is no reserve.
-    /// Default: as `megaconn serve --memory-reserve`, and some more: the client stops first.
-    #[arg(long, value_name = "SIZE", value_parser = units::size)]
-    pub(crate) memory_reserve: Option<u64>,
+}
+
+/// What a run must reach besides being done.
+#[derive(Args)]
+pub(crate) struct GateFlags {
     /// Gate: fewest established
     ///
     /// Fail when fewer connections are. Default: all that were asked for.
@@ -195,6 +215,11 @@ pub(crate) struct Run {
     /// Default: no gate.
     #[arg(long, value_name = "DUR", value_parser = units::positive_duration)]
     pub(crate) max_p99: Option<Duration>,
+}
+
+/// What the run tells of itself and reads of the server, and where.
+#[derive(Args)]
+pub(crate) struct Outputs {
     /// Run directory
     ///
     /// For result.json, environment.json and client.ndjson; made if it is not there. The server's
@@ -223,49 +248,9 @@ pub(crate) struct Run {
     /// Own metrics address
     ///
     /// OpenMetrics text at http://ADDR:PORT/metrics while the run goes on; with port 0 the kernel
-    /// chooses one. Nobody is asked for a password, so it is best an address of loopback. Default:
-    /// none.
+    /// chooses one. There is no password: use an address of loopback. Default: none.
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::own_address)]
     pub(crate) metrics: Option<SocketAddr>,
-    /// Watch what happens to others
-    ///
-    /// A ping of the target, connects, requests and datagrams to the service of `megaconn serve
-    /// --bystander`, a file in the run directory and a sleep go on from an idle baseline before the
-    /// first connection until after the last one. Each phase is held against the baseline.
-    #[arg(long, help_heading = "Bystanders")]
-    pub(crate) bystanders: bool,
-    /// Search how many keep them so
-    ///
-    /// Such as 'connect p99 < 5ms, ping loss < 0.1%': clauses of a bystander, p50, p90, p99, max or
-    /// loss, and a bound. The plateaus of --connections are tried one after the other (of a single
-    /// number its sixteenth, eighth, quarter and half first), then what lies between the highest that
-    /// held and the lowest that broke. Each is held for as long as it takes to tell; what counts is the
-    /// hold. The answer is `safe_capacity` in result.json. Exit status 1 when not even the first held.
-    #[arg(long, value_name = "EXPR", help_heading = "Bystanders")]
-    pub(crate) keep_bystanders: Option<Keep>,
-    #[command(flatten)]
-    pub(crate) panel: BystanderFlags,
-}
-
-#[derive(Args)]
-#[command(after_help = "Examples:\n  \
-    megaconn-client watch --ping 10.0.0.1 --bystander-service 10.0.0.1:7900 --for 60s --out runs/watch\n  \
-    megaconn-client watch --ping 10.77.0.2 --beside runs/first --out runs/first/back")]
-pub(crate) struct Watch {
-    /// Time to watch [default: until a signal]
-    #[arg(long = "for", value_name = "DUR", value_parser = units::positive_duration)]
-    pub(crate) time: Option<Duration>,
-    /// Run beside which it goes on
-    ///
-    /// The run directory of `megaconn-client run --bystanders`: what was seen is told by the phases of
-    /// that run, once both are over. Both need one clock, and so one host.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) beside: Option<PathBuf>,
-    /// Where result.json, bystanders.ndjson and report.html go; made if it is not there
-    #[arg(long, value_name = "DIR", required = true)]
-    pub(crate) out: PathBuf,
-    #[command(flatten)]
-    pub(crate) panel: BystanderFlags,
 }
 
 fn connects_in_flight(text: &str) -> Result<u32, String> {

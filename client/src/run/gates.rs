@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use megaconn::base::units::grouped;
+use megaconn::engine::protocol::expect::Expect;
 
 use crate::measure::aftermath;
 use crate::output::result::{Percentiles, Plateau, RunResult};
 use crate::run::config::Config;
-use crate::run::steps;
-use megaconn::engine::protocol::expect::Expect;
+use crate::run::plateaus;
 
 /// What `result` missed; nothing when every gate is met.
 pub(crate) fn missed(result: &RunResult, config: &Config) -> Vec<String> {
@@ -37,10 +37,10 @@ pub(crate) fn missed(result: &RunResult, config: &Config) -> Vec<String> {
         miss(lost > gates.max_lost, format!("the server went away: {seen}"));
     }
     if let Some(met) = &result.memory_reserve_met {
-        let has_stopped_something = result.untried > 0 || config.churn_per_s.is_some();
+        let has_stopped_something = result.untried > 0 || config.traffic.churn.is_some();
         miss(has_stopped_something, format!("memory was short: {met}"));
     }
-    let unsafe_at_all = result.safe_capacity.as_ref().and_then(steps::missed);
+    let unsafe_at_all = result.safe_capacity.as_ref().and_then(plateaus::missed);
     miss(unsafe_at_all.is_some(), unsafe_at_all.unwrap_or_default());
     for plateau in &result.plateaus {
         judge(plateau, config, &mut miss);
@@ -53,7 +53,7 @@ pub(crate) fn missed(result: &RunResult, config: &Config) -> Vec<String> {
 
 fn judge(plateau: &Plateau, config: &Config, miss: &mut impl FnMut(bool, String)) {
     let messages = &plateau.messages;
-    if matches!(config.expect, Expect::Echo(_)) {
+    if matches!(config.traffic.expect, Expect::Echo(_)) {
         // What was out on a connection that was lost is accounted for by the loss.
         let lost: u64 = plateau.lost.values().sum();
         let unanswered = messages.sent.saturating_sub(messages.received);

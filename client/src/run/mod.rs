@@ -1,4 +1,5 @@
-//! One run from start to end: what it needs is opened, it takes its course, and the report is written.
+//! `megaconn-client run`, from start to end: flags to a config, the config to a plan on this host, what
+//! the run needs is opened, the controller leads the cores through it, and the report is written.
 
 use std::io::{Write, stdout};
 use std::path::Path;
@@ -10,89 +11,107 @@ use megaconn::observe::dump::ticker::Ticker;
 use megaconn::observe::metrics::{Metrics, http};
 use megaconn::observe::stats::CoreStats;
 use megaconn::runtime::launch;
-use megaconn::runtime::signals::{Signals, Stop};
+use megaconn::runtime::signals::Signals;
 
+use crate::bystanders::keep::Keep;
 use crate::bystanders::panel::Panel;
 use crate::measure::environment::{Environment, examine};
 use crate::measure::figures::Figures;
 use crate::measure::server_metrics;
 use crate::output::directory::{forget_earlier, open_stats, write_json, write_report};
+use crate::output::result::RunResult;
 use crate::output::summary::summary;
-use crate::run::config::Config;
-use crate::run::controller::Run;
+use crate::run::config::{BystanderPlan, Config};
+use crate::run::controller::Controller;
 use crate::run::cores::make_core;
+use crate::run::flags::{Flags, Outputs};
+use crate::run::outcome::Outcome;
+use crate::run::preflight::RunPlan;
 use crate::run::refusal::Refusal;
 
-pub(crate) mod config;
+mod config;
 mod controller;
 mod cores;
+mod effective;
 pub(crate) mod flags;
-pub(crate) mod gates;
+mod gates;
+pub(crate) mod outcome;
+mod plateaus;
+mod preflight;
 mod reach;
-pub(crate) mod refusal;
-pub(crate) mod steps;
+mod refusal;
 
-/// How a run ended.
-pub(crate) enum Outcome {
-    Met,
-    Missed,
-    Stopped(Stop),
+/// Does what `flags` say and leaves the run directory behind.
+///
+/// # Errors
+/// Why the run was refused, before the first connection.
+pub(crate) fn run(flags: Flags) -> Result<Outcome, Refusal> {
+    let config = Config::new(flags)?;
+    let plan = RunPlan::prepare(&config)?;
+    execute(&config, &plan)
 }
 
-/// Does what `config` says and leaves the run directory behind.
-pub(crate) fn run(config: &Config) -> Result<Outcome, Refusal> {
+fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
     let signals = Signals::install().map_err(Refusal::Signals)?;
-    let stats: Vec<Arc<CoreStats>> = config.cpus.iter().map(|_| Arc::default()).collect();
-    let server = config.server_metrics.map(server_metrics::first).transpose()?;
-    let metrics = http::offer(config.metrics, Metrics::new(Side::Client, &config.cpus, &stats))?;
-    let out = open_stats(config)?;
-    config.lines().iter().for_each(|line| talk(line));
+    let (cpus, targets, outputs) = (&plan.cpus[..], plan.tuples.targets(), &config.outputs);
+    let stats: Vec<Arc<CoreStats>> = cpus.iter().map(|_| Arc::default()).collect();
+    let server = outputs.server_metrics.map(server_metrics::first).transpose()?;
+    let metrics = http::offer(outputs.metrics, Metrics::new(Side::Client, cpus, &stats))?;
+    let out = open_stats(outputs.stats.as_deref(), outputs.out.as_deref())?;
+    effective::lines(config, plan).iter().for_each(|line| talk(line));
     talk(&format!("metrics={}", http::url(metrics)));
-    let environment = Environment::read(config.plan.targets(), config.demand.ends.count());
-    if let Some(dir) = &config.out {
+    let environment = Environment::read(targets, plan.demand.ends.count());
+    if let Some(dir) = &outputs.out {
         forget_earlier(dir)?;
         write_json(dir, "environment.json", &environment)?;
-        write_json(
-            dir,
-            "doctor.json",
-            &examine(&config.host, &config.demand, config.plan.targets()),
-        )?;
+        write_json(dir, "doctor.json", &examine(&plan.host, &plan.demand, targets))?;
     }
-    let whom = config.bystanders.clone();
-    let panel = whom.map(|whom| Panel::begin(whom, config.expected_time())).transpose()?;
-    if let Some((keep, panel)) = config.keep.as_ref().zip(panel.as_ref()) {
-        keep.kinds()
-            .find(|kind| !panel.asks(kind))
-            .map_or(Ok(()), |kind| Err(Refusal::NotWatched(kind, panel.why_not(kind))))?;
-    }
-    let cores = launch::start(&config.cpus, make_core(config, &stats))?;
-    let dumps = Ticker::begin(Side::Client, &config.cpus, &stats, out, config.stats_every)?;
-    let figures = Figures::new(&config.cpus, &stats, config.out.as_deref(), server);
-    let run = Run::new(config, signals, figures, dumps, panel);
+    let panel = begin_panel(config)?;
+    let cores = launch::start(cpus, make_core(config, plan, &stats))?;
+    let dumps = Ticker::begin(Side::Client, cpus, &stats, out, outputs.stats_every)?;
+    let figures = Figures::new(cpus, &stats, outputs.out.as_deref(), server);
+    let controller = Controller::new(config, plan, signals, figures, dumps, panel);
     let topology = environment.topology();
     let ((mut result, stop), died) =
-        cores.run(async move |commands| run.all(&commands, topology).await)?;
+        cores.run(async move |commands| controller.all(&commands, topology).await)?;
     if let Some(died) = died {
         result.verdict.met = false;
         result.verdict.missed.push(died.to_string());
     }
-    let summary = summary(&result);
-    if config.stats.as_deref() == Some(Path::new("-")) {
-        // stdout is the dumps'.
+    let is_written = report(&result, outputs);
+    Ok(match stop {
+        Some(stop) => Outcome::Stopped(stop),
+        None if result.verdict.met && is_written => Outcome::Met,
+        None => Outcome::Missed,
+    })
+}
+
+/// Bystanders, with --bystanders; each that is to be kept is watched.
+fn begin_panel(config: &Config) -> Result<Option<Panel>, Refusal> {
+    let Some(BystanderPlan { whom, keep }) = &config.bystanders else { return Ok(None) };
+    let panel = Panel::begin(whom.clone(), config.expected_time())?;
+    let mut kinds = keep.iter().flat_map(Keep::kinds);
+    match kinds.find(|kind| !panel.asks(kind)) {
+        Some(kind) => Err(Refusal::NotWatched(kind, panel.why_not(kind))),
+        None => Ok(Some(panel)),
+    }
+}
+
+/// Shows and keeps `result`; whether it could be written.
+fn report(result: &RunResult, outputs: &Outputs) -> bool {
+    let summary = summary(result);
+    if outputs.stats.as_deref() == Some(Path::new("-")) {
+        // The dumps go to stdout.
         talk(summary.trim_end());
     } else {
-        // It may be closed by whoever had enough; the report goes to disk as well.
+        // A reader may have closed the pipe; the result goes to disk as well.
         let _ = stdout().write_all(summary.as_bytes());
     }
-    let written =
-        config.out.as_deref().map_or(Ok(()), |dir| write_json(dir, "result.json", &result));
+    let Some(dir) = &outputs.out else { return true };
+    let written = write_json(dir, "result.json", result);
     if let Err(error) = &written {
         talk(&format!("error: {error}"));
     }
-    config.out.as_deref().into_iter().for_each(write_report);
-    Ok(match stop {
-        Some(stop) => Outcome::Stopped(stop),
-        None if result.verdict.met && written.is_ok() => Outcome::Met,
-        None => Outcome::Missed,
-    })
+    write_report(dir);
+    written.is_ok()
 }

@@ -10,7 +10,7 @@ use rustix::net::sockopt::set_socket_linger;
 
 use crate::run::refusal::Refusal;
 
-/// An address that can be bound is ours.
+/// Whether `address` is one of this host: it can be bound then.
 pub(crate) fn own_address(address: IpAddr) -> Result<(), Refusal> {
     TcpListener::bind(SocketAddr::new(address, 0)).map_or_else(
         |error| match Errno::from(&error) {
@@ -30,7 +30,7 @@ pub(crate) fn reach(target: SocketAddr) -> Result<(), Refusal> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             Err(Refusal::Refused(target, Errno::from(&error)))
         }
-        // Somebody was there, and has no room: what kept him the verdict can say.
+        // A server is there and refuses the connection: why it does is for the verdict.
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
         Err(error) if Errno::from(&error) == Errno::EADDRNOTAVAIL => Err(Refusal::NoPort(target)),
         Err(error) => Err(Refusal::Unreachable(target, error.to_string())),

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 
 use megaconn::base::errno::Errno;
 use megaconn::base::service_error::EndpointError;
@@ -16,7 +15,9 @@ use megaconn::walls::Have;
 use megaconn::walls::reading::Row;
 
 use crate::bystanders::panel::NoPanel;
-use crate::measure::server_metrics::FetchError;
+use crate::measure::server_metrics::NoMetrics;
+use crate::output::directory::WriteError;
+use crate::run::config::FlagError;
 
 /// Why, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +32,8 @@ pub(crate) enum Refusal {
     Launch(#[from] LaunchError),
     #[error("{0}")]
     DoesNotFit(String),
-    #[error("{0}")]
-    Flags(String),
+    #[error(transparent)]
+    Flags(#[from] FlagError),
     #[error("--source {0}: this host has no such address; fix: ip addr add {0} dev INTERFACE")]
     NoSuchSource(IpAddr),
     #[error(
@@ -46,18 +47,16 @@ pub(crate) enum Refusal {
     Refused(SocketAddr, Errno),
     #[error("unanswered: --target {0}: no answer ({1}); fix: check the route and the firewall")]
     Unreachable(SocketAddr, String),
-    #[error("--server-metrics {0}: {1}")]
-    ServerMetrics(SocketAddr, FetchError),
+    #[error(transparent)]
+    ServerMetrics(#[from] NoMetrics),
     #[error(transparent)]
     Metrics(#[from] EndpointError),
     #[error(transparent)]
     Bystanders(#[from] NoPanel),
-    #[error("--out {0}: {1}; fix: a directory that you may write")]
-    Out(PathBuf, io::Error),
+    #[error(transparent)]
+    Write(#[from] WriteError),
     #[error("--keep-bystanders: nobody watches {0}: {1}")]
     NotWatched(&'static str, String),
-    #[error("--stats {0}: {1}; fix: a path in a directory that you may write")]
-    Stats(PathBuf, io::Error),
     #[error(transparent)]
     Dumps(#[from] NoThread),
     #[error("signal handlers: {0}; fix: none known, please report it")]

@@ -1,5 +1,5 @@
 //! An unrelated small service beside the cores: it gives back what it is sent, by TCP and by UDP, at
-//! one address. Clients ask it to learn what becomes of others while the connections are held. One
+//! one address. Clients ask it to learn what becomes of other services while connections are held. One
 //! thread that is not pinned does all of it, with ordinary sockets; it has nothing of the cores.
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -21,7 +21,7 @@ const FLAG: &str = "--bystander";
 /// Bytes that are given back at once: requests and datagrams are of some ten.
 const CHUNK_BYTES: usize = 2048;
 
-/// Ports that are tried, when the kernel chooses one for TCP that somebody has for UDP.
+/// Ports that are tried, when the kernel chooses one for TCP that another socket has for UDP.
 const PORTS_TRIED: usize = 8;
 
 /// Answers at `address`, if there is one, until the process ends; says where that is.
@@ -43,7 +43,7 @@ pub(crate) fn offer(address: Option<SocketAddr>) -> Result<Option<SocketAddr>, E
     Ok(Some(address))
 }
 
-/// Both sockets, and whom it has accepted.
+/// Both sockets, and the connections that were accepted.
 struct Service {
     listener: TcpListener,
     datagrams: UdpSocket,
@@ -95,7 +95,7 @@ impl Service {
                 // A datagram that finds no room is lost, as datagrams are.
                 Ok((n, from)) => drop(self.datagrams.send_to(&bytes[..n], from)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // The port of somebody we answered is closed.
+                // The port of a peer that was answered is closed.
                 Err(_) => {}
             }
         }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reads_nothing_is_let_go_and_others_are_served() {
+    fn a_peer_that_reads_nothing_is_closed_and_others_are_served() {
         let address = service();
         let mut rude = TcpStream::connect(address).expect("it listens");
         rude.set_nonblocking(true).expect("it can be asked not to wait");

@@ -1,45 +1,28 @@
-//! `megaconn serve`: from flags to a configuration, and from what became of it to an exit status.
+//! `megaconn serve`: what was typed, what it means, what the host has for it, and the server itself.
+//! Here what became of the server is told by an exit status.
 
 use std::process::ExitCode;
 
 use megaconn::base::cli_support;
 use megaconn::base::stderr::talk;
-use megaconn::runtime::listeners;
 
-use crate::commands::cli;
-use crate::commands::serve::run::{ServeConfig, Served, serve};
+use crate::commands::serve::config::Config;
+use crate::commands::serve::flags::Flags;
+use crate::commands::serve::run::{Served, serve};
 
-pub(crate) mod bystander;
-pub(crate) mod run;
+mod bystander;
+mod config;
+mod effective;
+pub(crate) mod flags;
+mod housekeeping;
+mod preflight;
+mod refusal;
+mod run;
 
 /// Serves until a signal stops it.
-pub(crate) fn run(flags: cli::Serve) -> ExitCode {
-    let mode = match flags.traffic() {
-        Ok(mode) => mode,
-        Err(reason) => return cli_support::refused(&reason),
-    };
-    let config = ServeConfig {
-        listen: flags.listen,
-        cores: flags.cores,
-        connections_max: flags.max_connections,
-        steer: match flags.steer {
-            cli::Steer::Cpu => listeners::Steer::Cpu,
-            cli::Steer::Hash => listeners::Steer::Hash,
-        },
-        backlog: flags.backlog,
-        mode,
-        banner: flags.banner,
-        idle_timeout: flags.idle_timeout,
-        send_timeout: flags.send_timeout,
-        keepalive: flags.keepalive,
-        drain: flags.drain,
-        stats: flags.stats,
-        stats_every: flags.stats_every,
-        metrics: flags.metrics,
-        bystander: flags.bystander,
-        memory_reserve: flags.memory_reserve,
-    };
-    match serve(&config) {
+pub(crate) fn run(flags: Flags) -> ExitCode {
+    let config = Config::new(flags);
+    match config.map_err(Into::into).and_then(|config| serve(&config)) {
         Ok(Served::Stopped(stop)) => ExitCode::from(stop.exit_status()),
         Ok(Served::Died(error)) => {
             talk(&format!("error: {error}"));

@@ -1,14 +1,13 @@
-//! The course of a run: phases told to the cores one after the other, figures read between them, and
-//! the result that comes of it.
+//! The controller of a run: it commands the cores to one phase after the other, reads figures between
+//! them, and puts the result together.
 
 use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
-use megaconn::base::constants::{
-    LOOK_EVERY, SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT, SETTLE, STOP_HEARD,
-};
+use megaconn::base::constants::{LOOK_EVERY, SETTLE, STOP_HEARD};
 use megaconn::base::stderr::talk;
 use megaconn::base::units::grouped;
+use megaconn::engine::client::phase::{Command, Order, Phase};
 use megaconn::observe::dump::ticker::Ticker;
 use megaconn::runtime::launch::Commands;
 use megaconn::runtime::signals::{Signals, Stop};
@@ -16,35 +15,38 @@ use megaconn::runtime::signals::{Signals, Stop};
 use crate::bystanders::account::ProbeAccount;
 use crate::bystanders::panel::Panel;
 use crate::bystanders::sample::SpanPhase;
-use crate::measure::evidence::Evidence;
+use crate::measure::evidence::{self, Evidence};
 use crate::measure::figures::{Figures, unix_ms};
-use crate::measure::monitor::Vigil;
+use crate::measure::monitor::{LossTimeline, MemoryWatchdog};
 use crate::output::progress::Progress;
-use crate::output::result::{Close, Plateau, RunResult, Sweep, by_cause, per_s};
+use crate::output::result::{self, Close, Plateau, RunResult, Sweep, by_cause, per_s};
 use crate::run::config::Config;
-use crate::run::steps::Steps;
-use megaconn::engine::client::phase::{Command, Order, Phase};
+use crate::run::plateaus::Plateaus;
+use crate::run::preflight::RunPlan;
 
-mod outcome;
+mod finish;
+mod server;
 
-/// What a run has in hand while it goes.
-pub(crate) struct Run<'a> {
+/// A run while it goes on.
+pub(crate) struct Controller<'a> {
     config: &'a Config,
+    plan: &'a RunPlan,
     signals: Signals,
     figures: Figures,
     /// Until the last one is written.
     dumps: Option<Ticker>,
-    /// Orders given so far.
-    orders: u64,
+    /// Phases commanded so far.
+    phases: u64,
     /// From before the first connection on.
     evidence: Option<Evidence>,
-    vigil: Vigil,
+    memory: MemoryWatchdog,
+    losses: LossTimeline,
     /// Until it is over; with --bystanders.
     panel: Option<Panel>,
     /// What became of bystanders in the last hold, where a search wants to know.
     kept: Vec<ProbeAccount>,
-    /// Held connections that were closed before the end.
-    shed: u64,
+    /// Held connections that a search closed before the end.
+    closed_early: u64,
 }
 
 /// The run ends here; the report is made of what there is.
@@ -54,26 +56,29 @@ enum Stopped {
     ByDeath,
 }
 
-impl<'a> Run<'a> {
+impl<'a> Controller<'a> {
     /// A run that has not begun.
     pub(crate) fn new(
         config: &'a Config,
+        plan: &'a RunPlan,
         signals: Signals,
         figures: Figures,
         dumps: Ticker,
         panel: Option<Panel>,
-    ) -> Run<'a> {
-        Run {
+    ) -> Controller<'a> {
+        Controller {
             config,
+            plan,
             signals,
             figures,
             dumps: Some(dumps),
-            orders: 0,
+            phases: 0,
             evidence: None,
-            vigil: Vigil::new(config.host.reserve_bytes),
+            memory: MemoryWatchdog::new(plan.host.reserve_bytes),
+            losses: LossTimeline::new(),
             panel,
             kept: Vec::new(),
-            shed: 0,
+            closed_early: 0,
         }
     }
 
@@ -84,7 +89,8 @@ impl<'a> Run<'a> {
         topology: &'static str,
     ) -> (RunResult, Option<Stop>) {
         let started = Instant::now();
-        let mut result = RunResult::new(self.config, topology);
+        let mut result =
+            RunResult::new(self.config.connections(), &self.config.traffic.expect, topology);
         let stop = match self.phases(commands, &mut result).await {
             Err(Stopped::BySignal(stop)) => Some(stop),
             Err(Stopped::ByDeath) | Ok(()) => None,
@@ -99,8 +105,8 @@ impl<'a> Run<'a> {
         result.seconds = started.elapsed().as_secs_f64();
         let ended_ms = unix_ms();
         if stop.is_none() && self.figures.totals().is_anything_amiss() {
-            // The verdict is about what the server saw of it as well. Whoever stops that wait gets
-            // a verdict without.
+            // The verdict is also about what the server saw. A signal ends the wait, and the verdict
+            // is made without it.
             let _ = self.await_server_tick(commands, ended_ms).await;
         }
         self.finish(&mut result, stop, ended_ms);
@@ -116,21 +122,26 @@ impl<'a> Run<'a> {
         self.rest(commands).await?;
         self.figures.mark_empty();
         result.memory_before = self.figures.book().empty();
-        self.evidence = Some(Evidence::begin(self.config, &mut self.figures));
-        let mut steps = Steps::new(&self.config.plateaus, self.config.keep.clone());
-        while let Some(connections) = steps.next() {
-            self.shed(commands, connections, result.plateaus.last()).await?;
+        self.evidence = Some(Evidence::begin(self.asked(), &mut self.figures));
+        let mut plateaus = Plateaus::new(&self.config.load.plateaus, self.config.keep().cloned());
+        while let Some(connections) = plateaus.next() {
+            self.close_down_to(commands, connections, result.plateaus.last()).await?;
             let before = self.figures.totals();
             let mut plateau = Plateau::new(connections);
             let ended = self.plateau(commands, &mut plateau, result).await;
             if matches!(ended, Err(Stopped::BySignal(_))) {
                 // It ends the schedules, so that what was due and not begun is counted.
-                self.order(commands, Phase::Hold).await;
+                self.command(commands, Phase::Hold).await;
                 Timer::new(STOP_HEARD).await;
             }
             let counted = self.figures.totals().since(&before);
             plateau.established = self.figures.sum(|s| &s.connections);
-            plateau.count(&counted, self.config);
+            let asked = result::Asked {
+                expect: &self.config.traffic.expect,
+                churn_per_s: self.config.traffic.churn_per_s(),
+                cores: self.plan.cpus.len(),
+            };
+            plateau.count(&counted, &asked);
             if let Some(evidence) = &mut self.evidence {
                 let at = format!("plateau of {connections}");
                 evidence.look(at, &mut self.figures);
@@ -138,9 +149,9 @@ impl<'a> Run<'a> {
             result.plateaus.push(plateau);
             ended?;
             let established = self.figures.sum(|s| &s.connections);
-            steps.seen(connections, established, &std::mem::take(&mut self.kept));
-            result.safe_capacity = steps.safe_capacity();
-            if self.vigil.reserve_met().is_some() {
+            plateaus.seen(connections, established, &std::mem::take(&mut self.kept));
+            result.safe_capacity = plateaus.safe_capacity();
+            if self.memory.reserve_met().is_some() {
                 break;
             }
         }
@@ -156,7 +167,7 @@ impl<'a> Run<'a> {
     }
 
     /// Closes what is open beyond `connections`, when a search goes down.
-    async fn shed(
+    async fn close_down_to(
         &mut self,
         commands: &Commands<Command>,
         connections: u64,
@@ -170,8 +181,18 @@ impl<'a> Run<'a> {
         let beyond = open.saturating_sub(connections);
         let closed = self.phase(commands, Phase::Close { keep: connections }, beyond).await;
         let left = self.figures.sum(|s| &s.connections) + (self.figures.lost() - lost);
-        self.shed += open.saturating_sub(left);
+        self.closed_early += open.saturating_sub(left);
         closed.map(drop)
+    }
+
+    /// What the verdict depends on.
+    fn asked(&self) -> evidence::Asked {
+        evidence::Asked {
+            host: self.plan.host.clone(),
+            demand: self.plan.demand,
+            targets: self.plan.tuples.targets().to_vec(),
+            max_p99: self.config.gates.max_p99,
+        }
     }
 
     /// What bystanders see goes by this name from now on.
@@ -181,7 +202,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Does nothing for as long as bystanders are to see nothing done.
+    /// Waits for as long as bystanders are to see an idle host.
     async fn rest(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
         match self.panel.as_ref().map(Panel::idle) {
             Some(idle) => self.wait(commands, idle).await,
@@ -206,7 +227,7 @@ impl<'a> Run<'a> {
         plateau.connect.took(self.figures.sum(|s| &s.connected_total) - connected, time);
         took?;
         self.wait(commands, SETTLE).await?;
-        let in_hold = if self.config.has_traffic() {
+        let in_hold = if self.config.traffic.is_any() {
             // Else bystanders would never see them at rest.
             self.watch(SpanPhase::Settled, connections);
             self.rest(commands).await?;
@@ -216,7 +237,7 @@ impl<'a> Run<'a> {
         };
 
         let open = self.figures.sum(|s| &s.connections);
-        let messages = open * u64::from(self.config.message_count);
+        let messages = open * u64::from(self.config.traffic.message_count);
         if messages > 0 {
             self.watch(SpanPhase::Messages, connections);
             let took = self.phase(commands, Phase::Messages, messages).await?;
@@ -241,17 +262,17 @@ impl<'a> Run<'a> {
         plateau.memory = self.figures.memory(open, began_ms);
         result.file_descriptors = self.figures.descriptors();
         held?;
-        if let Some(panel) = self.panel.as_ref().filter(|_| self.config.keep.is_some()) {
+        if let Some(panel) = self.panel.as_ref().filter(|_| self.config.keep().is_some()) {
             self.kept = panel.so_far();
         }
-        if self.config.sweep {
+        if self.config.traffic.sweep {
             self.watch(SpanPhase::Messages, connections);
             plateau.sweep = Some(self.sweep(commands).await?);
         }
         Ok(())
     }
 
-    /// Tells the cores and waits until all have carried it out; how long the slowest took.
+    /// Commands the cores to a phase and waits until all have ended it; how long the slowest took.
     async fn phase(
         &mut self,
         commands: &Commands<Command>,
@@ -260,7 +281,7 @@ impl<'a> Run<'a> {
     ) -> Result<Duration, Stopped> {
         let mut progress = Progress::new(phase.verb(), total);
         let before = self.done(phase);
-        let number = self.order(commands, phase).await;
+        let number = self.command(commands, phase).await;
         loop {
             let done = self.done(phase).abs_diff(before);
             progress.at(done);
@@ -282,20 +303,21 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn order(&mut self, commands: &Commands<Command>, phase: Phase) -> u64 {
-        self.orders += 1;
-        commands.tell(Command::Do(Order { number: self.orders, phase })).await;
-        self.orders
+    /// Commands the cores to a phase; its number.
+    async fn command(&mut self, commands: &Commands<Command>, phase: Phase) -> u64 {
+        self.phases += 1;
+        commands.tell(Command::Do(Order { number: self.phases, phase })).await;
+        self.phases
     }
 
     /// Holds, with the traffic that was asked for, until the time is up, or there is nothing to hold.
     async fn hold(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
-        let hold = self.config.hold_each();
+        let hold = self.config.load.hold;
         let open = grouped(self.figures.sum(|s| &s.connections));
         talk(&format!("holding {open} for {} s", hold.as_secs_f64()));
-        self.order(commands, Phase::Traffic).await;
+        self.command(commands, Phase::Traffic).await;
         let (began, mut progress) = (Instant::now(), Progress::of_time("holding", hold));
-        let churns = self.config.churn_per_s.is_some();
+        let churns = self.config.traffic.churn.is_some();
         while began.elapsed() < hold && (churns || self.figures.sum(|s| &s.connections) > 0) {
             progress.at(began.elapsed().as_secs());
             self.look(commands).await?;
@@ -324,24 +346,6 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Waits for a dump of the server that shows what is held, if it dumps at all.
-    async fn await_server_tick(
-        &mut self,
-        commands: &Commands<Command>,
-        since_ms: u64,
-    ) -> Result<(), Stopped> {
-        let began = Instant::now();
-        while began.elapsed() < SERVER_TICK_TIMEOUT {
-            self.figures.refresh_server();
-            let server = self.figures.server.as_ref().filter(|s| s.at_ms().is_some());
-            if server.is_none_or(|server| server.is_of(since_ms)) {
-                break;
-            }
-            self.look(commands).await?;
-        }
-        Ok(())
-    }
-
     /// Closes all; with the figures comes when it began.
     async fn close(&mut self, commands: &Commands<Command>) -> Result<(Close, u64), Stopped> {
         let open = self.figures.sum(|s| &s.connections);
@@ -356,35 +360,11 @@ impl<'a> Run<'a> {
         Ok((close, began_ms))
     }
 
-    /// Seconds from `began_ms` until the server was seen with no more connections than it had before
-    /// the run; `None` when it was not, or cannot be seen.
-    async fn server_emptied(
-        &mut self,
-        commands: &Commands<Command>,
-        began_ms: u64,
-    ) -> Result<Option<f64>, Stopped> {
-        let began = Instant::now();
-        while began.elapsed() < SERVER_EMPTY_TIMEOUT {
-            self.figures.refresh_server();
-            let Some(server) = self.figures.server.as_ref().filter(|s| s.at_ms().is_some()) else {
-                break;
-            };
-            if server.unseen().is_some() {
-                break;
-            }
-            if server.is_of(began_ms) && server.connections() <= self.figures.server_before() {
-                let ms = server.at_ms().unwrap_or(began_ms) - began_ms;
-                return Ok(Some(ms as f64 / 1e3));
-            }
-            self.look(commands).await?;
-        }
-        Ok(None)
-    }
-
-    /// Waits a moment; sees to memory, to signals, and to the cores' health.
+    /// Waits a moment; looks at memory, losses, signals, and whether all cores run.
     async fn look(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
         Timer::new(LOOK_EVERY).await;
-        if self.vigil.look(self.figures.sum(|s| &s.connections), self.figures.lost()) {
+        self.losses.look(self.figures.lost());
+        if self.memory.look(self.figures.sum(|s| &s.connections)) {
             commands.tell(Command::OpenNoMore).await;
         }
         if let Some(dumps) = self.dumps.as_ref().filter(|_| self.signals.take_dump_request()) {

@@ -11,13 +11,13 @@ use crate::bystanders::keep::{Keep, Verdict};
 use crate::bystanders::search::{Next, Search};
 
 /// What is ahead.
-pub(crate) enum Steps {
-    Plateaus(VecDeque<u64>),
-    Search(Box<Climb>),
+pub(crate) enum Plateaus {
+    InTurn(VecDeque<u64>),
+    Search(Box<CapacitySearch>),
 }
 
 /// A search on its way.
-pub(crate) struct Climb {
+pub(crate) struct CapacitySearch {
     keep: Keep,
     search: Search,
     next: Next,
@@ -26,53 +26,59 @@ pub(crate) struct Climb {
     why: Option<String>,
 }
 
-impl Steps {
+impl Plateaus {
     /// `plateaus`, or with something to `keep` a search among them.
-    pub(crate) fn new(plateaus: &[u64], keep: Option<Keep>) -> Steps {
-        let Some(keep) = keep else { return Steps::Plateaus(plateaus.iter().copied().collect()) };
+    pub(crate) fn new(plateaus: &[u64], keep: Option<Keep>) -> Plateaus {
+        let Some(keep) = keep else { return Plateaus::InTurn(plateaus.iter().copied().collect()) };
         let search = Search::new(plateaus);
         let next = search.first();
-        Steps::Search(Box::new(Climb { keep, search, next, tried: Vec::new(), why: None }))
+        Plateaus::Search(Box::new(CapacitySearch {
+            keep,
+            search,
+            next,
+            tried: Vec::new(),
+            why: None,
+        }))
     }
 
     /// Connections to hold next.
     pub(crate) fn next(&mut self) -> Option<u64> {
         match self {
-            Steps::Plateaus(plateaus) => plateaus.pop_front(),
-            Steps::Search(climb) => match climb.next {
+            Plateaus::InTurn(plateaus) => plateaus.pop_front(),
+            Plateaus::Search(search) => match search.next {
                 Next::Raise(connections) | Next::Lower(connections) => Some(connections),
                 Next::Done => None,
             },
         }
     }
 
-    /// Takes what became of bystanders while so many of the `connections` that were to be held were.
+    /// Takes what became of bystanders while `established` of the `connections` were held.
     pub(crate) fn seen(&mut self, connections: u64, established: u64, rows: &[ProbeAccount]) {
-        if let Steps::Search(climb) = self {
-            climb.seen(connections, established, rows);
+        if let Plateaus::Search(search) = self {
+            search.seen(connections, established, rows);
         }
     }
 
     /// What the search has come to so far.
     pub(crate) fn safe_capacity(&self) -> Option<SafeCapacity> {
-        let Steps::Search(climb) = self else { return None };
+        let Plateaus::Search(search) = self else { return None };
         Some(SafeCapacity {
-            expression: climb.keep.to_string(),
-            connections: climb.search.highest_held,
-            broke_at: climb.search.lowest_broken,
-            why: climb.why.clone(),
-            steps: climb.tried.clone(),
+            expression: search.keep.to_string(),
+            connections: search.search.highest_held,
+            broke_at: search.search.lowest_broken,
+            why: search.why.clone(),
+            steps: search.tried.clone(),
         })
     }
 }
 
-impl Climb {
+impl CapacitySearch {
     fn seen(&mut self, connections: u64, established: u64, rows: &[ProbeAccount]) {
         let clauses = self.keep.judge(rows);
-        // What cannot be told was not kept, as far as anybody knows.
+        // A clause that cannot be judged counts as broken.
         let broken = clauses.iter().filter(|clause| clause.verdict != Verdict::Held);
         let mut broken: Vec<&str> = broken.map(|clause| clause.sentence.as_str()).collect();
-        // What was not held keeps nobody.
+        // Connections that were not there prove nothing.
         let short = format!("only {} connections were there", grouped(established));
         if established < connections {
             broken.push(&short);
@@ -93,7 +99,7 @@ pub(crate) fn hold_at_least(keep: &Keep, rate_per_s: u64) -> Duration {
     Duration::from_secs(keep.samples_needed().div_ceil(rate_per_s.max(1)) + 1)
 }
 
-/// What a run that searched missed: everything, when not even the first step held.
+/// What a run that searched missed, when not even the first step held.
 pub(crate) fn missed(safe: &SafeCapacity) -> Option<String> {
     let (None, Some(first)) = (safe.connections, safe.broke_at) else { return None };
     let why = safe.why.as_deref().unwrap_or("it was not told");
@@ -113,12 +119,12 @@ mod tests {
 
     fn climbed(holds_until: u64) -> SafeCapacity {
         let keep = "ping p99 < 5ms".parse().expect("a clause");
-        let mut steps = Steps::new(&[160_000], Some(keep));
-        while let Some(connections) = steps.next() {
+        let mut plateaus = Plateaus::new(&[160_000], Some(keep));
+        while let Some(connections) = plateaus.next() {
             let p99 = if connections <= holds_until { 400 } else { 7_000 };
-            steps.seen(connections, connections, &pings(p99));
+            plateaus.seen(connections, connections, &pings(p99));
         }
-        steps.safe_capacity().expect("it searched")
+        plateaus.safe_capacity().expect("it searched")
     }
 
     #[test]
@@ -143,28 +149,28 @@ mod tests {
     #[test]
     fn what_nobody_saw_was_not_kept() {
         let keep = "connect p99 < 5ms".parse().expect("a clause");
-        let mut steps = Steps::new(&[100], Some(keep));
-        let first = steps.next().expect("a step");
-        steps.seen(first, first, &pings(1));
-        assert_eq!(steps.next(), None);
+        let mut plateaus = Plateaus::new(&[100], Some(keep));
+        let first = plateaus.next().expect("a step");
+        plateaus.seen(first, first, &pings(1));
+        assert_eq!(plateaus.next(), None);
     }
 
     #[test]
     fn connections_that_are_not_there_are_not_safe() {
         let keep = "ping p99 < 5ms".parse().expect("a clause");
-        let mut steps = Steps::new(&[100, 200], Some(keep));
-        let first = steps.next().expect("a step");
-        steps.seen(first, first - 1, &pings(400));
-        let safe = steps.safe_capacity().expect("it searched");
+        let mut plateaus = Plateaus::new(&[100, 200], Some(keep));
+        let first = plateaus.next().expect("a step");
+        plateaus.seen(first, first - 1, &pings(400));
+        let safe = plateaus.safe_capacity().expect("it searched");
         assert_eq!(safe.connections, None);
         assert!(safe.why.is_some_and(|why| why.contains("only 99 connections")));
     }
 
     #[test]
     fn plateaus_are_held_in_turn_and_find_nothing() {
-        let mut steps = Steps::new(&[1, 20], None);
-        assert_eq!([steps.next(), steps.next(), steps.next()], [Some(1), Some(20), None]);
-        assert!(steps.safe_capacity().is_none());
+        let mut plateaus = Plateaus::new(&[1, 20], None);
+        assert_eq!([plateaus.next(), plateaus.next(), plateaus.next()], [Some(1), Some(20), None]);
+        assert!(plateaus.safe_capacity().is_none());
     }
 
     #[test]

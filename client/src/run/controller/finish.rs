@@ -8,25 +8,26 @@ use crate::measure::aftermath::TargetNow;
 use crate::output::directory::write_json;
 use crate::output::notes;
 use crate::output::result::{RunResult, Verdict, by_cause, by_errno};
-use crate::run::controller::Run;
+use crate::run::controller::Controller;
 use crate::run::gates;
 
-impl Run<'_> {
+impl Controller<'_> {
     /// Fills in what is known only now.
     pub(super) fn finish(mut self, result: &mut RunResult, stop: Option<Stop>, ended_ms: u64) {
         self.figures.refresh_server();
         let totals = self.figures.totals();
         result.failed = by_errno(&totals.failed);
         result.lost = by_cause(&totals.lost);
-        result.losses = self.vigil.losses();
-        let target = self.config.plan.targets()[0];
+        result.losses = self.losses.times();
+        let target = self.plan.tuples.targets()[0];
         result.target_afterwards = result.losses.map(|_| TargetNow::ask(target));
-        result.memory_reserve_met = self.vigil.reserve_met().cloned();
+        result.memory_reserve_met = self.memory.reserve_met().cloned();
         result.tuples_skipped = totals.tuples_skipped_total;
         result.per_core = self.figures.per_core();
-        result.cost_per_connection = self.figures.book().cost(self.config.demand.ends.count());
-        result.established =
-            totals.connected_total.saturating_sub(totals.lost.iter().sum::<u64>() + self.shed);
+        result.cost_per_connection = self.figures.book().cost(self.plan.demand.ends.count());
+        result.established = totals
+            .connected_total
+            .saturating_sub(totals.lost.iter().sum::<u64>() + self.closed_early);
         let tried =
             result.established + totals.connect_failed_total + totals.lost.iter().sum::<u64>();
         result.untried = self.config.connections().saturating_sub(tried);
@@ -36,10 +37,14 @@ impl Run<'_> {
         }
         result.verdict = Verdict { met: missed.is_empty(), missed, ..Verdict::default() };
         if let Some(evidence) = self.evidence.take().filter(|_| stop.is_none()) {
-            let (case, moments) = evidence.case(self.config, result, &mut self.figures, ended_ms);
-            result.verdict.judged(judge(&case), &self.config.rows);
-            if let Some(Err(error)) =
-                self.config.out.as_deref().map(|dir| write_json(dir, "counters.json", &moments))
+            let (case, moments) = evidence.case(result, &mut self.figures, ended_ms);
+            result.verdict.judged(judge(&case), &self.plan.rows);
+            if let Some(Err(error)) = self
+                .config
+                .outputs
+                .out
+                .as_deref()
+                .map(|dir| write_json(dir, "counters.json", &moments))
             {
                 talk(&format!("warning: {error}"));
             }

@@ -1,0 +1,80 @@
+//! The effective configuration of a run, one `key=value` a line, as it is printed at its start.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use megaconn::engine::client::config::Schedule;
+use megaconn::engine::driver::ShutdownMode;
+use megaconn::engine::protocol::expect::Expect;
+use megaconn::observe::metrics::http;
+
+use crate::run::config::{Config, Load, Traffic};
+use crate::run::preflight::RunPlan;
+
+/// The lines of `config`, with what `plan` made of it on this host.
+pub(crate) fn lines(config: &Config, plan: &RunPlan) -> Vec<String> {
+    let tuples = &plan.tuples;
+    let targets = tuples.targets();
+    let addresses = config.connections().div_ceil(tuples.per_source().max(1));
+    let Config { load, traffic, gates, .. } = config;
+    let bystanders = config.bystanders.as_ref();
+    let mut lines = vec![
+        format!("version={}", megaconn::VERSION),
+        format!("targets={} (first {})", targets.len(), targets[0]),
+        format!("cores={}", list(&plan.cpus)),
+        format!("connections={}", list(&load.plateaus)),
+        format!("source_addresses={addresses} ({} tuples each)", tuples.per_source()),
+        format!("tuples={}", tuples.capacity()),
+    ];
+    lines.extend(of_traffic(load, traffic));
+    lines.extend([
+        format!("hold={:?}", load.hold),
+        format!("min_established={}", gates.min_established),
+        format!("max_lost={}", gates.max_lost),
+        format!("max_p99={}", time(gates.max_p99)),
+        format!("memory_reserve={}", plan.host.reserve_bytes),
+        format!("slots_per_segment={}", plan.slots_per_segment),
+        format!("server_metrics={}", http::url(config.outputs.server_metrics)),
+        format!("bystanders={}", or(bystanders.map(|plan| &plan.whom), "off")),
+    ]);
+    lines
+}
+
+fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
+    let per_s = |rate: Option<u64>, none| or(rate.map(|rate| format!("{rate}/s")), none);
+    let schedule = match traffic.schedule {
+        Schedule::None => "none".to_owned(),
+        Schedule::Every(interval) => format!("every {interval:?} on each connection"),
+        Schedule::PerSecond(rate) => format!("{rate}/s over all connections"),
+    };
+    let expect = match &traffic.expect {
+        Expect::Echo(_) => "echo".to_owned(),
+        Expect::Push(pushes) => pushes.to_string(),
+        Expect::Nothing => "nothing".to_owned(),
+    };
+    vec![
+        format!("rate={}", per_s(load.rate_per_s, "unlimited")),
+        format!("connects_in_flight={}", load.connects_in_flight),
+        format!("message_bytes={}", traffic.message_bytes),
+        format!("message_count={}", traffic.message_count),
+        format!("message_schedule={schedule}"),
+        format!("expect={expect}"),
+        format!("churn={}", per_s(traffic.churn_per_s(), "off")),
+        format!("close={}", if traffic.close == ShutdownMode::Reset { "reset" } else { "fin" }),
+        format!("sweep={}", traffic.sweep),
+        format!("keepalive={}", time(traffic.keepalive)),
+    ]
+}
+
+fn list(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// A time as `{:?}` has it: `1.5s`, `500ms`.
+fn time(time: Option<Duration>) -> String {
+    or(time.map(|time| format!("{time:?}")), "off")
+}
+
+fn or(value: Option<impl Display>, none: &str) -> String {
+    value.map_or_else(|| none.to_owned(), |value| value.to_string())
+}

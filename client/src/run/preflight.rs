@@ -1,0 +1,82 @@
+//! What is asked of the host before a run, and tried: io_uring, the cores, the tuples, the walls, the
+//! targets, the run directory. Whatever is short refuses the run here, before the first connection.
+
+use std::sync::Arc;
+
+use megaconn::base::constants::{SOURCES_TRIED_MAX, TARGETS_TRIED_MAX};
+use megaconn::drivers::uring;
+use megaconn::host::rlimit;
+use megaconn::observe::dump::Side;
+use megaconn::plan::tuples::{TuplePlan, resolve_sources};
+use megaconn::plan::{self, Demand};
+use megaconn::runtime::memory_reserve;
+use megaconn::walls::host::Host;
+use megaconn::walls::reading::{self, Row};
+
+use crate::output::directory;
+use crate::run::config::Config;
+use crate::run::reach::{own_address, reach};
+use crate::run::refusal::{Refusal, does_not_fit};
+
+/// What a config comes to on this host.
+pub(crate) struct RunPlan {
+    pub(crate) cpus: Vec<u16>,
+    pub(crate) tuples: Arc<TuplePlan>,
+    pub(crate) demand: Demand,
+    pub(crate) host: Host,
+    /// The walls as they stood before the run.
+    pub(crate) rows: Vec<Row>,
+    pub(crate) slots_per_segment: u32,
+    /// Tells the messages of this run from those of any other.
+    pub(crate) run_id: u64,
+}
+
+impl RunPlan {
+    /// Asks the host for what `config` needs.
+    ///
+    /// # Errors
+    /// The first thing that the host does not have, or that does not answer.
+    pub(crate) fn prepare(config: &Config) -> Result<RunPlan, Refusal> {
+        uring::probe()?;
+        let cpus = config.targets.cores.resolve()?;
+        let tuples = tuples(config, cpus.len())?;
+        let nofile = rlimit::raise_nofile();
+        let demand = demand(config, &tuples, cpus.len() as u64);
+        let reserve_bytes = memory_reserve::bytes(Side::Client, config.memory_reserve);
+        let host = Host::read(nofile, reserve_bytes);
+        let rows = reading::rows(&host, &demand);
+        if let Some(row) = rows.iter().find(|row| !row.fits()) {
+            return Err(does_not_fit(config.connections(), config.traffic.churn_per_s(), row));
+        }
+        let sources = tuples.addresses_for(config.connections());
+        sources.take(SOURCES_TRIED_MAX).try_for_each(own_address)?;
+        let targets = tuples.targets().iter();
+        targets.take(TARGETS_TRIED_MAX).try_for_each(|target| reach(*target))?;
+        config.outputs.out.as_deref().map_or(Ok(()), directory::create)?;
+        Ok(RunPlan {
+            cpus,
+            tuples: Arc::new(tuples),
+            demand,
+            host,
+            rows,
+            slots_per_segment: rlimit::slots_per_segment(nofile),
+            run_id: fastrand::u64(..),
+        })
+    }
+}
+
+fn tuples(config: &Config, cores: usize) -> Result<TuplePlan, Refusal> {
+    let (targets, typed) = (config.targets(), &config.targets);
+    let range = typed.source_ports.map_or_else(plan::ephemeral_ports, |p| p.low..=p.high);
+    let sources = resolve_sources(&typed.source, &targets)?;
+    Ok(TuplePlan::new(targets, &sources, plan::usable_ports(range), cores)?)
+}
+
+fn demand(config: &Config, tuples: &TuplePlan, cores: u64) -> Demand {
+    let connections = config.connections();
+    Demand {
+        churn_tuples: config.traffic.churn.map_or(0, |churn| churn.tuples),
+        connects_in_flight: cores * u64::from(config.load.connects_in_flight),
+        ..Demand::of_client(connections, tuples.targets(), tuples.capacity(), cores)
+    }
+}

@@ -1,0 +1,162 @@
+//! From what was typed to what the server is to do: the flags are checked against each other. Nothing
+//! here asks the host.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use megaconn::base::constants::{IDLE_TIMEOUT_MAX, PUSH_EVERY};
+use megaconn::base::units::Text;
+use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::push::Push;
+
+use crate::commands::serve::flags::{self, Connections, Flags, Outputs, Places, TrafficFlags};
+
+/// What `serve` is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) places: Places,
+    pub(crate) traffic: Traffic,
+    pub(crate) connections: Connections,
+    pub(crate) outputs: Outputs,
+    /// Where an unrelated small service answers.
+    pub(crate) bystander: Option<SocketAddr>,
+}
+
+/// What is sent, and what is expected of a peer.
+#[derive(Clone, Debug)]
+pub(crate) struct Traffic {
+    /// What becomes of bytes that arrive, and what is sent unasked.
+    pub(crate) mode: Mode,
+    /// What every connection is sent first.
+    pub(crate) banner: Option<Text>,
+    /// Time after which a peer that sends nothing is closed.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// Time after which a peer that takes nothing is closed.
+    pub(crate) send_timeout: Duration,
+}
+
+/// Flags that contradict each other, with the fix.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub(crate) struct FlagError(String);
+
+impl Config {
+    /// What `flags` mean together.
+    ///
+    /// # Errors
+    /// When two of them contradict each other.
+    pub(crate) fn new(flags: Flags) -> Result<Config, FlagError> {
+        let Flags { places, traffic, connections, outputs, bystander } = flags;
+        Ok(Config { places, traffic: Traffic::new(traffic)?, connections, outputs, bystander })
+    }
+}
+
+impl Traffic {
+    fn new(flags: TrafficFlags) -> Result<Traffic, FlagError> {
+        let mode = mode(&flags)?;
+        let TrafficFlags { banner, idle_timeout, send_timeout, .. } = flags;
+        Ok(Traffic { mode, banner, idle_timeout, send_timeout })
+    }
+}
+
+/// The mode with what belongs to it.
+fn mode(flags: &TrafficFlags) -> Result<Mode, FlagError> {
+    let pushes = flags.mode == flags::Mode::Push;
+    for (flag, is_given) in
+        [("every", flags.push_every.is_some()), ("text", flags.push_text.is_some())]
+    {
+        if is_given && !pushes {
+            let error = format!("--push-{flag} pushes nothing; fix: add --mode push");
+            return Err(FlagError(error));
+        }
+    }
+    let every = flags.push_every.unwrap_or(PUSH_EVERY);
+    if pushes && flags.idle_timeout.is_some_and(|idle| idle + every > IDLE_TIMEOUT_MAX) {
+        let error = "--idle-timeout and --push-every are more than 1h together; fix: less of \
+                     either, since silence is looked at when a push is due";
+        return Err(FlagError(error.to_owned()));
+    }
+    Ok(match flags.mode {
+        flags::Mode::Echo => Mode::Echo,
+        flags::Mode::Sink => Mode::Sink,
+        flags::Mode::Push => {
+            Mode::Push(Push { every, text: flags.push_text.clone().unwrap_or_default() })
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use megaconn::base::constants::BACKLOG_DEFAULT;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    fn config(line: &str) -> Result<Config, FlagError> {
+        let words = std::iter::once("serve").chain(line.split_whitespace());
+        Config::new(Line::try_parse_from(words).expect("each flag is good by itself").flags)
+    }
+
+    fn mode_of(line: &str) -> String {
+        format!("{:?}", config(line).expect("the flags go together").traffic.mode)
+    }
+
+    #[test]
+    fn what_is_not_typed_has_its_default() {
+        let Config { places, traffic, connections, outputs, bystander } =
+            config("").expect("no flag contradicts no flag");
+        let listen: Vec<String> = places.listen.iter().map(ToString::to_string).collect();
+        assert_eq!((listen, Ok(places.cores)), (vec!["127.0.0.1:7000".into()], "all".parse()));
+        assert!(matches!(traffic.mode, Mode::Echo) && traffic.banner.is_none());
+        let timeouts = (traffic.idle_timeout, traffic.send_timeout);
+        assert_eq!(timeouts, (None, Duration::from_secs(30)));
+        assert_eq!((connections.drain, connections.keepalive), (Duration::ZERO, None));
+        assert_eq!((connections.max_connections, connections.memory_reserve), (None, None));
+        assert_eq!((connections.steer, connections.backlog), (flags::Steer::Cpu, BACKLOG_DEFAULT));
+        assert_eq!((outputs.stats, outputs.stats_every), (None, Duration::from_secs(1)));
+        assert_eq!((outputs.metrics, bystander), (None, None));
+    }
+
+    #[test]
+    fn a_mode_has_what_belongs_to_it() {
+        let text = |text: &str| text.parse::<Text>().expect("a text");
+        assert_eq!(mode_of("--mode sink"), "Sink");
+        let push = |every, text| format!("{:?}", Mode::Push(Push { every, text }));
+        assert_eq!(mode_of("--mode push"), push(PUSH_EVERY, Text::default()));
+        assert_eq!(
+            mode_of("--mode push --push-every 5s --push-text hi"),
+            push(Duration::from_secs(5), text("hi"))
+        );
+        // Together they are exactly as long as may be.
+        assert!(config("--mode push --idle-timeout 50m --push-every 10m").is_ok());
+        // Without pushes an idle timeout has the whole hour.
+        assert!(config("--mode sink --idle-timeout 1h").is_ok());
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused() {
+        for (line, expected) in [
+            ("--push-every 1s", "--push-every pushes nothing; fix: add --mode push"),
+            ("--mode sink --push-text hi", "--push-text pushes nothing; fix: add --mode push"),
+            (
+                "--mode push --idle-timeout 50m --push-every 11m",
+                "--idle-timeout and --push-every are more than 1h together; fix: less of either, \
+                 since silence is looked at when a push is due",
+            ),
+            (
+                "--mode push --idle-timeout 1h",
+                "--idle-timeout and --push-every are more than 1h together; fix: less of either, \
+                 since silence is looked at when a push is due",
+            ),
+        ] {
+            let error = config(line).expect_err(line);
+            assert_eq!(error.to_string(), expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The effective configuration of a server, one `key=value` a line, as it is printed at its start.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::push::Push;
+use megaconn::observe::metrics::http;
+
+use crate::commands::serve::config::{Config, Traffic};
+use crate::commands::serve::flags::Steer;
+use crate::commands::serve::preflight::Prepared;
+
+/// The lines; `metrics` and `bystander` are the addresses that were opened.
+pub(crate) fn lines(
+    config: &Config,
+    prepared: &Prepared,
+    metrics: Option<SocketAddr>,
+    bystander: Option<SocketAddr>,
+) -> Vec<String> {
+    let Config { places, connections, .. } = config;
+    let steer = match connections.steer {
+        Steer::Cpu => "cpu",
+        Steer::Hash => "hash",
+    };
+    let most = connections.max_connections.map_or("unlimited".to_owned(), |n| n.to_string());
+    let mut lines = vec![
+        format!("version={}", megaconn::VERSION),
+        format!("listen={}", list(&places.listen)),
+        format!("cores={}", list(&prepared.cpus)),
+    ];
+    lines.extend(of_traffic(&config.traffic));
+    lines.extend([
+        format!("keepalive={}", time(connections.keepalive)),
+        format!("drain={}", time(Some(connections.drain).filter(|drain| !drain.is_zero()))),
+        format!("steer={steer}"),
+        format!("backlog={}", connections.backlog),
+        format!("max_connections={most}"),
+        format!("nofile={}", prepared.nofile),
+        format!("slots_per_segment={}", prepared.slots_per_segment),
+        format!("metrics={}", http::url(metrics)),
+        format!("bystander={}", or_none(bystander)),
+        format!("memory_reserve={}", prepared.memory_reserve),
+    ]);
+    lines
+}
+
+fn of_traffic(traffic: &Traffic) -> Vec<String> {
+    let mut lines = match &traffic.mode {
+        Mode::Echo => vec!["mode=echo".to_owned()],
+        Mode::Sink => vec!["mode=sink".to_owned()],
+        Mode::Push(Push { every, text }) => vec![
+            "mode=push".to_owned(),
+            format!("push_every={every:?}"),
+            format!("push_text={text}"),
+        ],
+    };
+    lines.extend([
+        format!("banner={}", or_none(traffic.banner.as_ref())),
+        format!("idle_timeout={}", time(traffic.idle_timeout)),
+        format!("send_timeout={:?}", traffic.send_timeout),
+    ]);
+    lines
+}
+
+fn list(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// A time as `{:?}` has it: `1.5s`, `500ms`.
+fn time(time: Option<Duration>) -> String {
+    or_none(time.map(|time| format!("{time:?}")))
+}
+
+fn or_none(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+}

@@ -1,0 +1,216 @@
+//! What is typed after `megaconn serve`, in groups. A flag is checked here by itself;
+//! `config` checks it against the others.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use megaconn::base::constants::{
+    BACKLOG_DEFAULT, DRAIN_MAX, IDLE_TIMEOUT_MAX, PUSH_EVERY_MAX, SEND_TIMEOUT_MAX,
+};
+use megaconn::base::units::{self, Endpoints, Text};
+use megaconn::runtime::topology::CoreList;
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    megaconn serve\n  \
+    megaconn serve --listen '[::1]:7000' --listen 127.0.0.1:7000-7003 --cores 0-3 --stats -")]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    pub(crate) places: Places,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficFlags,
+    #[command(flatten)]
+    pub(crate) connections: Connections,
+    #[command(flatten)]
+    pub(crate) outputs: Outputs,
+    /// Address of an unrelated small service [default: none]
+    ///
+    /// It gives back what it is sent, by TCP and UDP, outside the pinned cores.
+    ///
+    /// It shows what other services of this host feel while connections are held: see
+    /// `megaconn-client run --bystanders`. With port 0 the kernel chooses one, which is printed. There
+    /// is no password: use an address of loopback, or of a trusted network.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = bystander)]
+    pub(crate) bystander: Option<SocketAddr>,
+}
+
+/// Where the server listens, and on which CPUs it runs.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Places {
+    /// Where to listen; repeatable
+    ///
+    /// An address with a port or a range of ports.
+    #[arg(long, value_name = "ADDR:PORT[-PORT]", default_value = "127.0.0.1:7000")]
+    pub(crate) listen: Vec<Endpoints>,
+    /// CPUs, one pinned thread each
+    ///
+    /// `all` that are allowed, or a list like 0,2-5.
+    #[arg(long, value_name = "all|LIST", default_value = "all")]
+    pub(crate) cores: CoreList,
+}
+
+/// What is sent, and what is expected of a peer.
+#[derive(Args)]
+pub(crate) struct TrafficFlags {
+    /// What becomes of bytes
+    ///
+    /// echo: every byte is sent back, in order. push: they are dropped, and --push-text is sent every
+    /// --push-every. sink: they are dropped.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "echo",
+        hide_possible_values = true,
+        value_name = "echo|push|sink"
+    )]
+    pub(crate) mode: Mode,
+    /// Send TEXT first on every connection
+    ///
+    /// In any mode. \n, \r, \t, \0, \\ and \xHH stand for one byte each.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) banner: Option<Text>,
+    /// Time between pushes on a connection [default: 60s]
+    ///
+    /// 1ms to 24h, and as long from the accept to the first push, which a burst of accepts delays by
+    /// up to one more, so that it does not become a burst of pushes.
+    #[arg(long, value_name = "DUR", value_parser = push_every)]
+    pub(crate) push_every: Option<Duration>,
+    /// What is pushed, written as a banner [default: ok\n]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) push_text: Option<Text>,
+    /// Close a peer that sends nothing for this long [default: never]
+    ///
+    /// At most 1h. With --mode push it is looked at when a push is due, so up to one --push-every
+    /// late, and both are at most 1h together.
+    #[arg(long, value_name = "DUR", value_parser = idle_timeout)]
+    pub(crate) idle_timeout: Option<Duration>,
+    /// Close a peer that takes nothing for this long
+    ///
+    /// At most 8m. With --mode push such a peer is closed after four --push-every, if that is sooner.
+    /// With --mode echo nothing is read meanwhile.
+    #[arg(long, value_name = "DUR", default_value = "30s", value_parser = send_timeout)]
+    pub(crate) send_timeout: Duration,
+}
+
+/// How connections are accepted, how many, and how they end.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Connections {
+    /// Have the kernel probe silent peers [default: never]
+    ///
+    /// After this time without data, and again each time it has passed: whole seconds, 1s to 32767s.
+    #[arg(long, value_name = "DUR", value_parser = units::keepalive)]
+    pub(crate) keepalive: Option<Duration>,
+    /// On SIGTERM, end all within this time; 0s is at once
+    ///
+    /// No new connection is accepted. Idle connections are ended in order and at an even pace, busy
+    /// ones when they are done; those that are left when the time is up are reset. What a peer sends
+    /// at the moment of the close is lost, as with any close. At most 1h.
+    #[arg(long, value_name = "DUR", default_value = "0s", value_parser = drain)]
+    pub(crate) drain: Duration,
+    /// Most connections to hold
+    ///
+    /// Divided evenly over the cores; more are reset and counted. Default: as many as memory and
+    /// rings allow.
+    #[arg(long, value_name = "N", value_parser = units::positive_count)]
+    pub(crate) max_connections: Option<u64>,
+    /// Memory to leave [default: 5 %]
+    ///
+    /// While less is left, of the host or of what a memory cgroup of the server may have, new connections
+    /// are reset and counted in refused_memory_total; those that are open stay. The server accepts again
+    /// when an eighth more is left. 0 is no reserve. Default: 5 % of the memory or 512MiB, whichever is more,
+    /// but of less than 4GiB no more than an eighth.
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) memory_reserve: Option<u64>,
+    /// Which core gets a connection
+    ///
+    /// cpu: the one whose CPU received it. hash: by the kernel's hash of its addresses and ports.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "cpu",
+        hide_possible_values = true,
+        value_name = "cpu|hash"
+    )]
+    pub(crate) steer: Steer,
+    /// Length of accept queues
+    ///
+    /// Of each core and port; the kernel caps it at net.core.somaxconn.
+    #[arg(long, value_name = "N", default_value_t = BACKLOG_DEFAULT,
+          value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) backlog: i32,
+}
+
+/// What the server tells of itself, and where.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Outputs {
+    /// File of per-core statistics
+    ///
+    /// One JSON line per core per tick; `-` is stdout. On SIGUSR1 there is one tick more; without
+    /// --stats it goes to stdout.
+    #[arg(long, value_name = "PATH|-")]
+    pub(crate) stats: Option<PathBuf>,
+    /// Time between two ticks of --stats
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = units::positive_duration)]
+    pub(crate) stats_every: Duration,
+    /// Address of OpenMetrics text [default: none]
+    ///
+    /// All figures, at http://ADDR:PORT/metrics.
+    ///
+    /// With port 0 the kernel chooses one, which is printed. There is no password: use an address of
+    /// loopback, or of a trusted network.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = units::own_address)]
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Send every byte back, in order
+    Echo,
+    /// Drop them; send --push-text every --push-every
+    Push,
+    /// Drop them
+    Sink,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Steer {
+    /// To the core whose CPU received the connection
+    Cpu,
+    /// By the kernel's hash of the addresses and ports
+    Hash,
+}
+
+fn bystander(text: &str) -> Result<SocketAddr, String> {
+    let address = units::own_address(text)?;
+    // A datagram's answer has to come from where it was sent to.
+    let error = || format!("`{text}` is any address; fix: write one that this host has");
+    (!address.ip().is_unspecified()).then_some(address).ok_or_else(error)
+}
+
+fn push_every(text: &str) -> Result<Duration, String> {
+    at_most(text, PUSH_EVERY_MAX, "24h")
+}
+
+fn idle_timeout(text: &str) -> Result<Duration, String> {
+    at_most(text, IDLE_TIMEOUT_MAX, "1h")
+}
+
+fn send_timeout(text: &str) -> Result<Duration, String> {
+    at_most(text, SEND_TIMEOUT_MAX, "8m")
+}
+
+fn drain(text: &str) -> Result<Duration, String> {
+    if units::duration(text)?.is_zero() {
+        Ok(Duration::ZERO)
+    } else {
+        at_most(text, DRAIN_MAX, "1h")
+    }
+}
+
+fn at_most(text: &str, most: Duration, named: &str) -> Result<Duration, String> {
+    let time = units::positive_duration(text)?;
+    let error = || format!("`{text}` is too long; fix: write {named} or less");
+    (time <= most).then_some(time).ok_or_else(error)
+}

@@ -1,0 +1,87 @@
+//! What goes on beside the cores of a server: memory is watched, a signal is waited for, and after
+//! SIGTERM the connections are drained.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use glommio::timer::Timer;
+use megaconn::base::constants::{DRAIN_SLACK, LOOK_EVERY};
+use megaconn::base::stderr::talk;
+use megaconn::base::units::grouped;
+use megaconn::engine::server::drain::{Command, MemoryLeft};
+use megaconn::host::headroom::HOST;
+use megaconn::observe::dump::ticker::Ticker;
+use megaconn::observe::stats::CoreStats;
+use megaconn::runtime::launch::Commands;
+use megaconn::runtime::memory_reserve::{Change, Teller, Watch};
+use megaconn::runtime::signals::{Signals, Stop};
+
+/// Watches memory and waits for a signal; `None` when a core has died.
+pub(crate) async fn housekeep(
+    signals: &Signals,
+    commands: &Commands<Command>,
+    dumps: &Ticker,
+    memory: &mut Watch,
+) -> Option<Stop> {
+    let mut teller = Teller::default();
+    loop {
+        if let Some(change) = memory.look() {
+            let (left, room, then) = match &change {
+                Change::Enough(room) => (MemoryLeft::Enough, room, "enough again: accepting"),
+                Change::Short(room) => {
+                    let is_of_host = &*room.limit == HOST;
+                    let short = [MemoryLeft::ShortInCgroup, MemoryLeft::ShortOnHost];
+                    (short[usize::from(is_of_host)], room, "short: who comes is refused")
+                }
+            };
+            if teller.tells(&change, Instant::now()) {
+                talk(&format!("memory is {then} ({})", memory.describe(room)));
+            }
+            commands.tell(Command::Memory(left)).await;
+        }
+        let stop = signals.stop();
+        if signals.take_dump_request() {
+            dumps.tick();
+        }
+        if stop.is_some() || !commands.all_run() {
+            return stop;
+        }
+        Timer::new(memory.rest()).await;
+    }
+}
+
+/// Has the cores end their connections, until none is left or the time is up. A second signal ends the
+/// process at once.
+pub(crate) async fn drain(
+    signals: &Signals,
+    commands: &Commands<Command>,
+    stats: &[Arc<CoreStats>],
+    dumps: &Ticker,
+    within: Duration,
+) {
+    let sum = |figure: fn(&CoreStats) -> u64| stats.iter().map(|core| figure(core)).sum::<u64>();
+    let began = Instant::now();
+    let closed_before = sum(|core| core.closed_total.get());
+    talk(&format!("draining within {:?}; a second signal ends at once", within));
+    commands.tell(Command::Drain(within)).await;
+    while commands.all_run() && began.elapsed() < within + DRAIN_SLACK {
+        // A core may have accepted a connection that it has not counted yet: it is looked at again.
+        Timer::new(LOOK_EVERY).await;
+        if sum(|core| core.connections.get()) == 0 {
+            break;
+        }
+        if signals.take_dump_request() {
+            dumps.tick();
+        }
+    }
+    let left = sum(|core| core.connections.get());
+    let gone = sum(|core| core.closed_total.get()) - closed_before + left;
+    // A connection that is left now ends with the process, if its core has not begun to cut it.
+    let cut = sum(|core| core.drain_cut_total.get()).max(left);
+    talk(&format!(
+        "drained {} connections in {:.1} s, cut {}",
+        grouped(gone.saturating_sub(cut)),
+        began.elapsed().as_secs_f64(),
+        grouped(cut)
+    ));
+}
