@@ -50,7 +50,7 @@ fn memory(bytes: i64) -> Memory {
         by_slab: Some(BTreeMap::from([("TCP".into(), 5 * bytes), ("kmalloc-8".into(), 3)])),
         sockstat: Sockstat {
             tcp_in_use: Some(7),
-            tcp_allocated: Some(u64::MAX),
+            tcp_allocated: Some(184_467_440_737),
             ..Sockstat::default()
         },
     }
