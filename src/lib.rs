@@ -22,8 +22,8 @@
 //! To read it in order: [`engine`], the life of a connection, of which [`engine::server`] is one end;
 //! [`drivers`], the world of the kernel and a simulated one; [`runtime`], how cores start, sleep and
 //! stop; [`host`], what is read of the kernel; [`plan`] and [`walls`], the arithmetic before a run and
-//! what stops it; [`observe`], what the programs say of themselves; [`report`] and [`top`], how it is
-//! shown.
+//! what stops it; [`observe`], what the programs say of themselves; [`results`], the files that
+//! a run leaves; [`report`] and [`top`], how it is shown.
 
 pub mod engine;
 
@@ -42,6 +42,8 @@ pub mod observe;
 pub mod plan;
 
 pub mod walls;
+
+pub mod results;
 
 pub mod report;
 

@@ -8,13 +8,14 @@
 use std::net::SocketAddr;
 
 use rustix::net::AddressFamily;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::host::procfs::Tree;
 use crate::host::sock_diag::{self, Query};
 
 /// The sums of `/proc/net/sockstat` and `sockstat6`; what is not there was not measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sockstat {
     /// TCP sockets over IPv4 that have a port, both ends where both are in this network namespace.
     pub tcp_in_use: Option<u64>,

@@ -4,29 +4,30 @@
 use maud::{Markup, html};
 
 use crate::base::format;
-use crate::report::lenient::{Map, Number};
 use crate::report::panels::{PHASES, panels};
 use crate::report::read::Run;
-use crate::report::schema::{
-    BystanderSpan, Bystanders, Comparison, Interval, Probed, SafeCapacity,
-};
 use crate::report::tables::number;
+use crate::results::bystanders::{
+    BystanderSpan, Bystanders, Comparison, Finding, Interval, Latency, Probed, SafeCapacity,
+};
+use crate::results::lenient::{Figure, Map};
 
-/// What can be claimed: the name in the files, in words, how it stands out.
-const FINDINGS: [(&str, &str, &str); 7] = [
-    ("baseline", "the idle host", "quiet"),
-    ("none", "no effect found", "good"),
-    ("faster", "faster", "good"),
-    ("slower_tail", "longer tail", "fair"),
-    ("slower", "slower", "bad"),
-    ("losing", "losing", "bad"),
-    ("too_few", "too few samples", "quiet"),
+/// What can be claimed: in words, and how it stands out.
+const FINDINGS: [(Finding, &str, &str); 7] = [
+    (Finding::Baseline, "the idle host", "quiet"),
+    (Finding::None, "no effect found", "good"),
+    (Finding::Faster, "faster", "good"),
+    (Finding::SlowerTail, "longer tail", "fair"),
+    (Finding::Slower, "slower", "bad"),
+    (Finding::Losing, "losing", "bad"),
+    (Finding::TooFew, "too few samples", "quiet"),
 ];
 
 /// The whole section.
 pub(crate) fn bystanders(run: &Run) -> Markup {
-    let account = run.result.as_ref().map(|result| &*result.bystanders);
+    let account = run.result.as_ref().and_then(|result| result.bystanders.as_ref());
     let account = account.filter(|account| account.is_asked());
+    let safe = run.result.as_ref().and_then(|result| result.safe_capacity.as_ref());
     html! {
         section {
             h2 { "Bystanders: what happened to everything else meanwhile" }
@@ -37,7 +38,7 @@ pub(crate) fn bystanders(run: &Run) -> Markup {
                 }
                 None => p.missing { "Not asked for: nothing was tried beside the connections." },
             }
-            @if let Some(result) = &run.result { (safe_capacity(&result.safe_capacity)) }
+            @if let Some(safe) = safe { (safe_capacity(safe)) }
             @if account.is_some() || run.bystanders.is_some() { (panels(run)) }
             @if let Some(account) = account.filter(|account| !account.spans.is_empty()) {
                 h3 { "Phase by phase" }
@@ -50,8 +51,7 @@ pub(crate) fn bystanders(run: &Run) -> Markup {
 }
 
 fn answer(account: &Bystanders) -> Markup {
-    let lag = &account.lag_us;
-    let dropped = account.samples_dropped.filter(|n| *n > 0.0);
+    let dropped = account.samples_dropped.filter(|n| *n > 0);
     html! {
         @if account.answer.is_empty() {
             p.missing { "No answer: the run ended before anything could be compared." }
@@ -62,13 +62,13 @@ fn answer(account: &Bystanders) -> Markup {
                 "Each was tried " (format::per_second(rate)) ", whether the one before was answered or not. "
             }
             @for (name, why) in account.not_probed.iter() { "Not tried: " (name) " (" (why) "). " }
-            @if let (Some(p99), Some(most)) = (*lag.p99, *lag.max) {
-                "What was due was begun late by p99 " (format::microseconds(p99))
-                ", most " (format::microseconds(most)) ", which is in the latencies."
+            @if let Some(lag) = *account.lag_us {
+                "What was due was begun late by p99 " (format::microseconds(lag.p99.real()))
+                ", most " (format::microseconds(lag.max.real())) ", which is in the latencies."
             }
         }
         @if let Some(dropped) = dropped {
-            p.fair { (format::count(dropped)) " samples had no room and are in no figure." }
+            p.fair { (format::count(dropped.real())) " samples had no room and are in no figure." }
         }
     }
 }
@@ -82,7 +82,7 @@ fn safe_capacity(safe: &SafeCapacity) -> Markup {
         }
         p {
             "Wanted: " code { (expression) } ". "
-            @if let Some(at) = *safe.broke_at {
+            @if let Some(at) = safe.broke_at.real() {
                 "Broken at " (format::count(at)) " connections"
                 @if let Some(why) = &*safe.why { ": " (why) } "."
             } @else if safe.connections.is_some() {
@@ -116,7 +116,7 @@ fn safe_capacity(safe: &SafeCapacity) -> Markup {
 
 /// `250,000`, or none.
 pub(crate) fn capacity(safe: &SafeCapacity) -> String {
-    safe.connections.map_or("none".into(), format::count)
+    safe.connections.real().map_or("none".into(), format::count)
 }
 
 /// Each bystander in each phase.
@@ -157,40 +157,40 @@ fn each(account: &Bystanders) -> Markup {
 }
 
 fn row(span: &BystanderSpan, probed: &Probed) -> Markup {
-    let latency = &probed.latency_us;
-    let us = |figure: Number| number(figure, format::microseconds);
-    let is_bad = probed.lost.is_some_and(|lost| lost > 0.0);
+    let us = |pick: fn(Latency) -> u64| {
+        let us = probed.latency_us.map(|latency| pick(latency).real());
+        us.map_or("–".to_owned(), format::microseconds)
+    };
+    let is_bad = probed.lost.is_some_and(|lost| lost > 0);
     html! {
         tr {
             td.part { (phase(span)) }
             td { (number(span.connections, format::count)) }
             td.first { (number(probed.sent, format::count)) }
             td { span.bad[is_bad] { (number(probed.lost, format::count)) } }
-            td { (loss(&probed.loss)) }
-            td.first { (us(latency.p50)) }
-            td { (us(latency.p90)) }
-            td { (us(latency.p99)) }
-            td { (us(latency.max)) }
-            (against(&probed.against_baseline))
+            td { (loss(*probed.loss)) }
+            td.first { (us(|latency| latency.p50)) }
+            td { (us(|latency| latency.p90)) }
+            td { (us(|latency| latency.p99)) }
+            td { (us(|latency| latency.max)) }
+            (against(probed.against_baseline.unwrap_or_default()))
             td.words { (finding(span, probed)) }
         }
     }
 }
 
-fn against(baseline: &Comparison) -> Markup {
-    let shift = &baseline.shift_us;
-    let tail = &baseline.tail;
-    let is_more = *tail.is_more == Some(true);
+fn against(baseline: Comparison) -> Markup {
     html! {
         td.first {
-            @if let (Some(by), Some(low), Some(high)) = (*shift.estimate, *shift.low, *shift.high) {
-                b { (moved(by)) } span.quiet { " (" (format::count(low)) " to " (format::count(high)) ")" }
+            @if let Some(Interval { estimate, low, high }) = *baseline.shift_us {
+                b { (moved(estimate)) }
+                span.quiet { " (" (format::count(low)) " to " (format::count(high)) ")" }
             } @else { "–" }
         }
         td {
-            @if let (Some(part), Some(above)) = (*tail.fraction, *tail.above_us) {
-                span.fair[is_more] { (percent(part)) }
-                span.quiet { " above " (format::microseconds(above)) }
+            @if let Some(tail) = *baseline.tail {
+                span.fair[tail.is_more] { (percent(tail.fraction)) }
+                span.quiet { " above " (format::microseconds(tail.above_us.real())) }
             } @else { "–" }
         }
     }
@@ -198,15 +198,16 @@ fn against(baseline: &Comparison) -> Markup {
 
 /// The finding in words; of one that suffered, also what the kernel counted meanwhile.
 fn finding(span: &BystanderSpan, probed: &Probed) -> Markup {
-    let found = probed.finding.as_deref().unwrap_or("unknown");
-    let known = FINDINGS.iter().find(|(name, ..)| *name == found);
-    let (words, class) = known.map_or((found, "quiet"), |(_, words, class)| (words, class));
+    let known = probed.finding.known();
+    let known = known.and_then(|found| FINDINGS.iter().find(|(finding, ..)| *finding == found));
+    let other = || (probed.finding.other().unwrap_or("unknown"), "quiet");
+    let (words, class) = known.map_or_else(other, |(_, words, class)| (*words, *class));
     let sentence = probed.sentence.as_deref().filter(|text| !text.is_empty());
-    let more = probed.more_samples.filter(|n| *n > 0.0 && sentence.is_none());
+    let more = probed.more_samples.filter(|n| *n > 0 && sentence.is_none());
     let suffers = ["fair", "bad"].contains(&class);
     html! {
         span class=(class) { (sentence.unwrap_or(words)) }
-        @if let Some(more) = more { ": " (format::count(more)) " more are needed" }
+        @if let Some(more) = more { ": " (format::count(more.real())) " more are needed" }
         @if suffers && !span.counters.is_empty() {
             br; span.quiet { "meanwhile " (counted(&span.counters)) }
         }
@@ -216,8 +217,9 @@ fn finding(span: &BystanderSpan, probed: &Probed) -> Markup {
 /// What moved in each phase.
 fn spans(account: &Bystanders) -> Markup {
     let pressures = ["cpu", "io", "memory"];
-    let seconds =
-        |span: &BystanderSpan| Some(format::seconds((span.to_ms.0? - span.from_ms.0?) / 1e3));
+    let seconds = |span: &BystanderSpan| {
+        Some(format::seconds((span.to_ms.real()? - span.from_ms.real()?) / 1e3))
+    };
     html! {
         div.scroll {
             table {
@@ -233,7 +235,7 @@ fn spans(account: &Bystanders) -> Markup {
                             td { (number(span.connections, format::count)) }
                             td { (seconds(span).unwrap_or("–".into())) }
                             @for name in pressures {
-                                td { (span.pressure.get(name).and_then(|n| n.0).map_or("–".into(), |n| percent(n / 100.0))) }
+                                td { (span.pressure.get(name).map_or("–".into(), |n| percent(n / 100.0))) }
                             }
                             td.words {
                                 @if span.counters.is_empty() { "none" } @else { (counted(&span.counters)) }
@@ -249,24 +251,24 @@ fn spans(account: &Bystanders) -> Markup {
 
 /// What a phase is called.
 pub(crate) fn phase(span: &BystanderSpan) -> &str {
-    let phase = span.phase.as_deref().unwrap_or("unknown");
-    PHASES.iter().find(|(known, ..)| *known == phase).map_or(phase, |(_, name, _)| name)
+    let known = span.phase.known();
+    let known = known.and_then(|phase| PHASES.iter().find(|(known, ..)| *known == phase));
+    known.map_or_else(|| span.phase.other().unwrap_or("unknown"), |(_, name, _)| name)
 }
 
-fn counted(counters: &Map<Number>) -> String {
-    let each =
-        counters.iter().filter_map(|(name, n)| Some(format!("{name} {}", format::count(n.0?))));
+fn counted(counters: &Map<u64>) -> String {
+    let each = counters.iter().map(|(name, n)| format!("{name} {}", format::count(n.real())));
     each.collect::<Vec<_>>().join(", ")
 }
 
 /// `1.5 % (0.5 to 4.3)`; of none, what it may be at most.
-fn loss(loss: &Interval) -> String {
-    match (*loss.estimate, *loss.low, *loss.high) {
-        (Some(0.0), _, Some(high)) => format!("below {}", percent(high)),
-        (Some(part), Some(low), Some(high)) => {
-            format!("{} ({} to {})", percent(part), of_100(low * 100.0), of_100(high * 100.0))
+fn loss(loss: Option<Interval>) -> String {
+    match loss {
+        Some(Interval { estimate: 0.0, high, .. }) => format!("below {}", percent(high)),
+        Some(Interval { estimate, low, high }) => {
+            format!("{} ({} to {})", percent(estimate), of_100(low * 100.0), of_100(high * 100.0))
         }
-        _ => "–".into(),
+        None => "–".into(),
     }
 }
 
@@ -304,12 +306,9 @@ mod tests {
             [120.4, -3.0, 0.3, -15_000.0].map(moved),
             ["+120 us", "-3 us", "0 us", "-15.0 ms"]
         );
-        let of = |estimate, low, high| {
-            let [estimate, low, high] = [estimate, low, high].map(|n| Number(Some(n)));
-            loss(&Interval { estimate, low, high })
-        };
+        let of = |estimate, low, high| loss(Some(Interval { estimate, low, high }));
         assert_eq!(of(0.0, 0.0, 0.0032), "below 0.32 %");
         assert_eq!(of(0.015, 0.0051, 0.0432), "1.5 % (0.51 to 4.3)");
-        assert_eq!(loss(&Interval::default()), "–");
+        assert_eq!(loss(None), "–");
     }
 }

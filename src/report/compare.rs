@@ -6,8 +6,12 @@ use crate::base::format;
 use crate::report::bystanders::percent;
 use crate::report::host;
 use crate::report::read::Run;
-use crate::report::schema::{Bystanders, Plateau, RunResult};
 use crate::report::verdict::listed;
+use crate::results::bystanders::{Bystanders, SpanPhase};
+use crate::results::lenient::{Figure, Maybe};
+use crate::results::percentiles::Percentiles;
+use crate::results::plateau::{Churn, Plateau};
+use crate::results::result::{Close, RunResult};
 
 /// A figure of a run, by which runs are compared.
 type Row = (&'static str, fn(&RunResult) -> Option<f64>, fn(f64) -> String);
@@ -16,30 +20,50 @@ fn last(result: &RunResult) -> Option<&Plateau> {
     result.plateaus.last()
 }
 
+fn churn(result: &RunResult) -> Option<&Churn> {
+    last(result)?.churn.as_ref()
+}
+
+fn close(result: &RunResult) -> Option<&Close> {
+    result.close.as_ref()
+}
+
+fn p50(latency: Maybe<Percentiles>) -> Option<f64> {
+    Some(latency.0?.p50.real())
+}
+
+fn p99(latency: Maybe<Percentiles>) -> Option<f64> {
+    Some(latency.0?.p99.real())
+}
+
 const ROWS: [Row; 24] = [
-    ("connections asked for", |r| r.target_connections.0, format::count),
-    ("established", |r| r.established.0, format::count),
+    ("connections asked for", |r| r.target_connections.real(), format::count),
+    ("established", |r| r.established.real(), format::count),
     ("opened in", |r| last(r)?.connect.seconds.0, format::seconds),
     ("connect rate", |r| last(r)?.connect.rate_per_s.0, format::per_second),
-    ("connect latency p50", |r| last(r)?.connect.latency_us.p50.0, format::microseconds),
-    ("connect latency p99", |r| last(r)?.connect.latency_us.p99.0, format::microseconds),
-    ("messages verified", |r| last(r)?.messages.received.0, format::count),
-    ("message latency p50", |r| last(r)?.messages.latency_us.p50.0, format::microseconds),
-    ("message latency p99", |r| last(r)?.messages.latency_us.p99.0, format::microseconds),
-    ("message latency, most", |r| last(r)?.messages.latency_us.max.0, format::microseconds),
-    ("pushes received", |r| last(r)?.pushes.received.0, format::count),
-    ("short connections", |r| last(r)?.churn.rate_per_s.0, format::per_second),
-    ("short connections p99", |r| last(r)?.churn.latency_us.p99.0, format::microseconds),
-    ("client's lag p99", |r| last(r)?.schedule_lag_us.p99.0, format::microseconds),
+    ("connect latency p50", |r| p50(last(r)?.connect.latency_us), format::microseconds),
+    ("connect latency p99", |r| p99(last(r)?.connect.latency_us), format::microseconds),
+    ("messages verified", |r| last(r)?.messages.received.real(), format::count),
+    ("message latency p50", |r| p50(last(r)?.messages.latency_us), format::microseconds),
+    ("message latency p99", |r| p99(last(r)?.messages.latency_us), format::microseconds),
+    (
+        "message latency, most",
+        |r| Some(last(r)?.messages.latency_us.0?.max.real()),
+        format::microseconds,
+    ),
+    ("pushes received", |r| last(r)?.pushes.as_ref()?.received.real(), format::count),
+    ("short connections", |r| churn(r)?.rate_per_s.0, format::per_second),
+    ("short connections p99", |r| p99(churn(r)?.latency_us), format::microseconds),
+    ("client's lag p99", |r| p99(last(r)?.schedule_lag_us), format::microseconds),
     ("kernel, for each connection", |r| r.cost_per_connection.kernel_bytes.0, format::bytes),
     ("± standard error", |r| r.cost_per_connection.stderr_bytes.0, format::bytes),
     ("server process, each", |r| r.cost_per_connection.server_user_bytes.0, format::bytes),
     ("client process, each", |r| r.cost_per_connection.client_user_bytes.0, format::bytes),
-    ("open files, server", |r| r.file_descriptors.get("server")?.0, format::count),
-    ("open files, client", |r| r.file_descriptors.get("client")?.0, format::count),
-    ("closed in", |r| r.close.seconds.0, format::seconds),
-    ("close rate", |r| r.close.rate_per_s.0, format::per_second),
-    ("server empty after", |r| r.close.server_seconds.0, format::seconds),
+    ("open files, server", |r| r.file_descriptors.server.real(), format::count),
+    ("open files, client", |r| r.file_descriptors.client.real(), format::count),
+    ("closed in", |r| close(r)?.seconds.0, format::seconds),
+    ("close rate", |r| close(r)?.rate_per_s.0, format::per_second),
+    ("server empty after", |r| close(r)?.server_seconds.0, format::seconds),
     ("whole run", |r| r.seconds.0, format::seconds),
 ];
 
@@ -78,24 +102,24 @@ const OF_BYSTANDERS: [OfBystander; 3] = [
 /// The p99 of a bystander in each phase: the idle host's before the load, or the others.
 fn p99s<'a>(all: &'a Bystanders, name: &'a str, is_idle: bool) -> impl Iterator<Item = f64> + 'a {
     let spans = all.spans.iter();
-    let spans = spans.filter(move |span| (span.phase.as_deref() == Some(IDLE)) == is_idle);
-    spans.filter_map(move |span| span.of(name)?.latency_us.p99.0)
+    let spans = spans.filter(move |span| (span.phase.known() == Some(IDLE)) == is_idle);
+    spans.filter_map(move |span| Some(span.of(name)?.latency_us.0?.p99.real()))
 }
 
 /// The phase that others are held against.
-const IDLE: &str = "baseline";
+const IDLE: SpanPhase = SpanPhase::Baseline;
 
 /// The part that was lost, from the first connection on.
 fn lost(all: &Bystanders, name: &str) -> Option<f64> {
-    let spans = all.spans.iter().filter(|span| span.phase.as_deref() != Some(IDLE));
+    let spans = all.spans.iter().filter(|span| span.phase.known() != Some(IDLE));
     let probed = spans.filter_map(|span| span.of(name));
-    let counts = probed.filter_map(|probed| Some((probed.sent.0?, probed.lost.0?)));
+    let counts = probed.filter_map(|probed| Some((probed.sent.real()?, probed.lost.real()?)));
     let (sent, lost) = counts.fold((0.0, 0.0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
     (sent > 0.0).then(|| lost / sent)
 }
 
 fn account(run: &Run) -> Option<&Bystanders> {
-    run.result.as_ref().map(|result| &*result.bystanders)
+    run.result.as_ref()?.bystanders.as_ref()
 }
 
 /// Bystanders of all runs, if any had some.

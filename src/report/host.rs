@@ -5,8 +5,9 @@ use maud::{Markup, html};
 
 use crate::base::format;
 use crate::report::read::Run;
-use crate::report::schema::{Environment, Wall};
 use crate::report::tables::number;
+use crate::results::doctor::Wall;
+use crate::results::environment::Environment;
 
 /// The doctor's table.
 pub(crate) fn walls(run: &Run) -> Markup {
@@ -57,7 +58,7 @@ fn have(wall: &Wall) -> String {
         Some("ok") => "no limit",
         _ => "unknown",
     };
-    wall.have.map_or(otherwise.into(), format::count)
+    wall.have.real().map_or(otherwise.into(), format::count)
 }
 
 fn standing(wall: &Wall) -> Markup {
@@ -76,12 +77,13 @@ pub(crate) fn environment(run: &Run) -> Markup {
     let Some(host) = &run.environment else {
         return html! { p.missing { "Not recorded: there is no whole environment.json." } };
     };
+    let sysctls = host.sysctls.iter().filter_map(|(name, text)| Some((name, text.as_ref()?)));
     html! {
         dl {
             @for (name, text) in facts(host) { dt { (name) } dd { (text) } }
         }
         div.columns {
-            (pairs("sysctl", host.sysctls.iter()))
+            (pairs("sysctl", sysctls))
             (pairs("limit (soft, hard)", host.limits.iter()))
         }
     }

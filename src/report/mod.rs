@@ -1,7 +1,7 @@
 //! The report: one HTML file of a run directory, or of several side by side. It needs nothing but
 //! itself: charts are inline SVG, there is no script, and it is read on paper and in the dark as well.
 //!
-//! `read` takes from a directory whatever is whole in it, by the tolerant types of `schema`; `points`
+//! `read` takes from a directory whatever is whole in it, by the tolerant types of `results`; `points`
 //! and `figures` make charts of that and `chart` draws them; `verdict`, `bystanders` with its `panels`,
 //! `tables`, `host` and `compare` are the parts of the page, which `page` puts together. `scale` is the
 //! page of a scaling run.
@@ -19,13 +19,11 @@ mod chart;
 mod compare;
 mod figures;
 mod host;
-mod lenient;
 mod page;
 mod panels;
 mod points;
 mod read;
 mod scale;
-mod schema;
 mod seconds;
 mod tables;
 mod ticks;

@@ -10,6 +10,8 @@ use crate::report::host::{command, environment, walls};
 use crate::report::read::Run;
 use crate::report::tables::{cost, plateaus};
 use crate::report::verdict::verdict;
+use crate::results::lenient::{Figure, Maybe};
+use crate::results::percentiles::Percentiles;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -89,21 +91,23 @@ fn tiles(run: &Run) -> Markup {
     let cost = &result.cost_per_connection;
     let error = cost.stderr_bytes.map(|error| format!(" ± {}", format::count(error.ceil())));
     let kernel = cost.kernel_bytes.map(|n| format::bytes(n) + &error.unwrap_or_default());
-    let us = |number: Option<f64>| number.map(format::microseconds);
-    let held = result.target_connections.filter(|n| *n > 0.0);
+    let us = |latency: Maybe<Percentiles>| Some(format::microseconds(latency.0?.p99.real()));
+    let churn = last.and_then(|p| p.churn.as_ref());
+    let safe = result.safe_capacity.as_ref().filter(|safe| safe.expression.is_some());
+    let held = result.target_connections.filter(|n| *n > 0);
     let tiles = [
-        ("established", result.established.filter(|_| held.is_some()).map(format::count)),
+        ("established", held.and(result.established.real()).map(format::count)),
         ("opened in", held.and(last.and_then(|p| p.connect.seconds.map(format::seconds)))),
-        ("messages p99", us(last.and_then(|p| p.messages.latency_us.p99.0))),
-        ("short connections", last.and_then(|p| p.churn.rate_per_s.map(format::per_second))),
-        ("short connections p99", us(last.and_then(|p| p.churn.latency_us.p99.0))),
-        (
-            "safe capacity",
-            result.safe_capacity.expression.as_ref().map(|_| capacity(&result.safe_capacity)),
-        ),
+        ("messages p99", last.and_then(|p| us(p.messages.latency_us))),
+        ("short connections", churn.and_then(|churn| churn.rate_per_s.map(format::per_second))),
+        ("short connections p99", churn.and_then(|churn| us(churn.latency_us))),
+        ("safe capacity", safe.map(capacity)),
         ("kernel, each connection", kernel),
         ("server, each connection", cost.server_user_bytes.map(format::bytes)),
-        ("closed in", held.and(result.close.seconds.map(format::seconds))),
+        (
+            "closed in",
+            held.and(result.close.as_ref().and_then(|close| close.seconds.map(format::seconds))),
+        ),
     ];
     let tiles = tiles.into_iter().filter_map(|(name, text)| Some((name, text?)));
     html! {

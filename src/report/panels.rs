@@ -12,19 +12,20 @@ use crate::report::chart::{Look, Series};
 use crate::report::figures::{key_of_block, key_of_line, power_of_ten, powers, time_unit};
 use crate::report::points::log;
 use crate::report::read::Run;
-use crate::report::schema::{Bystanders, Probe};
 use crate::report::seconds::{Point, Seconds};
 use crate::report::ticks::Ticks;
+use crate::results::bystanders::{BystanderSpan, Bystanders, Probe, SpanPhase};
+use crate::results::lenient::Figure;
 
-/// Phases of a run: the name in the files, the name for people, its colour.
-pub(crate) const PHASES: [(&str, &str, RGBColor); 7] = [
-    ("baseline", "baseline", COLORS[8]),
-    ("connecting", "opening", COLORS[2]),
-    ("settled", "settled", COLORS[7]),
-    ("messages", "messages", COLORS[4]),
-    ("closing", "closing", COLORS[5]),
-    ("recovery", "recovery", COLORS[8]),
-    ("watched", "watched", COLORS[7]),
+/// Phases of a run: the name for people, the colour.
+pub(crate) const PHASES: [(SpanPhase, &str, RGBColor); 7] = [
+    (SpanPhase::Baseline, "baseline", COLORS[8]),
+    (SpanPhase::Connecting, "opening", COLORS[2]),
+    (SpanPhase::Settled, "settled", COLORS[7]),
+    (SpanPhase::Messages, "messages", COLORS[4]),
+    (SpanPhase::Closing, "closing", COLORS[5]),
+    (SpanPhase::Recovery, "recovery", COLORS[8]),
+    (SpanPhase::Watched, "watched", COLORS[7]),
 ];
 
 const MEDIAN: RGBColor = COLORS[0];
@@ -48,7 +49,8 @@ pub(crate) fn panels(run: &Run) -> Markup {
         return html! { p.missing { "No panels: there is no whole bystanders.ndjson." } };
     };
     let none = Bystanders::default();
-    let account = run.result.as_ref().map_or(&none, |result| &*result.bystanders);
+    let account = run.result.as_ref().and_then(|result| result.bystanders.as_ref());
+    let account = account.unwrap_or(&none);
     let scene = Scene::of(account, seconds, run.client.as_ref());
     let named =
         |name: &str| account.probes.iter().find(|probe| probe.name.as_deref() == Some(name));
@@ -110,12 +112,12 @@ fn legend(scene: &Scene) -> Markup {
 
 impl Scene {
     fn of(account: &Bystanders, seconds: &Seconds, client: Option<&Ticks>) -> Scene {
-        let began_ms = account.began_at_ms.unwrap_or(seconds.first_ms() as f64);
+        let began_ms = account.began_at_ms.unwrap_or(seconds.first_ms()).real();
         let since = |ms: f64| (ms - began_ms).max(0.0) / 1e3;
-        let band = |span: &crate::report::schema::BystanderSpan| {
-            let phase = span.phase.as_deref()?;
+        let band = |span: &BystanderSpan| {
+            let phase = span.phase.known()?;
             let (_, name, color) = PHASES.iter().find(|(known, ..)| *known == phase)?;
-            let (from, to) = (span.from_ms.0?.max(0.0) / 1e3, span.to_ms.0? / 1e3);
+            let (from, to) = (span.from_ms.real()? / 1e3, span.to_ms.real()? / 1e3);
             (from < to).then_some(Band { from, to, color: *color, name })
         };
         let bands: Vec<Band> = account.spans.iter().filter_map(band).collect();

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use plotters::style::RGBColor;
 
 use crate::base::format;
-use crate::host::meminfo::{ALL_SLABS, NO_SLAB, OTHER_SLABS};
 use crate::report::chart::{Bar, COLORS, Look, Series};
 use crate::report::figures::Drawing;
-use crate::report::lenient::Number;
 use crate::report::read::Run;
-use crate::report::schema::{PerCore, Percentiles, Plateau};
 use crate::report::ticks::{Rising, Ticks};
+use crate::results::cost::{ALL_SLABS, NO_SLAB, OTHER_SLABS};
+use crate::results::lenient::{Figure, Maybe};
+use crate::results::percentiles::Percentiles;
+use crate::results::plateau::Plateau;
+use crate::results::result::PerCore;
 
 /// Why a chart has no points.
 #[derive(Clone, Copy)]
@@ -102,15 +104,17 @@ pub(crate) fn connect_rate(run: &Run) -> Result<Drawing, Missing> {
 }
 
 pub(crate) fn connect_latency(run: &Run) -> Result<Drawing, Missing> {
-    type Of = (&'static str, fn(&Percentiles) -> &Number, fn(&Rising) -> Option<f64>);
-    let of: [Of; 2] = [("p50", |p| &p.p50, |r| r.p50_us), ("p99", |p| &p.p99, |r| r.p99_us)];
+    type Of = (&'static str, fn(&Percentiles) -> u64, fn(&Rising) -> Option<f64>);
+    let of: [Of; 2] = [("p50", |p| p.p50, |r| r.p50_us), ("p99", |p| p.p99, |r| r.p99_us)];
     let line = |((name, of_plateau, of_rising), color): (Of, RGBColor)| {
         let between = between_ticks(run, |rising| log(of_rising(rising)?));
         if between.len() >= RISINGS_MIN {
             let name = format!("{name} between two ticks");
             return Series { name, color, look: Look::Marks, points: between };
         }
-        let points = steps(run, |plateau| log(of_plateau(&plateau.connect.latency_us).0?));
+        let value =
+            |plateau: &Plateau| log(of_plateau(plateau.connect.latency_us.as_ref()?).real());
+        let points = steps(run, value);
         Series { name: format!("{name} of a plateau"), color, look: Look::Line, points }
     };
     let lines = of.into_iter().zip(COLORS).map(line).collect();
@@ -127,7 +131,7 @@ fn between_ticks(run: &Run, value: impl Fn(&Rising) -> Option<f64>) -> Vec<(f64,
 fn steps(run: &Run, value: impl Fn(&Plateau) -> Option<f64>) -> Vec<(f64, f64)> {
     let (mut from, mut points) = (0.0, Vec::new());
     for plateau in plateaus(run) {
-        let Some(to) = *plateau.connections else { continue };
+        let Some(to) = plateau.connections.real() else { continue };
         points.extend(value(plateau).into_iter().flat_map(|value| [(from, value), (to, value)]));
         from = to;
     }
@@ -136,33 +140,34 @@ fn steps(run: &Run, value: impl Fn(&Plateau) -> Option<f64>) -> Vec<(f64, f64)> 
 
 pub(crate) fn message_latency(run: &Run) -> Result<Drawing, Missing> {
     let missing = without(run, Missing::Because("no message was verified"));
-    by_plateau(run, |plateau| &plateau.messages.latency_us, missing)
+    by_plateau(run, |plateau| *plateau.messages.latency_us, missing)
 }
 
 pub(crate) fn churn_latency(run: &Run) -> Result<Drawing, Missing> {
-    let churned = plateaus(run).any(|plateau| plateau.churn.started.is_some());
+    let started = |plateau: &Plateau| *plateau.churn.as_ref()?.started;
+    let churned = plateaus(run).any(|plateau| started(plateau).is_some());
     let why = Missing::Because("no short connection was completed");
     let missing = without(run, if churned { why } else { Missing::NotAsked });
-    by_plateau(run, |plateau| &plateau.churn.latency_us, missing)
+    by_plateau(run, |plateau| *plateau.churn.as_ref()?.latency_us, missing)
 }
 
 /// Percentiles of a latency at each plateau.
 fn by_plateau(
     run: &Run,
-    latency: fn(&Plateau) -> &Percentiles,
+    latency: fn(&Plateau) -> Option<Percentiles>,
     missing: Missing,
 ) -> Result<Drawing, Missing> {
-    type Of = (&'static str, fn(&Percentiles) -> &Number);
+    type Of = (&'static str, fn(Percentiles) -> u64);
     let of: [Of; 5] = [
-        ("p50", |p| &p.p50),
-        ("p90", |p| &p.p90),
-        ("p99", |p| &p.p99),
-        ("p99.9", |p| &p.p999),
-        ("most", |p| &p.max),
+        ("p50", |p| p.p50),
+        ("p90", |p| p.p90),
+        ("p99", |p| p.p99),
+        ("p99.9", |p| p.p999),
+        ("most", |p| p.max),
     ];
     let line = |((name, pick), color): (Of, RGBColor)| {
         let at = |(index, plateau): (u32, &Plateau)| {
-            Some((f64::from(index), log(pick(latency(plateau)).0?)?))
+            Some((f64::from(index), log(pick(latency(plateau)?).real())?))
         };
         let points = (0..).zip(plateaus(run)).filter_map(at).collect();
         Series { name: name.into(), color, look: Look::Marks, points }
@@ -181,18 +186,20 @@ pub(crate) fn memory(run: &Run) -> Result<Drawing, Missing> {
     let mut names = Vec::new();
     let mut stacks: Vec<Vec<(&str, f64)>> = Vec::new();
     for (plateau, size) in plateaus(run).zip(sizes(run)) {
-        let Some(held) = plateau.established.filter(|held| *held > 0.0) else { continue };
+        let Some(held) = plateau.established.filter(|held| *held > 0) else { continue };
         let layers = of_plateau(plateau);
         if !layers.is_empty() {
             names.push(size);
-            stacks.push(layers.into_iter().map(|(layer, bytes)| (layer, bytes / held)).collect());
+            stacks.push(
+                layers.into_iter().map(|(layer, bytes)| (layer, bytes / held.real())).collect(),
+            );
         }
     }
-    let fit = &result.cost_per_connection.fit.by_layer;
-    let slope = |(layer, ..): &(&'static str, &str, RGBColor)| {
-        Some((*layer, fit.get(*layer)?.slope_bytes.0?))
-    };
-    if !fit.is_empty() {
+    let fit = result.cost_per_connection.fit.as_ref();
+    if let Some(fit) = fit.filter(|fit| !fit.by_layer.is_empty()) {
+        let slope = |(layer, ..): &(&'static str, &str, RGBColor)| {
+            Some((*layer, fit.by_layer.get(*layer)?.slope_bytes))
+        };
         names.push("fit".into());
         stacks.push(LAYERS.iter().filter_map(slope).collect());
     }
@@ -213,10 +220,10 @@ pub(crate) fn memory(run: &Run) -> Result<Drawing, Missing> {
 fn of_plateau(plateau: &Plateau) -> Vec<(&'static str, f64)> {
     let memory = &plateau.memory;
     let bytes = |layer: &str| match layer {
-        "server_user" => memory.server_user_bytes.0,
-        "client_user" => memory.client_user_bytes.0,
-        ALL_SLABS if memory.by_layer.is_empty() => memory.kernel_bytes.0,
-        _ => memory.by_layer.get(layer)?.0,
+        "server_user" => memory.server_user_bytes.real(),
+        "client_user" => memory.client_user_bytes.real(),
+        ALL_SLABS if memory.by_layer.is_empty() => memory.kernel_bytes.real(),
+        _ => Some(memory.by_layer.get(layer)?.real()),
     };
     LAYERS.iter().filter_map(|(layer, ..)| Some((*layer, bytes(layer)?))).collect()
 }
@@ -231,12 +238,12 @@ fn stacked(at: f64, stack: &[(&str, f64)]) -> Bar {
 }
 
 pub(crate) fn balance(run: &Run) -> Result<Drawing, Missing> {
-    type Of = (&'static str, &'static str, fn(&PerCore) -> &Number);
+    type Of = (&'static str, &'static str, fn(&PerCore) -> Maybe<u64>);
     let of: [Of; 4] = [
-        ("client, connections", "client", |core| &core.connections_peak),
-        ("server, connections", "server", |core| &core.connections_peak),
-        ("client, messages", "client", |core| &core.messages_total),
-        ("server, messages", "server", |core| &core.messages_total),
+        ("client, connections", "client", |core| core.connections_peak),
+        ("server, connections", "server", |core| core.connections_peak),
+        ("client, messages", "client", |core| core.messages_total),
+        ("server, messages", "server", |core| core.messages_total),
     ];
     let result = run.result.as_ref().ok_or(NO_RESULT)?;
     let of_side = |side: &'static str| {
@@ -244,7 +251,7 @@ pub(crate) fn balance(run: &Run) -> Result<Drawing, Missing> {
     };
     let (mut bars, mut legend) = (Vec::new(), Vec::new());
     for ((name, side, pick), color) in of.into_iter().zip(COLORS) {
-        let counts: Vec<f64> = of_side(side).filter_map(|core| pick(core).0).collect();
+        let counts: Vec<f64> = of_side(side).filter_map(|core| pick(core).real()).collect();
         let even = counts.iter().sum::<f64>() / counts.len().max(1) as f64;
         if even <= 0.0 {
             continue;
@@ -275,7 +282,9 @@ fn plateaus(run: &Run) -> impl Iterator<Item = &Plateau> {
 
 /// What each plateau is called.
 fn sizes(run: &Run) -> Vec<String> {
-    plateaus(run).map(|plateau| plateau.connections.map_or("?".into(), format::short)).collect()
+    plateaus(run)
+        .map(|plateau| plateau.connections.real().map_or("?".into(), format::short))
+        .collect()
 }
 
 /// Logarithm of a time, of which there is none below a microsecond.

@@ -6,14 +6,17 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-
 use crate::base::constants::{DUMP_LINE_BYTES, REPORT_FILE_BYTES};
 use crate::observe::dump::Side;
-use crate::report::schema::{self, Bystanders, Doctor, Environment, RunResult};
 use crate::report::seconds::Seconds;
 use crate::report::ticks::{Span, Ticks};
+use crate::results::bystanders::Bystanders;
+use crate::results::doctor::Doctor;
+use crate::results::environment::Environment;
+use crate::results::read::{self, Unreadable};
+use crate::results::result::RunResult;
+use crate::results::{BYSTANDERS, DOCTOR, ENVIRONMENT, RESULT, RunFile};
+use serde::de::DeserializeOwned;
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +33,7 @@ pub enum ReportError {
     /// A result of another version.
     #[error(
         "{file}: its schema is {1:?}, and this version reads {known:?}; fix: the megaconn that wrote it",
-        file = .0.display(), known = schema::RESULT
+        file = .0.display(), known = RESULT.schema
     )]
     Schema(PathBuf, String),
     /// A scaling run of which nothing can be read.
@@ -62,10 +65,10 @@ pub(crate) struct Run {
 /// Why a file was not read.
 enum Unread {
     NotThere,
-    /// It is there, but not as it should be.
+    /// It is there, but is no file that can be read.
     Broken(String),
-    /// Of another schema, which is this.
-    Schema(String),
+    /// It is there, but not as it should be.
+    Json(Unreadable),
 }
 
 impl Run {
@@ -76,24 +79,25 @@ impl Run {
     pub(crate) fn read(dir: &Path) -> Result<Run, ReportError> {
         fs::read_dir(dir).map_err(|error| ReportError::Directory(dir.to_owned(), error))?;
         let mut missing = Vec::new();
-        let result = match json(dir, "result.json", schema::RESULT) {
-            Err(Unread::Schema(found)) => {
-                return Err(ReportError::Schema(dir.join("result.json"), found));
+        let result = match json(dir, RESULT) {
+            Err(Unread::Json(Unreadable::OtherSchema(found))) => {
+                return Err(ReportError::Schema(dir.join(RESULT.name), found));
             }
-            read => or_missing(read, "result.json", &mut missing),
+            read => or_missing(read, RESULT.name, &mut missing),
         };
-        let environment = json(dir, "environment.json", schema::ENVIRONMENT);
-        let doctor = json(dir, "doctor.json", schema::DOCTOR);
+        let environment = json(dir, ENVIRONMENT);
+        let doctor = json(dir, DOCTOR);
         // Dumps in the same directory may be of earlier runs; a server's are of all that it served.
         let of_result = result.as_ref().and_then(span);
         let client = lines(dir, "client.ndjson", Ticks::new(Side::Client, of_result));
         let of_client = client.as_ref().ok().map(|(ticks, _)| ticks.span());
         let of_server = of_client.or(of_result);
         let server = lines(dir, "server.ndjson", Ticks::new(Side::Server, of_server));
-        let panel = result.as_ref().map(|result| &*result.bystanders);
-        let of_panel = panel.and_then(Bystanders::span).or(of_result);
-        let bystanders = lines(dir, "bystanders.ndjson", Seconds::new(of_panel));
-        let bystanders = match (panel.map(Bystanders::is_asked), bystanders) {
+        let panel = result.as_ref().and_then(|result| result.bystanders.as_ref());
+        let of_panel = panel.and_then(span_of_panel).or(of_result);
+        let bystanders = lines(dir, BYSTANDERS.name, Seconds::new(of_panel));
+        let is_asked = result.as_ref().map(|_| panel.is_some_and(Bystanders::is_asked));
+        let bystanders = match (is_asked, bystanders) {
             // Then a file that is there is an earlier run's.
             (Some(false), _) | (None, Err(Unread::NotThere)) => None,
             (_, read) => Some(read),
@@ -101,12 +105,12 @@ impl Run {
         let mut run = Run {
             name: name(dir),
             result,
-            environment: or_missing(environment, "environment.json", &mut missing),
-            doctor: or_missing(doctor, "doctor.json", &mut missing),
+            environment: or_missing(environment, ENVIRONMENT.name, &mut missing),
+            doctor: or_missing(doctor, DOCTOR.name, &mut missing),
             client: lines_or_missing(client, "client.ndjson", &mut missing),
             server: lines_or_missing(server, "server.ndjson", &mut missing),
             bystanders: bystanders
-                .and_then(|read| lines_or_missing(read, "bystanders.ndjson", &mut missing)),
+                .and_then(|read| lines_or_missing(read, BYSTANDERS.name, &mut missing)),
             missing: Vec::new(),
         };
         if run.result.is_none() && run.client.is_none() && run.server.is_none() {
@@ -119,11 +123,19 @@ impl Run {
 
 /// From when to when the run went, by its result.
 fn span(result: &RunResult) -> Option<Span> {
-    let (began, seconds) = ((*result.started_at)?, (*result.seconds)?);
+    let (began, seconds) = (result.started_at.real()?, (*result.seconds)?);
     let in_ms =
         |seconds: f64| Duration::try_from_secs_f64(seconds).ok()?.as_millis().try_into().ok();
     // It began at some time within its first second.
     Some(Span { first_ms: in_ms(began)?, last_ms: in_ms(began + seconds + 1.0)? })
+}
+
+/// From when to when a panel went.
+fn span_of_panel(panel: &Bystanders) -> Option<Span> {
+    let last_ms = panel.spans.iter().filter_map(|span| span.to_ms.real()).fold(0.0, f64::max);
+    let began_ms = panel.began_at_ms.real()?;
+    let whole = |ms: f64| Duration::try_from_secs_f64(ms / 1e3).ok()?.as_millis().try_into().ok();
+    Some(Span { first_ms: whole(began_ms)?, last_ms: whole(began_ms + last_ms)? })
 }
 
 /// The last part of the directory's path, also of `.` and the like.
@@ -138,7 +150,7 @@ fn or_missing<T>(read: Result<T, Unread>, file: &str, missing: &mut Vec<String>)
         Ok(read) => return Some(read),
         Err(Unread::NotThere) => "is not there".to_owned(),
         Err(Unread::Broken(why)) => why,
-        Err(Unread::Schema(found)) => format!("is of another schema, {found:?}"),
+        Err(Unread::Json(why)) => why.to_string(),
     };
     missing.push(format!("{file} {why}"));
     None
@@ -173,23 +185,15 @@ fn unreadable(error: io::Error) -> Unread {
     Unread::Broken(format!("cannot be read ({error})"))
 }
 
-/// A whole JSON file of a schema.
-fn json<T: DeserializeOwned>(dir: &Path, name: &str, schema: &str) -> Result<T, Unread> {
+/// A whole JSON file.
+fn json<T: DeserializeOwned>(dir: &Path, of: RunFile) -> Result<T, Unread> {
     let mut bytes = Vec::new();
-    let file = open(&dir.join(name))?;
+    let file = open(&dir.join(of.name))?;
     file.take(REPORT_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > REPORT_FILE_BYTES {
         return Err(Unread::Broken(format!("is larger than {REPORT_FILE_BYTES} bytes")));
     }
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Unread::Broken(format!("is not whole ({error})")))?;
-    match value.get("schema").and_then(Value::as_str) {
-        Some(found) if found == schema => {}
-        Some(found) => return Err(Unread::Schema(found.to_owned())),
-        None => return Err(Unread::Broken("has no schema".into())),
-    }
-    T::deserialize(value)
-        .map_err(|error| Unread::Broken(format!("is not as it should be ({error})")))
+    read::json(&bytes, of.schema).map_err(Unread::Json)
 }
 
 /// What takes the lines of a file.

@@ -2,14 +2,13 @@
 //! and how much of it was lost.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use histogram::{Histogram, SparseHistogram};
-use serde::Deserialize;
 
 use crate::base::constants::{REPORT_BYSTANDERS, REPORT_POINTS};
-use crate::report::schema::{BYSTANDER, Bystanders};
 use crate::report::ticks::{AT_MS_MAX, Span};
+use crate::results::BYSTANDERS;
+use crate::results::bystanders::Second;
 
 /// The seconds of all bystanders of a run.
 pub(crate) struct Seconds {
@@ -44,37 +43,11 @@ pub(crate) struct Point {
     pub(crate) latency_us: Option<(f64, f64)>,
 }
 
-/// A line.
-#[derive(Deserialize)]
-struct Line {
-    schema: String,
-    name: String,
-    at_ms: u64,
-    lost: u64,
-    latency_us: Vec<u32>,
-}
-
 /// A bystander's first second may have begun so much before the panel, by a clock that was set.
 const MARGIN_MS: u64 = 2_000;
 
 /// More is not sent in a second.
 const LOST_MAX: u64 = 1 << 32;
-
-impl Bystanders {
-    /// Whether there was a panel.
-    pub(crate) fn is_asked(&self) -> bool {
-        !self.probes.is_empty() || !self.spans.is_empty()
-    }
-
-    /// From when to when it went.
-    pub(crate) fn span(&self) -> Option<Span> {
-        let last_ms = self.spans.iter().filter_map(|span| span.to_ms.0).fold(0.0, f64::max);
-        let began_ms = self.began_at_ms.0?;
-        let whole =
-            |ms: f64| Duration::try_from_secs_f64(ms / 1e3).ok()?.as_millis().try_into().ok();
-        Some(Span { first_ms: whole(began_ms)?, last_ms: whole(began_ms + last_ms)? })
-    }
-}
 
 impl Seconds {
     /// Lines from outside of `within` are another run's.
@@ -84,11 +57,11 @@ impl Seconds {
 
     /// Takes a line; `false` when it is none of a bystander's.
     pub(crate) fn add(&mut self, line: &[u8]) -> bool {
-        let Ok(line) = serde_json::from_slice::<Line>(line) else { return false };
+        let Ok(line) = serde_json::from_slice::<Second>(line) else { return false };
         let is_known = self.by_name.contains_key(&line.name);
         let has_room = is_known || self.by_name.len() < REPORT_BYSTANDERS;
         let can_be = line.at_ms <= AT_MS_MAX && line.lost <= LOST_MAX;
-        if line.schema != BYSTANDER || !has_room || !can_be {
+        if line.schema != BYSTANDERS.schema || !has_room || !can_be {
             return false;
         }
         if !self.within.is_none_or(|within| within.has(line.at_ms, MARGIN_MS)) {

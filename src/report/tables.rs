@@ -3,11 +3,14 @@
 use maud::{Markup, html};
 
 use crate::base::format;
-use crate::report::lenient::Number;
 use crate::report::points::LAYERS;
 use crate::report::read::Run;
-use crate::report::schema::{Line, Plateau, RunResult};
 use crate::report::verdict::listed;
+use crate::results::cost::Line;
+use crate::results::lenient::{Figure, Maybe};
+use crate::results::percentiles::Percentiles;
+use crate::results::plateau::{Counts, Plateau};
+use crate::results::result::RunResult;
 
 /// A column of the plateaus; `None` in a row where nothing of it was measured.
 type Column = (&'static str, fn(&Plateau) -> Option<String>);
@@ -17,10 +20,10 @@ const COLUMNS: [(&str, &[Column]); 7] = [
     (
         "held",
         &[
-            ("connections", |p| p.connections.map(format::count)),
-            ("established", |p| p.established.map(format::count)),
-            ("failed", |p| p.failed.as_ref().map(|_| listed(&p.failed))),
-            ("lost", |p| p.lost.as_ref().map(|_| listed(&p.lost))),
+            ("connections", |p| count(p.connections)),
+            ("established", |p| count(p.established)),
+            ("failed", |p| counts(&p.failed)),
+            ("lost", |p| counts(&p.lost)),
             ("for", |p| p.hold_seconds.map(format::seconds)),
         ],
     ),
@@ -28,12 +31,12 @@ const COLUMNS: [(&str, &[Column]); 7] = [
         "opened",
         &[
             ("in", |p| {
-                p.connect.seconds.filter(|_| *p.connections != Some(0.0)).map(format::seconds)
+                p.connect.seconds.filter(|_| *p.connections != Some(0)).map(format::seconds)
             }),
             ("rate", |p| p.connect.rate_per_s.map(format::per_second)),
-            ("p50", |p| us(p.connect.latency_us.p50)),
-            ("p99", |p| us(p.connect.latency_us.p99)),
-            ("most", |p| us(p.connect.latency_us.max)),
+            ("p50", |p| us(p.connect.latency_us, |us| us.p50)),
+            ("p99", |p| us(p.connect.latency_us, |us| us.p99)),
+            ("most", |p| us(p.connect.latency_us, |us| us.max)),
         ],
     ),
     (
@@ -44,55 +47,66 @@ const COLUMNS: [(&str, &[Column]); 7] = [
             ("mismatched", |p| unless_0(p.messages.mismatched)),
             ("late", |p| unless_0(p.messages.late)),
             ("unsent", |p| unless_0(p.messages.unsent)),
-            ("p50", |p| us(p.messages.latency_us.p50)),
-            ("p99", |p| us(p.messages.latency_us.p99)),
-            ("p99.9", |p| us(p.messages.latency_us.p999)),
-            ("most", |p| us(p.messages.latency_us.max)),
+            ("p50", |p| us(p.messages.latency_us, |us| us.p50)),
+            ("p99", |p| us(p.messages.latency_us, |us| us.p99)),
+            ("p99.9", |p| us(p.messages.latency_us, |us| us.p999)),
+            ("most", |p| us(p.messages.latency_us, |us| us.max)),
         ],
     ),
     (
         "pushes",
         &[
-            ("received", |p| p.pushes.received.map(format::count)),
-            ("late", |p| p.pushes.late.map(format::count)),
-            ("missing", |p| p.pushes.missing.map(format::count)),
-            ("gap p50", |p| us(p.pushes.gap_us.p50)),
-            ("gap p99", |p| us(p.pushes.gap_us.p99)),
+            ("received", |p| count(p.pushes.as_ref()?.received)),
+            ("late", |p| count(p.pushes.as_ref()?.late)),
+            ("missing", |p| count(p.pushes.as_ref()?.missing)),
+            ("gap p50", |p| us(p.pushes.as_ref()?.gap_us, |us| us.p50)),
+            ("gap p99", |p| us(p.pushes.as_ref()?.gap_us, |us| us.p99)),
         ],
     ),
     (
         "short connections",
         &[
-            ("begun", |p| p.churn.started.map(format::count)),
-            ("completed", |p| p.churn.completed.map(format::count)),
-            ("failed", |p| p.churn.failed.as_ref().map(|_| listed(&p.churn.failed))),
-            ("lost", |p| p.churn.lost.as_ref().map(|_| listed(&p.churn.lost))),
-            ("rate", |p| p.churn.rate_per_s.map(format::per_second)),
-            ("p50", |p| us(p.churn.latency_us.p50)),
-            ("p99", |p| us(p.churn.latency_us.p99)),
-            ("most", |p| us(p.churn.latency_us.max)),
+            ("begun", |p| count(p.churn.as_ref()?.started)),
+            ("completed", |p| count(p.churn.as_ref()?.completed)),
+            ("failed", |p| counts(&p.churn.as_ref()?.failed)),
+            ("lost", |p| counts(&p.churn.as_ref()?.lost)),
+            ("rate", |p| p.churn.as_ref()?.rate_per_s.map(format::per_second)),
+            ("p50", |p| us(p.churn.as_ref()?.latency_us, |us| us.p50)),
+            ("p99", |p| us(p.churn.as_ref()?.latency_us, |us| us.p99)),
+            ("most", |p| us(p.churn.as_ref()?.latency_us, |us| us.max)),
         ],
     ),
     (
         "client's lag",
-        &[("p99", |p| us(p.schedule_lag_us.p99)), ("most", |p| us(p.schedule_lag_us.max))],
+        &[
+            ("p99", |p| us(p.schedule_lag_us, |us| us.p99)),
+            ("most", |p| us(p.schedule_lag_us, |us| us.max)),
+        ],
     ),
     (
         "sweep",
         &[
-            ("asked", |p| p.sweep.asked.map(format::count)),
-            ("live", |p| p.sweep.answered.map(format::count)),
+            ("asked", |p| count(p.sweep.as_ref()?.asked)),
+            ("live", |p| count(p.sweep.as_ref()?.answered)),
         ],
     ),
 ];
 
-fn us(number: Number) -> Option<String> {
-    number.map(format::microseconds)
+fn count(n: Maybe<u64>) -> Option<String> {
+    n.real().map(format::count)
+}
+
+fn counts(counts: &Counts) -> Option<String> {
+    counts.by_name().map(|_| listed(counts))
+}
+
+fn us(latency: Maybe<Percentiles>, pick: fn(Percentiles) -> u64) -> Option<String> {
+    latency.map(|latency| format::microseconds(pick(latency).real()))
 }
 
 /// Of what was not asked for there is nothing to say.
-fn unless_0(number: Number) -> Option<String> {
-    number.filter(|n| *n != 0.0).map(format::count)
+fn unless_0(n: Maybe<u64>) -> Option<String> {
+    count(n.filter(|n| *n != 0).into())
 }
 
 /// A row for each plateau.
@@ -154,9 +168,10 @@ pub(crate) fn cost(run: &Run) -> Markup {
     let layers =
         layers.filter_map(|(layer, name, _)| Some((*layer, *name, of_layer(result, layer)?)));
     let parts: Vec<_> = layers.collect();
-    let line = |layer: &str| cost.fit.by_layer.get(layer);
-    let by_slab =
-        cost.by_slab.iter().map(|(slab, bytes)| format!("{slab} {}", number(*bytes, precise)));
+    let line = |layer: &str| cost.fit.as_ref().and_then(|fit| fit.by_layer.get(layer));
+    let by_slab = cost.by_slab.iter().flat_map(|by_slab| by_slab.iter());
+    let by_slab: Vec<String> =
+        by_slab.map(|(slab, bytes)| format!("{slab} {}", precise(*bytes))).collect();
     html! {
         div.scroll {
             table {
@@ -184,36 +199,37 @@ pub(crate) fn cost(run: &Run) -> Markup {
         }
         (others(result))
         p.quiet { (whose(result)) }
-        @if !cost.by_slab.is_empty() {
-            p.quiet { "By slab cache: " (by_slab.collect::<Vec<_>>().join(", ")) "." }
+        @if !by_slab.is_empty() {
+            p.quiet { "By slab cache: " (by_slab.join(", ")) "." }
         }
     }
 }
 
 /// Bytes of a layer for each connection: by the line, else the last plateau's growth, divided.
 fn of_layer(result: &RunResult, layer: &str) -> Option<f64> {
-    let slope = result.cost_per_connection.fit.by_layer.get(layer).map(|line| line.slope_bytes.0);
-    slope.unwrap_or_else(|| {
+    let fit = result.cost_per_connection.fit.as_ref();
+    let slope = fit.and_then(|fit| Some(fit.by_layer.get(layer)?.slope_bytes));
+    slope.or_else(|| {
         let plateau = result.plateaus.last()?;
-        let held = plateau.established.filter(|held| *held > 0.0)?;
-        Some(plateau.memory.by_layer.get(layer)?.0? / held)
+        let held = plateau.established.filter(|held| *held > 0)?;
+        Some(plateau.memory.by_layer.get(layer)?.real() / held.real())
     })
 }
 
 /// What the kernel's bytes are of, and how they were come by.
 fn whose(result: &RunResult) -> String {
     let cost = &result.cost_per_connection;
-    if !result.plateaus.iter().any(|plateau| plateau.established.is_some_and(|held| held > 0.0)) {
+    if !result.plateaus.iter().any(|plateau| plateau.established.is_some_and(|held| held > 0)) {
         return "No connection was held, so none has a cost.".into();
     }
     let sockets = match *cost.sockets_counted {
-        Some(2.0) => {
+        Some(2) => {
             "Both ends are on this host: the kernel's bytes are of both sockets of a connection."
         }
-        Some(1.0) => "The kernel's bytes are of the client's socket alone.",
+        Some(1) => "The kernel's bytes are of the client's socket alone.",
         _ => "How many sockets of a connection the kernel's bytes are of is not recorded.",
     };
-    let how = if cost.fit.by_layer.is_empty() {
+    let how = if cost.fit.as_ref().is_none_or(|fit| fit.by_layer.is_empty()) {
         "One plateau has no standard error: its growth over the empty state was divided."
     } else {
         "By a line through the empty state and every plateau."
@@ -223,8 +239,8 @@ fn whose(result: &RunResult) -> String {
 
 /// Sockets of others, where they are enough to be seen.
 fn others(result: &RunResult) -> Markup {
-    let held = result.plateaus.iter().filter_map(|p| p.established.0).fold(0.0, f64::max);
-    let others = result.cost_per_connection.other_sockets;
+    let held = result.plateaus.iter().filter_map(|p| p.established.real()).fold(0.0, f64::max);
+    let others = result.cost_per_connection.other_sockets.real();
     html! {
         @if let Some(others) = others.filter(|n| n.abs() * 100.0 > held) {
             p.fair {
@@ -237,12 +253,12 @@ fn others(result: &RunResult) -> Markup {
 }
 
 fn of_line(line: Option<&Line>) -> Markup {
-    let figure = |pick: fn(&Line) -> Number, form: fn(f64) -> String| {
-        line.map_or("–".into(), |line| number(pick(line), form))
+    let figure = |pick: fn(&Line) -> Option<f64>, form: fn(f64) -> String| {
+        line.and_then(pick).map_or("–".into(), form)
     };
     html! {
-        td { (figure(|line| line.stderr_bytes, precise)) }
-        td { (figure(|line| line.fixed_bytes, format::bytes)) }
+        td { (figure(|line| Some(line.stderr_bytes), precise)) }
+        td { (figure(|line| Some(line.fixed_bytes), format::bytes)) }
         td { (figure(|line| line.r2, |r2| format!("{r2:.5}"))) }
     }
 }
@@ -252,6 +268,6 @@ fn precise(bytes: f64) -> String {
 }
 
 /// A figure in its form; a dash when it was not measured.
-pub(crate) fn number(number: Number, form: fn(f64) -> String) -> String {
-    number.map_or("–".to_owned(), form)
+pub(crate) fn number<T: Figure>(figure: Maybe<T>, form: fn(f64) -> String) -> String {
+    figure.real().map_or("–".to_owned(), form)
 }

@@ -4,9 +4,11 @@
 use maud::{Markup, html};
 
 use crate::base::format;
-use crate::report::lenient::{Map, Maybe, Number};
 use crate::report::read::Run;
-use crate::report::schema::{Charge, RunResult};
+use crate::results::lenient::{Figure, Maybe};
+use crate::results::plateau::{Churn, Counts};
+use crate::results::result::RunResult;
+use crate::results::verdict::{Charge, NextWall};
 
 /// The verdict of a run.
 pub(crate) fn verdict(run: &Run) -> Markup {
@@ -39,7 +41,7 @@ pub(crate) fn verdict(run: &Run) -> Markup {
                 h3 { "Met without loss" }
                 ul { @for wall in verdict.met_without_loss.iter() { li { (in_a_line(wall)) } } }
             }
-            @if let (Some(id), Some(at)) = (&*verdict.next_wall.id, *verdict.next_wall.at_connections) {
+            @if let Some((id, at)) = verdict.next_wall.as_ref().and_then(known) {
                 p { "Next wall, by arithmetic: " b { (id) } " at " (format::count(at)) " connections." }
             }
         }
@@ -49,9 +51,14 @@ pub(crate) fn verdict(run: &Run) -> Markup {
 /// `1,000,000 of 1,000,000 connections established, 0 failed, 0 lost`, or what became of short ones
 /// alone.
 pub(crate) fn headline(result: &RunResult) -> String {
-    let number = |number: Number| number.map_or("an unknown number".to_owned(), format::count);
-    if let (Some(0.0), Some(plateau)) = (*result.target_connections, result.plateaus.last()) {
-        let (completed, started) = (number(plateau.churn.completed), number(plateau.churn.started));
+    let number =
+        |number: Maybe<u64>| number.real().map_or("an unknown number".to_owned(), format::count);
+    if let (Some(0), Some(plateau)) = (*result.target_connections, result.plateaus.last()) {
+        let of_churn = |pick: fn(&Churn) -> Maybe<u64>| {
+            number(plateau.churn.as_ref().map_or(Maybe(None), pick))
+        };
+        let (completed, started) =
+            (of_churn(|churn| churn.completed), of_churn(|churn| churn.started));
         return format!("{completed} of {started} short connections completed");
     }
     format!(
@@ -64,12 +71,11 @@ pub(crate) fn headline(result: &RunResult) -> String {
 }
 
 /// Counts by name: `0`, `15 (ECONNREFUSED 12, ETIMEDOUT 3)`; what was not measured is unknown.
-pub(crate) fn listed(counts: &Maybe<Map<Number>>) -> String {
-    let Some(counts) = &**counts else { return "an unknown number".into() };
-    let counted = || counts.iter().filter_map(|(name, n)| Some((name, n.0?)));
+pub(crate) fn listed(counts: &Counts) -> String {
+    let Some(counts) = counts.by_name() else { return "an unknown number".into() };
     let each: Vec<String> =
-        counted().map(|(name, n)| format!("{name} {}", format::count(n))).collect();
-    let sum = format::count(counted().map(|(_, n)| n).sum());
+        counts.iter().map(|(name, n)| format!("{name} {}", format::count(n.real()))).collect();
+    let sum = format::count(counts.values().map(|n| n.real()).sum());
     if each.is_empty() { sum } else { format!("{sum} ({})", each.join(", ")) }
 }
 
@@ -81,7 +87,7 @@ fn charge(wall: &Charge) -> Markup {
                 "Wall: " (id(wall)) " " (place(wall))
                 span.quiet {
                     " (" (wall.confidence.as_deref().unwrap_or("unknown")) "): "
-                    (wall.lost.map_or("an unknown number".into(), format::count)) " lost to it"
+                    (wall.lost.real().map_or("an unknown number".into(), format::count)) " lost to it"
                 }
             }
             @if !wall.evidence.is_empty() {
@@ -111,6 +117,10 @@ fn in_a_line(wall: &Charge) -> Markup {
             code { (wall.fix.join("; ")) }
         }
     }
+}
+
+fn known(wall: &NextWall) -> Option<(&str, f64)> {
+    Some((wall.id.as_deref()?, wall.at_connections.real()?))
 }
 
 fn id(wall: &Charge) -> &str {

@@ -122,3 +122,33 @@ fn cpu_model() -> Option<String> {
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_is_written_as_it_was_stored() {
+        let environment = Environment {
+            schema: "megaconn.environment/1",
+            version: "0.1.0",
+            commit: None,
+            kernel: "6.18.44".into(),
+            machine: "x86_64".into(),
+            cpu_model: Some("AMD EPYC".into()),
+            cpus: 2,
+            memory_bytes: Some(25_276_514_304),
+            memory_available_bytes: None,
+            limits: BTreeMap::from([("Max open files".into(), "20000 20000".into())]),
+            sysctls: BTreeMap::from([
+                ("net/ipv4/tcp_mem", Some("1 2 3".into())),
+                ("fs/nr_open", None),
+            ]),
+            command_line: vec!["megaconn-client".into(), "it's".into()],
+            user_id: 1_000,
+            topology: "loopback",
+        };
+        let text = serde_json::to_string_pretty(&environment).expect("plain data") + "\n";
+        assert_eq!(text, include_str!("../../../tests/run_directory/environment.json"));
+    }
+}

@@ -284,4 +284,22 @@ mod tests {
         let expected = [("EADDRNOTAVAIL".to_owned(), 4), ("ENFILE".to_owned(), 5)];
         assert_eq!(failed(&CoreStats::totals(&[core])), expected.into());
     }
+
+    #[test]
+    fn moments_are_written_as_they_were_stored() {
+        let counters = |n: u64| -> Counters {
+            let text = format!("{{\"TcpExt.ListenOverflows\": {n}, \"Tcp.RetransSegs\": 7}}");
+            serde_json::from_str(&text).expect("counters")
+        };
+        let moment = |at: &str, client, server| Moment { at: at.into(), client, server };
+        let moments = Moments {
+            schema: "megaconn.counters/1",
+            moments: vec![
+                moment("before", counters(0), None),
+                moment("plateau of 10", counters(3), Some(counters(4))),
+            ],
+        };
+        let text = serde_json::to_string_pretty(&moments).expect("plain data") + "\n";
+        assert_eq!(text, include_str!("../../../tests/run_directory/counters.json"));
+    }
 }

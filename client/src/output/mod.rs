@@ -5,3 +5,6 @@ pub(crate) mod notes;
 pub(crate) mod progress;
 pub(crate) mod result;
 pub(crate) mod summary;
+
+#[cfg(test)]
+mod written;

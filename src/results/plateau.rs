@@ -1,0 +1,195 @@
+//! A plateau of `result.json`: one number of connections, opened, settled, measured and held.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::errno::Errno;
+use crate::observe::stats::LOST_CAUSES;
+use crate::results::bystanders::{Latency, SpanPhase};
+use crate::results::cost::Memory;
+use crate::results::lenient::{List, Map, Maybe, Part, Word};
+use crate::results::percentiles::Percentiles;
+
+/// One plateau. Counts are of this plateau alone, but `connections` and `established` of all that
+/// are held by then.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Plateau {
+    /// Held connections that were asked for.
+    pub connections: Maybe<u64>,
+    /// Held connections that were there.
+    pub established: Maybe<u64>,
+    /// Connects that failed, by the name of the error.
+    pub failed: Counts,
+    /// Connections that were lost, by cause.
+    pub lost: Counts,
+    /// How they were opened.
+    pub connect: Part<Connect>,
+    /// What was sent on them.
+    pub messages: Part<Messages>,
+    /// With `--expect push`.
+    pub pushes: Maybe<Pushes>,
+    /// With `--churn`.
+    pub churn: Maybe<Churn>,
+    /// With `--sweep`.
+    pub sweep: Maybe<Sweep>,
+    /// How late the client itself was: from when something was due to when it began.
+    pub schedule_lag_us: Maybe<Percentiles>,
+    /// How long they were held.
+    pub hold_seconds: Maybe<f64>,
+    /// Growth over the empty state.
+    pub memory: Part<Memory>,
+    /// With --bystanders: of this plateau's phases.
+    pub bystanders: Maybe<List<PlateauBystander>>,
+}
+
+/// Connections opened.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Connect {
+    /// Until the slowest core had opened its share.
+    pub seconds: Maybe<f64>,
+    /// Connections opened in that time.
+    pub rate_per_s: Maybe<f64>,
+    /// From the connect to its answer.
+    pub latency_us: Maybe<Percentiles>,
+}
+
+/// Messages on held connections.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Messages {
+    /// Time of those that were sent before the hold.
+    pub seconds: Maybe<f64>,
+    /// All that were sent.
+    pub sent: Maybe<u64>,
+    /// Echoes received and verified.
+    pub received: Maybe<u64>,
+    /// Echoes that were not what was sent.
+    pub mismatched: Maybe<u64>,
+    /// Echoes verified more than a second after their message was due.
+    pub late: Maybe<u64>,
+    /// Messages of the schedule that were due and had not begun when it ended.
+    pub unsent: Maybe<u64>,
+    /// From when a message was due, which without a schedule is when it was sent; without those of
+    /// a sweep.
+    pub latency_us: Maybe<Percentiles>,
+}
+
+/// One bystander in one phase of a plateau; `bystanders` of the whole result has more of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PlateauBystander {
+    /// Its name in the panel.
+    pub name: Maybe<String>,
+    /// The phase.
+    pub phase: Maybe<Word<SpanPhase>>,
+    /// Tries.
+    pub sent: Maybe<u64>,
+    /// Tries without an answer.
+    pub lost: Maybe<u64>,
+    /// Of the answers.
+    pub latency_us: Maybe<Latency>,
+}
+
+/// Texts that the server sent unasked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pushes {
+    /// All that came.
+    pub received: Maybe<u64>,
+    /// Came, but not in time.
+    pub late: Maybe<u64>,
+    /// Were due and have not come.
+    pub missing: Maybe<u64>,
+    /// Time between two pushes on one connection.
+    pub gap_us: Maybe<Percentiles>,
+}
+
+/// Short connections: connect, one message, its echo, close. `started` is `completed`, `failed`,
+/// `lost` and `unfinished` together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Churn {
+    /// By `--churn`.
+    pub asked_per_s: Maybe<u64>,
+    /// How long they went on.
+    pub seconds: Maybe<f64>,
+    /// Begun.
+    pub started: Maybe<u64>,
+    /// Closed after a verified echo.
+    pub completed: Maybe<u64>,
+    /// Completed in that time.
+    pub rate_per_s: Maybe<f64>,
+    /// Connects that failed, by the name of the error.
+    pub failed: Counts,
+    /// Connections that were lost, by cause.
+    pub lost: Counts,
+    /// Were under way when the run was stopped.
+    pub unfinished: Maybe<u64>,
+    /// Were due and had not begun when the schedule ended.
+    pub unstarted: Maybe<u64>,
+    /// From when a connection was due to when it was there.
+    pub connect_latency_us: Maybe<Percentiles>,
+    /// From when a connection was due to when its echo was verified.
+    pub latency_us: Maybe<Percentiles>,
+}
+
+/// Every connection asked once for proof that it lives.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sweep {
+    /// Connections that were asked.
+    pub asked: Maybe<u64>,
+    /// Connections that answered.
+    pub answered: Maybe<u64>,
+    /// How long it took.
+    pub seconds: Maybe<f64>,
+    /// Connections that were lost meanwhile, by cause.
+    pub lost: Counts,
+}
+
+/// How many of each, by name. Those of which there is none are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Counts(Maybe<Map<u64>>);
+
+impl Counts {
+    /// None of any.
+    #[must_use]
+    pub fn none() -> Counts {
+        Counts::named::<&str>([])
+    }
+
+    /// Counts by error number, each under the name of the error.
+    #[must_use]
+    pub fn by_errno(counts: &[u64]) -> Counts {
+        let numbered = (0_i32..).zip(counts);
+        Counts::named(numbered.map(|(number, n)| (Errno(number).to_string(), *n)))
+    }
+
+    /// Counts in the order of [`LOST_CAUSES`].
+    #[must_use]
+    pub fn by_cause(counts: &[u64]) -> Counts {
+        Counts::named(LOST_CAUSES.into_iter().zip(counts.iter().copied()))
+    }
+
+    /// Counts by name.
+    #[must_use]
+    pub fn named<K: Into<String>>(counts: impl IntoIterator<Item = (K, u64)>) -> Counts {
+        Counts(Maybe(Some(counts.into_iter().filter(|(_, n)| *n > 0).collect())))
+    }
+
+    /// By name; `None` when they are missing.
+    #[must_use]
+    pub fn by_name(&self) -> Option<&BTreeMap<String, u64>> {
+        self.0.as_deref()
+    }
+
+    /// All of them together. Missing ones are none.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.by_name().map_or(0, |counts| counts.values().sum())
+    }
+}

@@ -1,0 +1,183 @@
+//! `result.json`: the summary of a run, `megaconn.result/1`. A figure that could not be measured is
+//! `null`, and `notes` says why.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::units::grouped;
+use crate::host::headroom;
+use crate::results::bystanders::{Bystanders, SafeCapacity};
+use crate::results::cost::{Cost, Memory};
+use crate::results::lenient::{List, Map, Maybe, Part};
+use crate::results::plateau::{Counts, Plateau};
+use crate::results::verdict::Verdict;
+
+/// The summary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunResult {
+    /// [`crate::results::RESULT`]'s.
+    pub schema: Maybe<String>,
+    /// Of the client.
+    pub version: Maybe<String>,
+    /// The commit the client was built from.
+    pub commit: Maybe<String>,
+    /// Seconds since 1970.
+    pub started_at: Maybe<u64>,
+    /// From the first phase to the last.
+    pub seconds: Maybe<f64>,
+    /// `loopback`, `netns` or `remote`.
+    pub topology: Maybe<String>,
+    /// Held connections that were asked for.
+    pub target_connections: Maybe<u64>,
+    /// What the server was to do: `echo`, `push` or `nothing`.
+    pub expect: Maybe<String>,
+    /// Connections that were established and not lost before the client closed them.
+    pub established: Maybe<u64>,
+    /// Connects that failed, by the name of the error.
+    pub failed: Counts,
+    /// Connections that were lost, by cause.
+    pub lost: Counts,
+    /// Connections that were asked for and not tried, or not answered when the run was stopped: with
+    /// `established`, `failed` and `lost` they are all that were asked for.
+    pub untried: Maybe<u64>,
+    /// When connections were lost, if any were.
+    pub losses: Maybe<LossTimes>,
+    /// What the first target says when the run is over. It is asked after losses alone.
+    pub target_afterwards: Maybe<TargetNow>,
+    /// When the memory reserve was met, if it was.
+    pub memory_reserve_met: Maybe<ReserveMet>,
+    /// Tuples of address and port that were passed over.
+    pub tuples_skipped: Maybe<u64>,
+    /// Before the first connection, in full; `plateaus` have the growth over it.
+    pub memory_before: Part<Memory>,
+    /// In the order in which they were held.
+    pub plateaus: List<Plateau>,
+    /// `null` when the run ended before the close.
+    pub close: Maybe<Close>,
+    /// With --keep-bystanders: the most connections with which they were kept.
+    pub safe_capacity: Maybe<SafeCapacity>,
+    /// With --bystanders: what became of them meanwhile.
+    pub bystanders: Maybe<Bystanders>,
+    /// What a held connection costs.
+    pub cost_per_connection: Part<Cost>,
+    /// While the connections are held.
+    pub file_descriptors: Part<Descriptors>,
+    /// Every core of both sides.
+    pub per_core: List<PerCore>,
+    /// Whether the run reached what was asked for, and what stopped it.
+    pub verdict: Part<Verdict>,
+    /// Figure by figure, why it is missing or what it includes.
+    pub notes: Map<String>,
+}
+
+/// What there is of `result.json` where bystanders alone were watched.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Watched {
+    /// [`crate::results::RESULT`]'s.
+    pub schema: Maybe<String>,
+    /// What became of them.
+    pub bystanders: Part<Bystanders>,
+}
+
+/// When connections were lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossTimes {
+    /// Since the run's start, to some 20 ms.
+    pub first_ms: u64,
+    /// The same of the last one.
+    pub last_ms: u64,
+    /// Most that were lost within one second.
+    pub most_in_one_second: u64,
+}
+
+/// What a target says to a new connection when the run is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetNow {
+    /// It takes the connection and keeps it.
+    Accepts,
+    /// It takes the connection and ends it: it refuses by reset, or is going away.
+    Ends,
+    /// Nothing listens there.
+    Refuses,
+    /// No answer at all.
+    Silent,
+    /// This host could not ask.
+    Unknown,
+}
+
+impl std::fmt::Display for TargetNow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            TargetNow::Accepts => "the target takes connections still",
+            TargetNow::Ends => "the target ends whoever comes",
+            TargetNow::Refuses => "nobody listens at the target any more",
+            TargetNow::Silent => "the target does not answer any more",
+            TargetNow::Unknown => "this host could not ask the target",
+        })
+    }
+}
+
+/// Less memory than the reserve was left, and from then on nothing was opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReserveMet {
+    /// Since the run's start.
+    pub at_ms: u64,
+    /// What was left.
+    pub available_bytes: u64,
+    /// What was to be left.
+    pub reserve_bytes: u64,
+    /// `host`, or the directory of a memory cgroup.
+    pub limit: String,
+    /// Held connections open at that moment.
+    pub connections: u64,
+}
+
+impl std::fmt::Display for ReserveMet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [left, reserve] = [self.available_bytes, self.reserve_bytes].map(|b| grouped(b >> 20));
+        let (place, connections) = (headroom::place(&self.limit), grouped(self.connections));
+        write!(f, "{left} MiB left {place}, {reserve} MiB reserved, at {connections} connections")
+    }
+}
+
+/// All held connections closed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Close {
+    /// Until the client's last slot was free.
+    pub seconds: Maybe<f64>,
+    /// Connections closed in that time.
+    pub rate_per_s: Maybe<f64>,
+    /// Until a dump of the server showed no connection.
+    pub server_seconds: Maybe<f64>,
+    /// Connections the server did not end in time.
+    pub timeouts: Maybe<u64>,
+}
+
+/// Open files of each process while the connections are held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Descriptors {
+    /// Of the client.
+    pub client: Maybe<u64>,
+    /// Of the server; `null` when it could not be seen.
+    pub server: Maybe<u64>,
+}
+
+/// What one core had of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PerCore {
+    /// `client` or `server`.
+    pub side: Maybe<String>,
+    /// Its number in its process.
+    pub core: Maybe<u64>,
+    /// The CPU it ran on.
+    pub cpu: Maybe<u64>,
+    /// Most connections at once.
+    pub connections_peak: Maybe<u64>,
+    /// Messages echoed and verified, or sent.
+    pub messages_total: Maybe<u64>,
+}

@@ -1,0 +1,53 @@
+//! The verdict in `result.json`: whether a run reached what was asked for, and the walls that it met.
+
+use serde::{Deserialize, Serialize};
+
+use crate::results::lenient::{List, Maybe};
+
+/// The verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verdict {
+    /// Whether every gate was met.
+    pub met: Maybe<bool>,
+    /// Why not, in one line each; empty when met.
+    pub missed: List<String>,
+    /// The wall that cost most; what no wall explains is `unknown`.
+    pub wall: Maybe<Charge>,
+    /// The others that cost something, the dearest first.
+    pub more_walls: List<Charge>,
+    /// Walls that were met and cost nothing that was asked for.
+    pub met_without_loss: List<Charge>,
+    /// When nothing was lost: the wall that comes next, by arithmetic.
+    pub next_wall: Maybe<NextWall>,
+}
+
+/// A wall, and what was lost to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Charge {
+    /// The wall's name, or `unknown`.
+    pub id: Maybe<String>,
+    /// Where it stands: `client`, `server` or `between`.
+    pub side: Maybe<String>,
+    /// Connections or messages that were lost to it.
+    pub lost: Maybe<u64>,
+    /// What was seen, with figures before and after.
+    pub evidence: List<String>,
+    /// What else could have explained it, and why it did not.
+    pub ruled_out: List<String>,
+    /// What lifts it, as commands, the best first.
+    pub fix: List<String>,
+    /// How sure this is: `certain`, `likely` or `possible`.
+    pub confidence: Maybe<String>,
+}
+
+/// The wall that a larger run would meet first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NextWall {
+    /// Its name.
+    pub id: Maybe<String>,
+    /// How many connections it allows.
+    pub at_connections: Maybe<u64>,
+}
