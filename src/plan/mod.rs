@@ -98,13 +98,6 @@ impl Demand {
     }
 }
 
-/// What is `core`'s of `total`, dealt out to `cores` as evenly as can be.
-#[must_use]
-pub fn share(total: u64, cores: usize, core: usize) -> u64 {
-    let (cores, core) = (cores as u64, core as u64);
-    total / cores + u64::from(core < total % cores)
-}
-
 /// The ports that the kernel hands out by itself: `net.ipv4.ip_local_port_range`.
 #[must_use]
 pub fn ephemeral_ports() -> RangeInclusive<u16> {

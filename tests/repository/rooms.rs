@@ -34,7 +34,9 @@ pub(crate) const ARROWS: List = &[
         &["base", "engine::token", "engine::slot", "engine::driver", "engine::close_reason"],
     ),
     // A driver serves the engine of either end and knows neither. The simulator is for tests alone.
-    ("drivers", &["base", "sys", "engine", "engine::protocol"]),
+    ("drivers", &["base", "sys", "engine", "engine::protocol", "drivers::uring::probe"]),
+    // It tells which setting of the host forbids the ring.
+    ("drivers::uring::probe", &["base", "host", "drivers"]),
     ("drivers::sim", &["base", "sys", "engine", "engine::protocol", "drivers"]),
     ("runtime", &["base", "sys", "host", "observe", "engine::*"]),
     ("walls", &["base", "host", "observe", "plan"]),
@@ -42,7 +44,8 @@ pub(crate) const ARROWS: List = &[
     // Presenters. The law of scaling is arithmetic.
     ("report", &["lib", "base", "observe", "results", "report::*"]),
     ("report::scale::law", &[]),
-    ("top", &["base", "observe"]),
+    // It ends by signals as the programs do, and marks the counters of the kernel that tell of harm.
+    ("top", &["base", "observe", "=host::counters", "=runtime::signals"]),
     (
         "commands",
         &[
@@ -54,6 +57,7 @@ pub(crate) const ARROWS: List = &[
             "plan",
             "engine::*",
             "drivers",
+            "drivers::uring::probe",
             "runtime",
             "walls",
             "results",
@@ -72,6 +76,7 @@ pub(crate) const ARROWS: List = &[
             "plan",
             "engine::*",
             "drivers",
+            "drivers::uring::probe",
             "runtime",
             "walls",
             "results",
@@ -92,6 +97,7 @@ pub(crate) const ARROWS: List = &[
             "plan",
             "engine::*",
             "drivers",
+            "drivers::uring::probe",
             "runtime",
             "walls",
             "results",
@@ -139,13 +145,16 @@ const HOST: &[&str] = &[
 
 /// Modules that are made of what was typed alone: all that they may use, whatever their room may.
 pub(crate) const OF_FLAGS_ALONE: List = &[
-    ("main::commands::serve::config", &["base", "engine::server", "main::commands::serve::flags"]),
+    (
+        "main::commands::serve::config",
+        &["base", "engine::protocol", "engine::server", "main::commands::serve::flags"],
+    ),
     (
         "client::run::config",
         &[
             "base",
             "engine::client::config",
-            "engine::client::pushes",
+            "engine::protocol",
             "engine::driver",
             "client::bystanders::flags",
             "client::bystanders::keep",

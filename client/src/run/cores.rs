@@ -67,7 +67,7 @@ fn client_config(config: &Config, plan: &RunPlan) -> ClientConfig {
 /// The tuples of `core`, which has its even share of the connections.
 fn allocator(config: &Config, plan: &RunPlan, core: usize) -> TupleAllocator {
     let cores = plan.cpus.len();
-    let share = plan::share(config.connections(), cores, core);
+    let share = plan::tuples::share(config.connections(), cores, core);
     let churn = plan.demand.churn_tuples.div_ceil(cores as u64);
     TupleAllocator::new(Arc::clone(&plan.tuples), core, share, churn, plan.run_id)
 }

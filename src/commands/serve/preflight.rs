@@ -48,7 +48,7 @@ fn connections_per_core(most: Option<u64>, cores: usize) -> Result<Vec<u32>, Ref
     if most < cores as u64 {
         return Err(Refusal::TooFew(most, cores));
     }
-    let share = |core| u32::try_from(plan::share(most, cores, core)).unwrap_or(u32::MAX);
+    let share = |core| u32::try_from(plan::tuples::share(most, cores, core)).unwrap_or(u32::MAX);
     Ok((0..cores).map(share).collect())
 }
 

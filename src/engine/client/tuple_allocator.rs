@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use crate::base::constants::TUPLES_SKIPPED_SPARE;
 use crate::base::errno::Errno;
-use crate::plan;
-use crate::plan::tuples::{Tuple, TuplePlan};
+use crate::plan::tuples::{Tuple, TuplePlan, share};
 
 /// One core's part of the tuple plan, and how much of it is used.
 #[derive(Clone)]
@@ -37,7 +36,7 @@ impl TupleAllocator {
         run: u64,
     ) -> TupleAllocator {
         // A connection keeps its number in 32 bits.
-        let part = plan::share(plan.capacity(), plan.cores(), core).min(u64::from(u32::MAX));
+        let part = share(plan.capacity(), plan.cores(), core).min(u64::from(u32::MAX));
         let skips_max = connections.saturating_add(TUPLES_SKIPPED_SPARE);
         let churn_from = match churn_tuples {
             0 => part,
@@ -58,7 +57,7 @@ impl TupleAllocator {
 
     /// This core's share of `connections` over all cores.
     pub fn share(&self, connections: u64) -> u64 {
-        plan::share(connections, self.plan.cores(), self.core)
+        share(connections, self.plan.cores(), self.core)
     }
 
     /// A tuple for a connection that will be held, with its number in this core's part; `None` when
