@@ -122,9 +122,9 @@ fn take_step(arena: &mut Slots, model: &mut Model, step: &Step, slots: u32) {
         }
         Step::Untake => {
             if let Some(id) = arena.take() {
-                let generation = arena[id].generation;
+                let generation = arena[id].generation();
                 arena.put_back(id, 7);
-                assert_eq!(arena[id].generation, generation, "nothing happened in this slot");
+                assert_eq!(arena[id].generation(), generation, "nothing happened in this slot");
             }
         }
         Step::Free(index) => {

@@ -101,9 +101,9 @@ impl<R: Role> Arena<R> {
         assert!(slot.buffer == BufferId::NONE, "a slot was freed with its buffer");
         assert!(!slot.is_queued(), "a slot was freed in a queue");
         slot.transition_to(ConnState::Free);
-        let generation = slot.generation.next();
+        let generation = slot.generation().next();
         *slot = Slot::free();
-        slot.generation = generation;
+        slot.set_generation(generation);
         self.put_back(id, now_ms);
     }
 
@@ -132,7 +132,7 @@ impl<R: Role> Arena<R> {
         let id = token.slot();
         let segment = self.segments.get_mut(usize::from(id.segment()))?.as_mut()?;
         let slot = segment.slots.get_mut(usize::from(id.index()))?;
-        (slot.generation == token.generation() && slot.state() != ConnState::Free).then_some(slot)
+        (slot.generation() == token.generation() && slot.state() != ConnState::Free).then_some(slot)
     }
 
     /// The highest segment, when the ones below have room for what it holds: it may retire.

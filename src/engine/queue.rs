@@ -76,6 +76,7 @@ impl Default for List {
 }
 
 impl List {
+    #[inline]
     pub(in crate::engine) fn push<R: Role>(
         &mut self,
         arena: &mut Arena<R>,
@@ -94,10 +95,12 @@ impl List {
         self.len += 1;
     }
 
+    #[inline]
     pub(in crate::engine) fn first(&self) -> Option<SlotId> {
         (self.head != SlotId::NONE).then_some(self.head)
     }
 
+    #[inline]
     pub(in crate::engine) fn pop<R: Role>(
         &mut self,
         arena: &mut Arena<R>,
@@ -108,6 +111,7 @@ impl List {
         Some(id)
     }
 
+    #[inline]
     pub(in crate::engine) fn remove<R: Role>(
         &mut self,
         arena: &mut Arena<R>,
@@ -137,6 +141,7 @@ impl List {
         self.len -= 1;
     }
 
+    #[inline]
     pub(in crate::engine) fn len(&self) -> u32 {
         self.len
     }

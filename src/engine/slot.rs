@@ -166,8 +166,8 @@ pub trait Timed: Role {
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Slot<R> {
-    /// Which life of the slot this is; raised when it is freed.
-    pub generation: Generation,
+    /// See [`Slot::generation`].
+    generation: [u8; 3],
     state: ConnState,
     /// Neighbours in the one queue the slot may stand in; `next` also links the free list.
     pub(in crate::engine) previous: SlotId,
@@ -195,7 +195,7 @@ const _: () =
 impl<R: Role> Slot<R> {
     pub(in crate::engine) fn free() -> Slot<R> {
         Slot {
-            generation: Generation::new(0),
+            generation: [0; 3],
             state: ConnState::Free,
             previous: SlotId::NONE,
             next: SlotId::NONE,
@@ -207,6 +207,18 @@ impl<R: Role> Slot<R> {
             write: WriteSide::Idle,
             role: R::default(),
         }
+    }
+
+    /// Which life of the slot this is; raised when it is freed.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        let [low, middle, high] = self.generation;
+        Generation::new(u32::from_le_bytes([low, middle, high, 0]))
+    }
+
+    pub(in crate::engine) fn set_generation(&mut self, generation: Generation) {
+        let [low, middle, high, _] = generation.get().to_le_bytes();
+        self.generation = [low, middle, high];
     }
 
     /// Where the slot is in its life.
@@ -276,7 +288,7 @@ impl<R: Role> Slot<R> {
     /// The token of `operation` on this life of the slot at `id`.
     #[must_use]
     pub fn token(&self, operation: Operation, id: SlotId) -> Token {
-        Token::new(operation, self.generation, id)
+        Token::new(operation, self.generation(), id)
     }
 }
 

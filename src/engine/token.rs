@@ -48,36 +48,29 @@ impl std::fmt::Debug for SlotId {
     }
 }
 
-/// How often a slot was freed, modulo 2^24, in three bytes of the slot. A token of a slot's earlier
-/// life is stale.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Generation([u8; 3]);
+/// How often a slot was freed, modulo 2^24. A token of a slot's earlier life is stale.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Generation(u32);
 
 impl Generation {
+    const MASK: u32 = 0x00ff_ffff;
+
     /// Generation `n` modulo 2^24.
     #[must_use]
     pub const fn new(n: u32) -> Generation {
-        let [low, middle, high, _] = n.to_le_bytes();
-        Generation([low, middle, high])
+        Generation(n & Self::MASK)
     }
 
     /// The life after this one.
     #[must_use]
     pub const fn next(self) -> Generation {
-        Generation::new(self.get().wrapping_add(1))
+        Generation::new(self.0.wrapping_add(1))
     }
 
     /// As a number below 2^24.
     #[must_use]
     pub const fn get(self) -> u32 {
-        let [low, middle, high] = self.0;
-        u32::from_le_bytes([low, middle, high, 0])
-    }
-}
-
-impl std::fmt::Debug for Generation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "generation {}", self.get())
+        self.0
     }
 }
 
@@ -130,7 +123,7 @@ impl Token {
     /// The token of `operation` on this life of `slot`.
     #[must_use]
     pub const fn new(operation: Operation, generation: Generation, slot: SlotId) -> Token {
-        Token((operation as u64) << 56 | (generation.get() as u64) << 32 | slot.0 as u64)
+        Token((operation as u64) << 56 | (generation.0 as u64) << 32 | slot.0 as u64)
     }
 
     /// Rebuilds a token that was packed by [`Token::packed`]; `None` when no operation has that
