@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use histogram::SparseHistogram;
 use megaconn::base::errno::Errno;
+use megaconn::base::side::Side;
+use megaconn::observe::dump::Dump;
 use megaconn::observe::dump::merge::{Merge, MergeError, Merged, SideTotals};
-use megaconn::observe::dump::{Dump, Side};
 use megaconn::observe::stats::{CoreStats, LOST_CAUSES};
 use proptest::prelude::*;
 use proptest::sample::Index;

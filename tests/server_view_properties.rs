@@ -9,7 +9,8 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use megaconn::base::errno::Errno;
-use megaconn::observe::dump::{Dump, Side};
+use megaconn::base::side::Side;
+use megaconn::observe::dump::Dump;
 use megaconn::observe::metrics::Metrics;
 use megaconn::observe::stats::CoreStats;
 use megaconn::walls::server_view::{ServerView, ViewError};

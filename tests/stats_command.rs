@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Finished, Program, refusal};
+use megaconn::base::side::Side;
 use megaconn::host::cpu::own_thread;
+use megaconn::observe::dump::Dump;
 use megaconn::observe::dump::ticker;
-use megaconn::observe::dump::{Dump, Side};
 use megaconn::observe::stats::{CoreStats, LostCause};
 use serde_json::Value;
 

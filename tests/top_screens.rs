@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use megaconn::base::side::Side;
 use megaconn::host::counters::Counters;
-use megaconn::observe::dump::Side;
 use megaconn::observe::metrics::Metrics;
 use megaconn::observe::snapshot::ProcessView;
 use megaconn::observe::stats::{CoreStats, LostCause};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use megaconn::base::errno::Errno;
-use megaconn::observe::dump::Side;
+use megaconn::base::side::Side;
 use megaconn::observe::metrics::Metrics;
 use megaconn::observe::snapshot::{ProcessView, ViewError};
 use megaconn::observe::stats::{CoreStats, LostCause};

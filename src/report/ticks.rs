@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use histogram::SparseHistogram;
 
 use crate::base::constants::REPORT_POINTS;
-use crate::observe::dump::Side;
+use crate::base::side::Side;
 use crate::observe::dump::line::Names;
 
 /// The ticks of one side.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::observe::dump::Side;
+use crate::base::side::Side;
 use crate::observe::snapshot::{Buckets, CoreView, ProcessView};
 use crate::observe::stats::is_counter;
 

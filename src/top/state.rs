@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::base::constants::TOP_HISTORY;
+use crate::base::side::Side;
 use crate::host::counters::tells_of_harm;
-use crate::observe::dump::Side;
 use crate::observe::snapshot::ProcessView;
 use crate::top::rows::{self, Row, Seen};
 

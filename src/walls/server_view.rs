@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::side::Side;
 use crate::host::counters::Counters;
 use crate::host::cpu::CpuTime;
-use crate::observe::dump::Side;
 use crate::observe::dump::line::{LineError, Names};
 pub use crate::observe::snapshot::{CoreView, ViewError};
 use crate::observe::snapshot::{ProcessView, by_name, totals};

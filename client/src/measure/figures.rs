@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use megaconn::base::side::Side;
 use megaconn::host::meminfo::open_files;
-use megaconn::observe::dump::Side;
 use megaconn::observe::stats::{CoreStats, Figure, Totals};
 use megaconn::walls::server_view::ServerView;
 

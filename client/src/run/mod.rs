@@ -5,8 +5,8 @@ use std::io::{Write, stdout};
 use std::path::Path;
 use std::sync::Arc;
 
+use megaconn::base::side::Side;
 use megaconn::base::stderr::talk;
-use megaconn::observe::dump::Side;
 use megaconn::observe::dump::ticker::Ticker;
 use megaconn::observe::metrics::{Metrics, http};
 use megaconn::observe::stats::CoreStats;

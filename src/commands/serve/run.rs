@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use megaconn::base::constants::{BUFFER_BYTES, BUFFERS_PER_CORE};
 use megaconn::base::errno::Errno;
+use megaconn::base::side::Side;
 use megaconn::base::stderr::talk;
 use megaconn::drivers::uring::{UringConfig, UringDriver};
 use megaconn::engine::protocol::banner::Banner;
@@ -12,7 +13,6 @@ use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::host::cpu::own_thread;
 use megaconn::host::rlimit;
-use megaconn::observe::dump::Side;
 use megaconn::observe::dump::ticker::{self, Ticker};
 use megaconn::observe::metrics::{Metrics, http};
 use megaconn::observe::stats::CoreStats;

@@ -7,8 +7,9 @@ use histogram::SparseHistogram;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::base::side::Side;
 use crate::host::cpu::THREAD_FIGURES;
-use crate::observe::dump::{SCHEMA, Side};
+use crate::observe::dump::SCHEMA;
 use crate::observe::metrics::PROCESS_FIGURES;
 use crate::observe::stats::{CoreStats, empty_histogram};
 
@@ -95,9 +96,7 @@ impl Names {
             let number = fields.get(name).and_then(Value::as_u64);
             number.ok_or_else(|| malformed(name, "no whole number"))
         };
-        let side = [Side::Server, Side::Client]
-            .into_iter()
-            .find(|side| fields.get("side").and_then(Value::as_str) == Some(side.name()));
+        let side = fields.get("side").and_then(Value::as_str).and_then(Side::by_name);
         let cpu = whole("cpu")?;
         let named = NAMED.into_iter().map(|name| Ok((name, counts(&fields, name)?)));
         Ok(Line {

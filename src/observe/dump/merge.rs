@@ -12,7 +12,7 @@ use histogram::SparseHistogram;
 use serde::Serialize;
 
 use crate::base::constants::DUMP_LINE_BYTES;
-use crate::observe::dump::Side;
+use crate::base::side::Side;
 use crate::observe::dump::line::{Line, LineError, NAMED, Names};
 use crate::observe::stats::is_counter;
 
@@ -124,7 +124,7 @@ impl Merge {
     /// When figures add up to more than a number holds.
     pub fn finish(self) -> Result<Merged, MergeError> {
         let mut sides = BTreeMap::new();
-        for side in [Side::Server, Side::Client] {
+        for side in Side::BOTH {
             let spans: Vec<_> = self.cores.iter().filter(|((of, ..), _)| *of == side).collect();
             if !spans.is_empty() {
                 sides.insert(side.name(), SideTotals::of(&spans, &self.files, &self.names)?);

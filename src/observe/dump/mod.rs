@@ -8,6 +8,7 @@ use histogram::SparseHistogram;
 use serde_json::{Map, Value, json};
 
 use crate::base::errno::Errno;
+use crate::base::side::Side;
 use crate::host::cpu::{CpuTime, THREAD_FIGURES, thread_us};
 use crate::host::meminfo::{open_files, resident_bytes};
 use crate::observe::stats::{ByCause, ByErrno, CoreStats, LOST_CAUSES};
@@ -18,26 +19,6 @@ pub mod ticker;
 
 /// What each line says that it is.
 pub const SCHEMA: &str = "megaconn.core/1";
-
-/// Which end a line speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Side {
-    /// `megaconn serve`.
-    Server,
-    /// `megaconn-client run`.
-    Client,
-}
-
-impl Side {
-    /// `"server"` or `"client"`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Side::Server => "server",
-            Side::Client => "client",
-        }
-    }
-}
 
 /// Writes the lines of all cores of one process.
 pub struct Dump {

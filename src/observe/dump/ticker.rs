@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::base::constants::{DUMP_END_TIMEOUT, READER_NICENESS};
+use crate::base::side::Side;
 use crate::base::stderr::talk;
-use crate::observe::dump::{Dump, Side};
+use crate::observe::dump::Dump;
 use crate::observe::stats::CoreStats;
 
 /// A place that ticks are written to, `-` being stdout.

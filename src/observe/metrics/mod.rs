@@ -15,11 +15,11 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::base::errno::Errno;
+use crate::base::side::Side;
 use crate::host::counters::Counters;
 use crate::host::cpu::{CpuTime, THREAD_FIGURES, thread_us};
 use crate::host::meminfo::{open_files, resident_bytes};
 use crate::host::procfs::Tree;
-use crate::observe::dump::Side;
 use crate::observe::stats::{CoreStats, Figure, LOST_CAUSES};
 
 pub mod fetch;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::side::Side;
 use crate::host::counters::Counters;
-use crate::observe::dump::Side;
 use crate::observe::dump::line::Names;
 use crate::observe::metrics::{HOST_COUNTER, PREFIX};
 pub use crate::observe::snapshot::buckets::Buckets;
@@ -94,8 +94,8 @@ impl ProcessView {
             let Some(sample) = ours else { continue };
             let sample = Sample::parse(sample).ok_or_else(|| malformed("is no sample"))?;
             let side = sample.label("side").ok_or_else(|| malformed("has no side"))?;
-            let side = [Side::Server, Side::Client].into_iter().find(|known| known.name() == side);
-            let side = side.ok_or_else(|| malformed("is of neither a server nor a client"))?;
+            let side = Side::by_name(side)
+                .ok_or_else(|| malformed("is of neither a server nor a client"))?;
             let view = view.get_or_insert_with(|| Draft::new(side));
             if view.side != side {
                 return Err(malformed("is of another side than those before"));
