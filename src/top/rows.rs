@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::side::Side;
+use crate::observe::names::Names;
 use crate::observe::snapshot::{Buckets, CoreView, ProcessView};
-use crate::observe::stats::is_counter;
 
 /// A process as it was seen at a time.
 #[derive(Clone, Debug)]
@@ -119,8 +119,9 @@ pub fn of(target: usize, before: Option<&Seen>, now: &Seen) -> Vec<Row> {
 /// Whether the process `now` is the one `before`: what it counts has not fallen.
 #[must_use]
 pub fn is_same(before: &ProcessView, now: &ProcessView) -> bool {
+    let names = Names::default();
     let falls = |(name, value): (&String, &u64)| {
-        is_counter(name) && before.figures.get(name).is_some_and(|before| before > value)
+        names.is_counter(name) && before.figures.get(name).is_some_and(|before| before > value)
     };
     before.side == now.side
         && before.cores.len() == now.cores.len()

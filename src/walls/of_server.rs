@@ -9,7 +9,7 @@ use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::host::counters::Counters;
 use crate::host::kernel_log::KernelLog;
-use crate::observe::stats::CoreStats;
+use crate::observe::stats::{Listed, ServerStats, ServerTotals};
 use crate::plan::{Demand, Ends};
 use crate::walls::case::{Case, CoreShare, End, Facts};
 use crate::walls::diagnosis::{Charge, judge};
@@ -69,16 +69,16 @@ impl Begun {
     pub fn met_since(
         mut self,
         cpus: &[u16],
-        stats: &[Arc<CoreStats>],
+        stats: &[Arc<ServerStats>],
         backlog: u64,
     ) -> Vec<Charge> {
         let mut figures = BTreeMap::new();
-        for (name, n) in stats.iter().flat_map(|core| core.figures()) {
+        for (name, n) in stats.iter().flat_map(|core| core.numbers()) {
             *figures.entry(name.to_owned()).or_insert(0) += n;
         }
-        let failed = CoreStats::totals(stats).failed;
-        let named = (0..).zip(&failed).filter(|(_, n)| **n > 0);
-        let share = |(cpu, core): (&u16, &Arc<CoreStats>)| CoreShare {
+        let failed = &ServerTotals::of(stats.iter().map(AsRef::as_ref)).failed;
+        let named = (0..).zip(failed).filter(|(_, n)| **n > 0);
+        let share = |(cpu, core): (&u16, &Arc<ServerStats>)| CoreShare {
             cpu: *cpu,
             connections_peak: core.connections_peak.get(),
             messages: core.messages_total.get(),

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use crate::base::side::Side;
 use crate::host::counters::Counters;
 use crate::host::cpu::CpuTime;
-use crate::observe::dump::line::{LineError, Names};
+use crate::observe::dump::line::{Line, LineError};
+use crate::observe::names::Names;
 pub use crate::observe::snapshot::{CoreView, ViewError};
 use crate::observe::snapshot::{ProcessView, by_name, totals};
 
@@ -59,7 +60,7 @@ impl ServerView {
         let names = Names::default();
         let mut last = BTreeMap::new();
         for (number, text) in (1..).zip(lines) {
-            let line = names.read(text.as_bytes()).map_err(|error| match error {
+            let line = Line::read(&names, text.as_bytes()).map_err(|error| match error {
                 LineError::NotOurs => ViewError::NotOurs,
                 other => ViewError::malformed(number, other.to_string()),
             })?;

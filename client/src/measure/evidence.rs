@@ -12,7 +12,7 @@ use megaconn::host::cpu::CpuTime;
 use megaconn::host::kernel_log::KernelLog;
 use megaconn::host::procfs::Tree;
 use megaconn::host::sockets;
-use megaconn::observe::stats::{LostCause, Totals};
+use megaconn::observe::stats::{ClientTotals, LostCause};
 use megaconn::plan::{Demand, Ends};
 use megaconn::walls::Symptom;
 use megaconn::walls::case::{Case, CoreShare, End, Facts};
@@ -181,7 +181,7 @@ fn cpu_time(figures: &mut Figures) -> [Option<CpuTime>; 2] {
     [CpuTime::read(), server.and_then(|server| server.cpu_time())]
 }
 
-fn silent(totals: &Totals) -> u64 {
+fn silent(totals: &ClientTotals) -> u64 {
     [LostCause::Silent, LostCause::Timeout].iter().map(|cause| totals.lost[*cause as usize]).sum()
 }
 
@@ -195,7 +195,7 @@ fn worst(result: &RunResult, pick: fn(&Plateau) -> Option<Percentiles>) -> Optio
 fn symptoms(
     max_p99: Option<Duration>,
     result: &RunResult,
-    totals: &Totals,
+    totals: &ClientTotals,
 ) -> BTreeMap<Symptom, u64> {
     let mut symptoms = BTreeMap::new();
     let mut add = |symptom, n: u64| {
@@ -237,7 +237,7 @@ fn slower(latencies: &Histogram, most: Duration) -> u64 {
     latencies.into_iter().filter(above).map(|bucket| bucket.count()).sum()
 }
 
-fn client_end(result: &RunResult, totals: &Totals) -> End {
+fn client_end(result: &RunResult, totals: &ClientTotals) -> End {
     let figures = [
         ("tuples_skipped_total", totals.tuples_skipped_total),
         ("grow_failed_total", totals.grow_failed_total),
@@ -262,27 +262,25 @@ fn client_end(result: &RunResult, totals: &Totals) -> End {
 }
 
 /// Connects that failed, of held connections and short ones, by the name of the error.
-fn failed(totals: &Totals) -> BTreeMap<String, u64> {
+fn failed(totals: &ClientTotals) -> BTreeMap<String, u64> {
     let both = totals.failed.iter().zip(&totals.churn_failed);
     by_errno(&both.map(|(held, short)| held + short).collect::<Vec<u64>>())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use megaconn::observe::stats::CoreStats;
+    use megaconn::observe::stats::ClientStats;
 
     use super::*;
 
     #[test]
     fn what_short_connections_met_was_met() {
-        let core = Arc::new(CoreStats::default());
+        let core = ClientStats::default();
         core.failed[Errno::ENFILE.index()].add(2);
         core.churn_failed[Errno::ENFILE.index()].add(3);
         core.churn_failed[Errno::EADDRNOTAVAIL.index()].add(4);
         let expected = [("EADDRNOTAVAIL".to_owned(), 4), ("ENFILE".to_owned(), 5)];
-        assert_eq!(failed(&CoreStats::totals(&[core])), expected.into());
+        assert_eq!(failed(&ClientTotals::of([&core].into_iter())), expected.into());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use megaconn::base::side::Side;
 use megaconn::host::meminfo::open_files;
-use megaconn::observe::stats::{CoreStats, Figure, Totals};
+use megaconn::observe::stats::{ClientStats, ClientTotals, Counter, Figure};
 use megaconn::walls::server_view::ServerView;
 
 use crate::measure::cost::{Book, Memory};
@@ -17,7 +17,7 @@ use crate::output::result::{Descriptors, PerCore};
 /// Counters of our cores, and the server's as far as they can be seen.
 pub(crate) struct Figures {
     cpus: Vec<u16>,
-    stats: Vec<Arc<CoreStats>>,
+    stats: Vec<Arc<ClientStats>>,
     pub(crate) server: Option<ServerStats>,
     /// Connections of others that the server held before the run.
     server_before: Option<u64>,
@@ -29,7 +29,7 @@ impl Figures {
     /// else its dumps are looked for in `dir`.
     pub(crate) fn new(
         cpus: &[u16],
-        stats: &[Arc<CoreStats>],
+        stats: &[Arc<ClientStats>],
         dir: Option<&Path>,
         metrics: Option<(ServerMetrics, ServerView)>,
     ) -> Figures {
@@ -80,25 +80,25 @@ impl Figures {
     }
 
     /// One counter or gauge over all cores.
-    pub(crate) fn sum(&self, figure: impl Fn(&CoreStats) -> &Figure) -> u64 {
-        self.stats.iter().map(|stats| figure(stats).get()).sum()
+    pub(crate) fn sum<F: Figure<Total = u64>>(&self, of: impl Fn(&ClientStats) -> &F) -> u64 {
+        F::total(self.stats.iter().map(|stats| of(stats)))
     }
 
     /// Held connections lost so far, whatever the cause.
     pub(crate) fn lost(&self) -> u64 {
-        self.stats.iter().flat_map(|stats| &stats.lost).map(Figure::get).sum()
+        self.stats.iter().flat_map(|stats| &stats.lost).map(Counter::get).sum()
     }
 
     /// All counters, gauges and histograms of our cores together, now.
-    pub(crate) fn totals(&self) -> Totals {
-        CoreStats::totals(&self.stats)
+    pub(crate) fn totals(&self) -> ClientTotals {
+        ClientTotals::of(self.stats.iter().map(AsRef::as_ref))
     }
 
     /// How long the slowest core took for order `number`; `None` while one has not carried it out.
     pub(crate) fn took(&self, number: u64) -> Option<Duration> {
-        let finished = |stats: &Arc<CoreStats>| stats.order_finished.get() == number;
+        let finished = |stats: &Arc<ClientStats>| stats.order_finished.get() == number;
         // In this order: a core says how long it took before it says that it has finished.
-        let took_us = |stats: &Arc<CoreStats>| stats.order_took_us.get();
+        let took_us = |stats: &Arc<ClientStats>| stats.order_took_us.get();
         self.stats
             .iter()
             .all(finished)

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::base::side::Side;
 use crate::host::counters::Counters;
-use crate::observe::dump::line::Names;
 use crate::observe::metrics::{HOST_COUNTER, PREFIX};
+use crate::observe::names::Names;
 pub use crate::observe::snapshot::buckets::Buckets;
 use crate::observe::snapshot::sample::Sample;
 
