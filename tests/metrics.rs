@@ -15,8 +15,8 @@ use common::{PATIENCE, Server, connect, cores, echo, http, scrape, until};
 use megaconn::base::constants::{METRICS_CLIENTS, METRICS_HEAD_BYTES, METRICS_TIMEOUT};
 use megaconn::host::counters::Counters;
 use megaconn::host::procfs::Tree;
+use megaconn::observe::snapshot::Snapshot;
 use megaconn::observe::stats::{Kind, Listed, ServerStats};
-use megaconn::walls::server_view::ServerView;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod common;
@@ -39,8 +39,8 @@ impl World {
         World { server, metrics }
     }
 
-    fn view(&self) -> ServerView {
-        ServerView::from_metrics(&scrape(self.metrics)).unwrap()
+    fn view(&self) -> Snapshot {
+        Snapshot::server_from_metrics(&scrape(self.metrics)).unwrap()
     }
 
     fn open_files(&self) -> usize {

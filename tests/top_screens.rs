@@ -9,7 +9,7 @@ use std::time::Duration;
 use megaconn::base::side::Side;
 use megaconn::host::counters::Counters;
 use megaconn::observe::metrics::Metrics;
-use megaconn::observe::snapshot::ProcessView;
+use megaconn::observe::snapshot::Snapshot;
 use megaconn::observe::stats::{ClientStats, CommonStats, LostCause, ServerStats};
 use megaconn::top::render::render;
 use megaconn::top::state::{Key, Sort, State};
@@ -91,13 +91,13 @@ impl Process {
     }
 
     /// As its metrics address would show it; what differs from machine to machine is made up.
-    fn view(&self) -> ProcessView {
+    fn view(&self) -> Snapshot {
         let cpus = |n: usize| (0..n).map(|n| u16::try_from(2 * n).unwrap()).collect::<Vec<_>>();
         let text = match &self.cores {
             Cores::OfServer(cores) => Metrics::new(&cpus(cores.len()), cores).text(),
             Cores::OfClient(cores) => Metrics::new(&cpus(cores.len()), cores).text(),
         };
-        let mut view = ProcessView::from_metrics(&text).unwrap();
+        let mut view = Snapshot::from_metrics(&text).unwrap();
         view.figures.insert("process_resident_bytes".into(), 30 << 20);
         view.figures.insert("process_open_files".into(), 44);
         for (core, number) in view.cores.iter_mut().zip(1..) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use megaconn::base::errno::Errno;
 use megaconn::base::side::Side;
 use megaconn::observe::metrics::Metrics;
-use megaconn::observe::snapshot::{ProcessView, ViewError};
+use megaconn::observe::snapshot::{Snapshot, SnapshotError};
 use megaconn::observe::stats::{ClientStats, CoreStats, Kind, LostCause, ServerStats};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -42,7 +42,7 @@ fn texts_of(counted: &[(u64, u64)], lost: u64) -> [(Side, String, &'static str);
 }
 
 /// Every core has every figure of its side.
-fn has_all_of<S: CoreStats>(view: &ProcessView) {
+fn has_all_of<S: CoreStats>(view: &Snapshot) {
     for figure in S::descriptions() {
         for core in &view.cores {
             match figure.kind {
@@ -65,7 +65,7 @@ proptest! {
         lost in 0..7_u64,
     ) {
         for (side, text, came) in texts_of(&counted, lost) {
-            let view = ProcessView::from_metrics(&text).unwrap();
+            let view = Snapshot::from_metrics(&text).unwrap();
             prop_assert_eq!(view.side, side);
             let sum = |of: fn(&(u64, u64)) -> u64| counted.iter().map(of).sum::<u64>();
             prop_assert_eq!(view.figures[came], sum(|(connected, _)| *connected));
@@ -92,7 +92,7 @@ proptest! {
         let core = Arc::new(ClientStats::new());
         let record = |us: u32| core.message_latency_us.record(Duration::from_micros(us.into()));
         let look = || {
-            let view = ProcessView::from_metrics(&text_of(&[Arc::clone(&core)]));
+            let view = Snapshot::from_metrics(&text_of(&[Arc::clone(&core)]));
             view.unwrap().cores[0].latencies["message_latency_us"].clone()
         };
         before.into_iter().for_each(record);
@@ -144,7 +144,7 @@ proptest! {
             }
             lines[number] = chars.into_iter().collect();
         }
-        if let Ok(view) = ProcessView::from_metrics(&(lines.join("\n") + "\n")) {
+        if let Ok(view) = Snapshot::from_metrics(&(lines.join("\n") + "\n")) {
             for (name, value) in &view.figures {
                 let each = view.cores.iter().filter_map(|core| core.figures.get(name));
                 prop_assert!(name.starts_with("process_") || each.sum::<u64>() == *value);
@@ -166,10 +166,10 @@ fn what_cannot_be_is_refused_with_its_reason() {
         ("\n# EOF\n", "\n", "cut short"),
     ] {
         assert!(text.contains(from), "{from} is not in {text}");
-        let error = ProcessView::from_metrics(&text.replace(from, to)).unwrap_err().to_string();
+        let error = Snapshot::from_metrics(&text.replace(from, to)).unwrap_err().to_string();
         assert!(error.contains(why), "`{error}` is no word of `{why}`");
     }
     for text in ["", "# EOF\n", "node_load1 NaN\n# EOF\n"] {
-        assert_eq!(ProcessView::from_metrics(text), Err(ViewError::NotOurs));
+        assert_eq!(Snapshot::from_metrics(text), Err(SnapshotError::NotOurs));
     }
 }

@@ -9,9 +9,10 @@ use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::host::counters::Counters;
 use crate::host::kernel_log::KernelLog;
+use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::{Listed, ServerStats, ServerTotals};
 use crate::plan::{Demand, Ends};
-use crate::walls::case::{Case, CoreShare, End, Facts};
+use crate::walls::case::{Case, End, Facts};
 use crate::walls::diagnosis::{Charge, judge};
 use crate::walls::host::Host;
 use crate::walls::reading::rows;
@@ -78,11 +79,6 @@ impl Begun {
         }
         let failed = &ServerTotals::of(stats.iter().map(AsRef::as_ref)).failed;
         let named = (0..).zip(failed).filter(|(_, n)| **n > 0);
-        let share = |(cpu, core): (&u16, &Arc<ServerStats>)| CoreShare {
-            cpu: *cpu,
-            connections_peak: core.connections_peak.get(),
-            messages: core.messages_total.get(),
-        };
         let connections = figures.get("connections_peak").copied().unwrap_or(0);
         let mut lines = self.log.as_mut().map(KernelLog::lines_since).unwrap_or_default();
         // Whomever the kernel killed meanwhile, it was not who reads this.
@@ -97,7 +93,7 @@ impl Begun {
                 counters: Some((self.counters, Counters::read(&self.host.tree))),
                 figures,
                 failed: named.map(|(errno, n)| (Errno(errno).to_string(), *n)).collect(),
-                cores: cpus.iter().zip(stats).map(share).collect(),
+                cores: CoreSnapshot::of_own(cpus, stats.iter().map(AsRef::as_ref)),
                 // When anybody wanted more of it than there was, only a client knows.
                 cpu_time: None,
             }),

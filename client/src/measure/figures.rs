@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use megaconn::base::side::Side;
 use megaconn::host::meminfo::open_files;
+use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use megaconn::observe::stats::{ClientStats, ClientTotals, Counter, Figure};
-use megaconn::walls::server_view::ServerView;
 
 use crate::measure::cost::{Book, Memory};
 use crate::measure::server::ServerStats;
@@ -31,7 +31,7 @@ impl Figures {
         cpus: &[u16],
         stats: &[Arc<ClientStats>],
         dir: Option<&Path>,
-        metrics: Option<(ServerMetrics, ServerView)>,
+        metrics: Option<(ServerMetrics, Snapshot)>,
     ) -> Figures {
         let dumps = |dir| ServerStats::of(dir, unix_ms().saturating_sub(TICK_ALLOWANCE_MS));
         let metrics = metrics.map(|(metrics, view)| ServerStats::by(metrics, view));
@@ -60,7 +60,7 @@ impl Figures {
 
     /// The server as it is now, by its metrics address or its last dumps; `None` while it cannot be
     /// seen. It may take as long as a fetch may.
-    pub(crate) fn server_view(&mut self) -> Option<ServerView> {
+    pub(crate) fn server_view(&mut self) -> Option<Snapshot> {
         self.server.as_mut()?.look()
     }
 
@@ -129,25 +129,25 @@ impl Figures {
 
     /// Every core of both sides.
     pub(crate) fn per_core(&self) -> Vec<PerCore> {
-        let ours =
-            (0..).zip(self.cpus.iter().zip(&self.stats)).map(|(core, (cpu, stats))| PerCore {
-                side: Side::Client.name(),
-                core,
-                cpu: *cpu,
-                connections_peak: stats.connections_peak.get(),
-                messages_total: stats.messages_total.get(),
-            });
-        let theirs = self.server.iter().flat_map(ServerStats::cores).map(|seen| {
-            let figure = |name| seen.figures.get(name).copied().unwrap_or(0);
-            PerCore {
-                side: Side::Server.name(),
-                core: seen.core,
-                cpu: seen.cpu,
-                connections_peak: figure("connections_peak"),
-                messages_total: figure("messages_total"),
-            }
-        });
-        ours.chain(theirs).collect()
+        let ours = self.own_cores();
+        let ours = ours.iter().map(|core| per_core(Side::Client, core));
+        let theirs = self.server.iter().flat_map(ServerStats::cores);
+        ours.chain(theirs.map(|core| per_core(Side::Server, core))).collect()
+    }
+
+    /// Our cores as they are now.
+    pub(crate) fn own_cores(&self) -> Vec<CoreSnapshot> {
+        CoreSnapshot::of_own(&self.cpus, self.stats.iter().map(AsRef::as_ref))
+    }
+}
+
+fn per_core(side: Side, core: &CoreSnapshot) -> PerCore {
+    PerCore {
+        side: side.name(),
+        core: core.core,
+        cpu: core.cpu,
+        connections_peak: core.connections_peak(),
+        messages_total: core.messages(),
     }
 }
 
