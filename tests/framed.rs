@@ -17,7 +17,7 @@ use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::{Action, Protocol};
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::worker::{Core, Turn};
-use megaconn::observe::stats::CoreStats;
+use megaconn::observe::stats::ServerStats;
 
 /// The protocol.
 struct Framed;
@@ -98,7 +98,7 @@ fn live(seed: u64) -> (usize, usize) {
     let text = random.bool().then(|| "hi".parse().expect("a text"));
     let greeting = if text.is_some() { &b"hi"[..] } else { b"" };
     let protocol = Banner { text, then: Framed };
-    let stats = Arc::new(CoreStats::new());
+    let stats = Arc::new(ServerStats::new());
     let shard = Server::new(SimDriver::new(sim), config, protocol, Arc::clone(&stats));
     let mut shard = shard.expect("every segment opens in this world");
     for _ in 0..PEERS {

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use histogram::SparseHistogram;
 use megaconn::base::errno::Errno;
+use megaconn::observe::dump::Dump;
 use megaconn::observe::dump::merge::{Merge, MergeError, Merged, SideTotals};
-use megaconn::observe::dump::{Dump, Side};
-use megaconn::observe::stats::{CoreStats, LOST_CAUSES};
+use megaconn::observe::stats::{ClientStats, CoreStats, LOST_CAUSES, Listed, ServerStats};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::json;
@@ -33,18 +33,18 @@ impl Write for Lines {
 }
 
 /// A process with its dumps.
-struct Process {
-    cores: Vec<Arc<CoreStats>>,
-    dump: Dump,
+struct Process<S> {
+    cores: Vec<Arc<S>>,
+    dump: Dump<S>,
     lines: Lines,
 }
 
-impl Process {
-    fn new(side: Side, cores: usize) -> Process {
-        let cores: Vec<Arc<CoreStats>> = (0..cores).map(|_| Arc::default()).collect();
+impl<S: CoreStats + Default> Process<S> {
+    fn new(cores: usize) -> Process<S> {
+        let cores: Vec<Arc<S>> = (0..cores).map(|_| Arc::default()).collect();
         let cpus: Vec<u16> = (0..cores.len()).map(|cpu| u16::try_from(cpu).unwrap()).collect();
         let lines = Lines::default();
-        let dump = Dump::new(side, &cpus, &cores, Box::new(lines.clone()));
+        let dump = Dump::new(&cpus, &cores, Box::new(lines.clone()));
         Process { cores, dump, lines }
     }
 
@@ -56,7 +56,7 @@ impl Process {
 /// Something that a core counts.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    Accepts(u64),
+    Connects(u64),
     Holds(u32),
     Takes(u32),
     Fails(u8),
@@ -65,9 +65,9 @@ enum Event {
 }
 
 impl Event {
-    fn happens_to(self, core: &CoreStats) {
+    fn happens_to(self, core: &ClientStats) {
         match self {
-            Event::Accepts(n) => core.accepted_total.add(n),
+            Event::Connects(n) => core.connected_total.add(n),
             // A gauge that only grows, so that its sum over parts is its value over all.
             Event::Holds(n) => core.connections.set(core.connections.get() + u64::from(n)),
             Event::Takes(us) => {
@@ -83,7 +83,7 @@ impl Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        (0..1_000_000_u64).prop_map(Event::Accepts),
+        (0..1_000_000_u64).prop_map(Event::Connects),
         (0..1_000_u32).prop_map(Event::Holds),
         // Microseconds to hours, evenly over their powers of two.
         (0..32_u32, any::<u32>()).prop_map(|(power, n)| Event::Takes(n >> power)),
@@ -120,9 +120,9 @@ proptest! {
     fn parts_together_are_the_whole(
         events in prop::collection::vec((0..PROCESSES, 0..CORES, event()), 1..200)
     ) {
-        let mut parts: Vec<Process> =
-            (0..PROCESSES).map(|_| Process::new(Side::Server, CORES)).collect();
-        let mut whole = Process::new(Side::Server, 1);
+        let mut parts: Vec<Process<ClientStats>> =
+            (0..PROCESSES).map(|_| Process::new(CORES)).collect();
+        let mut whole = Process::<ClientStats>::new(1);
         for (process, core, event) in &events {
             event.happens_to(&parts[*process].cores[*core]);
             event.happens_to(&whole.cores[0]);
@@ -136,7 +136,7 @@ proptest! {
         let backwards = merge(texts.iter().rev().map(Vec::as_slice)).unwrap();
         let of_whole = merge([whole.text().as_slice()]).unwrap();
         let [parts, backwards, one] =
-            [&of_parts, &backwards, &of_whole].map(|merged| &merged.sides["server"]);
+            [&of_parts, &backwards, &of_whole].map(|merged| &merged.sides["client"]);
         prop_assert_eq!((parts.processes, parts.cores.len()), (PROCESSES, PROCESSES * CORES));
         prop_assert_eq!(amounts(parts), amounts(one));
         prop_assert_eq!(amounts(backwards), amounts(one));
@@ -160,10 +160,10 @@ proptest! {
     fn a_spoilt_file_is_no_reason_to_panic(
         spoils in prop::collection::vec((any::<Index>(), any::<Index>(), 0..7_u8, any::<u8>()), 1..6)
     ) {
-        let mut process = Process::new(Side::Client, 2);
+        let mut process = Process::<ClientStats>::new(2);
         for us in [3, 70, 4_000, 1_000_000] {
             process.cores[0].message_latency_us.record(Duration::from_micros(us));
-            process.cores[1].accepted_total.add(us);
+            process.cores[1].connected_total.add(us);
             process.cores[1].failed[111].add(1);
             process.dump.tick().unwrap();
         }
@@ -237,7 +237,7 @@ fn a_rate_is_of_each_core_over_its_own_time() {
 
 #[test]
 fn sides_are_kept_apart_in_one_file_and_in_many() {
-    let [mut server, mut client] = [Side::Server, Side::Client].map(|side| Process::new(side, 2));
+    let (mut server, mut client) = (Process::<ServerStats>::new(2), Process::<ClientStats>::new(2));
     server.cores[0].accepted_total.add(3);
     client.cores[1].connected_total.add(4);
     server.dump.tick().unwrap();
@@ -249,14 +249,32 @@ fn sides_are_kept_apart_in_one_file_and_in_many() {
     );
     for merged in [of_one, of_two] {
         let [server, client] = ["server", "client"].map(|side| &merged.sides[side].counters);
-        assert_eq!((server["accepted"].total, server["connected"].total), (3, 0));
-        assert_eq!((client["accepted"].total, client["connected"].total), (0, 4));
+        assert_eq!((server["accepted"].total, server.get("connected")), (3, None));
+        assert_eq!((client.get("accepted"), client["connected"].total), (None, 4));
+    }
+}
+
+/// An older version wrote the figures of both sides for each.
+#[test]
+fn what_an_older_version_wrote_is_kept_and_what_it_wrote_for_the_other_side_is_not_missed() {
+    let older = line(0, 1, r#","accepted_total":7,"churned_total":0,"lost":{"fin":2}"#);
+    let newer = line(1, 1, r#","accepted_total":3"#);
+    let merged = merge([older.as_bytes()]).unwrap();
+    let server = &merged.sides["server"];
+    assert_eq!((server.counters["accepted"].total, server.counters["churned"].total), (7, 0));
+    assert_eq!(server.lost["fin"], 2);
+    let merged = merge([older.as_bytes(), newer.as_bytes()]).unwrap();
+    let server = &merged.sides["server"];
+    assert_eq!((server.counters["accepted"].total, server.counters.get("churned")), (10, None));
+    assert!(server.missing.contains(&"closed_total"), "{:?}", server.missing);
+    for name in ["churned_total", "connected_total", "connect_latency_us"] {
+        assert!(!server.missing.contains(&name), "{name} is no figure of a server");
     }
 }
 
 #[test]
 fn a_last_line_that_is_cut_is_left_out_and_said() {
-    let mut process = Process::new(Side::Server, 1);
+    let mut process = Process::<ServerStats>::new(1);
     process.cores[0].accepted_total.add(1);
     process.dump.tick().unwrap();
     let whole = process.text();
@@ -332,7 +350,7 @@ struct SparseForm(String);
 
 impl Default for SparseForm {
     fn default() -> SparseForm {
-        let mut process = Process::new(Side::Server, 1);
+        let mut process = Process::<ClientStats>::new(1);
         process.dump.tick().unwrap();
         let line: serde_json::Value = serde_json::from_slice(&process.text()).unwrap();
         SparseForm(line["histograms"]["message_latency_us"].to_string())

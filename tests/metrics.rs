@@ -15,8 +15,8 @@ use common::{PATIENCE, Server, connect, cores, echo, http, scrape, until};
 use megaconn::base::constants::{METRICS_CLIENTS, METRICS_HEAD_BYTES, METRICS_TIMEOUT};
 use megaconn::host::counters::Counters;
 use megaconn::host::procfs::Tree;
-use megaconn::observe::stats::CoreStats;
-use megaconn::walls::server_view::ServerView;
+use megaconn::observe::snapshot::Snapshot;
+use megaconn::observe::stats::{Kind, Listed, ServerStats};
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod common;
@@ -39,8 +39,8 @@ impl World {
         World { server, metrics }
     }
 
-    fn view(&self) -> ServerView {
-        ServerView::from_metrics(&scrape(self.metrics)).unwrap()
+    fn view(&self) -> Snapshot {
+        Snapshot::server_from_metrics(&scrape(self.metrics)).unwrap()
     }
 
     fn open_files(&self) -> usize {
@@ -82,8 +82,10 @@ fn a_scraper_sees_every_figure_as_it_is() {
     {
         assert_eq!(view.figures.get(figure), Some(&expected), "{figure}");
     }
-    for (name, _) in CoreStats::help() {
-        assert!(view.figures.contains_key(name), "{name} is not there");
+    for figure in ServerStats::descriptions() {
+        let is_number = matches!(figure.kind, Kind::Counter | Kind::Gauge);
+        let is_there = view.figures.contains_key(figure.name);
+        assert_eq!(is_there, is_number, "{}", figure.name);
     }
     let files = world.open_files() as u64;
     assert!(view.figures["process_open_files"].abs_diff(files) <= 3, "{files} files are open");

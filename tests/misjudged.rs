@@ -11,10 +11,10 @@ use megaconn::observe::stats::LostCause;
 use megaconn::plan::Ends;
 use megaconn::walls::Side;
 use megaconn::walls::Symptom::{Failed, Late, Lost};
-use megaconn::walls::case::{Case, Confidence, CoreShare, End};
+use megaconn::walls::case::{Case, Confidence, End};
 use megaconn::walls::diagnosis::{UNKNOWN, judge};
 
-use case::{case, lost, named, rises, server};
+use case::{case, core, lost, named, rises, server};
 
 /// What a card counts says nothing of a run that stays on its host.
 #[test]
@@ -39,7 +39,7 @@ fn who_cannot_be_sure_does_not_say_so() {
     lost(&mut case, &[(Failed(Errno::ECONNREFUSED), 100)]);
     let confidence = |case: &Case| judge(case).walls[0].confidence;
     assert_eq!(confidence(&case), Confidence::Certain);
-    case.client.cores = vec![CoreShare { cpu: 0, connections_peak: 800, messages: 0 }];
+    case.client.cores = vec![core(0, 800, 0)];
     assert_eq!(confidence(&case), Confidence::Possible, "it took others, or a firewall refuses");
 
     lost(&mut case, &[(Lost(LostCause::Fin), 900)]);
@@ -59,7 +59,7 @@ fn who_cannot_be_sure_does_not_say_so() {
 fn uneven_cores_explain_no_reset_that_they_did_not_make() {
     let mut case = case();
     lost(&mut case, &[(Lost(LostCause::Reset), 100), (Late, 70)]);
-    let share = |cpu, n| CoreShare { cpu, connections_peak: n, messages: n };
+    let share = |cpu, n| core(cpu, n, n);
     server(&mut case).cores = vec![share(0, 800), share(1, 10)];
     server(&mut case).cpu_time = Some(CpuTime { ran_ms: 990, waited_ms: 0, lived_ms: 1000 });
     let uneven = ("core-imbalance", Side::Server);

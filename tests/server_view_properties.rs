@@ -9,17 +9,17 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use megaconn::base::errno::Errno;
-use megaconn::observe::dump::{Dump, Side};
+use megaconn::observe::dump::Dump;
 use megaconn::observe::metrics::Metrics;
-use megaconn::observe::stats::CoreStats;
-use megaconn::walls::server_view::{ServerView, ViewError};
+use megaconn::observe::snapshot::{Snapshot, SnapshotError};
+use megaconn::observe::stats::{ClientStats, ServerStats};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 /// Cores that have counted something.
-fn cores(counted: &[(u64, u64, i32)]) -> (Vec<u16>, Vec<Arc<CoreStats>>) {
+fn cores(counted: &[(u64, u64, i32)]) -> (Vec<u16>, Vec<Arc<ServerStats>>) {
     let core = |(accepted, connections, errno): &(u64, u64, i32)| {
-        let stats = CoreStats::new();
+        let stats = ServerStats::new();
         stats.accepted_total.add(*accepted);
         stats.set_connections(*connections);
         stats.failed[Errno(*errno).index()].add(1);
@@ -29,9 +29,9 @@ fn cores(counted: &[(u64, u64, i32)]) -> (Vec<u16>, Vec<Arc<CoreStats>>) {
     (cpus, counted.iter().map(core).collect())
 }
 
-fn text_of(counted: &[(u64, u64, i32)], side: Side) -> String {
+fn text_of(counted: &[(u64, u64, i32)]) -> String {
     let (cpus, stats) = cores(counted);
-    Metrics::new(side, &cpus, &stats).text()
+    Metrics::new(&cpus, &stats).text()
 }
 
 /// A place for dump lines that can be looked at.
@@ -48,9 +48,9 @@ impl Write for Lines {
     }
 }
 
-fn lines_of(counted: &[(u64, u64, i32)], side: Side) -> String {
+fn lines_of(counted: &[(u64, u64, i32)]) -> String {
     let ((cpus, stats), lines) = (cores(counted), Lines::default());
-    let mut dump = Dump::new(side, &cpus, &stats, Box::new(lines.clone()));
+    let mut dump = Dump::new(&cpus, &stats, Box::new(lines.clone()));
     dump.tick().unwrap();
     stats[0].accepted_total.add(1);
     dump.tick().unwrap();
@@ -67,9 +67,9 @@ proptest! {
 
     #[test]
     fn a_view_is_what_was_counted(counted in counted()) {
-        let view = ServerView::from_metrics(&text_of(&counted, Side::Server)).unwrap();
-        let lines = lines_of(&counted, Side::Server);
-        let dumped = ServerView::from_dump_lines(lines.lines()).unwrap();
+        let view = Snapshot::server_from_metrics(&text_of(&counted)).unwrap();
+        let lines = lines_of(&counted);
+        let dumped = Snapshot::server_from_dump_lines(lines.lines()).unwrap();
 
         let accepted = counted.iter().map(|(accepted, ..)| accepted).sum::<u64>();
         let connections = counted.iter().map(|(_, connections, _)| connections).sum::<u64>();
@@ -101,7 +101,7 @@ proptest! {
         spoils in prop::collection::vec((any::<Index>(), any::<Index>(), 0..6_u8, any::<char>()), 1..8)
     ) {
         let counted = [(7, 3, libc::ECONNREFUSED), (8, 4, libc::EMFILE)];
-        for text in [text_of(&counted, Side::Server), lines_of(&counted, Side::Server)] {
+        for text in [text_of(&counted), lines_of(&counted)] {
             let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
             for (line, at, how, c) in &spoils {
                 if lines.is_empty() {
@@ -126,8 +126,8 @@ proptest! {
             }
             let spoilt = lines.join("\n") + "\n";
             for view in [
-                ServerView::from_metrics(&spoilt),
-                ServerView::from_dump_lines(spoilt.lines()),
+                Snapshot::server_from_metrics(&spoilt),
+                Snapshot::server_from_dump_lines(spoilt.lines()),
             ].into_iter().flatten() {
                 for (name, value) in &view.figures {
                     let each = view.cores.iter().filter_map(|core| core.figures.get(name));
@@ -140,32 +140,32 @@ proptest! {
     #[test]
     fn anything_at_all_may_come(text in any::<String>(), ours in "megaconn_.{0,80}\n# EOF\n") {
         for text in [text, ours] {
-            prop_assert!(ServerView::from_metrics(&text).is_err());
-            prop_assert!(ServerView::from_dump_lines(text.lines()).is_err());
+            prop_assert!(Snapshot::server_from_metrics(&text).is_err());
+            prop_assert!(Snapshot::server_from_dump_lines(text.lines()).is_err());
         }
     }
 }
 
 #[test]
 fn a_text_that_is_cut_anywhere_is_an_error() {
-    let text = text_of(&[(7, 3, libc::EMFILE)], Side::Server);
+    let text = text_of(&[(7, 3, libc::EMFILE)]);
     assert!(text.is_ascii() && text.len() > 10_000, "any place is one to cut at");
     // Everywhere near the end, and here and there before it.
     let near = text.len() - 300;
     for end in (0..near).step_by(509).chain(near..text.len()) {
-        assert!(ServerView::from_metrics(&text[..end]).is_err(), "cut at {end}");
+        assert!(Snapshot::server_from_metrics(&text[..end]).is_err(), "cut at {end}");
     }
-    let line = lines_of(&[(7, 3, libc::EMFILE)], Side::Server);
+    let line = lines_of(&[(7, 3, libc::EMFILE)]);
     let line = line.lines().next().unwrap();
     for end in (0..line.len()).step_by(7) {
-        assert!(ServerView::from_dump_lines([&line[..end]]).is_err(), "cut at {end}");
+        assert!(Snapshot::server_from_dump_lines([&line[..end]]).is_err(), "cut at {end}");
     }
 }
 
 /// What `change` makes of a good text is refused with a word of `why`.
 fn refused(change: impl Fn(&str) -> String, why: &str) {
-    let text = change(&text_of(&[(7, 3, libc::EMFILE), (8, 4, libc::EMFILE)], Side::Server));
-    let error = ServerView::from_metrics(&text).unwrap_err().to_string();
+    let text = change(&text_of(&[(7, 3, libc::EMFILE), (8, 4, libc::EMFILE)]));
+    let error = Snapshot::server_from_metrics(&text).unwrap_err().to_string();
     assert!(error.contains(why), "`{error}` is no word of `{why}`");
 }
 
@@ -197,20 +197,22 @@ fn what_cannot_be_is_refused_with_its_reason() {
     refused(|text| text.replacen("{side=\"server\",core", "{side=\"server,core", 1), "no sample");
     refused(|text| text.replace("\n# EOF\n", "\n"), "cut short");
     refused(|text| text.replace("side=\"server\"", "side=\"client\""), "client, not of a server");
-    let client = lines_of(&[(1, 1, 1)], Side::Client);
-    let other = ViewError::OtherSide("client".into());
-    assert_eq!(ServerView::from_dump_lines(client.lines()), Err(other));
+    let (client, lines) = (Arc::new(ClientStats::new()), Lines::default());
+    Dump::new(&[0], &[client], Box::new(lines.clone())).tick().unwrap();
+    let client = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let other = SnapshotError::OtherSide("client".into());
+    assert_eq!(Snapshot::server_from_dump_lines(client.lines()), Err(other));
 }
 
 #[test]
 fn what_is_missing_of_one_core_is_missing() {
-    let text = text_of(&[(7, 3, libc::EMFILE), (8, 4, libc::EMFILE)], Side::Server);
+    let text = text_of(&[(7, 3, libc::EMFILE), (8, 4, libc::EMFILE)]);
     let without: Vec<&str> = text
         .lines()
         .filter(|line| !line.contains("accepted_total{side=\"server\",core=\"1\""))
         .collect();
     assert!(without.len() + 1 == text.lines().count());
-    let view = ServerView::from_metrics(&(without.join("\n") + "\n")).unwrap();
+    let view = Snapshot::server_from_metrics(&(without.join("\n") + "\n")).unwrap();
     assert_eq!(view.figures.get("accepted_total"), None);
     assert_eq!(view.cores[0].figures["accepted_total"], 7);
     assert_eq!(view.figures["connections"], 7);
@@ -225,11 +227,11 @@ const OTHER_PROGRAM: &str = "# HELP go_goroutines Number of goroutines that curr
 #[test]
 fn another_program_is_told_from_ours() {
     for text in ["", "\n", "# EOF\n", OTHER_PROGRAM, &format!("{OTHER_PROGRAM}# EOF\n")] {
-        assert_eq!(ServerView::from_metrics(text), Err(ViewError::NotOurs), "{text}");
-        assert!(ServerView::from_dump_lines(text.lines()).is_err(), "{text}");
+        assert_eq!(Snapshot::server_from_metrics(text), Err(SnapshotError::NotOurs), "{text}");
+        assert!(Snapshot::server_from_dump_lines(text.lines()).is_err(), "{text}");
     }
     // What stands beside ours, as behind a proxy that joins two, is passed over.
-    let ours = text_of(&[(7, 3, libc::EMFILE)], Side::Server);
-    let joined = ServerView::from_metrics(&format!("{OTHER_PROGRAM}{ours}")).unwrap();
+    let ours = text_of(&[(7, 3, libc::EMFILE)]);
+    let joined = Snapshot::server_from_metrics(&format!("{OTHER_PROGRAM}{ours}")).unwrap();
     assert_eq!(joined.figures["accepted_total"], 7);
 }

@@ -15,7 +15,7 @@ use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::echo::Echo;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::worker::{Core, Turn};
-use megaconn::observe::stats::CoreStats;
+use megaconn::observe::stats::{Listed, ServerStats};
 
 use world::World;
 
@@ -95,7 +95,7 @@ fn outcome(seed: u64) -> Outcome {
     let run = || {
         let world = World::new(seed, None).run();
         let own = [("accepted_again", world.memory.accepted_again)];
-        (world.stats.figures().chain(own).collect(), world.turns)
+        (world.stats.numbers().chain(own).collect(), world.turns)
     };
     catch_unwind(run).map_err(|_| seed)
 }
@@ -141,7 +141,7 @@ fn the_same_seed_gives_the_same_world() {
     let story = |seed| {
         let mut world = World::new(seed, None);
         world.live();
-        let figures: Vec<_> = world.stats.figures().collect();
+        let figures: Vec<_> = world.stats.numbers().collect();
         (figures, world.shard.driver().now())
     };
     for seed in 0..10 {
@@ -173,7 +173,7 @@ fn accepting_goes_on_after_the_host_was_short_of_something() {
             idle_timeout: None,
             send_timeout: SEND_TIMEOUT,
         };
-        let stats = Arc::new(CoreStats::new());
+        let stats = Arc::new(ServerStats::new());
         let shard = Server::new(SimDriver::new(sim), config, Echo, Arc::clone(&stats));
         let mut shard = shard.expect("no segment fails in this world");
         let stays = Conduct {

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use common::{Finished, Program, refusal};
 use megaconn::host::cpu::own_thread;
+use megaconn::observe::dump::Dump;
 use megaconn::observe::dump::ticker;
-use megaconn::observe::dump::{Dump, Side};
-use megaconn::observe::stats::{CoreStats, LostCause};
+use megaconn::observe::stats::{ClientStats, CoreStats, LostCause, ServerStats};
 use serde_json::Value;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
@@ -25,32 +25,31 @@ impl World {
     /// With the dumps of a server and a client whose times and memory are such and such.
     fn new() -> World {
         let world = World(tempfile::tempdir().unwrap());
-        for (side, name) in [(Side::Server, "server.ndjson"), (Side::Client, "client.ndjson")] {
-            world.dump(side, name);
-        }
+        world.dump("server.ndjson", |_, stats: &ServerStats| stats.accepted_total.add(500_000));
+        world.dump("client.ndjson", |core, stats: &ClientStats| {
+            stats.connected_total.add(500_000);
+            stats.failed[111].add(3);
+            stats.lost[LostCause::Reset as usize].add(core);
+            (1..1_000).for_each(|n| stats.message_latency_us.record(Duration::from_micros(n)));
+            stats.connect_latency_us.record(Duration::from_millis(17 + core));
+        });
         world
     }
 
-    fn dump(&self, side: Side, name: &str) {
+    /// Dumps two cores before and after `work`.
+    fn dump<S: CoreStats + Default>(&self, name: &str, work: impl Fn(u64, &S)) {
         let path = self.0.path().join(name);
-        let cores: Vec<Arc<CoreStats>> = vec![Arc::default(), Arc::default()];
+        let cores: Vec<Arc<S>> = vec![Arc::default(), Arc::default()];
         let out = ticker::open(&path).unwrap();
-        let mut dump = Dump::new(side, &[0, 3], &cores, out);
-        for (core, stats) in cores.iter().enumerate() {
+        let mut dump = Dump::new(&[0, 3], &cores, out);
+        for (core, stats) in (0..).zip(&cores) {
             stats.thread.set(own_thread());
-            stats.set_connections(25_000 + core as u64);
+            stats.set_connections(25_000 + core);
         }
         dump.tick().unwrap();
         for (core, stats) in (0..).zip(&cores) {
             stats.set_connections(0);
-            let connects = [&stats.accepted_total, &stats.connected_total];
-            connects[usize::from(side == Side::Client)].add(500_000);
-            if side == Side::Client {
-                stats.failed[111].add(3);
-                stats.lost[LostCause::Reset as usize].add(core);
-                (1..1_000).for_each(|n| stats.message_latency_us.record(Duration::from_micros(n)));
-                stats.connect_latency_us.record(Duration::from_millis(17 + core));
-            }
+            work(core, stats);
         }
         dump.tick().unwrap();
         drop(dump);

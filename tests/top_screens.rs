@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use megaconn::base::side::Side;
 use megaconn::host::counters::Counters;
-use megaconn::observe::dump::Side;
 use megaconn::observe::metrics::Metrics;
-use megaconn::observe::snapshot::ProcessView;
-use megaconn::observe::stats::{CoreStats, LostCause};
+use megaconn::observe::snapshot::Snapshot;
+use megaconn::observe::stats::{ClientStats, CommonStats, LostCause, ServerStats};
 use megaconn::top::render::render;
 use megaconn::top::state::{Key, Sort, State};
 use proptest::prelude::*;
@@ -22,32 +22,47 @@ const NOBODY: &str = "nobody listens there (ECONNREFUSED)";
 
 /// A process that counts what it is told to.
 struct Process {
-    side: Side,
-    cores: Vec<Arc<CoreStats>>,
+    cores: Cores,
     /// Seconds that it has lived.
     age: u64,
 }
 
+enum Cores {
+    OfServer(Vec<Arc<ServerStats>>),
+    OfClient(Vec<Arc<ClientStats>>),
+}
+
 impl Process {
     fn new(side: Side, cores: usize) -> Process {
-        Process { side, cores: (0..cores).map(|_| Arc::default()).collect(), age: 0 }
+        let cores = 0..cores;
+        let cores = match side {
+            Side::Server => Cores::OfServer(cores.map(|_| Arc::default()).collect()),
+            Side::Client => Cores::OfClient(cores.map(|_| Arc::default()).collect()),
+        };
+        Process { cores, age: 0 }
     }
 
     /// Holds connections, and does so much in the second since.
     fn works(&mut self, connections: u64, new: u64, messages: u64) {
         self.age += 1;
-        for (core, number) in self.cores.iter().zip(1..) {
+        let both = |core: &CommonStats, number: u64| {
             core.set_connections(connections + number);
             core.segments.set(connections / 20_000 + 1);
             core.recv_bytes_total.add(64 * messages);
             core.send_bytes_total.add(64 * messages);
             core.messages_total.add(messages * number);
-            match self.side {
-                Side::Server => {
+        };
+        match &self.cores {
+            Cores::OfServer(cores) => {
+                for (core, number) in cores.iter().zip(1..) {
+                    both(core, number);
                     core.accepted_total.add(new);
                     core.sends_stalled.set(number);
                 }
-                Side::Client => {
+            }
+            Cores::OfClient(cores) => {
+                for (core, number) in cores.iter().zip(1..) {
+                    both(core, number);
                     core.connected_total.add(new);
                     core.messages_in_flight.set(7 * number);
                     core.connects_in_flight.set(256);
@@ -59,11 +74,30 @@ impl Process {
         }
     }
 
+    /// A core of a client.
+    fn client(&self, core: usize) -> &ClientStats {
+        match &self.cores {
+            Cores::OfClient(cores) => &cores[core],
+            Cores::OfServer(_) => panic!("it is a server"),
+        }
+    }
+
+    /// A core of a server.
+    fn server(&self, core: usize) -> &ServerStats {
+        match &self.cores {
+            Cores::OfServer(cores) => &cores[core],
+            Cores::OfClient(_) => panic!("it is a client"),
+        }
+    }
+
     /// As its metrics address would show it; what differs from machine to machine is made up.
-    fn view(&self) -> ProcessView {
-        let cpus: Vec<u16> = (0..self.cores.len()).map(|n| u16::try_from(2 * n).unwrap()).collect();
-        let text = Metrics::new(self.side, &cpus, &self.cores).text();
-        let mut view = ProcessView::from_metrics(&text).unwrap();
+    fn view(&self) -> Snapshot {
+        let cpus = |n: usize| (0..n).map(|n| u16::try_from(2 * n).unwrap()).collect::<Vec<_>>();
+        let text = match &self.cores {
+            Cores::OfServer(cores) => Metrics::new(&cpus(cores.len()), cores).text(),
+            Cores::OfClient(cores) => Metrics::new(&cpus(cores.len()), cores).text(),
+        };
+        let mut view = Snapshot::from_metrics(&text).unwrap();
         view.figures.insert("process_resident_bytes".into(), 30 << 20);
         view.figures.insert("process_open_files".into(), 44);
         for (core, number) in view.cores.iter_mut().zip(1..) {
@@ -124,8 +158,8 @@ fn screen(state: &State, width: u16, height: u16) -> String {
 #[test]
 fn a_screen_of_80_by_24_has_it_all() {
     let (mut state, processes) = both(2);
-    processes[0].cores[0].failed[12].add(5);
-    processes[1].cores[1].lost[LostCause::Reset as usize].add(3);
+    processes[0].server(0).failed[12].add(5);
+    processes[1].client(1).lost[LostCause::Reset as usize].add(3);
     for (number, process) in processes.iter().enumerate() {
         let mut view = process.view();
         view.cores.iter_mut().for_each(|core| core.latencies.clear());
@@ -186,7 +220,7 @@ fn rates_are_of_the_time_between_two_looks() {
     client.works(10, 10, 10);
     state.looked(0, SECOND, Ok(client.view()));
     client.works(11, 50, 30);
-    client.cores[0].churned_total.add(6);
+    client.client(0).churned_total.add(6);
     state.looked(0, SECOND + SECOND / 4, Ok(client.view()));
     let rows = state.shown().rows();
     let [row] = rows.as_slice() else { panic!("{rows:?}") };

@@ -3,24 +3,57 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use megaconn::base::errno::Errno;
-use megaconn::observe::dump::Side;
+use megaconn::base::side::Side;
 use megaconn::observe::metrics::Metrics;
-use megaconn::observe::snapshot::{ProcessView, ViewError};
-use megaconn::observe::stats::{CoreStats, LostCause};
+use megaconn::observe::snapshot::{Snapshot, SnapshotError};
+use megaconn::observe::stats::{ClientStats, CoreStats, Kind, LostCause, ServerStats};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-fn text_of(side: Side, cores: &[Arc<CoreStats>]) -> String {
+fn text_of<S: CoreStats + Debug>(cores: &[Arc<S>]) -> String {
     let cpus: Vec<u16> = (0..cores.len()).map(|cpu| u16::try_from(cpu).unwrap()).collect();
-    Metrics::new(side, &cpus, cores).text()
+    Metrics::new(&cpus, cores).text()
 }
 
-fn side() -> impl Strategy<Value = Side> {
-    prop_oneof![Just(Side::Server), Just(Side::Client)]
+/// Both sides' texts of cores that have counted so much, with the figure that tells it.
+fn texts_of(counted: &[(u64, u64)], lost: u64) -> [(Side, String, &'static str); 2] {
+    let (mut servers, mut clients) = (Vec::new(), Vec::new());
+    for (connected, connections) in counted {
+        let (server, client) = (ServerStats::new(), ClientStats::new());
+        server.accepted_total.add(*connected);
+        client.connected_total.add(*connected);
+        client.lost[LostCause::Silent as usize].add(lost);
+        for core in [&server.common, &client.common] {
+            core.set_connections(*connections);
+            core.failed[Errno::EMFILE.index()].add(1);
+        }
+        servers.push(Arc::new(server));
+        clients.push(Arc::new(client));
+    }
+    [
+        (Side::Server, text_of(&servers), "accepted_total"),
+        (Side::Client, text_of(&clients), "connected_total"),
+    ]
+}
+
+/// Every core has every figure of its side.
+fn has_all_of<S: CoreStats>(view: &Snapshot) {
+    for figure in S::descriptions() {
+        for core in &view.cores {
+            match figure.kind {
+                Kind::Latency => assert_eq!(core.latencies[figure.name].count(), 0),
+                Kind::Counter | Kind::Gauge => {
+                    assert!(core.figures.contains_key(figure.name), "{}", figure.name);
+                }
+                Kind::ByErrno | Kind::ByCause => {}
+            }
+        }
+    }
 }
 
 proptest! {
@@ -28,31 +61,24 @@ proptest! {
 
     #[test]
     fn a_view_is_what_was_counted(
-        side in side(),
         counted in prop::collection::vec((0..u64::MAX >> 8, 0..u64::MAX >> 8), 1..4),
         lost in 0..7_u64,
     ) {
-        let cores: Vec<Arc<CoreStats>> = counted.iter().map(|_| Arc::default()).collect();
-        for (core, (connected, connections)) in cores.iter().zip(&counted) {
-            core.connected_total.add(*connected);
-            core.set_connections(*connections);
-            core.lost[LostCause::Silent as usize].add(lost);
-            core.failed[Errno::EMFILE.index()].add(1);
-        }
-        let view = ProcessView::from_metrics(&text_of(side, &cores)).unwrap();
-        prop_assert_eq!(view.side, side);
-        let sum = |of: fn(&(u64, u64)) -> u64| counted.iter().map(of).sum::<u64>();
-        prop_assert_eq!(view.figures["connected_total"], sum(|(connected, _)| *connected));
-        prop_assert_eq!(view.figures["connections"], sum(|(_, connections)| *connections));
-        prop_assert_eq!(view.failed["EMFILE"], counted.len() as u64);
-        let all_lost = view.lost.get("silent").copied().unwrap_or(0);
-        prop_assert_eq!(all_lost, lost * counted.len() as u64);
-        prop_assert!(view.host.is_some());
-        for (name, _) in CoreStats::help() {
-            prop_assert!(view.cores.iter().all(|core| core.figures.contains_key(name)), "{}", name);
-        }
-        for (name, _) in CoreStats::latency_help() {
-            prop_assert!(view.cores.iter().all(|core| core.latencies[name].count() == 0));
+        for (side, text, came) in texts_of(&counted, lost) {
+            let view = Snapshot::from_metrics(&text).unwrap();
+            prop_assert_eq!(view.side, side);
+            let sum = |of: fn(&(u64, u64)) -> u64| counted.iter().map(of).sum::<u64>();
+            prop_assert_eq!(view.figures[came], sum(|(connected, _)| *connected));
+            prop_assert_eq!(view.figures["connections"], sum(|(_, connections)| *connections));
+            prop_assert_eq!(view.failed["EMFILE"], counted.len() as u64);
+            let all_lost = view.lost.get("silent").copied();
+            let of_client = lost * counted.len() as u64;
+            prop_assert_eq!(all_lost, (side == Side::Client).then_some(of_client));
+            prop_assert!(view.host.is_some());
+            match side {
+                Side::Server => has_all_of::<ServerStats>(&view),
+                Side::Client => has_all_of::<ClientStats>(&view),
+            }
         }
     }
 
@@ -63,10 +89,10 @@ proptest! {
         since in prop::collection::vec((0..32_u32, any::<u32>()), 1..200),
         part in 0.01..1.0_f64,
     ) {
-        let core = Arc::new(CoreStats::new());
+        let core = Arc::new(ClientStats::new());
         let record = |us: u32| core.message_latency_us.record(Duration::from_micros(us.into()));
         let look = || {
-            let view = ProcessView::from_metrics(&text_of(Side::Client, &[Arc::clone(&core)]));
+            let view = Snapshot::from_metrics(&text_of(&[Arc::clone(&core)]));
             view.unwrap().cores[0].latencies["message_latency_us"].clone()
         };
         before.into_iter().for_each(record);
@@ -91,14 +117,20 @@ proptest! {
     /// Whatever is done to a text, reading it ends, and what is read adds up.
     #[test]
     fn a_spoilt_text_is_no_reason_to_panic(
-        side in side(),
+        is_of_server in any::<bool>(),
         spoils in prop::collection::vec((any::<Index>(), any::<Index>(), 0..5_u8, any::<char>()), 1..9)
     ) {
-        let cores = [Arc::new(CoreStats::new()), Arc::default()];
-        cores[0].connect_latency_us.record(Duration::from_millis(3));
-        cores[1].lost[0].add(7);
-        let mut lines: Vec<String> =
-            text_of(side, &cores).lines().map(str::to_owned).collect();
+        let text = if is_of_server {
+            let cores = [Arc::new(ServerStats::new()), Arc::default()];
+            cores[0].push_lateness_us.record(Duration::from_millis(3));
+            text_of(&cores)
+        } else {
+            let cores = [Arc::new(ClientStats::new()), Arc::default()];
+            cores[0].connect_latency_us.record(Duration::from_millis(3));
+            cores[1].lost[0].add(7);
+            text_of(&cores)
+        };
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         for (line, at, how, c) in &spoils {
             let number = line.index(lines.len());
             let mut chars: Vec<char> = lines[number].chars().chain([*c]).collect();
@@ -112,7 +144,7 @@ proptest! {
             }
             lines[number] = chars.into_iter().collect();
         }
-        if let Ok(view) = ProcessView::from_metrics(&(lines.join("\n") + "\n")) {
+        if let Ok(view) = Snapshot::from_metrics(&(lines.join("\n") + "\n")) {
             for (name, value) in &view.figures {
                 let each = view.cores.iter().filter_map(|core| core.figures.get(name));
                 prop_assert!(name.starts_with("process_") || each.sum::<u64>() == *value);
@@ -123,7 +155,7 @@ proptest! {
 
 #[test]
 fn what_cannot_be_is_refused_with_its_reason() {
-    let text = text_of(Side::Client, &[Arc::default(), Arc::default()]);
+    let text = text_of(&[Arc::<ClientStats>::default(), Arc::default()]);
     let bucket = "megaconn_connect_latency_seconds_bucket{side=\"client\",le=\"0.000016\",";
     for (from, to, why) in [
         ("side=\"client\"", "side=\"proxy\"", "neither a server nor a client"),
@@ -134,10 +166,10 @@ fn what_cannot_be_is_refused_with_its_reason() {
         ("\n# EOF\n", "\n", "cut short"),
     ] {
         assert!(text.contains(from), "{from} is not in {text}");
-        let error = ProcessView::from_metrics(&text.replace(from, to)).unwrap_err().to_string();
+        let error = Snapshot::from_metrics(&text.replace(from, to)).unwrap_err().to_string();
         assert!(error.contains(why), "`{error}` is no word of `{why}`");
     }
     for text in ["", "# EOF\n", "node_load1 NaN\n# EOF\n"] {
-        assert_eq!(ProcessView::from_metrics(text), Err(ViewError::NotOurs));
+        assert_eq!(Snapshot::from_metrics(text), Err(SnapshotError::NotOurs));
     }
 }

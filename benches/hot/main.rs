@@ -20,7 +20,7 @@ use megaconn::engine::slot::{ConnState, Timed};
 use megaconn::engine::token::{Generation, Operation, SlotId, Token};
 use megaconn::engine::wheel::Wheel;
 use megaconn::engine::worker::{Core, Turn};
-use megaconn::observe::stats::CoreStats;
+use megaconn::observe::stats::{ClientStats, ServerStats};
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
 mod answering;
@@ -45,7 +45,7 @@ fn shard_echo(bencher: Bencher, connections: u32) {
         idle_timeout: None,
         send_timeout: SEND_TIMEOUT,
     };
-    let stats = Arc::new(CoreStats::new());
+    let stats = Arc::new(ServerStats::new());
     let driver = Answering::new(connections, MESSAGE_BYTES);
     let mut shard =
         Server::new(driver, config, protocol(), Arc::clone(&stats)).expect("it has memory");
@@ -157,7 +157,7 @@ fn tuple_plan_next(bencher: Bencher) {
 
 #[divan::bench]
 fn histogram_record(bencher: Bencher) {
-    let stats = CoreStats::new();
+    let stats = ClientStats::new();
     let mut us = 1_u64;
     bencher.bench_local(|| {
         us = us.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -13,7 +13,7 @@ use common::{
     server_binary,
 };
 use megaconn::base::constants::{FETCH_CONNECT, FETCH_READ};
-use megaconn::walls::server_view::{ServerView, ViewError};
+use megaconn::observe::snapshot::{Snapshot, SnapshotError};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -70,7 +70,10 @@ fn a_client_can_be_watched_and_is_not_taken_for_a_server() {
     let connections = text.lines().filter(|line| line.starts_with("megaconn_connections{side"));
     let connections = connections.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>());
     assert_eq!(connections.map(Result::unwrap).sum::<u64>(), 500);
-    assert_eq!(ServerView::from_metrics(&text), Err(ViewError::OtherSide("client".into())));
+    assert_eq!(
+        Snapshot::server_from_metrics(&text),
+        Err(SnapshotError::OtherSide("client".into()))
+    );
     let line = refused(&server, client.metrics());
     assert!(line.contains("it is of a client"), "{line}");
     client.signal(Signal::INT);

@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use megaconn::walls::server_view::ServerView;
+use megaconn::observe::snapshot::Snapshot;
 
 fuzz_target!(|text: &str| {
-    let views = [ServerView::from_metrics(text), ServerView::from_dump_lines(text.lines())];
+    let views = [Snapshot::server_from_metrics(text), Snapshot::server_from_dump_lines(text.lines())];
     for view in views.into_iter().flatten() {
         for (name, value) in &view.figures {
             let cores = view.cores.iter().map(|core| core.figures.get(name).copied());

@@ -1,10 +1,11 @@
-//! What every room may use: error numbers, the constants, units that people type, figures as people
-//! read them, and what both `main`s share. It uses no other room.
+//! What every room may use: error numbers, the constants, the two sides, units that people type,
+//! figures as people read them, and what both `main`s share. It uses no other room.
 
 pub mod cli_support;
 pub mod constants;
 pub mod errno;
 pub mod format;
 pub mod service_error;
+pub mod side;
 pub mod stderr;
 pub mod units;

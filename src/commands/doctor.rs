@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use megaconn::base::cli_support;
 use megaconn::base::constants::BACKLOG_DEFAULT;
+use megaconn::base::side::Side;
 use megaconn::base::stderr::talk;
 use megaconn::base::units::{self, Endpoints};
 use megaconn::host::rlimit;
-use megaconn::observe::dump;
 use megaconn::plan::{Demand, Ends};
 use megaconn::runtime::memory_reserve;
 use megaconn::walls::doctor::{self, Report, tracking};
@@ -30,7 +30,7 @@ pub(crate) struct Flags {
     pub(crate) connections: u64,
     /// Which end of them is on this host
     #[arg(long, value_enum, default_value = "both")]
-    pub(crate) side: Side,
+    pub(crate) side: EndsHere,
     /// Where they go, and so where the server listens; repeatable [default: 127.0.0.1:7000]
     #[arg(long, value_name = "ADDR:PORT[-PORT]", required_if_eq("side", "client"))]
     pub(crate) target: Vec<Endpoints>,
@@ -47,14 +47,25 @@ pub(crate) struct Flags {
     pub(crate) fix: Option<FixMode>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Side {
+/// [`Ends`] as a value of a flag.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum EndsHere {
     /// The server's
     Server,
     /// The client's, which needs --target
     Client,
     /// Both
     Both,
+}
+
+impl From<EndsHere> for Ends {
+    fn from(ends: EndsHere) -> Ends {
+        match ends {
+            EndsHere::Server => Ends::Server,
+            EndsHere::Client => Ends::Client,
+            EndsHere::Both => Ends::Both,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -80,8 +91,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 /// Whether the plan fits, or would with what was written or applied.
 fn answer(flags: &Flags) -> Result<bool, String> {
     let demand = demand(flags)?;
-    let reserving =
-        if flags.side == Side::Server { dump::Side::Server } else { dump::Side::Client };
+    let reserving = if demand.ends == Ends::Server { Side::Server } else { Side::Client };
     let mut host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(reserving, None));
     host.tracks = tracking::tracks(&host.tree, demand.ends);
     match flags.fix {
@@ -103,14 +113,9 @@ fn answer(flags: &Flags) -> Result<bool, String> {
 }
 
 fn demand(flags: &Flags) -> Result<Demand, String> {
-    let ends = match flags.side {
-        Side::Server => Ends::Server,
-        Side::Client => Ends::Client,
-        Side::Both => Ends::Both,
-    };
     let demand = plan::demand(flags.connections, &target(flags), &flags.ways)?;
     let backlog = flags.backlog.unsigned_abs().into();
-    Ok(match ends {
+    Ok(match flags.side.into() {
         Ends::Server => Demand { backlog, ..Demand::of_server(demand.connections, demand.cores) },
         ends => Demand { ends, backlog, ..demand },
     })

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use megaconn::base::cli_support;
+use megaconn::base::side::Side;
 use megaconn::base::units::{self, Endpoints, grouped};
 use megaconn::host::rlimit;
-use megaconn::observe::dump::Side;
 use megaconn::plan::tuples::{PortRange, Sources, TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand};
 use megaconn::runtime::memory_reserve;

@@ -1,6 +1,6 @@
 //! Why a server ends a connection, and where that is counted.
 
-use crate::observe::stats::{CoreStats, Figure};
+use crate::observe::stats::{Counter, ServerStats};
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl CloseReason {
 
     /// The counter of such ends; a peer that has finished needs none.
     #[must_use]
-    pub fn counter(self, stats: &CoreStats) -> Option<&Figure> {
+    pub fn counter(self, stats: &ServerStats) -> Option<&Counter> {
         match self {
             CloseReason::Finished => None,
             CloseReason::Reset => Some(&stats.reset_total),

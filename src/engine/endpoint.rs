@@ -43,14 +43,14 @@ pub enum Event {
     Closed(SlotId),
 }
 
-/// One end's slots, its driver, and the clock of the present turn.
-pub struct Endpoint<D, R> {
+/// One end's slots with its role in them, its driver, its counters, and the clock of the present turn.
+pub struct Endpoint<D, R, S> {
     /// Sockets and time.
     pub driver: D,
     /// The slots.
     pub arena: Arena<R>,
     /// What is counted.
-    pub stats: Arc<CoreStats>,
+    pub stats: Arc<S>,
     /// When the present turn began.
     pub now: Duration,
     /// The same in whole milliseconds.
@@ -61,10 +61,10 @@ pub struct Endpoint<D, R> {
     tick_at_ms: u64,
 }
 
-impl<D: Driver, R: Role> Endpoint<D, R> {
+impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     /// An endpoint without segments.
     #[must_use]
-    pub fn new(driver: D, slots_per_segment: u32, stats: Arc<CoreStats>) -> Endpoint<D, R> {
+    pub fn new(driver: D, slots_per_segment: u32, stats: Arc<S>) -> Endpoint<D, R, S> {
         Endpoint {
             driver,
             arena: Arena::new(slots_per_segment),

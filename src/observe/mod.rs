@@ -3,5 +3,7 @@
 
 pub mod dump;
 pub mod metrics;
+pub mod names;
+pub mod process;
 pub mod snapshot;
 pub mod stats;

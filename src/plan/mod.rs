@@ -36,7 +36,7 @@ pub struct Demand {
     pub neighbours: u64,
 }
 
-/// The ends of a connection that are on one host.
+/// Which ends of a connection are on one host: a set of sides that is not empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ends {

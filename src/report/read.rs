@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::constants::{DUMP_LINE_BYTES, REPORT_FILE_BYTES};
-use crate::observe::dump::Side;
+use crate::base::side::Side;
 use crate::report::seconds::Seconds;
 use crate::report::ticks::{Span, Ticks};
 use crate::results::bystanders::Bystanders;

@@ -1,13 +1,14 @@
 //! What a report shows of the dumps of one side: connections of each core over time, and how fast and
 //! how soon connections came, from tick to tick.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use histogram::SparseHistogram;
 
 use crate::base::constants::REPORT_POINTS;
-use crate::observe::dump::Side;
-use crate::observe::dump::line::Names;
+use crate::base::side::Side;
+use crate::observe::dump::line::Line;
+use crate::observe::names::Names;
 
 /// The ticks of one side.
 pub(crate) struct Ticks {
@@ -89,11 +90,7 @@ impl Ticks {
         Ticks {
             side,
             within,
-            names: Names {
-                figures: [CONNECTIONS, CONNECTED].into(),
-                process: BTreeSet::new(),
-                histograms: [CONNECT_LATENCY].into(),
-            },
+            names: Names::only([CONNECTIONS, CONNECTED], [CONNECT_LATENCY]),
             span: None,
             cores: BTreeMap::new(),
             now: None,
@@ -104,7 +101,7 @@ impl Ticks {
 
     /// Takes a line; `false` when it is none of this side's.
     pub(crate) fn add(&mut self, line: &[u8]) -> bool {
-        let Ok(mut line) = self.names.read(line) else { return false };
+        let Ok(mut line) = Line::read(&self.names, line) else { return false };
         let (core, at_ms) = (line.core, line.at_ms);
         let figure = |name| line.figures.get(name).copied();
         let (Some(connections), connected) = (figure(CONNECTIONS), figure(CONNECTED).unwrap_or(0))
@@ -221,6 +218,8 @@ fn merged<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use histogram::Histogram;
     use serde_json::json;
 

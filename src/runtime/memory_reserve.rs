@@ -8,11 +8,11 @@ use crate::base::constants::{
     MEMORY_RESERVE_CLIENT_LEAST_PART, MEMORY_RESERVE_CLIENT_PART, MEMORY_RESERVE_LEAST_BYTES,
     MEMORY_RESERVE_LEAST_PART, MEMORY_RESERVE_PART, MEMORY_RESERVE_SLACK_PART, MEMORY_TAKEN_PER_S,
 };
+use crate::base::side::Side;
 use crate::base::stderr::talk;
 use crate::base::units::grouped;
 use crate::host::headroom::{self, Room, Rooms};
 use crate::host::procfs::Tree;
-use crate::observe::dump::Side;
 
 /// What `side` leaves, unless it is told, where there are `total_bytes` of memory: 5 % or 512 MiB,
 /// whichever is more, but of a small memory no more than an eighth; a client leaves some more.

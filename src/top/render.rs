@@ -6,8 +6,8 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
+use crate::base::side::Side;
 use crate::base::units::grouped;
-use crate::observe::dump::Side;
 use crate::top::form::{below, bytes, count, none_or, part, rate, shortened};
 use crate::top::help;
 use crate::top::rows::{self, Row};
@@ -120,7 +120,7 @@ impl Screen<'_> {
             cells.join(" ")
         };
         let mut lines = Vec::new();
-        for side in [Side::Server, Side::Client] {
+        for side in Side::BOTH {
             if let Some(total) = rows::total(side, &sorted) {
                 lines.push(self.strong(text(&total)));
             }
@@ -168,7 +168,7 @@ impl Screen<'_> {
     /// What a side has as a whole: memory, files, what failed and what was lost.
     fn sides(&self) -> Vec<Line<'static>> {
         let mut lines = vec![Line::default()];
-        for side in [Side::Server, Side::Client] {
+        for side in Side::BOTH {
             let views: Vec<_> = self.live.views(side).collect();
             if views.is_empty() {
                 continue;

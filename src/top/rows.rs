@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::observe::dump::Side;
-use crate::observe::snapshot::{Buckets, CoreView, ProcessView};
-use crate::observe::stats::is_counter;
+use crate::base::side::Side;
+use crate::observe::names::Names;
+use crate::observe::snapshot::{Buckets, CoreSnapshot, Snapshot};
 
 /// A process as it was seen at a time.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub struct Seen {
     /// Since the view began.
     pub at: Duration,
     /// All that it said.
-    pub view: ProcessView,
+    pub view: Snapshot,
 }
 
 /// One core, or all of a side. What is `None` was not seen, or needs a second look.
@@ -77,7 +77,7 @@ const QUEUES: [(Side, &str, &str); 5] = [
 #[must_use]
 pub fn of(target: usize, before: Option<&Seen>, now: &Seen) -> Vec<Row> {
     let side = now.view.side;
-    let row = |core: &CoreView| {
+    let row = |core: &CoreSnapshot| {
         let before = before.and_then(|seen| {
             let same = seen.view.cores.iter().find(|other| other.core == core.core);
             Some((seen, same?))
@@ -118,9 +118,10 @@ pub fn of(target: usize, before: Option<&Seen>, now: &Seen) -> Vec<Row> {
 
 /// Whether the process `now` is the one `before`: what it counts has not fallen.
 #[must_use]
-pub fn is_same(before: &ProcessView, now: &ProcessView) -> bool {
+pub fn is_same(before: &Snapshot, now: &Snapshot) -> bool {
+    let names = Names::default();
     let falls = |(name, value): (&String, &u64)| {
-        is_counter(name) && before.figures.get(name).is_some_and(|before| before > value)
+        names.is_counter(name) && before.figures.get(name).is_some_and(|before| before > value)
     };
     before.side == now.side
         && before.cores.len() == now.cores.len()
@@ -183,7 +184,7 @@ fn rise_per_s(
     (!time.is_zero()).then(|| rise as f64 / time.as_secs_f64())
 }
 
-fn latency(before: &CoreView, now: &CoreView) -> Option<Latency> {
+fn latency(before: &CoreSnapshot, now: &CoreSnapshot) -> Option<Latency> {
     LATENCIES.iter().find_map(|(name, of)| {
         let buckets = now.latencies.get(*name)?.since(before.latencies.get(*name)?)?;
         (buckets.count() > 0).then_some(Latency { of, buckets })
@@ -191,7 +192,7 @@ fn latency(before: &CoreView, now: &CoreView) -> Option<Latency> {
 }
 
 /// Part of the time that a CPU of the process's host was busy.
-fn cpu_busy(cpu: u16, before: &ProcessView, now: &ProcessView) -> Option<f64> {
+fn cpu_busy(cpu: u16, before: &Snapshot, now: &Snapshot) -> Option<f64> {
     let (before, now) = (before.host.as_ref()?, now.host.as_ref()?);
     let all = now.rise(before, &format!("cpu{cpu}.ticks")).filter(|ticks| *ticks > 0)?;
     Some(now.rise(before, &format!("cpu{cpu}.busy_ticks"))? as f64 / all as f64)

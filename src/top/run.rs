@@ -12,7 +12,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 
 use crate::base::constants::TOP_KEYS_EVERY;
 use crate::observe::metrics::fetch;
-use crate::observe::snapshot::ProcessView;
+use crate::observe::snapshot::Snapshot;
 use crate::runtime::signals::{Signals, Stop};
 use crate::top::render::render;
 use crate::top::state::{Key, State};
@@ -71,7 +71,7 @@ pub fn run(
 struct News {
     target: usize,
     at: Instant,
-    seen: Result<ProcessView, String>,
+    seen: Result<Snapshot, String>,
 }
 
 /// Draws what there is until somebody quits.
@@ -141,7 +141,7 @@ fn look_again_and_again(target: usize, address: SocketAddr, every: Duration, tel
     loop {
         let began = Instant::now();
         let seen = fetch::text(address).map_err(|error| error.to_string()).and_then(|text| {
-            ProcessView::from_metrics(&text).map_err(|error| format!("no figures of ours: {error}"))
+            Snapshot::from_metrics(&text).map_err(|error| format!("no figures of ours: {error}"))
         });
         let news = News { target, at: Instant::now(), seen };
         if tell.send(news).is_err() {

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::base::constants::TOP_HISTORY;
+use crate::base::side::Side;
 use crate::host::counters::tells_of_harm;
-use crate::observe::dump::Side;
-use crate::observe::snapshot::ProcessView;
+use crate::observe::snapshot::Snapshot;
 use crate::top::rows::{self, Row, Seen};
 
 /// All of it.
@@ -140,7 +140,7 @@ impl State {
     }
 
     /// A look at a target at this time, or why there was nothing to see.
-    pub fn looked(&mut self, target: usize, at: Duration, seen: Result<ProcessView, String>) {
+    pub fn looked(&mut self, target: usize, at: Duration, seen: Result<Snapshot, String>) {
         let target = &mut self.live.targets[target];
         match seen {
             Ok(view) => {
@@ -213,7 +213,7 @@ impl Live {
     }
 
     /// The processes of a side that answer.
-    pub fn views(&self, side: Side) -> impl Iterator<Item = &ProcessView> {
+    pub fn views(&self, side: Side) -> impl Iterator<Item = &Snapshot> {
         let answering = self.targets.iter().filter(|target| target.gone.is_none());
         let views = answering.filter_map(|target| Some(&target.seen.as_ref()?.view));
         views.filter(move |view| view.side == side)

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::base::errno::Errno;
 use crate::host::counters::Counters;
 use crate::host::cpu::CpuTime;
+use crate::observe::snapshot::{CoreSnapshot, Snapshot};
 use crate::plan::Demand;
 use crate::walls::host::Host;
-use crate::walls::server_view::{CoreView, ServerView};
 use crate::walls::{Side, Symptom};
 
 /// A run that is over, or has come to the end of a plateau.
@@ -40,21 +40,10 @@ pub struct End {
     pub figures: BTreeMap<String, u64>,
     /// Operations of the program that failed, by the name of the error.
     pub failed: BTreeMap<String, u64>,
-    /// Every core: its CPU, most connections at once, and messages.
-    pub cores: Vec<CoreShare>,
+    /// Every core, as it was last.
+    pub cores: Vec<CoreSnapshot>,
     /// CPU time of the program while connections were held.
     pub cpu_time: Option<CpuTime>,
-}
-
-/// What one core had of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CoreShare {
-    /// The CPU it runs on.
-    pub cpu: u16,
-    /// Most connections at once.
-    pub connections_peak: u64,
-    /// Messages.
-    pub messages: u64,
 }
 
 /// What the client knows besides counters.
@@ -133,28 +122,20 @@ impl Case {
 impl End {
     /// A server, from what was seen of it before the run and last.
     #[must_use]
-    pub fn of_server(before: Option<&ServerView>, last: &ServerView) -> End {
+    pub fn of_server(before: Option<&Snapshot>, last: &Snapshot) -> End {
         let counters = before.and_then(|before| before.host.clone()).zip(last.host.clone());
-        let rise = |pick: fn(&ServerView) -> &BTreeMap<String, u64>| {
+        let rise = |pick: fn(&Snapshot) -> &BTreeMap<String, u64>| {
             let each = pick(last).iter().map(|(name, n)| {
                 let was = before.and_then(|before| pick(before).get(name).copied());
                 (name.clone(), n.saturating_sub(was.unwrap_or(0)))
             });
             each.collect()
         };
-        let share = |core: &CoreView| {
-            let figure = |name| core.figures.get(name).copied().unwrap_or(0);
-            CoreShare {
-                cpu: core.cpu,
-                connections_peak: figure("connections_peak"),
-                messages: figure("messages_total"),
-            }
-        };
         End {
             counters,
             figures: rise(|view| &view.figures),
             failed: rise(|view| &view.failed),
-            cores: last.cores.iter().map(share).collect(),
+            cores: last.cores.clone(),
             cpu_time: None,
         }
     }
@@ -180,7 +161,7 @@ impl End {
     /// Whether one core had not half of the connections that another had.
     #[must_use]
     pub fn is_filled_unevenly(&self) -> bool {
-        let peaks = self.cores.iter().map(|core| core.connections_peak);
+        let peaks = self.cores.iter().map(CoreSnapshot::connections_peak);
         peaks.clone().min().zip(peaks.max()).is_some_and(|(least, most)| least < most / 2)
     }
 

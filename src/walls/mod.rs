@@ -21,7 +21,6 @@ pub mod obsolete;
 pub mod of_server;
 pub mod reading;
 pub mod remedy;
-pub mod server_view;
 pub mod table;
 
 /// One wall. The names are those that `result.json`, `plan` and `doctor` use.

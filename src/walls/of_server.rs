@@ -9,9 +9,10 @@ use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::host::counters::Counters;
 use crate::host::kernel_log::KernelLog;
-use crate::observe::stats::CoreStats;
+use crate::observe::snapshot::CoreSnapshot;
+use crate::observe::stats::{Listed, ServerStats, ServerTotals};
 use crate::plan::{Demand, Ends};
-use crate::walls::case::{Case, CoreShare, End, Facts};
+use crate::walls::case::{Case, End, Facts};
 use crate::walls::diagnosis::{Charge, judge};
 use crate::walls::host::Host;
 use crate::walls::reading::rows;
@@ -69,20 +70,15 @@ impl Begun {
     pub fn met_since(
         mut self,
         cpus: &[u16],
-        stats: &[Arc<CoreStats>],
+        stats: &[Arc<ServerStats>],
         backlog: u64,
     ) -> Vec<Charge> {
         let mut figures = BTreeMap::new();
-        for (name, n) in stats.iter().flat_map(|core| core.figures()) {
+        for (name, n) in stats.iter().flat_map(|core| core.numbers()) {
             *figures.entry(name.to_owned()).or_insert(0) += n;
         }
-        let failed = CoreStats::totals(stats).failed;
-        let named = (0..).zip(&failed).filter(|(_, n)| **n > 0);
-        let share = |(cpu, core): (&u16, &Arc<CoreStats>)| CoreShare {
-            cpu: *cpu,
-            connections_peak: core.connections_peak.get(),
-            messages: core.messages_total.get(),
-        };
+        let failed = &ServerTotals::of(stats.iter().map(AsRef::as_ref)).failed;
+        let named = (0..).zip(failed).filter(|(_, n)| **n > 0);
         let connections = figures.get("connections_peak").copied().unwrap_or(0);
         let mut lines = self.log.as_mut().map(KernelLog::lines_since).unwrap_or_default();
         // Whomever the kernel killed meanwhile, it was not who reads this.
@@ -97,7 +93,7 @@ impl Begun {
                 counters: Some((self.counters, Counters::read(&self.host.tree))),
                 figures,
                 failed: named.map(|(errno, n)| (Errno(errno).to_string(), *n)).collect(),
-                cores: cpus.iter().zip(stats).map(share).collect(),
+                cores: CoreSnapshot::of_own(cpus, stats.iter().map(AsRef::as_ref)),
                 // When anybody wanted more of it than there was, only a client knows.
                 cpu_time: None,
             }),

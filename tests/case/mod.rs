@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use megaconn::observe::snapshot::CoreSnapshot;
 use megaconn::plan::Demand;
 use megaconn::walls::case::{Case, End, Facts};
 use megaconn::walls::diagnosis::judge;
@@ -29,6 +30,12 @@ pub(crate) fn lost(case: &mut Case, symptoms: &[(Symptom, u64)]) {
 
 pub(crate) fn server(case: &mut Case) -> &mut End {
     case.server.as_mut().unwrap()
+}
+
+/// A core of either end, by its CPU, most connections at once and messages.
+pub(crate) fn core(cpu: u16, connections_peak: u64, messages: u64) -> CoreSnapshot {
+    let figures = [("connections_peak", connections_peak), ("messages_total", messages)];
+    CoreSnapshot::of(u64::from(cpu), cpu, figures)
 }
 
 pub(crate) fn rises(end: &mut End, counter: &str, before: u64, now: u64) {

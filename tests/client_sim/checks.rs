@@ -6,7 +6,7 @@ use std::time::Duration;
 use megaconn::drivers::sim::{EchoFault, HabitFault, Peer};
 use megaconn::engine::driver::Driver;
 use megaconn::engine::slot::ConnState;
-use megaconn::observe::stats::{ByCause, CoreStats};
+use megaconn::observe::stats::{ByCause, ClientStats, Listed};
 
 use crate::worlds::World;
 use megaconn::engine::driver::ShutdownMode;
@@ -16,7 +16,7 @@ use megaconn::engine::protocol::expect::Expect;
 const NOTICED_WITHIN: Duration = Duration::from_millis(300);
 
 /// Reads a figure of the shard's, or of the model's.
-type Read = fn(&CoreStats) -> u64;
+type Read = fn(&ClientStats) -> u64;
 
 impl World {
     pub(super) fn check_books(&mut self) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use megaconn::base::constants::PUSH_GRACE_MAX;
 use megaconn::drivers::sim::{EchoFault, HabitFault, Peer};
 use megaconn::engine::protocol::message::Message;
-use megaconn::observe::stats::{CoreStats, LostCause};
+use megaconn::observe::stats::{ClientStats, LostCause};
 
 use crate::scene::Told;
 
@@ -58,7 +58,7 @@ impl Open {
         peer: &Peer,
         from: usize,
         now: Duration,
-        figures: &CoreStats,
+        figures: &ClientStats,
     ) {
         let banner = pushes.banner.as_ref().map_or(&[][..], |banner| banner.bytes());
         let text = pushes.text.bytes();
@@ -109,7 +109,7 @@ impl Waits {
 
     /// A text is overdue half an interval, at most a second, after one interval past the text
     /// before, or past when that was overdue itself.
-    pub(super) fn count_overdue(&mut self, pushes: &Pushes, now: Duration, figures: &CoreStats) {
+    pub(super) fn count_overdue(&mut self, pushes: &Pushes, now: Duration, figures: &ClientStats) {
         let Some(every) = pushes.every else { return };
         let after = every + PUSH_GRACE_MAX.min(every / 2);
         // A slot keeps microseconds.
@@ -122,7 +122,7 @@ impl Waits {
         }
     }
 
-    fn arrived(&mut self, pushes: &Pushes, whole: u64, now: Duration, figures: &CoreStats) {
+    fn arrived(&mut self, pushes: &Pushes, whole: u64, now: Duration, figures: &ClientStats) {
         self.count_overdue(pushes, now, figures);
         let texts = whole - self.texts;
         let gap = between(self.last, now);

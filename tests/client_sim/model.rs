@@ -8,7 +8,7 @@ use megaconn::base::constants::{CHURN_TRIES_MAX, ECHO_LATE_AFTER, SCHEDULE_SLACK
 use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{Peer, SimDriver};
 use megaconn::engine::slot::ConnState;
-use megaconn::observe::stats::{CoreStats, LOST_CAUSES, LostCause};
+use megaconn::observe::stats::{ByCause, ClientStats, LOST_CAUSES, LostCause};
 
 use crate::lives::{Line, Open, Waits, between};
 use crate::scene::Told;
@@ -31,7 +31,7 @@ pub(super) struct Model {
     /// Short ones that were closed when their exchange was done.
     pub(super) churned: BTreeSet<usize>,
     /// What must be counted.
-    pub(super) figures: CoreStats,
+    pub(super) figures: ClientStats,
     pub(super) lost: Causes,
     pub(super) churn_lost: Causes,
     /// Messages that were out on connections that were lost.
@@ -66,7 +66,7 @@ impl Model {
             open: BTreeMap::new(),
             closed_by_us: BTreeSet::new(),
             churned: BTreeSet::new(),
-            figures: CoreStats::new(),
+            figures: ClientStats::new(),
             lost: Causes::default(),
             churn_lost: Causes::default(),
             lost_with_message: 0,
@@ -162,7 +162,8 @@ impl Model {
         let has_ticked = std::mem::replace(&mut self.tick_at_ms, tick_at_ms) != tick_at_ms;
         if matches!(phase, Phase::Close { .. }) {
             // It takes all who are open out, behind the tick, and ends all waits.
-            self.figures.pushes_overdue_total.set(shard.stats().pushes_overdue_total.get());
+            let counted = &self.figures.pushes_overdue_total;
+            counted.add(shard.stats().pushes_overdue_total.get() - counted.get());
         } else if has_ticked && let Expect::Push(pushes) = &config.expect {
             self.count_overdue(pushes, &now_open, now);
         }
@@ -230,9 +231,7 @@ impl Model {
         now_open: &BTreeMap<usize, (bool, u32)>,
         phase: Phase,
     ) {
-        let read = |figures: &[megaconn::observe::stats::Figure; LOST_CAUSES.len()]| {
-            figures.each_ref().map(|figure| figure.get())
-        };
+        let read = |figures: &ByCause| figures.each_ref().map(|figure| figure.get());
         let counted = (read(&shard.stats().lost), read(&shard.stats().churn_lost));
         let (mut held, mut short) = self.lost_before;
         let open = std::mem::take(&mut self.open).into_iter();

@@ -8,7 +8,7 @@ use megaconn::base::constants::TICK_MS;
 use megaconn::drivers::sim::{Parting, SimDriver};
 use megaconn::engine::driver::Driver;
 use megaconn::engine::worker::{Core, Turn};
-use megaconn::observe::stats::{CoreStats, LostCause};
+use megaconn::observe::stats::{ClientStats, Listed, LostCause};
 
 use crate::Figures;
 use crate::model::Model;
@@ -56,7 +56,7 @@ pub(super) struct World {
     pub(super) closes_slowly: bool,
     /// Polls promise bytes in vain now and then, or buffers are short.
     pub(super) is_rough: bool,
-    pub(super) stats: Arc<CoreStats>,
+    pub(super) stats: Arc<ClientStats>,
     pub(super) model: Model,
     pub(super) phase: Phase,
     /// Held connections asked for so far.
@@ -73,7 +73,7 @@ impl World {
     pub(super) fn new(seed: u64) -> World {
         let mut random = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let scene = Scene::new(seed, &mut random);
-        let stats = Arc::new(CoreStats::new());
+        let stats = Arc::new(ClientStats::new());
         let mut driver = SimDriver::new(scene.sim);
         driver.set_habit(scene.habit);
         let supply = scene.supply;
@@ -124,7 +124,7 @@ impl World {
             ("stopped_churn", u64::from(self.stopped_churn)),
             ("tuples_taken", self.shard.driver().counts().tuples_taken),
         ];
-        self.stats.figures().chain(own).collect()
+        self.stats.numbers().chain(own).collect()
     }
 
     /// What `run` orders, plateau by plateau.

@@ -3,10 +3,10 @@
 use megaconn::host::cpu::CpuTime;
 use megaconn::walls::Side;
 use megaconn::walls::Symptom::Late;
-use megaconn::walls::case::CoreShare;
 use megaconn::walls::diagnosis::UNKNOWN;
 
 use super::{case, lost, named, server};
+use crate::case::core;
 
 /// A second in which something was late: lag and latency of the client, its rest while something was
 /// due, what server and client would have run, and the messages of the server's cores.
@@ -23,7 +23,7 @@ fn late(
     let time = |ms| Some(CpuTime { ran_ms: ms / 2, waited_ms: ms / 2, lived_ms: 1000 });
     case.client.cpu_time = time(wanted_ms[1]);
     case.client.figures = [("held_up_us_total".to_owned(), held_up_ms * 1000)].into();
-    let core = |(cpu, messages)| CoreShare { cpu, connections_peak: 500, messages };
+    let core = |(cpu, messages)| core(cpu, 500, messages);
     case.client.cores = vec![core((0, 100))];
     server(&mut case).cpu_time = time(wanted_ms[0]);
     server(&mut case).cores = (0..).zip(messages).map(core).collect();

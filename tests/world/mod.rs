@@ -17,7 +17,7 @@ use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::slot::ConnState;
 use megaconn::engine::token::SlotId;
 use megaconn::engine::worker::{Core, Turn};
-use megaconn::observe::stats::CoreStats;
+use megaconn::observe::stats::ServerStats;
 
 use memory::Memory;
 use traits::Traits;
@@ -51,7 +51,7 @@ pub(crate) struct World {
     drain_until: Option<Duration>,
     pub(crate) memory: Memory,
     buffers: usize,
-    pub(crate) stats: Arc<CoreStats>,
+    pub(crate) stats: Arc<ServerStats>,
     random: Rng,
     pub(crate) turns: u32,
     refused: u64,
@@ -94,7 +94,7 @@ impl World {
             idle_timeout: traits.idle_timeout,
             send_timeout: traits.send_timeout,
         };
-        let stats = Arc::new(CoreStats::new());
+        let stats = Arc::new(ServerStats::new());
         let first = Server::new(driver(sim), config.clone(), traits.protocol(), Arc::clone(&stats));
         let shard = first.unwrap_or_else(|errno| {
             // Then the server would not start; in this world it does.

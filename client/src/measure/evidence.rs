@@ -12,12 +12,12 @@ use megaconn::host::cpu::CpuTime;
 use megaconn::host::kernel_log::KernelLog;
 use megaconn::host::procfs::Tree;
 use megaconn::host::sockets;
-use megaconn::observe::stats::{LostCause, Totals};
+use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
+use megaconn::observe::stats::{ClientTotals, LostCause};
 use megaconn::plan::{Demand, Ends};
 use megaconn::walls::Symptom;
-use megaconn::walls::case::{Case, CoreShare, End, Facts};
+use megaconn::walls::case::{Case, End, Facts};
 use megaconn::walls::host::Host;
-use megaconn::walls::server_view::ServerView;
 use serde::Serialize;
 
 use crate::measure::aftermath;
@@ -38,9 +38,9 @@ pub(crate) struct Asked {
 pub(crate) struct Evidence {
     asked: Asked,
     moments: Moments,
-    server_before: Option<ServerView>,
+    server_before: Option<Snapshot>,
     /// A server that is gone by the end was seen before.
-    server_last: Option<ServerView>,
+    server_last: Option<Snapshot>,
     log: Option<KernelLog>,
     /// Sockets in TIME_WAIT towards the targets.
     time_wait: Option<u64>,
@@ -124,7 +124,11 @@ impl Evidence {
             host,
             symptoms: symptoms(max_p99, result, &totals),
             shares_kernel: demand.ends == Ends::Both,
-            client: End { counters, cpu_time: of_client, ..client_end(result, &totals) },
+            client: End {
+                counters,
+                cpu_time: of_client,
+                ..client_end(figures.own_cores(), &totals)
+            },
             server,
             log: lines.map(|lines| lines.into_iter().map(|line| line.text).collect()),
             facts: Facts {
@@ -157,13 +161,13 @@ struct Moment {
 }
 
 impl Moments {
-    fn begin(server: Option<&ServerView>) -> Moments {
+    fn begin(server: Option<&Snapshot>) -> Moments {
         let mut moments = Moments { schema: "megaconn.counters/1", moments: Vec::new() };
         moments.add("before".to_owned(), server);
         moments
     }
 
-    fn add(&mut self, at: String, server: Option<&ServerView>) {
+    fn add(&mut self, at: String, server: Option<&Snapshot>) {
         let client = Counters::read_with_cards(&Tree::host());
         let server = server.and_then(|server| server.host.clone());
         self.moments.push(Moment { at, client, server });
@@ -181,7 +185,7 @@ fn cpu_time(figures: &mut Figures) -> [Option<CpuTime>; 2] {
     [CpuTime::read(), server.and_then(|server| server.cpu_time())]
 }
 
-fn silent(totals: &Totals) -> u64 {
+fn silent(totals: &ClientTotals) -> u64 {
     [LostCause::Silent, LostCause::Timeout].iter().map(|cause| totals.lost[*cause as usize]).sum()
 }
 
@@ -195,7 +199,7 @@ fn worst(result: &RunResult, pick: fn(&Plateau) -> Option<Percentiles>) -> Optio
 fn symptoms(
     max_p99: Option<Duration>,
     result: &RunResult,
-    totals: &Totals,
+    totals: &ClientTotals,
 ) -> BTreeMap<Symptom, u64> {
     let mut symptoms = BTreeMap::new();
     let mut add = |symptom, n: u64| {
@@ -237,7 +241,7 @@ fn slower(latencies: &Histogram, most: Duration) -> u64 {
     latencies.into_iter().filter(above).map(|bucket| bucket.count()).sum()
 }
 
-fn client_end(result: &RunResult, totals: &Totals) -> End {
+fn client_end(cores: Vec<CoreSnapshot>, totals: &ClientTotals) -> End {
     let figures = [
         ("tuples_skipped_total", totals.tuples_skipped_total),
         ("grow_failed_total", totals.grow_failed_total),
@@ -245,44 +249,35 @@ fn client_end(result: &RunResult, totals: &Totals) -> End {
         ("messages_unsent_total", totals.messages_unsent_total),
         ("churn_unstarted_total", totals.churn_unstarted_total),
     ];
-    let cores = result.per_core.iter().filter(|core| core.side == "client");
     End {
         counters: None,
         cpu_time: None,
         figures: figures.map(|(name, n)| (name.to_owned(), n)).into(),
         failed: failed(totals),
-        cores: cores
-            .map(|core| CoreShare {
-                cpu: core.cpu,
-                connections_peak: core.connections_peak,
-                messages: core.messages_total,
-            })
-            .collect(),
+        cores,
     }
 }
 
 /// Connects that failed, of held connections and short ones, by the name of the error.
-fn failed(totals: &Totals) -> BTreeMap<String, u64> {
+fn failed(totals: &ClientTotals) -> BTreeMap<String, u64> {
     let both = totals.failed.iter().zip(&totals.churn_failed);
     by_errno(&both.map(|(held, short)| held + short).collect::<Vec<u64>>())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use megaconn::observe::stats::CoreStats;
+    use megaconn::observe::stats::ClientStats;
 
     use super::*;
 
     #[test]
     fn what_short_connections_met_was_met() {
-        let core = Arc::new(CoreStats::default());
+        let core = ClientStats::default();
         core.failed[Errno::ENFILE.index()].add(2);
         core.churn_failed[Errno::ENFILE.index()].add(3);
         core.churn_failed[Errno::EADDRNOTAVAIL.index()].add(4);
         let expected = [("EADDRNOTAVAIL".to_owned(), 4), ("ENFILE".to_owned(), 5)];
-        assert_eq!(failed(&CoreStats::totals(&[core])), expected.into());
+        assert_eq!(failed(&ClientTotals::of([&core].into_iter())), expected.into());
     }
 
     #[test]

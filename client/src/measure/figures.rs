@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use megaconn::base::side::Side;
 use megaconn::host::meminfo::open_files;
-use megaconn::observe::dump::Side;
-use megaconn::observe::stats::{CoreStats, Figure, Totals};
-use megaconn::walls::server_view::ServerView;
+use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
+use megaconn::observe::stats::{ClientStats, ClientTotals, Counter, Figure};
 
 use crate::measure::cost::{Book, Memory};
 use crate::measure::server::ServerStats;
@@ -17,7 +17,7 @@ use crate::output::result::{Descriptors, PerCore};
 /// Counters of our cores, and the server's as far as they can be seen.
 pub(crate) struct Figures {
     cpus: Vec<u16>,
-    stats: Vec<Arc<CoreStats>>,
+    stats: Vec<Arc<ClientStats>>,
     pub(crate) server: Option<ServerStats>,
     /// Connections of others that the server held before the run.
     server_before: Option<u64>,
@@ -29,9 +29,9 @@ impl Figures {
     /// else its dumps are looked for in `dir`.
     pub(crate) fn new(
         cpus: &[u16],
-        stats: &[Arc<CoreStats>],
+        stats: &[Arc<ClientStats>],
         dir: Option<&Path>,
-        metrics: Option<(ServerMetrics, ServerView)>,
+        metrics: Option<(ServerMetrics, Snapshot)>,
     ) -> Figures {
         let dumps = |dir| ServerStats::of(dir, unix_ms().saturating_sub(TICK_ALLOWANCE_MS));
         let metrics = metrics.map(|(metrics, view)| ServerStats::by(metrics, view));
@@ -60,7 +60,7 @@ impl Figures {
 
     /// The server as it is now, by its metrics address or its last dumps; `None` while it cannot be
     /// seen. It may take as long as a fetch may.
-    pub(crate) fn server_view(&mut self) -> Option<ServerView> {
+    pub(crate) fn server_view(&mut self) -> Option<Snapshot> {
         self.server.as_mut()?.look()
     }
 
@@ -80,25 +80,25 @@ impl Figures {
     }
 
     /// One counter or gauge over all cores.
-    pub(crate) fn sum(&self, figure: impl Fn(&CoreStats) -> &Figure) -> u64 {
-        self.stats.iter().map(|stats| figure(stats).get()).sum()
+    pub(crate) fn sum<F: Figure<Total = u64>>(&self, of: impl Fn(&ClientStats) -> &F) -> u64 {
+        F::total(self.stats.iter().map(|stats| of(stats)))
     }
 
     /// Held connections lost so far, whatever the cause.
     pub(crate) fn lost(&self) -> u64 {
-        self.stats.iter().flat_map(|stats| &stats.lost).map(Figure::get).sum()
+        self.stats.iter().flat_map(|stats| &stats.lost).map(Counter::get).sum()
     }
 
     /// All counters, gauges and histograms of our cores together, now.
-    pub(crate) fn totals(&self) -> Totals {
-        CoreStats::totals(&self.stats)
+    pub(crate) fn totals(&self) -> ClientTotals {
+        ClientTotals::of(self.stats.iter().map(AsRef::as_ref))
     }
 
     /// How long the slowest core took for order `number`; `None` while one has not carried it out.
     pub(crate) fn took(&self, number: u64) -> Option<Duration> {
-        let finished = |stats: &Arc<CoreStats>| stats.order_finished.get() == number;
+        let finished = |stats: &Arc<ClientStats>| stats.order_finished.get() == number;
         // In this order: a core says how long it took before it says that it has finished.
-        let took_us = |stats: &Arc<CoreStats>| stats.order_took_us.get();
+        let took_us = |stats: &Arc<ClientStats>| stats.order_took_us.get();
         self.stats
             .iter()
             .all(finished)
@@ -129,25 +129,25 @@ impl Figures {
 
     /// Every core of both sides.
     pub(crate) fn per_core(&self) -> Vec<PerCore> {
-        let ours =
-            (0..).zip(self.cpus.iter().zip(&self.stats)).map(|(core, (cpu, stats))| PerCore {
-                side: Side::Client.name(),
-                core,
-                cpu: *cpu,
-                connections_peak: stats.connections_peak.get(),
-                messages_total: stats.messages_total.get(),
-            });
-        let theirs = self.server.iter().flat_map(ServerStats::cores).map(|seen| {
-            let figure = |name| seen.figures.get(name).copied().unwrap_or(0);
-            PerCore {
-                side: Side::Server.name(),
-                core: seen.core,
-                cpu: seen.cpu,
-                connections_peak: figure("connections_peak"),
-                messages_total: figure("messages_total"),
-            }
-        });
-        ours.chain(theirs).collect()
+        let ours = self.own_cores();
+        let ours = ours.iter().map(|core| per_core(Side::Client, core));
+        let theirs = self.server.iter().flat_map(ServerStats::cores);
+        ours.chain(theirs.map(|core| per_core(Side::Server, core))).collect()
+    }
+
+    /// Our cores as they are now.
+    pub(crate) fn own_cores(&self) -> Vec<CoreSnapshot> {
+        CoreSnapshot::of_own(&self.cpus, self.stats.iter().map(AsRef::as_ref))
+    }
+}
+
+fn per_core(side: Side, core: &CoreSnapshot) -> PerCore {
+    PerCore {
+        side: side.name(),
+        core: core.core,
+        cpu: core.cpu,
+        connections_peak: core.connections_peak(),
+        messages_total: core.messages(),
     }
 }
 

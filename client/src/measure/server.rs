@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use megaconn::walls::server_view::{CoreView, ServerView};
+use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use serde::Deserialize;
 
 use crate::measure::figures::unix_ms;
@@ -15,7 +15,7 @@ use crate::measure::server_metrics::ServerMetrics;
 /// What is known of the server, and since when.
 pub(crate) struct ServerStats {
     source: Source,
-    view: Option<ServerView>,
+    view: Option<Snapshot>,
     /// Milliseconds since 1970 of the view; of its oldest core.
     at_ms: Option<u64>,
 }
@@ -51,7 +51,7 @@ impl ServerStats {
     }
 
     /// By its metrics address, which has just given `view`.
-    pub(crate) fn by(metrics: ServerMetrics, view: ServerView) -> ServerStats {
+    pub(crate) fn by(metrics: ServerMetrics, view: Snapshot) -> ServerStats {
         let source = Source::Metrics(metrics);
         ServerStats { source, view: Some(view), at_ms: Some(unix_ms()) }
     }
@@ -69,7 +69,7 @@ impl ServerStats {
             Source::Dumps(dumps) => {
                 if dumps.read_on() {
                     let lines = dumps.last.values().map(|(_, line)| line.as_str());
-                    self.view = ServerView::from_dump_lines(lines).ok();
+                    self.view = Snapshot::server_from_dump_lines(lines).ok();
                     self.at_ms = dumps.last.values().map(|(at_ms, _)| *at_ms).min();
                 }
             }
@@ -77,7 +77,7 @@ impl ServerStats {
     }
 
     /// The server as it is now; `None` while it cannot be seen.
-    pub(crate) fn look(&mut self) -> Option<ServerView> {
+    pub(crate) fn look(&mut self) -> Option<Snapshot> {
         self.refresh();
         self.view.clone().filter(|_| self.unseen().is_none())
     }
@@ -120,7 +120,7 @@ impl ServerStats {
     }
 
     /// Every core, in order.
-    pub(crate) fn cores(&self) -> impl Iterator<Item = &CoreView> {
+    pub(crate) fn cores(&self) -> impl Iterator<Item = &CoreSnapshot> {
         self.view.iter().flat_map(|view| &view.cores)
     }
 }

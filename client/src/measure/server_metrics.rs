@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use megaconn::base::constants::SERVER_METRICS_RETRY;
 use megaconn::observe::metrics::fetch::{self, TextError};
-use megaconn::walls::server_view::{ServerView, ViewError};
+use megaconn::observe::snapshot::{Snapshot, SnapshotError};
 
 /// A metrics address, and whether it still answers.
 pub(crate) struct ServerMetrics {
@@ -23,7 +23,7 @@ pub(crate) enum FetchError {
     #[error("{0}; fix: {fix}", fix = fix(.0))]
     Text(#[from] TextError),
     #[error("these are no figures of a server: {0}; fix: the address of the server's --metrics")]
-    View(#[from] ViewError),
+    View(#[from] SnapshotError),
 }
 
 /// A metrics address that did not answer before the run.
@@ -42,7 +42,7 @@ fn fix(error: &TextError) -> &'static str {
 }
 
 /// A metrics address, and what the server says there before the run.
-pub(crate) fn first(address: SocketAddr) -> Result<(ServerMetrics, ServerView), NoMetrics> {
+pub(crate) fn first(address: SocketAddr) -> Result<(ServerMetrics, Snapshot), NoMetrics> {
     let view = fetch(address).map_err(|error| NoMetrics(address, error))?;
     let now = Instant::now();
     Ok((ServerMetrics { address, unseen: None, tried_at: now, began: now }, view))
@@ -50,7 +50,7 @@ pub(crate) fn first(address: SocketAddr) -> Result<(ServerMetrics, ServerView), 
 
 impl ServerMetrics {
     /// What the server says now; `None` when it does not, or did not a moment ago.
-    pub(crate) fn again(&mut self) -> Option<ServerView> {
+    pub(crate) fn again(&mut self) -> Option<Snapshot> {
         if self.unseen.is_some() && self.tried_at.elapsed() < SERVER_METRICS_RETRY {
             return None;
         }
@@ -77,6 +77,6 @@ impl ServerMetrics {
     }
 }
 
-fn fetch(address: SocketAddr) -> Result<ServerView, FetchError> {
-    Ok(ServerView::from_metrics(&fetch::text(address)?)?)
+fn fetch(address: SocketAddr) -> Result<Snapshot, FetchError> {
+    Ok(Snapshot::server_from_metrics(&fetch::text(address)?)?)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use histogram::Histogram;
 use megaconn::base::errno::Errno;
-use megaconn::observe::stats::{LOST_CAUSES, Totals};
+use megaconn::observe::stats::{ClientTotals, LOST_CAUSES};
 use megaconn::walls::diagnosis::{Charge, Judgement};
 use megaconn::walls::reading::{self, Row};
 use serde::Serialize;
@@ -257,7 +257,7 @@ impl Plateau {
     }
 
     /// What was counted while the plateau lasted, or has lasted so far.
-    pub(crate) fn count(&mut self, counted: &Totals, asked: &Asked<'_>) {
+    pub(crate) fn count(&mut self, counted: &ClientTotals, asked: &Asked<'_>) {
         self.failed = by_errno(&counted.failed);
         self.lost = by_cause(&counted.lost);
         self.connect.latency_us = Percentiles::of(&counted.connect_latency_us);

@@ -9,7 +9,7 @@ use megaconn::engine::client::config::ClientConfig;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::host::cpu::own_thread;
-use megaconn::observe::stats::CoreStats;
+use megaconn::observe::stats::ClientStats;
 use megaconn::plan;
 use megaconn::runtime::launch;
 use megaconn::sys::doorbell::Doorbell;
@@ -24,7 +24,7 @@ type MakeCore = Result<Client<UringDriver, Expect>, String>;
 pub(crate) fn make_core(
     config: &Config,
     plan: &RunPlan,
-    stats: &[Arc<CoreStats>],
+    stats: &[Arc<ClientStats>],
 ) -> impl Fn(usize, &Doorbell) -> MakeCore + Clone + Send + use<> {
     let tuples = Arc::clone(&plan.tuples);
     let (of_core, stats) = (client_config(config, plan), stats.to_vec());

@@ -6,10 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use megaconn::base::stderr::talk;
-use megaconn::observe::dump::Side;
 use megaconn::observe::dump::ticker::Ticker;
 use megaconn::observe::metrics::{Metrics, http};
-use megaconn::observe::stats::CoreStats;
+use megaconn::observe::stats::ClientStats;
 use megaconn::runtime::launch;
 use megaconn::runtime::signals::Signals;
 
@@ -54,9 +53,9 @@ pub(crate) fn run(flags: Flags) -> Result<Outcome, Refusal> {
 fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
     let signals = Signals::install().map_err(Refusal::Signals)?;
     let (cpus, targets, outputs) = (&plan.cpus[..], plan.tuples.targets(), &config.outputs);
-    let stats: Vec<Arc<CoreStats>> = cpus.iter().map(|_| Arc::default()).collect();
+    let stats: Vec<Arc<ClientStats>> = cpus.iter().map(|_| Arc::default()).collect();
     let server = outputs.server_metrics.map(server_metrics::first).transpose()?;
-    let metrics = http::offer(outputs.metrics, Metrics::new(Side::Client, cpus, &stats))?;
+    let metrics = http::offer(outputs.metrics, Metrics::new(cpus, &stats))?;
     let out = open_stats(outputs.stats.as_deref(), outputs.out.as_deref())?;
     effective::lines(config, plan).iter().for_each(|line| talk(line));
     talk(&format!("metrics={}", http::url(metrics)));
@@ -68,7 +67,7 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
     }
     let panel = begin_panel(config)?;
     let cores = launch::start(cpus, make_core(config, plan, &stats))?;
-    let dumps = Ticker::begin(Side::Client, cpus, &stats, out, outputs.stats_every)?;
+    let dumps = Ticker::begin(cpus, &stats, out, outputs.stats_every)?;
     let figures = Figures::new(cpus, &stats, outputs.out.as_deref(), server);
     let controller = Controller::new(config, plan, signals, figures, dumps, panel);
     let topology = environment.topology();

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use megaconn::base::constants::{SOURCES_TRIED_MAX, TARGETS_TRIED_MAX};
+use megaconn::base::side::Side;
 use megaconn::drivers::uring;
 use megaconn::host::rlimit;
-use megaconn::observe::dump::Side;
 use megaconn::plan::tuples::{TuplePlan, resolve_sources};
 use megaconn::plan::{self, Demand};
 use megaconn::runtime::memory_reserve;

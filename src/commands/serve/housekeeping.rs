@@ -11,7 +11,7 @@ use megaconn::base::units::grouped;
 use megaconn::engine::server::drain::{Command, MemoryLeft};
 use megaconn::host::headroom::HOST;
 use megaconn::observe::dump::ticker::Ticker;
-use megaconn::observe::stats::CoreStats;
+use megaconn::observe::stats::ServerStats;
 use megaconn::runtime::launch::Commands;
 use megaconn::runtime::memory_reserve::{Change, Teller, Watch};
 use megaconn::runtime::signals::{Signals, Stop};
@@ -55,11 +55,11 @@ pub(crate) async fn housekeep(
 pub(crate) async fn drain(
     signals: &Signals,
     commands: &Commands<Command>,
-    stats: &[Arc<CoreStats>],
+    stats: &[Arc<ServerStats>],
     dumps: &Ticker,
     within: Duration,
 ) {
-    let sum = |figure: fn(&CoreStats) -> u64| stats.iter().map(|core| figure(core)).sum::<u64>();
+    let sum = |figure: fn(&ServerStats) -> u64| stats.iter().map(|core| figure(core)).sum::<u64>();
     let began = Instant::now();
     let closed_before = sum(|core| core.closed_total.get());
     talk(&format!("draining within {:?}; a second signal ends at once", within));

@@ -1,9 +1,9 @@
 //! What is asked of the host before a server opens anything: io_uring, the cores, open files, memory,
 //! the walls.
 
+use megaconn::base::side::Side;
 use megaconn::drivers::uring;
 use megaconn::host::rlimit;
-use megaconn::observe::dump::Side;
 use megaconn::plan;
 use megaconn::runtime::memory_reserve;
 use megaconn::walls::host::Host;

@@ -12,10 +12,9 @@ use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::host::cpu::own_thread;
 use megaconn::host::rlimit;
-use megaconn::observe::dump::Side;
 use megaconn::observe::dump::ticker::{self, Ticker};
 use megaconn::observe::metrics::{Metrics, http};
-use megaconn::observe::stats::CoreStats;
+use megaconn::observe::stats::ServerStats;
 use megaconn::plan;
 use megaconn::runtime::launch::{self, LaunchError};
 use megaconn::runtime::listeners::{self, Listeners};
@@ -52,8 +51,8 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
     let opened = open_listeners(config, cpus)?;
     let open = |path| ticker::open(path).map_err(|error| Refusal::Stats(path.into(), error));
     let out = config.outputs.stats.as_deref().map(open).transpose()?;
-    let stats: Vec<Arc<CoreStats>> = cpus.iter().map(|_| Arc::default()).collect();
-    let metrics = http::offer(config.outputs.metrics, Metrics::new(Side::Server, cpus, &stats))?;
+    let stats: Vec<Arc<ServerStats>> = cpus.iter().map(|_| Arc::default()).collect();
+    let metrics = http::offer(config.outputs.metrics, Metrics::new(cpus, &stats))?;
     let bystander = bystander::offer(config.bystander)?;
     let lines = effective::lines(config, &prepared, metrics, bystander);
     lines.iter().for_each(|line| talk(line));
@@ -64,7 +63,7 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
     let make = make_core(config, &prepared, opened, &stats);
     let begun = Begun::now(prepared.host.clone());
     let cores = launch::start(cpus, make)?;
-    let dumps = Ticker::begin(Side::Server, cpus, &stats, out, config.outputs.stats_every)?;
+    let dumps = Ticker::begin(cpus, &stats, out, config.outputs.stats_every)?;
     let (stop, died) = cores.run(async |commands| {
         let mut memory = Watch::new(prepared.memory_reserve);
         for endpoints in &config.places.listen {
@@ -106,7 +105,7 @@ fn make_core(
     config: &Config,
     prepared: &Prepared,
     opened: Listeners,
-    stats: &[Arc<CoreStats>],
+    stats: &[Arc<ServerStats>],
 ) -> impl Fn(usize, &Doorbell) -> Result<Server<UringDriver, Banner<Mode>>, String> + Clone + Send + use<>
 {
     let per_core: Vec<_> = opened.per_core.into_iter().map(|l| Mutex::new(Some(l))).collect();

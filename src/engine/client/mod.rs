@@ -28,7 +28,7 @@ use crate::engine::queue::SlotQueue;
 use crate::engine::slot::Queue;
 use crate::engine::token::{Operation, SlotId};
 use crate::engine::worker::{Core, Turn};
-use crate::observe::stats::{CoreStats, LostCause};
+use crate::observe::stats::{ClientStats, LostCause};
 
 mod churn;
 mod close;
@@ -44,7 +44,7 @@ mod unasked;
 
 /// One core's share of the client, with what it expects of the server.
 pub struct Client<D, E: Expectation> {
-    end: Endpoint<D, Calling<E::State>>,
+    end: Endpoint<D, Calling<E::State>, ClientStats>,
     expectation: E,
     config: ClientConfig,
     phase: PhaseState,
@@ -73,7 +73,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         config: ClientConfig,
         expectation: E,
         tuples: TupleAllocator,
-        stats: Arc<CoreStats>,
+        stats: Arc<ClientStats>,
     ) -> Client<D, E> {
         Client {
             end: Endpoint::new(driver, config.slots_per_segment, stats),
@@ -294,7 +294,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// What is counted.
     #[must_use]
-    pub fn stats(&self) -> &CoreStats {
+    pub fn stats(&self) -> &ClientStats {
         &self.end.stats
     }
 }

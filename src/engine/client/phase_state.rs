@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::constants::{SCHEDULE_SLACK, TICK_MS};
-use crate::observe::stats::CoreStats;
+use crate::observe::stats::ClientStats;
 
 use crate::engine::client::config::{ClientConfig, Schedule};
 use crate::engine::client::pacer::Pacer;
@@ -61,7 +61,7 @@ impl PhaseState {
         tuples: &TupleAllocator,
         connections: u64,
         now: Duration,
-        stats: &CoreStats,
+        stats: &ClientStats,
     ) {
         if self.order.phase == Phase::Traffic {
             stats.traffic_us_total.add(microseconds(now - self.since));
@@ -103,7 +103,7 @@ impl PhaseState {
 
     /// So many connects are to be started, of new connections or for a tuple that was skipped; none is
     /// tried any more when memory is short.
-    pub(super) fn start(&mut self, connects: u64, stats: &CoreStats) {
+    pub(super) fn start(&mut self, connects: u64, stats: &ClientStats) {
         self.to_start += connects;
         if self.opens_no_more {
             stats.connect_untried_total.add(std::mem::take(&mut self.to_start));
@@ -112,13 +112,13 @@ impl PhaseState {
 
     /// From now on nothing is opened. What of churn was due before, and not begun, is counted; nothing
     /// of it is due from here on.
-    pub(super) fn open_no_more(&mut self, now: Duration, stats: &CoreStats) {
+    pub(super) fn open_no_more(&mut self, now: Duration, stats: &ClientStats) {
         self.opens_no_more = true;
         self.start(0, stats);
         self.end_churn(now.saturating_sub(SCHEDULE_SLACK), stats);
     }
 
-    fn end_churn(&mut self, until: Duration, stats: &CoreStats) {
+    fn end_churn(&mut self, until: Duration, stats: &ClientStats) {
         stats.churn_unstarted_total.add(self.churn.missed(until));
         self.churn = Pacer::never();
     }
@@ -140,7 +140,7 @@ impl PhaseState {
     }
 
     /// Says, once, that the order is carried out.
-    pub(super) fn is_carried_out(&self, now: Duration, stats: &CoreStats) {
+    pub(super) fn is_carried_out(&self, now: Duration, stats: &ClientStats) {
         if stats.order_finished.get() != self.order.number {
             stats.order_took_us.set(microseconds(now - self.since));
             stats.order_finished.set(self.order.number);

@@ -28,7 +28,7 @@ use crate::engine::slot::Queue;
 use crate::engine::slot::low_milliseconds;
 use crate::engine::wheel::Wheel;
 use crate::engine::worker::{Core, Turn};
-use crate::observe::stats::CoreStats;
+use crate::observe::stats::ServerStats;
 
 mod accept;
 pub mod drain;
@@ -55,7 +55,7 @@ pub struct ServerConfig {
 
 /// One core's share of the server, with the protocol that it speaks.
 pub struct Server<D, P: Protocol> {
-    end: Endpoint<D, Serving<P::State>>,
+    end: Endpoint<D, Serving<P::State>, ServerStats>,
     protocol: P,
     config: ServerConfig,
     listeners: Box<[Listener]>,
@@ -101,7 +101,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         driver: D,
         config: ServerConfig,
         protocol: P,
-        stats: Arc<CoreStats>,
+        stats: Arc<ServerStats>,
     ) -> Result<Server<D, P>, Errno> {
         let each = ACCEPTS_PER_CORE / config.listeners.max(1);
         let has_timers = config.idle_timeout.is_some() || protocol.timer_every().is_some();

@@ -7,10 +7,10 @@ use histogram::SparseHistogram;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::host::cpu::THREAD_FIGURES;
-use crate::observe::dump::{SCHEMA, Side};
-use crate::observe::metrics::PROCESS_FIGURES;
-use crate::observe::stats::{CoreStats, empty_histogram};
+use crate::base::side::Side;
+use crate::observe::dump::SCHEMA;
+use crate::observe::names::Names;
+use crate::observe::stats::empty_histogram;
 
 /// What a core said of itself. A figure that is not there was not written: by an older version, or
 /// because it could not be read.
@@ -24,18 +24,15 @@ pub struct Line {
     pub cpu: u16,
     /// Milliseconds since 1970.
     pub at_ms: u64,
-    /// Figures by the names of [`CoreStats`] and [`THREAD_FIGURES`].
+    /// Counters and gauges, by [`Names::figures`].
     pub figures: BTreeMap<&'static str, u64>,
-    /// Figures of its process, by the names of [`PROCESS_FIGURES`].
+    /// Figures of its process, by [`Names::process`].
     pub process: BTreeMap<&'static str, u64>,
-    /// Counts by error number or by cause, by the names of [`NAMED`].
+    /// Counts by error or by cause, by [`Names::named`].
     pub named: BTreeMap<&'static str, BTreeMap<String, u64>>,
-    /// Histograms in full, by the names of [`CoreStats::latencies`].
+    /// Histograms in full, by [`Names::histograms`].
     pub histograms: BTreeMap<&'static str, SparseHistogram>,
 }
-
-/// Counts that have one more name: of an error, or of a cause.
-pub const NAMED: [&str; 4] = ["failed", "lost", "churn_failed", "churn_lost"];
 
 /// Why something is no line of a dump.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,34 +51,13 @@ pub enum LineError {
     Malformed(String),
 }
 
-/// The names of everything that a line may have: what else a newer version has is passed over.
-#[derive(Clone, Debug)]
-pub struct Names {
-    /// Of a core.
-    pub figures: BTreeSet<&'static str>,
-    /// Of a process.
-    pub process: BTreeSet<&'static str>,
-    /// Of histograms.
-    pub histograms: BTreeSet<&'static str>,
-}
-
-impl Default for Names {
-    fn default() -> Names {
-        Names {
-            figures: CoreStats::help().chain(THREAD_FIGURES).map(|(name, _)| name).collect(),
-            process: PROCESS_FIGURES.iter().map(|(name, _)| *name).collect(),
-            histograms: CoreStats::latency_help().map(|(name, _)| name).collect(),
-        }
-    }
-}
-
-impl Names {
-    /// Reads a line.
+impl Line {
+    /// Reads a line, and of it what has one of `names`.
     ///
     /// # Errors
     /// When it is no line of a dump, or one that cannot be: a figure that is no whole number, a
     /// histogram of another form, no core, no time.
-    pub fn read(&self, line: &[u8]) -> Result<Line, LineError> {
+    pub fn read(names: &Names, line: &[u8]) -> Result<Line, LineError> {
         let fields: Map<String, Value> =
             serde_json::from_slice(line).map_err(|_| LineError::NoObject)?;
         match fields.get("schema").and_then(Value::as_str) {
@@ -95,38 +71,36 @@ impl Names {
             let number = fields.get(name).and_then(Value::as_u64);
             number.ok_or_else(|| malformed(name, "no whole number"))
         };
-        let side = [Side::Server, Side::Client]
-            .into_iter()
-            .find(|side| fields.get("side").and_then(Value::as_str) == Some(side.name()));
+        let side = fields.get("side").and_then(Value::as_str).and_then(Side::by_name);
         let cpu = whole("cpu")?;
-        let named = NAMED.into_iter().map(|name| Ok((name, counts(&fields, name)?)));
+        let named = names.named.iter().map(|name| Ok((*name, counts(&fields, name)?)));
         Ok(Line {
             side: side.ok_or_else(|| malformed("side", "neither server nor client"))?,
             core: whole("core")?,
             cpu: u16::try_from(cpu).map_err(|_| malformed("cpu", "no CPU"))?,
             at_ms: whole("at_ms")?,
-            figures: numbers(&fields, &self.figures)?,
-            process: numbers(&fields, &self.process)?,
+            figures: numbers(&fields, &names.figures)?,
+            process: numbers(&fields, &names.process)?,
             named: named.collect::<Result<_, _>>()?,
-            histograms: self.histograms(&fields)?,
+            histograms: histograms(&fields, &names.histograms)?,
         })
     }
+}
 
-    fn histograms(
-        &self,
-        fields: &Map<String, Value>,
-    ) -> Result<BTreeMap<&'static str, SparseHistogram>, LineError> {
-        let Some(all) = fields.get("histograms") else { return Ok(BTreeMap::new()) };
-        let all = all.as_object().ok_or_else(|| malformed("histograms", "no object"))?;
-        let form = empty_histogram().config();
-        let read = |name: &&'static str| {
-            let value = all.get(*name)?;
-            let histogram = SparseHistogram::deserialize(value).ok();
-            let alike = histogram.filter(|histogram| histogram.config() == form);
-            Some(alike.map(|h| (*name, h)).ok_or_else(|| malformed(name, "no histogram of ours")))
-        };
-        self.histograms.iter().filter_map(read).collect()
-    }
+fn histograms(
+    fields: &Map<String, Value>,
+    names: &BTreeSet<&'static str>,
+) -> Result<BTreeMap<&'static str, SparseHistogram>, LineError> {
+    let Some(all) = fields.get("histograms") else { return Ok(BTreeMap::new()) };
+    let all = all.as_object().ok_or_else(|| malformed("histograms", "no object"))?;
+    let form = empty_histogram().config();
+    let read = |name: &&'static str| {
+        let value = all.get(*name)?;
+        let histogram = SparseHistogram::deserialize(value).ok();
+        let alike = histogram.filter(|histogram| histogram.config() == form);
+        Some(alike.map(|h| (*name, h)).ok_or_else(|| malformed(name, "no histogram of ours")))
+    };
+    names.iter().filter_map(read).collect()
 }
 
 fn malformed(name: &str, is: &str) -> LineError {

@@ -12,9 +12,9 @@ use histogram::SparseHistogram;
 use serde::Serialize;
 
 use crate::base::constants::DUMP_LINE_BYTES;
-use crate::observe::dump::Side;
-use crate::observe::dump::line::{Line, LineError, NAMED, Names};
-use crate::observe::stats::is_counter;
+use crate::base::side::Side;
+use crate::observe::dump::line::{Line, LineError};
+use crate::observe::names::{self, Names};
 
 /// Why files cannot be merged, each with its fix.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ impl Merge {
             if !is_whole && bytes.len() as u64 == DUMP_LINE_BYTES {
                 return Err(MergeError::TooLong(file.to_owned(), line));
             }
-            match self.names.read(&bytes) {
+            match Line::read(&self.names, &bytes) {
                 Ok(read) => self.add_line(number, line, read)?,
                 Err(LineError::NoObject) if !is_whole && has_lines => {
                     self.notes.push(format!("{file}: line {line} is cut short and left out"));
@@ -109,7 +109,7 @@ impl Merge {
             self.cores.insert(key, span);
             return Ok(());
         };
-        if let Some(what) = breach(&span.last, &line) {
+        if let Some(what) = breach(&self.names, &span.last, &line) {
             let (file, core) = (self.files[file].clone(), line.core);
             return Err(MergeError::TwoProcesses { file, line: number, core, what });
         }
@@ -124,10 +124,10 @@ impl Merge {
     /// When figures add up to more than a number holds.
     pub fn finish(self) -> Result<Merged, MergeError> {
         let mut sides = BTreeMap::new();
-        for side in [Side::Server, Side::Client] {
+        for side in Side::BOTH {
             let spans: Vec<_> = self.cores.iter().filter(|((of, ..), _)| *of == side).collect();
             if !spans.is_empty() {
-                sides.insert(side.name(), SideTotals::of(&spans, &self.files, &self.names)?);
+                sides.insert(side.name(), SideTotals::of(side, &spans, &self.files, &self.names)?);
             }
         }
         Ok(Merged { schema: "megaconn.stats/1", sides, notes: self.notes })
@@ -135,12 +135,12 @@ impl Merge {
 }
 
 /// What `line` says that cannot come after `last` in one process.
-fn breach(last: &Line, line: &Line) -> Option<String> {
+fn breach(names: &Names, last: &Line, line: &Line) -> Option<String> {
     if line.cpu != last.cpu {
         return Some(format!("another cpu ({} after {})", line.cpu, last.cpu));
     }
     let falls = |(name, value): &(&&str, &u64)| {
-        is_counter(name) && last.figures.get(**name).is_some_and(|before| before > *value)
+        names.is_counter(name) && last.figures.get(**name).is_some_and(|before| before > *value)
     };
     line.figures.iter().find(falls).map(|(name, _)| format!("{name} falls"))
 }
@@ -236,16 +236,16 @@ pub struct Percentiles {
 
 impl SideTotals {
     fn of(
+        side: Side,
         spans: &[(&(Side, usize, u64), &Span)],
         files: &[String],
         names: &Names,
     ) -> Result<SideTotals, MergeError> {
         let cores: Vec<CoreTotals> =
-            spans.iter().map(|((_, file, _), span)| span.totals(&files[*file])).collect();
+            spans.iter().map(|((_, file, _), span)| span.totals(&files[*file], names)).collect();
         let of_files: BTreeSet<usize> = spans.iter().map(|((_, file, _), _)| *file).collect();
         let each = || spans.iter().map(|(_, span)| *span);
-        let mut named = NAMED.into_iter().map(|name| sum_of_counts(name, each()));
-        let mut next = || named.next().expect("there are four names");
+        let counts = |name| sum_of_counts(name, each());
         let mut totals = SideTotals {
             processes: of_files.len(),
             lines: each().map(|span| span.lines).sum(),
@@ -254,16 +254,16 @@ impl SideTotals {
             counters: BTreeMap::new(),
             gauges: BTreeMap::new(),
             process: BTreeMap::new(),
-            failed: next()?,
-            lost: next()?,
-            churn_failed: next()?,
-            churn_lost: next()?,
+            failed: counts("failed")?,
+            lost: counts("lost")?,
+            churn_failed: counts("churn_failed")?,
+            churn_lost: counts("churn_lost")?,
             latencies: BTreeMap::new(),
             cores,
             missing: Vec::new(),
         };
         for name in &names.figures {
-            totals.add_figure(name)?;
+            totals.add_figure(name, names)?;
         }
         for name in &names.process {
             // Every core of a process says the same; the one that was written last is the newest.
@@ -287,21 +287,25 @@ impl SideTotals {
                 totals.latencies.insert(name, percentiles);
             }
         }
+        // An older version may have written what the side has no more: that is not missing elsewhere.
+        let expected = names::expected(side);
+        totals.missing.retain(|name| expected.contains(name) || names.process.contains(name));
         Ok(totals)
     }
 
-    fn add_figure(&mut self, name: &'static str) -> Result<(), MergeError> {
+    fn add_figure(&mut self, name: &'static str, names: &Names) -> Result<(), MergeError> {
         let cores = self.cores.iter();
         if NO_AMOUNTS.contains(&name) {
             return Ok(());
         }
-        let Some(short) = name.strip_suffix("_total") else {
+        if !names.is_counter(name) {
             match cores.map(|core| core.gauges.get(name).copied()).collect::<Option<Vec<_>>>() {
                 Some(each) => drop(self.gauges.insert(name, sum(name, each)?)),
                 None => self.missing.push(name),
             }
             return Ok(());
-        };
+        }
+        let short = without_total(name);
         match cores.map(|core| core.counters.get(short)).collect::<Option<Vec<_>>>() {
             Some(each) => {
                 let total = sum(name, each.iter().map(|counter| counter.total))?;
@@ -318,27 +322,33 @@ impl SideTotals {
 const NO_AMOUNTS: [&str; 2] = ["order_finished", "order_took_us"];
 
 impl Span {
-    fn totals(&self, file: &str) -> CoreTotals {
+    fn totals(&self, file: &str, names: &Names) -> CoreTotals {
         let seconds = self.last.at_ms.saturating_sub(self.first.at_ms) as f64 / 1e3;
         let is_in_time = self.lines > 1 && seconds > 0.0;
         let counter = |(name, total): (&&'static str, &u64)| {
             let before = self.first.figures.get(name).filter(|_| is_in_time);
             let rise = before.and_then(|before| total.checked_sub(*before));
             let per_s = rise.map(|rise| rise as f64 / seconds);
-            Some((name.strip_suffix("_total")?, Counter { total: *total, per_s }))
+            (without_total(name), Counter { total: *total, per_s })
         };
-        let figures = &self.last.figures;
-        let gauges = figures.iter().filter(|(name, _)| !is_counter(name));
+        let figures = self.last.figures.iter();
+        let (counters, gauges): (Vec<_>, Vec<_>) =
+            figures.partition(|(name, _)| names.is_counter(name));
         CoreTotals {
             file: file.to_owned(),
             core: self.last.core,
             cpu: self.last.cpu,
             lines: self.lines,
             seconds,
-            counters: figures.iter().filter_map(counter).collect(),
-            gauges: gauges.map(|(name, value)| (*name, *value)).collect(),
+            counters: counters.into_iter().map(counter).collect(),
+            gauges: gauges.into_iter().map(|(name, value)| (*name, *value)).collect(),
         }
     }
+}
+
+/// The name of a counter as a reader of sums and rates has it.
+fn without_total(name: &'static str) -> &'static str {
+    name.strip_suffix("_total").expect("a counter is called a total")
 }
 
 impl Percentiles {

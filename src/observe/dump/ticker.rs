@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::constants::{DUMP_END_TIMEOUT, READER_NICENESS};
 use crate::base::stderr::talk;
-use crate::observe::dump::{Dump, Side};
+use crate::observe::dump::Dump;
 use crate::observe::stats::CoreStats;
 
 /// A place that ticks are written to, `-` being stdout.
@@ -43,15 +43,14 @@ impl Ticker {
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn begin(
-        side: Side,
+    pub fn begin<S: CoreStats>(
         cpus: &[u16],
-        stats: &[Arc<CoreStats>],
+        stats: &[Arc<S>],
         out: Option<Box<dyn Write + Send>>,
         every: Duration,
     ) -> Result<Ticker, NoThread> {
         let every = out.as_ref().map(|_| every);
-        let dump = Dump::new(side, cpus, stats, out.unwrap_or_else(|| Box::new(stdout())));
+        let dump = Dump::new(cpus, stats, out.unwrap_or_else(|| Box::new(stdout())));
         // Who asks while a request waits asks for the same tick.
         let (requests, asked) = mpsc::sync_channel(1);
         let (at_end, end) = mpsc::channel();
@@ -82,7 +81,11 @@ impl Ticker {
 
 /// Ticks `every` so often, and when it is `asked`, until nobody can ask any more. A place that cannot
 /// be written to is given up, with one warning.
-fn tick_until_end(mut dump: Dump, mut every: Option<Duration>, asked: &Receiver<()>) {
+fn tick_until_end<S: CoreStats>(
+    mut dump: Dump<S>,
+    mut every: Option<Duration>,
+    asked: &Receiver<()>,
+) {
     let mut due = Instant::now();
     loop {
         let request = match every {
@@ -109,6 +112,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::observe::stats::ServerStats;
 
     /// Takes what is written, once it is let.
     #[derive(Clone, Default)]
@@ -148,9 +152,9 @@ mod tests {
     }
 
     fn begin(place: &Place, every: Duration) -> Ticker {
-        let stats = [Arc::default(), Arc::default()];
+        let stats: [Arc<ServerStats>; 2] = Default::default();
         let out: Box<dyn Write + Send> = Box::new(place.clone());
-        Ticker::begin(Side::Server, &[0, 1], &stats, Some(out), every).expect("a thread is free")
+        Ticker::begin(&[0, 1], &stats, Some(out), every).expect("a thread is free")
     }
 
     const HOUR: Duration = Duration::from_secs(3600);

@@ -2,7 +2,7 @@
 
 use crate::base::errno::Errno;
 
-/// Why an established connection was lost, in the order of [`crate::observe::stats::CoreStats::lost`].
+/// Why an established connection was lost, in the order of [`crate::observe::stats::ClientStats::lost`].
 pub const LOST_CAUSES: [&str; 6] = ["fin", "reset", "timeout", "silent", "mismatch", "local"];
 
 /// A cause in [`LOST_CAUSES`].

@@ -242,7 +242,7 @@ fn nobody_listens(case: &Case, _: Side) -> Option<Met> {
     let went_away = [LostCause::Fin, LostCause::Reset]
         .iter()
         .any(|cause| case.count(Symptom::Lost(*cause)) > 0);
-    let took_others = case.client.cores.iter().any(|core| core.connections_peak > 0);
+    let took_others = case.client.cores.iter().any(|core| core.connections_peak() > 0);
     let confidence =
         if went_away || took_others { Confidence::Possible } else { Confidence::Certain };
     (n > 0).then_some(Met { evidence, count: Some(n), confidence })

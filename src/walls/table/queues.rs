@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::{BETWEEN, BLANK, CLIENT, SERVER};
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
+use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::LostCause;
 use crate::plan::Ends;
-use crate::walls::case::{Case, Confidence, CoreShare, End, Met};
+use crate::walls::case::{Case, Confidence, End, Met};
 use crate::walls::{Fix, Reading, Side, Sign, Symptom, Wall};
 
 pub(super) const ROWS: &[Wall] = &[
@@ -190,7 +191,8 @@ fn refused_by_one_core(case: &Case, side: Side) -> Option<Met> {
     let end = case.end(side).filter(|end| end.is_filled_unevenly())?;
     end.figure("grow_failed_total").filter(|times| *times == 0)?;
     let refused = end.figure("refused_total").filter(|n| *n > 0)?;
-    let peaks: Vec<String> = end.cores.iter().map(|core| grouped(core.connections_peak)).collect();
+    let peaks: Vec<String> =
+        end.cores.iter().map(|core| grouped(core.connections_peak())).collect();
     let evidence = format!(
         "server: refused_total 0 -> {} while its cores had at most {}",
         grouped(refused),
@@ -202,9 +204,10 @@ fn refused_by_one_core(case: &Case, side: Side) -> Option<Met> {
 /// One core had most of the work, and so much that it was full.
 fn imbalanced(case: &Case, side: Side) -> Option<Met> {
     let end = case.end(side)?;
-    let received = end.cores.iter().any(|core| core.messages > 0);
+    let received = end.cores.iter().any(|core| core.messages() > 0);
     // Who only pushes receives none.
-    let work = |core: &CoreShare| if received { core.messages } else { core.connections_peak };
+    let work =
+        |core: &CoreSnapshot| if received { core.messages() } else { core.connections_peak() };
     let (most, all) = (end.cores.iter().map(work).max()?, end.cores.iter().map(work).sum::<u64>());
     let share = most as f64 / all.max(1) as f64;
     let is_uneven = end.cores.len() > 1 && share >= 1.5 / end.cores.len() as f64;

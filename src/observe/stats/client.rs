@@ -1,0 +1,114 @@
+//! What a core of a client counts.
+
+use crate::base::side::Side;
+use crate::observe::stats::common::{CommonStats, CommonTotals};
+use crate::observe::stats::figure::{ByCause, ByErrno, Counter, Gauge};
+use crate::observe::stats::latency::Latency;
+use crate::observe::stats::list::figures;
+use crate::observe::stats::role::CoreStats;
+
+figures! {
+    /// The figures of one core of a client, on cache lines of their own.
+    #[repr(align(128))]
+    struct ClientStats: CommonStats;
+    totals ClientTotals: CommonTotals;
+    list {
+        /// Connects with the kernel now. As many as --connects-in-flight? The server answers slowly.
+        connects_in_flight: Gauge,
+        /// Messages now whose echo has not come. Many? The server answers slowly.
+        messages_in_flight: Gauge,
+        /// Connections that are being ended now. Many? The server is slow to close.
+        closes_in_flight: Gauge,
+        /// Connects started.
+        connect_started_total: Counter,
+        /// Connects that became connections.
+        connected_total: Counter,
+        /// Connects that failed. Rising? See `failed` for the error numbers.
+        connect_failed_total: Counter,
+        /// Connects that were asked for and not tried, because less memory than --memory-reserve was
+        /// left. Rising? More memory, or fewer connections.
+        connect_untried_total: Counter,
+        /// Tuples passed over: something else, or TIME_WAIT, holds them. Rising? More --source.
+        tuples_skipped_total: Counter,
+        /// Messages sent.
+        messages_sent_total: Counter,
+        /// Echoes that were not the message that was sent: cross-wired, stale or damaged. Above 0?
+        /// Either end, or what is between them, is broken.
+        messages_mismatched_total: Counter,
+        /// Echoes that came later than they may after their message was due. Rising? One of the
+        /// ends, or what is between them, is too slow for the schedule.
+        messages_late_total: Counter,
+        /// Pushes that did not come in time. Rising? The server, or what is between, is too slow.
+        pushes_overdue_total: Counter,
+        /// Overdue pushes that came after all; the others are missing. Rising? As those overdue.
+        pushes_late_total: Counter,
+        /// Messages that were due on schedule and had not begun when it ended. Rising? The rate is
+        /// more than the ends can do.
+        messages_unsent_total: Counter,
+        /// Short connections begun by churn.
+        churn_started_total: Counter,
+        /// Short connections whose exchange was verified.
+        churned_total: Counter,
+        /// Short connections that did not connect. Rising? See their error numbers.
+        churn_failed_total: Counter,
+        /// Short connections that were due on schedule and had not begun when it ended. Rising? The
+        /// rate is more than the ends can do.
+        churn_unstarted_total: Counter,
+        /// Connections that the peer did not end within the close timeout, and so were cut. Rising?
+        /// It is slow to close.
+        close_timeout_total: Counter,
+        /// Microseconds of phases of traffic.
+        traffic_us_total: Counter,
+        /// Microseconds of rest while something was due and all that could begin it waited for the
+        /// server. Rising? The server, or what is between, is behind, not the client.
+        held_up_us_total: Counter,
+        /// The last order that a core has carried out, by its number.
+        order_finished: Gauge,
+        /// Microseconds that it took the core.
+        order_took_us: Gauge,
+        /// Time from the connect to the connection. High? A CPU or the accept queue is full, or SYNs
+        /// are lost.
+        connect_latency_us: Latency,
+        /// Time from when a message was due to having verified its echo. High? The client's part is
+        /// its schedule lag; the rest is of the server, or of what is between.
+        message_latency_us: Latency,
+        /// Time from when something of the client's was due to when it began: its own lag. High?
+        /// The client is the limit, not the server.
+        schedule_lag_us: Latency,
+        /// Time between two pushes on one connection. Longer than --push-every? The server, or what
+        /// is between, is late.
+        push_gap_us: Latency,
+        /// Time from when a short connection was due to when it was connected. High? As of connects.
+        churn_connect_latency_us: Latency,
+        /// Time from when a short connection was due to having verified its exchange. High? As of
+        /// connects and messages.
+        churn_latency_us: Latency,
+        /// Established connections that were lost, by cause. Rising? One of the ends, or what is
+        /// between them, gives connections up.
+        lost: ByCause,
+        /// Short connections that did not connect, by error number. Rising? The number names the
+        /// limit.
+        churn_failed: ByErrno,
+        /// Short connections lost before their exchange was done, by cause. Rising? As of lost ones.
+        churn_lost: ByCause,
+    }
+}
+
+impl CoreStats for ClientStats {
+    const SIDE: Side = Side::Client;
+}
+
+impl ClientTotals {
+    /// Whether a connection or a message failed, was lost, or was late.
+    #[must_use]
+    pub fn is_anything_amiss(&self) -> bool {
+        let of_connections = [&self.failed, &self.lost, &self.churn_failed, &self.churn_lost];
+        of_connections.iter().any(|counts| counts.iter().any(|n| *n > 0))
+            || self.messages_late_total
+                + self.messages_unsent_total
+                + self.pushes_overdue_total
+                + self.churn_unstarted_total
+                + self.close_timeout_total
+                > 0
+    }
+}

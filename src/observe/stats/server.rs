@@ -1,0 +1,56 @@
+//! What a core of a server counts.
+
+use crate::base::side::Side;
+use crate::observe::stats::common::{CommonStats, CommonTotals};
+use crate::observe::stats::figure::{Counter, Gauge};
+use crate::observe::stats::latency::Latency;
+use crate::observe::stats::list::figures;
+use crate::observe::stats::role::CoreStats;
+
+figures! {
+    /// The figures of one core of a server, on cache lines of their own.
+    #[repr(align(128))]
+    struct ServerStats: CommonStats;
+    totals ServerTotals: CommonTotals;
+    list {
+        /// Slots that wait for a free buffer now. Above 0? Peers read slowly.
+        buffers_awaited: Gauge,
+        /// Sends that wait now for their peer to read. Many? Peers read slowly.
+        sends_stalled: Gauge,
+        /// Connections accepted.
+        accepted_total: Counter,
+        /// Accepts that failed. Rising? See `failed` for the error numbers.
+        accept_failed_total: Counter,
+        /// Connections reset because the core was full. Rising? Raise --max-connections, or memlock.
+        refused_total: Counter,
+        /// Connections reset because less memory than --memory-reserve was left. Rising? More memory,
+        /// or fewer connections.
+        refused_memory_total: Counter,
+        /// Of these, because a memory cgroup of the server had no more. Rising? Raise its limit.
+        refused_cgroup_total: Counter,
+        /// Of those closed: the peer or the network broke them. Rising? See the peers.
+        reset_total: Counter,
+        /// Of those closed: their bytes made no sense to the protocol. Rising? See the peers.
+        malformed_total: Counter,
+        /// Of those closed: they took no bytes for too long. Rising? Peers read slowly.
+        send_timeout_total: Counter,
+        /// Of those closed: too many pushes were due behind one. Rising? Peers read slowly.
+        backlog_total: Counter,
+        /// Of those closed: they held a buffer that others waited for. Rising? Peers read slowly.
+        evicted_total: Counter,
+        /// Of those closed: they sent nothing for --idle-timeout. Rising? Peers are gone, or quiet.
+        idle_timeout_total: Counter,
+        /// Of those closed: ended in order by a drain.
+        drained_total: Counter,
+        /// Of those closed: cut when the time of a drain was up. Many? A longer --drain.
+        drain_cut_total: Counter,
+        /// Pushes that were due and found no free buffer. Rising? Peers read slowly.
+        push_starved_total: Counter,
+        /// Time from when a push was due to when its send began. High? The server's core is full.
+        push_lateness_us: Latency,
+    }
+}
+
+impl CoreStats for ServerStats {
+    const SIDE: Side = Side::Server;
+}
