@@ -142,8 +142,13 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
             }
             Operation::Recv => {
                 let was = std::mem::replace(&mut slot.read, ReadSide::Idle);
-                let event = Event::Received(id, was, result);
-                Some(if is_closing { Event::Joining(id) } else { event })
+                if is_closing {
+                    return Some(Event::Joining(id));
+                }
+                if let Ok(bytes) = result {
+                    self.stats.recv_bytes_total.add(u64::from(bytes));
+                }
+                Some(Event::Received(id, was, result))
             }
             Operation::Send => {
                 slot.write = WriteSide::Idle;
@@ -208,7 +213,11 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
                 self.stats.send_bytes_total.add(u64::from(bytes));
                 let slot = &mut self.arena[id];
                 slot.start += u16::try_from(bytes).expect("a send stays within its buffer");
-                if slot.start < slot.end { self.arm_poll_writable(id) } else { Event::Sent(id) }
+                if slot.start < slot.end {
+                    return self.arm_poll_writable(id);
+                }
+                (slot.start, slot.end) = (0, 0);
+                Event::Sent(id)
             }
             Err(Errno::EAGAIN) => self.arm_poll_writable(id),
             Err(errno) => Event::SendFailed(id, errno),
@@ -302,6 +311,10 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     /// # Errors
     /// `ENOSPC` when a core may have no more of them; what the driver said otherwise.
     pub fn grow(&mut self) -> Result<(), Errno> {
+        self.open_segment().inspect_err(|_| self.stats.grow_failed_total.add(1))
+    }
+
+    fn open_segment(&mut self) -> Result<(), Errno> {
         let number = self.arena.next_segment().ok_or(Errno::ENOSPC)?;
         self.driver.open_segment(number, self.slots_per_segment)?;
         self.arena.grow(number);

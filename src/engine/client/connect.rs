@@ -70,7 +70,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         match self.end.grow() {
             Ok(()) => self.end.arena.take(),
             Err(errno) => {
-                self.end.stats.grow_failed_total.add(1);
                 self.back_off_until_ms = self.end.now_ms + u64::from(BACK_OFF_MS);
                 // Nothing on its way that could free a slot? Then there will never be one.
                 if self.connecting.is_empty() && self.ending.is_empty() {

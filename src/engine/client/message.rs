@@ -75,8 +75,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 
     pub(super) fn on_sent(&mut self, id: SlotId) {
-        let slot = &mut self.end.arena[id];
-        (slot.start, slot.end) = (0, 0);
         self.drop_buffer(id);
         if !self.expectation.is_answered() {
             self.rest(id);
@@ -127,7 +125,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         match result {
             Ok(0) => self.lose(id, LostCause::Fin),
             Ok(bytes) => {
-                self.end.stats.recv_bytes_total.add(u64::from(bytes));
                 let slot = &mut self.end.arena[id];
                 slot.end += u16::try_from(bytes).expect("a receive stays within its buffer");
                 self.hear(id);

@@ -48,7 +48,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             return None;
         }
         if let Err(errno) = self.end.grow() {
-            self.end.stats.grow_failed_total.add(1);
             self.end.stats.failed[errno.index()].add(1);
             self.grow_from_ms = self.end.now_ms + u64::from(BACK_OFF_MS);
         }

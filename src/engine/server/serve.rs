@@ -75,7 +75,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             // All that came before the end has been answered, so our end may follow.
             Ok(0) => self.close(id, CloseReason::Finished),
             Ok(bytes) => {
-                self.end.stats.recv_bytes_total.add(u64::from(bytes));
                 self.end.stats.messages_total.add(1);
                 let slot = &mut self.end.arena[id];
                 let is_brisk = slot.waited(self.end.now) < WARM_TIME;
@@ -177,7 +176,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     pub(super) fn on_sent(&mut self, id: SlotId) {
         let slot = &mut self.end.arena[id];
-        (slot.start, slot.end) = (0, 0);
         if slot.role.is_pending(OPENING) {
             slot.role.pending &= !OPENING;
         } else if slot.role.is_pending(TIMER_SENDS) {
