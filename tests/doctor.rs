@@ -3,9 +3,9 @@
 
 use fake_host::{FakeHost, demand};
 use megaconn::plan::{Demand, Ends};
-use megaconn::walls::Have;
 use megaconn::walls::doctor::text::text;
 use megaconn::walls::doctor::{Bound, Report, Row, Verdict, report};
+use megaconn::walls::have::Have;
 use megaconn::walls::host::Host;
 use megaconn::walls::table::all;
 use namespaces::{in_namespaces, text as words};

@@ -53,7 +53,7 @@ fn the_files_hold_what_is_short_and_nothing_else() {
     let demand = Demand { connections: 1_000_000, tuples: Some(2_000_000), ..demand() };
     let rows = rows(
         &megaconn::walls::host::Host {
-            memlock: megaconn::walls::Have::Some(1 << 20),
+            memlock: megaconn::walls::have::Have::Some(1 << 20),
             nofile: 100,
             slots_per_segment: 100,
             ..host.host()

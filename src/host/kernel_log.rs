@@ -95,7 +95,9 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::walls::{Sign, Wall, table};
+    use crate::walls::sign::Sign;
+    use crate::walls::table;
+    use crate::walls::wall::Wall;
 
     fn line(text: &str) -> Line {
         Line { text: text.to_owned(), at_us: 0 }

@@ -11,8 +11,12 @@ use serde::Serialize;
 
 use crate::base::units::grouped;
 use crate::walls::case::{Case, Confidence, End, Met};
+use crate::walls::fix::Fix;
+use crate::walls::side::{At, Side};
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
 use crate::walls::table::all;
-use crate::walls::{At, Fix, Side, Sign, Symptom, Wall};
+use crate::walls::wall::Wall;
 
 /// The name of what no wall explains.
 pub const UNKNOWN: &str = "unknown";

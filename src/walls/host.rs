@@ -6,7 +6,8 @@ use crate::host::meminfo::MemInfo;
 use crate::host::procfs::Tree;
 use crate::host::rlimit;
 use crate::plan::Demand;
-use crate::walls::{Fix, Have};
+use crate::walls::fix::Fix;
+use crate::walls::have::Have;
 
 /// What there is. Everything but the process's own limits is read from the tree when it is asked for.
 #[derive(Clone, Debug)]

@@ -14,9 +14,10 @@ use crate::observe::stats::{Listed, ServerStats, ServerTotals};
 use crate::plan::{Demand, Ends};
 use crate::walls::case::{Case, End, Facts};
 use crate::walls::diagnosis::{Charge, judge};
+use crate::walls::have::Have;
 use crate::walls::host::Host;
 use crate::walls::reading::rows;
-use crate::walls::{Have, Side};
+use crate::walls::side::Side;
 
 /// Walls that keep a server from starting, whoever connects.
 const BEFORE_THE_START: [&str; 3] = ["threads", "memlock", "nofile"];

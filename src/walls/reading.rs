@@ -3,9 +3,12 @@
 use serde::Serialize;
 
 use crate::plan::{Demand, Ends};
+use crate::walls::fix::Fix;
+use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;
+use crate::walls::side::Side;
 use crate::walls::table::all;
-use crate::walls::{Fix, Have, Reading, Side, Wall};
+use crate::walls::wall::Wall;
 
 /// What a reading says of a wall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Write as _};
 
 use crate::host::procfs::Tree;
 use crate::host::sysctl_files;
-use crate::walls::Fix;
+use crate::walls::fix::Fix;
 use crate::walls::reading::{Row, Standing};
 
 /// The name of our files, by which they are put in order among others.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use megaconn::host::procfs::Tree;
 use megaconn::plan::{Demand, Ends};
-use megaconn::walls::Have;
+use megaconn::walls::have::Have;
 use megaconn::walls::host::Host;
 use tempfile::TempDir;
 

@@ -11,7 +11,7 @@ use megaconn::observe::dump::ticker::NoThread;
 use megaconn::plan::tuples::TupleError;
 use megaconn::runtime::launch::LaunchError;
 use megaconn::runtime::topology::CoreError;
-use megaconn::walls::Have;
+use megaconn::walls::have::Have;
 use megaconn::walls::reading::Row;
 
 use crate::bystanders::panel::NoPanel;

@@ -9,10 +9,13 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use crate::plan::{Demand, Ends};
+use crate::walls::have::Have;
 use crate::walls::host::Host;
-use crate::walls::obsolete::{self, Setting};
+use crate::walls::obsolete;
+use crate::walls::obsolete::rules::Plan;
+use crate::walls::obsolete::setting::Setting;
 use crate::walls::reading::{self, Standing};
-use crate::walls::{Have, Side};
+use crate::walls::side::Side;
 
 pub mod text;
 pub mod tracking;
@@ -118,7 +121,7 @@ pub fn report(host: &Host, demand: &Demand, targets: &[SocketAddr]) -> Report {
     let (binds_first, binds_next) = (bounds.next(), bounds.next());
     let connects_away = demand.ends == Ends::Client;
     let ports_here = targets.iter().filter(|_| !connects_away).map(SocketAddr::port).collect();
-    let plan = obsolete::Plan { ports_here, connects_away };
+    let plan = Plan { ports_here, connects_away };
     let mut rows: Vec<Row> = readings.iter().map(Row::from).collect();
     rows.sort_by_key(|row| row.verdict);
     Report {
@@ -150,7 +153,7 @@ impl From<&reading::Row> for Row {
             allows_connections: row.allows_connections,
             verdict: row.standing.into(),
             fix: row.fix.iter().map(ToString::to_string).collect(),
-            lasts: row.fix.iter().map(crate::walls::Fix::lasts).collect(),
+            lasts: row.fix.iter().map(crate::walls::fix::Fix::lasts).collect(),
             remark: row.remark,
         }
     }

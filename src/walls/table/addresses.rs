@@ -5,7 +5,12 @@ use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::stats::LostCause;
 use crate::walls::case::{Case, Confidence, Met};
-use crate::walls::{Fix, Have, Reading, Side, Sign, Symptom, Wall};
+use crate::walls::fix::Fix;
+use crate::walls::have::{Have, Reading};
+use crate::walls::side::Side;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
     Wall {

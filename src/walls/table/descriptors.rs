@@ -7,8 +7,13 @@ use crate::host::rlimit;
 use crate::observe::stats::LostCause;
 use crate::plan::Demand;
 use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::fix::Fix;
+use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;
-use crate::walls::{Fix, Have, Reading, Side, Sign, Symptom, Wall};
+use crate::walls::side::Side;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
     Wall {

@@ -8,7 +8,12 @@ use crate::host::headroom::{self, Rooms};
 use crate::observe::stats::LostCause;
 use crate::plan::Demand;
 use crate::walls::case::{Case, Confidence, Met};
-use crate::walls::{Fix, Have, Reading, Side, Sign, Symptom, Wall};
+use crate::walls::fix::Fix;
+use crate::walls::have::{Have, Reading};
+use crate::walls::side::Side;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+use crate::walls::wall::Wall;
 
 /// Bytes of `tcp_mem` that an idle socket takes at most, as seen on Linux 6.18; mostly none.
 const TCP_MEM_BYTES_PER_SOCKET: u64 = 38;

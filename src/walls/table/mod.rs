@@ -1,7 +1,9 @@
 //! The table itself, in five parts. The order is that of the parts, and in each from the sure sign
 //! to the vague: of two walls that could explain the same loss the upper one is named.
 
-use crate::walls::{At, Reading, Side, Wall};
+use crate::walls::have::Reading;
+use crate::walls::side::{At, Side};
+use crate::walls::wall::Wall;
 
 mod addresses;
 mod descriptors;

@@ -6,7 +6,11 @@ use crate::base::units::grouped;
 use crate::observe::stats::LostCause;
 use crate::plan::Ends;
 use crate::walls::case::{Case, Confidence, Facts, Met};
-use crate::walls::{Fix, Side, Sign, Symptom, Wall};
+use crate::walls::fix::Fix;
+use crate::walls::side::Side;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
     Wall {

@@ -9,7 +9,12 @@ use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::LostCause;
 use crate::plan::Ends;
 use crate::walls::case::{Case, Confidence, End, Met};
-use crate::walls::{Fix, Reading, Side, Sign, Symptom, Wall};
+use crate::walls::fix::Fix;
+use crate::walls::have::Reading;
+use crate::walls::side::Side;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
     Wall {

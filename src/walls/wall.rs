@@ -1,0 +1,33 @@
+//! One row of the table of walls.
+
+use crate::plan::Demand;
+use crate::walls::fix::Fix;
+use crate::walls::have::Reading;
+use crate::walls::host::Host;
+use crate::walls::side::At;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+
+/// One wall. The names are those that `result.json`, `plan` and `doctor` use.
+pub struct Wall {
+    /// Its name.
+    pub id: &'static str,
+    /// What it limits, in a clause.
+    pub limits: &'static str,
+    /// At which end of a connection it stands.
+    pub at: At,
+    /// What is counted.
+    pub unit: &'static str,
+    /// What this host has, what a plan needs, and how many connections that allows.
+    pub read: fn(&Host, &Demand) -> Reading,
+    /// What can become of a run that meets it.
+    pub explains: &'static [Symptom],
+    /// Whether it drops packets: what is late for it was sent again.
+    pub drops: bool,
+    /// What betrays it; one is enough.
+    pub signs: &'static [Sign],
+    /// What lifts it, the best first.
+    pub fix: fn(&Host, &Demand) -> Vec<Fix>,
+    /// What one should know besides.
+    pub remark: &'static str,
+}
