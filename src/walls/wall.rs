@@ -12,6 +12,10 @@ use crate::walls::symptom::Symptom;
 pub struct Wall {
     /// Its name.
     pub id: &'static str,
+    /// Of two walls that could explain the same loss as surely, the one with the lower number is named.
+    /// Wherever walls are listed and nothing else tells them apart, it comes first. No two walls have
+    /// the same number.
+    pub precedence: u16,
     /// What it limits, in a clause.
     pub limits: &'static str,
     /// At which end of a connection it stands.
