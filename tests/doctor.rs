@@ -2,7 +2,7 @@
 //! screen and its JSON as they are.
 
 use fake_host::{FakeHost, demand};
-use megaconn::plan::{Demand, Ends};
+use megaconn::plan::demand::{Demand, Ends};
 use megaconn::walls::doctor::text::text;
 use megaconn::walls::doctor::{Bound, Report, Row, Verdict, report};
 use megaconn::walls::have::Have;

@@ -8,7 +8,7 @@ mod case;
 use megaconn::base::errno::Errno;
 use megaconn::host::cpu::CpuTime;
 use megaconn::observe::stats::LostCause;
-use megaconn::plan::Ends;
+use megaconn::plan::demand::Ends;
 use megaconn::walls::case::{Case, Confidence, End};
 use megaconn::walls::diagnosis::{UNKNOWN, judge};
 use megaconn::walls::side::Side;

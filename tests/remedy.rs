@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use fake_host::{FakeHost, demand};
-use megaconn::plan::Demand;
+use megaconn::plan::demand::Demand;
 use megaconn::walls::reading::{Row, rows};
 use megaconn::walls::remedy::{apply, changes, files, left, undo};
 use namespaces::{in_namespaces, text, without_rights};

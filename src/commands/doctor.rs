@@ -10,7 +10,7 @@ use megaconn::base::side::Side;
 use megaconn::base::stderr::talk;
 use megaconn::base::units::{self, Endpoints};
 use megaconn::host::rlimit;
-use megaconn::plan::{Demand, Ends};
+use megaconn::plan::demand::{Demand, Ends};
 use megaconn::runtime::memory_reserve;
 use megaconn::walls::doctor::{self, Report, tracking};
 use megaconn::walls::host::Host;

@@ -6,9 +6,9 @@ use clap::Args;
 use megaconn::base::cli_support;
 use megaconn::base::side::Side;
 use megaconn::base::units::{self, Endpoints, grouped};
-use megaconn::host::rlimit;
+use megaconn::host::{ports, rlimit};
+use megaconn::plan::demand::Demand;
 use megaconn::plan::tuples::{PortRange, Sources, TuplePlan, resolve_sources};
-use megaconn::plan::{self, Demand};
 use megaconn::runtime::memory_reserve;
 use megaconn::runtime::topology::CoreList;
 use megaconn::walls::doctor::text::wrapped;
@@ -142,9 +142,9 @@ pub(crate) fn demand(
 ) -> Result<Demand, String> {
     let cores = ways.cores.resolve().map_err(|error| error.to_string())?.len();
     let targets: Vec<_> = target.iter().flat_map(|endpoints| endpoints.each()).collect();
-    let range = ways.source_ports.map_or_else(plan::ephemeral_ports, |p| p.low..=p.high);
+    let range = ways.source_ports.map_or_else(ports::ephemeral, |p| p.low..=p.high);
     let sources = resolve_sources(&ways.source, &targets).map_err(|error| error.to_string())?;
-    let tuples = TuplePlan::new(targets.clone(), &sources, plan::usable_ports(range), cores)
+    let tuples = TuplePlan::new(targets.clone(), &sources, ports::usable(range), cores)
         .map_err(|error| error.to_string())?;
     Ok(Demand::of_client(connections, &targets, tuples.capacity(), cores as u64))
 }

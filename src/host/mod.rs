@@ -10,6 +10,7 @@ pub mod links;
 pub mod meminfo;
 pub mod neighbour_tables;
 pub mod netlink;
+pub mod ports;
 pub mod procfs;
 pub mod rlimit;
 pub mod sock_diag;

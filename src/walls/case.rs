@@ -6,7 +6,7 @@ use crate::base::errno::Errno;
 use crate::host::counters::Counters;
 use crate::host::cpu::CpuTime;
 use crate::observe::snapshot::{CoreSnapshot, Snapshot};
-use crate::plan::Demand;
+use crate::plan::demand::Demand;
 use crate::walls::host::Host;
 use crate::walls::side::Side;
 use crate::walls::symptom::Symptom;

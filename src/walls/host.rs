@@ -5,7 +5,7 @@ use crate::host::cgroup;
 use crate::host::meminfo::MemInfo;
 use crate::host::procfs::Tree;
 use crate::host::rlimit;
-use crate::plan::Demand;
+use crate::plan::demand::Demand;
 use crate::walls::fix::Fix;
 use crate::walls::have::Have;
 

@@ -11,7 +11,7 @@ use crate::host::counters::Counters;
 use crate::host::kernel_log::KernelLog;
 use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::{Listed, ServerStats, ServerTotals};
-use crate::plan::{Demand, Ends};
+use crate::plan::demand::{Demand, Ends};
 use crate::walls::case::{Case, End, Facts};
 use crate::walls::diagnosis::{Charge, judge};
 use crate::walls::have::Have;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::plan::{Demand, Ends};
+use crate::plan::demand::{Demand, Ends};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;

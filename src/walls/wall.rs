@@ -1,6 +1,6 @@
 //! One row of the table of walls.
 
-use crate::plan::Demand;
+use crate::plan::demand::Demand;
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
 use crate::walls::host::Host;

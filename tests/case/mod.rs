@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use megaconn::observe::snapshot::CoreSnapshot;
-use megaconn::plan::Demand;
+use megaconn::plan::demand::Demand;
 use megaconn::walls::case::{Case, End, Facts};
 use megaconn::walls::diagnosis::judge;
 use megaconn::walls::host::Host;

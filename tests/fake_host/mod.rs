@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use megaconn::host::procfs::Tree;
-use megaconn::plan::{Demand, Ends};
+use megaconn::plan::demand::{Demand, Ends};
 use megaconn::walls::have::Have;
 use megaconn::walls::host::Host;
 use tempfile::TempDir;

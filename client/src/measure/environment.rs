@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 
 use megaconn::host::links;
 use megaconn::host::meminfo::MemInfo;
-use megaconn::plan::{Demand, route};
+use megaconn::plan::demand::Demand;
+use megaconn::plan::route;
 use megaconn::walls::doctor::{self, Report, tracking};
 use megaconn::walls::host::Host;
 use serde::Serialize;

@@ -14,7 +14,7 @@ use megaconn::host::procfs::Tree;
 use megaconn::host::sockets;
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use megaconn::observe::stats::{ClientTotals, LostCause};
-use megaconn::plan::{Demand, Ends};
+use megaconn::plan::demand::{Demand, Ends};
 use megaconn::walls::case::{Case, End, Facts};
 use megaconn::walls::host::Host;
 use megaconn::walls::symptom::Symptom;

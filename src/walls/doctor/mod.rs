@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use crate::plan::{Demand, Ends};
+use crate::plan::demand::{Demand, Ends};
 use crate::walls::have::Have;
 use crate::walls::host::Host;
 use crate::walls::obsolete;

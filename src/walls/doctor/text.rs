@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::{Report, Row, Verdict};
 use crate::base::units::grouped;
-use crate::plan::Ends;
+use crate::plan::demand::Ends;
 use crate::walls::obsolete::setting::Setting;
 
 /// Columns of a line at most.

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use socket2::SockRef;
 
 use crate::host::procfs::Tree;
-use crate::plan::Ends;
+use crate::plan::demand::Ends;
 
 /// Connections that are made, so that what others do meanwhile is not taken for ours.
 const CONNECTIONS: u64 = 32;

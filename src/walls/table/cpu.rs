@@ -6,7 +6,7 @@ use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::LostCause;
-use crate::plan::{Demand, Ends};
+use crate::plan::demand::{Demand, Ends};
 use crate::walls::case::{Case, Confidence, End, Met};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;

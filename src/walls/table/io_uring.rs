@@ -4,7 +4,7 @@ use crate::base::constants::{EXECUTOR_LOCKED_BYTES, RING_BYTES, SEGMENTS_MAX};
 use crate::base::errno::Errno;
 use crate::host::rlimit;
 use crate::observe::stats::LostCause;
-use crate::plan::Demand;
+use crate::plan::demand::Demand;
 use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};

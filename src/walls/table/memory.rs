@@ -5,7 +5,7 @@ use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::host::headroom::{self, Rooms};
 use crate::observe::stats::LostCause;
-use crate::plan::Demand;
+use crate::plan::demand::Demand;
 use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};

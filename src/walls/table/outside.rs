@@ -3,7 +3,7 @@
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::stats::LostCause;
-use crate::plan::Ends;
+use crate::plan::demand::Ends;
 use crate::walls::case::{Case, Confidence, Facts, Met};
 use crate::walls::fix::Fix;
 use crate::walls::side::Side;
