@@ -26,6 +26,17 @@ pub enum Have {
     Nothing,
 }
 
+impl Have {
+    /// The number, where there is one.
+    #[must_use]
+    pub fn number(self) -> Option<u64> {
+        match self {
+            Have::Some(number) => Some(number),
+            Have::Unlimited | Have::Unknown | Have::Nothing => None,
+        }
+    }
+}
+
 impl From<Option<u64>> for Have {
     fn from(number: Option<u64>) -> Have {
         number.map_or(Have::Unknown, Have::Some)

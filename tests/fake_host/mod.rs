@@ -46,7 +46,6 @@ impl FakeHost {
             tree: self.tree(),
             memlock: Have::Some(8 << 20),
             passes_file_max: false,
-            cpus: 2,
             tracks: Some(true),
             ..Host::read(20_000, 1 << 30)
         }

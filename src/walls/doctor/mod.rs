@@ -2,7 +2,7 @@
 //! settings that nobody should have. `megaconn doctor` shows it, the client keeps it as
 //! `doctor.json`.
 //!
-//! Nothing here changes the host, and only [`tracking`] opens a socket.
+//! Nothing here changes the host or opens a socket.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,6 @@ use crate::walls::reading::{self, Standing};
 use crate::walls::side::Side;
 
 pub mod text;
-pub mod tracking;
 
 /// What the doctor says.
 #[derive(Clone, Debug, Serialize)]

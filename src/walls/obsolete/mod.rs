@@ -18,8 +18,7 @@ pub mod setting;
 pub fn settings(tree: &Tree, plan: &Plan) -> Vec<Setting> {
     let facts = Facts {
         plan,
-        memory_bytes: MemInfo::parse(&tree.read("proc/meminfo").unwrap_or_default())
-            .get("MemTotal"),
+        memory_bytes: MemInfo::of(tree).and_then(|memory| memory.get("MemTotal")),
         ehash_entries: ehash_entries(tree),
     };
     let lines = sysctl_files::lines(tree);
