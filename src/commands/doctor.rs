@@ -150,8 +150,7 @@ fn apply(host: &Host, demand: &Demand) -> Result<bool, String> {
     let rows = reading::rows(host, demand);
     let short: Vec<_> = rows.iter().filter(|row| !row.fits()).collect();
     for row in &short {
-        let ways: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
-        talk(&format!("{} is still short; fix: {}", row.id, ways.join("; or: ")));
+        talk(&format!("{} is still short; fix: {}", row.id, row.fixes()));
     }
     Ok(short.is_empty() && applied.iter().all(|applied| applied.result.is_ok()))
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 /// What lifts a wall.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fix {
@@ -30,6 +32,13 @@ impl Fix {
             Fix::Command(_) => "as long as what it sets",
             Fix::Advice(_) => "",
         }
+    }
+}
+
+/// As JSON it is its text.
+impl Serialize for Fix {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
