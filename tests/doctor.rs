@@ -2,11 +2,12 @@
 //! screen and its JSON as they are.
 
 use fake_host::{FakeHost, demand};
-use megaconn::plan::{Demand, Ends};
-use megaconn::walls::Have;
+use megaconn::plan::demand::{Demand, Ends};
 use megaconn::walls::doctor::text::text;
-use megaconn::walls::doctor::{Bound, Report, Row, Verdict, report};
+use megaconn::walls::doctor::{Bound, Report, report};
+use megaconn::walls::have::Have;
 use megaconn::walls::host::Host;
+use megaconn::walls::reading::{Row, Verdict};
 use megaconn::walls::table::all;
 use namespaces::{in_namespaces, text as words};
 use serde_json::Value;

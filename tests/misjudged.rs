@@ -8,11 +8,11 @@ mod case;
 use megaconn::base::errno::Errno;
 use megaconn::host::cpu::CpuTime;
 use megaconn::observe::stats::LostCause;
-use megaconn::plan::Ends;
-use megaconn::walls::Side;
-use megaconn::walls::Symptom::{Failed, Late, Lost};
+use megaconn::plan::demand::Ends;
 use megaconn::walls::case::{Case, Confidence, End};
 use megaconn::walls::diagnosis::{UNKNOWN, judge};
+use megaconn::walls::side::Side;
+use megaconn::walls::symptom::Symptom::{Failed, Late, Lost};
 
 use case::{case, core, lost, named, rises, server};
 

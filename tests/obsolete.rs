@@ -2,7 +2,9 @@
 //! running kernel; what is right, hidden or no number is not held against anybody.
 
 use fake_host::FakeHost;
-use megaconn::walls::obsolete::{Kind, Plan, Setting, settings};
+use megaconn::walls::obsolete::rules::Plan;
+use megaconn::walls::obsolete::setting::{Kind, Setting};
+use megaconn::walls::obsolete::settings;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod fake_host;

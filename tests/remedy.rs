@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use fake_host::{FakeHost, demand};
-use megaconn::plan::Demand;
+use megaconn::plan::demand::Demand;
 use megaconn::walls::reading::{Row, rows};
 use megaconn::walls::remedy::{apply, changes, files, left, undo};
 use namespaces::{in_namespaces, text, without_rights};
@@ -53,7 +53,7 @@ fn the_files_hold_what_is_short_and_nothing_else() {
     let demand = Demand { connections: 1_000_000, tuples: Some(2_000_000), ..demand() };
     let rows = rows(
         &megaconn::walls::host::Host {
-            memlock: megaconn::walls::Have::Some(1 << 20),
+            memlock: megaconn::walls::have::Have::Some(1 << 20),
             nofile: 100,
             slots_per_segment: 100,
             ..host.host()

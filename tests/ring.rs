@@ -13,7 +13,7 @@ use megaconn::drivers::uring::{UringConfig, UringDriver};
 use megaconn::engine::driver::{Completion, Dial, Driver, Listen, Readiness, ShutdownMode};
 use megaconn::engine::token::{Generation, Operation, SlotId, Token};
 use megaconn::engine::worker::Turn;
-use megaconn::plan;
+use megaconn::host::ports;
 use megaconn::sys::doorbell::Doorbell;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -34,7 +34,7 @@ fn with_driver<T: 'static>(test: impl FnOnce(&mut UringDriver, SocketAddr) -> T 
         let config = UringConfig {
             listeners: vec![listener],
             targets: vec![address],
-            ephemeral_ports: plan::ephemeral_ports(),
+            ephemeral_ports: ports::ephemeral(),
             buffers: (4, BUFFER_BYTES),
             keepalive: None,
         };
@@ -143,8 +143,8 @@ fn a_receive_waits_for_bytes_and_may_be_taken_back() {
 #[test]
 fn connect_uses_the_planned_source_inside_and_outside_of_the_ephemeral_range() {
     with_driver(|driver, _| {
-        let inside = *plan::ephemeral_ports().end() - 3;
-        let outside = plan::ephemeral_ports().start().checked_sub(317).unwrap();
+        let inside = *ports::ephemeral().end() - 3;
+        let outside = ports::ephemeral().start().checked_sub(317).unwrap();
         for (index, port) in (0..).zip([inside, outside]) {
             let source = SocketAddr::from(([127, 9, 8, 7], port));
             let connect = token(Operation::Connect, index);

@@ -10,9 +10,9 @@ use megaconn::base::side::Side;
 use megaconn::base::stderr::talk;
 use megaconn::base::units::{self, Endpoints};
 use megaconn::host::rlimit;
-use megaconn::plan::{Demand, Ends};
+use megaconn::plan::demand::{Demand, Ends};
 use megaconn::runtime::memory_reserve;
-use megaconn::walls::doctor::{self, Report, tracking};
+use megaconn::walls::doctor::{self, Report};
 use megaconn::walls::host::Host;
 use megaconn::walls::reading;
 use megaconn::walls::remedy::{self, Applied};
@@ -92,8 +92,8 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 fn answer(flags: &Flags) -> Result<bool, String> {
     let demand = demand(flags)?;
     let reserving = if demand.ends == Ends::Server { Side::Server } else { Side::Client };
-    let mut host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(reserving, None));
-    host.tracks = tracking::tracks(&host.tree, demand.ends);
+    let host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(reserving, None));
+    let host = host.with_tracking(demand.ends);
     match flags.fix {
         None => {
             let targets: Vec<_> = target(flags).into_iter().flat_map(Endpoints::each).collect();
@@ -150,8 +150,7 @@ fn apply(host: &Host, demand: &Demand) -> Result<bool, String> {
     let rows = reading::rows(host, demand);
     let short: Vec<_> = rows.iter().filter(|row| !row.fits()).collect();
     for row in &short {
-        let ways: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
-        talk(&format!("{} is still short; fix: {}", row.id, ways.join("; or: ")));
+        talk(&format!("{} is still short; fix: {}", row.id, row.fixes()));
     }
     Ok(short.is_empty() && applied.iter().all(|applied| applied.result.is_ok()))
 }

@@ -6,16 +6,15 @@ use clap::Args;
 use megaconn::base::cli_support;
 use megaconn::base::side::Side;
 use megaconn::base::units::{self, Endpoints, grouped};
-use megaconn::host::rlimit;
+use megaconn::host::{ports, rlimit};
+use megaconn::plan::demand::Demand;
 use megaconn::plan::tuples::{PortRange, Sources, TuplePlan, resolve_sources};
-use megaconn::plan::{self, Demand};
 use megaconn::runtime::memory_reserve;
 use megaconn::runtime::topology::CoreList;
-use megaconn::walls::Have;
 use megaconn::walls::doctor::text::wrapped;
 use megaconn::walls::host::Host;
-use megaconn::walls::reading::{self, Row, Standing};
-use serde::Serialize;
+use megaconn::walls::reading::{self, Row, Verdict};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::commands::answer::{Format, as_json, write_out};
 
@@ -52,7 +51,7 @@ pub(crate) struct Ways {
 }
 
 /// The answer of `megaconn plan`.
-#[derive(Serialize)]
+#[derive(serde::Serialize)]
 struct Plan {
     /// `megaconn.plan/1`.
     schema: &'static str,
@@ -62,42 +61,29 @@ struct Plan {
     /// Segments of one end.
     segments: u64,
     /// Limits that can be reckoned, the one that binds first at the top.
-    rows: Vec<PlanRow>,
+    #[serde(serialize_with = "in_plan")]
+    rows: Vec<Row>,
 }
 
-#[derive(Serialize)]
-struct PlanRow {
-    id: &'static str,
-    unit: &'static str,
-    /// `null` is no limit, or not to be read.
-    have: Option<u64>,
-    need: u64,
-    /// `null` is no limit.
-    allows_connections: Option<u64>,
-    fits: bool,
-    fix: String,
-    /// For the text alone.
-    #[serde(skip)]
-    standing: Standing,
+/// Rows as `megaconn.plan/1` has them.
+fn in_plan<S: Serializer>(rows: &[Row], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(rows.iter().map(InPlan))
 }
 
-impl PlanRow {
-    fn of(row: Row) -> Option<PlanRow> {
-        let fits = row.fits();
-        let fix: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
-        Some(PlanRow {
-            id: row.id,
-            unit: row.unit,
-            have: match row.have {
-                Have::Some(have) => Some(have),
-                _ => None,
-            },
-            need: row.need?,
-            allows_connections: row.allows_connections,
-            fits,
-            fix: fix.join("; or: "),
-            standing: row.standing,
-        })
+struct InPlan<'a>(&'a Row);
+
+impl Serialize for InPlan<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(row) = self;
+        let mut fields = serializer.serialize_struct("Row", 7)?;
+        fields.serialize_field("id", row.id)?;
+        fields.serialize_field("unit", row.unit)?;
+        fields.serialize_field("have", &row.have)?;
+        fields.serialize_field("need", &row.need)?;
+        fields.serialize_field("allows_connections", &row.allows_connections)?;
+        fields.serialize_field("fits", &row.fits())?;
+        fields.serialize_field("fix", &row.fixes())?;
+        fields.end()
     }
 }
 
@@ -122,12 +108,12 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 fn make(flags: &Flags) -> Result<Plan, String> {
     let demand = demand(flags.connections, &flags.target, &flags.ways)?;
     let host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(Side::Client, None));
-    let rows: Vec<PlanRow> =
-        reading::rows(&host, &demand).into_iter().filter_map(PlanRow::of).collect();
+    let mut rows = reading::rows(&host, &demand);
+    rows.retain(|row| row.need.is_some());
     Ok(Plan {
         schema: "megaconn.plan/1",
         connections: demand.connections,
-        fits: rows.iter().all(|row| row.fits),
+        fits: rows.iter().all(Row::fits),
         slots_per_segment: host.slots_per_segment,
         segments: host.segments(&demand),
         rows,
@@ -142,9 +128,9 @@ pub(crate) fn demand(
 ) -> Result<Demand, String> {
     let cores = ways.cores.resolve().map_err(|error| error.to_string())?.len();
     let targets: Vec<_> = target.iter().flat_map(|endpoints| endpoints.each()).collect();
-    let range = ways.source_ports.map_or_else(plan::ephemeral_ports, |p| p.low..=p.high);
+    let range = ways.source_ports.map_or_else(ports::ephemeral, |p| p.low..=p.high);
     let sources = resolve_sources(&ways.source, &targets).map_err(|error| error.to_string())?;
-    let tuples = TuplePlan::new(targets.clone(), &sources, plan::usable_ports(range), cores)
+    let tuples = TuplePlan::new(targets.clone(), &sources, ports::usable(range), cores)
         .map_err(|error| error.to_string())?;
     Ok(Demand::of_client(connections, &targets, tuples.capacity(), cores as u64))
 }
@@ -165,21 +151,21 @@ fn as_table(plan: &Plan) -> String {
         "allows connections"
     );
     for row in &plan.rows {
-        let (verdict, have) = match row.standing {
-            Standing::Fail => ("FAIL", number(row.have)),
-            Standing::Warn => ("WARN", number(row.have)),
-            Standing::Unknown => ("?", "unknown".to_owned()),
-            Standing::Ok | Standing::Unread => ("ok", number(row.have)),
+        let (verdict, have) = match row.verdict {
+            Verdict::Fail => ("FAIL", number(row.have)),
+            Verdict::Warn => ("WARN", number(row.have)),
+            Verdict::Unknown => ("?", "unknown".to_owned()),
+            Verdict::Ok | Verdict::NotApplicable => ("ok", number(row.have)),
         };
         text += &format!(
             "{verdict:<4}  {:<17} {:<11} {have:>20} {:>20} {:>20}\n",
             row.id,
             row.unit,
-            grouped(row.need),
+            row.need.map_or(String::new(), grouped),
             number(row.allows_connections)
         );
-        if !row.fits {
-            text += &wrapped("      fix: ", &row.fix);
+        if !row.fits() {
+            text += &wrapped("      fix: ", &row.fixes());
         }
     }
     let mut binding = plan.rows.iter().filter_map(|row| Some((row.id, row.allows_connections?)));

@@ -3,19 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use crate::host::procfs::Tree;
+
 /// Resident bytes of this process, from `/proc/self/statm`; `None` when it cannot be read.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
     let statm = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
-}
-
-/// Files this process has open; direct descriptors are none of them.
-#[must_use]
-pub fn open_files() -> Option<u64> {
-    // The directory that is being read is one more.
-    fs::read_dir("/proc/self/fd").ok().map(|files| files.count().saturating_sub(1) as u64)
 }
 
 /// Fields of `/proc/meminfo`, in bytes.
@@ -27,6 +22,12 @@ impl MemInfo {
     #[must_use]
     pub fn read() -> MemInfo {
         MemInfo::parse(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
+    }
+
+    /// The memory of the host below `tree`; `None` when it cannot be read.
+    #[must_use]
+    pub fn of(tree: &Tree) -> Option<MemInfo> {
+        Some(MemInfo::parse(&tree.read("proc/meminfo")?))
     }
 
     /// From the text of `/proc/meminfo`; lines that are none are passed over.

@@ -2,6 +2,7 @@
 //! process. What a reading means for a plan or a run is decided by the walls.
 
 pub mod cgroup;
+pub mod conntrack;
 pub mod counters;
 pub mod cpu;
 pub mod headroom;
@@ -10,8 +11,11 @@ pub mod links;
 pub mod meminfo;
 pub mod neighbour_tables;
 pub mod netlink;
+pub mod open_files;
+pub mod ports;
 pub mod procfs;
 pub mod rlimit;
 pub mod sock_diag;
 pub mod sockets;
 pub mod sysctl_files;
+pub mod threads;

@@ -1,7 +1,8 @@
 //! What a process has as a whole, beside what its cores count.
 
 use crate::host::cpu::CpuTime;
-use crate::host::meminfo::{open_files, resident_bytes};
+use crate::host::meminfo::resident_bytes;
+use crate::host::open_files;
 
 /// Names of these figures, and what each says. All of them are gauges.
 pub const PROCESS_FIGURES: [(&str, &str); 5] = [
@@ -29,7 +30,7 @@ pub fn read() -> [Option<u64>; PROCESS_FIGURES.len()] {
     let time = CpuTime::read();
     [
         resident_bytes(),
-        open_files(),
+        open_files::of_process(),
         time.map(|time| time.ran_ms),
         time.map(|time| time.waited_ms),
         time.map(|time| time.lived_ms),

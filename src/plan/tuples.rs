@@ -304,6 +304,13 @@ fn reject_doubles(targets: &[SocketAddr], sources: &[AddressRange]) -> Result<()
     Ok(())
 }
 
+/// What is `core`'s of `total`, dealt out to `cores` as evenly as can be.
+#[must_use]
+pub fn share(total: u64, cores: usize, core: usize) -> u64 {
+    let (cores, core) = (cores as u64, core as u64);
+    total / cores + u64::from(core < total % cores)
+}
+
 /// Turns `--source` into addresses of this host.
 ///
 /// # Errors
@@ -359,11 +366,4 @@ fn automatic(target: SocketAddr) -> Result<Vec<AddressRange>, TupleError> {
 fn usable(ip: IpAddr, target: SocketAddr) -> bool {
     let is_link_local = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
     ip.is_ipv4() == target.is_ipv4() && !is_link_local
-}
-
-/// What is `core`'s of `total`, dealt out to `cores` as evenly as can be.
-#[must_use]
-pub fn share(total: u64, cores: usize, core: usize) -> u64 {
-    let (cores, core) = (cores as u64, core as u64);
-    total / cores + u64::from(core < total % cores)
 }

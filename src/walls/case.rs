@@ -6,9 +6,10 @@ use crate::base::errno::Errno;
 use crate::host::counters::Counters;
 use crate::host::cpu::CpuTime;
 use crate::observe::snapshot::{CoreSnapshot, Snapshot};
-use crate::plan::Demand;
+use crate::plan::demand::Demand;
 use crate::walls::host::Host;
-use crate::walls::{Side, Symptom};
+use crate::walls::side::Side;
+use crate::walls::symptom::Symptom;
 
 /// A run that is over, or has come to the end of a plateau.
 pub struct Case {

@@ -1,18 +1,23 @@
 //! The verdict: what was lost is dealt out to the walls whose signs are there; what is left is
 //! unknown.
 //!
-//! Of several walls that could explain the same loss the surer one comes first, then the one that
-//! stands higher in the table; none is charged with more than its sign counts. So a wall that was
+//! Of several walls that could explain the same loss the surer one comes first, then the one whose
+//! precedence is the lower number; none is charged with more than its sign counts. So a wall that was
 //! merely touched is not blamed for everything, and a loss that nothing explains has no name.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::base::units::grouped;
 use crate::walls::case::{Case, Confidence, End, Met};
+use crate::walls::fix::Fix;
+use crate::walls::side::{At, Side};
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
 use crate::walls::table::all;
-use crate::walls::{At, Fix, Side, Sign, Symptom, Wall};
+use crate::walls::wall::Wall;
 
 /// The name of what no wall explains.
 pub const UNKNOWN: &str = "unknown";
@@ -104,8 +109,8 @@ impl Suspect {
 #[must_use]
 pub fn judge(case: &Case) -> Judgement {
     let mut suspects: Vec<Suspect> = all().flat_map(|wall| suspects(case, wall)).collect();
-    // Stable: equals stay in the order of the table.
-    suspects.sort_by_key(|suspect| std::cmp::Reverse(suspect.confidence()));
+    // Stable: the sides of one wall stay in their order.
+    suspects.sort_by_key(|suspect| (Reverse(suspect.confidence()), suspect.wall.precedence));
     let mut left = case.symptoms.clone();
     for suspect in &mut suspects {
         deal(case, suspect, &mut left);
@@ -116,7 +121,7 @@ pub fn judge(case: &Case) -> Judgement {
     let met_without_loss = met.map(|suspect| suspect.charge(case)).collect();
     let mut walls: Vec<Charge> = dear.into_iter().map(|suspect| suspect.charge(case)).collect();
     walls.extend(unknown(case, &left));
-    walls.sort_by_key(|charge| std::cmp::Reverse(charge.lost));
+    walls.sort_by_key(|charge| Reverse(charge.lost));
     Judgement { walls, met_without_loss }
 }
 

@@ -11,12 +11,12 @@ use crate::host::counters::Counters;
 use crate::host::kernel_log::KernelLog;
 use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::{Listed, ServerStats, ServerTotals};
-use crate::plan::{Demand, Ends};
+use crate::plan::demand::{Demand, Ends};
 use crate::walls::case::{Case, End, Facts};
 use crate::walls::diagnosis::{Charge, judge};
 use crate::walls::host::Host;
 use crate::walls::reading::rows;
-use crate::walls::{Have, Side};
+use crate::walls::side::Side;
 
 /// Walls that keep a server from starting, whoever connects.
 const BEFORE_THE_START: [&str; 3] = ["threads", "memlock", "nofile"];
@@ -26,13 +26,12 @@ const BEFORE_THE_START: [&str; 3] = ["threads", "memlock", "nofile"];
 pub fn short_at_start(host: &Host, cores: usize) -> Option<String> {
     let rows = rows(host, &demand(1, cores, 0));
     let row = rows.iter().find(|row| !row.fits() && BEFORE_THE_START.contains(&row.id))?;
-    let Have::Some(have) = row.have else { return None };
+    let have = row.have?;
     let (id, unit, need) = (row.id, row.unit, grouped(row.need.unwrap_or(0)));
-    let fix: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
     Some(format!(
         "{id}: a server on {cores} cores needs {need} {unit}, have {}; fix: {}",
         grouped(have),
-        fix.join("; or: ")
+        row.fixes()
     ))
 }
 

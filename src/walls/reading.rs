@@ -2,29 +2,34 @@
 
 use serde::Serialize;
 
-use crate::plan::{Demand, Ends};
+use crate::plan::demand::{Demand, Ends};
+use crate::walls::fix::Fix;
+use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;
+use crate::walls::side::Side;
 use crate::walls::table::all;
-use crate::walls::{Fix, Have, Reading, Side, Wall};
+use crate::walls::wall::Wall;
 
-/// What a reading says of a wall.
+/// Whether what a wall has is enough; the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
+pub enum Verdict {
     /// The plan does not fit.
     Fail,
     /// The plan fits, and will be disturbed.
     Warn,
-    /// There is enough.
-    Ok,
     /// It could not be read.
     Unknown,
-    /// It shows only when it is met.
-    Unread,
+    /// There is enough.
+    Ok,
+    /// It shows only when it is met, or is not on this host.
+    #[serde(rename = "n/a")]
+    NotApplicable,
 }
 
-/// One wall, as this host has it and a plan needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One wall, as this host has it and a plan needs it. `megaconn plan`, the doctor, the files that lift
+/// walls and the client's refusals all show this row; as JSON it is a row of `doctor.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
     /// The wall.
     pub id: &'static str,
@@ -34,16 +39,18 @@ pub struct Row {
     pub sides: &'static [Side],
     /// What is counted.
     pub unit: &'static str,
-    /// What there is.
-    pub have: Have,
-    /// What the plan needs.
+    /// What there is; `None` is no limit, or not to be read: see the verdict.
+    pub have: Option<u64>,
+    /// What the plan needs; `None` when nothing can be said before a run.
     pub need: Option<u64>,
     /// Connections that it allows; `None` when it bounds none.
     pub allows_connections: Option<u64>,
     /// Whether that is enough.
-    pub standing: Standing,
-    /// What lifts it, when it is not.
+    pub verdict: Verdict,
+    /// What lifts it, the best first; empty where nothing is short.
     pub fix: Vec<Fix>,
+    /// How long each fix lasts, and how it is made to last.
+    pub lasts: Vec<&'static str>,
     /// What one should know besides.
     pub remark: &'static str,
 }
@@ -52,7 +59,20 @@ impl Row {
     /// Whether a run can begin.
     #[must_use]
     pub fn fits(&self) -> bool {
-        self.standing != Standing::Fail
+        self.verdict != Verdict::Fail
+    }
+
+    /// Whether there is less than the plan needs, so that it fails or is disturbed.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        matches!(self.verdict, Verdict::Fail | Verdict::Warn)
+    }
+
+    /// What lifts it, in one line.
+    #[must_use]
+    pub fn fixes(&self) -> String {
+        let fixes: Vec<String> = self.fix.iter().map(ToString::to_string).collect();
+        fixes.join("; or: ")
     }
 }
 
@@ -73,26 +93,31 @@ pub fn next_wall(rows: &[Row]) -> Option<(&'static str, u64)> {
 fn row(wall: &'static Wall, host: &Host, demand: &Demand) -> Row {
     let is_here = wall.at.sides().iter().any(|side| is_here(*side, demand.ends));
     let reading = if is_here { (wall.read)(host, demand) } else { Reading::NOTHING };
-    let standing = match (reading.have, reading.need) {
-        (Have::Nothing, _) => Standing::Unread,
-        (Have::Unknown, _) => Standing::Unknown,
-        (Have::Some(have), Some(need)) if have < need && reading.stops => Standing::Fail,
-        (Have::Some(have), Some(need)) if have < need => Standing::Warn,
-        _ => Standing::Ok,
+    let verdict = match (reading.have, reading.need) {
+        (Have::Nothing, _) => Verdict::NotApplicable,
+        (Have::Unknown, _) => Verdict::Unknown,
+        (Have::Some(have), Some(need)) if have < need && reading.stops => Verdict::Fail,
+        (Have::Some(have), Some(need)) if have < need => Verdict::Warn,
+        _ => Verdict::Ok,
     };
-    let is_short = matches!(standing, Standing::Fail | Standing::Warn);
-    Row {
+    let mut row = Row {
         id: wall.id,
         limits: wall.limits,
         sides: wall.at.sides(),
         unit: wall.unit,
-        have: reading.have,
+        have: reading.have.number(),
         need: reading.need,
         allows_connections: reading.allows,
-        standing,
-        fix: if is_short { (wall.fix)(host, demand) } else { Vec::new() },
+        verdict,
+        fix: Vec::new(),
+        lasts: Vec::new(),
         remark: wall.remark,
+    };
+    if row.is_short() {
+        row.fix = (wall.fix)(host, demand);
+        row.lasts = row.fix.iter().map(Fix::lasts).collect();
     }
+    row
 }
 
 /// Whether a wall of `side` can be read on a host that has these ends: what lies between them is

@@ -9,8 +9,8 @@ use std::io::{self, ErrorKind, Write as _};
 
 use crate::host::procfs::Tree;
 use crate::host::sysctl_files;
-use crate::walls::Fix;
-use crate::walls::reading::{Row, Standing};
+use crate::walls::fix::Fix;
+use crate::walls::reading::{Row, Verdict};
 
 /// The name of our files, by which they are put in order among others.
 const NAME: &str = "90-megaconn.conf";
@@ -65,20 +65,18 @@ pub fn left(tree: &Tree, rows: &[Row]) -> Vec<String> {
         Fix::Limit(..) => true,
         Fix::Flag(_) | Fix::Command(_) | Fix::Advice(_) => false,
     };
-    let failed = rows.iter().filter(|row| row.standing == Standing::Fail);
+    let failed = rows.iter().filter(|row| row.verdict == Verdict::Fail);
     failed
         .filter(|row| !row.fix.iter().any(is_ours))
-        .map(|row| {
-            let ways: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
-            format!("{}: {}", row.id, ways.join("; or: "))
-        })
+        .map(|row| format!("{}: {}", row.id, row.fixes()))
         .collect()
 }
 
 /// The fixes of what is short, each with its row.
 fn fixes(rows: &[Row]) -> impl Iterator<Item = (&Row, &Fix)> {
-    let is_short = |row: &&Row| matches!(row.standing, Standing::Fail | Standing::Warn);
-    rows.iter().filter(is_short).flat_map(|row| row.fix.iter().map(move |fix| (row, fix)))
+    rows.iter()
+        .filter(|row| row.is_short())
+        .flat_map(|row| row.fix.iter().map(move |fix| (row, fix)))
 }
 
 /// The value that has at least `least` and nothing less than it has `now`; `None` when that is what
@@ -187,7 +185,7 @@ fn add_unit(text: &mut String, rows: &[Row]) {
     if let Some(row) = rows.iter().find(|row| row.id == "threads")
         && let Some(need) = row.need
     {
-        let behind = if row.standing == Standing::Fail { "" } else { "#" };
+        let behind = if row.verdict == Verdict::Fail { "" } else { "#" };
         _ = writeln!(text, "{behind}TasksMax={need}");
     }
     // A host that suffices says nothing of the cgroup of a unit, and too low a limit kills.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use megaconn::observe::snapshot::CoreSnapshot;
-use megaconn::plan::Demand;
+use megaconn::plan::demand::Demand;
 use megaconn::walls::case::{Case, End, Facts};
 use megaconn::walls::diagnosis::judge;
 use megaconn::walls::host::Host;
-use megaconn::walls::{Side, Symptom};
+use megaconn::walls::side::Side;
+use megaconn::walls::symptom::Symptom;
 
 /// A run of 1,000 connections to another host, of which nothing went wrong.
 pub(crate) fn case() -> Case {

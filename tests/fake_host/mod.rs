@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use megaconn::host::procfs::Tree;
-use megaconn::plan::{Demand, Ends};
-use megaconn::walls::Have;
+use megaconn::plan::demand::{Demand, Ends};
+use megaconn::walls::have::Have;
 use megaconn::walls::host::Host;
 use tempfile::TempDir;
 
@@ -46,7 +46,6 @@ impl FakeHost {
             tree: self.tree(),
             memlock: Have::Some(8 << 20),
             passes_file_max: false,
-            cpus: 2,
             tracks: Some(true),
             ..Host::read(20_000, 1 << 30)
         }

@@ -2,9 +2,9 @@
 
 use megaconn::base::errno::Errno;
 use megaconn::observe::stats::LostCause;
-use megaconn::walls::Sign;
-use megaconn::walls::Symptom::{self, Failed, Late, Lost, NotEnded, Untried};
 use megaconn::walls::diagnosis::judge;
+use megaconn::walls::sign::Sign;
+use megaconn::walls::symptom::Symptom::{self, Failed, Late, Lost, NotEnded, Untried};
 use megaconn::walls::table;
 use proptest::prelude::*;
 

@@ -1,9 +1,9 @@
 //! What was late: to whom time was short, the client, the server, one of its cores or nobody.
 
 use megaconn::host::cpu::CpuTime;
-use megaconn::walls::Side;
-use megaconn::walls::Symptom::Late;
 use megaconn::walls::diagnosis::UNKNOWN;
+use megaconn::walls::side::Side;
+use megaconn::walls::symptom::Symptom::Late;
 
 use super::{case, lost, named, server};
 use crate::case::core;

@@ -9,11 +9,12 @@ mod case;
 use megaconn::base::errno::Errno;
 use megaconn::host::counters::Counters;
 use megaconn::observe::stats::LostCause;
-use megaconn::walls::Symptom::{Failed, Late, Lost, NotEnded, Untried};
 use megaconn::walls::case::{Confidence, End};
 use megaconn::walls::diagnosis::{Charge, UNKNOWN, judge};
+use megaconn::walls::side::Side;
+use megaconn::walls::sign::Sign;
+use megaconn::walls::symptom::Symptom::{Failed, Late, Lost, NotEnded, Untried};
 use megaconn::walls::table;
-use megaconn::walls::{Side, Sign};
 
 mod any;
 mod late;

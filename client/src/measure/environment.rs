@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 
 use megaconn::host::links;
 use megaconn::host::meminfo::MemInfo;
-use megaconn::plan::{Demand, route};
-use megaconn::walls::doctor::{self, Report, tracking};
+use megaconn::plan::demand::Demand;
+use megaconn::plan::route;
+use megaconn::walls::doctor::{self, Report};
 use megaconn::walls::host::Host;
 use serde::Serialize;
 
@@ -82,8 +83,7 @@ impl Environment {
 
 /// The doctor's report of `host` for what a run is to do.
 pub(crate) fn examine(host: &Host, demand: &Demand, targets: &[SocketAddr]) -> Report {
-    let tracks = tracking::tracks(&host.tree, demand.ends);
-    doctor::report(&Host { tracks, ..host.clone() }, demand, targets)
+    doctor::report(&host.clone().with_tracking(demand.ends), demand, targets)
 }
 
 /// Where the server is, as far as addresses tell.

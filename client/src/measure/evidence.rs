@@ -14,10 +14,10 @@ use megaconn::host::procfs::Tree;
 use megaconn::host::sockets;
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use megaconn::observe::stats::{ClientTotals, LostCause};
-use megaconn::plan::{Demand, Ends};
-use megaconn::walls::Symptom;
+use megaconn::plan::demand::{Demand, Ends};
 use megaconn::walls::case::{Case, End, Facts};
 use megaconn::walls::host::Host;
+use megaconn::walls::symptom::Symptom;
 use serde::Serialize;
 
 use crate::measure::aftermath;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use megaconn::base::side::Side;
-use megaconn::host::meminfo::open_files;
+use megaconn::host::open_files;
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use megaconn::observe::stats::{ClientStats, ClientTotals, Counter, Figure};
 
@@ -122,7 +122,7 @@ impl Figures {
     /// Open files of both processes.
     pub(crate) fn descriptors(&self) -> Descriptors {
         Descriptors {
-            client: open_files(),
+            client: open_files::of_process(),
             server: self.server.as_ref().and_then(ServerStats::open_files),
         }
     }

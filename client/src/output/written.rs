@@ -6,9 +6,9 @@ use histogram::Histogram;
 use megaconn::base::errno::Errno;
 use megaconn::host::sockets::Sockstat;
 use megaconn::observe::stats::LOST_CAUSES;
-use megaconn::walls::Side;
 use megaconn::walls::case::Confidence;
 use megaconn::walls::diagnosis::{Charge, Judgement};
+use megaconn::walls::side::Side;
 
 use crate::bystanders::account::{
     Account, Comparison, Described, Finding, Interval, Latency, ProbeAccount, SafeCapacity,

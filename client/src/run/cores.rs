@@ -9,8 +9,9 @@ use megaconn::engine::client::config::ClientConfig;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::host::cpu::own_thread;
+use megaconn::host::ports;
 use megaconn::observe::stats::ClientStats;
-use megaconn::plan;
+use megaconn::plan::tuples;
 use megaconn::runtime::launch;
 use megaconn::sys::doorbell::Doorbell;
 
@@ -37,7 +38,7 @@ pub(crate) fn make_core(
         let driver = UringConfig {
             listeners: Vec::new(),
             targets: tuples.targets().to_vec(),
-            ephemeral_ports: plan::ephemeral_ports(),
+            ephemeral_ports: ports::ephemeral(),
             buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
             keepalive,
         };
@@ -67,7 +68,7 @@ fn client_config(config: &Config, plan: &RunPlan) -> ClientConfig {
 /// The tuples of `core`, which has its even share of the connections.
 fn allocator(config: &Config, plan: &RunPlan, core: usize) -> TupleAllocator {
     let cores = plan.cpus.len();
-    let share = plan::tuples::share(config.connections(), cores, core);
+    let share = tuples::share(config.connections(), cores, core);
     let churn = plan.demand.churn_tuples.div_ceil(cores as u64);
     TupleAllocator::new(Arc::clone(&plan.tuples), core, share, churn, plan.run_id)
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use megaconn::base::constants::{SOURCES_TRIED_MAX, TARGETS_TRIED_MAX};
 use megaconn::base::side::Side;
 use megaconn::drivers::uring;
-use megaconn::host::rlimit;
+use megaconn::host::{ports, rlimit};
+use megaconn::plan::demand::Demand;
 use megaconn::plan::tuples::{TuplePlan, resolve_sources};
-use megaconn::plan::{self, Demand};
 use megaconn::runtime::memory_reserve;
 use megaconn::walls::host::Host;
 use megaconn::walls::reading::{self, Row};
@@ -67,9 +67,9 @@ impl RunPlan {
 
 fn tuples(config: &Config, cores: usize) -> Result<TuplePlan, Refusal> {
     let (targets, typed) = (config.targets(), &config.targets);
-    let range = typed.source_ports.map_or_else(plan::ephemeral_ports, |p| p.low..=p.high);
+    let range = typed.source_ports.map_or_else(ports::ephemeral, |p| p.low..=p.high);
     let sources = resolve_sources(&typed.source, &targets)?;
-    Ok(TuplePlan::new(targets, &sources, plan::usable_ports(range), cores)?)
+    Ok(TuplePlan::new(targets, &sources, ports::usable(range), cores)?)
 }
 
 fn demand(config: &Config, tuples: &TuplePlan, cores: u64) -> Demand {

@@ -11,7 +11,6 @@ use megaconn::observe::dump::ticker::NoThread;
 use megaconn::plan::tuples::TupleError;
 use megaconn::runtime::launch::LaunchError;
 use megaconn::runtime::topology::CoreError;
-use megaconn::walls::Have;
 use megaconn::walls::reading::Row;
 
 use crate::bystanders::panel::NoPanel;
@@ -70,14 +69,10 @@ pub(crate) fn does_not_fit(connections: u64, churn: Option<u64>, row: &Row) -> R
     let Row { id, unit, .. } = row;
     let allowed = grouped(row.allows_connections.unwrap_or(u64::MAX));
     let need = grouped(row.need.unwrap_or(0));
-    let have = match row.have {
-        Have::Some(have) => grouped(have),
-        _ => "no limit".to_owned(),
-    };
-    let fix: Vec<String> = row.fix.iter().map(ToString::to_string).collect();
+    let have = row.have.map_or("no limit".to_owned(), grouped);
     Refusal::DoesNotFit(format!(
         "{id}: --connections {wanted}: this host allows {allowed} (need {need} {unit}, have {have}); \
          fix: {}",
-        fix.join("; or: ")
+        row.fixes()
     ))
 }

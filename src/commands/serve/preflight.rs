@@ -4,7 +4,7 @@
 use megaconn::base::side::Side;
 use megaconn::drivers::uring;
 use megaconn::host::rlimit;
-use megaconn::plan;
+use megaconn::plan::tuples;
 use megaconn::runtime::memory_reserve;
 use megaconn::walls::host::Host;
 use megaconn::walls::of_server::short_at_start;
@@ -48,7 +48,7 @@ fn connections_per_core(most: Option<u64>, cores: usize) -> Result<Vec<u32>, Ref
     if most < cores as u64 {
         return Err(Refusal::TooFew(most, cores));
     }
-    let share = |core| u32::try_from(plan::tuples::share(most, cores, core)).unwrap_or(u32::MAX);
+    let share = |core| u32::try_from(tuples::share(most, cores, core)).unwrap_or(u32::MAX);
     Ok((0..cores).map(share).collect())
 }
 

@@ -11,11 +11,11 @@ use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::host::cpu::own_thread;
+use megaconn::host::ports;
 use megaconn::host::rlimit;
 use megaconn::observe::dump::ticker::{self, Ticker};
 use megaconn::observe::metrics::{Metrics, http};
 use megaconn::observe::stats::ServerStats;
-use megaconn::plan;
 use megaconn::runtime::launch::{self, LaunchError};
 use megaconn::runtime::listeners::{self, Listeners};
 use megaconn::runtime::memory_reserve::Watch;
@@ -127,7 +127,7 @@ fn make_core(
         let driver = UringConfig {
             listeners,
             targets: Vec::new(),
-            ephemeral_ports: plan::ephemeral_ports(),
+            ephemeral_ports: ports::ephemeral(),
             buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
             keepalive: None,
         };

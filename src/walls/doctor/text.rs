@@ -3,10 +3,11 @@
 
 use std::fmt::Write;
 
-use super::{Report, Row, Verdict};
 use crate::base::units::grouped;
-use crate::plan::Ends;
-use crate::walls::obsolete::Setting;
+use crate::plan::demand::Ends;
+use crate::walls::doctor::Report;
+use crate::walls::obsolete::setting::Setting;
+use crate::walls::reading::{Row, Verdict};
 
 /// Columns of a line at most.
 const COLUMNS: usize = 100;
@@ -71,7 +72,7 @@ fn add_row(text: &mut String, row: &Row) {
     // A line each, so that it can be copied.
     for (index, fix) in row.fix.iter().enumerate() {
         let start = if index == 0 { "fix: " } else { " or: " };
-        text.push_str(&wrapped(&format!("{INDENT}{start}"), fix));
+        text.push_str(&wrapped(&format!("{INDENT}{start}"), &fix.to_string()));
     }
     // What people believe to be the wall is explained where it is none.
     if row.verdict < Verdict::Unknown || row.id == "nofile" {

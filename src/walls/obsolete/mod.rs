@@ -4,74 +4,21 @@
 //! What a namespace hides or a module brings is not called missing. A value that is no number is
 //! not judged.
 
-use serde::Serialize;
-
-use self::rules::{Facts, MISSING, RULES, Rule};
 use crate::host::meminfo::MemInfo;
 use crate::host::procfs::Tree;
 use crate::host::sysctl_files::{self, Line};
+use crate::walls::obsolete::rules::{Facts, MISSING, Plan, RULES, Rule};
+use crate::walls::obsolete::setting::{Kind, Setting};
 
-mod rules;
-
-/// What is wrong with a setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// It does nothing.
-    Obsolete,
-    /// It does something else than it is set for.
-    Mistaken,
-    /// It hurts many connections.
-    Harmful,
-}
-
-impl Kind {
-    /// As it is written for people.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Obsolete => "obsolete",
-            Kind::Mistaken => "mistaken",
-            Kind::Harmful => "harmful",
-        }
-    }
-}
-
-/// A setting that was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Setting {
-    /// The sysctl's dotted name.
-    pub key: String,
-    /// Its value there.
-    pub value: String,
-    /// Where it was found: `/etc/sysctl.conf:12`, `running kernel`, or both.
-    pub places: Vec<String>,
-    /// What is wrong with it.
-    pub kind: Kind,
-    /// Why.
-    pub reason: &'static str,
-    /// What to do.
-    pub instead: &'static str,
-    /// Where the reason is from.
-    pub source: &'static str,
-}
-
-/// What the judgement of a value depends on.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    /// Ports on which connections of the plan arrive at this host.
-    pub ports_here: Vec<u16>,
-    /// Whether connections of the plan leave this host.
-    pub connects_away: bool,
-}
+pub mod rules;
+pub mod setting;
 
 /// Every such setting, what hurts first.
 #[must_use]
 pub fn settings(tree: &Tree, plan: &Plan) -> Vec<Setting> {
     let facts = Facts {
         plan,
-        memory_bytes: MemInfo::parse(&tree.read("proc/meminfo").unwrap_or_default())
-            .get("MemTotal"),
+        memory_bytes: MemInfo::of(tree).and_then(|memory| memory.get("MemTotal")),
         ehash_entries: ehash_entries(tree),
     };
     let lines = sysctl_files::lines(tree);

@@ -1,6 +1,15 @@
 //! The rows: each key, when its values are bad, why, and what to write instead.
 
-use super::{Kind, Plan};
+use crate::walls::obsolete::setting::Kind;
+
+/// What the judgement of a value depends on.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Ports on which connections of the plan arrive at this host.
+    pub ports_here: Vec<u16>,
+    /// Whether connections of the plan leave this host.
+    pub connects_away: bool,
+}
 
 /// All that is known when a value is judged.
 pub(super) struct Facts<'a> {

@@ -1,19 +1,46 @@
-//! The table itself, in five parts. The order is that of the parts, and in each from the sure sign
-//! to the vague: of two walls that could explain the same loss the upper one is named.
+//! The table itself, in files by subject. The precedence of a row decides its place, and not its file:
+//! of two walls that could explain the same loss as surely, the lower number is named.
 
-use crate::walls::{At, Reading, Side, Wall};
+use std::sync::LazyLock;
+
+use crate::walls::wall::Wall;
 
 mod addresses;
-mod descriptors;
+mod cpu;
+mod files;
+mod handshake;
+mod io_uring;
+mod kernel_tables;
 mod memory;
 mod outside;
-mod queues;
+mod packets;
+mod row;
+mod tcp_memory;
 
-/// Every wall.
+/// The rows of each subject.
+const SUBJECTS: [&[Wall]; 10] = [
+    addresses::ROWS,
+    cpu::ROWS,
+    files::ROWS,
+    handshake::ROWS,
+    io_uring::ROWS,
+    kernel_tables::ROWS,
+    memory::ROWS,
+    outside::ROWS,
+    packets::ROWS,
+    tcp_memory::ROWS,
+];
+
+/// Every wall, by its precedence.
+static WALLS: LazyLock<Vec<&'static Wall>> = LazyLock::new(|| {
+    let mut walls: Vec<&Wall> = SUBJECTS.into_iter().flatten().collect();
+    walls.sort_by_key(|wall| wall.precedence);
+    walls
+});
+
+/// Every wall, by its precedence.
 pub fn all() -> impl Iterator<Item = &'static Wall> {
-    [descriptors::ROWS, addresses::ROWS, memory::ROWS, queues::ROWS, outside::ROWS]
-        .into_iter()
-        .flatten()
+    WALLS.iter().copied()
 }
 
 /// The wall of this name.
@@ -22,39 +49,12 @@ pub fn find(id: &str) -> Option<&'static Wall> {
     all().find(|wall| wall.id == id)
 }
 
-/// What a row says unless it says something else.
-const BLANK: Wall = Wall {
-    id: "",
-    limits: "",
-    at: At::Either,
-    unit: "",
-    read: |_, _| Reading::NOTHING,
-    explains: &[],
-    drops: false,
-    signs: &[],
-    fix: |_, _| Vec::new(),
-    remark: "",
-};
-
-/// The next power of two; a count beyond them all stays as it is.
-fn round_up(n: u64) -> u64 {
-    n.checked_next_power_of_two().unwrap_or(n)
-}
-
-/// The same for a sysctl that is an `int` in the kernel.
-fn round_up_int(n: u64) -> u64 {
-    round_up(n).min(i32::MAX.unsigned_abs().into())
-}
-
-const CLIENT: At = At::One(Side::Client);
-const SERVER: At = At::One(Side::Server);
-const BETWEEN: At = At::One(Side::Between);
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::walls::sign::Sign;
 
     #[test]
     fn every_row_has_a_name_of_its_own_and_says_something() {
@@ -65,6 +65,66 @@ mod tests {
             assert!(!wall.remark.is_empty(), "{} leaves its reader alone", wall.id);
             let is_explained = wall.explains.is_empty() || !wall.signs.is_empty();
             assert!(is_explained, "{} explains what nothing betrays", wall.id);
+        }
+    }
+
+    #[test]
+    fn every_row_has_a_precedence_of_its_own() {
+        let mut precedences = HashSet::from([row::BLANK.precedence]);
+        for wall in all() {
+            let is_new = precedences.insert(wall.precedence);
+            assert!(is_new, "{}: precedence {} is not its own", wall.id, wall.precedence);
+        }
+        assert!(all().is_sorted_by_key(|wall| wall.precedence));
+    }
+
+    /// Lines as Linux 6.1, 6.12 and 6.18 write them (the texts of their images, and what this host
+    /// wrote), with the wall that each is a sign of.
+    const LINES: &[(&str, &str)] = &[
+        ("file-max", "VFS: file-max limit 5805 reached"),
+        ("orphans", "TCP: too many orphaned sockets"),
+        ("tcp-mem", "TCP: out of memory -- consider tuning tcp_mem"),
+        ("conntrack", "nf_conntrack: nf_conntrack: table full, dropping packet"),
+        ("conntrack", "nf_conntrack: nf_conntrack: table full in netns 4026532, dropping packet"),
+        ("neighbours", "neighbour: arp_cache: neighbor table overflow!"),
+        ("neighbours", "neighbour: ndisc_cache: neighbor table overflow!"),
+        (
+            "syncookies",
+            "TCP: request_sock_TCP: Possible SYN flooding on port 80. Sending cookies.  ",
+        ),
+        (
+            "syncookies",
+            "TCP: request_sock_TCP: Possible SYN flooding on port [::]:80. Sending cookies.",
+        ),
+        ("memory", "Out of memory: Killed process 9 (megaconn) total-vm:1kB"),
+        (
+            "memory",
+            "Out of memory (oom_kill_allocating_task): Killed process 9 (megaconn) total-vm:",
+        ),
+        ("cgroup-memory", "Memory cgroup out of memory: Killed process 9 (megaconn) total-vm:1kB"),
+    ];
+
+    #[test]
+    fn what_the_table_looks_for_is_what_the_kernel_writes() {
+        let logged = |wall: &Wall| -> Vec<&str> {
+            let text = |sign: &Sign| match sign {
+                Sign::Logged(text) => Some(*text),
+                _ => None,
+            };
+            wall.signs.iter().filter_map(text).collect()
+        };
+        for wall in all() {
+            for text in logged(wall) {
+                let of_it = |line: &&(&str, &str)| line.1.contains(text);
+                let walls: Vec<&str> = LINES.iter().filter(of_it).map(|line| line.0).collect();
+                assert!(!walls.is_empty(), "no kernel writes {text:?}");
+                assert!(walls.iter().all(|id| *id == wall.id), "{text:?} is of {walls:?}");
+            }
+        }
+        for (id, line) in LINES {
+            let texts = logged(find(id).unwrap());
+            let is_known = texts.iter().any(|text| line.contains(text));
+            assert!(texts.is_empty() || is_known, "{id} does not know {line:?}");
         }
     }
 }

@@ -1,16 +1,21 @@
 //! Outside the host.
 
-use super::{BETWEEN, BLANK};
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::stats::LostCause;
-use crate::plan::Ends;
+use crate::plan::demand::Ends;
 use crate::walls::case::{Case, Confidence, Facts, Met};
-use crate::walls::{Fix, Side, Sign, Symptom, Wall};
+use crate::walls::fix::Fix;
+use crate::walls::side::Side;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+use crate::walls::table::row::{BETWEEN, BLANK};
+use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
     Wall {
         id: "cloud-conntrack",
+        precedence: 340,
         limits: "connections that the cloud's network tracks for this machine",
         at: BETWEEN,
         unit: "connections",
@@ -26,6 +31,7 @@ pub(super) const ROWS: &[Wall] = &[
     },
     Wall {
         id: "middlebox-idle",
+        precedence: 350,
         limits: "time for which a firewall, NAT or load balancer remembers a silent connection",
         at: BETWEEN,
         unit: "seconds",

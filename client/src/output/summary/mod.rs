@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use console::style;
 use megaconn::base::format;
 use megaconn::base::units::grouped;
-use megaconn::walls::Side;
 use megaconn::walls::diagnosis::Charge;
+use megaconn::walls::side::Side;
 
 use crate::bystanders::account::Account;
 use crate::measure::cost::Cost;

@@ -1,59 +1,48 @@
-//! CPU and queues.
+//! Threads and CPU time.
 
 use std::collections::BTreeSet;
 
-use super::{BETWEEN, BLANK, CLIENT, SERVER};
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
+use crate::host::threads;
 use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::LostCause;
-use crate::plan::Ends;
+use crate::plan::demand::{Demand, Ends};
 use crate::walls::case::{Case, Confidence, End, Met};
-use crate::walls::{Fix, Reading, Side, Sign, Symptom, Wall};
+use crate::walls::fix::Fix;
+use crate::walls::have::Reading;
+use crate::walls::side::Side;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+use crate::walls::table::row::{BLANK, CLIENT, SERVER};
+use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
     Wall {
-        id: "netdev-backlog",
-        limits: "packets that wait for a CPU; those of loopback and veth do too",
-        unit: "packets",
-        read: |host, _| Reading::disturbs(host.have("net.core.netdev_max_backlog"), 1000),
-        explains: &[
-            Symptom::Failed(Errno::ETIMEDOUT),
-            Symptom::Lost(LostCause::Silent),
-            Symptom::Lost(LostCause::Timeout),
-            Symptom::Late,
-        ],
-        drops: true,
-        signs: &[Sign::Kernel(
-            "softnet.dropped rises, and an interface's rx_dropped with it",
-            backlog_dropped,
-        )],
-        fix: |host, _| {
-            let now = host.tree.number("net.core.netdev_max_backlog").unwrap_or(1000);
-            vec![Fix::Sysctl("net.core.netdev_max_backlog", (10 * now).max(10_000).to_string())]
+        id: "threads",
+        precedence: 30,
+        limits: "threads of this user or container",
+        unit: "threads",
+        read: |host, demand| {
+            Reading::stops(host.threads_left(), more_threads(demand), |_| u64::MAX)
         },
-        remark: "column 2 of /proc/net/softnet_stat is of the whole host; whose packets they were, the \
-                 interfaces say",
-        ..BLANK
-    },
-    Wall {
-        id: "nic-ring",
-        limits: "packets that wait in the network card",
-        unit: "packets",
-        explains: &[
-            Symptom::Failed(Errno::ETIMEDOUT),
-            Symptom::Lost(LostCause::Silent),
-            Symptom::Lost(LostCause::Timeout),
-            Symptom::Late,
-        ],
-        drops: true,
-        signs: &[Sign::Kernel("rx_missed_errors or rx_fifo_errors rise", card_dropped)],
-        fix: |_, _| vec![Fix::Command("ethtool -G INTERFACE rx 4096".into())],
-        remark: "more queues and RSS spread them over more CPUs",
+        signs: &[Sign::Errno(Errno::EAGAIN)],
+        fix: |host, demand| {
+            let more = more_threads(demand) + 1024;
+            let of_host = (threads::running(&host.tree).unwrap_or(0) + more).to_string();
+            vec![
+                Fix::Limit("nproc", more),
+                Fix::Command(format!("systemctl set-property UNIT TasksMax={more}")),
+                Fix::Sysctl("kernel.threads-max", of_host.clone()),
+                Fix::Sysctl("kernel.pid_max", of_host),
+            ]
+        },
+        remark: "each program has two for each core, and two more",
         ..BLANK
     },
     Wall {
         id: "client-lag",
+        precedence: 290,
         limits: "what the client itself can begin in time",
         at: CLIENT,
         explains: &[Symptom::Late],
@@ -70,6 +59,7 @@ pub(super) const ROWS: &[Wall] = &[
     },
     Wall {
         id: "core-imbalance",
+        precedence: 300,
         limits: "the busiest core, while others have little to do",
         at: SERVER,
         // What was late first, so that its count is not taken for a count of resets.
@@ -95,6 +85,7 @@ pub(super) const ROWS: &[Wall] = &[
     },
     Wall {
         id: "cpu",
+        precedence: 310,
         limits: "CPU time",
         at: SERVER,
         explains: &[Symptom::Late],
@@ -103,61 +94,12 @@ pub(super) const ROWS: &[Wall] = &[
         remark: "the only wall that is good news",
         ..BLANK
     },
-    Wall {
-        id: "softirq-budget",
-        limits: "packets that one turn of the kernel takes in",
-        signs: &[Sign::Rises("softnet.time_squeeze")],
-        fix: |host, _| {
-            let now = host.tree.number("net.core.netdev_budget").unwrap_or(300);
-            vec![Fix::Sysctl("net.core.netdev_budget", (2 * now).max(600).to_string())]
-        },
-        remark: "packets wait for the next turn; none is lost",
-        ..BLANK
-    },
-    Wall {
-        id: "unanswered",
-        limits: "nothing that could be seen: connects are not answered",
-        at: BETWEEN,
-        explains: UNANSWERED,
-        signs: &[Sign::Became("connects are not answered", not_answered)],
-        fix: |_, _| vec![Fix::Advice("check the route and the firewalls between, then the server")],
-        remark: "named only when no queue that can be seen dropped anything",
-        ..BLANK
-    },
 ];
 
-/// The queue before a CPU is of the whole host and so is its counter: only what an interface of this
-/// network namespace dropped in the same time was ours.
-fn backlog_dropped(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side)?;
-    let dropped = end.rise("softnet.dropped").filter(|n| *n > 0)?;
-    let (line, ours) = interfaces_rise(end, &[".rx_dropped"])?;
-    let evidence = format!("{side:?}: softnet.dropped +{}, {line}", grouped(dropped));
-    Some(Met {
-        evidence: evidence.to_lowercase(),
-        count: Some(ours.min(dropped)),
-        confidence: Confidence::Likely,
-    })
-}
-
-/// Connections between two ends on one host go through no card.
-fn card_dropped(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side).filter(|_| case.demand.ends != Ends::Both)?;
-    let (line, count) = interfaces_rise(end, &[".rx_missed_errors", ".rx_fifo_errors"])?;
-    let evidence = format!("{side:?}: {line}").to_lowercase();
-    Some(Met { evidence, count: Some(count), confidence: Confidence::Likely })
-}
-
-/// By how much counters of interfaces rose, in words and in all; `None` when none did.
-fn interfaces_rise(end: &End, counters: &[&str]) -> Option<(String, u64)> {
-    let (before, now) = end.counters.as_ref()?;
-    let rises = |(name, is): (&str, u64)| {
-        let is_one = counters.iter().any(|counter| name.ends_with(counter));
-        let rise = is.saturating_sub(before.get(name).filter(|_| is_one)?);
-        (rise > 0).then(|| (format!("{name} +{}", grouped(rise)), rise))
-    };
-    let (lines, counts): (Vec<String>, Vec<u64>) = now.iter().filter_map(rises).unzip();
-    (!counts.is_empty()).then(|| (lines.join(", "), counts.iter().sum()))
+/// Threads that one program starts: each core and the housekeeping thread has one that blocks in its
+/// place.
+fn more_threads(demand: &Demand) -> u64 {
+    1 + 2 * demand.cores
 }
 
 /// The client began what was due so late that this is most of what was measured.
@@ -256,25 +198,3 @@ fn all_busy(case: &Case, side: Side) -> Option<Met> {
 /// Share of the time from which on CPUs count as busy: interrupts are booked to nobody, and some rest
 /// is in every turn.
 const BUSY: f64 = 0.85;
-
-/// What a connect ends with that nobody answers, or that is not let go.
-const UNANSWERED: &[Symptom] = &[
-    Symptom::Failed(Errno::ETIMEDOUT),
-    Symptom::Failed(Errno::EHOSTUNREACH),
-    Symptom::Failed(Errno::ENETUNREACH),
-    Symptom::Failed(Errno::EPERM),
-    Symptom::Failed(Errno::EACCES),
-];
-
-fn not_answered(case: &Case, _: Side) -> Option<Met> {
-    let found: Vec<String> = UNANSWERED
-        .iter()
-        .filter(|symptom| case.count(**symptom) > 0)
-        .map(|symptom| format!("{} {symptom}", grouped(case.count(*symptom))))
-        .collect();
-    let retries = case.client.rise("TcpExt.TCPSynRetrans").unwrap_or(0);
-    let evidence =
-        format!("client: {}; TcpExt.TCPSynRetrans +{}", found.join(", "), grouped(retries));
-    let confidence = if case.server.is_some() { Confidence::Likely } else { Confidence::Possible };
-    (!found.is_empty()).then_some(Met { evidence, count: None, confidence })
-}

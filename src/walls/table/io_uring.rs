@@ -1,18 +1,24 @@
-//! Descriptors, io_uring and threads.
+//! io_uring: whether it may be used, and what its rings and tables of files take.
 
-use super::{BLANK, CLIENT, round_up};
 use crate::base::constants::{EXECUTOR_LOCKED_BYTES, RING_BYTES, SEGMENTS_MAX};
 use crate::base::errno::Errno;
 use crate::host::rlimit;
 use crate::observe::stats::LostCause;
-use crate::plan::Demand;
+use crate::plan::demand::Demand;
 use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::fix::Fix;
+use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;
-use crate::walls::{Fix, Have, Reading, Side, Sign, Symptom, Wall};
+use crate::walls::side::Side;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+use crate::walls::table::row::BLANK;
+use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
     Wall {
         id: "io-uring-disabled",
+        precedence: 10,
         limits: "io_uring on the whole host",
         unit: "0 allows all",
         read: |host, _| match host.tree.sysctl("kernel.io_uring_disabled").as_deref() {
@@ -28,6 +34,7 @@ pub(super) const ROWS: &[Wall] = &[
     },
     Wall {
         id: "io-uring-seccomp",
+        precedence: 20,
         limits: "io_uring in a container",
         unit: "filters",
         read: |host, _| {
@@ -48,28 +55,8 @@ pub(super) const ROWS: &[Wall] = &[
         ..BLANK
     },
     Wall {
-        id: "threads",
-        limits: "threads of this user or container",
-        unit: "threads",
-        read: |host, demand| {
-            Reading::stops(host.threads_left(), more_threads(demand), |_| u64::MAX)
-        },
-        signs: &[Sign::Errno(Errno::EAGAIN)],
-        fix: |host, demand| {
-            let more = more_threads(demand) + 1024;
-            let of_host = (host.threads().unwrap_or(0) + more).to_string();
-            vec![
-                Fix::Limit("nproc", more),
-                Fix::Command(format!("systemctl set-property UNIT TasksMax={more}")),
-                Fix::Sysctl("kernel.threads-max", of_host.clone()),
-                Fix::Sysctl("kernel.pid_max", of_host),
-            ]
-        },
-        remark: "each program has two for each core, and two more",
-        ..BLANK
-    },
-    Wall {
         id: "memlock",
+        precedence: 40,
         limits: "locked memory of this user, which the rings of both programs share",
         unit: "bytes",
         read: |host, demand| {
@@ -93,6 +80,7 @@ pub(super) const ROWS: &[Wall] = &[
     },
     Wall {
         id: "fixed-files",
+        precedence: 50,
         limits: "slots of the tables that sockets live in",
         unit: "slots",
         read: |host, demand| {
@@ -111,94 +99,12 @@ pub(super) const ROWS: &[Wall] = &[
         ..BLANK
     },
     Wall {
-        id: "nofile",
-        limits: "open files of a process: rings and listeners; connections are none",
-        unit: "files",
-        read: |host, demand| {
-            let own = Host::own_files(demand);
-            let need = host.segments(demand).saturating_add(own);
-            Reading::stops(Have::Some(host.nofile), need, |have| {
-                have.saturating_sub(own).saturating_mul(host.slots_per_segment)
-            })
-        },
-        explains: &[
-            Symptom::Failed(Errno::EMFILE),
-            // To refuse takes a file as well: who is not accepted waits in the accept queue.
-            Symptom::Lost(LostCause::Silent),
-            Symptom::Failed(Errno::ETIMEDOUT),
-        ],
-        signs: &[
-            Sign::Errno(Errno::EMFILE),
-            Sign::Seen("a segment was refused (EMFILE)", files_used_up),
-        ],
-        fix: |host, demand| {
-            let need = host.segments(demand).saturating_add(Host::own_files(demand));
-            vec![Fix::Limit("nofile", need)]
-        },
-        remark: "no wall for connections, which are direct descriptors; it is the size of a segment, \
-                 and bounds listeners, metrics and other sockets made by plain calls",
-        ..BLANK
-    },
-    Wall {
-        id: "nr-open",
-        limits: "what the limit on open files can be raised to",
-        unit: "files",
-        read: |host, demand| {
-            let need = host.segments(demand).saturating_add(Host::own_files(demand));
-            Reading::disturbs(host.have("fs.nr_open"), need)
-        },
-        fix: |host, demand| {
-            let need = host.segments(demand).saturating_add(Host::own_files(demand));
-            vec![Fix::Sysctl("fs.nr_open", need.to_string())]
-        },
-        remark: "setrlimit and ulimit -n fail above it",
-        ..BLANK
-    },
-    Wall {
-        id: "file-max",
-        limits: "open files of the host; every socket is one",
-        unit: "files",
-        read: |host, demand| {
-            let ends = demand.ends.count();
-            let need = demand.connections.saturating_mul(ends);
-            Reading::stops(host.files_left(), need, |have| have / ends)
-        },
-        explains: &[
-            Symptom::Failed(Errno::ENFILE),
-            Symptom::Failed(Errno::ETIMEDOUT),
-            Symptom::Lost(LostCause::Silent),
-            Symptom::Lost(LostCause::Reset),
-        ],
-        signs: &[
-            Sign::Errno(Errno::ENFILE),
-            Sign::Kernel(
-                "the kernel logs it, and the server's errors cannot be seen",
-                files_logged,
-            ),
-        ],
-        fix: |host, demand| {
-            let used = host.tree.numbers("fs.file-nr").map_or(0, |numbers| numbers[0]);
-            let need = demand.connections.saturating_mul(demand.ends.count()).saturating_add(used);
-            let most = round_up(need);
-            vec![Fix::Sysctl("fs.file-max", most.to_string())]
-        },
-        remark: "CAP_SYS_ADMIN passes it",
-        ..BLANK
-    },
-    Wall {
         id: "cq-overflow",
+        precedence: 90,
         limits: "completions that wait to be read",
         unit: "completions",
         fix: |_, _| vec![Fix::Flag("--cores with more of them".into())],
         remark: "the kernel keeps what overflows (NODROP): slower, never lost",
-        ..BLANK
-    },
-    Wall {
-        id: "port-search",
-        limits: "the time in which the kernel finds a free port",
-        at: CLIENT,
-        unit: "ports",
-        remark: "met by programs that let the kernel choose; this client pins every port itself",
         ..BLANK
     },
 ];
@@ -207,12 +113,6 @@ pub(super) const ROWS: &[Wall] = &[
 fn is_exempt(host: &Host) -> bool {
     let group = host.tree.number("kernel.io_uring_group").and_then(|id| u32::try_from(id).ok());
     host.passes_file_max || group.is_some_and(rlimit::is_in_group)
-}
-
-/// Threads that one program starts: each core and the housekeeping thread has one that blocks in its
-/// place.
-fn more_threads(demand: &Demand) -> u64 {
-    1 + 2 * demand.cores
 }
 
 /// Bytes that the executors of all ends and the housekeeping thread lock.
@@ -226,16 +126,6 @@ fn locked(host: &Host, demand: &Demand) -> u64 {
     host.segments(demand).saturating_mul(ring_bytes).saturating_add(executors(demand))
 }
 
-/// The host had no file left for somebody, who may be a server that does not say so. One that is seen
-/// counts it by itself, as the client does.
-fn files_logged(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side).filter(|_| side == Side::Server)?;
-    let lines = case.log_of(side).filter(|_| end.figures.is_empty())?;
-    let line = lines.iter().find(|line| line.contains("VFS: file-max limit"))?;
-    let evidence = format!("kernel log: {line}");
-    Some(Met { evidence, count: None, confidence: Confidence::Likely })
-}
-
 /// A core that could not grow for want of memory is short of locked memory, where that is limited; of
 /// a server's limits the client knows nothing. Where the host itself is short of the few pages of a
 /// ring, the kernel kills.
@@ -243,11 +133,6 @@ fn ring_refused(case: &Case, side: Side) -> Option<Met> {
     let may_be = side == Side::Server || matches!(case.host.memlock, Have::Some(_));
     let count = kept_out(case, side, Errno::ENOMEM);
     grow_refused(case, side, Errno::ENOMEM).filter(|_| may_be).map(|met| Met { count, ..met })
-}
-
-/// As often as it was tried: whom it kept out, its count does not say.
-fn files_used_up(case: &Case, side: Side) -> Option<Met> {
-    grow_refused(case, side, Errno::EMFILE)
 }
 
 fn tables_used_up(case: &Case, side: Side) -> Option<Met> {
@@ -265,7 +150,7 @@ fn kept_out(case: &Case, side: Side, errno: Errno) -> Option<u64> {
     }
 }
 
-fn grow_refused(case: &Case, side: Side, errno: Errno) -> Option<Met> {
+pub(super) fn grow_refused(case: &Case, side: Side, errno: Errno) -> Option<Met> {
     let end = case.end(side)?;
     let times = end.figure("grow_failed_total").filter(|times| *times > 0)?;
     end.failed.get(&errno.to_string()).filter(|n| **n > 0)?;

@@ -1,0 +1,39 @@
+//! Whether a firewall of this host tracks connections. That the module is loaded does not mean that a
+//! rule asks for it, so some connections are made and the entries are counted.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use crate::host::procfs::Tree;
+
+/// Connections that are made: so many that the connections of other programs are not taken for them.
+const CONNECTIONS: u64 = 32;
+
+/// Whether connections over loopback are tracked; `None` when that cannot be found out.
+#[must_use]
+pub fn tracks_loopback(tree: &Tree) -> Option<bool> {
+    let before = count(tree)?;
+    let held = connections().ok()?;
+    let now = count(tree)?;
+    drop(held);
+    Some(now.saturating_sub(before) >= CONNECTIONS)
+}
+
+fn count(tree: &Tree) -> Option<u64> {
+    tree.number("net.netfilter.nf_conntrack_count")
+}
+
+/// Both ends of connections to this process itself. They end by reset and leave no TIME_WAIT.
+fn connections() -> io::Result<Vec<(TcpStream, TcpStream)>> {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let address = listener.local_addr()?;
+    let pair = |_| {
+        let stream = TcpStream::connect(address)?;
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        Ok((stream, listener.accept()?.0))
+    };
+    (0..CONNECTIONS).map(pair).collect()
+}

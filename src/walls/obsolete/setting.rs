@@ -1,0 +1,46 @@
+//! A setting that was found, and what is wrong with it.
+
+use serde::Serialize;
+
+/// What is wrong with a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// It does nothing.
+    Obsolete,
+    /// It does something else than it is set for.
+    Mistaken,
+    /// It hurts many connections.
+    Harmful,
+}
+
+impl Kind {
+    /// As it is written for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Obsolete => "obsolete",
+            Kind::Mistaken => "mistaken",
+            Kind::Harmful => "harmful",
+        }
+    }
+}
+
+/// A setting that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// The sysctl's dotted name.
+    pub key: String,
+    /// Its value there.
+    pub value: String,
+    /// Where it was found: `/etc/sysctl.conf:12`, `running kernel`, or both.
+    pub places: Vec<String>,
+    /// What is wrong with it.
+    pub kind: Kind,
+    /// Why.
+    pub reason: &'static str,
+    /// What to do.
+    pub instead: &'static str,
+    /// Where the reason is from.
+    pub source: &'static str,
+}

@@ -1,0 +1,49 @@
+//! What betrays a wall while a run goes.
+
+use std::fmt;
+
+use crate::base::errno::Errno;
+use crate::walls::case::{Case, Met};
+use crate::walls::side::Side;
+
+/// What betrays a wall. Each is looked for at the sides where the wall may stand.
+#[derive(Clone, Copy)]
+pub enum Sign {
+    /// A counter of the kernel rose: likely, since others may have made it rise.
+    Rises(&'static str),
+    /// Counters or lines of the kernel, looked at together; how, in a clause.
+    Kernel(&'static str, fn(&Case, Side) -> Option<Met>),
+    /// One of the program's own figures rose.
+    Counted(&'static str),
+    /// An operation of the program failed so.
+    Errno(Errno),
+    /// The kernel's log has a line with this in it; how often is not known.
+    Logged(&'static str),
+    /// What became of the run, looked at closely; what it is, in a clause. Like an error number it is
+    /// the loss itself, and says nothing when another wall explains it better.
+    Became(&'static str, fn(&Case, Side) -> Option<Met>),
+    /// Anything else; what it is, in a clause.
+    Seen(&'static str, fn(&Case, Side) -> Option<Met>),
+}
+
+impl Sign {
+    /// Whether the kernel keeps it, and not one of the programs.
+    #[must_use]
+    pub fn is_of_kernel(&self) -> bool {
+        matches!(self, Sign::Rises(_) | Sign::Kernel(..) | Sign::Logged(_))
+    }
+}
+
+impl fmt::Display for Sign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sign::Rises(counter) => write!(f, "{counter} rises"),
+            Sign::Counted(figure) => write!(f, "{figure} rises"),
+            Sign::Errno(errno) => write!(f, "{errno}"),
+            Sign::Logged(text) => write!(f, "kernel log: {text}"),
+            Sign::Kernel(what, _) | Sign::Became(what, _) | Sign::Seen(what, _) => {
+                f.write_str(what)
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What can become of a connection or of a run. A wall explains some of these symptoms.
+
+use std::fmt;
+
+use crate::base::errno::Errno;
+use crate::observe::stats::LostCause;
+
+/// What can become of a connection, or of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Symptom {
+    /// Connects failed so.
+    Failed(Errno),
+    /// Connections were lost so.
+    Lost(LostCause),
+    /// Connections were not even tried.
+    Untried,
+    /// Messages, pushes or short connections were late, or not begun in time; or a gate on latency
+    /// was not met.
+    Late,
+    /// The server did not end connections in time.
+    NotEnded,
+    /// A gate was missed, and nothing of the above says how.
+    Missed,
+}
+
+impl fmt::Display for Symptom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Symptom::Failed(errno) => write!(f, "connects failed ({errno})"),
+            Symptom::Lost(cause) => write!(f, "connections lost ({})", cause.name()),
+            Symptom::Untried => f.write_str("connections not tried"),
+            Symptom::Late => f.write_str("late or not begun in time"),
+            Symptom::NotEnded => f.write_str("connections not ended in time"),
+            Symptom::Missed => f.write_str("gates missed"),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Open files: of a process and of the host.
+
+use crate::base::errno::Errno;
+use crate::observe::stats::LostCause;
+use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::fix::Fix;
+use crate::walls::have::{Have, Reading};
+use crate::walls::host::Host;
+use crate::walls::side::Side;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+use crate::walls::table::io_uring::grow_refused;
+use crate::walls::table::row::{BLANK, round_up};
+use crate::walls::wall::Wall;
+
+pub(super) const ROWS: &[Wall] = &[
+    Wall {
+        id: "nofile",
+        precedence: 60,
+        limits: "open files of a process: rings and listeners; connections are none",
+        unit: "files",
+        read: |host, demand| {
+            let own = Host::own_files(demand);
+            let need = host.segments(demand).saturating_add(own);
+            Reading::stops(Have::Some(host.nofile), need, |have| {
+                have.saturating_sub(own).saturating_mul(host.slots_per_segment)
+            })
+        },
+        explains: &[
+            Symptom::Failed(Errno::EMFILE),
+            // To refuse takes a file as well: who is not accepted waits in the accept queue.
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Failed(Errno::ETIMEDOUT),
+        ],
+        signs: &[
+            Sign::Errno(Errno::EMFILE),
+            Sign::Seen("a segment was refused (EMFILE)", files_used_up),
+        ],
+        fix: |host, demand| {
+            let need = host.segments(demand).saturating_add(Host::own_files(demand));
+            vec![Fix::Limit("nofile", need)]
+        },
+        remark: "no wall for connections, which are direct descriptors; it is the size of a segment, \
+                 and bounds listeners, metrics and other sockets made by plain calls",
+        ..BLANK
+    },
+    Wall {
+        id: "nr-open",
+        precedence: 70,
+        limits: "what the limit on open files can be raised to",
+        unit: "files",
+        read: |host, demand| {
+            let need = host.segments(demand).saturating_add(Host::own_files(demand));
+            Reading::disturbs(host.have("fs.nr_open"), need)
+        },
+        fix: |host, demand| {
+            let need = host.segments(demand).saturating_add(Host::own_files(demand));
+            vec![Fix::Sysctl("fs.nr_open", need.to_string())]
+        },
+        remark: "setrlimit and ulimit -n fail above it",
+        ..BLANK
+    },
+    Wall {
+        id: "file-max",
+        precedence: 80,
+        limits: "open files of the host; every socket is one",
+        unit: "files",
+        read: |host, demand| {
+            let ends = demand.ends.count();
+            let need = demand.connections.saturating_mul(ends);
+            Reading::stops(host.files_left(), need, |have| have / ends)
+        },
+        explains: &[
+            Symptom::Failed(Errno::ENFILE),
+            Symptom::Failed(Errno::ETIMEDOUT),
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Lost(LostCause::Reset),
+        ],
+        signs: &[
+            Sign::Errno(Errno::ENFILE),
+            Sign::Kernel(
+                "the kernel logs it, and the server's errors cannot be seen",
+                files_logged,
+            ),
+        ],
+        fix: |host, demand| {
+            let used = host.tree.numbers("fs.file-nr").map_or(0, |numbers| numbers[0]);
+            let need = demand.connections.saturating_mul(demand.ends.count()).saturating_add(used);
+            let most = round_up(need);
+            vec![Fix::Sysctl("fs.file-max", most.to_string())]
+        },
+        remark: "CAP_SYS_ADMIN passes it",
+        ..BLANK
+    },
+];
+
+/// The host had no file left for somebody, who may be a server that does not say so. One that is seen
+/// counts it by itself, as the client does.
+fn files_logged(case: &Case, side: Side) -> Option<Met> {
+    let end = case.end(side).filter(|_| side == Side::Server)?;
+    let lines = case.log_of(side).filter(|_| end.figures.is_empty())?;
+    let line = lines.iter().find(|line| line.contains("VFS: file-max limit"))?;
+    let evidence = format!("kernel log: {line}");
+    Some(Met { evidence, count: None, confidence: Confidence::Likely })
+}
+
+/// As often as it was tried: whom it kept out, its count does not say.
+fn files_used_up(case: &Case, side: Side) -> Option<Met> {
+    grow_refused(case, side, Errno::EMFILE)
+}

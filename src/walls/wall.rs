@@ -1,0 +1,37 @@
+//! One row of the table of walls.
+
+use crate::plan::demand::Demand;
+use crate::walls::fix::Fix;
+use crate::walls::have::Reading;
+use crate::walls::host::Host;
+use crate::walls::side::At;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+
+/// One wall. The names are those that `result.json`, `plan` and `doctor` use.
+pub struct Wall {
+    /// Its name.
+    pub id: &'static str,
+    /// Of two walls that could explain the same loss as surely, the one with the lower number is named.
+    /// Wherever walls are listed and nothing else tells them apart, it comes first. No two walls have
+    /// the same number.
+    pub precedence: u16,
+    /// What it limits, in a clause.
+    pub limits: &'static str,
+    /// At which end of a connection it stands.
+    pub at: At,
+    /// What is counted.
+    pub unit: &'static str,
+    /// What this host has, what a plan needs, and how many connections that allows.
+    pub read: fn(&Host, &Demand) -> Reading,
+    /// What can become of a run that meets it.
+    pub explains: &'static [Symptom],
+    /// Whether it drops packets: what is late for it was sent again.
+    pub drops: bool,
+    /// What betrays it; one is enough.
+    pub signs: &'static [Sign],
+    /// What lifts it, the best first.
+    pub fix: fn(&Host, &Demand) -> Vec<Fix>,
+    /// What one should know besides.
+    pub remark: &'static str,
+}
