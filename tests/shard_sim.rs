@@ -207,7 +207,8 @@ fn accepting_goes_on_after_the_host_was_short_of_something() {
 fn turn_until(shard: &mut Server<SimDriver, Echo>, time: Duration) {
     while shard.driver().now() < time {
         // A core that sleeps for ever here would be found by what follows.
-        let turn = match shard.turn() {
+        let turn = shard.turn();
+        let turn = match shard.driver().prepare_to_sleep(turn) {
             Turn::Idle(None) => Turn::Idle(Some(Duration::from_millis(10))),
             turn => turn,
         };

@@ -24,6 +24,7 @@ use crate::base::constants::{
 };
 use crate::engine::worker::{Core, Turn};
 use crate::host::rlimit::{self, not_started};
+use crate::runtime::sleep::Sleep;
 use crate::sys::doorbell::Doorbell;
 
 /// A core that did not start or did not end well.
@@ -305,13 +306,17 @@ async fn heed<M>(bell: Rc<Doorbell>, inbox: Rc<RefCell<Inbox<M>>>) {
 /// panic that passed through glommio would end the process before anybody could report it.
 async fn pump<C: Core>(mut core: C, inbox: Rc<RefCell<Inbox<C::Command>>>) -> bool {
     let executor = glommio::executor();
-    let mut yielded = Instant::now();
+    let (mut sleep, mut yielded) = (Sleep::new(), Instant::now());
     while !inbox.borrow().stopped {
         let turn = panic::catch_unwind(AssertUnwindSafe(|| {
             while let Some(command) = inbox.borrow_mut().commands.pop_front() {
                 core.obey(command);
             }
-            core.turn()
+            sleep.on_wake(core.wakeup());
+            match core.turn() {
+                Turn::Idle(at_most) => sleep.prepare_to_sleep(core.wakeup(), at_most),
+                Turn::Busy => Turn::Busy,
+            }
         }));
         let Ok(turn) = turn else { return false };
         match turn {
@@ -341,13 +346,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::base::errno::Errno;
+    use crate::engine::worker::Wakeup;
     use crate::runtime::topology::CoreList;
 
     /// A core that has never anything to do but sleep, and says how often it did.
-    struct Sleeper(Arc<AtomicUsize>);
+    struct Sleeper(Arc<AtomicUsize>, Still);
 
     impl Core for Sleeper {
         type Command = ();
+        type Wakeup = Still;
 
         fn turn(&mut self) -> Turn {
             self.0.fetch_add(1, Ordering::Relaxed);
@@ -355,13 +363,18 @@ mod tests {
         }
 
         fn obey(&mut self, (): ()) {}
+
+        fn wakeup(&mut self) -> &mut Still {
+            &mut self.1
+        }
     }
 
     /// A core with a bug.
-    struct Mortal;
+    struct Mortal(Still);
 
     impl Core for Mortal {
         type Command = ();
+        type Wakeup = Still;
 
         fn turn(&mut self) -> Turn {
             Turn::Idle(None)
@@ -370,6 +383,29 @@ mod tests {
         fn obey(&mut self, (): ()) {
             panic!("it was told to");
         }
+
+        fn wakeup(&mut self) -> &mut Still {
+            &mut self.0
+        }
+    }
+
+    /// A driver to which nothing ever comes, and which cannot wait.
+    struct Still;
+
+    impl Wakeup for Still {
+        fn has_work(&mut self) -> bool {
+            false
+        }
+
+        fn housekeep(&mut self) -> Option<Duration> {
+            None
+        }
+
+        fn wait(&mut self, _: Duration) -> Result<bool, Errno> {
+            Err(Errno::ENOSYS)
+        }
+
+        fn arm(&mut self, _: bool) {}
     }
 
     fn one_cpu() -> Vec<u16> {
@@ -381,7 +417,7 @@ mod tests {
     fn a_core_may_sleep_without_end() {
         let turns = Arc::new(AtomicUsize::new(0));
         let sleeper = Arc::clone(&turns);
-        let make = move |_, _: &Doorbell| Ok(Sleeper(Arc::clone(&sleeper)));
+        let make = move |_, _: &Doorbell| Ok(Sleeper(Arc::clone(&sleeper), Still));
         let cores = start(&one_cpu(), make).expect("the core starts");
         let (all_run, died) = cores
             .run(async |commands| {
@@ -398,7 +434,8 @@ mod tests {
 
     #[test]
     fn a_core_that_dies_is_missed() {
-        let cores = start(&one_cpu(), |_, _: &Doorbell| Ok(Mortal)).expect("the core starts");
+        let cores =
+            start(&one_cpu(), |_, _: &Doorbell| Ok(Mortal(Still))).expect("the core starts");
         let ((), died) = cores
             .run(async |commands| {
                 commands.tell(()).await;

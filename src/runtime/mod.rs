@@ -5,4 +5,5 @@ pub mod launch;
 pub mod listeners;
 pub mod memory_reserve;
 pub mod signals;
+mod sleep;
 pub mod topology;

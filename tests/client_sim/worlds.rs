@@ -277,6 +277,7 @@ impl World {
             self.open_no_more();
         }
         let turn = self.shard.turn();
+        let turn = self.shard.driver().prepare_to_sleep(turn);
         self.turns += 1;
         assert!(self.turns < TURNS_MAX, "the shard turns without end");
         self.model.after_turn(&mut self.shard, &self.config, &self.supply, self.phase);

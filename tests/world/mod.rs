@@ -184,6 +184,7 @@ impl World {
 
     fn turn(&mut self) -> Turn {
         let turn = self.shard.turn();
+        let turn = self.shard.driver().prepare_to_sleep(turn);
         self.turns += 1;
         assert!(self.turns < TURNS_MAX, "the shard turns without end");
         self.check_books();
