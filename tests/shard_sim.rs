@@ -14,7 +14,7 @@ use megaconn::drivers::sim::{Breach, Conduct, Faults, Parting, Reading, SimConfi
 use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::echo::Echo;
 use megaconn::engine::server::{Server, ServerConfig};
-use megaconn::engine::worker::{Core, Turn};
+use megaconn::engine::worker::{Turn, Worker};
 use megaconn::observe::stats::CoreStats;
 
 use world::World;

@@ -19,7 +19,7 @@ use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::slot::{ConnState, Timed};
 use megaconn::engine::token::{Generation, Operation, SlotId, Token};
 use megaconn::engine::wheel::Wheel;
-use megaconn::engine::worker::{Core, Turn, Wakeup};
+use megaconn::engine::worker::{Turn, Wakeup, Worker};
 use megaconn::observe::stats::CoreStats;
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 

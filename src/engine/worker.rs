@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::errno::Errno;
 
 /// One core's work, taken turn by turn.
-pub trait Core {
+pub trait Worker {
     /// What the housekeeping thread may tell it.
     type Command: Send + 'static;
 
@@ -17,7 +17,7 @@ pub trait Core {
     fn turn(&mut self) -> Turn;
 
     /// Takes a command, between two turns.
-    fn obey(&mut self, command: Self::Command);
+    fn handle_command(&mut self, command: Self::Command);
 
     /// The driver, for a core that is about to sleep or that is awake again.
     fn wakeup(&mut self) -> &mut Self::Wakeup;

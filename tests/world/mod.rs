@@ -16,7 +16,7 @@ use megaconn::engine::server::drain::Command;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::slot::ConnState;
 use megaconn::engine::token::SlotId;
-use megaconn::engine::worker::{Core, Turn};
+use megaconn::engine::worker::{Turn, Worker};
 use megaconn::observe::stats::CoreStats;
 
 use memory::Memory;
@@ -165,7 +165,7 @@ impl World {
             && self.drain_until.is_none()
         {
             self.drain_until = Some(now + time);
-            self.shard.obey(Command::Drain(time));
+            self.shard.handle_command(Command::Drain(time));
         }
     }
 

@@ -27,7 +27,7 @@ use crate::engine::protocol::Expectation;
 use crate::engine::queue::SlotQueue;
 use crate::engine::slot::Queue;
 use crate::engine::token::{Operation, SlotId};
-use crate::engine::worker::{Core, Turn, Wakeup};
+use crate::engine::worker::{Turn, Wakeup, Worker};
 use crate::observe::stats::{CoreStats, LostCause};
 
 mod churn;
@@ -299,7 +299,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 }
 
-impl<D: Dial + Wakeup, E: Expectation> Core for Client<D, E> {
+impl<D: Dial + Wakeup, E: Expectation> Worker for Client<D, E> {
     type Command = Command;
     type Wakeup = D;
 
@@ -311,7 +311,7 @@ impl<D: Dial + Wakeup, E: Expectation> Core for Client<D, E> {
         &mut self.end.driver
     }
 
-    fn obey(&mut self, command: Command) {
+    fn handle_command(&mut self, command: Command) {
         let (now, connections) = (self.end.driver.now(), self.connections);
         match command {
             Command::Do(order) => {

@@ -27,7 +27,7 @@ use crate::engine::server::spread::Spread;
 use crate::engine::slot::Queue;
 use crate::engine::slot::low_milliseconds;
 use crate::engine::wheel::Wheel;
-use crate::engine::worker::{Core, Turn, Wakeup};
+use crate::engine::worker::{Turn, Wakeup, Worker};
 use crate::observe::stats::CoreStats;
 
 mod accept;
@@ -202,7 +202,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     }
 }
 
-impl<D: Listen + Wakeup, P: Protocol> Core for Server<D, P> {
+impl<D: Listen + Wakeup, P: Protocol> Worker for Server<D, P> {
     type Command = Command;
     type Wakeup = D;
 
@@ -214,7 +214,7 @@ impl<D: Listen + Wakeup, P: Protocol> Core for Server<D, P> {
         &mut self.end.driver
     }
 
-    fn obey(&mut self, command: Command) {
+    fn handle_command(&mut self, command: Command) {
         match command {
             Command::Drain(time) => self.begin_drain(time),
             Command::Memory(left) => self.on_memory(left),
