@@ -68,7 +68,7 @@ pub(super) fn defers_release() -> std::io::Result<bool> {
     let ((polled, _silent), (closed, mut peer)) = (UnixStream::pair()?, UnixStream::pair()?);
     ring.submitter().register_files(&[polled.as_raw_fd(), closed.as_raw_fd()])?;
     drop(closed);
-    let poll = opcode::PollAdd::new(types::Fixed(0), super::POLL_IN).build();
+    let poll = opcode::PollAdd::new(types::Fixed(0), libc::POLLIN as u32).build();
     let close = opcode::Close::new(types::Fixed(1)).build();
     for entry in [poll, close] {
         // SAFETY: neither entry holds a pointer. Exercised by every start.
