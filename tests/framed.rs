@@ -16,7 +16,7 @@ use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::{Action, Protocol};
 use megaconn::engine::server::{Server, ServerConfig};
-use megaconn::engine::worker::{Core, Turn};
+use megaconn::engine::worker::{Turn, Worker};
 use megaconn::observe::stats::ServerStats;
 
 /// The protocol.

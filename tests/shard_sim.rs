@@ -14,7 +14,7 @@ use megaconn::drivers::sim::{Breach, Conduct, Faults, Parting, Reading, SimConfi
 use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::echo::Echo;
 use megaconn::engine::server::{Server, ServerConfig};
-use megaconn::engine::worker::{Core, Turn};
+use megaconn::engine::worker::{Turn, Worker};
 use megaconn::observe::stats::{Listed, ServerStats};
 
 use world::World;
@@ -207,7 +207,8 @@ fn accepting_goes_on_after_the_host_was_short_of_something() {
 fn turn_until(shard: &mut Server<SimDriver, Echo>, time: Duration) {
     while shard.driver().now() < time {
         // A core that sleeps for ever here would be found by what follows.
-        let turn = match shard.turn() {
+        let turn = shard.turn();
+        let turn = match shard.driver().prepare_to_sleep(turn) {
             Turn::Idle(None) => Turn::Idle(Some(Duration::from_millis(10))),
             turn => turn,
         };

@@ -252,3 +252,23 @@ fn a_receive_into_no_space() {
     let buffer = driver.take_buffer().expect("the pool is full");
     driver.recv(token(Operation::Recv), buffer, 64);
 }
+
+#[test]
+#[should_panic(expected = "sleeps while there is work")]
+fn a_sleep_before_what_was_asked_is_submitted() {
+    let mut driver = connected();
+    driver.poll(token(Operation::PollReadable));
+    driver.pass(Turn::Idle(None));
+}
+
+#[test]
+#[should_panic(expected = "sleeps while there is work")]
+fn a_sleep_before_what_has_completed_is_reaped() {
+    let mut driver = connected();
+    driver.close(token(Operation::Close));
+    driver.submit();
+    while driver.prepare_to_sleep(Turn::Idle(None)) != Turn::Busy {
+        driver.pass(Turn::Busy);
+    }
+    driver.pass(Turn::Idle(None));
+}

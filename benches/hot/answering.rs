@@ -9,7 +9,7 @@ use megaconn::base::errno::Errno;
 use megaconn::engine::driver::{Completion, Dial, Driver, Listen, ShutdownMode};
 use megaconn::engine::slot::BufferId;
 use megaconn::engine::token::Token;
-use megaconn::engine::worker::Turn;
+use megaconn::engine::worker::Wakeup;
 
 /// Buffers of the pool: more than a turn of the shard can have in use.
 const BUFFERS: u16 = 1024;
@@ -106,12 +106,6 @@ impl Driver for Answering {
         self.now += Duration::from_micros(1);
     }
 
-    fn rest(&mut self, at_most: Option<Duration>) -> Turn {
-        if self.done.is_empty() { Turn::Idle(at_most) } else { Turn::Busy }
-    }
-
-    fn wake(&mut self) {}
-
     fn take_buffer(&mut self) -> Option<BufferId> {
         self.buffers.pop()
     }
@@ -151,4 +145,20 @@ impl Dial for Answering {
     fn connect(&mut self, _: Token, _: SocketAddr, _: usize) -> Result<(), Errno> {
         Err(Errno::EINVAL)
     }
+}
+
+impl Wakeup for Answering {
+    fn has_work(&mut self) -> bool {
+        !self.done.is_empty()
+    }
+
+    fn housekeep(&mut self) -> Option<Duration> {
+        None
+    }
+
+    fn wait(&mut self, _: Duration) -> Result<bool, Errno> {
+        Ok(self.has_work())
+    }
+
+    fn arm(&mut self, _: bool) {}
 }

@@ -19,7 +19,7 @@ use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::slot::{ConnState, Timed};
 use megaconn::engine::token::{Generation, Operation, SlotId, Token};
 use megaconn::engine::wheel::Wheel;
-use megaconn::engine::worker::{Core, Turn};
+use megaconn::engine::worker::{Turn, Wakeup, Worker};
 use megaconn::observe::stats::{ClientStats, ServerStats};
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
@@ -66,7 +66,7 @@ fn protocol() -> Banner<Mode> {
 }
 
 fn work_off(shard: &mut Server<Answering, Banner<Mode>>) {
-    while shard.turn() == Turn::Busy {}
+    while shard.turn() == Turn::Busy || shard.driver().has_work() {}
 }
 
 /// A slot through a whole life, in a segment that is half full.

@@ -11,7 +11,6 @@ use std::time::Duration;
 use crate::base::errno::Errno;
 use crate::engine::slot::BufferId;
 use crate::engine::token::Token;
-use crate::engine::worker::Turn;
 
 /// The answer to one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,15 +106,6 @@ pub trait Driver {
 
     /// Moves completions into `batch`, up to its capacity.
     fn reap(&mut self, batch: &mut Vec<Completion>);
-
-    /// Before the core sleeps until a completion, or for `at_most`: the driver may wait for a moment by
-    /// itself first. [`Turn::Idle`] when nothing came; from then on a completion rings the bell, and the
-    /// driver may want a turn sooner than the core. [`Turn::Busy`] when something is there, or the time is
-    /// up, so that the core must not sleep.
-    fn rest(&mut self, at_most: Option<Duration>) -> Turn;
-
-    /// The core is awake again, and looks by itself.
-    fn wake(&mut self);
 
     /// Takes a buffer from the pool; `None` when all are in use.
     fn take_buffer(&mut self) -> Option<BufferId>;

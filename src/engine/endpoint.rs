@@ -82,7 +82,6 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
 
     /// Submits what was caused, takes what has completed, and reads the clock.
     pub fn begin_turn(&mut self) -> Vec<Completion> {
-        self.driver.wake();
         self.driver.submit();
         let mut batch = std::mem::take(&mut self.batch);
         self.driver.reap(&mut batch);

@@ -1,17 +1,12 @@
-//! One pinned glommio executor per core, each pumping its own shard; one executor that is not
+//! The executors: one pinned glommio executor per core, each pumping its own worker; one that is not
 //! pinned for housekeeping. Cores share nothing but their counters and a command channel.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::panic::{self, AssertUnwindSafe};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::{Poll, Waker};
-use std::time::Instant;
 
-use futures_lite::future;
-use glommio::channels::shared_channel::{self, ConnectedSender, SharedReceiver, SharedSender};
+use glommio::channels::shared_channel::{self, SharedReceiver, SharedSender};
 use glommio::timer::Timer;
 use glommio::{
     BuilderErrorKind, ExecutorJoinHandle, GlommioError, Latency, LocalExecutorBuilder, Placement,
@@ -20,10 +15,12 @@ use glommio::{
 
 use crate::base::constants::{
     COMMANDS_WAITING, EXECUTOR_IO_MEMORY, EXECUTOR_RING_DEPTH, HEARTBEAT, PREEMPT_TIMER,
-    YIELD_AFTER,
 };
-use crate::engine::worker::{Core, Turn};
+use crate::engine::worker::Worker;
 use crate::host::rlimit::{self, not_started};
+use crate::runtime::commands::{Commands, receive_commands};
+use crate::runtime::doorbell::forward_doorbell;
+use crate::runtime::pump::{Inbox, pump};
 use crate::sys::doorbell::Doorbell;
 
 /// A core that did not start or did not end well.
@@ -92,10 +89,10 @@ impl Drop for Running {
 ///
 /// # Errors
 /// The first core that did not start; the process is to end then, and with it the cores before.
-pub fn start<C, F>(cpus: &[u16], make: F) -> Result<Cores<C::Command>, LaunchError>
+pub fn start<W, F>(cpus: &[u16], make: F) -> Result<Cores<W::Command>, LaunchError>
 where
-    C: Core + 'static,
-    F: Fn(usize, &Doorbell) -> Result<C, String> + Clone + Send + 'static,
+    W: Worker + 'static,
+    F: Fn(usize, &Doorbell) -> Result<W, String> + Clone + Send + 'static,
 {
     let running = Arc::new(AtomicUsize::new(0));
     let mut cores = Cores { threads: Vec::new(), commands: Vec::new(), running };
@@ -179,14 +176,8 @@ impl<M: Send + Clone + 'static> Cores<M> {
             .make()
             .map_err(|error| LaunchError::Housekeeping { reason: error.to_string() })?;
         let running = self.running;
-        let result = executor.run(async {
-            let mut senders = Vec::new();
-            for sender in self.commands {
-                senders.push(sender.connect().await);
-            }
-            // Dropping the senders tells the cores to stop.
-            housekeeping(Commands { senders, running }).await
-        });
+        let result = executor
+            .run(async { housekeeping(Commands::connect(self.commands, running).await).await });
         let mut died = None;
         for (core, thread) in self.threads.into_iter().enumerate() {
             if !matches!(thread.join(), Ok(true)) {
@@ -197,179 +188,105 @@ impl<M: Send + Clone + 'static> Cores<M> {
     }
 }
 
-/// The way to the cores, for housekeeping.
-pub struct Commands<M: Send + 'static> {
-    senders: Vec<ConnectedSender<M>>,
-    running: Arc<AtomicUsize>,
-}
-
-impl<M: Send + Clone + 'static> Commands<M> {
-    /// Tells every core that is there.
-    pub async fn tell(&self, command: M) {
-        for sender in &self.senders {
-            // Whether a core is gone is seen by `all_run`.
-            let _ = sender.send(command.clone()).await;
-        }
-    }
-
-    /// Whether every core is running still.
-    #[must_use]
-    pub fn all_run(&self) -> bool {
-        self.running.load(Ordering::Relaxed) == self.senders.len()
-    }
-}
-
-/// What waits for the pump between two turns, and wakes it.
-struct Inbox<M> {
-    commands: VecDeque<M>,
-    stopped: bool,
-    /// The pump is not to sleep: something has happened since it last looked.
-    rung: bool,
-    pump: Option<Waker>,
-}
-
-impl<M> Inbox<M> {
-    fn ring(&mut self) {
-        self.rung = true;
-        if let Some(pump) = self.pump.take() {
-            pump.wake();
-        }
-    }
-
-    fn poll_rung(&mut self, pump: &Waker) -> Poll<()> {
-        if std::mem::take(&mut self.rung) {
-            return Poll::Ready(());
-        }
-        self.pump = Some(pump.clone());
-        Poll::Pending
-    }
-}
-
-/// Runs a core until it is told to stop; `false` when it panicked.
-async fn run_core<C: Core + 'static>(
-    core: C,
+/// Runs a worker until it is told to stop; `false` when it panicked.
+async fn run_core<W: Worker + 'static>(
+    worker: W,
     bell: Doorbell,
-    commands: SharedReceiver<C::Command>,
+    commands: SharedReceiver<W::Command>,
 ) -> bool {
-    let inbox = Inbox { commands: VecDeque::new(), stopped: false, rung: false, pump: None };
-    let (inbox, bell) = (Rc::new(RefCell::new(inbox)), Rc::new(bell));
+    let (inbox, bell) = (Inbox::new(), Rc::new(bell));
     let executor = glommio::executor();
     let data = executor.create_task_queue(Shares::Static(1000), Latency::NotImportant, "data");
     let housekeeping =
         executor.create_task_queue(Shares::Static(100), Latency::NotImportant, "housekeeping");
-    let beat = async {
-        loop {
-            Timer::new(HEARTBEAT).await;
-        }
-    };
     let made = "the queue was just made";
-    let heart = glommio::spawn_local_into(beat, housekeeping).expect(made);
-    let listen = listen(commands, Rc::clone(&inbox));
-    let listener = glommio::spawn_local_into(listen, housekeeping).expect(made);
-    let heed = heed(Rc::clone(&bell), Rc::clone(&inbox));
-    let porter = glommio::spawn_local_into(heed, data).expect(made);
-    let is_well = glommio::spawn_local_into(pump(core, inbox), data).expect(made).await;
-    listener.cancel().await;
-    porter.cancel().await;
-    heart.cancel().await;
+    let heartbeat = glommio::spawn_local_into(heartbeat(), housekeeping).expect(made);
+    let receiver = receive_commands(commands, Rc::clone(&inbox));
+    let receiver = glommio::spawn_local_into(receiver, housekeeping).expect(made);
+    let forwarder = forward_doorbell(Rc::clone(&bell), Rc::clone(&inbox));
+    let forwarder = glommio::spawn_local_into(forwarder, data).expect(made);
+    let is_well = glommio::spawn_local_into(pump(worker, inbox), data).expect(made).await;
+    receiver.cancel().await;
+    forwarder.cancel().await;
+    heartbeat.cancel().await;
     if let Ok(bell) = Rc::try_unwrap(bell) {
         bell.close().await;
     }
     is_well
 }
 
-/// Moves commands from the channel into the inbox, until the channel closes.
-async fn listen<M: Send + 'static>(commands: SharedReceiver<M>, inbox: Rc<RefCell<Inbox<M>>>) {
-    let commands = commands.connect().await;
-    while let Some(command) = commands.recv().await {
-        let mut inbox = inbox.borrow_mut();
-        inbox.commands.push_back(command);
-        inbox.ring();
-    }
-    let mut inbox = inbox.borrow_mut();
-    inbox.stopped = true;
-    inbox.ring();
-}
-
-/// Passes the bell on to the pump. A task of its own, because glommio keeps a waker for every poll of
-/// a read that is not done: a pump that looked at the bell each time it wakes by the clock would
-/// gather them, and a task may have 32,767 at most.
-async fn heed<M>(bell: Rc<Doorbell>, inbox: Rc<RefCell<Inbox<M>>>) {
+/// Wakes the executor now and then, see [`PREEMPT_TIMER`].
+async fn heartbeat() {
     loop {
-        bell.rung().await.expect("an eventfd can be read while it is open");
-        inbox.borrow_mut().ring();
+        Timer::new(HEARTBEAT).await;
     }
-}
-
-/// Turns the core while there is work, and sleeps when there is none; `false` when it panicked. A
-/// panic that passed through glommio would end the process before anybody could report it.
-async fn pump<C: Core>(mut core: C, inbox: Rc<RefCell<Inbox<C::Command>>>) -> bool {
-    let executor = glommio::executor();
-    let mut yielded = Instant::now();
-    while !inbox.borrow().stopped {
-        let turn = panic::catch_unwind(AssertUnwindSafe(|| {
-            while let Some(command) = inbox.borrow_mut().commands.pop_front() {
-                core.obey(command);
-            }
-            core.turn()
-        }));
-        let Ok(turn) = turn else { return false };
-        match turn {
-            Turn::Busy => {
-                if yielded.elapsed() >= YIELD_AFTER {
-                    executor.yield_task_queue_now().await;
-                    yielded = Instant::now();
-                }
-            }
-            Turn::Idle(deadline) => {
-                let rung = future::poll_fn(|cx| inbox.borrow_mut().poll_rung(cx.waker()));
-                let time_is_up = async {
-                    match deadline {
-                        Some(deadline) => drop(Timer::new(deadline).await),
-                        None => future::pending().await,
-                    }
-                };
-                future::or(rung, time_is_up).await;
-            }
-        }
-    }
-    true
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::base::errno::Errno;
+    use crate::engine::worker::{Turn, Wakeup};
     use crate::runtime::topology::CoreList;
 
     /// A core that has never anything to do but sleep, and says how often it did.
-    struct Sleeper(Arc<AtomicUsize>);
+    struct Sleeper(Arc<AtomicUsize>, Still);
 
-    impl Core for Sleeper {
+    impl Worker for Sleeper {
         type Command = ();
+        type Wakeup = Still;
 
         fn turn(&mut self) -> Turn {
             self.0.fetch_add(1, Ordering::Relaxed);
             Turn::Idle(Some(Duration::from_micros(10)))
         }
 
-        fn obey(&mut self, (): ()) {}
+        fn handle_command(&mut self, (): ()) {}
+
+        fn wakeup(&mut self) -> &mut Still {
+            &mut self.1
+        }
     }
 
     /// A core with a bug.
-    struct Mortal;
+    struct Mortal(Still);
 
-    impl Core for Mortal {
+    impl Worker for Mortal {
         type Command = ();
+        type Wakeup = Still;
 
         fn turn(&mut self) -> Turn {
             Turn::Idle(None)
         }
 
-        fn obey(&mut self, (): ()) {
+        fn handle_command(&mut self, (): ()) {
             panic!("it was told to");
         }
+
+        fn wakeup(&mut self) -> &mut Still {
+            &mut self.0
+        }
+    }
+
+    /// A driver to which nothing ever comes, and which cannot wait.
+    struct Still;
+
+    impl Wakeup for Still {
+        fn has_work(&mut self) -> bool {
+            false
+        }
+
+        fn housekeep(&mut self) -> Option<Duration> {
+            None
+        }
+
+        fn wait(&mut self, _: Duration) -> Result<bool, Errno> {
+            Err(Errno::ENOSYS)
+        }
+
+        fn arm(&mut self, _: bool) {}
     }
 
     fn one_cpu() -> Vec<u16> {
@@ -381,7 +298,7 @@ mod tests {
     fn a_core_may_sleep_without_end() {
         let turns = Arc::new(AtomicUsize::new(0));
         let sleeper = Arc::clone(&turns);
-        let make = move |_, _: &Doorbell| Ok(Sleeper(Arc::clone(&sleeper)));
+        let make = move |_, _: &Doorbell| Ok(Sleeper(Arc::clone(&sleeper), Still));
         let cores = start(&one_cpu(), make).expect("the core starts");
         let (all_run, died) = cores
             .run(async |commands| {
@@ -398,10 +315,11 @@ mod tests {
 
     #[test]
     fn a_core_that_dies_is_missed() {
-        let cores = start(&one_cpu(), |_, _: &Doorbell| Ok(Mortal)).expect("the core starts");
+        let cores =
+            start(&one_cpu(), |_, _: &Doorbell| Ok(Mortal(Still))).expect("the core starts");
         let ((), died) = cores
             .run(async |commands| {
-                commands.tell(()).await;
+                commands.broadcast(()).await;
                 let began = Instant::now();
                 while commands.all_run() {
                     assert!(began.elapsed() < Duration::from_secs(20), "nobody misses it");

@@ -1,8 +1,12 @@
-//! How cores start, sleep, are told things and stop: executors, listeners, CPUs, signals, and the memory
-//! that is left to others.
+//! How cores start, turn, sleep, take commands and stop: executors, listeners, CPUs, signals, and the
+//! memory that is left to others.
 
+pub mod commands;
+mod doorbell;
 pub mod launch;
 pub mod listeners;
 pub mod memory_reserve;
+mod pump;
 pub mod signals;
+mod sleep;
 pub mod topology;

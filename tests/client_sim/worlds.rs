@@ -7,7 +7,7 @@ use fastrand::Rng;
 use megaconn::base::constants::TICK_MS;
 use megaconn::drivers::sim::{Parting, SimDriver};
 use megaconn::engine::driver::Driver;
-use megaconn::engine::worker::{Core, Turn};
+use megaconn::engine::worker::{Turn, Worker};
 use megaconn::observe::stats::{ClientStats, Listed, LostCause};
 
 use crate::Figures;
@@ -184,7 +184,7 @@ impl World {
         self.orders += 1;
         let now = self.now();
         self.model.before_order(now);
-        self.shard.obey(Command::Do(Order { number: self.orders, phase }));
+        self.shard.handle_command(Command::Do(Order { number: self.orders, phase }));
         if let Phase::Connect { connections } = phase {
             self.asked += connections - self.asked_of_now;
             self.asked_of_now = connections;
@@ -261,7 +261,7 @@ impl World {
     fn open_no_more(&mut self) {
         let (now, before) = (self.now(), self.shard.census());
         self.stopped_churn = self.model.open_no_more(now);
-        self.shard.obey(Command::OpenNoMore);
+        self.shard.handle_command(Command::OpenNoMore);
         let begun = [&self.stats.connect_started_total, &self.stats.churn_started_total];
         self.begun_until_short = Some(begun.map(|figure| figure.get()));
         let after = Census { to_start: before.to_start, ..self.shard.census() };
@@ -277,6 +277,7 @@ impl World {
             self.open_no_more();
         }
         let turn = self.shard.turn();
+        let turn = self.shard.driver().prepare_to_sleep(turn);
         self.turns += 1;
         assert!(self.turns < TURNS_MAX, "the shard turns without end");
         self.model.after_turn(&mut self.shard, &self.config, &self.supply, self.phase);

@@ -8,7 +8,7 @@ use megaconn::engine::driver::Driver;
 use megaconn::engine::server::drain::{Command, MemoryLeft};
 use megaconn::engine::slot::ConnState;
 use megaconn::engine::token::SlotId;
-use megaconn::engine::worker::Core;
+use megaconn::engine::worker::Worker;
 
 use super::{END_WITHIN, World};
 
@@ -63,7 +63,7 @@ impl World {
         self.memory.accepting = lives.filter(|life| *life == ConnState::Accepting).count() as u64;
         self.memory.left = left;
         (self.memory.since, self.memory.accepted) = (now, accepted);
-        self.shard.obey(Command::Memory(left));
+        self.shard.handle_command(Command::Memory(left));
         assert_eq!(self.all_connections(), before, "somebody pays for the others' memory");
     }
 

@@ -16,7 +16,7 @@ use megaconn::engine::server::drain::Command;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::slot::ConnState;
 use megaconn::engine::token::SlotId;
-use megaconn::engine::worker::{Core, Turn};
+use megaconn::engine::worker::{Turn, Worker};
 use megaconn::observe::stats::ServerStats;
 
 use memory::Memory;
@@ -165,7 +165,7 @@ impl World {
             && self.drain_until.is_none()
         {
             self.drain_until = Some(now + time);
-            self.shard.obey(Command::Drain(time));
+            self.shard.handle_command(Command::Drain(time));
         }
     }
 
@@ -184,6 +184,7 @@ impl World {
 
     fn turn(&mut self) -> Turn {
         let turn = self.shard.turn();
+        let turn = self.shard.driver().prepare_to_sleep(turn);
         self.turns += 1;
         assert!(self.turns < TURNS_MAX, "the shard turns without end");
         self.check_books();

@@ -34,18 +34,18 @@ pub const BATCH_COMPLETIONS: usize = 512;
 /// Time of busy turns after which the executor's other tasks have theirs: a command waits no longer.
 pub const YIELD_AFTER: Duration = Duration::from_millis(10);
 
-/// Time for which a core watches its rings before it sleeps, while that pays: a round trip on one host
-/// takes some 20 us when nobody sleeps, and some 60 us when both ends do.
-pub const WATCH_TIME: Duration = Duration::from_micros(60);
+/// Time for which a core looks for work before it sleeps, while that pays: a round trip on one host
+/// takes some 20 us when neither end sleeps, and some 60 us when both do.
+pub const BUSY_POLL_TIME: Duration = Duration::from_micros(60);
 
-/// Rests that begin without a watch at most, after one in vain: a core that is woken ten thousand times
-/// a second, and never within the time of a watch, spends 0.06 % of its CPU on them.
-pub const RESTS_UNWATCHED_MAX: u32 = 1023;
+/// Sleeps that begin without a busy-poll at most, after one in vain: a core that is woken ten thousand
+/// times a second, and never within the time of a busy-poll, spends 0.06 % of its CPU on them.
+pub const SLEEPS_UNPOLLED_MAX: u32 = 1023;
 
-/// Time for which a core naps before it sleeps, while the executor's other tasks wait: who is woken
-/// 200 times a second or more sleeps only once each [`YIELD_AFTER`], and who is not pays for one nap
-/// before each sleep.
-pub const NAP_TIME: Duration = Duration::from_millis(5);
+/// Time for which a core waits in its driver before it sleeps, while the executor's other tasks wait: a
+/// core that is woken 200 times a second or more sleeps only once each [`YIELD_AFTER`], and one that is
+/// not pays for one short wait before each sleep.
+pub const SHORT_WAIT_TIME: Duration = Duration::from_millis(5);
 
 /// Connections of one core that may have a receive waiting at once: each keeps a buffer meanwhile, 4 MiB
 /// in all. Who speaks beyond them is polled, as one at rest is.

@@ -12,7 +12,7 @@ use megaconn::engine::server::drain::{Command, MemoryLeft};
 use megaconn::host::headroom::HOST;
 use megaconn::observe::dump::ticker::Ticker;
 use megaconn::observe::stats::ServerStats;
-use megaconn::runtime::launch::Commands;
+use megaconn::runtime::commands::Commands;
 use megaconn::runtime::memory_reserve::{Change, Teller, Watch};
 use megaconn::runtime::signals::{Signals, Stop};
 
@@ -37,7 +37,7 @@ pub(crate) async fn housekeep(
             if teller.tells(&change, Instant::now()) {
                 talk(&format!("memory is {then} ({})", memory.describe(room)));
             }
-            commands.tell(Command::Memory(left)).await;
+            commands.broadcast(Command::Memory(left)).await;
         }
         let stop = signals.stop();
         if signals.take_dump_request() {
@@ -63,7 +63,7 @@ pub(crate) async fn drain(
     let began = Instant::now();
     let closed_before = sum(|core| core.closed_total.get());
     talk(&format!("draining within {:?}; a second signal ends at once", within));
-    commands.tell(Command::Drain(within)).await;
+    commands.broadcast(Command::Drain(within)).await;
     while commands.all_run() && began.elapsed() < within + DRAIN_SLACK {
         // A core may have accepted a connection that it has not counted yet: it is looked at again.
         Timer::new(LOOK_EVERY).await;

@@ -17,7 +17,7 @@ use crate::base::errno::Errno;
 use crate::engine::driver::{Completion, Dial, Driver, Listen, ShutdownMode};
 use crate::engine::slot::BufferId;
 use crate::engine::token::{Operation, SlotId, Token};
-use crate::engine::worker::Turn;
+use crate::engine::worker::{Turn, Wakeup};
 
 mod chance;
 mod faults;
@@ -180,10 +180,19 @@ impl SimDriver {
         }
     }
 
+    /// What a pump makes of `turn`, at its shortest: a core does not sleep while there is work.
+    pub fn prepare_to_sleep(&mut self, turn: Turn) -> Turn {
+        if self.has_work() { Turn::Busy } else { turn }
+    }
+
     /// Lets the time pass that a core spends between two turns: a moment after a busy one, or the
     /// sleep that it asked for, unless something happens before. `false` when the core sleeps
     /// without end and nothing will ever happen again.
+    ///
+    /// # Panics
+    /// When the core sleeps although there is work, which nothing would wake it for.
     pub fn pass(&mut self, turn: Turn) -> bool {
+        assert!(turn == Turn::Busy || !self.has_work(), "the core sleeps while there is work");
         let next = self.events.keys().next().map(|&(time, _)| time);
         let until = match turn {
             Turn::Busy => self.now + Duration::from_micros(self.random.u64(0..TURN_US_MAX)),
@@ -337,13 +346,6 @@ impl Driver for SimDriver {
         }
     }
 
-    fn rest(&mut self, at_most: Option<Duration>) -> Turn {
-        let is_quiet = self.queued.is_empty() && self.done.is_empty();
-        if is_quiet { Turn::Idle(at_most) } else { Turn::Busy }
-    }
-
-    fn wake(&mut self) {}
-
     fn take_buffer(&mut self) -> Option<BufferId> {
         self.pool.take()
     }
@@ -399,6 +401,23 @@ impl Dial for SimDriver {
         self.put_peer_to_connect(token, (source, target));
         Ok(())
     }
+}
+
+/// Time of this world stands still while a core waits, so it has nothing but its work to tell.
+impl Wakeup for SimDriver {
+    fn has_work(&mut self) -> bool {
+        !self.queued.is_empty() || !self.done.is_empty()
+    }
+
+    fn housekeep(&mut self) -> Option<Duration> {
+        None
+    }
+
+    fn wait(&mut self, _: Duration) -> Result<bool, Errno> {
+        Ok(self.has_work())
+    }
+
+    fn arm(&mut self, _: bool) {}
 }
 
 /// A turn takes less than this, in microseconds.

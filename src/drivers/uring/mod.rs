@@ -13,29 +13,26 @@ use std::time::{Duration, Instant};
 use io_uring::{opcode, squeue, types};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::base::constants::{NAP_TIME, YIELD_AFTER};
 use crate::base::errno::Errno;
 use crate::engine::driver::{Completion, Dial, Driver, Listen, ShutdownMode};
 use crate::engine::slot::BufferId;
 use crate::engine::token::{Operation, Token};
-use crate::engine::worker::Turn;
+use crate::engine::worker::Wakeup;
 use crate::sys::doorbell::Doorbell;
 use crate::sys::socket::{self, can_pin_source_port, keep_alive};
 
 mod accept;
 mod buffers;
-mod late;
-mod nap;
+mod deferred_release;
 mod probe;
 mod ring;
-mod watch;
+mod short_wait;
 
 pub use probe::{ProbeError, probe};
 
 use buffers::Buffers;
-use nap::Nap;
 use ring::Ring;
-use watch::Watch;
+use short_wait::ShortWait;
 
 /// What a driver is made of, per core.
 pub struct UringConfig {
@@ -65,15 +62,13 @@ pub struct UringDriver {
     ephemeral_ports: RangeInclusive<u16>,
     keepalive: Option<Duration>,
     pins_source_port: bool,
-    releases_late: bool,
+    defers_release: bool,
     /// What an accept is asked with: to look before it tries, where the kernel can.
     accept_flags: u16,
     bell: OwnedFd,
-    resting: bool,
-    watch: Watch,
-    nap: Nap,
-    /// When it last came back from the executor.
-    woke: Instant,
+    /// Whether completions ring the bell, also those of rings to come.
+    is_armed: bool,
+    short_wait: ShortWait,
     started: Instant,
 }
 
@@ -96,13 +91,11 @@ impl UringDriver {
             ephemeral_ports: config.ephemeral_ports,
             keepalive: config.keepalive,
             pins_source_port: can_pin_source_port(),
-            releases_late: late::releases_late()?,
+            defers_release: deferred_release::defers_release()?,
             accept_flags: if looks_first { accept::LOOK_FIRST } else { 0 },
             bell: doorbell.descriptor()?,
-            resting: true,
-            watch: Watch::default(),
-            nap: Nap::new()?,
-            woke: Instant::now(),
+            is_armed: true,
+            short_wait: ShortWait::new()?,
             started: Instant::now(),
         })
     }
@@ -139,8 +132,8 @@ impl UringDriver {
 
 impl Driver for UringDriver {
     fn open_segment(&mut self, number: u16, slots: u32) -> Result<(), Errno> {
-        let ring = Ring::new(slots, &self.bell, self.resting, self.releases_late)
-            .and_then(|ring| self.nap.heed(ring.as_fd()).map(|()| ring))
+        let ring = Ring::new(slots, &self.bell, self.is_armed, self.defers_release)
+            .and_then(|ring| self.short_wait.add(ring.as_fd()).map(|()| ring))
             .map_err(|e| Errno::from(&e))?;
         let index = usize::from(number);
         if self.segments.len() <= index {
@@ -223,7 +216,7 @@ impl Driver for UringDriver {
             if let Some(ring) = &mut self.segments[index] {
                 let before = batch.len();
                 ring.reap(batch);
-                if self.releases_late {
+                if self.defers_release {
                     begin_anew(ring, batch, before);
                 }
             }
@@ -232,40 +225,6 @@ impl Driver for UringDriver {
                 self.reap_from = index + 1;
                 return;
             }
-        }
-    }
-
-    fn rest(&mut self, at_most: Option<Duration>) -> Turn {
-        let segments = &mut self.segments;
-        if self.watch.sees(|| segments.iter_mut().flatten().any(|ring| !ring.is_quiet())) {
-            return Turn::Busy;
-        }
-        let at_most = [at_most, self.buffers.tidy(self.now())].into_iter().flatten().min();
-        // The executor has commands for the core, which no ring wakes it for.
-        if self.woke.elapsed() < YIELD_AFTER {
-            let nap = at_most.map_or(NAP_TIME, |time| time.min(NAP_TIME));
-            let is_woken = self.nap.ends_within(nap);
-            if is_woken.is_ok_and(|is_woken| is_woken || at_most == Some(nap)) {
-                return Turn::Busy;
-            }
-        }
-        self.resting = true;
-        for ring in self.segments.iter_mut().flatten() {
-            ring.ring_bell(true);
-        }
-        // The bells are on before the queues are looked at, on every architecture.
-        fence(Ordering::SeqCst);
-        let is_quiet = self.segments.iter_mut().flatten().all(Ring::is_quiet);
-        if is_quiet { Turn::Idle(at_most) } else { Turn::Busy }
-    }
-
-    fn wake(&mut self) {
-        if !std::mem::take(&mut self.resting) {
-            return;
-        }
-        self.woke = Instant::now();
-        for ring in self.segments.iter_mut().flatten() {
-            ring.ring_bell(false);
         }
     }
 
@@ -322,6 +281,31 @@ impl Dial for UringDriver {
         ring.put_in_table(index, socket.as_fd()).map_err(|e| Errno::from(&e))?;
         ring.push(&entry.build().user_data(token.packed()));
         Ok(())
+    }
+}
+
+impl Wakeup for UringDriver {
+    fn has_work(&mut self) -> bool {
+        self.segments.iter_mut().flatten().any(Ring::has_work)
+    }
+
+    fn housekeep(&mut self) -> Option<Duration> {
+        self.buffers.tidy(self.now())
+    }
+
+    fn wait(&mut self, at_most: Duration) -> Result<bool, Errno> {
+        self.short_wait.wait(at_most)
+    }
+
+    fn arm(&mut self, on: bool) {
+        self.is_armed = on;
+        for ring in self.segments.iter_mut().flatten() {
+            ring.arm(on);
+        }
+        if on {
+            // The bells are on before the queues are looked at, on every architecture.
+            fence(Ordering::SeqCst);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::base::errno::Errno;
 use crate::engine::driver::Completion;
 use crate::engine::token::Token;
 
-use super::late::Late;
+use super::deferred_release::DeferredRelease;
 
 /// A ring of one segment. Entries wait in the submission queue until `submit` or until it is full.
 pub(super) struct Ring {
@@ -18,20 +18,20 @@ pub(super) struct Ring {
     queued: u32,
     /// Completions that had to be moved out of the way while a full queue was submitted.
     early: VecDeque<Completion>,
-    /// On a kernel that releases closed slots late.
-    late: Option<Late>,
+    /// On a kernel that defers the release of closed slots.
+    deferred: Option<DeferredRelease>,
 }
 
 /// `user_data` of an operation whose completion nobody waits for: no token packs to it.
 const NOBODYS: u64 = u64::MAX;
 
 impl Ring {
-    /// A ring with an empty table of `slots`, whose completions ring `bell` when `bell_on`.
+    /// A ring with an empty table of `slots`, whose completions ring `bell` when `is_armed`.
     pub(super) fn new(
         slots: u32,
         bell: &OwnedFd,
-        bell_on: bool,
-        releases_late: bool,
+        is_armed: bool,
+        defers_release: bool,
     ) -> std::io::Result<Ring> {
         let ring = IoUring::builder()
             .setup_cqsize(CQ_ENTRIES)
@@ -43,9 +43,9 @@ impl Ring {
             .build(SQ_ENTRIES)?;
         ring.submitter().register_files_sparse(slots)?;
         ring.submitter().register_eventfd(bell.as_raw_fd())?;
-        let late = releases_late.then(|| Late::new(slots));
-        let mut ring = Ring { ring, queued: 0, early: VecDeque::new(), late };
-        ring.ring_bell(bell_on);
+        let deferred = defers_release.then(|| DeferredRelease::new(slots));
+        let mut ring = Ring { ring, queued: 0, early: VecDeque::new(), deferred };
+        ring.arm(is_armed);
         Ok(ring)
     }
 
@@ -63,8 +63,8 @@ impl Ring {
 
     /// Queues the close of a slot, so that its connection ends at once whatever the kernel does.
     pub(super) fn close(&mut self, slot: types::Fixed, close: &squeue::Entry) {
-        let Some(late) = &mut self.late else { return self.push(close) };
-        let to_cancel = late.closed();
+        let Some(deferred) = &mut self.deferred else { return self.push(close) };
+        let to_cancel = deferred.closed();
         let shutdown = opcode::Shutdown::new(slot, libc::SHUT_RDWR).build();
         // Linked hard: the close follows the shutdown's end, also one in failure.
         let shutdown = shutdown.flags(squeue::Flags::IO_HARDLINK).user_data(NOBODYS);
@@ -81,15 +81,15 @@ impl Ring {
 
     /// A poll that may wait for long is about to be queued.
     pub(super) fn poll_begins(&mut self, token: Token) {
-        if let Some(late) = &mut self.late {
-            late.begun(token);
+        if let Some(deferred) = &mut self.deferred {
+            deferred.begun(token);
         }
     }
 
     /// It has completed.
     pub(super) fn poll_is_done(&mut self, token: Token) {
-        if let Some(late) = &mut self.late {
-            late.done(token);
+        if let Some(deferred) = &mut self.deferred {
+            deferred.done(token);
         }
     }
 
@@ -127,7 +127,7 @@ impl Ring {
     }
 
     /// Whether completions ring the bell: off while the core is awake and looks by itself.
-    pub(super) fn ring_bell(&mut self, on: bool) {
+    pub(super) fn arm(&mut self, on: bool) {
         let completions = self.ring.completion();
         if on {
             completions.enable_eventfd();
@@ -136,12 +136,12 @@ impl Ring {
         }
     }
 
-    /// Whether there is nothing to reap and nothing to submit.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        self.queued == 0
-            && self.early.is_empty()
-            && self.ring.completion().is_empty()
-            && !self.has_more(true)
+    /// Whether there is something to reap or to submit.
+    pub(super) fn has_work(&mut self) -> bool {
+        self.queued > 0
+            || !self.early.is_empty()
+            || !self.ring.completion().is_empty()
+            || self.has_more(true)
     }
 
     /// Whether an `enter` would bring completions: what did not fit into the queue, and, when the core

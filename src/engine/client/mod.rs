@@ -27,7 +27,7 @@ use crate::engine::protocol::Expectation;
 use crate::engine::queue::SlotQueue;
 use crate::engine::slot::Queue;
 use crate::engine::token::{Operation, SlotId};
-use crate::engine::worker::{Core, Turn};
+use crate::engine::worker::{Turn, Wakeup, Worker};
 use crate::observe::stats::{ClientStats, LostCause};
 
 mod churn;
@@ -109,7 +109,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             return Turn::Busy;
         }
         self.held_up_since = self.is_held_up().then_some(self.end.now);
-        self.end.driver.rest(self.deadline())
+        Turn::Idle(self.deadline())
     }
 
     fn set_gauges(&self) {
@@ -299,14 +299,19 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 }
 
-impl<D: Dial, E: Expectation> Core for Client<D, E> {
+impl<D: Dial + Wakeup, E: Expectation> Worker for Client<D, E> {
     type Command = Command;
+    type Wakeup = D;
 
     fn turn(&mut self) -> Turn {
         self.take_turn()
     }
 
-    fn obey(&mut self, command: Command) {
+    fn wakeup(&mut self) -> &mut D {
+        &mut self.end.driver
+    }
+
+    fn handle_command(&mut self, command: Command) {
         let (now, connections) = (self.end.driver.now(), self.connections);
         match command {
             Command::Do(order) => {

@@ -27,7 +27,7 @@ use crate::engine::server::spread::Spread;
 use crate::engine::slot::Queue;
 use crate::engine::slot::low_milliseconds;
 use crate::engine::wheel::Wheel;
-use crate::engine::worker::{Core, Turn};
+use crate::engine::worker::{Turn, Wakeup, Worker};
 use crate::observe::stats::ServerStats;
 
 mod accept;
@@ -153,7 +153,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         }
         match self.deadline() {
             Some(Duration::ZERO) => Turn::Busy,
-            deadline => self.end.driver.rest(deadline),
+            deadline => Turn::Idle(deadline),
         }
     }
 
@@ -202,14 +202,19 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     }
 }
 
-impl<D: Listen, P: Protocol> Core for Server<D, P> {
+impl<D: Listen + Wakeup, P: Protocol> Worker for Server<D, P> {
     type Command = Command;
+    type Wakeup = D;
 
     fn turn(&mut self) -> Turn {
         self.take_turn()
     }
 
-    fn obey(&mut self, command: Command) {
+    fn wakeup(&mut self) -> &mut D {
+        &mut self.end.driver
+    }
+
+    fn handle_command(&mut self, command: Command) {
         match command {
             Command::Drain(time) => self.begin_drain(time),
             Command::Memory(left) => self.on_memory(left),

@@ -9,7 +9,7 @@ use megaconn::base::stderr::talk;
 use megaconn::base::units::grouped;
 use megaconn::engine::client::phase::{Command, Order, Phase};
 use megaconn::observe::dump::ticker::Ticker;
-use megaconn::runtime::launch::Commands;
+use megaconn::runtime::commands::Commands;
 use megaconn::runtime::signals::{Signals, Stop};
 
 use crate::bystanders::account::ProbeAccount;
@@ -306,7 +306,7 @@ impl<'a> Controller<'a> {
     /// Commands the cores to a phase; its number.
     async fn command(&mut self, commands: &Commands<Command>, phase: Phase) -> u64 {
         self.phases += 1;
-        commands.tell(Command::Do(Order { number: self.phases, phase })).await;
+        commands.broadcast(Command::Do(Order { number: self.phases, phase })).await;
         self.phases
     }
 
@@ -365,7 +365,7 @@ impl<'a> Controller<'a> {
         Timer::new(LOOK_EVERY).await;
         self.losses.look(self.figures.lost());
         if self.memory.look(self.figures.sum(|s| &s.connections)) {
-            commands.tell(Command::OpenNoMore).await;
+            commands.broadcast(Command::OpenNoMore).await;
         }
         if let Some(dumps) = self.dumps.as_ref().filter(|_| self.signals.take_dump_request()) {
             dumps.tick();

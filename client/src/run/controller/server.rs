@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use megaconn::base::constants::{SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT};
 use megaconn::engine::client::phase::Command;
-use megaconn::runtime::launch::Commands;
+use megaconn::runtime::commands::Commands;
 
 use crate::run::controller::{Controller, Stopped};
 

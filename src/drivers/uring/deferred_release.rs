@@ -1,4 +1,4 @@
-//! What older kernels ask for: they release the socket of a closed slot late.
+//! What older kernels ask for: they defer the release of a closed slot's socket.
 //!
 //! There the table's entries are counted by generation, not each by itself: a socket that was
 //! closed is given up only when every operation is done that was begun on the same table before the
@@ -7,7 +7,7 @@
 //!
 //! So on these kernels a close is led by a shutdown, which ends the connection at once, and when
 //! enough closes have gathered all polls of the table are begun anew, which frees the memory.
-//! Seen on Linux 6.1.192 and 6.12.95 (late), 6.16.3 and 6.18.44 (at once).
+//! Seen on Linux 6.1.192 and 6.12.95 (deferred), 6.16.3 and 6.18.44 (at once).
 
 use std::io::Read;
 use std::os::fd::AsRawFd;
@@ -26,15 +26,15 @@ const UNRELEASED_PART: usize = 4;
 const AT_ONCE: Duration = Duration::from_millis(20);
 
 /// The polls of one table, to be begun anew, and how many closes wait for that.
-pub(super) struct Late {
+pub(super) struct DeferredRelease {
     /// By slot: the packed token of the poll that is with the kernel.
     polls: Box<[Option<u64>]>,
     closed: usize,
 }
 
-impl Late {
-    pub(super) fn new(slots: u32) -> Late {
-        Late { polls: vec![None; slots as usize].into(), closed: 0 }
+impl DeferredRelease {
+    pub(super) fn new(slots: u32) -> DeferredRelease {
+        DeferredRelease { polls: vec![None; slots as usize].into(), closed: 0 }
     }
 
     /// A poll of idle length is with the kernel.
@@ -58,17 +58,17 @@ impl Late {
     }
 }
 
-/// Whether this kernel releases late, by trying it: one slot is polled, then another is closed, and
+/// Whether this kernel defers the release, by trying it: one slot is polled, then another is closed, and
 /// its peer looks for the end.
 ///
 /// # Errors
 /// When the small ring or the sockets of the trial cannot be made.
-pub(super) fn releases_late() -> std::io::Result<bool> {
+pub(super) fn defers_release() -> std::io::Result<bool> {
     let mut ring: IoUring = IoUring::new(2)?;
     let ((polled, _silent), (closed, mut peer)) = (UnixStream::pair()?, UnixStream::pair()?);
     ring.submitter().register_files(&[polled.as_raw_fd(), closed.as_raw_fd()])?;
     drop(closed);
-    let poll = opcode::PollAdd::new(types::Fixed(0), super::POLL_IN).build();
+    let poll = opcode::PollAdd::new(types::Fixed(0), libc::POLLIN as u32).build();
     let close = opcode::Close::new(types::Fixed(1)).build();
     for entry in [poll, close] {
         // SAFETY: neither entry holds a pointer. Exercised by every start.
