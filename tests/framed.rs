@@ -131,7 +131,8 @@ fn live(seed: u64) -> (usize, usize) {
 
 fn run_until(shard: &mut Shard, time: Duration) {
     while shard.driver().now() < time {
-        let turn = match shard.turn() {
+        let turn = shard.turn();
+        let turn = match shard.driver().prepare_to_sleep(turn) {
             Turn::Idle(None) => Turn::Idle(Some(Duration::from_millis(10))),
             turn => turn,
         };

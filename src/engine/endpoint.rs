@@ -14,6 +14,7 @@ use crate::engine::arena::Arena;
 use crate::engine::driver::{Completion, Driver, Readiness, ShutdownMode};
 use crate::engine::slot::{BufferId, CloseStep, ConnState, ReadSide, Role, WriteSide};
 use crate::engine::token::{Operation, SlotId};
+use crate::engine::worker::Turn;
 use crate::observe::stats::CoreStats;
 
 /// What has come of an operation, for the end to go on with.
@@ -41,6 +42,54 @@ pub enum Event {
     Joining(SlotId),
     /// The descriptor is closed; the slot is to be freed.
     Closed(SlotId),
+}
+
+/// What makes an endpoint an end: it says what follows from each event, and what is due.
+pub trait End {
+    /// Its sockets and time.
+    type Driver: Driver;
+
+    /// What it keeps in a slot.
+    type Role: Role;
+
+    /// What it counts.
+    type Stats: CoreStats;
+
+    /// The endpoint under it.
+    fn endpoint(&mut self) -> &mut Endpoint<Self::Driver, Self::Role, Self::Stats>;
+
+    /// A turn begins: its clock is read, and so many completions are to be handled.
+    fn begin(&mut self, completions: usize);
+
+    /// Does what follows from an event.
+    fn on_event(&mut self, event: Event);
+
+    /// Does what is due, once all that had completed is handled.
+    fn act(&mut self);
+
+    /// Nothing had completed: how long the core may sleep when no bell rings; zero is not at all.
+    fn sleep(&mut self) -> Option<Duration>;
+}
+
+/// One turn of an end: submits what was caused, handles what has completed, does what is due.
+pub fn take_turn<E: End>(end: &mut E) -> Turn {
+    let mut batch = end.endpoint().begin_turn();
+    let had_work = !batch.is_empty();
+    end.begin(batch.len());
+    for completion in batch.drain(..) {
+        if let Some(event) = end.endpoint().complete(completion) {
+            end.on_event(event);
+        }
+    }
+    end.endpoint().keep_batch(batch);
+    end.act();
+    if had_work {
+        return Turn::Busy;
+    }
+    match end.sleep() {
+        Some(Duration::ZERO) => Turn::Busy,
+        deadline => Turn::Idle(deadline),
+    }
 }
 
 /// One end's slots with its role in them, its driver, its counters, and the clock of the present turn.
@@ -81,7 +130,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     // ---- a turn ---------------------------------------------------------------------------
 
     /// Submits what was caused, takes what has completed, and reads the clock.
-    pub fn begin_turn(&mut self) -> Vec<Completion> {
+    fn begin_turn(&mut self) -> Vec<Completion> {
         self.driver.submit();
         let mut batch = std::mem::take(&mut self.batch);
         self.driver.reap(&mut batch);
@@ -92,7 +141,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     }
 
     /// Keeps the memory of a batch, which is empty by now, for the next turn.
-    pub fn keep_batch(&mut self, batch: Vec<Completion>) {
+    fn keep_batch(&mut self, batch: Vec<Completion>) {
         self.batch = batch;
     }
 
@@ -117,7 +166,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
 
     /// One completion: the one match on what was asked. `None` when nothing follows from it.
     #[inline]
-    pub fn complete(&mut self, Completion { token, result }: Completion) -> Option<Event> {
+    fn complete(&mut self, Completion { token, result }: Completion) -> Option<Event> {
         self.stats.completions_total.add(1);
         let (operation, id) = (token.operation(), token.slot());
         if operation == Operation::PollListener {

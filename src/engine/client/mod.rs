@@ -21,8 +21,8 @@ use crate::engine::client::phase::{Command, Phase};
 use crate::engine::client::phase_state::PhaseState;
 use crate::engine::client::role::Calling;
 use crate::engine::client::tuple_allocator::TupleAllocator;
-use crate::engine::driver::{Completion, Dial};
-use crate::engine::endpoint::{Endpoint, Event};
+use crate::engine::driver::Dial;
+use crate::engine::endpoint::{self, End, Endpoint, Event};
 use crate::engine::protocol::Expectation;
 use crate::engine::queue::SlotQueue;
 use crate::engine::slot::Queue;
@@ -94,32 +94,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         }
     }
 
-    fn take_turn(&mut self) -> Turn {
-        let mut batch = self.end.begin_turn();
-        self.count_held_up();
-        let had_work = !batch.is_empty();
-        for completion in batch.drain(..) {
-            self.step(completion);
-        }
-        self.end.keep_batch(batch);
-        self.tick();
-        self.advance();
-        self.set_gauges();
-        if had_work {
-            return Turn::Busy;
-        }
-        self.held_up_since = self.is_held_up().then_some(self.end.now);
-        Turn::Idle(self.deadline())
-    }
-
-    fn set_gauges(&self) {
-        self.end.set_gauges(self.connections);
-        let stats = &self.end.stats;
-        stats.connects_in_flight.set(self.connecting.len().into());
-        stats.messages_in_flight.set(self.waiting.len().into());
-        stats.closes_in_flight.set(self.ending.len().into());
-    }
-
     /// What is due cannot begin, because every connection that could carry it waits for the server.
     fn is_held_up(&self) -> bool {
         let message = self.phase.messages.due_by(self.end.now).is_some();
@@ -156,28 +130,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             // A reader that sees that it is, sees what came of it.
             self.end.stats.set_connections(self.connections);
             self.phase.is_carried_out(self.end.driver.now(), &self.end.stats);
-        }
-    }
-
-    /// One completion, and what follows from it.
-    fn step(&mut self, completion: Completion) {
-        let Some(event) = self.end.complete(completion) else { return };
-        match event {
-            Event::Connected(id, result) => self.on_connect(id, result),
-            Event::Readable(id, result) => self.on_readable(id, result),
-            Event::Received(id, _, result) => self.on_received(id, result),
-            Event::Sent(id) => self.on_sent(id),
-            // The poll for room tells when it goes on.
-            Event::Stalled(_) => {}
-            Event::Writable(id, Ok(_)) => self.end.arm_send(id),
-            Event::Writable(id, Err(errno)) | Event::SendFailed(id, errno) => {
-                self.lose(id, LostCause::of(errno));
-            }
-            Event::Joining(id) => self.close_step(id),
-            Event::Closed(id) => self.on_closed(id),
-            Event::Accepted(..) | Event::Waiting(_) => {
-                unreachable!("a client asks for no accept")
-            }
         }
     }
 
@@ -299,12 +251,60 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 }
 
+impl<D: Dial, E: Expectation> End for Client<D, E> {
+    type Driver = D;
+    type Role = Calling<E::State>;
+    type Stats = ClientStats;
+
+    fn endpoint(&mut self) -> &mut Endpoint<D, Calling<E::State>, ClientStats> {
+        &mut self.end
+    }
+
+    fn begin(&mut self, _completions: usize) {
+        self.count_held_up();
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Connected(id, result) => self.on_connect(id, result),
+            Event::Readable(id, result) => self.on_readable(id, result),
+            Event::Received(id, _, result) => self.on_received(id, result),
+            Event::Sent(id) => self.on_sent(id),
+            // The poll for room tells when it goes on.
+            Event::Stalled(_) => {}
+            Event::Writable(id, Ok(_)) => self.end.arm_send(id),
+            Event::Writable(id, Err(errno)) | Event::SendFailed(id, errno) => {
+                self.lose(id, LostCause::of(errno));
+            }
+            Event::Joining(id) => self.close_step(id),
+            Event::Closed(id) => self.on_closed(id),
+            Event::Accepted(..) | Event::Waiting(_) => {
+                unreachable!("a client asks for no accept")
+            }
+        }
+    }
+
+    fn act(&mut self) {
+        self.tick();
+        self.advance();
+        self.end.set_gauges(self.connections);
+        self.end.stats.connects_in_flight.set(self.connecting.len().into());
+        self.end.stats.messages_in_flight.set(self.waiting.len().into());
+        self.end.stats.closes_in_flight.set(self.ending.len().into());
+    }
+
+    fn sleep(&mut self) -> Option<Duration> {
+        self.held_up_since = self.is_held_up().then_some(self.end.now);
+        self.deadline()
+    }
+}
+
 impl<D: Dial + Wakeup, E: Expectation> Worker for Client<D, E> {
     type Command = Command;
     type Wakeup = D;
 
     fn turn(&mut self) -> Turn {
-        self.take_turn()
+        endpoint::take_turn(self)
     }
 
     fn wakeup(&mut self) -> &mut D {

@@ -16,8 +16,8 @@ use crate::base::constants::{
 };
 use crate::base::errno::Errno;
 use crate::engine::arena::Arena;
-use crate::engine::driver::{Completion, Listen};
-use crate::engine::endpoint::{Endpoint, Event};
+use crate::engine::driver::Listen;
+use crate::engine::endpoint::{self, End, Endpoint, Event};
 use crate::engine::protocol::Protocol;
 use crate::engine::queue::SlotQueue;
 use crate::engine::server::drain::{Command, Drain, MemoryLeft};
@@ -134,54 +134,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         Ok(server)
     }
 
-    /// Submits what was caused, handles what has completed.
-    fn take_turn(&mut self) -> Turn {
-        let mut batch = self.end.begin_turn();
-        let had_work = !batch.is_empty();
-        self.queue_drained = batch.len() < BATCH_COMPLETIONS;
-        self.wheel.advance_to(low_milliseconds(self.end.now));
-        for completion in batch.drain(..) {
-            self.step(completion);
-        }
-        self.end.keep_batch(batch);
-        self.look_at_due();
-        self.drain();
-        self.tick();
-        self.set_gauges();
-        if had_work {
-            return Turn::Busy;
-        }
-        match self.deadline() {
-            Some(Duration::ZERO) => Turn::Busy,
-            deadline => Turn::Idle(deadline),
-        }
-    }
-
-    /// One completion, and what follows from it.
-    pub fn step(&mut self, completion: Completion) {
-        let Some(event) = self.end.complete(completion) else { return };
-        match event {
-            Event::Waiting(listener) => self.on_waiting(listener),
-            Event::Accepted(id, result) => self.on_accept(id, result),
-            Event::Readable(id, result) => self.on_readable(id, result),
-            Event::Received(id, was, result) => self.on_received(id, was, result),
-            Event::Sent(id) => self.on_sent(id),
-            Event::Stalled(id) => self.on_stalled(id),
-            Event::Writable(id, result) => self.on_writable(id, result),
-            Event::SendFailed(id, _) => self.on_send_failed(id),
-            Event::Joining(id) => self.close_step(id),
-            Event::Closed(id) => self.on_closed(id),
-            Event::Connected(..) => unreachable!("a server asks for no connect"),
-        }
-    }
-
-    fn set_gauges(&self) {
-        self.end.set_gauges(u64::from(self.connections));
-        let stats = &self.end.stats;
-        stats.buffers_awaited.set(self.starved.len().into());
-        stats.sends_stalled.set(self.stalled.len().into());
-    }
-
     // ---- for the tests --------------------------------------------------------------------
 
     /// The driver, for a test that plays the world.
@@ -202,12 +154,56 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     }
 }
 
+impl<D: Listen, P: Protocol> End for Server<D, P> {
+    type Driver = D;
+    type Role = Serving<P::State>;
+    type Stats = ServerStats;
+
+    fn endpoint(&mut self) -> &mut Endpoint<D, Serving<P::State>, ServerStats> {
+        &mut self.end
+    }
+
+    fn begin(&mut self, completions: usize) {
+        self.queue_drained = completions < BATCH_COMPLETIONS;
+        self.wheel.advance_to(low_milliseconds(self.end.now));
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Waiting(listener) => self.on_waiting(listener),
+            Event::Accepted(id, result) => self.on_accept(id, result),
+            Event::Readable(id, result) => self.on_readable(id, result),
+            Event::Received(id, was, result) => self.on_received(id, was, result),
+            Event::Sent(id) => self.on_sent(id),
+            Event::Stalled(id) => self.on_stalled(id),
+            Event::Writable(id, result) => self.on_writable(id, result),
+            Event::SendFailed(id, _) => self.on_send_failed(id),
+            Event::Joining(id) => self.close_step(id),
+            Event::Closed(id) => self.on_closed(id),
+            Event::Connected(..) => unreachable!("a server asks for no connect"),
+        }
+    }
+
+    fn act(&mut self) {
+        self.look_at_due();
+        self.drain();
+        self.tick();
+        self.end.set_gauges(u64::from(self.connections));
+        self.end.stats.buffers_awaited.set(self.starved.len().into());
+        self.end.stats.sends_stalled.set(self.stalled.len().into());
+    }
+
+    fn sleep(&mut self) -> Option<Duration> {
+        self.deadline()
+    }
+}
+
 impl<D: Listen + Wakeup, P: Protocol> Worker for Server<D, P> {
     type Command = Command;
     type Wakeup = D;
 
     fn turn(&mut self) -> Turn {
-        self.take_turn()
+        endpoint::take_turn(self)
     }
 
     fn wakeup(&mut self) -> &mut D {
