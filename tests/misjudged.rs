@@ -11,7 +11,7 @@ use megaconn::observe::stats::LostCause;
 use megaconn::plan::demand::Ends;
 use megaconn::walls::case::{Case, Confidence, End};
 use megaconn::walls::diagnosis::{UNKNOWN, judge};
-use megaconn::walls::side::Side;
+use megaconn::walls::place::Place;
 use megaconn::walls::symptom::Symptom::{Failed, Late, Lost};
 
 use case::{case, core, lost, named, rises, server};
@@ -20,15 +20,15 @@ use case::{case, core, lost, named, rises, server};
 #[test]
 fn connections_of_one_host_meet_no_card() {
     for (counter, id, side) in [
-        ("eth0.rx_missed_errors", "nic-ring", Side::Client),
-        ("ethtool.conntrack_allowance_exceeded", "cloud-conntrack", Side::Between),
+        ("eth0.rx_missed_errors", "nic-ring", Place::Client),
+        ("ethtool.conntrack_allowance_exceeded", "cloud-conntrack", Place::Between),
     ] {
         let mut case = case();
         lost(&mut case, &[(Lost(LostCause::Silent), 40)]);
         rises(&mut case.client, counter, 0, 50);
         assert_eq!(named(&case), [(id, side, 40)]);
         case.demand.ends = Ends::Both;
-        assert_eq!(named(&case), [(UNKNOWN, Side::Between, 40)]);
+        assert_eq!(named(&case), [(UNKNOWN, Place::Between, 40)]);
     }
 }
 
@@ -51,7 +51,7 @@ fn who_cannot_be_sure_does_not_say_so() {
     assert_eq!((named(&case)[0].0, confidence(&case)), ("memory", Confidence::Certain));
 
     lost(&mut case, &[(Failed(Errno::EACCES), 5)]);
-    assert_eq!(named(&case), [("unanswered", Side::Between, 5)]);
+    assert_eq!(named(&case), [("unanswered", Place::Between, 5)]);
 }
 
 /// Uneven cores explain what was late; whom they refused they have counted.
@@ -62,11 +62,11 @@ fn uneven_cores_explain_no_reset_that_they_did_not_make() {
     let share = |cpu, n| core(cpu, n, n);
     server(&mut case).cores = vec![share(0, 800), share(1, 10)];
     server(&mut case).cpu_time = Some(CpuTime { ran_ms: 990, waited_ms: 0, lived_ms: 1000 });
-    let uneven = ("core-imbalance", Side::Server);
-    assert_eq!(named(&case), [(UNKNOWN, Side::Between, 100), (uneven.0, uneven.1, 70)]);
+    let uneven = ("core-imbalance", Place::Server);
+    assert_eq!(named(&case), [(UNKNOWN, Place::Between, 100), (uneven.0, uneven.1, 70)]);
     let figures = [("refused_total".to_owned(), 60), ("grow_failed_total".to_owned(), 0)];
     server(&mut case).figures = figures.into();
-    assert_eq!(named(&case), [(uneven.0, uneven.1, 130), (UNKNOWN, Side::Between, 40)]);
+    assert_eq!(named(&case), [(uneven.0, uneven.1, 130), (UNKNOWN, Place::Between, 40)]);
 }
 
 /// A core that once got no ring refused somebody, and not everybody who was ever reset.
@@ -78,10 +78,10 @@ fn a_refused_ring_explains_whom_the_server_refused() {
         let figures = [("grow_failed_total".to_owned(), 1), ("refused_total".to_owned(), 2)];
         let end = server(&mut case);
         (end.figures, end.failed) = (figures.into(), [(errno.to_string(), 1)].into());
-        assert_eq!(named(&case), [(UNKNOWN, Side::Between, 898), (id, Side::Server, 2)]);
+        assert_eq!(named(&case), [(UNKNOWN, Place::Between, 898), (id, Place::Server, 2)]);
         // It failed so in an earlier run alone.
         server(&mut case).failed.insert(errno.to_string(), 0);
-        assert_eq!(named(&case), [(UNKNOWN, Side::Between, 900)]);
+        assert_eq!(named(&case), [(UNKNOWN, Place::Between, 900)]);
     }
 }
 
@@ -94,9 +94,9 @@ fn a_wall_is_not_named_for_another_ones_signs() {
     lost(&mut case, &timed_out);
     rises(&mut case.client, "softnet.dropped", 0, 1000);
     rises(&mut case.client, "eth0.rx_dropped", 5, 5);
-    assert_eq!(named(&case), [("unanswered", Side::Between, 100)]);
+    assert_eq!(named(&case), [("unanswered", Place::Between, 100)]);
     rises(&mut case.client, "eth0.rx_dropped", 5, 65);
-    let walls = [("netdev-backlog", Side::Client, 60), ("unanswered", Side::Between, 40)];
+    let walls = [("netdev-backlog", Place::Client, 60), ("unanswered", Place::Between, 40)];
     assert_eq!(named(&case), walls);
 
     // SYNs that were dropped because there is no way back are no full queue.
@@ -104,11 +104,11 @@ fn a_wall_is_not_named_for_another_ones_signs() {
     lost(&mut case, &timed_out);
     rises(server(&mut case), "TcpExt.ListenDrops", 0, 300);
     rises(server(&mut case), "Ip.OutNoRoutes", 0, 300);
-    assert_eq!(named(&case), [("unanswered", Side::Between, 100)]);
+    assert_eq!(named(&case), [("unanswered", Place::Between, 100)]);
     rises(server(&mut case), "Ip.OutNoRoutes", 0, 0);
-    assert_eq!(named(&case), [("syn-queue", Side::Server, 100)]);
+    assert_eq!(named(&case), [("syn-queue", Place::Server, 100)]);
     rises(server(&mut case), "TcpExt.ListenOverflows", 0, 300);
-    assert_eq!(named(&case), [("accept-queue", Side::Server, 100)]);
+    assert_eq!(named(&case), [("accept-queue", Place::Server, 100)]);
 
     // The table of the client's namespace was not full, whatever another one's was.
     let full = "nf_conntrack: nf_conntrack: table full in netns 4026532, dropping packet";
@@ -117,11 +117,11 @@ fn a_wall_is_not_named_for_another_ones_signs() {
     case.log = Some(vec![full.to_owned()]);
     rises(&mut case.client, "nf_conntrack.drop", 0, 0);
     rises(server(&mut case), "nf_conntrack.drop", 0, 300);
-    assert_eq!(named(&case), [("conntrack", Side::Server, 100)]);
+    assert_eq!(named(&case), [("conntrack", Place::Server, 100)]);
 
     // Nor was the server's, of which the log of another host says nothing.
     case.server = Some(End { counters: Some(Default::default()), ..End::default() });
-    assert_eq!(named(&case), [("unanswered", Side::Between, 100)]);
+    assert_eq!(named(&case), [("unanswered", Place::Between, 100)]);
     case.log = Some(vec!["TCP: request_sock_TCP: Possible SYN flooding on port 80.".to_owned()]);
     assert!(judge(&case).met_without_loss.is_empty(), "another listener's, on another host");
 
@@ -130,7 +130,7 @@ fn a_wall_is_not_named_for_another_ones_signs() {
     lost(&mut case, &[(Failed(Errno::ENOBUFS), 40), (Failed(Errno::ETIMEDOUT), 100)]);
     case.client.failed = [(Errno::ENOBUFS.to_string(), 40)].into();
     rises(&mut case.client, "arp_cache.table_fulls", 0, 50);
-    let walls = [("unanswered", Side::Between, 90), ("neighbours", Side::Between, 50)];
+    let walls = [("unanswered", Place::Between, 90), ("neighbours", Place::Between, 50)];
     assert_eq!(named(&case), walls);
 
     // Somebody found no file left; the server says that it was not it.
@@ -138,9 +138,9 @@ fn a_wall_is_not_named_for_another_ones_signs() {
     case.shares_kernel = true;
     lost(&mut case, &timed_out);
     case.log = Some(vec!["VFS: file-max limit 5805 reached".to_owned()]);
-    assert_eq!(named(&case), [("file-max", Side::Server, 100)]);
+    assert_eq!(named(&case), [("file-max", Place::Server, 100)]);
     server(&mut case).figures = [("refused_total".to_owned(), 0)].into();
-    assert_eq!(named(&case), [("unanswered", Side::Between, 100)]);
+    assert_eq!(named(&case), [("unanswered", Place::Between, 100)]);
 
     // One counter, two causes.
     for (line, id) in [

@@ -8,7 +8,7 @@ use crate::host::cpu::CpuTime;
 use crate::observe::snapshot::{CoreSnapshot, Snapshot};
 use crate::plan::demand::Demand;
 use crate::walls::host::Host;
-use crate::walls::side::Side;
+use crate::walls::place::Place;
 use crate::walls::symptom::Symptom;
 
 /// A run that is over, or has come to the end of a plateau.
@@ -98,18 +98,18 @@ impl Case {
 
     /// What is known of a side; what lies between them shows at the client.
     #[must_use]
-    pub fn end(&self, side: Side) -> Option<&End> {
+    pub fn end(&self, side: Place) -> Option<&End> {
         match side {
-            Side::Client | Side::Between => Some(&self.client),
-            Side::Server => self.server.as_ref(),
+            Place::Client | Place::Between => Some(&self.client),
+            Place::Server => self.server.as_ref(),
         }
     }
 
     /// What the kernel of a side wrote meanwhile; `None` when nobody could read it: a server's on
     /// another host wrote into a log of its own.
     #[must_use]
-    pub fn log_of(&self, side: Side) -> Option<&[String]> {
-        let is_seen = side != Side::Server || self.shares_kernel;
+    pub fn log_of(&self, side: Place) -> Option<&[String]> {
+        let is_seen = side != Place::Server || self.shares_kernel;
         self.log.as_deref().filter(|_| is_seen)
     }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::base::units::grouped;
 use crate::walls::case::{Case, Confidence, End, Met};
 use crate::walls::fix::Fix;
-use crate::walls::side::{At, Side};
+use crate::walls::place::{At, Place};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::all;
@@ -28,7 +28,7 @@ pub struct Charge {
     /// The wall's name, or `unknown`.
     pub id: &'static str,
     /// Where it stands.
-    pub side: Side,
+    pub side: Place,
     /// Connections or messages that were lost to it.
     pub lost: u64,
     /// What was seen, with figures before and after.
@@ -53,7 +53,7 @@ pub struct Judgement {
 /// A wall that was met at a side.
 struct Suspect {
     wall: &'static Wall,
-    side: Side,
+    side: Place,
     met: Vec<(Sign, Met)>,
     lost: u64,
     explained: Vec<Symptom>,
@@ -73,7 +73,7 @@ impl Suspect {
     /// client's operations failed for is the loss itself.
     fn is_worth_saying(&self) -> bool {
         let is_the_loss = |sign: &Sign| match sign {
-            Sign::Errno(_) => self.side == Side::Client,
+            Sign::Errno(_) => self.side == Place::Client,
             Sign::Became(..) => true,
             _ => false,
         };
@@ -87,7 +87,7 @@ impl Suspect {
     }
 
     fn charge(&self, case: &Case) -> Charge {
-        let is_seen = self.side == Side::Client || case.shares_kernel;
+        let is_seen = self.side == Place::Client || case.shares_kernel;
         let all = (self.wall.fix)(&case.host, &case.demand);
         // Where the host is this one, what it has already lifts nothing; unless there is nothing else.
         let lifts = |fix: &&Fix| !(is_seen && case.host.has(fix));
@@ -127,7 +127,7 @@ pub fn judge(case: &Case) -> Judgement {
 
 /// The sides at which a wall's signs are.
 fn suspects(case: &Case, wall: &'static Wall) -> Vec<Suspect> {
-    let at = |&side: &Side| {
+    let at = |&side: &Place| {
         let met = signs_at(case, wall, side);
         let found = !met.is_empty();
         found.then_some(Suspect { wall, side, met, lost: 0, explained: Vec::new() })
@@ -136,9 +136,9 @@ fn suspects(case: &Case, wall: &'static Wall) -> Vec<Suspect> {
 }
 
 /// The signs of a wall at a side. What one kernel counts for both ends is said once, of the server.
-fn signs_at(case: &Case, wall: &Wall, side: Side) -> Vec<(Sign, Met)> {
+fn signs_at(case: &Case, wall: &Wall, side: Place) -> Vec<(Sign, Met)> {
     let is_said_elsewhere = |sign: &&Sign| {
-        case.shares_kernel && wall.at == At::Either && side == Side::Client && sign.is_of_kernel()
+        case.shares_kernel && wall.at == At::Either && side == Place::Client && sign.is_of_kernel()
     };
     let signs = wall.signs.iter().filter(|sign| !is_said_elsewhere(sign));
     signs.filter_map(|sign| Some((*sign, look_for(case, *sign, side)?))).collect()
@@ -173,7 +173,7 @@ fn sent_again(case: &Case) -> u64 {
 }
 
 /// A sign at a side, if it is there.
-fn look_for(case: &Case, sign: Sign, side: Side) -> Option<Met> {
+fn look_for(case: &Case, sign: Sign, side: Place) -> Option<Met> {
     let name = side.name();
     let counted = |n: u64, evidence: String, confidence| {
         (n > 0).then_some(Met { evidence, count: Some(n), confidence })
@@ -217,7 +217,7 @@ fn unknown(case: &Case, left: &BTreeMap<Symptom, u64>) -> Option<Charge> {
     };
     (!left.is_empty()).then(|| Charge {
         id: UNKNOWN,
-        side: Side::Between,
+        side: Place::Between,
         lost: left.iter().map(|(_, n)| n).sum(),
         evidence,
         ruled_out: ruled_out(case, UNKNOWN, &symptoms),
@@ -255,8 +255,8 @@ fn absent(case: &Case, wall: &Wall) -> Vec<String> {
 }
 
 /// Why a wall was not met at a side; `None` when it was, there or at the other.
-fn why_absent(case: &Case, wall: &Wall, side: Side) -> Option<String> {
-    let is_met = |side: &Side| !signs_at(case, wall, *side).is_empty();
+fn why_absent(case: &Case, wall: &Wall, side: Place) -> Option<String> {
+    let is_met = |side: &Place| !signs_at(case, wall, *side).is_empty();
     if wall.at.sides().iter().any(is_met) {
         return None;
     }
@@ -271,7 +271,7 @@ fn why_absent(case: &Case, wall: &Wall, side: Side) -> Option<String> {
 }
 
 /// Whether nothing can be said of a sign, one way or the other.
-fn is_unmeasured(case: &Case, side: Side, sign: Sign) -> bool {
+fn is_unmeasured(case: &Case, side: Place, sign: Sign) -> bool {
     let end = case.end(side);
     match sign {
         Sign::Rises(counter) => end.and_then(|end| end.rise(counter)).is_none(),

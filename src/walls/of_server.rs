@@ -15,8 +15,8 @@ use crate::plan::demand::{Demand, Ends};
 use crate::walls::case::{Case, End, Facts};
 use crate::walls::diagnosis::{Charge, judge};
 use crate::walls::host::Host;
+use crate::walls::place::Place;
 use crate::walls::reading::rows;
-use crate::walls::side::Side;
 
 /// Walls that keep a server from starting, whoever connects.
 const BEFORE_THE_START: [&str; 3] = ["threads", "memlock", "nofile"];
@@ -100,7 +100,7 @@ impl Begun {
             log: Some(lines.into_iter().map(|line| line.text).collect()),
             facts: Facts::default(),
         };
-        let of_ours = |charge: &Charge| charge.side == Side::Server;
+        let of_ours = |charge: &Charge| charge.side == Place::Server;
         judge(&case).met_without_loss.into_iter().filter(of_ours).collect()
     }
 }

@@ -6,7 +6,7 @@ use crate::plan::demand::{Demand, Ends};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;
-use crate::walls::side::Side;
+use crate::walls::place::Place;
 use crate::walls::table::all;
 use crate::walls::wall::Wall;
 
@@ -36,7 +36,7 @@ pub struct Row {
     /// What it limits.
     pub limits: &'static str,
     /// Where it may stand.
-    pub sides: &'static [Side],
+    pub sides: &'static [Place],
     /// What is counted.
     pub unit: &'static str,
     /// What there is; `None` is no limit, or not to be read: see the verdict.
@@ -122,10 +122,10 @@ fn row(wall: &'static Wall, host: &Host, demand: &Demand) -> Row {
 
 /// Whether a wall of `side` can be read on a host that has these ends: what lies between them is
 /// read wherever a client is, or could be.
-fn is_here(side: Side, ends: Ends) -> bool {
+fn is_here(side: Place, ends: Ends) -> bool {
     match side {
-        Side::Client => ends != Ends::Server,
-        Side::Server => ends != Ends::Client,
-        Side::Between => true,
+        Place::Client => ends != Ends::Server,
+        Place::Server => ends != Ends::Client,
+        Place::Between => true,
     }
 }

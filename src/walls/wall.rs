@@ -4,7 +4,7 @@ use crate::plan::demand::Demand;
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
 use crate::walls::host::Host;
-use crate::walls::side::At;
+use crate::walls::place::At;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 

@@ -7,7 +7,7 @@ use megaconn::plan::demand::Demand;
 use megaconn::walls::case::{Case, End, Facts};
 use megaconn::walls::diagnosis::judge;
 use megaconn::walls::host::Host;
-use megaconn::walls::side::Side;
+use megaconn::walls::place::Place;
 use megaconn::walls::symptom::Symptom;
 
 /// A run of 1,000 connections to another host, of which nothing went wrong.
@@ -46,6 +46,6 @@ pub(crate) fn rises(end: &mut End, counter: &str, before: u64, now: u64) {
 }
 
 /// The walls in order, with what was lost to each.
-pub(crate) fn named(case: &Case) -> Vec<(&'static str, Side, u64)> {
+pub(crate) fn named(case: &Case) -> Vec<(&'static str, Place, u64)> {
     judge(case).walls.iter().map(|wall| (wall.id, wall.side, wall.lost)).collect()
 }

@@ -2,7 +2,7 @@
 
 use megaconn::host::cpu::CpuTime;
 use megaconn::walls::diagnosis::UNKNOWN;
-use megaconn::walls::side::Side;
+use megaconn::walls::place::Place;
 use megaconn::walls::symptom::Symptom::Late;
 
 use super::{case, lost, named, server};
@@ -15,7 +15,7 @@ fn late(
     held_up_ms: u64,
     wanted_ms: [u64; 2],
     messages: [u64; 2],
-) -> Vec<(&'static str, Side, u64)> {
+) -> Vec<(&'static str, Place, u64)> {
     let mut case = case();
     lost(&mut case, &[(Late, 100)]);
     case.facts.lag_p99_us = Some(lag_ms * 1000);
@@ -34,16 +34,20 @@ fn late(
 fn late_is_who_had_no_time() {
     let (idle, half, full) = ([100, 100], [100, 500], [1900, 100]);
     let even = [1000, 1000];
-    assert_eq!(late(300, 0, half, even), [("client-lag", Side::Client, 100)]);
-    assert_eq!(late(300, 290, idle, even), [(UNKNOWN, Side::Between, 100)], "it waited for echoes");
+    assert_eq!(late(300, 0, half, even), [("client-lag", Place::Client, 100)]);
+    assert_eq!(
+        late(300, 290, idle, even),
+        [(UNKNOWN, Place::Between, 100)],
+        "it waited for echoes"
+    );
     assert_eq!(
         late(300, 500, [100, 900], even),
-        [("client-lag", Side::Client, 100)],
+        [("client-lag", Place::Client, 100)],
         "it could not run"
     );
-    assert_eq!(late(5, 0, idle, even), [(UNKNOWN, Side::Between, 100)], "a scheduler's lag");
-    assert_eq!(late(300, 0, full, even), [("cpu", Side::Server, 100)]);
-    assert_eq!(late(5, 0, [1000, 100], [1900, 10]), [("core-imbalance", Side::Server, 100)]);
-    assert_eq!(late(5, 0, [400, 100], [1900, 10]), [(UNKNOWN, Side::Between, 100)], "it had time");
-    assert_eq!(late(5, 0, [1000, 100], even), [(UNKNOWN, Side::Between, 100)], "two halves");
+    assert_eq!(late(5, 0, idle, even), [(UNKNOWN, Place::Between, 100)], "a scheduler's lag");
+    assert_eq!(late(300, 0, full, even), [("cpu", Place::Server, 100)]);
+    assert_eq!(late(5, 0, [1000, 100], [1900, 10]), [("core-imbalance", Place::Server, 100)]);
+    assert_eq!(late(5, 0, [400, 100], [1900, 10]), [(UNKNOWN, Place::Between, 100)], "it had time");
+    assert_eq!(late(5, 0, [1000, 100], even), [(UNKNOWN, Place::Between, 100)], "two halves");
 }

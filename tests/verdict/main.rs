@@ -11,7 +11,7 @@ use megaconn::host::counters::Counters;
 use megaconn::observe::stats::LostCause;
 use megaconn::walls::case::{Confidence, End};
 use megaconn::walls::diagnosis::{Charge, UNKNOWN, judge};
-use megaconn::walls::side::Side;
+use megaconn::walls::place::Place;
 use megaconn::walls::sign::Sign;
 use megaconn::walls::symptom::Symptom::{Failed, Late, Lost, NotEnded, Untried};
 use megaconn::walls::table;
@@ -31,7 +31,7 @@ fn nothing_lost_is_no_wall() {
 fn a_loss_that_nothing_explains_has_no_name() {
     let mut case = case();
     lost(&mut case, &[(Lost(LostCause::Mismatch), 3), (NotEnded, 2)]);
-    assert_eq!(named(&case), [(UNKNOWN, Side::Between, 5)]);
+    assert_eq!(named(&case), [(UNKNOWN, Place::Between, 5)]);
 }
 
 #[test]
@@ -40,9 +40,9 @@ fn a_wall_is_charged_with_no_more_than_its_sign_counts() {
     lost(&mut case, &[(Failed(Errno::ETIMEDOUT), 500), (Lost(LostCause::Mismatch), 7)]);
     rises(server(&mut case), "TcpExt.ListenOverflows", 10, 110);
     let walls = named(&case);
-    assert_eq!(walls[1], ("accept-queue", Side::Server, 100));
-    assert_eq!(walls[0], ("unanswered", Side::Between, 400));
-    assert_eq!(walls[2], (UNKNOWN, Side::Between, 7));
+    assert_eq!(walls[1], ("accept-queue", Place::Server, 100));
+    assert_eq!(walls[0], ("unanswered", Place::Between, 400));
+    assert_eq!(walls[2], (UNKNOWN, Place::Between, 7));
 }
 
 #[test]
@@ -50,9 +50,9 @@ fn what_is_late_for_a_dropped_packet_was_sent_again() {
     let mut case = case();
     lost(&mut case, &[(Late, 100)]);
     rises(server(&mut case), "TcpExt.ListenOverflows", 0, 1000);
-    assert_eq!(named(&case), [(UNKNOWN, Side::Between, 100)]);
+    assert_eq!(named(&case), [(UNKNOWN, Place::Between, 100)]);
     rises(&mut case.client, "Tcp.RetransSegs", 5, 65);
-    assert_eq!(named(&case)[0], ("accept-queue", Side::Server, 60));
+    assert_eq!(named(&case)[0], ("accept-queue", Place::Server, 60));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn what_one_kernel_counts_for_both_ends_is_charged_once() {
     lost(&mut case, &[(Lost(LostCause::Timeout), 50)]);
     rises(&mut case.client, "nf_conntrack.drop", 0, 20);
     rises(server(&mut case), "nf_conntrack.drop", 0, 20);
-    assert_eq!(named(&case), [(UNKNOWN, Side::Between, 30), ("conntrack", Side::Server, 20)]);
+    assert_eq!(named(&case), [(UNKNOWN, Place::Between, 30), ("conntrack", Place::Server, 20)]);
     assert!(!judge(&case).walls[0].ruled_out.iter().any(|line| line.starts_with("conntrack")));
 }
 
@@ -87,7 +87,7 @@ fn a_reserve_costs_the_client_what_it_did_not_try_and_the_server_whom_it_refused
     case.client.figures = [("tuples_skipped_total".to_owned(), 8)].into();
     let figures = ["refused_memory_total", "refused_cgroup_total"].map(|name| (name.into(), 100));
     server(&mut case).figures = figures.into();
-    let (client, server_) = (Side::Client, Side::Server);
+    let (client, server_) = (Place::Client, Place::Server);
     assert_eq!(named(&case), [("cgroup-memory", client, 500), ("cgroup-memory", server_, 100)]);
     server(&mut case).figures.insert("refused_cgroup_total".into(), 0);
     case.facts.reserve_met = Some("9 MiB left on this host, 10 MiB reserved".into());
@@ -123,7 +123,7 @@ fn every_error_number_has_its_wall() {
         end.failed = [(errno.to_string(), 5)].into();
         let walls = named(&case);
         assert_eq!((walls.len(), walls[0].0, walls[0].2), (1, id, 5), "{errno}");
-        let side = if at_server || id == "refused" { Side::Server } else { Side::Client };
+        let side = if at_server || id == "refused" { Place::Server } else { Place::Client };
         assert_eq!(walls[0].1, side, "{errno}");
     }
 }
@@ -134,7 +134,7 @@ fn refused_needs_no_sight_of_the_server() {
     let mut case = case();
     case.server = None;
     lost(&mut case, &[(Failed(Errno::ECONNREFUSED), 5)]);
-    assert_eq!(named(&case), [("refused", Side::Server, 5)]);
+    assert_eq!(named(&case), [("refused", Place::Server, 5)]);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn every_charge_has_evidence_and_a_fix() {
             let symptoms: Vec<_> = wall.explains.iter().map(|symptom| (*symptom, 3)).collect();
             lost(&mut case, &symptoms);
             for side in wall.at.sides() {
-                let end = if *side == Side::Server { server(&mut case) } else { &mut case.client };
+                let end = if *side == Place::Server { server(&mut case) } else { &mut case.client };
                 match sign {
                     Sign::Rises(counter) => rises(end, counter, 1, 100),
                     Sign::Counted(figure) => drop(end.figures.insert((*figure).to_owned(), 100)),

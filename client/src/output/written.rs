@@ -8,7 +8,7 @@ use megaconn::host::sockets::Sockstat;
 use megaconn::observe::stats::LOST_CAUSES;
 use megaconn::walls::case::Confidence;
 use megaconn::walls::diagnosis::{Charge, Judgement};
-use megaconn::walls::side::Side;
+use megaconn::walls::place::Place;
 
 use crate::bystanders::account::{
     Account, Comparison, Described, Finding, Interval, Latency, ProbeAccount, SafeCapacity,
@@ -108,7 +108,7 @@ fn plateau() -> Plateau {
     }
 }
 
-fn charge(id: &'static str, side: Side, confidence: Confidence) -> Charge {
+fn charge(id: &'static str, side: Place, confidence: Confidence) -> Charge {
     Charge {
         id,
         side,
@@ -124,10 +124,10 @@ fn verdict() -> Verdict {
     let mut verdict = Verdict { missed: vec!["1,321 lost".into()], ..Verdict::default() };
     let judgement = Judgement {
         walls: vec![
-            charge("server-full", Side::Server, Confidence::Certain),
-            charge("client-lag", Side::Client, Confidence::Likely),
+            charge("server-full", Place::Server, Confidence::Certain),
+            charge("client-lag", Place::Client, Confidence::Likely),
         ],
-        met_without_loss: vec![charge("tw-buckets", Side::Between, Confidence::Possible)],
+        met_without_loss: vec![charge("tw-buckets", Place::Between, Confidence::Possible)],
     };
     verdict.judged(judgement, &[]);
     verdict.next_wall = Some(NextWall { id: "memory", at_connections: 2_679_801 });

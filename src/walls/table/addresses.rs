@@ -5,7 +5,7 @@ use crate::base::units::grouped;
 use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
-use crate::walls::side::Side;
+use crate::walls::place::Place;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BLANK, CLIENT, round_up_int};
@@ -92,7 +92,7 @@ pub(super) const ROWS: &[Wall] = &[
 ];
 
 /// Tuples were passed over, and at least half as many are in TIME_WAIT towards the targets.
-fn tuples_in_time_wait(case: &Case, _: Side) -> Option<Met> {
+fn tuples_in_time_wait(case: &Case, _: Place) -> Option<Met> {
     let skipped = case.client.figure("tuples_skipped_total")?;
     let waiting = case.facts.time_wait?;
     let evidence = format!(

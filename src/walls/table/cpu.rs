@@ -11,7 +11,7 @@ use crate::plan::demand::{Demand, Ends};
 use crate::walls::case::{Case, Confidence, End, Met};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
-use crate::walls::side::Side;
+use crate::walls::place::Place;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BLANK, CLIENT, SERVER};
@@ -103,9 +103,9 @@ fn more_threads(demand: &Demand) -> u64 {
 }
 
 /// The client began what was due so late that this is most of what was measured.
-fn client_lags(case: &Case, _: Side) -> Option<Met> {
+fn client_lags(case: &Case, _: Place) -> Option<Met> {
     // Where the server's CPUs are full as well, it is the CPUs.
-    let lag = case.facts.lag_p99_us.filter(|_| all_busy(case, Side::Server).is_none())?;
+    let lag = case.facts.lag_p99_us.filter(|_| all_busy(case, Place::Server).is_none())?;
     // A client that rests while something is due waits for the server, and its lag is the server's;
     // but for the time in which it would have run again, had it been let.
     let cores = case.client.cores.len().max(1) as u64;
@@ -129,7 +129,7 @@ const LAG_US: u64 = 10_000;
 
 /// One core refused while another had room; not for want of a ring, which some cores get and some
 /// do not.
-fn refused_by_one_core(case: &Case, side: Side) -> Option<Met> {
+fn refused_by_one_core(case: &Case, side: Place) -> Option<Met> {
     let end = case.end(side).filter(|end| end.is_filled_unevenly())?;
     end.figure("grow_failed_total").filter(|times| *times == 0)?;
     let refused = end.figure("refused_total").filter(|n| *n > 0)?;
@@ -144,7 +144,7 @@ fn refused_by_one_core(case: &Case, side: Side) -> Option<Met> {
 }
 
 /// One core had most of the work, and so much that it was full.
-fn imbalanced(case: &Case, side: Side) -> Option<Met> {
+fn imbalanced(case: &Case, side: Place) -> Option<Met> {
     let end = case.end(side)?;
     let received = end.cores.iter().any(|core| core.messages() > 0);
     // Who only pushes receives none.
@@ -171,7 +171,7 @@ fn imbalanced(case: &Case, side: Side) -> Option<Met> {
 
 /// CPU time was short at the server: where the client has CPUs of its own, the server would have kept
 /// all of its own busy; where they share them, both together did, or would have, the server a good part.
-fn all_busy(case: &Case, side: Side) -> Option<Met> {
+fn all_busy(case: &Case, side: Place) -> Option<Met> {
     let cpus_of = |end: &End| end.cores.iter().map(|core| core.cpu).collect::<BTreeSet<u16>>();
     let server = case.end(side)?;
     let (cpus, clients) = (cpus_of(server), cpus_of(&case.client));

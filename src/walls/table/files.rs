@@ -6,7 +6,7 @@ use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;
-use crate::walls::side::Side;
+use crate::walls::place::Place;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::io_uring::grow_refused;
@@ -96,8 +96,8 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// The host had no file left for somebody, who may be a server that does not say so. One that is seen
 /// counts it by itself, as the client does.
-fn files_logged(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side).filter(|_| side == Side::Server)?;
+fn files_logged(case: &Case, side: Place) -> Option<Met> {
+    let end = case.end(side).filter(|_| side == Place::Server)?;
     let lines = case.log_of(side).filter(|_| end.figures.is_empty())?;
     let line = lines.iter().find(|line| line.contains("VFS: file-max limit"))?;
     let evidence = format!("kernel log: {line}");
@@ -105,6 +105,6 @@ fn files_logged(case: &Case, side: Side) -> Option<Met> {
 }
 
 /// As often as it was tried: whom it kept out, its count does not say.
-fn files_used_up(case: &Case, side: Side) -> Option<Met> {
+fn files_used_up(case: &Case, side: Place) -> Option<Met> {
     grow_refused(case, side, Errno::EMFILE)
 }

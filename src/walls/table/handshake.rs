@@ -6,7 +6,7 @@ use crate::observe::stats::LostCause;
 use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
-use crate::walls::side::Side;
+use crate::walls::place::Place;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BETWEEN, BLANK, SERVER, round_up_int};
@@ -140,7 +140,7 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// The listener dropped SYNs for none of the reasons that have a counter of their own: full queues,
 /// or no route back.
-fn syns_dropped(case: &Case, side: Side) -> Option<Met> {
+fn syns_dropped(case: &Case, side: Place) -> Option<Met> {
     let end = case.end(side)?;
     let rise = |counter| end.rise(counter).unwrap_or(0);
     let others =
@@ -156,7 +156,7 @@ fn syns_dropped(case: &Case, side: Side) -> Option<Met> {
 
 /// Connects were refused by the target's host. Of a server that was there and went away that says
 /// nothing, and of one that took others not much: a firewall may refuse in its name.
-fn nobody_listens(case: &Case, _: Side) -> Option<Met> {
+fn nobody_listens(case: &Case, _: Place) -> Option<Met> {
     let n = case.failed(Errno::ECONNREFUSED);
     let evidence = format!("client: ECONNREFUSED {} times", grouped(n));
     let went_away = [LostCause::Fin, LostCause::Reset]
@@ -169,7 +169,7 @@ fn nobody_listens(case: &Case, _: Side) -> Option<Met> {
 }
 
 /// The server refused, and not for want of a ring or of memory, nor while a core had room.
-fn refused_as_full(case: &Case, side: Side) -> Option<Met> {
+fn refused_as_full(case: &Case, side: Place) -> Option<Met> {
     let end = case.end(side).filter(|end| !end.is_filled_unevenly())?;
     let refused = end.figure("refused_total").filter(|n| *n > 0)?;
     let grew = end.figure("grow_failed_total") == Some(0);
@@ -186,7 +186,7 @@ const UNANSWERED: &[Symptom] = &[
     Symptom::Failed(Errno::EACCES),
 ];
 
-fn not_answered(case: &Case, _: Side) -> Option<Met> {
+fn not_answered(case: &Case, _: Place) -> Option<Met> {
     let found: Vec<String> = UNANSWERED
         .iter()
         .filter(|symptom| case.count(**symptom) > 0)

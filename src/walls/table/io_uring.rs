@@ -9,7 +9,7 @@ use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;
-use crate::walls::side::Side;
+use crate::walls::place::Place;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::BLANK;
@@ -129,28 +129,28 @@ fn locked(host: &Host, demand: &Demand) -> u64 {
 /// A core that could not grow for want of memory is short of locked memory, where that is limited; of
 /// a server's limits the client knows nothing. Where the host itself is short of the few pages of a
 /// ring, the kernel kills.
-fn ring_refused(case: &Case, side: Side) -> Option<Met> {
-    let may_be = side == Side::Server || matches!(case.host.memlock, Have::Some(_));
+fn ring_refused(case: &Case, side: Place) -> Option<Met> {
+    let may_be = side == Place::Server || matches!(case.host.memlock, Have::Some(_));
     let count = kept_out(case, side, Errno::ENOMEM);
     grow_refused(case, side, Errno::ENOMEM).filter(|_| may_be).map(|met| Met { count, ..met })
 }
 
-fn tables_used_up(case: &Case, side: Side) -> Option<Met> {
+fn tables_used_up(case: &Case, side: Place) -> Option<Met> {
     let count = kept_out(case, side, Errno::ENOSPC);
     grow_refused(case, side, Errno::ENOSPC).map(|met| Met { count, ..met })
 }
 
 /// Whom a segment that was refused for `errno` kept out: a server refuses them and counts it, a
 /// client's connects fail so.
-fn kept_out(case: &Case, side: Side, errno: Errno) -> Option<u64> {
+fn kept_out(case: &Case, side: Place, errno: Errno) -> Option<u64> {
     let end = case.end(side)?;
     match side {
-        Side::Server => end.figure("refused_total"),
-        Side::Client | Side::Between => end.failed.get(&errno.to_string()).copied(),
+        Place::Server => end.figure("refused_total"),
+        Place::Client | Place::Between => end.failed.get(&errno.to_string()).copied(),
     }
 }
 
-pub(super) fn grow_refused(case: &Case, side: Side, errno: Errno) -> Option<Met> {
+pub(super) fn grow_refused(case: &Case, side: Place, errno: Errno) -> Option<Met> {
     let end = case.end(side)?;
     let times = end.figure("grow_failed_total").filter(|times| *times > 0)?;
     end.failed.get(&errno.to_string()).filter(|n| **n > 0)?;

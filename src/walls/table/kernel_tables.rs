@@ -6,7 +6,7 @@ use crate::observe::stats::LostCause;
 use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
-use crate::walls::side::Side;
+use crate::walls::place::Place;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BETWEEN, BLANK, round_up_int};
@@ -107,7 +107,7 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// The table of neighbours overflowed, and there are neighbours to connect to. It is one of the whole
 /// host; each of our connects that failed for it is one of the times.
-fn table_full(case: &Case, side: Side) -> Option<Met> {
+fn table_full(case: &Case, side: Place) -> Option<Met> {
     let end = case.end(side).filter(|_| case.demand.neighbours > 0)?;
     let rise = |table| end.rise(&format!("{table}.table_fulls")).unwrap_or(0);
     let times = rise("arp_cache") + rise("ndisc_cache");
@@ -117,7 +117,7 @@ fn table_full(case: &Case, side: Side) -> Option<Met> {
 
 /// A line of the log is of the whole host, the counters are of a network namespace: they decide
 /// where there are any.
-fn table_full_logged(case: &Case, side: Side) -> Option<Met> {
+fn table_full_logged(case: &Case, side: Place) -> Option<Met> {
     let is_counted = case.end(side)?.rise("nf_conntrack.drop").is_some();
     let lines = case.log_of(side).filter(|_| !is_counted)?;
     let line = lines.iter().find(|line| line.contains("nf_conntrack: table full"))?;

@@ -9,7 +9,7 @@ use crate::plan::demand::Demand;
 use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
-use crate::walls::side::Side;
+use crate::walls::place::Place;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BLANK, round_up};
@@ -105,42 +105,42 @@ fn needed(demand: &Demand) -> u64 {
 const CGROUP_KILL: &str = "Memory cgroup out of memory";
 const HOST_KILL: &str = "Out of memory";
 
-fn killed_in_cgroup(case: &Case, side: Side) -> Option<Met> {
+fn killed_in_cgroup(case: &Case, side: Place) -> Option<Met> {
     killed(case, side, CGROUP_KILL)
 }
 
-fn killed_on_host(case: &Case, side: Side) -> Option<Met> {
+fn killed_on_host(case: &Case, side: Place) -> Option<Met> {
     killed(case, side, HOST_KILL)
 }
 
 /// The kernel killed the server for want of memory. That it was not the client, the client knows; that
 /// it was not another server on this host, that nobody listens there any more; which is little to go
 /// by where the server may be on another host.
-fn killed(case: &Case, side: Side, head: &str) -> Option<Met> {
+fn killed(case: &Case, side: Place, head: &str) -> Option<Met> {
     let is_server = |line: &&String| {
         line.starts_with(head)
             && line.contains(": Killed process ")
             && line.contains(" (megaconn) ")
     };
-    let is_gone = side == Side::Server && case.facts.target_gone.is_some();
+    let is_gone = side == Place::Server && case.facts.target_gone.is_some();
     let line = case.log.as_ref().filter(|_| is_gone)?.iter().find(is_server)?;
     let evidence = format!("kernel log: {line}");
     let confidence = if case.shares_kernel { Confidence::Certain } else { Confidence::Possible };
     Some(Met { evidence, count: None, confidence })
 }
 
-fn reserve_met(case: &Case, side: Side) -> Option<Met> {
+fn reserve_met(case: &Case, side: Place) -> Option<Met> {
     of_reserve(case, side, false)
 }
 
-fn cgroup_reserve_met(case: &Case, side: Side) -> Option<Met> {
+fn cgroup_reserve_met(case: &Case, side: Place) -> Option<Met> {
     of_reserve(case, side, true)
 }
 
 /// The reserve was met: a server counts whom it refused for it, and of these whom for a cgroup; a
 /// client says when it stopped, in words that name the cgroup if it was one's.
-fn of_reserve(case: &Case, side: Side, of_cgroup: bool) -> Option<Met> {
-    if side != Side::Server {
+fn of_reserve(case: &Case, side: Place, of_cgroup: bool) -> Option<Met> {
+    if side != Place::Server {
         let met = case.facts.reserve_met.clone().filter(|met| met.contains("cgroup") == of_cgroup);
         // It cost what was not tried for it; whom the server refused it has counted itself.
         let (count, confidence) = (Some(case.count(Symptom::Untried)), Confidence::Certain);
@@ -163,7 +163,7 @@ fn of_cgroup(demand: &Demand) -> u64 {
 }
 
 /// Operations that found no memory, but for rings: those are short of locked memory.
-fn no_memory(case: &Case, side: Side) -> Option<Met> {
+fn no_memory(case: &Case, side: Place) -> Option<Met> {
     let end = case.end(side)?;
     let times = end.failed.get(&Errno::ENOMEM.to_string()).copied().unwrap_or(0);
     let times = times.saturating_sub(end.figure("grow_failed_total").unwrap_or(0));
@@ -174,7 +174,7 @@ fn no_memory(case: &Case, side: Side) -> Option<Met> {
 
 /// What ENOBUFS says by itself: a full table of neighbours ends a connect so as well, and who counts
 /// that knows better.
-fn no_buffers(case: &Case, side: Side) -> Option<Met> {
+fn no_buffers(case: &Case, side: Place) -> Option<Met> {
     let times = case.end(side)?.failed.get(&Errno::ENOBUFS.to_string()).copied().unwrap_or(0);
     let evidence = format!("{}: ENOBUFS {} times", side.name(), grouped(times));
     let met = Met { evidence, count: Some(times), confidence: Confidence::Possible };

@@ -6,7 +6,7 @@ use crate::observe::stats::LostCause;
 use crate::plan::demand::Ends;
 use crate::walls::case::{Case, Confidence, Facts, Met};
 use crate::walls::fix::Fix;
-use crate::walls::side::Side;
+use crate::walls::place::Place;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BETWEEN, BLANK};
@@ -45,7 +45,7 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// The card says that the cloud's network dropped packets; those between two ends on one host never
 /// came to it.
-fn exceeded(case: &Case, side: Side) -> Option<Met> {
+fn exceeded(case: &Case, side: Place) -> Option<Met> {
     let end = case.end(side).filter(|_| case.demand.ends != Ends::Both)?;
     let n = end.rise("ethtool.conntrack_allowance_exceeded").filter(|n| *n > 0)?;
     let evidence = format!("client: ethtool -S: conntrack_allowance_exceeded +{}", grouped(n));
@@ -54,7 +54,7 @@ fn exceeded(case: &Case, side: Side) -> Option<Met> {
 
 /// Connections that worked, were held in silence, and then did not answer any more, while the server
 /// answers others.
-fn silent_after_hold(case: &Case, _: Side) -> Option<Met> {
+fn silent_after_hold(case: &Case, _: Place) -> Option<Met> {
     let Facts { silent_after_hold: silent, held_seconds, .. } = case.facts;
     let evidence = format!(
         "client: {} connections answered before a hold of {held_seconds:.0} s, and not after it",

@@ -7,7 +7,7 @@ use crate::plan::demand::Ends;
 use crate::walls::case::{Case, Confidence, End, Met};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
-use crate::walls::side::Side;
+use crate::walls::place::Place;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::BLANK;
@@ -72,7 +72,7 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// The queue before a CPU is of the whole host and so is its counter: only what an interface of this
 /// network namespace dropped in the same time was ours.
-fn backlog_dropped(case: &Case, side: Side) -> Option<Met> {
+fn backlog_dropped(case: &Case, side: Place) -> Option<Met> {
     let end = case.end(side)?;
     let dropped = end.rise("softnet.dropped").filter(|n| *n > 0)?;
     let (line, ours) = interfaces_rise(end, &[".rx_dropped"])?;
@@ -85,7 +85,7 @@ fn backlog_dropped(case: &Case, side: Side) -> Option<Met> {
 }
 
 /// Connections between two ends on one host go through no card.
-fn card_dropped(case: &Case, side: Side) -> Option<Met> {
+fn card_dropped(case: &Case, side: Place) -> Option<Met> {
     let end = case.end(side).filter(|_| case.demand.ends != Ends::Both)?;
     let (line, count) = interfaces_rise(end, &[".rx_missed_errors", ".rx_fifo_errors"])?;
     let evidence = format!("{side:?}: {line}").to_lowercase();

@@ -1,7 +1,7 @@
 //! What the rows of the table have in common.
 
 use crate::walls::have::Reading;
-use crate::walls::side::{At, Side};
+use crate::walls::place::{At, Place};
 use crate::walls::wall::Wall;
 
 /// What a row says unless it says something else.
@@ -29,6 +29,6 @@ pub(super) fn round_up_int(n: u64) -> u64 {
     round_up(n).min(i32::MAX.unsigned_abs().into())
 }
 
-pub(super) const CLIENT: At = At::One(Side::Client);
-pub(super) const SERVER: At = At::One(Side::Server);
-pub(super) const BETWEEN: At = At::One(Side::Between);
+pub(super) const CLIENT: At = At::One(Place::Client);
+pub(super) const SERVER: At = At::One(Place::Server);
+pub(super) const BETWEEN: At = At::One(Place::Between);

@@ -6,7 +6,7 @@ use crate::observe::stats::LostCause;
 use crate::walls::case::{Case, Confidence, Met};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
-use crate::walls::side::Side;
+use crate::walls::place::Place;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BLANK, round_up_int};
@@ -104,15 +104,15 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// Resets for memory are counted where they happened; for which memory, the log of the host says, or
 /// that there was no pressure.
-fn orphans_reset(case: &Case, side: Side) -> Option<Met> {
+fn orphans_reset(case: &Case, side: Place) -> Option<Met> {
     aborts(case, side).filter(|_| is_for_orphans(case, side))
 }
 
-fn memory_aborts(case: &Case, side: Side) -> Option<Met> {
+fn memory_aborts(case: &Case, side: Place) -> Option<Met> {
     aborts(case, side).filter(|_| !is_for_orphans(case, side))
 }
 
-fn aborts(case: &Case, side: Side) -> Option<Met> {
+fn aborts(case: &Case, side: Place) -> Option<Met> {
     let n = case.end(side)?.rise("TcpExt.TCPAbortOnMemory").filter(|n| *n > 0)?;
     let evidence = format!("{side:?}").to_lowercase() + ": TcpExt.TCPAbortOnMemory +" + &grouped(n);
     Some(Met { evidence, count: Some(n), confidence: Confidence::Likely })
@@ -120,7 +120,7 @@ fn aborts(case: &Case, side: Side) -> Option<Met> {
 
 /// What the log says; where it says nothing, as it does of most things when it has much to say, there
 /// was no pressure.
-fn is_for_orphans(case: &Case, side: Side) -> bool {
+fn is_for_orphans(case: &Case, side: Place) -> bool {
     let log = case.log_of(side).unwrap_or_default();
     let is_logged = |text| log.iter().any(|line| line.contains(text));
     let pressure = case.end(side).and_then(|end| end.rise("TcpExt.TCPMemoryPressures"));
@@ -130,7 +130,7 @@ fn is_for_orphans(case: &Case, side: Side) -> bool {
 
 /// TCP was short of memory. How often is no measure of what that cost: the kernel counts when it
 /// begins, and packets.
-fn under_pressure(case: &Case, side: Side) -> Option<Met> {
+fn under_pressure(case: &Case, side: Place) -> Option<Met> {
     let end = case.end(side)?;
     let rise = |counter| end.rise(counter).unwrap_or(0);
     let (pressures, drops) = (rise("TcpExt.TCPMemoryPressures"), rise("TcpExt.TCPRcvQDrop"));
@@ -149,8 +149,8 @@ const SMALL_BUFFER_BYTES: u64 = 64 * 1024;
 
 /// Peers closed their windows, and the largest buffers that a socket may have here are small; those of
 /// a server on another host are not known.
-fn small(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side).filter(|_| side != Side::Server || case.shares_kernel)?;
+fn small(case: &Case, side: Place) -> Option<Met> {
+    let end = case.end(side).filter(|_| side != Place::Server || case.shares_kernel)?;
     let largest = |name| case.host.tree.numbers(name).and_then(|sizes| sizes.last().copied());
     let largest = largest("net.ipv4.tcp_rmem").min(largest("net.ipv4.tcp_wmem"))?;
     let closed = end.rise("TcpExt.TCPToZeroWindowAdv").unwrap_or(0)

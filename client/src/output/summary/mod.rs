@@ -7,7 +7,7 @@ use console::style;
 use megaconn::base::format;
 use megaconn::base::units::grouped;
 use megaconn::walls::diagnosis::Charge;
-use megaconn::walls::side::Side;
+use megaconn::walls::place::Place;
 
 use crate::bystanders::account::Account;
 use crate::measure::cost::Cost;
@@ -106,9 +106,9 @@ fn some_of(name: &'static str, texts: impl Iterator<Item = String>) -> Vec<Row> 
 
 fn named(wall: &Charge) -> String {
     let side = match wall.side {
-        Side::Client => "at the client",
-        Side::Server => "at the server",
-        Side::Between => "between the ends",
+        Place::Client => "at the client",
+        Place::Server => "at the server",
+        Place::Between => "between the ends",
     };
     let sure = format!("{:?}", wall.confidence).to_lowercase();
     format!("{} {side} ({sure}): {} lost to it", wall.id, grouped(wall.lost))

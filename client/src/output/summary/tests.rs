@@ -147,7 +147,7 @@ fn several_plateaus_stand_side_by_side() {
 fn charge(id: &'static str, lost: u64) -> Charge {
     Charge {
         id,
-        side: Side::Server,
+        side: Place::Server,
         lost,
         evidence: vec!["server: refused_total 0 -> 2,000".into()],
         ruled_out: Vec::new(),
