@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::base::errno::Errno;
-use crate::walls::case::{Case, Met};
+use crate::walls::evidence::Evidence;
 use crate::walls::place::Place;
+use crate::walls::run_facts::RunFacts;
 
 /// What betrays a wall. Each is looked for at the sides where the wall may stand.
 #[derive(Clone, Copy)]
@@ -12,7 +13,7 @@ pub enum Sign {
     /// A counter of the kernel rose: likely, since others may have made it rise.
     Rises(&'static str),
     /// Counters or lines of the kernel, looked at together; how, in a clause.
-    Kernel(&'static str, fn(&Case, Place) -> Option<Met>),
+    Kernel(&'static str, fn(&RunFacts, Place) -> Option<Evidence>),
     /// One of the program's own figures rose.
     Counted(&'static str),
     /// An operation of the program failed so.
@@ -21,9 +22,9 @@ pub enum Sign {
     Logged(&'static str),
     /// What became of the run, looked at closely; what it is, in a clause. Like an error number it is
     /// the loss itself, and says nothing when another wall explains it better.
-    Became(&'static str, fn(&Case, Place) -> Option<Met>),
+    Became(&'static str, fn(&RunFacts, Place) -> Option<Evidence>),
     /// Anything else; what it is, in a clause.
-    Seen(&'static str, fn(&Case, Place) -> Option<Met>),
+    Seen(&'static str, fn(&RunFacts, Place) -> Option<Evidence>),
 }
 
 impl Sign {

@@ -5,11 +5,12 @@ use crate::base::errno::Errno;
 use crate::host::rlimit;
 use crate::observe::stats::LostCause;
 use crate::plan::demand::Demand;
-use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;
 use crate::walls::place::Place;
+use crate::walls::run_facts::RunFacts;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::BLANK;
@@ -21,7 +22,7 @@ pub(super) const ROWS: &[Wall] = &[
         precedence: 10,
         limits: "io_uring on the whole host",
         unit: "0 allows all",
-        read: |host, _| match host.tree.sysctl("kernel.io_uring_disabled").as_deref() {
+        read: |host, _| match host.procfs.sysctl("kernel.io_uring_disabled").as_deref() {
             // Before Linux 6.6 nobody can forbid it so.
             None | Some("0") => Reading { have: Have::Unlimited, ..Reading::NOTHING },
             Some("1") if is_exempt(host) => Reading { have: Have::Unlimited, ..Reading::NOTHING },
@@ -38,7 +39,7 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "io_uring in a container",
         unit: "filters",
         read: |host, _| {
-            let status = host.tree.read("proc/self/status").unwrap_or_default();
+            let status = host.procfs.read("proc/self/status").unwrap_or_default();
             let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
             match mode.map(str::trim) {
                 Some("0") => Reading { have: Have::Unlimited, ..Reading::NOTHING },
@@ -111,7 +112,7 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// Whether a host that leaves io_uring to some leaves it to us: by CAP_SYS_ADMIN, or by a group.
 fn is_exempt(host: &Host) -> bool {
-    let group = host.tree.number("kernel.io_uring_group").and_then(|id| u32::try_from(id).ok());
+    let group = host.procfs.number("kernel.io_uring_group").and_then(|id| u32::try_from(id).ok());
     host.passes_file_max || group.is_some_and(rlimit::is_in_group)
 }
 
@@ -129,31 +130,33 @@ fn locked(host: &Host, demand: &Demand) -> u64 {
 /// A core that could not grow for want of memory is short of locked memory, where that is limited; of
 /// a server's limits the client knows nothing. Where the host itself is short of the few pages of a
 /// ring, the kernel kills.
-fn ring_refused(case: &Case, side: Place) -> Option<Met> {
-    let may_be = side == Place::Server || matches!(case.host.memlock, Have::Some(_));
-    let count = kept_out(case, side, Errno::ENOMEM);
-    grow_refused(case, side, Errno::ENOMEM).filter(|_| may_be).map(|met| Met { count, ..met })
+fn ring_refused(run: &RunFacts, side: Place) -> Option<Evidence> {
+    let may_be = side == Place::Server || matches!(run.host.memlock, Have::Some(_));
+    let count = kept_out(run, side, Errno::ENOMEM);
+    grow_refused(run, side, Errno::ENOMEM)
+        .filter(|_| may_be)
+        .map(|evidence| Evidence { count, ..evidence })
 }
 
-fn tables_used_up(case: &Case, side: Place) -> Option<Met> {
-    let count = kept_out(case, side, Errno::ENOSPC);
-    grow_refused(case, side, Errno::ENOSPC).map(|met| Met { count, ..met })
+fn tables_used_up(run: &RunFacts, side: Place) -> Option<Evidence> {
+    let count = kept_out(run, side, Errno::ENOSPC);
+    grow_refused(run, side, Errno::ENOSPC).map(|evidence| Evidence { count, ..evidence })
 }
 
 /// Whom a segment that was refused for `errno` kept out: a server refuses them and counts it, a
 /// client's connects fail so.
-fn kept_out(case: &Case, side: Place, errno: Errno) -> Option<u64> {
-    let end = case.end(side)?;
+fn kept_out(run: &RunFacts, side: Place, errno: Errno) -> Option<u64> {
+    let end = run.end(side)?;
     match side {
         Place::Server => end.figure("refused_total"),
         Place::Client | Place::Between => end.failed.get(&errno.to_string()).copied(),
     }
 }
 
-pub(super) fn grow_refused(case: &Case, side: Place, errno: Errno) -> Option<Met> {
-    let end = case.end(side)?;
+pub(super) fn grow_refused(run: &RunFacts, side: Place, errno: Errno) -> Option<Evidence> {
+    let end = run.end(side)?;
     let times = end.figure("grow_failed_total").filter(|times| *times > 0)?;
     end.failed.get(&errno.to_string()).filter(|n| **n > 0)?;
-    let evidence = format!("{}: a segment was refused {times} times ({errno})", side.name());
-    Some(Met { evidence, count: None, confidence: Confidence::Certain })
+    let text = format!("{}: a segment was refused {times} times ({errno})", side.name());
+    Some(Evidence { text, count: None, confidence: Confidence::Certain })
 }

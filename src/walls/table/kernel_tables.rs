@@ -3,10 +3,11 @@
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::stats::LostCause;
-use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
 use crate::walls::place::Place;
+use crate::walls::run_facts::RunFacts;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BETWEEN, BLANK, round_up_int};
@@ -48,11 +49,11 @@ pub(super) const ROWS: &[Wall] = &[
         read: |host, demand| {
             let none = Reading { have: Have::Unlimited, need: Some(0), ..Reading::NOTHING };
             // Without the module nothing is tracked.
-            if host.tree.sysctl("net.netfilter.nf_conntrack_max").is_none() {
+            if host.procfs.sysctl("net.netfilter.nf_conntrack_max").is_none() {
                 return none;
             }
-            let most = host.tree.number("net.netfilter.nf_conntrack_max");
-            let used = host.tree.number("net.netfilter.nf_conntrack_count");
+            let most = host.procfs.number("net.netfilter.nf_conntrack_max");
+            let used = host.procfs.number("net.netfilter.nf_conntrack_count");
             let have = most.zip(used).map(|(most, used)| most.saturating_sub(used)).into();
             match host.tracks {
                 Some(false) => none,
@@ -75,7 +76,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Kernel("the kernel logs a full table, and counts nothing", table_full_logged),
         ],
         fix: |host, demand| {
-            let used = host.tree.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
+            let used = host.procfs.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
             // An entry outlives its connection, up to two minutes.
             let most = round_up_int(demand.connections.saturating_add(used).saturating_mul(2));
             vec![
@@ -93,7 +94,7 @@ pub(super) const ROWS: &[Wall] = &[
         unit: "buckets",
         read: |host, demand| {
             // In a namespace that shares the host's table the number is negative.
-            let text = host.tree.sysctl("net.ipv4.tcp_ehash_entries");
+            let text = host.procfs.sysctl("net.ipv4.tcp_ehash_entries");
             let buckets = text.and_then(|text| text.trim_start_matches('-').parse().ok());
             let sockets = demand.connections.saturating_mul(demand.ends.count());
             // Eight sockets to a bucket still cost little beside the rest of a packet's way.
@@ -107,20 +108,20 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// The table of neighbours overflowed, and there are neighbours to connect to. It is one of the whole
 /// host; each of our connects that failed for it is one of the times.
-fn table_full(case: &Case, side: Place) -> Option<Met> {
-    let end = case.end(side).filter(|_| case.demand.neighbours > 0)?;
+fn table_full(run: &RunFacts, side: Place) -> Option<Evidence> {
+    let end = run.end(side).filter(|_| run.demand.neighbours > 0)?;
     let rise = |table| end.rise(&format!("{table}.table_fulls")).unwrap_or(0);
     let times = rise("arp_cache") + rise("ndisc_cache");
-    let evidence = format!("the table of neighbours overflowed {} times", grouped(times));
-    (times > 0).then_some(Met { evidence, count: Some(times), confidence: Confidence::Likely })
+    let text = format!("the table of neighbours overflowed {} times", grouped(times));
+    (times > 0).then_some(Evidence { text, count: Some(times), confidence: Confidence::Likely })
 }
 
 /// A line of the log is of the whole host, the counters are of a network namespace: they decide
 /// where there are any.
-fn table_full_logged(case: &Case, side: Place) -> Option<Met> {
-    let is_counted = case.end(side)?.rise("nf_conntrack.drop").is_some();
-    let lines = case.log_of(side).filter(|_| !is_counted)?;
+fn table_full_logged(run: &RunFacts, side: Place) -> Option<Evidence> {
+    let is_counted = run.end(side)?.rise("nf_conntrack.drop").is_some();
+    let lines = run.log_of(side).filter(|_| !is_counted)?;
     let line = lines.iter().find(|line| line.contains("nf_conntrack: table full"))?;
-    let evidence = format!("kernel log: {line}");
-    Some(Met { evidence, count: None, confidence: Confidence::Likely })
+    let text = format!("kernel log: {line}");
+    Some(Evidence { text, count: None, confidence: Confidence::Likely })
 }

@@ -4,10 +4,11 @@ use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::stats::LostCause;
 use crate::plan::demand::Ends;
-use crate::walls::case::{Case, Confidence, End, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
 use crate::walls::place::Place;
+use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::BLANK;
@@ -32,7 +33,7 @@ pub(super) const ROWS: &[Wall] = &[
             backlog_dropped,
         )],
         fix: |host, _| {
-            let now = host.tree.number("net.core.netdev_max_backlog").unwrap_or(1000);
+            let now = host.procfs.number("net.core.netdev_max_backlog").unwrap_or(1000);
             vec![Fix::Sysctl("net.core.netdev_max_backlog", (10 * now).max(10_000).to_string())]
         },
         remark: "column 2 of /proc/net/softnet_stat is of the whole host; whose packets they were, the \
@@ -62,7 +63,7 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "packets that one turn of the kernel takes in",
         signs: &[Sign::Rises("softnet.time_squeeze")],
         fix: |host, _| {
-            let now = host.tree.number("net.core.netdev_budget").unwrap_or(300);
+            let now = host.procfs.number("net.core.netdev_budget").unwrap_or(300);
             vec![Fix::Sysctl("net.core.netdev_budget", (2 * now).max(600).to_string())]
         },
         remark: "packets wait for the next turn; none is lost",
@@ -72,24 +73,24 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// The queue before a CPU is of the whole host and so is its counter: only what an interface of this
 /// network namespace dropped in the same time was ours.
-fn backlog_dropped(case: &Case, side: Place) -> Option<Met> {
-    let end = case.end(side)?;
+fn backlog_dropped(run: &RunFacts, side: Place) -> Option<Evidence> {
+    let end = run.end(side)?;
     let dropped = end.rise("softnet.dropped").filter(|n| *n > 0)?;
     let (line, ours) = interfaces_rise(end, &[".rx_dropped"])?;
-    let evidence = format!("{side:?}: softnet.dropped +{}, {line}", grouped(dropped));
-    Some(Met {
-        evidence: evidence.to_lowercase(),
+    let text = format!("{side:?}: softnet.dropped +{}, {line}", grouped(dropped));
+    Some(Evidence {
+        text: text.to_lowercase(),
         count: Some(ours.min(dropped)),
         confidence: Confidence::Likely,
     })
 }
 
 /// Connections between two ends on one host go through no card.
-fn card_dropped(case: &Case, side: Place) -> Option<Met> {
-    let end = case.end(side).filter(|_| case.demand.ends != Ends::Both)?;
+fn card_dropped(run: &RunFacts, side: Place) -> Option<Evidence> {
+    let end = run.end(side).filter(|_| run.demand.ends != Ends::Both)?;
     let (line, count) = interfaces_rise(end, &[".rx_missed_errors", ".rx_fifo_errors"])?;
-    let evidence = format!("{side:?}: {line}").to_lowercase();
-    Some(Met { evidence, count: Some(count), confidence: Confidence::Likely })
+    let text = format!("{side:?}: {line}").to_lowercase();
+    Some(Evidence { text, count: Some(count), confidence: Confidence::Likely })
 }
 
 /// By how much counters of interfaces rose, in words and in all; `None` when none did.

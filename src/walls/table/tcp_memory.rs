@@ -3,10 +3,11 @@
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::stats::LostCause;
-use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
 use crate::walls::place::Place;
+use crate::walls::run_facts::RunFacts;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BLANK, round_up_int};
@@ -47,7 +48,7 @@ pub(super) const ROWS: &[Wall] = &[
         unit: "pages",
         read: |host, demand| {
             let pressure =
-                host.tree.numbers("net.ipv4.tcp_mem").and_then(|mem| mem.get(1).copied());
+                host.procfs.numbers("net.ipv4.tcp_mem").and_then(|mem| mem.get(1).copied());
             let sockets = demand.connections.saturating_mul(demand.ends.count());
             let bytes = sockets.saturating_mul(TCP_MEM_BYTES_PER_SOCKET);
             Reading::disturbs(pressure.into(), bytes.div_ceil(4096))
@@ -66,7 +67,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Logged("consider tuning tcp_mem"),
         ],
         fix: |host, _| {
-            let Some(now) = host.tree.numbers("net.ipv4.tcp_mem") else {
+            let Some(now) = host.procfs.numbers("net.ipv4.tcp_mem") else {
                 return vec![Fix::Advice("raise net.ipv4.tcp_mem, outside this network namespace")];
             };
             // At least what the kernel takes by itself: a sixteenth of the memory, and around it.
@@ -104,44 +105,44 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// Resets for memory are counted where they happened; for which memory, the log of the host says, or
 /// that there was no pressure.
-fn orphans_reset(case: &Case, side: Place) -> Option<Met> {
-    aborts(case, side).filter(|_| is_for_orphans(case, side))
+fn orphans_reset(run: &RunFacts, side: Place) -> Option<Evidence> {
+    aborts(run, side).filter(|_| is_for_orphans(run, side))
 }
 
-fn memory_aborts(case: &Case, side: Place) -> Option<Met> {
-    aborts(case, side).filter(|_| !is_for_orphans(case, side))
+fn memory_aborts(run: &RunFacts, side: Place) -> Option<Evidence> {
+    aborts(run, side).filter(|_| !is_for_orphans(run, side))
 }
 
-fn aborts(case: &Case, side: Place) -> Option<Met> {
-    let n = case.end(side)?.rise("TcpExt.TCPAbortOnMemory").filter(|n| *n > 0)?;
-    let evidence = format!("{side:?}").to_lowercase() + ": TcpExt.TCPAbortOnMemory +" + &grouped(n);
-    Some(Met { evidence, count: Some(n), confidence: Confidence::Likely })
+fn aborts(run: &RunFacts, side: Place) -> Option<Evidence> {
+    let n = run.end(side)?.rise("TcpExt.TCPAbortOnMemory").filter(|n| *n > 0)?;
+    let text = format!("{side:?}").to_lowercase() + ": TcpExt.TCPAbortOnMemory +" + &grouped(n);
+    Some(Evidence { text, count: Some(n), confidence: Confidence::Likely })
 }
 
 /// What the log says; where it says nothing, as it does of most things when it has much to say, there
 /// was no pressure.
-fn is_for_orphans(case: &Case, side: Place) -> bool {
-    let log = case.log_of(side).unwrap_or_default();
+fn is_for_orphans(run: &RunFacts, side: Place) -> bool {
+    let log = run.log_of(side).unwrap_or_default();
     let is_logged = |text| log.iter().any(|line| line.contains(text));
-    let pressure = case.end(side).and_then(|end| end.rise("TcpExt.TCPMemoryPressures"));
+    let pressure = run.end(side).and_then(|end| end.rise("TcpExt.TCPMemoryPressures"));
     is_logged("too many orphaned sockets")
         || pressure == Some(0) && !is_logged("consider tuning tcp_mem")
 }
 
 /// TCP was short of memory. How often is no measure of what that cost: the kernel counts when it
 /// begins, and packets.
-fn under_pressure(case: &Case, side: Place) -> Option<Met> {
-    let end = case.end(side)?;
+fn under_pressure(run: &RunFacts, side: Place) -> Option<Evidence> {
+    let end = run.end(side)?;
     let rise = |counter| end.rise(counter).unwrap_or(0);
     let (pressures, drops) = (rise("TcpExt.TCPMemoryPressures"), rise("TcpExt.TCPRcvQDrop"));
-    let evidence = format!(
+    let text = format!(
         "{}: TcpExt.TCPMemoryPressures +{}, TcpExt.TCPRcvQDrop +{}",
         side.name(),
         grouped(pressures),
         grouped(drops)
     );
-    let met = Met { evidence, count: None, confidence: Confidence::Likely };
-    (pressures + drops > 0).then_some(met)
+    let evidence = Evidence { text, count: None, confidence: Confidence::Likely };
+    (pressures + drops > 0).then_some(evidence)
 }
 
 /// Bytes below which the largest buffer of a socket is small.
@@ -149,19 +150,19 @@ const SMALL_BUFFER_BYTES: u64 = 64 * 1024;
 
 /// Peers closed their windows, and the largest buffers that a socket may have here are small; those of
 /// a server on another host are not known.
-fn small(case: &Case, side: Place) -> Option<Met> {
-    let end = case.end(side).filter(|_| side != Place::Server || case.shares_kernel)?;
-    let largest = |name| case.host.tree.numbers(name).and_then(|sizes| sizes.last().copied());
+fn small(run: &RunFacts, side: Place) -> Option<Evidence> {
+    let end = run.end(side).filter(|_| side != Place::Server || run.shares_kernel)?;
+    let largest = |name| run.host.procfs.numbers(name).and_then(|sizes| sizes.last().copied());
     let largest = largest("net.ipv4.tcp_rmem").min(largest("net.ipv4.tcp_wmem"))?;
     let closed = end.rise("TcpExt.TCPToZeroWindowAdv").unwrap_or(0)
         + end.rise("TcpExt.TCPWantZeroWindowAdv").unwrap_or(0);
-    let evidence = format!(
+    let text = format!(
         "{}: windows closed {} times (TcpExt.TCPToZeroWindowAdv, TCPWantZeroWindowAdv); the largest \
          buffer is {} bytes",
         side.name(),
         grouped(closed),
         grouped(largest)
     );
-    let met = Met { evidence, count: None, confidence: Confidence::Likely };
-    (closed > 0 && largest < SMALL_BUFFER_BYTES).then_some(met)
+    let evidence = Evidence { text, count: None, confidence: Confidence::Likely };
+    (closed > 0 && largest < SMALL_BUFFER_BYTES).then_some(evidence)
 }
