@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use megaconn::base::clock::unix_ms;
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use serde::Deserialize;
 
-use crate::measure::figures::unix_ms;
 use crate::measure::server_metrics::ServerMetrics;
 
 /// What is known of the server, and since when.
