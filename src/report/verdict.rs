@@ -1,5 +1,5 @@
-//! The head of a report: what the run was to reach, whether it did, and which wall stopped it where,
-//! by what evidence, with what lifts it.
+//! The head of a report: the run's target, whether it was reached, and the wall that stopped the run,
+//! with evidence and fix.
 
 use maud::{Markup, html};
 
@@ -48,8 +48,8 @@ pub(crate) fn verdict(run: &Run) -> Markup {
     }
 }
 
-/// `1,000,000 of 1,000,000 connections established, 0 failed, 0 lost`, or what became of short ones
-/// alone.
+/// `1,000,000 of 1,000,000 connections established, 0 failed, 0 lost`, or the short connections
+/// of a run without held ones.
 pub(crate) fn headline(result: &RunResult) -> String {
     let number =
         |number: Maybe<u64>| number.real().map_or("an unknown number".to_owned(), format::count);
@@ -108,7 +108,7 @@ fn charge(wall: &Charge) -> Markup {
     }
 }
 
-/// One that cost nothing.
+/// A wall that cost nothing.
 fn in_a_line(wall: &Charge) -> Markup {
     html! {
         b { (id(wall)) } " " (place(wall)) ": " (wall.evidence.join("; "))

@@ -42,7 +42,7 @@ pub(crate) struct ProbeAccount {
     /// `None` of the baseline itself, and where there is none.
     pub(crate) against_baseline: Option<Comparison>,
     pub(crate) finding: Finding,
-    /// So many more would be needed before anything can be claimed.
+    /// Further samples that a claim would need.
     pub(crate) more_samples: Option<u64>,
     /// The finding in words.
     pub(crate) sentence: String,

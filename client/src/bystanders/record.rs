@@ -37,7 +37,7 @@ impl Record {
         self.written
     }
 
-    /// The lines of `samples`, which have come since it was last asked. A second in which it was asked, or whose
+    /// The lines of `samples`, which have come since the last call. A second with a call in it, or whose
     /// last answers came late, has several lines.
     pub(crate) fn lines(&mut self, samples: &[Sample], names: &[&str], began_at_ms: u64) -> String {
         let mut lines: BTreeMap<(u64, u8), Second> = BTreeMap::new();

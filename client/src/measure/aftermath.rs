@@ -95,7 +95,7 @@ mod tests {
     fn a_target_that_goes_away_meanwhile_is_gone() {
         let (listener, address) = listener();
         thread::spawn(move || {
-            // One is taken and ended; then nobody listens.
+            // One is taken and ended; then nothing listens.
             drop(listener.accept());
         });
         assert_eq!(ask(address), TargetNow::Refuses);

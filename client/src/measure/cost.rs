@@ -20,12 +20,12 @@ pub(crate) struct MemorySamples {
 }
 
 impl MemorySamples {
-    /// What there is now is what no connection costs; the server has `server` resident bytes.
+    /// Begins with the memory of now, in the empty state; the server has `server` resident bytes.
     pub(crate) fn begin(server: Option<u64>) -> MemorySamples {
         MemorySamples { empty: memory_now(server), plateaus: Vec::new() }
     }
 
-    /// Reads memory with so many connections `held`; the growth.
+    /// Reads memory with `held` connections; the growth.
     pub(crate) fn add(&mut self, held: u64, server: Option<u64>) -> Memory {
         let grown = growth(memory_now(server), &self.empty);
         // With all connections lost there is nothing to measure, and much that is not given back yet.
@@ -40,7 +40,7 @@ impl MemorySamples {
         self.empty.clone()
     }
 
-    /// What each connection cost, of which so many ends are on this host.
+    /// What each connection cost; `ends` of its two ends are on this host.
     pub(crate) fn cost(&self, ends: u64) -> Cost {
         let names = |pick: fn(&Memory) -> Vec<&str>| -> BTreeSet<&str> {
             self.plateaus.iter().flat_map(|(_, memory)| pick(memory)).collect()

@@ -22,7 +22,7 @@ pub(crate) struct Figures {
     cpus: Vec<u16>,
     stats: Vec<Arc<ClientStats>>,
     pub(crate) server: Option<ServerStats>,
-    /// Connections of others that the server held before the run.
+    /// Connections that the server held before the run.
     server_before: Option<u64>,
     memory: MemorySamples,
 }
@@ -68,7 +68,7 @@ impl Figures {
         self.server.as_mut()?.look()
     }
 
-    /// Connections of others that the server held before the run; 0 when it was not seen then.
+    /// Connections that the server held before the run; 0 when it was not seen then.
     pub(crate) fn server_before(&self) -> Option<u64> {
         Some(self.server_before.unwrap_or(0))
     }
@@ -109,7 +109,7 @@ impl Figures {
             .then(|| Duration::from_micros(self.stats.iter().map(took_us).max().unwrap_or(0)))
     }
 
-    /// Growth of memory over the empty state with so many connections `held`; the server's is taken
+    /// Growth of memory over the empty state with `held` connections; the server's is taken
     /// from a dump of `since_ms` or later.
     pub(crate) fn memory(&mut self, held: u64, since_ms: u64) -> Memory {
         self.refresh_server();

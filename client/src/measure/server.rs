@@ -35,7 +35,7 @@ struct Dumps {
     last: BTreeMap<u64, (u64, String)>,
 }
 
-/// What tells a dump line from others.
+/// The fields that every dump line has.
 #[derive(Deserialize)]
 struct Mark {
     core: u64,
