@@ -32,7 +32,7 @@ const PANEL: Frame = Frame { width: 400, height: 262, above: 58, right: 4, secon
 /// Width of a line, in coordinates.
 const LINE: u32 = 8;
 
-/// The library draws letters smaller than the requested size, by this factor.
+/// Size of letters to request: the library draws them smaller by 1.24.
 const FONT_PX: f64 = 11.5 * 1.24;
 
 /// Colours of series, in this order.
