@@ -10,13 +10,14 @@ use clap::Args;
 use megaconn::base::constants::{LOOK_EVERY, SERVER_EMPTY_TIMEOUT};
 use megaconn::base::stderr::talk;
 use megaconn::base::units;
+use megaconn::results::RESULT;
+use megaconn::results::bystanders::{Bystanders, SpanPhase};
+use megaconn::results::lenient::Part;
+use megaconn::results::result::{RunResult, Watched};
 use megaconn::runtime::signals::{Signals, Stop};
-use serde::{Deserialize, Serialize};
 
-use crate::bystanders::account::Account;
 use crate::bystanders::flags::BystanderFlags;
 use crate::bystanders::panel::{NoPanel, Panel};
-use crate::bystanders::sample::SpanPhase;
 use crate::output::directory::{WriteError, create, forget_earlier, write_json, write_report};
 use crate::run::outcome::Outcome;
 
@@ -85,20 +86,13 @@ pub(crate) fn watch(flags: &Flags) -> Result<Outcome, Refusal> {
             }
         }
     }
-    let result = Watched { schema: "megaconn.result/1", bystanders: panel.account() };
+    let result = Watched { schema: RESULT.schema.into(), bystanders: Part(panel.account()) };
     result.bystanders.answer.iter().for_each(|line| talk(line));
-    write_json(dir, "result.json", &result)?;
+    write_json(dir, RESULT.name, &result)?;
     write_report(dir);
     // Without a time a signal is the regular end.
     let ended = if is_whole { Outcome::Met } else { Outcome::Missed };
     Ok(stop.filter(|_| flags.time.is_some()).map_or(ended, Outcome::Stopped))
-}
-
-/// What of a result there is without a run.
-#[derive(Serialize)]
-struct Watched {
-    schema: &'static str,
-    bystanders: Account,
 }
 
 /// Waits until `time` after `began`, or for a signal.
@@ -114,7 +108,7 @@ fn wait(signals: &Signals, began: Instant, time: Option<Duration>) -> Option<Sto
 
 /// The phases of the run in `dir`, which may be on its way to its end still.
 fn phases(dir: &Path, signals: &Signals) -> Result<Vec<(SpanPhase, u64, u64, u64)>, String> {
-    let path = dir.join("result.json");
+    let path = dir.join(RESULT.name);
     let began = Instant::now();
     loop {
         if let Ok(text) = fs::read_to_string(&path) {
@@ -127,36 +121,22 @@ fn phases(dir: &Path, signals: &Signals) -> Result<Vec<(SpanPhase, u64, u64, u64
     }
 }
 
-/// What is read of the run's result.
-#[derive(Deserialize)]
-struct Run {
-    bystanders: Option<Phases>,
-}
-
-#[derive(Deserialize)]
-struct Phases {
-    began_at_ms: u64,
-    spans: Vec<Phase>,
-}
-
-#[derive(Deserialize)]
-struct Phase {
-    phase: SpanPhase,
-    connections: u64,
-    from_ms: u64,
-    to_ms: u64,
-}
-
 fn spans_of(text: &str) -> Result<Vec<(SpanPhase, u64, u64, u64)>, String> {
-    let run: Run =
+    let run: RunResult =
         serde_json::from_str(text).map_err(|error| format!("its result.json: {error}"))?;
-    let Phases { began_at_ms, spans } =
-        run.bystanders.ok_or("it was run without --bystanders, and so without phases")?;
-    let at = |phase: &Phase| {
-        let [from, to] = [phase.from_ms, phase.to_ms].map(|ms| began_at_ms.saturating_add(ms));
-        (phase.phase, phase.connections, from, to)
-    };
-    Ok(spans.iter().map(at).collect())
+    let bystanders =
+        run.bystanders.as_ref().ok_or("it was run without --bystanders, and so without phases")?;
+    spans(bystanders).ok_or_else(|| "its result.json: phases that are not whole".to_owned())
+}
+
+/// The phases, in milliseconds since 1970; `None` when one of them is not whole.
+fn spans(bystanders: &Bystanders) -> Option<Vec<(SpanPhase, u64, u64, u64)>> {
+    let began_at_ms = bystanders.began_at_ms.0?;
+    let whole = bystanders.spans.iter().map(|span| {
+        let [from, to] = [span.from_ms.0?, span.to_ms.0?].map(|ms| began_at_ms.saturating_add(ms));
+        Some((span.phase.known()?, span.connections.0?, from, to))
+    });
+    whole.collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! What every room may use: error numbers, the constants, the two sides, units that people type,
-//! figures as people read them, and what both `main`s share. It uses no other room.
+//! What every room may use: error numbers, the constants, the time of day, the two sides, units that
+//! people type, figures as people read them, and what both `main`s share. It uses no other room.
 
 pub mod cli_support;
+pub mod clock;
 pub mod constants;
 pub mod errno;
 pub mod format;

@@ -73,7 +73,7 @@ fn answer(account: &Bystanders) -> Markup {
     }
 }
 
-/// The most connections at which bystanders were as they were to be, and the way there.
+/// The most connections with which bystanders were kept, and the steps of the search.
 fn safe_capacity(safe: &SafeCapacity) -> Markup {
     let Some(expression) = &*safe.expression else { return html! {} };
     html! {
@@ -214,7 +214,7 @@ fn finding(span: &BystanderSpan, probed: &Probed) -> Markup {
     }
 }
 
-/// What moved in each phase.
+/// The kernel's counters and pressure in each phase.
 fn spans(account: &Bystanders) -> Markup {
     let pressures = ["cpu", "io", "memory"];
     let seconds = |span: &BystanderSpan| {
@@ -261,7 +261,7 @@ fn counted(counters: &Map<u64>) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// `1.5 % (0.5 to 4.3)`; of none, what it may be at most.
+/// `1.5 % (0.5 to 4.3)`. When nothing was lost, the upper bound alone.
 fn loss(loss: Option<Interval>) -> String {
     match loss {
         Some(Interval { estimate: 0.0, high, .. }) => format!("below {}", percent(high)),
@@ -277,7 +277,7 @@ pub(crate) fn percent(part: f64) -> String {
     format!("{} %", of_100(part * 100.0))
 }
 
-/// As many digits as say something.
+/// With the digits that are significant.
 fn of_100(percent: f64) -> String {
     match percent.abs() {
         20.0.. => format!("{percent:.0}"),

@@ -32,7 +32,7 @@ const PANEL: Frame = Frame { width: 400, height: 262, above: 58, right: 4, secon
 /// Width of a line, in coordinates.
 const LINE: u32 = 8;
 
-/// The library makes letters smaller than it is told, by this much.
+/// Size of letters to request: the library draws them smaller by 1.24.
 const FONT_PX: f64 = 11.5 * 1.24;
 
 /// Colours of series, in this order.
@@ -69,7 +69,7 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// The same, over an axis on which everything is so many times as far.
+    /// The same, over an axis that is scaled by `times`.
     pub(crate) fn scaled(&self, times: f64) -> Series {
         let points = self.points.iter().map(|(x, y)| (x * times, *y)).collect();
         Series { name: self.name.clone(), points, ..*self }
@@ -97,7 +97,7 @@ pub(crate) struct Band {
 }
 
 impl Band {
-    /// The same, over an axis on which everything is so many times as far.
+    /// The same, over an axis that is scaled by `times`.
     pub(crate) fn scaled(&self, times: f64) -> Band {
         Band { from: self.from * times, to: self.to * times, ..*self }
     }
@@ -287,7 +287,7 @@ fn axes<'a, 'b>(
     Ok(plot)
 }
 
-/// Coordinates of so many CSS pixels.
+/// Coordinates of a length in CSS pixels.
 const fn px(pixels: i32) -> i32 {
     pixels * SCALE
 }

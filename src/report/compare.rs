@@ -99,14 +99,14 @@ const OF_BYSTANDERS: [OfBystander; 3] = [
     ("lost", lost, percent),
 ];
 
-/// The p99 of a bystander in each phase: the idle host's before the load, or the others.
+/// The p99 of a bystander in each phase: of the idle host before the load, or of all other phases.
 fn p99s<'a>(all: &'a Bystanders, name: &'a str, is_idle: bool) -> impl Iterator<Item = f64> + 'a {
     let spans = all.spans.iter();
     let spans = spans.filter(move |span| (span.phase.known() == Some(IDLE)) == is_idle);
     spans.filter_map(move |span| Some(span.of(name)?.latency_us.0?.p99.real()))
 }
 
-/// The phase that others are held against.
+/// The phase that all other phases are held against.
 const IDLE: SpanPhase = SpanPhase::Baseline;
 
 /// The part that was lost, from the first connection on.
@@ -156,7 +156,7 @@ pub(crate) fn bystanders_side_by_side(runs: &[Run]) -> Markup {
     }
 }
 
-/// What of a run is no figure, in words.
+/// A fact of a run that is no figure, in words.
 type Words = (&'static str, fn(&Run) -> String);
 
 const WORDS: [Words; 5] = [

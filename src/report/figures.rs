@@ -6,7 +6,7 @@ use plotters::style::RGBColor;
 
 use crate::base::format;
 use crate::report::chart::{self, Axis, Bar, Look, Series};
-use crate::report::points::{self, Missing};
+use crate::report::points::{self, Drawing, Missing};
 use crate::report::read::Run;
 
 /// One chart of the table [`CHARTS`].
@@ -16,7 +16,7 @@ struct Chart {
     caption: &'static str,
     x: Scale,
     y: Scale,
-    /// What there is to draw of a run, or why there is nothing.
+    /// The points of a run, or why it has none.
     points: fn(&Run) -> Result<Drawing, Missing>,
 }
 
@@ -31,16 +31,6 @@ enum Scale {
     LogTime,
     /// The drawing's names, at 0, 1, 2, ..., of this.
     Names(&'static str),
-}
-
-/// The points of one run.
-#[derive(Default)]
-pub(crate) struct Drawing {
-    pub(crate) lines: Vec<Series>,
-    pub(crate) bars: Vec<Bar>,
-    /// What the colours of bars stand for.
-    pub(crate) legend: Vec<(String, RGBColor)>,
-    pub(crate) names: Vec<String>,
 }
 
 const CHARTS: [Chart; 7] = [
@@ -102,8 +92,8 @@ const CHARTS: [Chart; 7] = [
     },
 ];
 
-/// All charts of all runs: of one run beside each other, of several a row for each kind. A kind that no
-/// run has anything of is only named.
+/// All charts of all runs. The charts of one run stand beside each other; several runs have a row for
+/// each kind of chart. A kind without points in any run is only named.
 pub(crate) fn charts(runs: &[Run]) -> Markup {
     type Drawn<'a> = Vec<(&'a Run, Result<Drawing, Missing>)>;
     let of_runs = |chart: &Chart| runs.iter().map(|run| (run, (chart.points)(run))).collect();
@@ -250,7 +240,7 @@ impl Axes {
     }
 }
 
-/// The unit for so many seconds: how many seconds it has, and its name.
+/// The unit for an axis of `seconds`: its length in seconds, and its name.
 pub(crate) fn time_unit(seconds: f64) -> (f64, &'static str) {
     match seconds {
         ..300.0 => (1.0, "seconds"),

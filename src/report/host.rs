@@ -1,4 +1,4 @@
-//! What a run was made on and how it is repeated: the walls of the host as the doctor saw them, the
+//! The host of a run and how the run is repeated: the walls of the host as the doctor saw them, the
 //! environment, the command.
 
 use maud::{Markup, html};

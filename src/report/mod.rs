@@ -1,7 +1,7 @@
 //! The report: one HTML file of a run directory, or of several side by side. It needs nothing but
 //! itself: charts are inline SVG, there is no script, and it is read on paper and in the dark as well.
 //!
-//! `read` takes from a directory whatever is whole in it, by the tolerant types of `results`; `points`
+//! `read` reads a directory as far as it is whole, into the lenient types of `results`; `points`
 //! and `figures` make charts of that and `chart` draws them; `verdict`, `bystanders` with its `panels`,
 //! `tables`, `host` and `compare` are the parts of the page, which `page` puts together. `scale` is the
 //! page of a scaling run.
@@ -29,13 +29,13 @@ mod tables;
 mod ticks;
 mod verdict;
 
-/// The name of a report that is told no other.
+/// The default name of a report.
 pub const FILE: &str = "report.html";
 
 /// The report of these run directories, or of the scaling run in one, as HTML.
 ///
 /// # Errors
-/// When one of them is none; see [`ReportError`].
+/// When one of them is no run directory; see [`ReportError`].
 pub fn html(dirs: &[PathBuf]) -> Result<String, ReportError> {
     let is_scaling = |dir: &&PathBuf| dir.join(scale::FILE).exists();
     match (dirs, dirs.iter().find(is_scaling)) {
@@ -46,7 +46,7 @@ pub fn html(dirs: &[PathBuf]) -> Result<String, ReportError> {
     let mut runs: Vec<Run> = dirs.iter().map(|dir| Run::read(dir)).collect::<Result<_, _>>()?;
     let names: BTreeSet<String> = runs.iter().map(|run| run.name.clone()).collect();
     if names.len() < runs.len() {
-        // Then only the whole paths tell them apart.
+        // Runs of the same name are distinguished by their whole paths.
         runs.iter_mut().zip(dirs).for_each(|(run, dir)| run.name = dir.display().to_string());
     }
     Ok(page::page(&runs).into_string())
@@ -55,7 +55,7 @@ pub fn html(dirs: &[PathBuf]) -> Result<String, ReportError> {
 /// Writes the report of `dirs` to `out`; `-` is stdout.
 ///
 /// # Errors
-/// When one of them is none, or the file cannot be written.
+/// When one of them is no run directory, or the file cannot be written.
 pub fn write(dirs: &[PathBuf], out: &Path) -> Result<(), ReportError> {
     let html = html(dirs)?;
     let written = if out == Path::new("-") {

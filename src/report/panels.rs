@@ -17,7 +17,7 @@ use crate::report::ticks::Ticks;
 use crate::results::bystanders::{BystanderSpan, Bystanders, Probe, SpanPhase};
 use crate::results::lenient::Figure;
 
-/// Phases of a run: the name for people, the colour.
+/// Phases of a run: the name on the page, the colour.
 pub(crate) const PHASES: [(SpanPhase, &str, RGBColor); 7] = [
     (SpanPhase::Baseline, "baseline", COLORS[8]),
     (SpanPhase::Connecting, "opening", COLORS[2]),
@@ -55,7 +55,7 @@ pub(crate) fn panels(run: &Run) -> Markup {
     let named =
         |name: &str| account.probes.iter().find(|probe| probe.name.as_deref() == Some(name));
     let in_order = account.probes.iter().filter_map(|probe| probe.name.as_deref());
-    // Of a run that was killed only the names are known.
+    // A run that was killed has left the names alone.
     let others = seconds.names().filter(|name| named(name).is_none());
     html! {
         (legend(&scene))
@@ -183,7 +183,8 @@ impl Scene {
     }
 }
 
-/// Open connections of all cores together over milliseconds since 1970, where each core tells.
+/// Open connections of all cores together over milliseconds since 1970, at the times at which each core
+/// has a line.
 fn of_all_cores(ticks: &Ticks) -> Vec<(f64, f64)> {
     let mut at: BTreeMap<u64, (usize, f64)> = BTreeMap::new();
     for (ms, n) in ticks.connections().flat_map(|(_, points)| points) {

@@ -6,7 +6,6 @@ use plotters::style::RGBColor;
 
 use crate::base::format;
 use crate::report::chart::{Bar, COLORS, Look, Series};
-use crate::report::figures::Drawing;
 use crate::report::read::Run;
 use crate::report::ticks::{Rising, Ticks};
 use crate::results::cost::{ALL_SLABS, NO_SLAB, OTHER_SLABS};
@@ -15,18 +14,28 @@ use crate::results::percentiles::Percentiles;
 use crate::results::plateau::Plateau;
 use crate::results::result::PerCore;
 
+/// The points of one run.
+#[derive(Default)]
+pub(crate) struct Drawing {
+    pub(crate) lines: Vec<Series>,
+    pub(crate) bars: Vec<Bar>,
+    /// What the colours of bars stand for.
+    pub(crate) legend: Vec<(String, RGBColor)>,
+    pub(crate) names: Vec<String>,
+}
+
 /// Why a chart has no points.
 #[derive(Clone, Copy)]
 pub(crate) enum Missing {
-    /// There is a reason to be told.
+    /// There is a reason, which the page says.
     Because(&'static str),
-    /// The run was to have nothing of it.
+    /// The run was not asked for it.
     NotAsked,
 }
 
 const NO_RESULT: Missing = Missing::Because("there is no whole result.json");
 
-/// Layers of memory, from the bottom: the name in the files, the name for people, its colour.
+/// Layers of memory, from the bottom: the name in the files, the name on the page, its colour.
 pub(crate) const LAYERS: [(&str, &str, RGBColor); 10] = [
     ("tcp", "TCP socket", COLORS[0]),
     (ALL_SLABS, "kernel slabs, not told apart", COLORS[0]),
@@ -40,7 +49,7 @@ pub(crate) const LAYERS: [(&str, &str, RGBColor); 10] = [
     ("client_user", "client process", COLORS[7]),
 ];
 
-/// Cores that have a line each; of more, the least, the median and the most is drawn.
+/// Cores that have a line each. With more cores the least, the median and the most are drawn.
 const CORES_MAX: usize = 8;
 
 /// Rises from tick to tick that make a curve.
@@ -287,7 +296,7 @@ fn sizes(run: &Run) -> Vec<String> {
         .collect()
 }
 
-/// Logarithm of a time, of which there is none below a microsecond.
+/// Logarithm of a time of a microsecond or more.
 pub(crate) fn log(us: f64) -> Option<f64> {
     us.is_finite().then(|| us.max(1.0).log10())
 }

@@ -1,5 +1,5 @@
-//! A run directory, as far as it can be read: what is missing in it, or not whole, is said, and the
-//! rest is reported. Only where nothing tells of a run is there no report.
+//! A run directory, as far as it can be read: files that are missing or not whole are named, and the
+//! rest is reported. Only a directory without any file of a run has no report.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
@@ -21,10 +21,10 @@ use serde::de::DeserializeOwned;
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// A directory that is none, or cannot be read.
+    /// No directory, or one that cannot be read.
     #[error("{dir}: {1}; fix: a run directory, as megaconn-client run --out DIR leaves it", dir = .0.display())]
     Directory(PathBuf, io::Error),
-    /// A directory in which nothing tells of a run.
+    /// A directory without any file of a run.
     #[error(
         "{dir}: nothing here tells of a run ({1}); fix: a run directory, as megaconn-client run --out DIR \
          leaves it", dir = .0.display()
@@ -39,7 +39,7 @@ pub enum ReportError {
     /// A scaling run of which nothing can be read.
     #[error("{file}: {1}; fix: a directory as bench-scripts/scale.sh --out DIR leaves it", file = .0.display())]
     Scale(PathBuf, String),
-    /// A scaling run among others.
+    /// A scaling run beside other directories.
     #[error("{dir}: is of a scaling run, which has a report of its own; fix: megaconn report {dir}", dir = .0.display())]
     ScaleAmongOthers(PathBuf),
     /// The report cannot be written.
@@ -75,7 +75,7 @@ impl Run {
     /// Reads `dir`.
     ///
     /// # Errors
-    /// When it is no directory, or nothing in it tells of a run, or another version wrote its result.
+    /// When it is no directory, has no file of a run, or has a result of another version.
     pub(crate) fn read(dir: &Path) -> Result<Run, ReportError> {
         fs::read_dir(dir).map_err(|error| ReportError::Directory(dir.to_owned(), error))?;
         let mut missing = Vec::new();
@@ -170,7 +170,7 @@ fn lines_or_missing<T>(
     Some(read)
 }
 
-/// A regular file. Others, as pipes, might never end.
+/// A regular file. A pipe might never end.
 fn open(path: &Path) -> Result<File, Unread> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Unread::NotThere),

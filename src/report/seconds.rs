@@ -1,5 +1,5 @@
-//! What a report shows of `bystanders.ndjson`: second by second, how soon each bystander was answered
-//! and how much of it was lost.
+//! What a report shows of `bystanders.ndjson`: the latency and the losses of each bystander, second by
+//! second.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(crate) struct Seconds {
     by_name: BTreeMap<String, Course>,
 }
 
-/// What a bystander met over time.
+/// One bystander over time.
 pub(crate) struct Course {
     /// Milliseconds that a stretch has: a second, or two, four, ... where there are too many.
     stretch_ms: u64,
@@ -43,10 +43,10 @@ pub(crate) struct Point {
     pub(crate) latency_us: Option<(f64, f64)>,
 }
 
-/// A bystander's first second may have begun so much before the panel, by a clock that was set.
+/// A bystander's first second may begin earlier than the panel by this much, when the clock was set.
 const MARGIN_MS: u64 = 2_000;
 
-/// More is not sent in a second.
+/// A line with more losses than this is no line: a second has fewer tries.
 const LOST_MAX: u64 = 1 << 32;
 
 impl Seconds {
@@ -55,7 +55,7 @@ impl Seconds {
         Seconds { within, first_ms: None, by_name: BTreeMap::new() }
     }
 
-    /// Takes a line; `false` when it is none of a bystander's.
+    /// Takes a line; `false` when it is no line of a bystander.
     pub(crate) fn add(&mut self, line: &[u8]) -> bool {
         let Ok(line) = serde_json::from_slice::<Second>(line) else { return false };
         let is_known = self.by_name.contains_key(&line.name);
@@ -79,7 +79,7 @@ impl Seconds {
 
     /// When the first one began, in milliseconds since 1970.
     pub(crate) fn first_ms(&self) -> u64 {
-        self.first_ms.expect("who is done has read a line")
+        self.first_ms.expect("a file that was read has a line")
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
@@ -175,7 +175,7 @@ mod tests {
             line("ping", 1_200, 0, &[30, 10]),
             line("disk", 1_200, 0, &[100]),
             line("ping", 2_200, 2, &[]),
-            // Of a second whose last answer came late there are two lines.
+            // A second whose last answer came late has two lines.
             line("ping", 1_200, 0, &[20]),
             line("ping", 3_200, 1, &[7]),
         ]);

@@ -104,7 +104,7 @@ fn us(latency: Maybe<Percentiles>, pick: fn(Percentiles) -> u64) -> Option<Strin
     latency.map(|latency| format::microseconds(pick(latency).real()))
 }
 
-/// Of what was not asked for there is nothing to say.
+/// `None` for 0: the run was not asked for it.
 fn unless_0(n: Maybe<u64>) -> Option<String> {
     count(n.filter(|n| *n != 0).into())
 }
@@ -216,7 +216,7 @@ fn of_layer(result: &RunResult, layer: &str) -> Option<f64> {
     })
 }
 
-/// What the kernel's bytes are of, and how they were come by.
+/// Which sockets are in the kernel's bytes, and how the bytes were calculated.
 fn whose(result: &RunResult) -> String {
     let cost = &result.cost_per_connection;
     if !result.plateaus.iter().any(|plateau| plateau.established.is_some_and(|held| held > 0)) {
@@ -237,7 +237,7 @@ fn whose(result: &RunResult) -> String {
     format!("{sockets} {how}")
 }
 
-/// Sockets of others, where they are enough to be seen.
+/// Sockets of other programs, where there are enough of them to matter.
 fn others(result: &RunResult) -> Markup {
     let held = result.plateaus.iter().filter_map(|p| p.established.real()).fold(0.0, f64::max);
     let others = result.cost_per_connection.other_sockets.real();

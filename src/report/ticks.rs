@@ -1,5 +1,5 @@
-//! What a report shows of the dumps of one side: connections of each core over time, and how fast and
-//! how soon connections came, from tick to tick.
+//! What a report shows of the dumps of one side: connections of each core over time, and the connect
+//! rate and latency from tick to tick.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// Whether `at_ms` is in it, or so little outside.
+    /// Whether `at_ms` is in it, or at most `margin_ms` outside.
     pub(crate) fn has(self, at_ms: u64, margin_ms: u64) -> bool {
         at_ms.saturating_add(margin_ms) >= self.first_ms
             && at_ms <= self.last_ms.saturating_add(margin_ms)
@@ -44,7 +44,7 @@ impl Span {
 struct Core {
     /// Milliseconds since 1970, and connections.
     points: Vec<(u64, f64)>,
-    /// Each point stands for so many lines.
+    /// Lines that each point stands for.
     stride: u64,
     lines: u64,
     connected: u64,
@@ -77,10 +77,10 @@ const CONNECTIONS: &str = "connections";
 const CONNECTED: &str = "connected_total";
 const CONNECT_LATENCY: &str = "connect_latency_us";
 
-/// The server's clock may tick so much before the client's first line and after its last.
+/// A server's line may be this much earlier than the client's first line, or later than its last.
 const MARGIN_MS: u64 = 2_000;
 
-/// More is none of a host's, and no time of a run.
+/// No time of a run is later.
 const CONNECTIONS_MAX: u64 = 1 << 40;
 pub(crate) const AT_MS_MAX: u64 = 1 << 50;
 
@@ -99,7 +99,7 @@ impl Ticks {
         }
     }
 
-    /// Takes a line; `false` when it is none of this side's.
+    /// Takes a line; `false` when it is no line of this side.
     pub(crate) fn add(&mut self, line: &[u8]) -> bool {
         let Ok(mut line) = Line::read(&self.names, line) else { return false };
         let (core, at_ms) = (line.core, line.at_ms);
@@ -172,7 +172,7 @@ impl Ticks {
 }
 
 impl Core {
-    /// Keeps a point, or every second, fourth, ... of them, so that they are never too many.
+    /// Keeps each point, or every second, fourth, ... of them, so that their number is bounded.
     fn add(&mut self, at_ms: u64, connections: f64) {
         self.stride = self.stride.max(1);
         if self.lines.is_multiple_of(self.stride) {
@@ -225,7 +225,7 @@ mod tests {
 
     use super::*;
 
-    /// So many connections that took so many microseconds each, one after the other.
+    /// Pairs of a number of connections and the microseconds that each of them took.
     fn line(core: u64, at_ms: u64, connects: &[(u64, u64)]) -> String {
         let mut latency = Histogram::new(5, 32).unwrap();
         connects.iter().for_each(|(n, us)| latency.add(*us, *n).unwrap());

@@ -1,5 +1,5 @@
-//! The head of a report: what the run was to reach, whether it did, and which wall stopped it where,
-//! by what evidence, with what lifts it.
+//! The head of a report: the run's target, whether it was reached, and the wall that stopped the run,
+//! with evidence and fix.
 
 use maud::{Markup, html};
 
@@ -8,7 +8,7 @@ use crate::report::read::Run;
 use crate::results::lenient::{Figure, Maybe};
 use crate::results::plateau::{Churn, Counts};
 use crate::results::result::RunResult;
-use crate::results::verdict::{Charge, NextWall};
+use crate::results::verdict::{Attribution, NextWall};
 
 /// The verdict of a run.
 pub(crate) fn verdict(run: &Run) -> Markup {
@@ -48,8 +48,8 @@ pub(crate) fn verdict(run: &Run) -> Markup {
     }
 }
 
-/// `1,000,000 of 1,000,000 connections established, 0 failed, 0 lost`, or what became of short ones
-/// alone.
+/// `1,000,000 of 1,000,000 connections established, 0 failed, 0 lost`, or the short connections
+/// of a run without held ones.
 pub(crate) fn headline(result: &RunResult) -> String {
     let number =
         |number: Maybe<u64>| number.real().map_or("an unknown number".to_owned(), format::count);
@@ -80,7 +80,7 @@ pub(crate) fn listed(counts: &Counts) -> String {
 }
 
 /// A wall that cost something, in full.
-fn charge(wall: &Charge) -> Markup {
+fn charge(wall: &Attribution) -> Markup {
     html! {
         div.wall {
             h3 {
@@ -108,8 +108,8 @@ fn charge(wall: &Charge) -> Markup {
     }
 }
 
-/// One that cost nothing.
-fn in_a_line(wall: &Charge) -> Markup {
+/// A wall that cost nothing.
+fn in_a_line(wall: &Attribution) -> Markup {
     html! {
         b { (id(wall)) } " " (place(wall)) ": " (wall.evidence.join("; "))
         @if !wall.fix.is_empty() {
@@ -123,11 +123,11 @@ fn known(wall: &NextWall) -> Option<(&str, f64)> {
     Some((wall.id.as_deref()?, wall.at_connections.real()?))
 }
 
-fn id(wall: &Charge) -> &str {
+fn id(wall: &Attribution) -> &str {
     wall.id.as_deref().unwrap_or("unknown")
 }
 
-fn place(wall: &Charge) -> &'static str {
+fn place(wall: &Attribution) -> &'static str {
     match wall.side.as_deref() {
         Some("client") => "at the client",
         Some("server") => "at the server",

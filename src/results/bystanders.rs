@@ -82,7 +82,7 @@ pub struct BystanderSpan {
     pub to_ms: Maybe<u64>,
     /// In the order of the panel.
     pub probes: List<Probed>,
-    /// Counters of the kernel that moved meanwhile and tell of something that went wrong.
+    /// Counters of the kernel that rose meanwhile, of those that count failures.
     pub counters: Map<u64>,
     /// Part of the time in which some task waited, in per cent, by /proc/pressure.
     pub pressure: Map<f64>,
@@ -120,7 +120,7 @@ pub struct Probed {
     pub against_baseline: Maybe<Comparison>,
     /// What can be claimed.
     pub finding: Maybe<Word<Finding>>,
-    /// So many more would be needed before anything can be claimed.
+    /// Further samples that a claim would need.
     pub more_samples: Maybe<u64>,
     /// The finding in words.
     pub sentence: Maybe<String>,
@@ -166,7 +166,7 @@ pub struct Comparison {
 /// Answers beyond a high bound of the baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tail {
-    /// The bound: in the baseline so many microseconds were exceeded by `expected`.
+    /// The bound, in microseconds.
     pub above_us: u64,
     /// The part of the baseline's answers beyond the bound.
     pub expected: f64,

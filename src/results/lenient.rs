@@ -1,5 +1,5 @@
-//! Values of files that another version wrote, or that are not whole: a value that is not as it
-//! should be is missing, and the rest of the file is read all the same.
+//! Values of files that another version wrote, or that are not whole. A value that is not as it should
+//! be is missing, and the rest of the file is read all the same.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};

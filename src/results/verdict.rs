@@ -13,11 +13,11 @@ pub struct Verdict {
     /// Why not, in one line each; empty when met.
     pub missed: List<String>,
     /// The wall that cost most; what no wall explains is `unknown`.
-    pub wall: Maybe<Charge>,
+    pub wall: Maybe<Attribution>,
     /// The others that cost something, the dearest first.
-    pub more_walls: List<Charge>,
+    pub more_walls: List<Attribution>,
     /// Walls that were met and cost nothing that was asked for.
-    pub met_without_loss: List<Charge>,
+    pub met_without_loss: List<Attribution>,
     /// When nothing was lost: the wall that comes next, by arithmetic.
     pub next_wall: Maybe<NextWall>,
 }
@@ -25,7 +25,7 @@ pub struct Verdict {
 /// A wall, and what was lost to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Charge {
+pub struct Attribution {
     /// The wall's name, or `unknown`.
     pub id: Maybe<String>,
     /// Where it stands: `client`, `server` or `between`.

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use megaconn::base::units::grouped;
+use megaconn::results::bystanders::{Finding, SpanPhase};
 
-use crate::bystanders::account::{Described, Finding, ProbeAccount, Severity};
-use crate::bystanders::sample::{Span, SpanPhase};
+use crate::bystanders::account::{Described, ProbeAccount, Severity};
+use crate::bystanders::claim;
+use crate::bystanders::sample::Span;
 use crate::bystanders::sentence::{self, us};
 
 /// The kind of bystander that only sleeps: what it suffers is want of CPU, and no network's doing.
@@ -55,7 +57,10 @@ fn is_loaded(phase: SpanPhase) -> bool {
 /// The span of the worst effect: any harm before what is only faster, and what was under load before
 /// what came afterwards.
 fn worst<'a>(spans: &[Span], of_span: impl Fn(usize) -> &'a ProbeAccount) -> Option<usize> {
-    let weighed = |span: usize| Some((span, Severity::of(of_span(span))?));
+    let weighed = |span: usize| {
+        let ProbeAccount { finding, against_baseline, loss, .. } = *of_span(span);
+        Some((span, Severity::of(finding, against_baseline, loss)?))
+    };
     let heavier = |a: &(usize, Severity), b: &(usize, Severity)| {
         let kind = |of: &(usize, Severity)| (of.1.is_harm(), is_loaded(spans[of.0].phase));
         kind(a).cmp(&kind(b)).then_with(|| a.1.compare(&b.1))
@@ -127,7 +132,7 @@ fn of_sleep(
 ) -> Option<String> {
     let shift = |account: &ProbeAccount, idle: Option<&ProbeAccount>| {
         let median_us = idle.and_then(|idle| idle.latency_us).map_or(0, |latency| latency.p50);
-        let moved = account.against_baseline?.moved(median_us)?.estimate;
+        let moved = claim::moved(&account.against_baseline?, median_us)?.estimate;
         (moved > 0.0).then_some(moved)
     };
     match (suffered.finding, sleep.finding) {

@@ -4,12 +4,13 @@
 //!
 //! A claim is an interval that leaves out 0, at a level that holds for all comparisons of the run
 //! together ([`statistics::level`]). With thousands of samples that alone would make news of a
-//! microsecond, so a claim also has to matter: [`shift_floor_us`], [`TAIL_PART_MIN`].
+//! microsecond, so a claim also has to matter, which [`claim`] decides.
 
-use crate::bystanders::account::{
-    Comparison, Described, Finding, Interval, Latency, ProbeAccount, Tail,
-};
-use crate::bystanders::sample::{Outcome, Sample, Span, SpanPhase};
+use megaconn::results::bystanders::{Comparison, Latency, SpanPhase, Tail};
+
+use crate::bystanders::account::{Described, ProbeAccount};
+use crate::bystanders::claim::{self, shift_floor_us};
+use crate::bystanders::sample::{Outcome, Sample, Span};
 use crate::bystanders::sentence;
 use crate::bystanders::statistics::shift::{self, Seen};
 use crate::bystanders::statistics::{self, Part, serial, tail};
@@ -20,17 +21,8 @@ pub(crate) const SAMPLES_MIN: u64 = 30;
 /// The tail of the baseline begins above so many thousandths of its answers: one in twenty is slower.
 const TAIL_PERMILLE: usize = 950;
 
-/// A longer tail has at least one answer in ten, twice as many: less than that nobody notices.
-const TAIL_PART_MIN: f64 = 0.1;
-
 /// What is claimed of one bystander in one phase: shift, tail, loss.
 const MEASURES: usize = 3;
-
-/// A shift of the idle median by less than this matters to nobody, however sure it is: 5 us is what one
-/// wake-up of a thread costs or saves, 2 % is what idle hosts differ by from one minute to the next.
-pub(crate) fn shift_floor_us(idle_median_us: u64) -> f64 {
-    (idle_median_us as f64 * 0.02).max(5.0)
-}
 
 /// Span by span, in each the bystanders in the order of `probes`. The first span of the baseline is
 /// what the others are held against.
@@ -62,7 +54,7 @@ fn judge_one(now: &Met, idle: &Met, level: f64, account: &mut ProbeAccount) {
     let z = statistics::deviations(level / 2.0);
     let comparison = now.held_against(idle, level);
     let missing = now.missing(z).max(idle.missing(z));
-    account.finding = comparison.finding(idle.latency().map_or(0, |idle| idle.p50));
+    account.finding = claim::finding(&comparison, idle.latency().map_or(0, |idle| idle.p50));
     account.more_samples = (missing > 0).then_some(missing);
     account.against_baseline = Some(comparison);
 }
@@ -143,10 +135,11 @@ impl Met {
         let sent = self.samples.len().min(idle.samples.len()) as u64;
         let bursts = self.loss_inflation.max(idle.loss_inflation);
         Comparison {
-            shift_us: is_enough.then(|| shift::shift(&self.seen(), &idle.seen(), z)),
-            tail: is_enough.then(|| self.tail(idle, level)),
+            shift_us: is_enough.then(|| shift::shift(&self.seen(), &idle.seen(), z)).into(),
+            tail: is_enough.then(|| self.tail(idle, level)).into(),
             loss: (sent >= SAMPLES_MIN)
-                .then(|| statistics::newcombe(self.lost(bursts), idle.lost(bursts), z)),
+                .then(|| statistics::newcombe(self.lost(bursts), idle.lost(bursts), z))
+                .into(),
         }
     }
 
@@ -202,34 +195,6 @@ impl Met {
     fn percentile(&self, permille: usize) -> u64 {
         let rank = (self.sorted.len() * permille).div_ceil(1000);
         u64::from(self.sorted[rank - 1])
-    }
-}
-
-impl Comparison {
-    /// The worst that can be claimed.
-    fn finding(&self, idle_median_us: u64) -> Finding {
-        match self.moved(idle_median_us) {
-            _ if self.loses_more() => Finding::Losing,
-            Some(shift) if shift.estimate > 0.0 => Finding::Slower,
-            _ if self.has_longer_tail() => Finding::SlowerTail,
-            Some(_) => Finding::Faster,
-            None if self.shift_us.is_some() => Finding::None,
-            None => Finding::TooFew,
-        }
-    }
-
-    /// The shift, if it is one by more than chance, and matters.
-    pub(crate) fn moved(&self, idle_median_us: u64) -> Option<Interval> {
-        let matters = |shift: &Interval| shift.estimate.abs() >= shift_floor_us(idle_median_us);
-        self.shift_us.filter(|shift| shift.low > 0.0 || shift.high < 0.0).filter(matters)
-    }
-
-    pub(crate) fn has_longer_tail(&self) -> bool {
-        self.tail.is_some_and(|tail| tail.is_more && tail.fraction >= TAIL_PART_MIN)
-    }
-
-    pub(crate) fn loses_more(&self) -> bool {
-        self.loss.is_some_and(|loss| loss.low > 0.0)
     }
 }
 

@@ -11,8 +11,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use megaconn::base::units::{self, grouped};
+use megaconn::results::bystanders::Latency;
 
-use crate::bystanders::account::{Latency, ProbeAccount};
+use crate::bystanders::account::ProbeAccount;
 use crate::bystanders::finding::SAMPLES_MIN;
 use crate::bystanders::sentence::{percent, us};
 

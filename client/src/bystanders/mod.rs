@@ -14,6 +14,7 @@ pub(crate) mod sample;
 pub(crate) mod search;
 
 mod answer;
+mod claim;
 mod collector;
 mod finding;
 mod local;

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use megaconn::base::clock::unix_ms;
 use megaconn::base::constants::BYSTANDER_SLEEP;
 use megaconn::host::counters::{Counters, tells_of_harm};
 use megaconn::host::procfs::ProcFs;
+use megaconn::results::bystanders::{BystanderSpan, Bystanders, Probe as Named, Probed, SpanPhase};
+use megaconn::results::percentiles::Percentiles;
 
-use crate::bystanders::account::{Account, Described, ProbeAccount, SpanAccount};
+use crate::bystanders::account::{Described, ProbeAccount};
 use crate::bystanders::answer::answer;
 use crate::bystanders::collector::Collector;
 use crate::bystanders::finding::judge;
@@ -27,9 +30,7 @@ use crate::bystanders::probes::request::Request;
 use crate::bystanders::probes::udp::Udp;
 use crate::bystanders::record::Record;
 use crate::bystanders::rounds::Rounds;
-use crate::bystanders::sample::{Span, SpanPhase};
-use crate::measure::figures::unix_ms;
-use crate::output::result::Percentiles;
+use crate::bystanders::sample::Span;
 
 /// Why there is no panel.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,20 @@ struct Stretch {
     span: Span,
     counters: BTreeMap<String, u64>,
     pressure: BTreeMap<&'static str, f64>,
+}
+
+impl Stretch {
+    fn account(self, probes: Vec<ProbeAccount>) -> BystanderSpan {
+        BystanderSpan {
+            phase: self.span.phase.into(),
+            connections: self.span.connections.into(),
+            from_ms: (self.span.from_us / 1_000).into(),
+            to_ms: (self.span.to_us / 1_000).into(),
+            probes: probes.into_iter().map(Probed::from).collect(),
+            counters: self.counters.into_iter().collect(),
+            pressure: self.pressure.into_iter().collect(),
+        }
+    }
 }
 
 struct Counted {
@@ -185,30 +200,21 @@ impl Panel {
     }
 
     /// What became of all.
-    pub(crate) fn account(mut self) -> Account {
+    pub(crate) fn account(mut self) -> Bystanders {
         let rows = self.rows();
         let spans: Vec<Span> = self.spans().collect();
         let counters: Vec<_> = self.spans.iter().map(|stretch| stretch.counters.clone()).collect();
         let answer = answer(&self.described, &spans, &rows, &counters);
-        let account = |(Stretch { span, counters, pressure }, probes): (Stretch, _)| SpanAccount {
-            phase: span.phase,
-            connections: span.connections,
-            from_ms: span.from_us / 1_000,
-            to_ms: span.to_us / 1_000,
-            probes,
-            counters,
-            pressure,
-        };
-        let spans = std::mem::take(&mut self.spans).into_iter().zip(rows).map(account).collect();
-        Account {
-            began_at_ms: self.began_at_ms,
-            rate_per_s: self.whom.rate_per_s as f64,
-            answer,
-            probes: self.described,
-            not_probed: self.not_probed,
-            lag_us: Percentiles::of(&self.collector.lag_us.load()),
-            samples_dropped: self.collector.collected().dropped,
-            spans,
+        let stretches = std::mem::take(&mut self.spans).into_iter().zip(rows);
+        Bystanders {
+            began_at_ms: self.began_at_ms.into(),
+            rate_per_s: (self.whom.rate_per_s as f64).into(),
+            probes: self.described.into_iter().map(Named::from).collect(),
+            not_probed: self.not_probed.into_iter().collect(),
+            lag_us: Percentiles::of(&self.collector.lag_us.load()).into(),
+            samples_dropped: self.collector.collected().dropped.into(),
+            spans: stretches.map(|(stretch, probes)| stretch.account(probes)).collect(),
+            answer: answer.into(),
         }
     }
 

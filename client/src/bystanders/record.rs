@@ -1,5 +1,5 @@
 //! `bystanders.ndjson` of a run directory: every answer, a line for each bystander and second in which
-//! something of it was due. It is written between the phases, never by those who ask.
+//! something of it was due. It is written between the phases, never by a thread that asks.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -7,31 +7,18 @@ use std::io::Write;
 use std::path::Path;
 
 use megaconn::base::stderr::talk;
-use serde::Serialize;
+use megaconn::results::BYSTANDERS;
+use megaconn::results::bystanders::Second;
 
 use crate::bystanders::sample::{Outcome, Sample};
 
-/// The name of the file.
-pub(crate) const FILE: &str = "bystanders.ndjson";
+const FILE: &str = BYSTANDERS.name;
 
 /// The file, and what of it is written.
 pub(crate) struct Record {
     file: Option<File>,
     /// Samples that are in it.
     written: usize,
-}
-
-/// One second of one bystander.
-#[derive(Default, Serialize)]
-struct Line<'a> {
-    schema: &'static str,
-    name: &'a str,
-    /// When that second begins, in milliseconds since 1970.
-    at_ms: u64,
-    lost: u64,
-    reordered: u64,
-    /// Of its answers, in the order in which they came.
-    latency_us: Vec<u32>,
 }
 
 impl Record {
@@ -50,17 +37,17 @@ impl Record {
         self.written
     }
 
-    /// The lines of `samples`, which have come since it was last asked. A second in which it was asked, or whose
+    /// The lines of `samples`, which have come since the last call. A second with a call in it, or whose
     /// last answers came late, has several lines.
     pub(crate) fn lines(&mut self, samples: &[Sample], names: &[&str], began_at_ms: u64) -> String {
-        let mut lines: BTreeMap<(u64, u8), Line<'_>> = BTreeMap::new();
+        let mut lines: BTreeMap<(u64, u8), Second> = BTreeMap::new();
         for sample in samples {
             let second = sample.due_us / 1_000_000;
-            let line = lines.entry((second, sample.probe)).or_insert_with(|| Line {
-                schema: "megaconn.bystander/1",
-                name: names.get(usize::from(sample.probe)).copied().unwrap_or_default(),
+            let line = lines.entry((second, sample.probe)).or_insert_with(|| Second {
+                schema: BYSTANDERS.schema.to_owned(),
+                name: (*names.get(usize::from(sample.probe)).unwrap_or(&"")).to_owned(),
                 at_ms: began_at_ms + second * 1_000,
-                ..Line::default()
+                ..Second::default()
             });
             match sample.outcome {
                 outcome if outcome.is_answer() => line.latency_us.push(sample.latency_us),

@@ -1,7 +1,7 @@
 //! What is collected while a run goes on: one small record for each thing that was tried, and the
 //! spans of time that the run's phases took. Which sample belongs to which phase is asked afterwards.
 
-use serde::{Deserialize, Serialize};
+use megaconn::results::bystanders::SpanPhase;
 
 /// One thing that was tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,26 +32,6 @@ impl Outcome {
     pub(crate) fn is_answer(self) -> bool {
         matches!(self, Outcome::Answered | Outcome::Reordered)
     }
-}
-
-/// A phase of the run, as bystanders see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum SpanPhase {
-    /// The idle host, before the first connection.
-    Baseline,
-    /// Connections are being opened.
-    Connecting,
-    /// They are held, and nothing is asked of them.
-    Settled,
-    /// They carry messages, pushes, or short connections beside them.
-    Messages,
-    /// They are being closed.
-    Closing,
-    /// The idle host, after the last one.
-    Recovery,
-    /// Something else goes on, of which nothing is known.
-    Watched,
 }
 
 /// A stretch of the run.

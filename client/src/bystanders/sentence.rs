@@ -2,9 +2,11 @@
 
 use megaconn::base::format;
 use megaconn::base::units::grouped;
+use megaconn::results::bystanders::{Comparison, Finding, Interval, SpanPhase, Tail};
 
-use crate::bystanders::account::{Comparison, Finding, Interval, ProbeAccount, Tail};
-use crate::bystanders::sample::{Span, SpanPhase};
+use crate::bystanders::account::ProbeAccount;
+use crate::bystanders::claim;
+use crate::bystanders::sample::Span;
 
 /// When the idle host after the run differs from the one before it by this part of what is claimed, the
 /// claim is told with it: what is not gone with the connections may not have come with them.
@@ -34,7 +36,8 @@ fn sentence(
     let Some(comparison) = account.against_baseline else { return baseline(account) };
     let Some(idle) = idle else { return "nothing to hold it against: no idle host before".into() };
     let idle_median_us = median(idle).unwrap_or(0);
-    let moved = comparison.moved(idle_median_us).map(|shift| Moved { shift, account, idle });
+    let moved = claim::moved(&comparison, idle_median_us);
+    let moved = moved.map(|shift| Moved { shift, account, idle });
     let drift = || drift(&comparison, afterwards, account.finding, idle_median_us);
     match account.finding {
         Finding::Baseline => baseline(account),
@@ -137,21 +140,23 @@ fn drift(
     let is_good_part = |still: f64, claimed: f64| still / claimed >= DRIFT_PART;
     let text = match finding {
         Finding::Slower | Finding::Faster => claimed.shift_us.and_then(|claimed| {
-            let still = afterwards.moved(idle_median_us)?.estimate;
+            let still = claim::moved(afterwards, idle_median_us)?.estimate;
             let by = us(still.abs());
             let text = format!("; the idle host itself has drifted by {by}");
             is_good_part(still, claimed.estimate).then_some(text)
         }),
-        Finding::SlowerTail => claimed.tail.zip(afterwards.tail).and_then(|(claimed, still)| {
+        Finding::SlowerTail => claimed.tail.zip(*afterwards.tail).and_then(|(claimed, still)| {
             let more = |tail: Tail| tail.fraction - tail.expected;
             let text = format!("; {} still do when idle again", percent(still.fraction));
-            let is_so = afterwards.has_longer_tail() && is_good_part(more(still), more(claimed));
+            let is_so =
+                claim::has_longer_tail(afterwards) && is_good_part(more(still), more(claimed));
             is_so.then_some(text)
         }),
-        Finding::Losing => claimed.loss.zip(afterwards.loss).and_then(|(claimed, still)| {
+        Finding::Losing => claimed.loss.zip(*afterwards.loss).and_then(|(claimed, still)| {
             let by = percent(still.estimate);
             let text = format!("; idle again, it still loses {by} more than before");
-            let is_so = afterwards.loses_more() && is_good_part(still.estimate, claimed.estimate);
+            let is_so =
+                claim::loses_more(afterwards) && is_good_part(still.estimate, claimed.estimate);
             is_so.then_some(text)
         }),
         Finding::Baseline | Finding::None | Finding::TooFew => None,

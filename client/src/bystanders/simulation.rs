@@ -3,10 +3,11 @@
 //! [`RUNS`], and says what it found.
 
 use fastrand::Rng;
+use megaconn::results::bystanders::{Finding, SpanPhase};
 
-use crate::bystanders::account::{Described, Finding, ProbeAccount};
+use crate::bystanders::account::{Described, ProbeAccount};
 use crate::bystanders::finding::judge;
-use crate::bystanders::sample::{Outcome, Sample, Span, SpanPhase};
+use crate::bystanders::sample::{Outcome, Sample, Span};
 
 /// As many as a debug build has time for.
 const RUNS: u32 = 100;

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::bystanders::account::{Described, Finding, ProbeAccount};
+use megaconn::results::bystanders::{Finding, SpanPhase};
+
+use crate::bystanders::account::{Described, ProbeAccount};
 use crate::bystanders::answer::answer;
 use crate::bystanders::finding::judge;
-use crate::bystanders::sample::{Outcome, Sample, Span, SpanPhase};
+use crate::bystanders::sample::{Outcome, Sample, Span};
 
 const SECOND_US: u64 = 1_000_000;
 

@@ -9,26 +9,8 @@ use std::time::{Duration, Instant};
 
 use megaconn::base::constants::REACH_TIMEOUT;
 use megaconn::base::units::grouped;
+use megaconn::results::result::{LossTimes, TargetNow};
 use rustix::net::sockopt::set_socket_linger;
-use serde::Serialize;
-
-use crate::output::result::RunResult;
-
-/// What a target says to somebody who comes when the run is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum TargetNow {
-    /// It takes the connection and keeps it.
-    Accepts,
-    /// It takes the connection and ends it: it refuses by reset, or is going away.
-    Ends,
-    /// Nobody listens there.
-    Refuses,
-    /// No answer at all.
-    Silent,
-    /// This host could not ask.
-    Unknown,
-}
 
 /// Time for which a connection must live to count as taken.
 const TAKEN_AFTER: Duration = Duration::from_millis(300);
@@ -36,69 +18,51 @@ const TAKEN_AFTER: Duration = Duration::from_millis(300);
 /// Time between two tries.
 const TRY_EVERY: Duration = Duration::from_millis(100);
 
-impl std::fmt::Display for TargetNow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            TargetNow::Accepts => "the target takes connections still",
-            TargetNow::Ends => "the target ends whoever comes",
-            TargetNow::Refuses => "nobody listens at the target any more",
-            TargetNow::Silent => "the target does not answer any more",
-            TargetNow::Unknown => "this host could not ask the target",
-        })
-    }
-}
-
-/// What `result` has seen of a server that went away; `None` when it is there.
-pub(crate) fn server_gone(result: &RunResult) -> Option<String> {
+/// What was seen of a server that went away; `None` when it is there. `target` is what the target says
+/// after the run, `losses` when connections were lost.
+pub(crate) fn server_gone(target: Option<TargetNow>, losses: Option<LossTimes>) -> Option<String> {
     let is_gone = |target: &TargetNow| matches!(target, TargetNow::Refuses | TargetNow::Silent);
-    let (target, losses) = (result.target_afterwards.filter(is_gone)?, result.losses?);
+    let (target, losses) = (target.filter(is_gone)?, losses?);
     let (first, most) = (losses.first_ms as f64 / 1e3, grouped(losses.most_in_one_second));
     Some(format!("{most} connections lost within a second, {first:.1} s after the start; {target}"))
 }
 
-impl TargetNow {
-    /// Asks `target`, for three seconds at most.
-    pub(crate) fn ask(target: SocketAddr) -> TargetNow {
-        let until = Instant::now() + REACH_TIMEOUT;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let answer = TargetNow::ask_once(target, left.max(TRY_EVERY));
-            let is_clear = !matches!(answer, TargetNow::Ends | TargetNow::Unknown);
-            if is_clear || Instant::now() + TRY_EVERY >= until {
-                return answer;
-            }
-            thread::sleep(TRY_EVERY);
+/// Asks `target`, for three seconds at most.
+pub(crate) fn ask(target: SocketAddr) -> TargetNow {
+    let until = Instant::now() + REACH_TIMEOUT;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let answer = ask_once(target, left.max(TRY_EVERY));
+        let is_clear = !matches!(answer, TargetNow::Ends | TargetNow::Unknown);
+        if is_clear || Instant::now() + TRY_EVERY >= until {
+            return answer;
         }
+        thread::sleep(TRY_EVERY);
     }
+}
 
-    fn ask_once(target: SocketAddr, patience: Duration) -> TargetNow {
-        let connected = TcpStream::connect_timeout(&target, patience);
-        let read = connected.and_then(|mut stream| {
-            // A reset leaves no TIME_WAIT behind.
-            set_socket_linger(&stream, Some(Duration::ZERO))?;
-            stream.set_read_timeout(Some(TAKEN_AFTER))?;
-            // A server that pushes says something, one that echoes does not.
-            Ok(stream
-                .read(&mut [0; 1])
-                .map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |n| n == 0))
-        });
-        match read {
-            Ok(is_ended) => {
-                if is_ended {
-                    TargetNow::Ends
-                } else {
-                    TargetNow::Accepts
-                }
+fn ask_once(target: SocketAddr, patience: Duration) -> TargetNow {
+    let connected = TcpStream::connect_timeout(&target, patience);
+    let read = connected.and_then(|mut stream| {
+        // A reset leaves no TIME_WAIT behind.
+        set_socket_linger(&stream, Some(Duration::ZERO))?;
+        stream.set_read_timeout(Some(TAKEN_AFTER))?;
+        // A server that pushes says something, one that echoes does not.
+        Ok(stream
+            .read(&mut [0; 1])
+            .map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |n| n == 0))
+    });
+    match read {
+        Ok(true) => TargetNow::Ends,
+        Ok(false) => TargetNow::Accepts,
+        Err(error) => match error.kind() {
+            ErrorKind::ConnectionRefused => TargetNow::Refuses,
+            ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                TargetNow::Silent
             }
-            Err(error) => match error.kind() {
-                ErrorKind::ConnectionRefused => TargetNow::Refuses,
-                ErrorKind::TimedOut
-                | ErrorKind::HostUnreachable
-                | ErrorKind::NetworkUnreachable => TargetNow::Silent,
-                ErrorKind::ConnectionReset => TargetNow::Ends,
-                _ => TargetNow::Unknown,
-            },
-        }
+            ErrorKind::ConnectionReset => TargetNow::Ends,
+            _ => TargetNow::Unknown,
+        },
     }
 }
 
@@ -117,24 +81,24 @@ mod tests {
     #[test]
     fn a_target_that_keeps_connections_is_there() {
         let (_listener, address) = listener();
-        assert_eq!(TargetNow::ask(address), TargetNow::Accepts);
+        assert_eq!(ask(address), TargetNow::Accepts);
     }
 
     #[test]
     fn a_target_without_a_listener_refuses() {
         let (listener, address) = listener();
         drop(listener);
-        assert_eq!(TargetNow::ask(address), TargetNow::Refuses);
+        assert_eq!(ask(address), TargetNow::Refuses);
     }
 
     #[test]
     fn a_target_that_goes_away_meanwhile_is_gone() {
         let (listener, address) = listener();
         thread::spawn(move || {
-            // One is taken and ended; then nobody listens.
+            // One is taken and ended; then nothing listens.
             drop(listener.accept());
         });
-        assert_eq!(TargetNow::ask(address), TargetNow::Refuses);
+        assert_eq!(ask(address), TargetNow::Refuses);
     }
 
     #[test]
@@ -142,7 +106,7 @@ mod tests {
         let (listener, address) = listener();
         thread::spawn(move || listener.incoming().for_each(drop));
         let began = Instant::now();
-        assert_eq!(TargetNow::ask(address), TargetNow::Ends);
+        assert_eq!(ask(address), TargetNow::Ends);
         assert!(began.elapsed() < 2 * REACH_TIMEOUT, "it asks for too long");
     }
 }

@@ -1,6 +1,5 @@
 //! `environment.json` and `doctor.json`: what the figures were taken on, and what was short of it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 
@@ -8,30 +7,11 @@ use megaconn::host::links;
 use megaconn::host::meminfo::MemInfo;
 use megaconn::plan::demand::Demand;
 use megaconn::plan::route;
+use megaconn::results::ENVIRONMENT;
+use megaconn::results::environment::Environment;
+use megaconn::results::lenient::{Map, Maybe};
 use megaconn::walls::doctor::{self, Report};
 use megaconn::walls::host::Host;
-use serde::Serialize;
-
-/// The host, its limits and how we were called.
-#[derive(Serialize)]
-pub(crate) struct Environment {
-    schema: &'static str,
-    version: &'static str,
-    commit: Option<&'static str>,
-    kernel: String,
-    machine: String,
-    cpu_model: Option<String>,
-    cpus: usize,
-    memory_bytes: Option<u64>,
-    memory_available_bytes: Option<u64>,
-    /// `/proc/self/limits`, soft and hard limit by name.
-    limits: BTreeMap<String, String>,
-    /// Sysctls that bear on many connections; one that is not there is `null`.
-    sysctls: BTreeMap<&'static str, Option<String>>,
-    command_line: Vec<String>,
-    user_id: u32,
-    topology: &'static str,
-}
 
 const SYSCTLS: [&str; 16] = [
     "fs/file-max",
@@ -52,32 +32,26 @@ const SYSCTLS: [&str; 16] = [
     "net/ipv4/tcp_wmem",
 ];
 
-impl Environment {
-    pub(crate) fn read(targets: &[SocketAddr], ends_here: u64) -> Environment {
-        let uname = rustix::system::uname();
-        let memory = MemInfo::read();
-        Environment {
-            schema: "megaconn.environment/1",
-            version: megaconn::VERSION,
-            commit: megaconn::COMMIT,
-            kernel: uname.release().to_string_lossy().into_owned(),
-            machine: uname.machine().to_string_lossy().into_owned(),
-            cpu_model: cpu_model(),
-            cpus: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
-            memory_bytes: memory.get("MemTotal"),
-            memory_available_bytes: memory.get("MemAvailable"),
-            limits: limits(),
-            sysctls: SYSCTLS.iter().map(|name| (*name, sysctl(name))).collect(),
-            command_line: std::env::args().collect(),
-            user_id: rustix::process::getuid().as_raw(),
-            topology: topology(targets, ends_here),
-        }
-    }
-}
-
-impl Environment {
-    pub(crate) fn topology(&self) -> &'static str {
-        self.topology
+/// The host, its limits and how the client was called.
+pub(crate) fn read(targets: &[SocketAddr], ends_here: u64) -> Environment {
+    let uname = rustix::system::uname();
+    let memory = MemInfo::read();
+    let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    Environment {
+        schema: ENVIRONMENT.schema.into(),
+        version: megaconn::VERSION.into(),
+        commit: Maybe(megaconn::COMMIT.map(str::to_owned)),
+        kernel: uname.release().to_string_lossy().into_owned().into(),
+        machine: uname.machine().to_string_lossy().into_owned().into(),
+        cpu_model: cpu_model().into(),
+        cpus: (cpus as u64).into(),
+        memory_bytes: memory.get("MemTotal").into(),
+        memory_available_bytes: memory.get("MemAvailable").into(),
+        limits: limits(),
+        sysctls: SYSCTLS.iter().map(|name| (*name, sysctl(name).into())).collect(),
+        command_line: std::env::args().collect(),
+        user_id: u64::from(rustix::process::getuid().as_raw()).into(),
+        topology: topology(targets, ends_here).into(),
     }
 }
 
@@ -106,7 +80,7 @@ fn sysctl(name: &str) -> Option<String> {
     Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-fn limits() -> BTreeMap<String, String> {
+fn limits() -> Map<String> {
     let text = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let row = |line: &str| {
         // Names are padded to 26 columns, see proc_pid_limits(5).
@@ -121,34 +95,4 @@ fn cpu_model() -> Option<String> {
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_environment_is_written_as_it_was_stored() {
-        let environment = Environment {
-            schema: "megaconn.environment/1",
-            version: "0.1.0",
-            commit: None,
-            kernel: "6.18.44".into(),
-            machine: "x86_64".into(),
-            cpu_model: Some("AMD EPYC".into()),
-            cpus: 2,
-            memory_bytes: Some(25_276_514_304),
-            memory_available_bytes: None,
-            limits: BTreeMap::from([("Max open files".into(), "20000 20000".into())]),
-            sysctls: BTreeMap::from([
-                ("net/ipv4/tcp_mem", Some("1 2 3".into())),
-                ("fs/nr_open", None),
-            ]),
-            command_line: vec!["megaconn-client".into(), "it's".into()],
-            user_id: 1_000,
-            topology: "loopback",
-        };
-        let text = serde_json::to_string_pretty(&environment).expect("plain data") + "\n";
-        assert_eq!(text, include_str!("../../../tests/run_directory/environment.json"));
-    }
 }

@@ -1,4 +1,4 @@
-//! What the client has seen of a run, as the facts of a run to be diagnosed: the kernel's counters of its own host,
+//! What the client has seen of a run, as a case to be judged: the kernel's counters of its own host,
 //! the server's figures as far as they reach it, and what became of the connections.
 
 use std::collections::BTreeMap;
@@ -15,14 +15,18 @@ use megaconn::host::sockets;
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use megaconn::observe::stats::{ClientTotals, LostCause};
 use megaconn::plan::demand::{Demand, Ends};
+use megaconn::results::COUNTERS;
+use megaconn::results::counters::{Moment, Moments};
+use megaconn::results::lenient::{Maybe, Part};
+use megaconn::results::percentiles::Percentiles;
+use megaconn::results::plateau::{Counts, Plateau};
+use megaconn::results::result::RunResult;
 use megaconn::walls::host::Host;
 use megaconn::walls::run_facts::{ClientFacts, End, RunFacts};
 use megaconn::walls::symptom::Symptom;
-use serde::Serialize;
 
 use crate::measure::aftermath;
 use crate::measure::figures::Figures;
-use crate::output::result::{Percentiles, Plateau, RunResult, by_errno};
 
 /// What the run is to do and on which host, as far as the verdict depends on it.
 #[derive(Clone)]
@@ -56,8 +60,11 @@ impl Evidence {
     /// What there is now.
     pub(crate) fn begin(asked: Asked, figures: &mut Figures) -> Evidence {
         let server = figures.server_view();
+        let schema = COUNTERS.schema.into();
+        let mut moments = Moments { schema, ..Moments::default() };
+        add(&mut moments, "before".to_owned(), server.as_ref());
         Evidence {
-            moments: Moments::begin(server.as_ref()),
+            moments,
             server_before: server.clone(),
             server_last: server,
             log: KernelLog::open(),
@@ -72,7 +79,7 @@ impl Evidence {
     /// Looks at both ends, at the end of a plateau.
     pub(crate) fn look(&mut self, moment: String, figures: &mut Figures) {
         let server = figures.server_view();
-        self.moments.add(moment, server.as_ref());
+        add(&mut self.moments, moment, server.as_ref());
         self.server_last = server.or(self.server_last.take());
     }
 
@@ -93,7 +100,7 @@ impl Evidence {
     }
 
     /// All of it, now that the run is over, which it was at `ended_ms`.
-    pub(crate) fn run_facts(
+    pub(crate) fn case(
         mut self,
         result: &RunResult,
         figures: &mut Figures,
@@ -101,7 +108,7 @@ impl Evidence {
     ) -> (RunFacts, Moments) {
         self.look("after".to_owned(), figures);
         let totals = figures.totals();
-        let counters = self.moments.first_and_last();
+        let counters = first_and_last(&self.moments);
         // With both ends on one host, in one namespace, the kernel counts for both.
         let shared = counters.clone().filter(|_| self.asked.demand.ends == Ends::Both);
         let server = match &self.server_last {
@@ -119,7 +126,7 @@ impl Evidence {
         let silent_after_hold =
             self.silent_before_hold.map_or(0, |before| silent(&totals).saturating_sub(before));
         let Asked { host, demand, max_p99, .. } = self.asked;
-        let run = RunFacts {
+        let case = RunFacts {
             demand,
             host,
             symptoms: symptoms(max_p99, result, &totals),
@@ -136,47 +143,26 @@ impl Evidence {
                 lag_p99_us: worst(result, |plateau| plateau.schedule_lag_us),
                 latency_p99_us: worst(result, |plateau| plateau.messages.latency_us),
                 silent_after_hold,
-                target_gone: aftermath::server_gone(result),
+                target_gone: aftermath::server_gone(*result.target_afterwards, *result.losses),
                 reserve_met: result.memory_reserve_met.as_ref().map(ToString::to_string),
-                held_seconds: result.plateaus.iter().filter_map(|p| p.hold_seconds).sum(),
+                held_seconds: result.plateaus.iter().filter_map(|p| *p.hold_seconds).sum(),
             },
         };
-        (run, self.moments)
+        (case, self.moments)
     }
 }
 
-/// `counters.json`: what both kernels counted before the run, at the end of each plateau and after.
-#[derive(Serialize)]
-pub(crate) struct Moments {
-    schema: &'static str,
-    moments: Vec<Moment>,
+/// Adds what both kernels count now.
+fn add(moments: &mut Moments, at: String, server: Option<&Snapshot>) {
+    let client = Part(Counters::read_with_cards(&ProcFs::host()));
+    let server = server.and_then(|server| server.host.clone());
+    moments.moments.push(Moment { at: at.into(), client, server: server.into() });
 }
 
-#[derive(Serialize)]
-struct Moment {
-    at: String,
-    client: Counters,
-    /// `null` when the server's metrics address was not given, or did not answer.
-    server: Option<Counters>,
-}
-
-impl Moments {
-    fn begin(server: Option<&Snapshot>) -> Moments {
-        let mut moments = Moments { schema: "megaconn.counters/1", moments: Vec::new() };
-        moments.add("before".to_owned(), server);
-        moments
-    }
-
-    fn add(&mut self, at: String, server: Option<&Snapshot>) {
-        let client = Counters::read_with_cards(&ProcFs::host());
-        let server = server.and_then(|server| server.host.clone());
-        self.moments.push(Moment { at, client, server });
-    }
-
-    /// The client's.
-    fn first_and_last(&self) -> Option<(Counters, Counters)> {
-        Some((self.moments.first()?.client.clone(), self.moments.last()?.client.clone()))
-    }
+/// The client's.
+fn first_and_last(moments: &Moments) -> Option<(Counters, Counters)> {
+    let of = |moment: &Moment| moment.client.0.clone();
+    Some((moments.moments.first().map(of)?, moments.moments.last().map(of)?))
 }
 
 /// Of the client and of the server.
@@ -190,8 +176,13 @@ fn silent(totals: &ClientTotals) -> u64 {
 }
 
 /// The highest p99 of all plateaus.
-fn worst(result: &RunResult, pick: fn(&Plateau) -> Option<Percentiles>) -> Option<u64> {
-    result.plateaus.iter().filter_map(pick).map(|percentiles| percentiles.p99).max()
+fn worst(result: &RunResult, pick: fn(&Plateau) -> Maybe<Percentiles>) -> Option<u64> {
+    result
+        .plateaus
+        .iter()
+        .filter_map(|plateau| *pick(plateau))
+        .map(|percentiles| percentiles.p99)
+        .max()
 }
 
 /// Everything that became of connections and messages but what was asked for. What was late is such
@@ -217,8 +208,9 @@ fn symptoms(
             add(Symptom::Lost(*cause), *n);
         }
     }
-    let gone = result.failed.values().sum::<u64>() + result.lost.values().sum::<u64>();
-    add(Symptom::Untried, result.target_connections.saturating_sub(result.established + gone));
+    let gone = result.failed.sum() + result.lost.sum();
+    let tried = result.established.or_zero() + gone;
+    add(Symptom::Untried, result.target_connections.or_zero().saturating_sub(tried));
     add(Symptom::NotEnded, totals.close_timeout_total);
     let missed = result.verdict.missed.len() as u64;
     if missed > 0 {
@@ -261,7 +253,8 @@ fn client_end(cores: Vec<CoreSnapshot>, totals: &ClientTotals) -> End {
 /// Connects that failed, of held connections and short ones, by the name of the error.
 fn failed(totals: &ClientTotals) -> BTreeMap<String, u64> {
     let both = totals.failed.iter().zip(&totals.churn_failed);
-    by_errno(&both.map(|(held, short)| held + short).collect::<Vec<u64>>())
+    let counts = Counts::by_errno(&both.map(|(held, short)| held + short).collect::<Vec<u64>>());
+    counts.by_name().cloned().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -278,23 +271,5 @@ mod tests {
         core.churn_failed[Errno::EADDRNOTAVAIL.index()].add(4);
         let expected = [("EADDRNOTAVAIL".to_owned(), 4), ("ENFILE".to_owned(), 5)];
         assert_eq!(failed(&ClientTotals::of([&core].into_iter())), expected.into());
-    }
-
-    #[test]
-    fn moments_are_written_as_they_were_stored() {
-        let counters = |n: u64| -> Counters {
-            let text = format!("{{\"TcpExt.ListenOverflows\": {n}, \"Tcp.RetransSegs\": 7}}");
-            serde_json::from_str(&text).expect("counters")
-        };
-        let moment = |at: &str, client, server| Moment { at: at.into(), client, server };
-        let moments = Moments {
-            schema: "megaconn.counters/1",
-            moments: vec![
-                moment("before", counters(0), None),
-                moment("plateau of 10", counters(3), Some(counters(4))),
-            ],
-        };
-        let text = serde_json::to_string_pretty(&moments).expect("plain data") + "\n";
-        assert_eq!(text, include_str!("../../../tests/run_directory/counters.json"));
     }
 }

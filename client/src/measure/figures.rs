@@ -2,26 +2,29 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use megaconn::base::clock::unix_ms;
 use megaconn::base::side::Side;
 use megaconn::host::open_files;
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use megaconn::observe::stats::{ClientStats, ClientTotals, Counter, Figure};
+use megaconn::results::cost::Memory;
+use megaconn::results::lenient::List;
+use megaconn::results::result::{Descriptors, PerCore};
 
-use crate::measure::cost::{Book, Memory};
+use crate::measure::cost::MemorySamples;
 use crate::measure::server::ServerStats;
 use crate::measure::server_metrics::ServerMetrics;
-use crate::output::result::{Descriptors, PerCore};
 
 /// Counters of our cores, and the server's as far as they can be seen.
 pub(crate) struct Figures {
     cpus: Vec<u16>,
     stats: Vec<Arc<ClientStats>>,
     pub(crate) server: Option<ServerStats>,
-    /// Connections of others that the server held before the run.
+    /// Connections that the server held before the run.
     server_before: Option<u64>,
-    book: Book,
+    memory: MemorySamples,
 }
 
 impl Figures {
@@ -40,7 +43,7 @@ impl Figures {
             stats: stats.to_vec(),
             server: metrics.or_else(|| dir.map(dumps)),
             server_before: None,
-            book: Book::default(),
+            memory: MemorySamples::default(),
         }
     }
 
@@ -48,7 +51,8 @@ impl Figures {
     pub(crate) fn mark_empty(&mut self) {
         self.refresh_server();
         self.server_before = self.server.as_ref().and_then(ServerStats::connections);
-        self.book = Book::begin(self.server.as_ref().and_then(ServerStats::resident_bytes));
+        self.memory =
+            MemorySamples::begin(self.server.as_ref().and_then(ServerStats::resident_bytes));
     }
 
     /// Looks at the server again.
@@ -64,7 +68,7 @@ impl Figures {
         self.server.as_mut()?.look()
     }
 
-    /// Connections of others that the server held before the run; 0 when it was not seen then.
+    /// Connections that the server held before the run; 0 when it was not seen then.
     pub(crate) fn server_before(&self) -> Option<u64> {
         Some(self.server_before.unwrap_or(0))
     }
@@ -105,30 +109,30 @@ impl Figures {
             .then(|| Duration::from_micros(self.stats.iter().map(took_us).max().unwrap_or(0)))
     }
 
-    /// Growth of memory over the empty state with so many connections `held`; the server's is taken
+    /// Growth of memory over the empty state with `held` connections; the server's is taken
     /// from a dump of `since_ms` or later.
     pub(crate) fn memory(&mut self, held: u64, since_ms: u64) -> Memory {
         self.refresh_server();
         let server = self.server.as_ref().filter(|server| server.is_of(since_ms));
         let resident = server.and_then(ServerStats::resident_bytes);
-        self.book.add(held, resident)
+        self.memory.add(held, resident)
     }
 
     /// Memory before the first connection and at each plateau since.
-    pub(crate) fn book(&self) -> &Book {
-        &self.book
+    pub(crate) fn memory_samples(&self) -> &MemorySamples {
+        &self.memory
     }
 
     /// Open files of both processes.
     pub(crate) fn descriptors(&self) -> Descriptors {
         Descriptors {
-            client: open_files::of_process(),
-            server: self.server.as_ref().and_then(ServerStats::open_files),
+            client: open_files::of_process().into(),
+            server: self.server.as_ref().and_then(ServerStats::open_files).into(),
         }
     }
 
     /// Every core of both sides.
-    pub(crate) fn per_core(&self) -> Vec<PerCore> {
+    pub(crate) fn per_core(&self) -> List<PerCore> {
         let ours = self.own_cores();
         let ours = ours.iter().map(|core| per_core(Side::Client, core));
         let theirs = self.server.iter().flat_map(ServerStats::cores);
@@ -143,19 +147,13 @@ impl Figures {
 
 fn per_core(side: Side, core: &CoreSnapshot) -> PerCore {
     PerCore {
-        side: side.name(),
-        core: core.core,
-        cpu: core.cpu,
-        connections_peak: core.connections_peak(),
-        messages_total: core.messages(),
+        side: side.name().into(),
+        core: core.core.into(),
+        cpu: u64::from(core.cpu).into(),
+        connections_peak: core.connections_peak().into(),
+        messages_total: core.messages().into(),
     }
 }
 
 /// A server's line from so long before the run is still the state before it.
 const TICK_ALLOWANCE_MS: u64 = 2_500;
-
-/// Milliseconds since 1970.
-pub(crate) fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
-}

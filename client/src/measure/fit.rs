@@ -1,23 +1,10 @@
 //! A straight line through a few points, by least squares: what each connection adds to a figure,
 //! how sure that is, and what there is without any. The formulas are those of every textbook.
 
-use serde::Serialize;
+use megaconn::results::cost::Line;
 
 /// Points that a line and its error take: two fix a line and leave nothing to tell its error by.
 pub(crate) const POINTS_MIN: usize = 3;
-
-/// A line: bytes = `fixed_bytes` + `slope_bytes` * connections.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Line {
-    /// Of each connection.
-    pub(crate) slope_bytes: f64,
-    /// Standard error of the slope.
-    pub(crate) stderr_bytes: f64,
-    /// Where the line meets no connection: growth over the empty state that no connection explains.
-    pub(crate) fixed_bytes: f64,
-    /// Share of the variance that the line explains; `None` where there is none to explain.
-    pub(crate) r2: Option<f64>,
-}
 
 /// The line through `points` of connections and bytes; `None` for fewer than [`POINTS_MIN`], and when
 /// all are of one number of connections.

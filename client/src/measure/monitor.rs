@@ -5,47 +5,14 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use megaconn::base::stderr::talk;
-use megaconn::base::units::grouped;
-use megaconn::host::headroom;
+use megaconn::results::result::{LossTimes, ReserveMet};
 use megaconn::runtime::memory_reserve::{Change, Watch};
-use serde::Serialize;
 
 /// Looks whether the memory reserve is left, and remembers when it no longer was.
 pub(crate) struct MemoryWatchdog {
     began: Instant,
     memory: Watch,
     reserve_met: Option<ReserveMet>,
-}
-
-/// Less memory than the reserve was left, and from then on nothing was opened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct ReserveMet {
-    /// Since the run's start.
-    pub(crate) at_ms: u64,
-    pub(crate) available_bytes: u64,
-    pub(crate) reserve_bytes: u64,
-    /// `host`, or the directory of a memory cgroup.
-    pub(crate) limit: String,
-    /// Held connections open at that moment.
-    pub(crate) connections: u64,
-}
-
-/// When connections were lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct LossTimes {
-    /// Since the run's start, to some 20 ms.
-    pub(crate) first_ms: u64,
-    pub(crate) last_ms: u64,
-    /// Most that were lost within one second.
-    pub(crate) most_in_one_second: u64,
-}
-
-impl std::fmt::Display for ReserveMet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [left, reserve] = [self.available_bytes, self.reserve_bytes].map(|b| grouped(b >> 20));
-        let (place, connections) = (headroom::place(&self.limit), grouped(self.connections));
-        write!(f, "{left} MiB left {place}, {reserve} MiB reserved, at {connections} connections")
-    }
 }
 
 impl MemoryWatchdog {

@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use megaconn::base::clock::unix_ms;
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use serde::Deserialize;
 
-use crate::measure::figures::unix_ms;
 use crate::measure::server_metrics::ServerMetrics;
 
 /// What is known of the server, and since when.
@@ -35,7 +35,7 @@ struct Dumps {
     last: BTreeMap<u64, (u64, String)>,
 }
 
-/// What tells a dump line from others.
+/// The fields that every dump line has.
 #[derive(Deserialize)]
 struct Mark {
     core: u64,

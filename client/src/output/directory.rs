@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use megaconn::base::stderr::talk;
 use megaconn::observe::dump::ticker;
 use megaconn::report;
+use megaconn::results::{self, COUNTERS, RESULT};
 use serde::Serialize;
 
 /// A file or directory that cannot be written.
@@ -41,7 +42,7 @@ pub(crate) fn open_stats(
 /// Removes the results of an earlier run in the same directory. If this run were killed, they would be
 /// taken for its own.
 pub(crate) fn forget_earlier(dir: &Path) -> Result<(), WriteError> {
-    for name in ["result.json", "counters.json", report::FILE] {
+    for name in [RESULT.name, COUNTERS.name, report::FILE] {
         let path = dir.join(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -56,10 +57,9 @@ pub(crate) fn forget_earlier(dir: &Path) -> Result<(), WriteError> {
 /// A whole JSON file.
 pub(crate) fn write_json(dir: &Path, name: &str, value: &impl Serialize) -> Result<(), WriteError> {
     let path = dir.join(name);
-    let text = serde_json::to_string_pretty(value).expect("our own types are plain data");
     // A reader sees a whole file, or none.
     let part = dir.join(format!(".{name}"));
-    fs::write(&part, text + "\n")
+    fs::write(&part, results::text(value))
         .and_then(|()| fs::rename(&part, &path))
         .map_err(|error| WriteError::Out(path, error))
 }

@@ -1,13 +1,12 @@
 //! The `notes` of a result: what a figure includes, and for each that is `null` why it is.
 
-use std::collections::BTreeMap;
-
-use crate::output::result::RunResult;
+use megaconn::results::lenient::Map;
+use megaconn::results::result::RunResult;
 
 /// The notes for `result`.
-pub(crate) fn of(result: &RunResult) -> BTreeMap<&'static str, String> {
+pub(crate) fn of(result: &RunResult) -> Map<String> {
     let mut notes = of_cost(result);
-    let mut note = |figure, why: &str| notes.insert(figure, why.to_owned());
+    let mut note = |figure: &str, why: &str| notes.insert(figure.to_owned(), why.to_owned());
     if result.bystanders.is_none() {
         note("bystanders", "not watched, see --bystanders");
     }
@@ -24,7 +23,7 @@ pub(crate) fn of(result: &RunResult) -> BTreeMap<&'static str, String> {
         let why = "no dump of the server in the run directory";
         note("file_descriptors.server", unless_held(why));
     }
-    match &result.close {
+    match result.close.as_ref() {
         None => {
             note("close", "the run ended before the close");
         }
@@ -51,16 +50,17 @@ pub(crate) fn of(result: &RunResult) -> BTreeMap<&'static str, String> {
 }
 
 /// What the bytes for each connection include, and why some are not known.
-fn of_cost(result: &RunResult) -> BTreeMap<&'static str, String> {
-    let mut notes = BTreeMap::new();
-    let mut note = |figure, why: &str| notes.insert(figure, why.to_owned());
+fn of_cost(result: &RunResult) -> Map<String> {
+    let mut notes = Map::default();
+    let mut note = |figure: &str, why: &str| notes.insert(figure.to_owned(), why.to_owned());
     let unless_held = |otherwise| unless_held(result, otherwise);
     let cost = &result.cost_per_connection;
     if cost.kernel_bytes.is_none() {
         let why = "not measured: /proc is hidden, or the host gave back more than was taken";
         note("cost_per_connection.kernel_bytes", unless_held(why));
     } else {
-        let ends = if cost.sockets_counted > 1 { "both sockets" } else { "the client's socket" };
+        let ends =
+            if cost.sockets_counted.or_zero() > 1 { "both sockets" } else { "the client's socket" };
         let what = "growth of slab and other kernel memory of the whole host";
         note("cost_per_connection.kernel_bytes", &format!("{what}; {ends} of a connection"));
     }
@@ -77,18 +77,19 @@ fn of_cost(result: &RunResult) -> BTreeMap<&'static str, String> {
                    cannot be told apart; their sum is slabs, by /proc/meminfo";
         note("cost_per_connection.by_slab", unless_held(why));
     }
-    match cost.other_sockets {
+    let is_seen = |n: i64| n.unsigned_abs() * 100 > result.established.or_zero();
+    match *cost.other_sockets {
         None => {
             note("cost_per_connection.other_sockets", unless_held("/proc/net/sockstat is hidden"));
         }
-        Some(others) if others.unsigned_abs() * 100 > result.established => {
+        Some(others) if is_seen(others) => {
             let why =
                 "others opened or closed so many sockets meanwhile: the kernel's bytes are off";
             note("cost_per_connection.other_sockets", why);
         }
         Some(_) => {}
     }
-    if cost.time_wait.is_some_and(|sockets| sockets.unsigned_abs() * 100 > result.established) {
+    if cost.time_wait.is_some_and(is_seen) {
         let why = "so many sockets in TIME_WAIT came or, of an earlier run, went meanwhile: some \
                    250 B each of the kernel's bytes";
         note("cost_per_connection.time_wait", why);

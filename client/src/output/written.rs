@@ -1,114 +1,116 @@
 //! `result.json` byte for byte: a made-up result with every part is written as it was stored.
 
-use std::collections::BTreeMap;
-
 use histogram::Histogram;
 use megaconn::base::errno::Errno;
+use megaconn::engine::protocol::echo::Echoed;
+use megaconn::engine::protocol::expect::Expect;
 use megaconn::host::sockets::Sockstat;
 use megaconn::observe::stats::LOST_CAUSES;
+use megaconn::results;
+use megaconn::results::bystanders::{
+    BystanderSpan, Bystanders, CapacityStep, Comparison, Finding, Interval, Latency, Probe, Probed,
+    SafeCapacity, SpanPhase, Tail,
+};
+use megaconn::results::cost::{Cost, Fit, Line, Memory};
+use megaconn::results::lenient::{List, Map, Maybe, Part};
+use megaconn::results::percentiles::Percentiles;
+use megaconn::results::plateau::{Churn, Connect, Counts, Messages, Plateau, Pushes, Sweep};
+use megaconn::results::result::{
+    Close, Descriptors, LossTimes, PerCore, ReserveMet, RunResult, TargetNow,
+};
+use megaconn::results::verdict::{NextWall, Verdict};
 use megaconn::walls::diagnosis::{Attribution, Diagnosis};
 use megaconn::walls::evidence::Confidence;
 use megaconn::walls::place::Place;
 
-use crate::bystanders::account::{
-    Account, Comparison, Described, Finding, Interval, Latency, ProbeAccount, SafeCapacity,
-    SpanAccount, Step, Tail,
-};
-use crate::bystanders::sample::SpanPhase;
-use crate::measure::aftermath::TargetNow;
-use crate::measure::cost::{Cost, Fit, Memory};
-use crate::measure::fit::Line;
-use crate::measure::monitor::{LossTimes, ReserveMet};
-use crate::output::result::{
-    Churn, Close, Connect, Descriptors, Messages, NextWall, PerCore, Percentiles, Plateau, Pushes,
-    RunResult, Sweep, Verdict, by_cause, by_errno,
-};
+use crate::bystanders::account::{Described, ProbeAccount};
+use crate::output::result::{begun, plateau, take_bystanders, take_walls, verdict};
 
 /// Written by the code that had the format twice.
 const STORED: &str = include_str!("../../../tests/run_directory/result.json");
 
-fn percentiles(us: u64) -> Option<Percentiles> {
+fn percentiles(us: u64) -> Maybe<Percentiles> {
     let mut all = Histogram::new(5, 32).expect("the form of all dumps");
     (1..=1_000).for_each(|n| all.increment(us * n).expect("it is in range"));
-    Percentiles::of(&all)
+    Percentiles::of(&all).into()
 }
 
-fn failed() -> BTreeMap<String, u64> {
+fn failed() -> Counts {
     let mut counts = vec![0; Errno::LIMIT];
     counts[Errno::ECONNREFUSED.index()] = 12;
     counts[Errno::EADDRNOTAVAIL.index()] = 3;
     counts[133] = 1;
-    by_errno(&counts)
+    Counts::by_errno(&counts)
 }
 
 fn memory(bytes: i64) -> Memory {
     Memory {
-        kernel_bytes: Some(8 * bytes),
-        server_user_bytes: None,
-        client_user_bytes: Some(-bytes),
-        by_layer: BTreeMap::from([("tcp", 5 * bytes), ("outside_slabs", -4_096)]),
-        by_slab: Some(BTreeMap::from([("TCP".into(), 5 * bytes), ("kmalloc-8".into(), 3)])),
-        sockstat: Sockstat {
+        kernel_bytes: (8 * bytes).into(),
+        server_user_bytes: Maybe(None),
+        client_user_bytes: (-bytes).into(),
+        by_layer: Map::from_iter([("tcp", 5 * bytes), ("outside_slabs", -4_096)]),
+        by_slab: Map::from_iter([("TCP", 5 * bytes), ("kmalloc-8", 3)]).into(),
+        sockstat: Part(Sockstat {
             tcp_in_use: Some(7),
             tcp_allocated: Some(184_467_440_737),
             ..Sockstat::default()
-        },
+        }),
     }
 }
 
-fn plateau() -> Plateau {
+fn whole_plateau() -> Plateau {
     Plateau {
-        connections: 100_000,
-        established: 99_985,
+        connections: Maybe(Some(100_000)),
+        established: Maybe(Some(99_985)),
         failed: failed(),
-        lost: by_cause(&[0, 5, 0, 1, 0, 0]),
-        connect: Connect {
-            seconds: Some(0.5),
-            rate_per_s: Some(200_000.25),
+        lost: Counts::by_cause(&[0, 5, 0, 1, 0, 0]),
+        connect: Part(Connect {
+            seconds: Maybe(Some(0.5)),
+            rate_per_s: Maybe(Some(200_000.25)),
             latency_us: percentiles(3),
-        },
-        messages: Messages {
-            seconds: Some(2.0),
-            sent: 100,
-            received: 99,
-            mismatched: 1,
-            late: 2,
-            unsent: 3,
+        }),
+        messages: Part(Messages {
+            seconds: Maybe(Some(2.0)),
+            sent: Maybe(Some(100)),
+            received: Maybe(Some(99)),
+            mismatched: Maybe(Some(1)),
+            late: Maybe(Some(2)),
+            unsent: Maybe(Some(3)),
             latency_us: percentiles(7),
-        },
-        pushes: Some(Pushes {
-            received: 10,
-            late: Some(1),
-            missing: None,
+        }),
+        pushes: Maybe(Some(Pushes {
+            received: Maybe(Some(10)),
+            late: Maybe(Some(1)),
+            missing: Maybe(None),
             gap_us: percentiles(1_000),
-        }),
-        churn: Some(Churn {
-            asked_per_s: 200,
-            seconds: 3.0,
-            started: 602,
-            completed: 600,
-            rate_per_s: Some(200.3),
+        })),
+        churn: Maybe(Some(Churn {
+            asked_per_s: Maybe(Some(200)),
+            seconds: Maybe(Some(3.0)),
+            started: Maybe(Some(602)),
+            completed: Maybe(Some(600)),
+            rate_per_s: Maybe(Some(200.3)),
             failed: failed(),
-            lost: BTreeMap::new(),
-            unfinished: 1,
-            unstarted: 1,
+            lost: Counts::none(),
+            unfinished: Maybe(Some(1)),
+            unstarted: Maybe(Some(1)),
             connect_latency_us: percentiles(30),
-            latency_us: None,
-        }),
-        sweep: Some(Sweep {
-            asked: 99_985,
-            answered: 99_984,
-            seconds: 0.125,
-            lost: by_cause(&[1; LOST_CAUSES.len()]),
-        }),
+            latency_us: Maybe(None),
+        })),
+        sweep: Maybe(Some(Sweep {
+            asked: Maybe(Some(99_985)),
+            answered: Maybe(Some(99_984)),
+            seconds: Maybe(Some(0.125)),
+            lost: Counts::by_cause(&[1; LOST_CAUSES.len()]),
+        })),
         schedule_lag_us: percentiles(1),
-        hold_seconds: Some(30.0),
-        memory: memory(1_000),
-        bystanders: None,
+        hold_seconds: Maybe(Some(30.0)),
+        memory: Part(memory(1_000)),
+        bystanders: Maybe(None),
     }
 }
 
-fn attribution(id: &'static str, side: Place, confidence: Confidence) -> Attribution {
+fn charge(id: &'static str, side: Place, confidence: Confidence) -> Attribution {
     Attribution {
         id,
         side,
@@ -120,17 +122,18 @@ fn attribution(id: &'static str, side: Place, confidence: Confidence) -> Attribu
     }
 }
 
-fn verdict() -> Verdict {
-    let mut verdict = Verdict { missed: vec!["1,321 lost".into()], ..Verdict::default() };
-    let diagnosis = Diagnosis {
+fn whole_verdict() -> Verdict {
+    let mut verdict = verdict(vec!["1,321 lost".into()]);
+    let judgement = Diagnosis {
         walls: vec![
-            attribution("server-full", Place::Server, Confidence::Certain),
-            attribution("client-lag", Place::Client, Confidence::Likely),
+            charge("server-full", Place::Server, Confidence::Certain),
+            charge("client-lag", Place::Client, Confidence::Likely),
         ],
-        met_without_loss: vec![attribution("tw-buckets", Place::Between, Confidence::Possible)],
+        met_without_loss: vec![charge("tw-buckets", Place::Between, Confidence::Possible)],
     };
-    verdict.judged(diagnosis, &[]);
-    verdict.next_wall = Some(NextWall { id: "memory", at_connections: 2_679_801 });
+    take_walls(&mut verdict, judgement, &[]);
+    let at_connections = Maybe(Some(2_679_801));
+    verdict.next_wall = NextWall { id: "memory".into(), at_connections }.into();
     verdict
 }
 
@@ -142,18 +145,18 @@ fn cost() -> Cost {
         r2: (slope_bytes > 0.0).then_some(0.99),
     };
     Cost {
-        kernel_bytes: Some(8_341.7),
-        server_user_bytes: None,
-        client_user_bytes: Some(43.0),
-        stderr_bytes: Some(8.5),
-        by_slab: Some(BTreeMap::from([("TCP".into(), 5_040.9)])),
-        sockets_counted: 2,
-        other_sockets: Some(-45_761),
-        time_wait: Some(7),
-        fit: Some(Fit {
-            connections: vec![0, 1_000, 100_000],
-            by_layer: BTreeMap::from([("kernel", line(8_341.7)), ("tcp", line(-0.5))]),
-        }),
+        kernel_bytes: Maybe(Some(8_341.7)),
+        server_user_bytes: Maybe(None),
+        client_user_bytes: Maybe(Some(43.0)),
+        stderr_bytes: Maybe(Some(8.5)),
+        by_slab: Map::from_iter([("TCP", 5_040.9)]).into(),
+        sockets_counted: Maybe(Some(2)),
+        other_sockets: Maybe(Some(-45_761)),
+        time_wait: Maybe(Some(7)),
+        fit: Maybe(Some(Fit {
+            connections: List(vec![0, 1_000, 100_000]),
+            by_layer: Map::from_iter([("kernel", line(8_341.7)), ("tcp", line(-0.5))]),
+        })),
     }
 }
 
@@ -171,9 +174,9 @@ fn probe(finding: Finding) -> ProbeAccount {
         latency_us: (!is_baseline).then_some(Latency { p50: 40, p90: 60, p99: 90, max: 9_000 }),
         loss: Some(interval),
         against_baseline: (!is_baseline).then_some(Comparison {
-            shift_us: Some(Interval { estimate: -141.0, low: -160.0, high: -120.0 }),
-            tail: Some(tail),
-            loss: None,
+            shift_us: Interval { estimate: -141.0, low: -160.0, high: -120.0 }.into(),
+            tail: tail.into(),
+            loss: Maybe(None),
         }),
         finding,
         more_samples: is_baseline.then_some(44),
@@ -181,15 +184,15 @@ fn probe(finding: Finding) -> ProbeAccount {
     }
 }
 
-fn account() -> Account {
-    let span = |phase, connections, finding| SpanAccount {
-        phase,
-        connections,
-        from_ms: 5,
-        to_ms: 3_000,
-        probes: vec![probe(finding)],
-        counters: BTreeMap::from([("TcpExt.ListenOverflows".into(), 1_212)]),
-        pressure: BTreeMap::from([("cpu", 12.5), ("io", 0.0)]),
+fn account() -> Bystanders {
+    let span = |(phase, connections, finding): (SpanPhase, u64, _)| BystanderSpan {
+        phase: phase.into(),
+        connections: connections.into(),
+        from_ms: Maybe(Some(5)),
+        to_ms: Maybe(Some(3_000)),
+        probes: List(vec![Probed::from(probe(finding))]),
+        counters: Map::from_iter([("TcpExt.ListenOverflows", 1_212)]),
+        pressure: Map::from_iter([("cpu", 12.5), ("io", 0.0)]),
     };
     let spans = [
         (SpanPhase::Baseline, 0, Finding::Baseline),
@@ -200,88 +203,111 @@ fn account() -> Account {
         (SpanPhase::Recovery, 0, Finding::Faster),
         (SpanPhase::Watched, 0, Finding::TooFew),
     ];
-    Account {
-        began_at_ms: 1_795_000_000_000,
-        rate_per_s: 20.0,
-        probes: vec![Described {
-            name: "ping 10.0.0.9".into(),
-            kind: "ping",
-            target: "10.0.0.9".into(),
-        }],
-        not_probed: BTreeMap::from([("resolve", "no --resolve NAME was given".into())]),
+    let described =
+        Described { name: "ping 10.0.0.9".into(), kind: "ping", target: "10.0.0.9".into() };
+    Bystanders {
+        began_at_ms: Maybe(Some(1_795_000_000_000)),
+        rate_per_s: 20.0.into(),
+        probes: List(vec![Probe::from(described)]),
+        not_probed: Map::from_iter([("resolve", "no --resolve NAME was given".to_owned())]),
         lag_us: percentiles(2),
-        samples_dropped: 17,
-        spans: spans.map(|(phase, connections, finding)| span(phase, connections, finding)).into(),
-        answer: vec!["ping 10.0.0.9: no effect found".into()],
+        samples_dropped: Maybe(Some(17)),
+        spans: spans.into_iter().map(span).collect(),
+        answer: List(vec!["ping 10.0.0.9: no effect found".into()]),
     }
 }
 
-fn result() -> RunResult {
+fn echo() -> Expect {
+    Expect::Echo(Echoed { message_bytes: 64 })
+}
+
+fn safe_capacity() -> SafeCapacity {
+    let figures = List(vec!["ping: held".into()]);
+    SafeCapacity {
+        expression: "ping p99 < 5ms".into(),
+        connections: Maybe(Some(10)),
+        broke_at: Maybe(None),
+        why: "ping p99 7100 us".into(),
+        steps: List(vec![CapacityStep {
+            connections: Maybe(Some(10)),
+            held: true.into(),
+            figures,
+        }]),
+    }
+}
+
+fn whole_result() -> RunResult {
     let mut result = RunResult {
-        schema: "megaconn.result/1",
-        version: "0.1.0",
-        commit: Some("0123456789ab"),
-        started_at: 1_795_000_000,
-        seconds: 113.4,
-        topology: "loopback",
-        target_connections: 100_000,
-        expect: "echo",
-        established: 99_985,
+        version: "0.1.0".into(),
+        commit: "0123456789ab".into(),
+        started_at: Maybe(Some(1_795_000_000)),
+        seconds: 113.4.into(),
+        established: Maybe(Some(99_985)),
         failed: failed(),
-        lost: by_cause(&[0, 5, 0, 1, 0, 0]),
-        untried: 2,
-        losses: Some(LossTimes { first_ms: 20, last_ms: 2_000, most_in_one_second: 9 }),
-        target_afterwards: Some(TargetNow::Refuses),
-        memory_reserve_met: Some(ReserveMet {
+        lost: Counts::by_cause(&[0, 5, 0, 1, 0, 0]),
+        untried: Maybe(Some(2)),
+        losses: LossTimes { first_ms: 20, last_ms: 2_000, most_in_one_second: 9 }.into(),
+        target_afterwards: TargetNow::Refuses.into(),
+        memory_reserve_met: Maybe(Some(ReserveMet {
             at_ms: 7,
             available_bytes: 1 << 30,
             reserve_bytes: 2 << 30,
             limit: "host".into(),
             connections: 99_985,
-        }),
-        tuples_skipped: 4,
-        memory_before: memory(1),
-        plateaus: vec![Plateau::new(10), plateau()],
-        close: Some(Close {
-            seconds: 9.0,
-            rate_per_s: Some(111_900.5),
-            server_seconds: None,
-            timeouts: 1,
-        }),
-        safe_capacity: Some(SafeCapacity {
-            expression: "ping p99 < 5ms".into(),
-            connections: Some(10),
-            broke_at: None,
-            why: Some("ping p99 7100 us".into()),
-            steps: vec![Step { connections: 10, held: true, figures: vec!["ping: held".into()] }],
-        }),
-        bystanders: None,
-        cost_per_connection: cost(),
-        file_descriptors: Descriptors { client: Some(76), server: None },
-        per_core: vec![PerCore {
-            side: "client",
-            core: 1,
-            cpu: 3,
-            connections_peak: 50_000,
-            messages_total: 9,
-        }],
-        verdict: verdict(),
-        notes: BTreeMap::from([("close.server_seconds", "no dump showed it".into())]),
+        })),
+        tuples_skipped: Maybe(Some(4)),
+        memory_before: Part(memory(1)),
+        plateaus: List(vec![plateau(10), whole_plateau()]),
+        close: Maybe(Some(Close {
+            seconds: 9.0.into(),
+            rate_per_s: 111_900.5.into(),
+            server_seconds: Maybe(None),
+            timeouts: Maybe(Some(1)),
+        })),
+        safe_capacity: Maybe(Some(safe_capacity())),
+        cost_per_connection: Part(cost()),
+        file_descriptors: Part(Descriptors { client: Maybe(Some(76)), server: Maybe(None) }),
+        per_core: List(vec![PerCore {
+            side: "client".into(),
+            core: Maybe(Some(1)),
+            cpu: Maybe(Some(3)),
+            connections_peak: Maybe(Some(50_000)),
+            messages_total: Maybe(Some(9)),
+        }]),
+        verdict: Part(whole_verdict()),
+        notes: Map::from_iter([("close.server_seconds", "no dump showed it".to_owned())]),
+        ..begun(100_000, &echo(), "loopback".into())
     };
-    result.bystanders(account());
+    take_bystanders(&mut result, account());
     result
+}
+
+/// Byte for byte, with the first line that differs where one does.
+fn assert_written(result: &RunResult, stored: &str) {
+    let written = results::text(result);
+    for (line, stored) in written.lines().zip(stored.lines()) {
+        assert_eq!(line, stored);
+    }
+    assert!(written == stored, "the one has more lines than the other");
 }
 
 #[test]
 fn a_full_result_is_written_as_it_was_stored() {
-    let text = serde_json::to_string_pretty(&result()).expect("plain data") + "\n";
-    assert_eq!(text, STORED);
+    assert_written(&whole_result(), STORED);
 }
 
 /// What a run leaves that was stopped at once.
 #[test]
 fn an_empty_result_is_written_as_it_was_stored() {
-    let result = RunResult { schema: "megaconn.result/1", ..RunResult::default() };
-    let text = serde_json::to_string_pretty(&result).expect("plain data") + "\n";
-    assert_eq!(text, include_str!("../../../tests/run_directory/empty.json"));
+    let none = Maybe(Some(0));
+    let mut result = RunResult {
+        version: "".into(),
+        commit: Maybe(None),
+        started_at: none,
+        expect: "".into(),
+        ..begun(0, &Expect::Nothing, "".into())
+    };
+    result.verdict.met = false.into();
+    result.cost_per_connection.sockets_counted = none;
+    assert_written(&result, include_str!("../../../tests/run_directory/empty.json"));
 }

@@ -9,16 +9,17 @@ use megaconn::base::stderr::talk;
 use megaconn::observe::dump::ticker::Ticker;
 use megaconn::observe::metrics::{Metrics, http};
 use megaconn::observe::stats::ClientStats;
+use megaconn::results::result::RunResult;
+use megaconn::results::{DOCTOR, ENVIRONMENT, RESULT};
 use megaconn::runtime::launch;
 use megaconn::runtime::signals::Signals;
 
 use crate::bystanders::keep::Keep;
 use crate::bystanders::panel::Panel;
-use crate::measure::environment::{Environment, examine};
+use crate::measure::environment::{self, examine};
 use crate::measure::figures::Figures;
 use crate::measure::server_metrics;
 use crate::output::directory::{forget_earlier, open_stats, write_json, write_report};
-use crate::output::result::RunResult;
 use crate::output::summary::summary;
 use crate::run::config::{BystanderPlan, Config};
 use crate::run::controller::Controller;
@@ -59,28 +60,28 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
     let out = open_stats(outputs.stats.as_deref(), outputs.out.as_deref())?;
     effective::lines(config, plan).iter().for_each(|line| talk(line));
     talk(&format!("metrics={}", http::url(metrics)));
-    let environment = Environment::read(targets, plan.demand.ends.count());
+    let environment = environment::read(targets, plan.demand.ends.count());
     if let Some(dir) = &outputs.out {
         forget_earlier(dir)?;
-        write_json(dir, "environment.json", &environment)?;
-        write_json(dir, "doctor.json", &examine(&plan.host, &plan.demand, targets))?;
+        write_json(dir, ENVIRONMENT.name, &environment)?;
+        write_json(dir, DOCTOR.name, &examine(&plan.host, &plan.demand, targets))?;
     }
     let panel = begin_panel(config)?;
     let cores = launch::start(cpus, make_core(config, plan, &stats))?;
     let dumps = Ticker::begin(cpus, &stats, out, outputs.stats_every)?;
     let figures = Figures::new(cpus, &stats, outputs.out.as_deref(), server);
     let controller = Controller::new(config, plan, signals, figures, dumps, panel);
-    let topology = environment.topology();
+    let topology = environment.topology;
     let ((mut result, stop), died) =
         cores.run(async move |commands| controller.all(&commands, topology).await)?;
     if let Some(died) = died {
-        result.verdict.met = false;
+        result.verdict.met = false.into();
         result.verdict.missed.push(died.to_string());
     }
     let is_written = report(&result, outputs);
     Ok(match stop {
         Some(stop) => Outcome::Stopped(stop),
-        None if result.verdict.met && is_written => Outcome::Met,
+        None if *result.verdict.met == Some(true) && is_written => Outcome::Met,
         None => Outcome::Missed,
     })
 }
@@ -107,7 +108,7 @@ fn report(result: &RunResult, outputs: &Outputs) -> bool {
         let _ = stdout().write_all(summary.as_bytes());
     }
     let Some(dir) = &outputs.out else { return true };
-    let written = write_json(dir, "result.json", result);
+    let written = write_json(dir, RESULT.name, result);
     if let Err(error) = &written {
         talk(&format!("error: {error}"));
     }

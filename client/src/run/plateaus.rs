@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use megaconn::base::units::grouped;
+use megaconn::results::bystanders::{CapacityStep, SafeCapacity};
 
-use crate::bystanders::account::{ProbeAccount, SafeCapacity, Step};
+use crate::bystanders::account::ProbeAccount;
 use crate::bystanders::keep::{Keep, Verdict};
 use crate::bystanders::search::{Next, Search};
 
@@ -21,7 +22,7 @@ pub(crate) struct CapacitySearch {
     keep: Keep,
     search: Search,
     next: Next,
-    tried: Vec<Step>,
+    tried: Vec<CapacityStep>,
     /// Why the lowest that broke did.
     why: Option<String>,
 }
@@ -63,11 +64,11 @@ impl Plateaus {
     pub(crate) fn safe_capacity(&self) -> Option<SafeCapacity> {
         let Plateaus::Search(search) = self else { return None };
         Some(SafeCapacity {
-            expression: search.keep.to_string(),
-            connections: search.search.highest_held,
-            broke_at: search.search.lowest_broken,
-            why: search.why.clone(),
-            steps: search.tried.clone(),
+            expression: search.keep.to_string().into(),
+            connections: search.search.highest_held.into(),
+            broke_at: search.search.lowest_broken.into(),
+            why: search.why.clone().into(),
+            steps: search.tried.clone().into(),
         })
     }
 }
@@ -88,7 +89,8 @@ impl CapacitySearch {
             self.why = Some(broken.join("; "));
         }
         let figures = clauses.iter().map(|clause| clause.sentence.clone()).collect();
-        self.tried.push(Step { connections, held, figures });
+        let step = CapacityStep { connections: connections.into(), held: held.into(), figures };
+        self.tried.push(step);
         self.next = self.search.next(held);
     }
 }
@@ -101,14 +103,14 @@ pub(crate) fn hold_at_least(keep: &Keep, rate_per_s: u64) -> Duration {
 
 /// What a run that searched missed, when not even the first step held.
 pub(crate) fn missed(safe: &SafeCapacity) -> Option<String> {
-    let (None, Some(first)) = (safe.connections, safe.broke_at) else { return None };
+    let (None, Some(first)) = (*safe.connections, *safe.broke_at) else { return None };
     let why = safe.why.as_deref().unwrap_or("it was not told");
     Some(format!("bystanders were not kept at {} connections: {why}", grouped(first)))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::bystanders::account::Latency;
+    use megaconn::results::bystanders::Latency;
 
     use super::*;
 
@@ -134,14 +136,14 @@ mod tests {
             (safe.connections.expect("some held"), safe.broke_at.expect("one broke"));
         assert!(held <= 90_000 && broke > 90_000 && broke - held <= broke / 20, "{safe:?}");
         assert!(safe.why.as_deref().is_some_and(|why| why.contains("ping p99")), "{safe:?}");
-        assert_eq!(safe.steps[0].connections, 10_000);
+        assert_eq!(*safe.steps[0].connections, Some(10_000));
         assert_eq!(missed(&safe), None);
     }
 
     #[test]
     fn when_the_first_breaks_nothing_is_safe_and_the_run_has_missed() {
         let safe = climbed(0);
-        assert_eq!((safe.connections, safe.broke_at, safe.steps.len()), (None, Some(10_000), 1));
+        assert_eq!((*safe.connections, *safe.broke_at, safe.steps.len()), (None, Some(10_000), 1));
         let missed = missed(&safe).expect("it says so");
         assert!(missed.contains("10,000 connections: ping p99"), "{missed}");
     }
@@ -162,8 +164,8 @@ mod tests {
         let first = plateaus.next().expect("a step");
         plateaus.seen(first, first - 1, &pings(400));
         let safe = plateaus.safe_capacity().expect("it searched");
-        assert_eq!(safe.connections, None);
-        assert!(safe.why.is_some_and(|why| why.contains("only 99 connections")));
+        assert_eq!(*safe.connections, None);
+        assert!(safe.why.as_ref().is_some_and(|why| why.contains("only 99 connections")));
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use histogram::SparseHistogram;
 use serde_json::{Map, Value, json};
 
+use crate::base::clock::unix_ms;
 use crate::base::errno::Errno;
 use crate::host::cpu::{THREAD_FIGURES, thread_us};
 use crate::observe::process::{self, PROCESS_FIGURES};
@@ -39,8 +39,7 @@ impl<S: CoreStats> Dump<S> {
     /// # Errors
     /// When the file cannot be written.
     pub fn tick(&mut self) -> io::Result<()> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let at_ms = unix_ms();
         let of_process = process::read();
         for (core, (cpu, stats)) in self.cores.iter().enumerate() {
             let mut line = json!({

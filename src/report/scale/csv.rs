@@ -1,5 +1,5 @@
-//! `scale.csv`, a line for each run, as `bench-scripts/scale.sh` writes it. Somebody may have cut or
-//! changed it: what is not as it should be is left out, and said.
+//! `scale.csv`, a line for each run, as `bench-scripts/scale.sh` writes it. The file may have been cut or
+//! edited: a value that is not as it should be is left out, and the page says so.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::base::constants::{REPORT_FILE_BYTES, SCALE_RUNS_MAX};
 use crate::report::scale::figures::FIGURES;
 
-/// What is said of a file at most, line by line; the rest is counted.
+/// Remarks on a file that are kept; further ones are counted.
 const SAID_MAX: usize = 12;
 
 /// The columns that say what a run was of: without them there is no run.
@@ -41,7 +41,7 @@ pub(crate) struct Table {
     pub(crate) said: Said,
 }
 
-/// What is said of a file, as far as anybody reads it.
+/// Remarks on a file, of which the first are kept.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     pub(crate) lines: Vec<String>,
@@ -54,7 +54,10 @@ impl Said {
     }
 }
 
-/// Reads `path`; why it cannot be read otherwise.
+/// Reads `path`.
+///
+/// # Errors
+/// Why it cannot be read.
 pub(crate) fn read(path: &Path) -> Result<Table, String> {
     let is_file = fs::metadata(path).map_err(|error| error.to_string())?.is_file();
     let mut bytes = Vec::new();
@@ -92,7 +95,7 @@ fn parse(text: &str) -> Result<Table, String> {
     for absent in known().filter(|name| place(name).is_none()) {
         said.push(format!("the column {absent} is not there"));
     }
-    // The rest of a line that was being written has no end.
+    // A line that was being written has no end.
     let lines = body.split_inclusive('\n').zip(2_u64..);
     for (line, number) in lines {
         let whole = line.strip_suffix('\n').map(|line| line.trim_end_matches('\r'));
@@ -125,7 +128,7 @@ fn parse(text: &str) -> Result<Table, String> {
     Ok(Table { rows, said })
 }
 
-/// A line by the names of its columns; what figure of it is none is said.
+/// A line by the names of its columns. A value that is no figure is remarked on.
 fn row<'a>(field: &impl Fn(&str) -> &'a str, number: u64, said: &mut Said) -> Result<Row, String> {
     let whole = |name: &str| {
         let n = field(name).parse::<u32>().ok().filter(|n| *n > 0);

@@ -6,16 +6,18 @@ use maud::{Markup, PreEscaped, html};
 
 use crate::base::format;
 use crate::report::chart::{self, Axis, COLORS, Look, Series};
-use crate::report::figures::{Drawing, legend, powers};
-use crate::report::scale::figures::{Cell, FIGURES, Figure, Ideal, law};
+use crate::report::figures::{legend, powers};
+use crate::report::points::Drawing;
+use crate::report::scale::cells::{Cell, law};
+use crate::report::scale::figures::{FIGURES, Figure, Ideal};
 
 /// Lines of a chart: the last colour is the ideal's.
 const LINES_MAX: usize = COLORS.len() - 1;
 
-/// Places at which the curve of a law is reckoned.
+/// Points at which the curve of a law is calculated.
 const CURVE_STEPS: u32 = 60;
 
-/// What a chart is against.
+/// The horizontal axis of a chart.
 #[derive(Clone, Copy, PartialEq)]
 enum Against {
     Cores,
@@ -124,7 +126,7 @@ fn lines(cells: &[Cell], figure: usize, against: Against) -> Lines {
             continue;
         };
         let of_kind = || measured().filter(move |cell| against.line(cell) == kind);
-        // What has shrunk, as memory may, stands at 0: an axis begins there.
+        // A negative figure, such as memory that has shrunk, stands at 0, where the axis begins.
         let height = |cell: &Cell| cell.spread(figure).unwrap_or_default().map(|y| y.max(0.0));
         let at = |cell: &Cell| (against.x(cell), height(cell));
         let mut points: Vec<(f64, [f64; 3])> = of_kind().map(at).collect();
@@ -152,7 +154,7 @@ fn lines(cells: &[Cell], figure: usize, against: Against) -> Lines {
                     curve.collect(),
                 ));
             }
-            // On a host it is the number of cores that tells which runs share CPUs.
+            // On one host the number of cores decides whether runs share CPUs.
             None if against == Against::Cores && kind.1 && has_apart(kind.0) => {
                 lines.unnamed.push(series("", look, medians));
             }
@@ -187,7 +189,7 @@ fn ideal(cells: &[Cell], figure: usize, against: Against) -> Option<Series> {
     is_line.then(|| Series { name: "ideal".into(), color, look: Look::Dashes, points })
 }
 
-/// At most so many of a list, its ends among them.
+/// At most `most` elements of a list, its ends among them.
 fn spread_out(all: &[u32], most: usize) -> Vec<u32> {
     if all.len() <= most {
         return all.to_vec();

@@ -1,15 +1,15 @@
 //! The universal scalability law through measured rates: X(N) = lambda N / (1 + sigma (N - 1) +
 //! kappa N (N - 1)) for N cores, by nonlinear least squares, with standard errors.
 //!
-//! Of one core it takes lambda; sigma is the share of the work that only one can do at a time, kappa what
-//! each pair of cores costs to agree. Source: Neil J. Gunther, "A General Theory of Computational
+//! Of one core it takes lambda; sigma is the share of the work that is serial, kappa the cost of
+//! agreement for each pair of cores. Source: Neil J. Gunther, "A General Theory of Computational
 //! Scalability Based on Rational Functions", arXiv 0808.1431, and "Guerrilla Capacity Planning",
 //! Springer 2007. The steps are Levenberg's and Marquardt's, from the line that the law is in N / X.
 
-/// Numbers of cores that the three constants take.
+/// Different numbers of cores that the three constants need.
 pub(crate) const COUNTS_MIN: usize = 3;
 
-/// The law is asked up to so many times the most cores that were measured, and no further.
+/// The law is evaluated up to this multiple of the most cores that were measured.
 pub(crate) const BEYOND: f64 = 2.0;
 
 /// Steps at most; from a fair beginning it takes ten.
@@ -31,8 +31,8 @@ pub(crate) struct Law {
     pub(crate) kappa: Constant,
     /// Root of the mean square of what is left over, as a part of each rate.
     pub(crate) residual: f64,
-    /// Different numbers of cores that it is from. Three fix the constants, and leave nothing to tell
-    /// whether the law holds.
+    /// Different numbers of cores that it is from. Three fix the constants and leave none to check the
+    /// law with.
     pub(crate) counts: usize,
     pub(crate) cores_most: f64,
 }
@@ -73,15 +73,15 @@ impl Law {
         })
     }
 
-    /// The rate of so many cores; `None` beyond [`BEYOND`] times those that were measured.
+    /// The rate of `cores`; `None` beyond [`BEYOND`] times those that were measured.
     pub(crate) fn at(&self, cores: f64) -> Option<f64> {
         let constants = [self.lambda, self.sigma, self.kappa].map(|constant| constant.value);
         let rate = value(&constants, cores);
         (cores <= BEYOND * self.cores_most && rate.is_finite() && rate > 0.0).then_some(rate)
     }
 
-    /// Cores from which on more make it slower; `None` when there are none, or beyond what the law is
-    /// asked.
+    /// The number of cores beyond which more cores make it slower; `None` when there is none within the
+    /// range of the law.
     pub(crate) fn peak(&self) -> Option<f64> {
         let (sigma, kappa) = (self.sigma.value, self.kappa.value);
         let peak = ((1.0 - sigma) / kappa).sqrt();
@@ -110,7 +110,7 @@ fn left_over(points: &[(f64, f64)], constants: &Vector) -> f64 {
     if positive { squares.sum() } else { f64::INFINITY }
 }
 
-/// The matrix and the right side of the normal equations of `rows`: slopes, and what they are to give.
+/// The matrix and the right side of the normal equations of `rows`: slopes and targets.
 fn equations(rows: impl Iterator<Item = (Vector, f64)>) -> (Matrix, Vector) {
     let (mut matrix, mut right) = ([[0.0; 3]; 3], [0.0; 3]);
     for (slopes, wanted) in rows {

@@ -1,9 +1,9 @@
-//! The report of a scaling run: what `bench-scripts/scale.sh` left in a directory, as curves against
+//! The report of a scaling run: the directory that `bench-scripts/scale.sh` wrote, as curves against
 //! cores and against connections, with spread, the ideal, and the law of scalability where there are
 //! cores enough.
 //!
-//! `csv` reads the file, `figures` is the table of what is in it, `law` the arithmetic, `curves` and
-//! `tables` the parts of the page.
+//! `figures` is the table of what is in the file, `csv` reads it, `cells` puts runs of one kind
+//! together, `law` is the arithmetic, `curves` and `tables` are the parts of the page.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,6 +16,7 @@ use crate::report::page::sheet;
 use crate::report::read::{ReportError, Run, name};
 use crate::report::scale::csv::{Row, Table};
 
+mod cells;
 mod csv;
 mod curves;
 mod figures;
@@ -32,7 +33,7 @@ pub(crate) const FILE: &str = "scale.csv";
 pub(crate) fn page(dir: &Path) -> Result<Markup, ReportError> {
     let file = dir.join(FILE);
     let table = csv::read(&file).map_err(|why| ReportError::Scale(file, why))?;
-    let cells = figures::cells(&table.rows);
+    let cells = cells::cells(&table.rows);
     let body = html! {
         (head(&table.rows))
         (curves::curves(&cells))
@@ -89,7 +90,7 @@ fn head(rows: &[Row]) -> Markup {
     }
 }
 
-/// Runs that did not do what was asked, of which the figures are what they are.
+/// Runs that missed their target. Their figures are shown all the same.
 fn missed(rows: &[Row]) -> Markup {
     let missed = || rows.iter().filter(|row| row.verdict != "met");
     let count = |n: Option<f64>| n.map_or("–".into(), format::count);

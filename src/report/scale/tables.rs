@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 
 use crate::base::format;
-use crate::report::scale::figures::{Cell, FIGURES, Ideal, law};
+use crate::report::scale::cells::{Cell, law};
+use crate::report::scale::figures::{FIGURES, Ideal};
 use crate::report::scale::law::{BEYOND, COUNTS_MIN, Constant, Law};
 
 /// What goes by the law: rates.

@@ -2,7 +2,7 @@
 //! phases or words. All of it is free of any assumption on how latencies are distributed; that
 //! neighbours are alike is `serial`'s, which says as how few samples they count.
 
-use crate::bystanders::account::Interval;
+use megaconn::results::bystanders::Interval;
 
 pub(crate) mod serial;
 pub(crate) mod shift;

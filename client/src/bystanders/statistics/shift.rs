@@ -7,7 +7,7 @@
 //! halving the range of values, and pairs below a value are counted by one walk through both sorted
 //! slices. That is O((m + n) log range), exact, and without any draw.
 
-use crate::bystanders::account::Interval;
+use megaconn::results::bystanders::Interval;
 
 /// Latencies of one stretch of time.
 pub(crate) struct Seen<'a> {

@@ -2,12 +2,12 @@
 //! all that did not suffer; and the safe capacity.
 
 use megaconn::base::units::{grouped, microseconds};
-
-use super::{Row, some_of};
-use crate::bystanders::account::{
-    Account, Described, Finding, Latency, ProbeAccount, SafeCapacity, Severity, SpanAccount,
+use megaconn::results::bystanders::{
+    BystanderSpan, Bystanders, Finding, Latency, Probed, SafeCapacity, SpanPhase,
 };
-use crate::bystanders::sample::SpanPhase;
+
+use crate::bystanders::account::Severity;
+use crate::output::summary::rows::{Row, count, some_of};
 
 /// Columns that the longest name may take.
 const NAME_COLUMNS_MAX: usize = 16;
@@ -17,17 +17,17 @@ struct Fate<'a> {
     name: &'a str,
     idle: Option<Latency>,
     /// The phases that can be told from the baseline, or not.
-    phases: Vec<(&'a SpanAccount, &'a ProbeAccount)>,
+    phases: Vec<(&'a BystanderSpan, &'a Probed)>,
 }
 
 /// A line for each bystander.
-pub(super) fn rows(account: &Account) -> Vec<Row> {
+pub(super) fn rows(account: &Bystanders) -> Vec<Row> {
     let lines = lines(&fates(account).collect::<Vec<_>>());
     std::iter::once(TITLE).chain(std::iter::repeat("")).zip(lines).collect()
 }
 
 /// Those that suffered, as many as have room, and one line for the others.
-pub(super) fn folded(account: &Account) -> Vec<Row> {
+pub(super) fn folded(account: &Bystanders) -> Vec<Row> {
     let (mut hurt, mut others) = (Vec::new(), Vec::new());
     for fate in fates(account) {
         match fate.worst().and_then(|(_, probe)| harm(probe)) {
@@ -61,33 +61,34 @@ fn lines(fates: &[Fate]) -> Vec<String> {
 /// How many connections the host may hold without breaking what was wanted of bystanders.
 pub(super) fn safe_capacity(safe: &SafeCapacity) -> Row {
     let held = safe.connections.map_or("none".into(), |n| format!("{} connections", grouped(n)));
-    let broke = match (safe.broke_at, &safe.why) {
+    let broke = match (*safe.broke_at, safe.why.as_ref()) {
         (Some(at), Some(why)) => format!("; at {}: {why}", grouped(at)),
         (None, Some(why)) => format!("; {why}"),
         (..) => String::new(),
     };
-    ("safe capacity", format!("{held} ({}){broke}", safe.expression))
+    let expression = safe.expression.as_deref().unwrap_or_default();
+    ("safe capacity", format!("{held} ({expression}){broke}"))
 }
 
 const TITLE: &str = "bystanders";
 
-fn fates(account: &Account) -> impl Iterator<Item = Fate<'_>> {
-    account.probes.iter().map(|Described { name, .. }| {
-        let of = |span: &'_ SpanAccount| span.probes.iter().position(|probe| probe.name == *name);
-        let met = account.spans.iter().filter_map(|span| Some((span, &span.probes[of(span)?])));
+fn fates(account: &Bystanders) -> impl Iterator<Item = Fate<'_>> {
+    account.probes.iter().filter_map(|probe| probe.name.as_deref()).map(|name| {
+        let met = account.spans.iter().filter_map(|span| Some((span, span.of(name)?)));
         let (idle, phases): (Vec<_>, Vec<_>) =
-            met.partition(|(span, _)| span.phase == SpanPhase::Baseline);
-        Fate { name, idle: idle.first().and_then(|(_, probe)| probe.latency_us), phases }
+            met.partition(|(span, _)| span.phase.known() == Some(SpanPhase::Baseline));
+        Fate { name, idle: idle.first().and_then(|(_, probe)| *probe.latency_us), phases }
     })
 }
 
-fn harm(probe: &ProbeAccount) -> Option<Severity> {
-    Severity::of(probe).filter(|severity| severity.is_harm())
+fn harm(probe: &Probed) -> Option<Severity> {
+    let severity = Severity::of(probe.finding.known()?, *probe.against_baseline, *probe.loss);
+    severity.filter(|severity| severity.is_harm())
 }
 
 impl<'a> Fate<'a> {
     /// The phase in which it suffered most; `None` when it did in none.
-    fn worst(&self) -> Option<(&'a SpanAccount, &'a ProbeAccount)> {
+    fn worst(&self) -> Option<(&'a BystanderSpan, &'a Probed)> {
         let hurt = self.phases.iter().filter_map(|phase| Some((harm(phase.1)?, *phase)));
         hurt.max_by(|(a, _), (b, _)| a.compare(b)).map(|(_, phase)| phase)
     }
@@ -98,25 +99,26 @@ impl<'a> Fate<'a> {
         let from_to = |pick: fn(Latency) -> u64| {
             let of =
                 |latency: Option<Latency>| latency.map_or("-".into(), |us| microseconds(pick(us)));
-            format!("{} -> {}", of(self.idle), of(probe.latency_us))
+            format!("{} -> {}", of(self.idle), of(*probe.latency_us))
         };
-        let lost = match probe.lost {
+        let lost = match probe.lost.or_zero() {
             0 => String::new(),
             lost => format!(", {} lost", grouped(lost)),
         };
-        match probe.finding {
-            Finding::Losing => {
+        match probe.finding.known() {
+            Some(Finding::Losing) => {
                 let part = probe.loss.map_or(0.0, |loss| 100.0 * loss.estimate);
                 format!("loses {part:.1} % {when}, p99 {}", from_to(|us| us.p99))
             }
-            Finding::Slower => format!("p50 {} {when}{lost}", from_to(|us| us.p50)),
+            Some(Finding::Slower) => format!("p50 {} {when}{lost}", from_to(|us| us.p50)),
             _ => format!("p99 {} {when}{lost}", from_to(|us| us.p99)),
         }
     }
 
     /// Phases in which there were samples enough to tell.
-    fn told(&self) -> impl Iterator<Item = &'a ProbeAccount> {
-        let told = self.phases.iter().filter(|(_, probe)| probe.finding != Finding::TooFew);
+    fn told(&self) -> impl Iterator<Item = &'a Probed> {
+        let is_told = |probe: &Probed| probe.finding.known() != Some(Finding::TooFew);
+        let told = self.phases.iter().filter(move |(_, probe)| is_told(probe));
         told.map(|(_, probe)| *probe)
     }
 
@@ -124,11 +126,11 @@ impl<'a> Fate<'a> {
     fn unhurt(&self) -> String {
         let (told, all) = (self.told().count(), self.phases.len());
         if told == 0 {
-            let more = self.phases.iter().filter_map(|(_, probe)| probe.more_samples).max();
+            let more = self.phases.iter().filter_map(|(_, probe)| *probe.more_samples).max();
             let more = more.map_or(String::new(), |n| format!(", {} more are needed", grouped(n)));
             return format!("too few samples{more}");
         }
-        let longest = self.told().filter_map(|probe| probe.latency_us).map(|us| us.p99).max();
+        let longest = self.told().filter_map(|probe| *probe.latency_us).map(|us| us.p99).max();
         let p99 = longest.map_or(String::new(), |us| format!(", p99 {}", microseconds(us)));
         let short = match all - told {
             0 => String::new(),
@@ -139,15 +141,15 @@ impl<'a> Fate<'a> {
 }
 
 /// `opening 1,000,000`.
-fn when(span: &SpanAccount) -> String {
-    let n = grouped(span.connections);
-    match span.phase {
-        SpanPhase::Baseline => "before all".into(),
-        SpanPhase::Connecting => format!("opening {n}"),
-        SpanPhase::Settled => format!("beside {n}"),
-        SpanPhase::Messages => format!("beside {n} with messages"),
-        SpanPhase::Closing => format!("closing {n}"),
-        SpanPhase::Recovery => "after all".into(),
-        SpanPhase::Watched => "while watched".into(),
+fn when(span: &BystanderSpan) -> String {
+    let n = count(span.connections);
+    match span.phase.known() {
+        Some(SpanPhase::Baseline) => "before all".into(),
+        Some(SpanPhase::Connecting) => format!("opening {n}"),
+        Some(SpanPhase::Settled) => format!("beside {n}"),
+        Some(SpanPhase::Messages) => format!("beside {n} with messages"),
+        Some(SpanPhase::Closing) => format!("closing {n}"),
+        Some(SpanPhase::Recovery) => "after all".into(),
+        Some(SpanPhase::Watched) | None => "while watched".into(),
     }
 }

@@ -1,64 +1,73 @@
 //! Whole screens, as a terminal without colours shows them.
 
 use insta::assert_snapshot;
-use megaconn::walls::evidence::Confidence;
+use megaconn::results::bystanders::{
+    BystanderSpan, Finding, Interval, Latency, Probe, Probed, SafeCapacity, SpanPhase,
+};
+use megaconn::results::lenient::{List, Map, Part};
+use megaconn::results::percentiles::Percentiles;
+use megaconn::results::plateau::{Churn, Connect, Counts, Messages, Plateau, Sweep};
+use megaconn::results::result::Close;
+use megaconn::results::verdict::NextWall;
 
 use super::*;
-use crate::bystanders::account::{
-    Account, Described, Finding, Interval, Latency, ProbeAccount, SafeCapacity, SpanAccount,
-};
-use crate::bystanders::sample::SpanPhase;
-use crate::output::result::{
-    Churn, Close, Connect, Messages, NextWall, Percentiles, Plateau, Sweep,
-};
+use crate::output::result;
 
-fn percentiles(p50: u64) -> Option<Percentiles> {
-    Some(Percentiles { p50, p90: 2 * p50, p99: 3 * p50, p999: 9 * p50, max: 31 * p50 })
+fn percentiles(p50: u64) -> Maybe<Percentiles> {
+    Maybe(Some(Percentiles { p50, p90: 2 * p50, p99: 3 * p50, p999: 9 * p50, max: 31 * p50 }))
 }
 
 fn plateau(connections: u64) -> Plateau {
-    let seconds = Some(connections as f64 / 196_500.0);
+    let seconds = (connections as f64 / 196_500.0).into();
+    let connections = connections.into();
     Plateau {
         connections,
         established: connections,
-        connect: Connect { seconds, rate_per_s: Some(196_500.0), latency_us: percentiles(559) },
-        messages: Messages {
+        connect: Part(Connect {
+            seconds,
+            rate_per_s: 196_500.0.into(),
+            latency_us: percentiles(559),
+        }),
+        messages: Part(Messages {
             sent: connections,
             received: connections,
             latency_us: percentiles(9_215),
             ..Messages::default()
-        },
-        hold_seconds: Some(60.0),
+        }),
+        hold_seconds: 60.0.into(),
         ..Plateau::default()
     }
 }
 
 /// A run as most are: all went well.
 fn run(plateaus: Vec<Plateau>) -> RunResult {
-    let connections = plateaus.last().map_or(0, |plateau| plateau.connections);
+    let connections = plateaus.last().map_or(Maybe(Some(0)), |plateau| plateau.connections);
     RunResult {
         target_connections: connections,
         established: connections,
-        expect: "echo",
-        plateaus,
-        close: Some(Close {
-            seconds: 8.9,
-            rate_per_s: Some(111_900.0),
-            server_seconds: Some(9.2),
-            timeouts: 0,
-        }),
-        cost_per_connection: Cost {
-            kernel_bytes: Some(8_301.6),
-            server_user_bytes: Some(42.1),
-            client_user_bytes: Some(41.6),
-            sockets_counted: 2,
+        expect: "echo".into(),
+        plateaus: plateaus.into(),
+        close: Maybe(Some(Close {
+            seconds: 8.9.into(),
+            rate_per_s: 111_900.0.into(),
+            server_seconds: 9.2.into(),
+            timeouts: Maybe(Some(0)),
+        })),
+        cost_per_connection: Part(Cost {
+            kernel_bytes: 8_301.6.into(),
+            server_user_bytes: 42.1.into(),
+            client_user_bytes: 41.6.into(),
+            sockets_counted: Maybe(Some(2)),
             ..Cost::default()
-        },
-        verdict: Verdict {
-            met: true,
-            next_wall: Some(NextWall { id: "memory", at_connections: 2_679_801 }),
+        }),
+        verdict: Part(Verdict {
+            met: true.into(),
+            next_wall: Maybe(Some(NextWall {
+                id: "memory".into(),
+                at_connections: Maybe(Some(2_679_801)),
+            })),
             ..Verdict::default()
-        },
+        }),
         ..RunResult::default()
     }
 }
@@ -91,33 +100,32 @@ fn a_plain_run() {
     ");
 }
 
+fn swept(connections: u64) -> Sweep {
+    let all = connections.into();
+    Sweep { asked: all, answered: all, seconds: 0.1.into(), lost: Counts::none() }
+}
+
 #[test]
 fn several_plateaus_stand_side_by_side() {
     let mut plateaus = vec![plateau(1_000), plateau(10_000), plateau(1_000_000)];
     for (plateau, asked) in plateaus.iter_mut().zip([1_000, 10_000, 1_000_000]) {
         plateau.schedule_lag_us = percentiles(9);
-        plateau.sweep = Some(Sweep { asked, answered: asked, seconds: 0.1, lost: BTreeMap::new() });
-        plateau.churn = Some(Churn {
-            asked_per_s: 200,
-            seconds: 3.0,
-            started: 602,
-            completed: 602,
-            rate_per_s: Some(200.4),
-            failed: BTreeMap::new(),
-            lost: BTreeMap::new(),
-            unfinished: 0,
-            unstarted: 0,
-            connect_latency_us: percentiles(30),
+        plateau.sweep = Maybe(Some(swept(asked)));
+        plateau.churn = Maybe(Some(Churn {
+            started: Maybe(Some(602)),
+            completed: Maybe(Some(602)),
+            rate_per_s: 200.4.into(),
             latency_us: percentiles(60),
-        });
+            ..Churn::default()
+        }));
     }
-    plateaus[2].churn.as_mut().expect("it was just set").completed = 601;
+    plateaus[2].churn.as_mut().expect("it was just set").completed = Maybe(Some(601));
     let mut result = run(plateaus);
-    result.cost_per_connection.stderr_bytes = Some(8.4);
-    result.cost_per_connection.other_sockets = Some(45_761);
-    result.notes.insert("cost_per_connection.other_sockets", "they are many".into());
-    result.cost_per_connection.time_wait = Some(-15_000);
-    result.notes.insert("cost_per_connection.time_wait", "they are many".into());
+    result.cost_per_connection.stderr_bytes = 8.4.into();
+    result.cost_per_connection.other_sockets = Maybe(Some(45_761));
+    result.notes.insert(OTHERS_ARE_SEEN.into(), "they are many".into());
+    result.cost_per_connection.time_wait = Maybe(Some(-15_000));
+    result.notes.insert(TIME_WAIT_IS_SEEN.into(), "they are many".into());
     assert_snapshot!(screen(&result), @r"
            verdict  met
          next wall  memory at 2,679,801 connections
@@ -144,38 +152,40 @@ fn several_plateaus_stand_side_by_side() {
     ");
 }
 
-fn attribution(id: &'static str, lost: u64) -> Attribution {
+fn charge(id: &str, lost: u64) -> Attribution {
     Attribution {
-        id,
-        side: Place::Server,
-        lost,
-        evidence: vec!["server: refused_total 0 -> 2,000".into()],
-        ruled_out: Vec::new(),
-        fix: vec!["serve --max-connections 5000".into()],
-        confidence: Confidence::Certain,
+        id: id.into(),
+        side: "server".into(),
+        lost: lost.into(),
+        evidence: List(vec!["server: refused_total 0 -> 2,000".into()]),
+        ruled_out: List::default(),
+        fix: List(vec!["serve --max-connections 5000".into()]),
+        confidence: "certain".into(),
     }
 }
 
 #[test]
 fn a_run_that_missed_its_target_says_why_before_all() {
-    let mut result = run(vec![Plateau { established: 3_000, ..plateau(5_000) }]);
-    result.established = 3_000;
-    result.failed = BTreeMap::from([("ECONNRESET".to_owned(), 679)]);
-    result.lost = BTreeMap::from([("reset", 1_321)]);
-    result.verdict = Verdict {
-        met: false,
-        missed: vec![
+    let established = Maybe(Some(3_000));
+    let mut result = run(vec![Plateau { established, ..plateau(5_000) }]);
+    result.established = established;
+    result.failed = Counts::named([("ECONNRESET", 679)]);
+    result.lost = Counts::named([("reset", 1_321)]);
+    *result.verdict = Verdict {
+        met: false.into(),
+        missed: List(vec![
             "3,000 established of 5,000 wanted: 679 connects failed, 1,321 connections lost, 0 not \
              tried"
                 .into(),
             "1,321 connections lost, 0 allowed".into(),
-        ],
-        wall: Some(attribution("server-full", 2_000)),
-        more_walls: vec![attribution("client-lag", 7)],
+        ]),
+        wall: charge("server-full", 2_000).into(),
+        more_walls: List(vec![charge("client-lag", 7)]),
         met_without_loss: ["tw-buckets", "accept-queue", "neighbours", "netdev-backlog"]
-            .map(|id| attribution(id, 0))
-            .into(),
-        next_wall: None,
+            .map(|id| charge(id, 0))
+            .into_iter()
+            .collect(),
+        next_wall: Maybe(None),
     };
     assert_snapshot!(screen(&result), @r"
            verdict  missed: 3,000 established of 5,000 wanted: 679 connects
@@ -206,14 +216,11 @@ fn a_run_in_which_nothing_happened() {
       established  0 of 0
     failed / lost  0 / 0
     ");
-    let stopped = Verdict {
-        missed: vec!["stopped by SIGINT, the report is partial".into()],
-        ..Verdict::default()
-    };
+    let stopped = result::verdict(vec!["stopped by SIGINT, the report is partial".into()]);
     let result = RunResult {
-        target_connections: 5,
-        plateaus: vec![Plateau::new(5)],
-        verdict: stopped,
+        target_connections: Maybe(Some(5)),
+        plateaus: List(vec![result::plateau(5)]),
+        verdict: Part(stopped),
         ..RunResult::default()
     };
     assert_snapshot!(screen(&result), @r"
@@ -235,40 +242,40 @@ fn more_plateaus_than_have_room_are_the_last_ones() {
 }
 
 /// A bystander of this finding, whose median is so long.
-fn probe(name: &str, finding: Finding, p50: u64) -> ProbeAccount {
-    let lost = if finding == Finding::Losing { 31 } else { 0 };
-    ProbeAccount {
+fn probe(name: &str, finding: Finding, p50: u64) -> Probed {
+    let lost: u64 = if finding == Finding::Losing { 31 } else { 0 };
+    Probed {
         name: name.into(),
-        sent: 1_000,
-        lost,
-        latency_us: Some(Latency { p50, p90: 2 * p50, p99: 4 * p50, max: 9 * p50 }),
-        loss: Some(Interval { estimate: lost as f64 / 1e3, low: 0.0, high: 0.1 }),
-        finding,
-        more_samples: (finding == Finding::TooFew).then_some(44),
-        ..ProbeAccount::default()
+        sent: Maybe(Some(1_000)),
+        lost: lost.into(),
+        latency_us: Latency { p50, p90: 2 * p50, p99: 4 * p50, max: 9 * p50 }.into(),
+        loss: Interval { estimate: lost as f64 / 1e3, low: 0.0, high: 0.1 }.into(),
+        finding: finding.into(),
+        more_samples: (finding == Finding::TooFew).then_some(44).into(),
+        ..Probed::default()
     }
 }
 
-fn span(phase: SpanPhase, connections: u64, found: [(Finding, u64); 5]) -> SpanAccount {
+fn span(phase: SpanPhase, connections: u64, found: [(Finding, u64); 5]) -> BystanderSpan {
     let names = ["ping", "connect", "udp", "disk", "schedule"];
-    SpanAccount {
-        phase,
-        connections,
-        from_ms: 0,
-        to_ms: 5_000,
+    BystanderSpan {
+        phase: phase.into(),
+        connections: connections.into(),
+        from_ms: Maybe(Some(0)),
+        to_ms: Maybe(Some(5_000)),
         probes: names.iter().zip(found).map(|(name, (f, p50))| probe(name, f, p50)).collect(),
-        counters: BTreeMap::new(),
-        pressure: BTreeMap::new(),
+        counters: Map::default(),
+        pressure: Map::default(),
     }
 }
 
 /// Two of five suffer, one of them twice; of one nothing can be said.
-fn account() -> Account {
+fn account() -> Bystanders {
     use Finding::{Baseline, Losing, None, Slower, SlowerTail, TooFew};
-    let described = |name: &str| Described { name: name.into(), kind: "", target: String::new() };
-    Account {
-        probes: ["ping", "connect", "udp", "disk", "schedule"].map(described).into(),
-        spans: vec![
+    let named = |name: &str| Probe { name: name.into(), ..Probe::default() };
+    Bystanders {
+        probes: ["ping", "connect", "udp", "disk", "schedule"].map(named).into_iter().collect(),
+        spans: List(vec![
             span(SpanPhase::Baseline, 0, [40, 90, 45, 1_800, 70].map(|us| (Baseline, us))),
             span(
                 SpanPhase::Connecting,
@@ -280,26 +287,26 @@ fn account() -> Account {
                 1_000_000,
                 [(None, 40), (SlowerTail, 2_000), (None, 45), (TooFew, 1_800), (None, 70)],
             ),
-        ],
-        ..Account::default()
+        ]),
+        ..Bystanders::default()
     }
 }
 
 fn safe_capacity() -> SafeCapacity {
     SafeCapacity {
         expression: "connect p99 < 5ms".into(),
-        connections: Some(250_000),
-        broke_at: Some(281_250),
-        why: Some("connect p99 7.1 ms, < 5 ms wanted".into()),
-        steps: Vec::new(),
+        connections: Maybe(Some(250_000)),
+        broke_at: Maybe(Some(281_250)),
+        why: "connect p99 7.1 ms, < 5 ms wanted".into(),
+        steps: List::default(),
     }
 }
 
 #[test]
 fn bystanders_have_a_line_each() {
     let mut result = run(vec![plateau(1_000_000)]);
-    result.bystanders = Some(account());
-    result.safe_capacity = Some(safe_capacity());
+    result.bystanders = account().into();
+    result.safe_capacity = safe_capacity().into();
     assert_snapshot!(screen(&result), @r"
            verdict  met
          next wall  memory at 2,679,801 connections
@@ -324,12 +331,12 @@ fn bystanders_have_a_line_each() {
 #[test]
 fn bystanders_of_a_full_screen_share_a_line_unless_they_suffer() {
     let mut result = run(vec![plateau(1_000), plateau(10_000), plateau(1_000_000)]);
-    for plateau in &mut result.plateaus {
+    for plateau in result.plateaus.iter_mut() {
         plateau.schedule_lag_us = percentiles(9);
-        plateau.sweep = Some(Sweep { asked: 9, answered: 9, seconds: 0.1, lost: BTreeMap::new() });
+        plateau.sweep = Maybe(Some(swept(9)));
     }
-    result.bystanders = Some(account());
-    result.safe_capacity = Some(safe_capacity());
+    result.bystanders = account().into();
+    result.safe_capacity = safe_capacity().into();
     assert_snapshot!(screen(&result), @r"
            verdict  met
          next wall  memory at 2,679,801 connections
@@ -360,13 +367,13 @@ fn bystanders_of_a_full_screen_share_a_line_unless_they_suffer() {
 #[test]
 fn a_safe_capacity_of_none_says_why() {
     let mut result = run(vec![plateau(1_000)]);
-    result.safe_capacity =
-        Some(SafeCapacity { connections: None, broke_at: Some(1_000), ..safe_capacity() });
+    let (connections, broke_at) = (Maybe(None), Maybe(Some(1_000)));
+    result.safe_capacity = Maybe(Some(SafeCapacity { connections, broke_at, ..safe_capacity() }));
     let screen = screen(&result);
     let said = "none (connect p99 < 5ms); at 1,000: connect p99 7.1 ms, < 5 ms";
     assert!(screen.contains(said), "{screen}");
     // Nothing was compared: that is no finding.
-    result.bystanders = Some(Account { spans: Vec::new(), ..account() });
+    result.bystanders = Maybe(Some(Bystanders { spans: List::default(), ..account() }));
     let screen = summary(&result);
     assert!(screen.contains("bystanders  ping      too few samples\n"), "{screen}");
 }

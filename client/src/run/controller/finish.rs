@@ -1,13 +1,16 @@
 //! What a run has come to, put together when it is over.
 
 use megaconn::base::stderr::talk;
+use megaconn::results::COUNTERS;
+use megaconn::results::lenient::Part;
+use megaconn::results::plateau::Counts;
+use megaconn::results::result::RunResult;
 use megaconn::runtime::signals::Stop;
 use megaconn::walls::diagnosis::diagnose;
 
-use crate::measure::aftermath::TargetNow;
+use crate::measure::aftermath;
 use crate::output::directory::write_json;
-use crate::output::notes;
-use crate::output::result::{RunResult, Verdict, by_cause, by_errno};
+use crate::output::{notes, result};
 use crate::run::controller::Controller;
 use crate::run::gates;
 
@@ -16,42 +19,42 @@ impl Controller<'_> {
     pub(super) fn finish(mut self, result: &mut RunResult, stop: Option<Stop>, ended_ms: u64) {
         self.figures.refresh_server();
         let totals = self.figures.totals();
-        result.failed = by_errno(&totals.failed);
-        result.lost = by_cause(&totals.lost);
-        result.losses = self.losses.times();
+        result.failed = Counts::by_errno(&totals.failed);
+        result.lost = Counts::by_cause(&totals.lost);
+        result.losses = self.losses.times().into();
         let target = self.plan.tuples.targets()[0];
-        result.target_afterwards = result.losses.map(|_| TargetNow::ask(target));
-        result.memory_reserve_met = self.memory.reserve_met().cloned();
-        result.tuples_skipped = totals.tuples_skipped_total;
+        result.target_afterwards = result.losses.map(|_| aftermath::ask(target)).into();
+        result.memory_reserve_met = self.memory.reserve_met().cloned().into();
+        result.tuples_skipped = totals.tuples_skipped_total.into();
         result.per_core = self.figures.per_core();
-        result.cost_per_connection = self.figures.book().cost(self.plan.demand.ends.count());
-        result.established = totals
-            .connected_total
-            .saturating_sub(totals.lost.iter().sum::<u64>() + self.closed_early);
-        let tried =
-            result.established + totals.connect_failed_total + totals.lost.iter().sum::<u64>();
-        result.untried = self.config.connections().saturating_sub(tried);
+        let ends = self.plan.demand.ends.count();
+        result.cost_per_connection = Part(self.figures.memory_samples().cost(ends));
+        let lost: u64 = totals.lost.iter().sum();
+        let established = totals.connected_total.saturating_sub(lost + self.closed_early);
+        result.established = established.into();
+        let tried = established + totals.connect_failed_total + lost;
+        result.untried = self.config.connections().saturating_sub(tried).into();
         let mut missed = gates::missed(result, self.config);
         if let Some(stop) = stop {
             missed.insert(0, format!("stopped by {stop}, the report is partial"));
         }
-        result.verdict = Verdict { met: missed.is_empty(), missed, ..Verdict::default() };
+        result.verdict = Part(result::verdict(missed));
         if let Some(evidence) = self.evidence.take().filter(|_| stop.is_none()) {
-            let (run, moments) = evidence.run_facts(result, &mut self.figures, ended_ms);
-            result.verdict.judged(diagnose(&run), &self.plan.rows);
+            let (case, moments) = evidence.case(result, &mut self.figures, ended_ms);
+            result::take_walls(&mut result.verdict, diagnose(&case), &self.plan.rows);
             if let Some(Err(error)) = self
                 .config
                 .outputs
                 .out
                 .as_deref()
-                .map(|dir| write_json(dir, "counters.json", &moments))
+                .map(|dir| write_json(dir, COUNTERS.name, &moments))
             {
                 talk(&format!("warning: {error}"));
             }
         }
         result.notes = notes::of(result);
         if let Some(unseen) = self.figures.server_unseen() {
-            result.notes.insert("server_metrics", unseen);
+            result.notes.insert("server_metrics".to_owned(), unseen);
         }
     }
 }

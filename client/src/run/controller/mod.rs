@@ -4,22 +4,26 @@
 use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
+use megaconn::base::clock::unix_ms;
 use megaconn::base::constants::{LOOK_EVERY, SETTLE, STOP_HEARD};
 use megaconn::base::stderr::talk;
 use megaconn::base::units::grouped;
 use megaconn::engine::client::phase::{Command, Order, Phase};
 use megaconn::observe::dump::ticker::Ticker;
+use megaconn::results::bystanders::SpanPhase;
+use megaconn::results::lenient::{Maybe, Part};
+use megaconn::results::plateau::{Counts, Plateau, Sweep};
+use megaconn::results::result::{Close, RunResult};
 use megaconn::runtime::commands::Commands;
 use megaconn::runtime::signals::{Signals, Stop};
 
 use crate::bystanders::account::ProbeAccount;
 use crate::bystanders::panel::Panel;
-use crate::bystanders::sample::SpanPhase;
 use crate::measure::evidence::{self, Evidence};
-use crate::measure::figures::{Figures, unix_ms};
+use crate::measure::figures::Figures;
 use crate::measure::monitor::{LossTimeline, MemoryWatchdog};
 use crate::output::progress::Progress;
-use crate::output::result::{self, Close, Plateau, RunResult, Sweep, by_cause, per_s};
+use crate::output::result::{self, per_s};
 use crate::run::config::Config;
 use crate::run::plateaus::Plateaus;
 use crate::run::preflight::RunPlan;
@@ -86,23 +90,23 @@ impl<'a> Controller<'a> {
     pub(crate) async fn all(
         mut self,
         commands: &Commands<Command>,
-        topology: &'static str,
+        topology: Maybe<String>,
     ) -> (RunResult, Option<Stop>) {
         let started = Instant::now();
         let mut result =
-            RunResult::new(self.config.connections(), &self.config.traffic.expect, topology);
+            result::begun(self.config.connections(), &self.config.traffic.expect, topology);
         let stop = match self.phases(commands, &mut result).await {
             Err(Stopped::BySignal(stop)) => Some(stop),
             Err(Stopped::ByDeath) | Ok(()) => None,
         };
         if let Some(mut panel) = self.panel.take() {
             panel.stop();
-            result.bystanders(panel.account());
+            result::take_bystanders(&mut result, panel.account());
         }
         if let Some(dumps) = self.dumps.take() {
             dumps.end();
         }
-        result.seconds = started.elapsed().as_secs_f64();
+        result.seconds = started.elapsed().as_secs_f64().into();
         let ended_ms = unix_ms();
         if stop.is_none() && self.figures.totals().is_anything_amiss() {
             // The verdict is also about what the server saw. A signal ends the wait, and the verdict
@@ -121,13 +125,13 @@ impl<'a> Controller<'a> {
         self.watch(SpanPhase::Baseline, 0);
         self.rest(commands).await?;
         self.figures.mark_empty();
-        result.memory_before = self.figures.book().empty();
+        result.memory_before = Part(self.figures.memory_samples().empty());
         self.evidence = Some(Evidence::begin(self.asked(), &mut self.figures));
         let mut plateaus = Plateaus::new(&self.config.load.plateaus, self.config.keep().cloned());
         while let Some(connections) = plateaus.next() {
             self.close_down_to(commands, connections, result.plateaus.last()).await?;
             let before = self.figures.totals();
-            let mut plateau = Plateau::new(connections);
+            let mut plateau = result::plateau(connections);
             let ended = self.plateau(commands, &mut plateau, result).await;
             if matches!(ended, Err(Stopped::BySignal(_))) {
                 // It ends the schedules, so that what was due and not begun is counted.
@@ -135,13 +139,13 @@ impl<'a> Controller<'a> {
                 Timer::new(STOP_HEARD).await;
             }
             let counted = self.figures.totals().since(&before);
-            plateau.established = self.figures.sum(|s| &s.connections);
+            plateau.established = self.figures.sum(|s| &s.connections).into();
             let asked = result::Asked {
                 expect: &self.config.traffic.expect,
                 churn_per_s: self.config.traffic.churn_per_s(),
                 cores: self.plan.cpus.len(),
             };
-            plateau.count(&counted, &asked);
+            result::count(&mut plateau, &counted, &asked);
             if let Some(evidence) = &mut self.evidence {
                 let at = format!("plateau of {connections}");
                 evidence.look(at, &mut self.figures);
@@ -150,7 +154,7 @@ impl<'a> Controller<'a> {
             ended?;
             let established = self.figures.sum(|s| &s.connections);
             plateaus.seen(connections, established, &std::mem::take(&mut self.kept));
-            result.safe_capacity = plateaus.safe_capacity();
+            result.safe_capacity = plateaus.safe_capacity().into();
             if self.memory.reserve_met().is_some() {
                 break;
             }
@@ -160,7 +164,7 @@ impl<'a> Controller<'a> {
         let (close, began_ms) = self.close(commands).await?;
         let close = result.close.insert(close);
         if open > 0 {
-            close.server_seconds = self.server_emptied(commands, began_ms).await?;
+            close.server_seconds = self.server_emptied(commands, began_ms).await?.into();
         }
         self.watch(SpanPhase::Recovery, 0);
         self.rest(commands).await
@@ -173,7 +177,7 @@ impl<'a> Controller<'a> {
         connections: u64,
         before: Option<&Plateau>,
     ) -> Result<(), Stopped> {
-        if before.is_none_or(|before| before.connections <= connections) {
+        if before.is_none_or(|before| before.connections.or_zero() <= connections) {
             return Ok(());
         }
         let (open, lost) = (self.figures.sum(|s| &s.connections), self.figures.lost());
@@ -217,14 +221,15 @@ impl<'a> Controller<'a> {
         plateau: &mut Plateau,
         result: &mut RunResult,
     ) -> Result<(), Stopped> {
-        let connections = plateau.connections;
+        let connections = plateau.connections.or_zero();
         self.watch(SpanPhase::Connecting, connections);
         let connect = Phase::Connect { connections };
         let (began, connected) = (Instant::now(), self.figures.sum(|s| &s.connected_total));
-        let new = plateau.connections.saturating_sub(self.figures.sum(|s| &s.connections));
+        let new = connections.saturating_sub(self.figures.sum(|s| &s.connections));
         let took = self.phase(commands, connect, new).await;
         let time = took.as_ref().map_or_else(|_| began.elapsed(), |took| *took);
-        plateau.connect.took(self.figures.sum(|s| &s.connected_total) - connected, time);
+        let opened = self.figures.sum(|s| &s.connected_total) - connected;
+        result::opened(&mut plateau.connect, opened, time);
         took?;
         self.wait(commands, SETTLE).await?;
         let in_hold = if self.config.traffic.is_any() {
@@ -241,7 +246,7 @@ impl<'a> Controller<'a> {
         if messages > 0 {
             self.watch(SpanPhase::Messages, connections);
             let took = self.phase(commands, Phase::Messages, messages).await?;
-            plateau.messages.seconds = Some(took.as_secs_f64());
+            plateau.messages.seconds = took.as_secs_f64().into();
         }
 
         if let Some(evidence) = &mut self.evidence {
@@ -250,7 +255,7 @@ impl<'a> Controller<'a> {
         self.watch(in_hold, connections);
         let (began, began_ms) = (Instant::now(), unix_ms());
         let held = self.hold(commands).await;
-        plateau.hold_seconds = Some(began.elapsed().as_secs_f64());
+        plateau.hold_seconds = began.elapsed().as_secs_f64().into();
         if held.is_ok() {
             if let Some(evidence) = &mut self.evidence {
                 evidence.hold_ends(&mut self.figures);
@@ -259,15 +264,15 @@ impl<'a> Controller<'a> {
             self.await_server_tick(commands, began_ms).await?;
         }
         let open = self.figures.sum(|s| &s.connections);
-        plateau.memory = self.figures.memory(open, began_ms);
-        result.file_descriptors = self.figures.descriptors();
+        plateau.memory = Part(self.figures.memory(open, began_ms));
+        result.file_descriptors = Part(self.figures.descriptors());
         held?;
         if let Some(panel) = self.panel.as_ref().filter(|_| self.config.keep().is_some()) {
             self.kept = panel.so_far();
         }
         if self.config.traffic.sweep {
             self.watch(SpanPhase::Messages, connections);
-            plateau.sweep = Some(self.sweep(commands).await?);
+            plateau.sweep = self.sweep(commands).await?.into();
         }
         Ok(())
     }
@@ -331,10 +336,10 @@ impl<'a> Controller<'a> {
         let took = self.phase(commands, Phase::Sweep, asked).await?;
         let swept = self.figures.totals().since(&before);
         Ok(Sweep {
-            asked,
-            answered: swept.messages_total,
-            seconds: took.as_secs_f64(),
-            lost: by_cause(&swept.lost),
+            asked: asked.into(),
+            answered: swept.messages_total.into(),
+            seconds: took.as_secs_f64().into(),
+            lost: Counts::by_cause(&swept.lost),
         })
     }
 
@@ -352,10 +357,10 @@ impl<'a> Controller<'a> {
         let began_ms = unix_ms();
         let took = self.phase(commands, Phase::Close { keep: 0 }, open).await?;
         let close = Close {
-            seconds: took.as_secs_f64(),
-            rate_per_s: per_s(open, took),
-            server_seconds: None,
-            timeouts: self.figures.sum(|s| &s.close_timeout_total),
+            seconds: took.as_secs_f64().into(),
+            rate_per_s: per_s(open, took).into(),
+            server_seconds: Maybe(None),
+            timeouts: self.figures.sum(|s| &s.close_timeout_total).into(),
         };
         Ok((close, began_ms))
     }
