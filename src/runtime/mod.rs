@@ -9,4 +9,5 @@ pub mod memory_reserve;
 mod pump;
 pub mod signals;
 mod sleep;
+pub mod start_error;
 pub mod topology;

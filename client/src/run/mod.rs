@@ -22,7 +22,7 @@ use crate::output::result::RunResult;
 use crate::output::summary::summary;
 use crate::run::config::{BystanderPlan, Config};
 use crate::run::controller::Controller;
-use crate::run::cores::make_core;
+use crate::run::cores::{make_core, seeds};
 use crate::run::flags::{Flags, Outputs};
 use crate::run::outcome::Outcome;
 use crate::run::preflight::RunPlan;
@@ -66,7 +66,7 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
         write_json(dir, "doctor.json", &examine(&plan.host, &plan.demand, targets))?;
     }
     let panel = begin_panel(config)?;
-    let cores = launch::start(cpus, make_core(config, plan, &stats))?;
+    let cores = launch::start(seeds(config, plan, &stats), make_core)?;
     let dumps = Ticker::begin(cpus, &stats, out, outputs.stats_every)?;
     let figures = Figures::new(cpus, &stats, outputs.out.as_deref(), server);
     let controller = Controller::new(config, plan, signals, figures, dumps, panel);

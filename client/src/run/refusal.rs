@@ -9,7 +9,7 @@ use megaconn::base::units::grouped;
 use megaconn::drivers::uring::ProbeError;
 use megaconn::observe::dump::ticker::NoThread;
 use megaconn::plan::tuples::TupleError;
-use megaconn::runtime::launch::LaunchError;
+use megaconn::runtime::start_error::LaunchError;
 use megaconn::runtime::topology::CoreError;
 use megaconn::walls::reading::Row;
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use megaconn::base::service_error::EndpointError;
 use megaconn::drivers::uring::ProbeError;
 use megaconn::observe::dump::ticker::NoThread;
-use megaconn::runtime::launch::LaunchError;
 use megaconn::runtime::listeners::ListenError;
+use megaconn::runtime::start_error::LaunchError;
 use megaconn::runtime::topology::CoreError;
 
 use crate::commands::serve::config::FlagError;
