@@ -6,6 +6,7 @@ mod doorbell;
 pub mod launch;
 pub mod listeners;
 pub mod memory_reserve;
+pub mod process;
 mod pump;
 pub mod signals;
 mod sleep;

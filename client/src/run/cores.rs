@@ -8,7 +8,6 @@ use megaconn::engine::client::Client;
 use megaconn::engine::client::config::ClientConfig;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::protocol::expect::Expect;
-use megaconn::host::cpu::own_thread;
 use megaconn::host::ports;
 use megaconn::observe::stats::ClientStats;
 use megaconn::plan::tuples;
@@ -24,16 +23,11 @@ pub(crate) struct Seed {
     client: ClientConfig,
     expect: Expect,
     tuples: TupleAllocator,
-    stats: Arc<ClientStats>,
 }
 
 /// One seed for each core, with its own share of the tuples.
-pub(crate) fn seeds(
-    config: &Config,
-    plan: &RunPlan,
-    stats: &[Arc<ClientStats>],
-) -> Vec<(u16, Seed)> {
-    let seed = |(core, (&cpu, stats)): (usize, (&u16, &Arc<ClientStats>))| {
+pub(crate) fn seeds(config: &Config, plan: &RunPlan) -> Vec<Seed> {
+    let seed = |core| {
         let driver = UringConfig {
             listeners: Vec::new(),
             targets: plan.tuples.targets().to_vec(),
@@ -41,25 +35,23 @@ pub(crate) fn seeds(
             buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
             keepalive: config.traffic.keepalive,
         };
-        let seed = Seed {
+        Seed {
             driver,
             client: client_config(config, plan),
             expect: config.traffic.expect.clone(),
             tuples: allocator(config, plan, core),
-            stats: Arc::clone(stats),
-        };
-        (cpu, seed)
+        }
     };
-    plan.cpus.iter().zip(stats).enumerate().map(seed).collect()
+    (0..plan.cpus.len()).map(seed).collect()
 }
 
 /// Makes a core on the core itself, where `bell` wakes it.
 pub(crate) fn make_core(
     seed: Seed,
+    stats: Arc<ClientStats>,
     bell: &Doorbell,
 ) -> Result<Client<UringDriver, Expect>, CoreStartError> {
-    let Seed { driver, client, expect, tuples, stats } = seed;
-    stats.thread.set(own_thread());
+    let Seed { driver, client, expect, tuples } = seed;
     let driver = UringDriver::new(driver, bell).map_err(|e| CoreStartError::driver(&e))?;
     Ok(Client::new(driver, client, expect, tuples, stats))
 }

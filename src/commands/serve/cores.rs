@@ -7,7 +7,6 @@ use megaconn::drivers::uring::{UringConfig, UringDriver};
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::server::{Server, ServerConfig};
-use megaconn::host::cpu::own_thread;
 use megaconn::host::ports;
 use megaconn::observe::stats::ServerStats;
 use megaconn::runtime::start_error::CoreStartError;
@@ -22,7 +21,6 @@ pub(crate) struct Seed {
     driver: UringConfig,
     server: ServerConfig,
     protocol: Banner<Mode>,
-    stats: Arc<ServerStats>,
 }
 
 /// One seed for each core: its listeners, of `listeners`, and its share of the connections.
@@ -30,10 +28,9 @@ pub(crate) fn seeds(
     config: &Config,
     prepared: &Prepared,
     listeners: Vec<Vec<Socket>>,
-    stats: &[Arc<ServerStats>],
-) -> Vec<(u16, Seed)> {
-    let (traffic, cores) = (&config.traffic, prepared.cpus.iter().zip(&prepared.connections_max));
-    let seed = |((listeners, stats), (&cpu, &connections_max)): ((Vec<Socket>, _), _)| {
+) -> Vec<Seed> {
+    let traffic = &config.traffic;
+    let seed = |(listeners, &connections_max): (Vec<Socket>, &u32)| {
         let server = ServerConfig {
             listeners: listeners.len(),
             slots_per_segment: prepared.slots_per_segment,
@@ -49,18 +46,18 @@ pub(crate) fn seeds(
             keepalive: None,
         };
         let protocol = Banner { text: traffic.banner.clone(), then: traffic.mode.clone() };
-        (cpu, Seed { driver, server, protocol, stats: Arc::clone(stats) })
+        Seed { driver, server, protocol }
     };
-    listeners.into_iter().zip(stats).zip(cores).map(seed).collect()
+    listeners.into_iter().zip(&prepared.connections_max).map(seed).collect()
 }
 
 /// Makes a core on the core itself, where `bell` wakes it.
 pub(crate) fn make_core(
     seed: Seed,
+    stats: Arc<ServerStats>,
     bell: &Doorbell,
 ) -> Result<Server<UringDriver, Banner<Mode>>, CoreStartError> {
-    let Seed { driver, server, protocol, stats } = seed;
-    stats.thread.set(own_thread());
+    let Seed { driver, server, protocol } = seed;
     let driver = UringDriver::new(driver, bell).map_err(|e| CoreStartError::driver(&e))?;
     Server::new(driver, server, protocol, stats).map_err(CoreStartError::first_segment)
 }

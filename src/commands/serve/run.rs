@@ -1,16 +1,11 @@
 //! A server from its start to its end: what it needs is opened, the cores are started, and what became
 //! of them is told.
 
-use std::sync::Arc;
-
 use megaconn::base::stderr::talk;
-use megaconn::observe::dump::ticker::{self, Ticker};
-use megaconn::observe::metrics::{Metrics, http};
-use megaconn::observe::stats::ServerStats;
-use megaconn::runtime::launch;
 use megaconn::runtime::listeners::{self, Listeners};
 use megaconn::runtime::memory_reserve::Watch;
-use megaconn::runtime::signals::{Signals, Stop};
+use megaconn::runtime::process::{Controls, Dumps, Process, open_stats};
+use megaconn::runtime::signals::Stop;
 use megaconn::runtime::start_error::LaunchError;
 use megaconn::walls::of_server::Begun;
 
@@ -38,13 +33,11 @@ pub(crate) enum Served {
 /// Whatever kept it from starting, each with its fix.
 pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
     let prepared = prepare(config)?;
-    let signals = Signals::install().map_err(Refusal::Signals)?;
     let cpus = &prepared.cpus[..];
+    let process = Process::begin(cpus)?;
     let opened = open_listeners(config, cpus)?;
-    let open = |path| ticker::open(path).map_err(|error| Refusal::Stats(path.into(), error));
-    let out = config.outputs.stats.as_deref().map(open).transpose()?;
-    let stats: Vec<Arc<ServerStats>> = cpus.iter().map(|_| Arc::default()).collect();
-    let metrics = http::offer(config.outputs.metrics, Metrics::new(cpus, &stats))?;
+    let out = config.outputs.stats.as_deref().map(open_stats).transpose()?;
+    let metrics = process.offer_metrics(config.outputs.metrics)?;
     let bystander = bystander::offer(config.bystander)?;
     let lines = effective::lines(config, &prepared, metrics, bystander);
     lines.iter().for_each(|line| talk(line));
@@ -52,11 +45,11 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
         talk(&format!("warning: --steer cpu is off, connections are spread by hash: {error}"));
     }
 
-    let seeds = seeds(config, &prepared, opened.per_core, &stats);
+    let (seeds, stats) = (seeds(config, &prepared, opened.per_core), process.stats());
     let begun = Begun::now(prepared.host.clone());
-    let cores = launch::start(seeds, make_core)?;
-    let dumps = Ticker::begin(cpus, &stats, out, config.outputs.stats_every)?;
-    let (stop, died) = cores.run(async |commands| {
+    let dumps = Dumps { out, every: config.outputs.stats_every };
+    let (stop, died) = process.run(seeds, make_core, dumps, async |controls| {
+        let Controls { commands, signals, dumps } = controls;
         let mut memory = Watch::new(prepared.memory_reserve);
         for endpoints in &config.places.listen {
             talk(&format!("listening on {endpoints}"));
