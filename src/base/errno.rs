@@ -42,6 +42,8 @@ impl From<&std::io::Error> for Errno {
     }
 }
 
+impl std::error::Error for Errno {}
+
 impl std::fmt::Display for Errno {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.name() {

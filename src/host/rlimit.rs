@@ -36,43 +36,6 @@ pub fn memlock_limit() -> Option<u64> {
     getrlimit(Resource::Memlock).current
 }
 
-/// Why an executor may have found no ring where the limit itself is large enough; glommio panics then.
-#[must_use]
-pub fn memlock_in_use() -> Option<String> {
-    let limit = memlock_bytes()?;
-    Some(format!(
-        "no ring within RLIMIT_MEMLOCK ({limit} bytes), which all io_uring programs of this user share, \
-         and get back a moment after one has ended (os error 12)"
-    ))
-}
-
-/// That something of glommio's did not start, with the wall that its reason names at the beginning.
-pub(crate) fn not_started(what: &str, reason: &str) -> String {
-    format!(
-        "{}the {what} did not start: {reason}; fix: more locked memory by `ulimit -l`, more open \
-         files by `ulimit -n`, or fewer --cores",
-        named_by(reason)
-    )
-}
-
-/// Why a core could not be made, with the wall at the beginning.
-pub(crate) fn of_core(core: usize, reason: &str) -> String {
-    format!("{}core {core}: {reason}", named_by(reason))
-}
-
-/// The wall that an error names by its words, as a line about it begins.
-fn named_by(reason: &str) -> &'static str {
-    let named = [
-        ("MemLockLimit", "memlock: "),
-        ("os error 12", "memlock: "),
-        ("ENOMEM", "memlock: "),
-        ("os error 24", "nofile: "),
-        ("EMFILE", "nofile: "),
-        ("os error 11", "threads: "),
-    ];
-    named.iter().find(|(words, _)| reason.contains(words)).map_or("", |(_, wall)| wall)
-}
-
 /// Whether `fs.file-max` does not bind this process (CAP_SYS_ADMIN).
 #[must_use]
 pub fn passes_file_max() -> bool {

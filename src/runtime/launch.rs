@@ -17,44 +17,12 @@ use crate::base::constants::{
     COMMANDS_WAITING, EXECUTOR_IO_MEMORY, EXECUTOR_RING_DEPTH, HEARTBEAT, PREEMPT_TIMER,
 };
 use crate::engine::worker::Worker;
-use crate::host::rlimit::{self, not_started};
+use crate::host::rlimit;
 use crate::runtime::commands::{Commands, receive_commands};
 use crate::runtime::doorbell::forward_doorbell;
 use crate::runtime::pump::{Inbox, pump};
+use crate::runtime::start_error::{CoreStartError, ExecutorError, LaunchError};
 use crate::sys::doorbell::Doorbell;
-
-/// A core that did not start or did not end well.
-#[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
-    /// glommio could not make or pin the executor.
-    #[error("{}", not_started(&format!("executor of CPU {cpu}"), reason))]
-    Executor {
-        /// The CPU.
-        cpu: u16,
-        /// glommio's words.
-        reason: String,
-    },
-    /// The executor that is not pinned.
-    #[error("{}", not_started("housekeeping executor", reason))]
-    Housekeeping {
-        /// glommio's words.
-        reason: String,
-    },
-    /// The core's shard could not be made.
-    #[error("{}", rlimit::of_core(*core, reason))]
-    Shard {
-        /// The core.
-        core: usize,
-        /// Why, and the fix.
-        reason: String,
-    },
-    /// A core panicked: our bug.
-    #[error("core {core} ended by itself: a bug of megaconn; fix: none known, please report it")]
-    Died {
-        /// The core.
-        core: usize,
-    },
-}
 
 /// The running cores.
 pub struct Cores<M: Send + 'static> {
@@ -84,22 +52,26 @@ impl Drop for Running {
     }
 }
 
-/// Starts one core per CPU of `cpus`, in that order: core `n` is ready before core `n + 1` is
-/// made, because the order in which listeners join a SO_REUSEPORT group is what steering indexes.
+/// Starts one core for each CPU of `seeds`, in that order, and has `make` make its worker of its seed on
+/// the core itself: core `n` is ready before core `n + 1` is made, because the order in which listeners
+/// join a SO_REUSEPORT group is what steering indexes.
 ///
 /// # Errors
 /// The first core that did not start; the process is to end then, and with it the cores before.
-pub fn start<W, F>(cpus: &[u16], make: F) -> Result<Cores<W::Command>, LaunchError>
+pub fn start<S, W>(
+    seeds: Vec<(u16, S)>,
+    make: fn(S, &Doorbell) -> Result<W, CoreStartError>,
+) -> Result<Cores<W::Command>, LaunchError>
 where
+    S: Send + 'static,
     W: Worker + 'static,
-    F: Fn(usize, &Doorbell) -> Result<W, String> + Clone + Send + 'static,
 {
     let running = Arc::new(AtomicUsize::new(0));
     let mut cores = Cores { threads: Vec::new(), commands: Vec::new(), running };
-    for (core, &cpu) in cpus.iter().enumerate() {
+    for (core, (cpu, seed)) in seeds.into_iter().enumerate() {
         let (sender, receiver) = shared_channel::new_bounded(COMMANDS_WAITING);
         let (ready, is_ready) = mpsc::channel();
-        let (make, running) = (make.clone(), Running::begin(&cores.running));
+        let running = Running::begin(&cores.running);
         let thread = LocalExecutorBuilder::new(Placement::Fixed(usize::from(cpu)))
             .name(&format!("core-{core}"))
             .io_memory(EXECUTOR_IO_MEMORY)
@@ -110,28 +82,28 @@ where
                 // executor's tasks where they are.
                 RUNNING.set(Some(running));
                 let made = Doorbell::new()
-                    .map_err(|error| short_of_something(&error))
-                    .and_then(|bell| Ok((make(core, &bell)?, bell)));
+                    .map_err(|error| CoreStartError::doorbell(&error))
+                    .and_then(|bell| Ok((make(seed, &bell)?, bell)));
                 match made {
-                    Ok((shard, bell)) => {
+                    Ok((worker, bell)) => {
                         // The starter waits for this word; if it is gone, so is our reason to run.
-                        ready.send(Ok(())).is_err() || run_core(shard, bell, receiver).await
+                        ready.send(Ok(())).is_err() || run_core(worker, bell, receiver).await
                     }
-                    Err(reason) => {
+                    Err(error) => {
                         // As above.
-                        drop(ready.send(Err(reason)));
+                        let _ = ready.send(Err(error));
                         true
                     }
                 }
             })
-            .map_err(|error| LaunchError::Executor { cpu, reason: error.to_string() })?;
+            .map_err(|error| LaunchError::Executor { cpu, source: error.into() })?;
         match is_ready.recv() {
             Ok(Ok(())) => {}
-            Ok(Err(reason)) => {
+            Ok(Err(source)) => {
                 // It ends by itself. Its descriptors are free then, and dropping its sender takes
                 // one: glommio panics when there is none.
                 drop(thread.join());
-                return Err(LaunchError::Shard { core, reason });
+                return Err(LaunchError::Core { core, source });
             }
             // It ended before it ran: glommio found no memory or no descriptor for its rings.
             Err(_) => return Err(why_not_begun(core, cpu, thread)),
@@ -145,17 +117,11 @@ where
 fn why_not_begun(core: usize, cpu: u16, thread: ExecutorJoinHandle<bool>) -> LaunchError {
     match thread.join() {
         Ok(_) | Err(GlommioError::BuilderError(BuilderErrorKind::ThreadPanic(_))) => {
-            rlimit::memlock_in_use()
-                .map_or(LaunchError::Died { core }, |reason| LaunchError::Executor { cpu, reason })
+            let Some(limit) = rlimit::memlock_bytes() else { return LaunchError::Died { core } };
+            LaunchError::Executor { cpu, source: ExecutorError::memlock_in_use(limit) }
         }
-        Err(error) => LaunchError::Executor { cpu, reason: error.to_string() },
+        Err(error) => LaunchError::Executor { cpu, source: error.into() },
     }
-}
-
-/// What a core says whose driver or doorbell the kernel refused.
-#[must_use]
-pub fn short_of_something(error: &std::io::Error) -> String {
-    format!("{error}; fix: more open files by `ulimit -n`, more locked memory by `ulimit -l`")
 }
 
 impl<M: Send + Clone + 'static> Cores<M> {
@@ -174,7 +140,7 @@ impl<M: Send + Clone + 'static> Cores<M> {
             .io_memory(EXECUTOR_IO_MEMORY)
             .ring_depth(EXECUTOR_RING_DEPTH)
             .make()
-            .map_err(|error| LaunchError::Housekeeping { reason: error.to_string() })?;
+            .map_err(|error| LaunchError::Housekeeping(error.into()))?;
         let running = self.running;
         let result = executor
             .run(async { housekeeping(Commands::connect(self.commands, running).await).await });
@@ -289,17 +255,17 @@ mod tests {
         fn arm(&mut self, _: bool) {}
     }
 
-    fn one_cpu() -> Vec<u16> {
-        CoreList::All.resolve().expect("some CPU is allowed")[..1].to_vec()
+    /// One seed, for the first CPU that is allowed.
+    fn one<S>(seed: S) -> Vec<(u16, S)> {
+        vec![(CoreList::All.resolve().expect("some CPU is allowed")[0], seed)]
     }
 
     /// A task of glommio has a count of 16 bits, which sleeping must not use up.
     #[test]
     fn a_core_may_sleep_without_end() {
         let turns = Arc::new(AtomicUsize::new(0));
-        let sleeper = Arc::clone(&turns);
-        let make = move |_, _: &Doorbell| Ok(Sleeper(Arc::clone(&sleeper), Still));
-        let cores = start(&one_cpu(), make).expect("the core starts");
+        let make = |turns, _: &Doorbell| Ok(Sleeper(turns, Still));
+        let cores = start(one(Arc::clone(&turns)), make).expect("the core starts");
         let (all_run, died) = cores
             .run(async |commands| {
                 let began = Instant::now();
@@ -315,8 +281,7 @@ mod tests {
 
     #[test]
     fn a_core_that_dies_is_missed() {
-        let cores =
-            start(&one_cpu(), |_, _: &Doorbell| Ok(Mortal(Still))).expect("the core starts");
+        let cores = start(one(()), |(), _| Ok(Mortal(Still))).expect("the core starts");
         let ((), died) = cores
             .run(async |commands| {
                 commands.broadcast(()).await;
@@ -328,5 +293,17 @@ mod tests {
             })
             .expect("housekeeping starts");
         assert!(matches!(died, Some(LaunchError::Died { core: 0 })), "{died:?}");
+    }
+
+    #[test]
+    fn each_core_gets_its_own_seed_and_says_why_it_did_not_start() {
+        let make = |seed: i32, _: &Doorbell| match seed {
+            0 => Ok(Mortal(Still)),
+            errno => Err(CoreStartError::first_segment(Errno(errno))),
+        };
+        let seeds = [one(0), one(libc::EPERM)].concat();
+        let Err(error) = start(seeds, make) else { panic!("the second core cannot start") };
+        let LaunchError::Core { core: 1, source } = error else { panic!("{error}") };
+        assert_eq!(source.source, Errno::EPERM);
     }
 }

@@ -3,9 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::{fs, io};
+
+use glommio::GlommioError;
+use megaconn::base::errno::Errno;
+use megaconn::runtime::start_error::LaunchError;
 
 mod arrows;
 mod circles;
@@ -117,6 +121,19 @@ fn every_wall_has_its_place_in_the_notes() {
     for wall in megaconn::walls::table::all() {
         let is_there = headings.contains(&format!("`{}`", wall.id));
         assert!(is_there, "notes/walls.md has no heading with `{}`", wall.id);
+    }
+}
+
+#[test]
+fn every_wall_that_a_start_meets_is_in_the_table() {
+    let errors = [Errno::ENOMEM, Errno::EMFILE, Errno::EAGAIN].map(|errno| {
+        let source = GlommioError::from(io::Error::from_raw_os_error(errno.0)).into();
+        LaunchError::Executor { cpu: 0, source }
+    });
+    for error in errors {
+        let wall = error.wall().unwrap();
+        let is_known = megaconn::walls::table::all().any(|known| known.id == wall);
+        assert!(is_known, "{wall} is no wall: {error}");
     }
 }
 

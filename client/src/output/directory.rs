@@ -15,8 +15,6 @@ use serde::Serialize;
 pub(crate) enum WriteError {
     #[error("--out {0}: {1}; fix: a directory that you may write")]
     Out(PathBuf, io::Error),
-    #[error("--stats {0}: {1}; fix: a path in a directory that you may write")]
-    Stats(PathBuf, io::Error),
 }
 
 /// Makes the run directory `dir`, if it is not there.
@@ -24,19 +22,10 @@ pub(crate) fn create(dir: &Path) -> Result<(), WriteError> {
     fs::create_dir_all(dir).map_err(|error| WriteError::Out(dir.to_owned(), error))
 }
 
-/// Where the dumps go: to the file `stats`, or to `client.ndjson` in `out`. They grow while the run
-/// goes on.
-pub(crate) fn open_stats(
-    stats: Option<&Path>,
-    out: Option<&Path>,
-) -> Result<Option<Box<dyn Write + Send>>, WriteError> {
-    let of_directory = |dir: &Path| {
-        let path = dir.join("client.ndjson");
-        ticker::open(&path).map_err(|error| WriteError::Out(path, error))
-    };
-    let given =
-        |path: &Path| ticker::open(path).map_err(|error| WriteError::Stats(path.to_owned(), error));
-    stats.map(given).or_else(|| out.map(of_directory)).transpose()
+/// Where the dumps go that the run directory keeps. They grow while the run goes on.
+pub(crate) fn open_dumps(dir: &Path) -> Result<Box<dyn Write + Send>, WriteError> {
+    let path = dir.join("client.ndjson");
+    ticker::open(&path).map_err(|error| WriteError::Out(path, error))
 }
 
 /// Removes the results of an earlier run in the same directory. If this run were killed, they would be

@@ -8,45 +8,52 @@ use megaconn::engine::client::Client;
 use megaconn::engine::client::config::ClientConfig;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::protocol::expect::Expect;
-use megaconn::host::cpu::own_thread;
 use megaconn::host::ports;
 use megaconn::observe::stats::ClientStats;
 use megaconn::plan::tuples;
-use megaconn::runtime::launch;
+use megaconn::runtime::start_error::CoreStartError;
 use megaconn::sys::doorbell::Doorbell;
 
 use crate::run::config::Config;
 use crate::run::preflight::RunPlan;
 
-/// A core, or why there is none, with the fix.
-type MakeCore = Result<Client<UringDriver, Expect>, String>;
+/// What one core is made of.
+pub(crate) struct Seed {
+    driver: UringConfig,
+    client: ClientConfig,
+    expect: Expect,
+    tuples: TupleAllocator,
+}
 
-/// Makes a core on the core itself, from its number and its bell.
-pub(crate) fn make_core(
-    config: &Config,
-    plan: &RunPlan,
-    stats: &[Arc<ClientStats>],
-) -> impl Fn(usize, &Doorbell) -> MakeCore + Clone + Send + use<> {
-    let tuples = Arc::clone(&plan.tuples);
-    let (of_core, stats) = (client_config(config, plan), stats.to_vec());
-    let expect = config.traffic.expect.clone();
-    let allocators: Vec<TupleAllocator> =
-        (0..plan.cpus.len()).map(|core| allocator(config, plan, core)).collect();
-    let keepalive = config.traffic.keepalive;
-    move |core, bell| {
-        stats[core].thread.set(own_thread());
+/// One seed for each core, with its own share of the tuples.
+pub(crate) fn seeds(config: &Config, plan: &RunPlan) -> Vec<Seed> {
+    let seed = |core| {
         let driver = UringConfig {
             listeners: Vec::new(),
-            targets: tuples.targets().to_vec(),
+            targets: plan.tuples.targets().to_vec(),
             ephemeral_ports: ports::ephemeral(),
             buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
-            keepalive,
+            keepalive: config.traffic.keepalive,
         };
-        let driver =
-            UringDriver::new(driver, bell).map_err(|error| launch::short_of_something(&error))?;
-        let (allocator, stats) = (allocators[core].clone(), Arc::clone(&stats[core]));
-        Ok(Client::new(driver, of_core.clone(), expect.clone(), allocator, stats))
-    }
+        Seed {
+            driver,
+            client: client_config(config, plan),
+            expect: config.traffic.expect.clone(),
+            tuples: allocator(config, plan, core),
+        }
+    };
+    (0..plan.cpus.len()).map(seed).collect()
+}
+
+/// Makes a core on the core itself, where `bell` wakes it.
+pub(crate) fn make_core(
+    seed: Seed,
+    stats: Arc<ClientStats>,
+    bell: &Doorbell,
+) -> Result<Client<UringDriver, Expect>, CoreStartError> {
+    let Seed { driver, client, expect, tuples } = seed;
+    let driver = UringDriver::new(driver, bell).map_err(|e| CoreStartError::driver(&e))?;
+    Ok(Client::new(driver, client, expect, tuples, stats))
 }
 
 /// What every core is told.

@@ -3,27 +3,23 @@
 
 use std::io::{Write, stdout};
 use std::path::Path;
-use std::sync::Arc;
 
 use megaconn::base::stderr::talk;
-use megaconn::observe::dump::ticker::Ticker;
-use megaconn::observe::metrics::{Metrics, http};
-use megaconn::observe::stats::ClientStats;
+use megaconn::observe::metrics::http;
 use megaconn::results::result::RunResult;
 use megaconn::results::{DOCTOR, ENVIRONMENT, RESULT};
-use megaconn::runtime::launch;
-use megaconn::runtime::signals::Signals;
+use megaconn::runtime::process::{Controls, Dumps, Process, open_stats};
 
 use crate::bystanders::keep::Keep;
 use crate::bystanders::panel::Panel;
 use crate::measure::environment::{self, examine};
 use crate::measure::figures::Figures;
 use crate::measure::server_metrics;
-use crate::output::directory::{forget_earlier, open_stats, write_json, write_report};
+use crate::output::directory::{forget_earlier, open_dumps, write_json, write_report};
 use crate::output::summary::summary;
 use crate::run::config::{BystanderPlan, Config};
 use crate::run::controller::Controller;
-use crate::run::cores::make_core;
+use crate::run::cores::{make_core, seeds};
 use crate::run::flags::{Flags, Outputs};
 use crate::run::outcome::Outcome;
 use crate::run::preflight::RunPlan;
@@ -52,12 +48,11 @@ pub(crate) fn run(flags: Flags) -> Result<Outcome, Refusal> {
 }
 
 fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
-    let signals = Signals::install().map_err(Refusal::Signals)?;
     let (cpus, targets, outputs) = (&plan.cpus[..], plan.tuples.targets(), &config.outputs);
-    let stats: Vec<Arc<ClientStats>> = cpus.iter().map(|_| Arc::default()).collect();
+    let process = Process::begin(cpus)?;
     let server = outputs.server_metrics.map(server_metrics::first).transpose()?;
-    let metrics = http::offer(outputs.metrics, Metrics::new(cpus, &stats))?;
-    let out = open_stats(outputs.stats.as_deref(), outputs.out.as_deref())?;
+    let metrics = process.offer_metrics(outputs.metrics)?;
+    let out = dumps_place(outputs)?;
     effective::lines(config, plan).iter().for_each(|line| talk(line));
     talk(&format!("metrics={}", http::url(metrics)));
     let environment = environment::read(targets, plan.demand.ends.count());
@@ -67,13 +62,16 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
         write_json(dir, DOCTOR.name, &examine(&plan.host, &plan.demand, targets))?;
     }
     let panel = begin_panel(config)?;
-    let cores = launch::start(cpus, make_core(config, plan, &stats))?;
-    let dumps = Ticker::begin(cpus, &stats, out, outputs.stats_every)?;
-    let figures = Figures::new(cpus, &stats, outputs.out.as_deref(), server);
-    let controller = Controller::new(config, plan, signals, figures, dumps, panel);
+    let (seeds, stats) = (seeds(config, plan), process.stats());
+    let dumps = Dumps { out, every: outputs.stats_every };
     let topology = environment.topology;
     let ((mut result, stop), died) =
-        cores.run(async move |commands| controller.all(&commands, topology).await)?;
+        process.run(seeds, make_core, dumps, async move |controls| {
+            let Controls { commands, signals, dumps } = controls;
+            let figures = Figures::new(cpus, &stats, outputs.out.as_deref(), server);
+            let controller = Controller::new(config, plan, signals, figures, dumps, panel);
+            controller.all(&commands, topology).await
+        })?;
     if let Some(died) = died {
         result.verdict.met = false.into();
         result.verdict.missed.push(died.to_string());
@@ -83,6 +81,15 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
         Some(stop) => Outcome::Stopped(stop),
         None if *result.verdict.met == Some(true) && is_written => Outcome::Met,
         None => Outcome::Missed,
+    })
+}
+
+/// Where the dumps go: to the file of `--stats`, or to the run directory.
+fn dumps_place(outputs: &Outputs) -> Result<Option<Box<dyn Write + Send>>, Refusal> {
+    Ok(match (&outputs.stats, &outputs.out) {
+        (Some(path), _) => Some(open_stats(path)?),
+        (None, Some(dir)) => Some(open_dumps(dir)?),
+        (None, None) => None,
     })
 }
 

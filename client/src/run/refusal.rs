@@ -1,15 +1,12 @@
 //! Why a run was refused before it began, each with its fix.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use megaconn::base::errno::Errno;
-use megaconn::base::service_error::EndpointError;
 use megaconn::base::units::grouped;
 use megaconn::drivers::uring::ProbeError;
-use megaconn::observe::dump::ticker::NoThread;
 use megaconn::plan::tuples::TupleError;
-use megaconn::runtime::launch::LaunchError;
+use megaconn::runtime::process::ProcessError;
 use megaconn::runtime::topology::CoreError;
 use megaconn::walls::reading::Row;
 
@@ -28,7 +25,7 @@ pub(crate) enum Refusal {
     #[error(transparent)]
     Tuples(#[from] TupleError),
     #[error(transparent)]
-    Launch(#[from] LaunchError),
+    Process(#[from] ProcessError),
     #[error("{0}")]
     DoesNotFit(String),
     #[error(transparent)]
@@ -49,17 +46,11 @@ pub(crate) enum Refusal {
     #[error(transparent)]
     ServerMetrics(#[from] NoMetrics),
     #[error(transparent)]
-    Metrics(#[from] EndpointError),
-    #[error(transparent)]
     Bystanders(#[from] NoPanel),
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error("--keep-bystanders: nobody watches {0}: {1}")]
     NotWatched(&'static str, String),
-    #[error(transparent)]
-    Dumps(#[from] NoThread),
-    #[error("signal handlers: {0}; fix: none known, please report it")]
-    Signals(io::Error),
 }
 
 /// The limit that the plan breaks, in one line.

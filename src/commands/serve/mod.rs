@@ -12,6 +12,7 @@ use crate::commands::serve::run::{Served, serve};
 
 mod bystander;
 mod config;
+mod cores;
 mod effective;
 pub(crate) mod flags;
 mod housekeeping;

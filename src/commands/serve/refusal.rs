@@ -1,13 +1,9 @@
 //! Why a server did not start, each with its fix.
 
-use std::io;
-use std::path::PathBuf;
-
 use megaconn::base::service_error::EndpointError;
 use megaconn::drivers::uring::ProbeError;
-use megaconn::observe::dump::ticker::NoThread;
-use megaconn::runtime::launch::LaunchError;
 use megaconn::runtime::listeners::ListenError;
+use megaconn::runtime::process::ProcessError;
 use megaconn::runtime::topology::CoreError;
 
 use crate::commands::serve::config::FlagError;
@@ -27,25 +23,16 @@ pub(crate) enum Refusal {
     /// The addresses.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The executors.
+    /// What every process with cores has around them.
     #[error(transparent)]
-    Launch(#[from] LaunchError),
-    /// The statistics' file.
-    #[error("--stats {0}: {1}; fix: a path in a directory that you may write")]
-    Stats(PathBuf, io::Error),
-    /// Their writer.
+    Process(#[from] ProcessError),
+    /// The bystander's address.
     #[error(transparent)]
-    Dumps(#[from] NoThread),
-    /// The metrics address, or the bystander's.
-    #[error(transparent)]
-    Endpoint(#[from] EndpointError),
+    Bystander(#[from] EndpointError),
     /// A wall that stops the server before the first connection.
     #[error("{0}")]
     Short(String),
     /// Too few connections for the cores.
     #[error("--max-connections {0}: fewer than the {1} cores; fix: --cores with fewer of them")]
     TooFew(u64, usize),
-    /// Signals.
-    #[error("signal handlers: {0}; fix: none known, please report it")]
-    Signals(io::Error),
 }

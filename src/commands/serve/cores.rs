@@ -1,0 +1,63 @@
+//! What each core of a server is made of, from the config and what the host has for it.
+
+use std::sync::Arc;
+
+use megaconn::base::constants::{BUFFER_BYTES, BUFFERS_PER_CORE};
+use megaconn::drivers::uring::{UringConfig, UringDriver};
+use megaconn::engine::protocol::banner::Banner;
+use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::server::{Server, ServerConfig};
+use megaconn::host::ports;
+use megaconn::observe::stats::ServerStats;
+use megaconn::runtime::start_error::CoreStartError;
+use megaconn::sys::doorbell::Doorbell;
+use socket2::Socket;
+
+use crate::commands::serve::config::Config;
+use crate::commands::serve::preflight::Prepared;
+
+/// What one core is made of.
+pub(crate) struct Seed {
+    driver: UringConfig,
+    server: ServerConfig,
+    protocol: Banner<Mode>,
+}
+
+/// One seed for each core: its listeners, of `listeners`, and its share of the connections.
+pub(crate) fn seeds(
+    config: &Config,
+    prepared: &Prepared,
+    listeners: Vec<Vec<Socket>>,
+) -> Vec<Seed> {
+    let traffic = &config.traffic;
+    let seed = |(listeners, &connections_max): (Vec<Socket>, &u32)| {
+        let server = ServerConfig {
+            listeners: listeners.len(),
+            slots_per_segment: prepared.slots_per_segment,
+            connections_max,
+            idle_timeout: traffic.idle_timeout,
+            send_timeout: traffic.send_timeout,
+        };
+        let driver = UringConfig {
+            listeners,
+            targets: Vec::new(),
+            ephemeral_ports: ports::ephemeral(),
+            buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
+            keepalive: None,
+        };
+        let protocol = Banner { text: traffic.banner.clone(), then: traffic.mode.clone() };
+        Seed { driver, server, protocol }
+    };
+    listeners.into_iter().zip(&prepared.connections_max).map(seed).collect()
+}
+
+/// Makes a core on the core itself, where `bell` wakes it.
+pub(crate) fn make_core(
+    seed: Seed,
+    stats: Arc<ServerStats>,
+    bell: &Doorbell,
+) -> Result<Server<UringDriver, Banner<Mode>>, CoreStartError> {
+    let Seed { driver, server, protocol } = seed;
+    let driver = UringDriver::new(driver, bell).map_err(|e| CoreStartError::driver(&e))?;
+    Server::new(driver, server, protocol, stats).map_err(CoreStartError::first_segment)
+}

@@ -1,0 +1,319 @@
+//! What did not start, at which step and with which error number, and the wall that stands behind it.
+
+use std::io;
+
+use glommio::{GlommioError, ReactorErrorKind};
+
+use crate::base::constants::EXECUTOR_MEMLOCK_LEAST;
+use crate::base::errno::Errno;
+use crate::host::rlimit;
+
+/// Cores that did not start, or one that did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// glommio could not make or pin the executor.
+    #[error("{}{}", named(self.wall()), not_started(&format!("executor of CPU {cpu}"), source))]
+    Executor {
+        /// The CPU.
+        cpu: u16,
+        /// Why.
+        source: ExecutorError,
+    },
+    /// The executor that is not pinned.
+    #[error("{}{}", named(self.wall()), not_started("housekeeping executor", .0))]
+    Housekeeping(#[source] ExecutorError),
+    /// The core's worker could not be made.
+    #[error("{}core {core}: {source}", named(self.wall()))]
+    Core {
+        /// The core.
+        core: usize,
+        /// At which step, and why.
+        source: CoreStartError,
+    },
+    /// A core panicked: our bug.
+    #[error("core {core} ended by itself: a bug of megaconn; fix: none known, please report it")]
+    Died {
+        /// The core.
+        core: usize,
+    },
+}
+
+impl LaunchError {
+    /// The identifier of the wall that was met, when the failure is one's.
+    #[must_use]
+    pub fn wall(&self) -> Option<&'static str> {
+        match self {
+            LaunchError::Executor { source, .. } | LaunchError::Housekeeping(source) => {
+                source.wall()
+            }
+            LaunchError::Core { source, .. } => source.wall(),
+            LaunchError::Died { .. } => None,
+        }
+    }
+}
+
+/// An executor that was not made.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub struct ExecutorError {
+    /// What the kernel said, or would have said; `None` when glommio does not tell.
+    errno: Option<Errno>,
+    /// For people to read, and for nothing else.
+    words: String,
+}
+
+impl ExecutorError {
+    /// No ring where the limit itself, of `memlock_bytes`, is large enough; glommio panics then.
+    pub(super) fn memlock_in_use(memlock_bytes: u64) -> ExecutorError {
+        let words = format!(
+            "no ring within RLIMIT_MEMLOCK ({memlock_bytes} bytes), which all io_uring programs of \
+             this user share, and get back a moment after one has ended (os error 12)"
+        );
+        ExecutorError { errno: Some(Errno::ENOMEM), words }
+    }
+
+    /// By the type of glommio's `error`. Below a limit on locked memory glommio makes no executor, and
+    /// gives its own error for that as an `io::Error` without a number: then `memlock_limit` decides,
+    /// as it did for glommio.
+    #[must_use]
+    pub fn new(error: &GlommioError<()>, memlock_limit: Option<u64>) -> ExecutorError {
+        let is_too_small = memlock_limit.is_some_and(|limit| limit < EXECUTOR_MEMLOCK_LEAST);
+        let errno = match error {
+            GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(..)) => Some(Errno::ENOMEM),
+            GlommioError::IoError(io) if io.raw_os_error().is_none() && is_too_small => {
+                Some(Errno::ENOMEM)
+            }
+            error => error.raw_os_error().map(Errno),
+        };
+        ExecutorError { errno, words: error.to_string() }
+    }
+
+    fn wall(&self) -> Option<&'static str> {
+        match self.errno? {
+            // Neither a thread nor its rings wait for anything: there are too many threads.
+            Errno::EAGAIN => Some("threads"),
+            errno => wall_of_resources(errno),
+        }
+    }
+}
+
+/// By the type of glommio's error, under the limit of this process.
+impl From<GlommioError<()>> for ExecutorError {
+    fn from(error: GlommioError<()>) -> ExecutorError {
+        ExecutorError::new(&error, rlimit::memlock_limit())
+    }
+}
+
+/// A worker that could not be made on its core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.sentence())]
+pub struct CoreStartError {
+    /// What was made.
+    pub step: CoreStep,
+    /// What the kernel said.
+    pub source: Errno,
+}
+
+/// What is made on a core before it runs, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoreStep {
+    /// The bell that wakes it.
+    Doorbell,
+    /// The driver.
+    Driver,
+    /// The ring of the first segment, within so much locked memory; `None` without a limit.
+    FirstSegment {
+        /// RLIMIT_MEMLOCK.
+        memlock_bytes: Option<u64>,
+    },
+}
+
+impl CoreStartError {
+    /// What made the doorbell fail.
+    #[must_use]
+    pub fn doorbell(error: &io::Error) -> CoreStartError {
+        CoreStartError { step: CoreStep::Doorbell, source: Errno::from(error) }
+    }
+
+    /// What made the driver fail.
+    #[must_use]
+    pub fn driver(error: &io::Error) -> CoreStartError {
+        CoreStartError { step: CoreStep::Driver, source: Errno::from(error) }
+    }
+
+    /// What made the first segment fail, under the limit of this process.
+    #[must_use]
+    pub fn first_segment(errno: Errno) -> CoreStartError {
+        let memlock_bytes = rlimit::memlock_bytes();
+        CoreStartError { step: CoreStep::FirstSegment { memlock_bytes }, source: errno }
+    }
+
+    fn wall(self) -> Option<&'static str> {
+        wall_of_resources(self.source)
+    }
+
+    fn sentence(self) -> String {
+        let errno = self.source;
+        match self.step {
+            CoreStep::Doorbell | CoreStep::Driver => format!(
+                "{}; fix: more open files by `ulimit -n`, more locked memory by `ulimit -l`",
+                io::Error::from_raw_os_error(errno.0)
+            ),
+            CoreStep::FirstSegment { memlock_bytes } => match (errno, memlock_bytes) {
+                (Errno::ENOMEM, Some(limit)) => format!(
+                    "no ring: {errno}, all rings of this user share RLIMIT_MEMLOCK ({limit} bytes); \
+                     fix: ulimit -l unlimited, or end other io_uring programs of this user"
+                ),
+                (Errno::EMFILE, _) => {
+                    format!("no ring: {errno}; fix: more open files by `ulimit -n`")
+                }
+                _ => format!("no ring: {errno}; fix: see `dmesg`, and man 2 io_uring_setup"),
+            },
+        }
+    }
+}
+
+/// The wall of a resource that every step takes: each makes descriptors and locks memory.
+fn wall_of_resources(errno: Errno) -> Option<&'static str> {
+    match errno {
+        Errno::ENOMEM => Some("memlock"),
+        Errno::EMFILE => Some("nofile"),
+        _ => None,
+    }
+}
+
+/// As a line about a wall begins.
+fn named(wall: Option<&str>) -> String {
+    wall.map_or(String::new(), |wall| format!("{wall}: "))
+}
+
+fn not_started(what: &str, reason: &ExecutorError) -> String {
+    format!(
+        "the {what} did not start: {reason}; fix: more locked memory by `ulimit -l`, more open files \
+         by `ulimit -n`, or fewer --cores"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use glommio::BuilderErrorKind;
+
+    use super::*;
+
+    fn of_kernel(errno: Errno) -> ExecutorError {
+        ExecutorError::new(&io::Error::from_raw_os_error(errno.0).into(), None)
+    }
+
+    fn too_small() -> ExecutorError {
+        let error = ReactorErrorKind::MemLockLimit(65_536, 524_288);
+        ExecutorError::new(&GlommioError::ReactorError(error), None)
+    }
+
+    #[test]
+    fn an_executor_names_its_wall_by_the_number_of_the_error() {
+        let wall = |source| LaunchError::Executor { cpu: 0, source }.wall();
+        assert_eq!(wall(of_kernel(Errno::ENOMEM)), Some("memlock"));
+        assert_eq!(wall(of_kernel(Errno::EMFILE)), Some("nofile"));
+        assert_eq!(wall(of_kernel(Errno::EAGAIN)), Some("threads"));
+        assert_eq!(wall(of_kernel(Errno::EPERM)), None);
+        // Numbers that begin or end as another does.
+        assert_eq!(wall(of_kernel(Errno::ETIMEDOUT)), None);
+        assert_eq!(wall(of_kernel(Errno(112))), None);
+        assert_eq!(wall(too_small()), Some("memlock"));
+        assert_eq!(wall(ExecutorError::memlock_in_use(65_536)), Some("memlock"));
+        let no_cpu = GlommioError::BuilderError(BuilderErrorKind::NonExistentCpus { cpu: 12 });
+        assert_eq!(wall(ExecutorError::new(&no_cpu, None)), None);
+        assert_eq!(LaunchError::Housekeeping(of_kernel(Errno::EMFILE)).wall(), Some("nofile"));
+        assert_eq!(LaunchError::Died { core: 0 }.wall(), None);
+    }
+
+    #[test]
+    fn words_decide_nothing() {
+        let words = "ENOMEM, EMFILE, MemLockLimit (os error 11)";
+        let of_words =
+            |memlock_limit| ExecutorError::new(&io::Error::other(words).into(), memlock_limit);
+        assert!(of_words(None).to_string().contains(words));
+        for limit in [None, Some(EXECUTOR_MEMLOCK_LEAST)] {
+            assert_eq!(of_words(limit).wall(), None);
+        }
+        // glommio gives no number, but reads the same limit.
+        assert_eq!(of_words(Some(EXECUTOR_MEMLOCK_LEAST - 1)).wall(), Some("memlock"));
+        let numbered = io::Error::from_raw_os_error(libc::EMFILE).into();
+        let numbered = ExecutorError::new(&numbered, Some(EXECUTOR_MEMLOCK_LEAST - 1));
+        assert_eq!(numbered.wall(), Some("nofile"));
+    }
+
+    #[test]
+    fn a_core_names_its_wall_at_every_step() {
+        let first_segment = CoreStep::FirstSegment { memlock_bytes: None };
+        for step in [CoreStep::Doorbell, CoreStep::Driver, first_segment] {
+            let wall = |errno| {
+                let source = CoreStartError { step, source: errno };
+                LaunchError::Core { core: 1, source }.wall()
+            };
+            assert_eq!(wall(Errno::ENOMEM), Some("memlock"));
+            assert_eq!(wall(Errno::EMFILE), Some("nofile"));
+            // No step of a core makes a thread.
+            assert_eq!((wall(Errno::EAGAIN), wall(Errno::EINVAL)), (None, None));
+        }
+    }
+
+    #[test]
+    fn a_line_begins_with_the_wall_and_ends_with_the_fix() {
+        let executor = |source| LaunchError::Executor { cpu: 3, source }.to_string();
+        let fix = "; fix: more locked memory by `ulimit -l`, more open files by `ulimit -n`, or fewer \
+                   --cores";
+        assert_eq!(
+            executor(of_kernel(Errno::EMFILE)),
+            format!(
+                "nofile: the executor of CPU 3 did not start: IO error occurred: Too many open files \
+                 (os error 24){fix}"
+            )
+        );
+        assert_eq!(
+            executor(too_small()),
+            format!(
+                "memlock: the executor of CPU 3 did not start: Reactor error: The memlock resource \
+                 limit is too low: 65536 (recommended 524288){fix}"
+            )
+        );
+        assert_eq!(
+            executor(ExecutorError::memlock_in_use(9)),
+            format!(
+                "memlock: the executor of CPU 3 did not start: no ring within RLIMIT_MEMLOCK (9 \
+                 bytes), which all io_uring programs of this user share, and get back a moment after \
+                 one has ended (os error 12){fix}"
+            )
+        );
+        let housekeeping = LaunchError::Housekeeping(of_kernel(Errno::EPERM)).to_string();
+        let begin = "the housekeeping executor did not start: IO error occurred: Operation not";
+        assert!(housekeeping.starts_with(begin), "{housekeeping}");
+    }
+
+    #[test]
+    fn a_line_of_a_core_says_what_to_raise() {
+        let line = |step, source| {
+            LaunchError::Core { core: 2, source: CoreStartError { step, source } }.to_string()
+        };
+        assert_eq!(
+            line(CoreStep::Driver, Errno::EMFILE),
+            "nofile: core 2: Too many open files (os error 24); fix: more open files by `ulimit -n`, \
+             more locked memory by `ulimit -l`"
+        );
+        let limited = CoreStep::FirstSegment { memlock_bytes: Some(65_536) };
+        let unlimited = CoreStep::FirstSegment { memlock_bytes: None };
+        assert_eq!(
+            line(limited, Errno::ENOMEM),
+            "memlock: core 2: no ring: ENOMEM, all rings of this user share RLIMIT_MEMLOCK (65536 \
+             bytes); fix: ulimit -l unlimited, or end other io_uring programs of this user"
+        );
+        assert_eq!(
+            line(unlimited, Errno::ENOMEM),
+            "memlock: core 2: no ring: ENOMEM; fix: see `dmesg`, and man 2 io_uring_setup"
+        );
+        assert_eq!(
+            line(limited, Errno::EMFILE),
+            "nofile: core 2: no ring: EMFILE; fix: more open files by `ulimit -n`"
+        );
+    }
+}
