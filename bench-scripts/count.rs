@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use megaconn::base::units::Endpoints;
-use megaconn::host::procfs::Tree;
+use megaconn::host::procfs::ProcFs;
 use megaconn::host::sockets::{self, Sockstat};
 
 /// Times that each count is taken.
@@ -19,8 +19,8 @@ fn main() {
         .flat_map(|text| text.parse::<Endpoints>().expect("ADDR:PORT[-PORT]").each())
         .collect();
     println!("{:44} {:>10} {:>10} {:>10}", "", "count", "median ms", "most ms");
-    let tree = Tree::host();
-    let sums = || Sockstat::read(&tree);
+    let procfs = ProcFs::host();
+    let sums = || Sockstat::read(&procfs);
     show("sockstat: TCP sockets over IPv4", || sums().tcp_in_use);
     show("sockstat: in TIME_WAIT", || sums().tcp_time_wait);
     let at = |port| targets.iter().any(|target| target.port() == port);

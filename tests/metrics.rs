@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::{PATIENCE, Server, connect, cores, echo, http, scrape, until};
 use megaconn::base::constants::{METRICS_CLIENTS, METRICS_HEAD_BYTES, METRICS_TIMEOUT};
 use megaconn::host::counters::Counters;
-use megaconn::host::procfs::Tree;
+use megaconn::host::procfs::ProcFs;
 use megaconn::observe::snapshot::Snapshot;
 use megaconn::observe::stats::{Kind, Listed, ServerStats};
 
@@ -96,7 +96,7 @@ fn a_scraper_sees_every_figure_as_it_is() {
     assert!(core.figures.contains_key("waited_us_total"));
     assert_eq!((core.core, core.cpu.to_string()), (0, cores(1)));
     // The counters are those of this host, which is the server's.
-    let (seen, now) = (view.host.unwrap(), Counters::read(&Tree::host()));
+    let (seen, now) = (view.host.unwrap(), Counters::read(&ProcFs::host()));
     let passive = |counters: &Counters| counters.get("Tcp.PassiveOpens").unwrap();
     assert!(passive(&seen) >= 7 && passive(&seen) <= passive(&now));
     assert_eq!(seen.iter().count(), now.iter().count());

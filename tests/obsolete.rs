@@ -44,7 +44,7 @@ fn plan() -> Plan {
 }
 
 fn found(host: &FakeHost) -> Vec<Setting> {
-    settings(&host.tree(), &plan())
+    settings(&host.procfs(), &plan())
 }
 
 /// Key, a bad value of it, a good one.
@@ -150,7 +150,7 @@ fn a_value_is_judged_by_the_plan_and_by_the_host_it_is_for() {
     let host = host();
     host.sysctl("net.ipv4.tcp_tw_reuse", "1").sysctl("net.ipv4.ip_local_port_range", "1024 65535");
     assert_eq!(found(&host).len(), 2);
-    assert_eq!(settings(&host.tree(), &Plan { ports_here: vec![], connects_away: true }), []);
+    assert_eq!(settings(&host.procfs(), &Plan { ports_here: vec![], connects_away: true }), []);
     // Shared with the host, as a namespace has it, and unknown, as before Linux 6.1.
     host.sysctl("net.ipv4.tcp_max_tw_buckets", "100")
         .sysctl("net.ipv4.tcp_ehash_entries", "-65536");
@@ -181,8 +181,8 @@ fn what_hurts_comes_first_and_every_reason_has_its_source() {
 
 #[test]
 fn this_host_is_read_without_harm() {
-    let tree = megaconn::host::procfs::Tree::host();
-    for setting in settings(&tree, &plan()) {
+    let procfs = megaconn::host::procfs::ProcFs::host();
+    for setting in settings(&procfs, &plan()) {
         println!("{setting:?}");
         assert!(!setting.places.is_empty());
     }

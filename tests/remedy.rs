@@ -60,7 +60,7 @@ fn the_files_hold_what_is_short_and_nothing_else() {
         },
         &demand,
     );
-    let files = apart(&files(&host.tree(), &rows, "of a test"));
+    let files = apart(&files(&host.procfs(), &rows, "of a test"));
     let paths: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(
         paths,
@@ -103,9 +103,9 @@ fn the_files_hold_what_is_short_and_nothing_else() {
 fn a_host_that_suffices_is_told_so() {
     let host = FakeHost::plentiful();
     let rows = read(&host, &demand());
-    assert_eq!(changes(&host.tree(), &rows), []);
-    assert_eq!(left(&host.tree(), &rows), Vec::<String>::new());
-    let files = apart(&files(&host.tree(), &rows, "of a test"));
+    assert_eq!(changes(&host.procfs(), &rows), []);
+    assert_eq!(left(&host.procfs(), &rows), Vec::<String>::new());
+    let files = apart(&files(&host.procfs(), &rows, "of a test"));
     let said: Vec<Vec<&str>> = files.iter().map(|(_, text)| lines(text)).collect();
     assert_eq!(said, [vec![], vec![], vec!["[Service]"]]);
     assert!(files[0].1.contains("No sysctl is short") && files[1].1.contains("suffice"));
@@ -116,11 +116,11 @@ fn what_no_file_lifts_is_said() {
     let host = FakeHost::plentiful();
     let demand = Demand { tuples: Some(28_232), ..demand() };
     let rows = read(&host, &demand);
-    assert_eq!(changes(&host.tree(), &rows), [], "the range of ports is left alone");
-    let [left] = left(&host.tree(), &rows).try_into().expect("one wall is left");
+    assert_eq!(changes(&host.procfs(), &rows), [], "the range of ports is left alone");
+    let [left] = left(&host.procfs(), &rows).try_into().expect("one wall is left");
     assert!(left.starts_with("source-ports: --source"), "{left}");
     assert!(
-        files(&host.tree(), &rows, "of a test").contains(&format!("# Not for a file: {left}\n"))
+        files(&host.procfs(), &rows, "of a test").contains(&format!("# Not for a file: {left}\n"))
     );
 }
 
@@ -128,7 +128,7 @@ fn what_no_file_lifts_is_said() {
 fn a_value_that_is_more_than_enough_is_left() {
     let host = short();
     host.sysctl("net.core.somaxconn", "65535").sysctl("net.ipv4.tcp_mem", "8 9 99999999");
-    let changes = changes(&host.tree(), &read(&host, &demand()));
+    let changes = changes(&host.procfs(), &read(&host, &demand()));
     let of = |key: &str| changes.iter().find(|change| change.key == key);
     assert!(of("net.ipv4.tcp_max_syn_backlog").is_some(), "{changes:?}");
     assert_eq!(of("net.core.somaxconn"), None, "the fix of syn-queue has it, too");
@@ -143,7 +143,7 @@ fn a_line_that_wins_over_ours_is_named() {
     host.write("etc/sysctl.d/10-early.conf", "net.core.somaxconn = 128\n");
     host.write("etc/sysctl.d/99-late.conf", "\nnet.core.somaxconn = 64\n");
     host.write("etc/sysctl.conf", "fs.file-max = 1000\n");
-    let files = files(&host.tree(), &read(&host, &demand()), "of a test");
+    let files = files(&host.procfs(), &read(&host, &demand()), "of a test");
     assert!(files.contains("# /etc/sysctl.d/99-late.conf:2 sets it again, later, and wins"));
     assert!(files.contains("# /etc/sysctl.conf:1 sets it again, later, and wins"));
     assert!(!files.contains("10-early"), "{files}");
@@ -153,19 +153,23 @@ fn a_line_that_wins_over_ours_is_named() {
 fn what_is_applied_is_told_with_its_undoing_and_nothing_is_lowered() {
     let host = short();
     let before = read(&host, &demand());
-    let wanted = changes(&host.tree(), &before);
+    let wanted = changes(&host.procfs(), &before);
     let keys: Vec<&str> = wanted.iter().map(|change| change.key).collect();
     let expected = ["fs.file-max", "net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog"];
     assert_eq!(keys, [expected.as_slice(), &["net.ipv4.tcp_max_tw_buckets"]].concat());
     // Somebody takes one of them away in between, and raises another beyond us.
-    fs::remove_file(host.tree().sysctl_path("net.core.somaxconn")).expect("it was there");
+    fs::remove_file(host.procfs().sysctl_path("net.core.somaxconn")).expect("it was there");
     host.sysctl("net.ipv4.tcp_max_syn_backlog", "70000");
-    let applied = apply(&host.tree(), wanted).expect("we may write what we made");
+    let applied = apply(&host.procfs(), wanted).expect("we may write what we made");
     let is_ok: Vec<bool> = applied.iter().map(|applied| applied.result.is_ok()).collect();
     assert_eq!(is_ok, [true, false, false, true]);
-    assert_eq!(host.tree().number("fs.file-max"), Some(262_144));
-    assert_eq!(host.tree().number("net.ipv4.tcp_max_syn_backlog"), Some(70_000), "it was lowered");
-    assert_eq!(host.tree().number("net.ipv4.tcp_max_tw_buckets"), Some(262_144));
+    assert_eq!(host.procfs().number("fs.file-max"), Some(262_144));
+    assert_eq!(
+        host.procfs().number("net.ipv4.tcp_max_syn_backlog"),
+        Some(70_000),
+        "it was lowered"
+    );
+    assert_eq!(host.procfs().number("net.ipv4.tcp_max_tw_buckets"), Some(262_144));
     let undo = undo(&applied);
     let expected = "#!/bin/sh\n\
         # Undoes what megaconn doctor --fix apply did:\n\
@@ -178,7 +182,7 @@ fn what_is_applied_is_told_with_its_undoing_and_nothing_is_lowered() {
         sysctl -w 'fs.file-max=101000'\n";
     assert_eq!(undo, expected);
     // A second time there is nothing left to do for what was done.
-    let again = changes(&host.tree(), &read(&host, &demand()));
+    let again = changes(&host.procfs(), &read(&host, &demand()));
     assert!(again.iter().all(|change| change.key != "net.ipv4.tcp_max_tw_buckets"), "{again:?}");
 }
 

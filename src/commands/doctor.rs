@@ -105,8 +105,8 @@ fn answer(flags: &Flags) -> Result<bool, String> {
         Some(FixMode::Print) => {
             let host = host.for_a_user();
             let rows = reading::rows(&host, &demand);
-            write_out(&remedy::files(&host.tree, &rows, &title(&demand)));
-            Ok(remedy::left(&host.tree, &rows).is_empty())
+            write_out(&remedy::files(&host.procfs, &rows, &title(&demand)));
+            Ok(remedy::left(&host.procfs, &rows).is_empty())
         }
         Some(FixMode::Apply) => apply(&host.for_a_user(), &demand),
     }
@@ -131,9 +131,9 @@ fn target(flags: &Flags) -> Vec<Endpoints> {
 }
 
 fn apply(host: &Host, demand: &Demand) -> Result<bool, String> {
-    let changes = remedy::changes(&host.tree, &reading::rows(host, demand));
+    let changes = remedy::changes(&host.procfs, &reading::rows(host, demand));
     let keys: Vec<&str> = changes.iter().map(|change| change.key).collect();
-    let applied = remedy::apply(&host.tree, changes).map_err(|error| {
+    let applied = remedy::apply(&host.procfs, changes).map_err(|error| {
         format!(
             "--fix apply: {}: {error}; fix: sudo megaconn doctor --fix apply ...",
             keys.join(", ")

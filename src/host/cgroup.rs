@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 
 /// The directory of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +16,8 @@ pub struct Directory {
 /// Our own group of `controller`, such as `memory`, and those above it, whichever of them are there.
 /// One of version 2 may be without the controller's files.
 #[must_use]
-pub fn directories(tree: &Tree, controller: &str) -> Vec<Directory> {
-    let text = |path: &str| tree.read(path).unwrap_or_default();
+pub fn directories(procfs: &ProcFs, controller: &str) -> Vec<Directory> {
+    let text = |path: &str| procfs.read(path).unwrap_or_default();
     let (own, mounts) = (text("proc/self/cgroup"), text("proc/self/mountinfo"));
     let mounts = mounts.lines().filter_map(|line| Mount::parse(line, controller));
     mounts.flat_map(|mount| mount.directories(&own, controller)).collect()

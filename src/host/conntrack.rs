@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 
 /// Connections that are made: so many that the connections of other programs are not taken for them.
 const CONNECTIONS: u64 = 32;
 
 /// Whether connections over loopback are tracked; `None` when that cannot be found out.
 #[must_use]
-pub fn tracks_loopback(tree: &Tree) -> Option<bool> {
-    let before = count(tree)?;
+pub fn tracks_loopback(procfs: &ProcFs) -> Option<bool> {
+    let before = count(procfs)?;
     let held = connections().ok()?;
-    let now = count(tree)?;
+    let now = count(procfs)?;
     drop(held);
     Some(now.saturating_sub(before) >= CONNECTIONS)
 }
 
-fn count(tree: &Tree) -> Option<u64> {
-    tree.number("net.netfilter.nf_conntrack_count")
+fn count(procfs: &ProcFs) -> Option<u64> {
+    procfs.number("net.netfilter.nf_conntrack_count")
 }
 
 /// Both ends of connections to this process itself. They end by reset and leave no TIME_WAIT.

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::host::neighbour_tables;
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 
 /// Counters that only rise, by names like `TcpExt.ListenOverflows`, `Tcp.RetransSegs`,
 /// `softnet.dropped`, `arp_cache.table_fulls`, `nf_conntrack.drop`, `vmstat.oom_kill`,
@@ -19,9 +19,9 @@ pub struct Counters(BTreeMap<String, u64>);
 impl Counters {
     /// All of them, now.
     #[must_use]
-    pub fn read(tree: &Tree) -> Counters {
+    pub fn read(procfs: &ProcFs) -> Counters {
         let mut counters = Counters::default();
-        let text = |path: &str| tree.read(path).unwrap_or_default();
+        let text = |path: &str| procfs.read(path).unwrap_or_default();
         for path in ["proc/net/netstat", "proc/net/snmp"] {
             counters.add_named(&text(path));
         }
@@ -29,15 +29,15 @@ impl Counters {
         for table in ["arp_cache", "ndisc_cache", "nf_conntrack"] {
             counters.add_table(table, &text(&format!("proc/net/stat/{table}")));
         }
-        if tree.is_host() && counters.get("arp_cache.table_fulls").is_none() {
+        if procfs.is_host() && counters.get("arp_cache.table_fulls").is_none() {
             for (table, fulls) in neighbour_tables::overflows() {
                 counters.set(&format!("{table}.table_fulls"), fulls);
             }
         }
         counters.add_vmstat(&text("proc/vmstat"));
         counters.add_cpus(&text("proc/stat"));
-        for interface in tree.names("sys/class/net") {
-            counters.add_interface(&interface, tree);
+        for interface in procfs.names("sys/class/net") {
+            counters.add_interface(&interface, procfs);
         }
         counters
     }
@@ -45,10 +45,10 @@ impl Counters {
     /// The same with what network cards count and only `ethtool` tells, where that is installed: it is
     /// asked once for each card, so this is for moments, not for a clock.
     #[must_use]
-    pub fn read_with_cards(tree: &Tree) -> Counters {
-        let mut counters = Counters::read(tree);
-        let is_card = |name: &String| tree.path(&format!("sys/class/net/{name}/device")).exists();
-        for interface in tree.names("sys/class/net").into_iter().filter(is_card) {
+    pub fn read_with_cards(procfs: &ProcFs) -> Counters {
+        let mut counters = Counters::read(procfs);
+        let is_card = |name: &String| procfs.path(&format!("sys/class/net/{name}/device")).exists();
+        for interface in procfs.names("sys/class/net").into_iter().filter(is_card) {
             let output = Command::new("ethtool").args(["-S", &interface]).output();
             if let Ok(output) = output {
                 counters.add_ethtool(&String::from_utf8_lossy(&output.stdout));
@@ -168,10 +168,10 @@ impl Counters {
         }
     }
 
-    fn add_interface(&mut self, interface: &str, tree: &Tree) {
+    fn add_interface(&mut self, interface: &str, procfs: &ProcFs) {
         for counter in ["rx_missed_errors", "rx_fifo_errors", "rx_dropped", "tx_dropped"] {
             let path = format!("sys/class/net/{interface}/statistics/{counter}");
-            if let Some(value) = tree.read(&path).and_then(|text| text.trim().parse().ok()) {
+            if let Some(value) = procfs.read(&path).and_then(|text| text.trim().parse().ok()) {
                 self.set(&format!("{interface}.{counter}"), value);
             }
         }
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_was_not_measured() {
-        let (before, now) = (Counters::default(), Counters::read(&Tree::host()));
+        let (before, now) = (Counters::default(), Counters::read(&ProcFs::host()));
         assert_eq!(now.rise(&before, "TcpExt.ListenOverflows"), None);
         assert_eq!(now.rise(&now, "TcpExt.ListenOverflows"), Some(0), "this host has netstat");
         let mut broken = Counters::default();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 
 /// Resident bytes of this process, from `/proc/self/statm`; `None` when it cannot be read.
 #[must_use]
@@ -24,10 +24,10 @@ impl MemInfo {
         MemInfo::parse(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
     }
 
-    /// The memory of the host below `tree`; `None` when it cannot be read.
+    /// The memory of the host below `procfs`; `None` when it cannot be read.
     #[must_use]
-    pub fn of(tree: &Tree) -> Option<MemInfo> {
-        Some(MemInfo::parse(&tree.read("proc/meminfo")?))
+    pub fn of(procfs: &ProcFs) -> Option<MemInfo> {
+        Some(MemInfo::parse(&procfs.read("proc/meminfo")?))
     }
 
     /// From the text of `/proc/meminfo`; lines that are none are passed over.

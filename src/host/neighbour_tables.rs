@@ -40,11 +40,11 @@ fn overflows_of(table: &[u8]) -> Option<(String, u64)> {
 mod tests {
     use super::*;
     use crate::host::counters::Counters;
-    use crate::host::procfs::Tree;
+    use crate::host::procfs::ProcFs;
 
     #[test]
     fn it_says_what_the_file_says_where_there_is_one() {
-        let counters = Counters::read(&Tree::host());
+        let counters = Counters::read(&ProcFs::host());
         let tables = overflows();
         for (name, fulls) in &tables {
             let counted = counters.get(&format!("{name}.table_fulls")).unwrap();

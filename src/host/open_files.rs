@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 
 /// Files this process has open; direct descriptors are none of them.
 #[must_use]
@@ -13,8 +13,8 @@ pub fn of_process() -> Option<u64> {
 
 /// Files that the host may still open; `None` when `fs.file-nr` does not say.
 #[must_use]
-pub fn left(tree: &Tree) -> Option<u64> {
-    match tree.numbers("fs.file-nr").as_deref() {
+pub fn left(procfs: &ProcFs) -> Option<u64> {
+    match procfs.numbers("fs.file-nr").as_deref() {
         Some([used, _, most]) => Some(most.saturating_sub(*used)),
         _ => None,
     }

@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 
 /// A root directory with `proc`, `sys` and `etc` in it.
 #[derive(Clone, Debug)]
-pub struct Tree(PathBuf);
+pub struct ProcFs(PathBuf);
 
-impl Tree {
+impl ProcFs {
     /// This host's own.
     #[must_use]
-    pub fn host() -> Tree {
-        Tree::at("/")
+    pub fn host() -> ProcFs {
+        ProcFs::at("/")
     }
 
-    /// The tree below `root`.
+    /// The procfs below `root`.
     #[must_use]
-    pub fn at(root: impl Into<PathBuf>) -> Tree {
-        Tree(root.into())
+    pub fn at(root: impl Into<PathBuf>) -> ProcFs {
+        ProcFs(root.into())
     }
 
     /// Whether it is this host's own, of which the kernel can be asked as well.
@@ -76,7 +76,7 @@ impl Tree {
     }
 }
 
-impl AsRef<Path> for Tree {
+impl AsRef<Path> for ProcFs {
     fn as_ref(&self) -> &Path {
         &self.0
     }

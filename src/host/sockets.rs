@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use rustix::net::AddressFamily;
 use serde::{Deserialize, Serialize};
 
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 use crate::host::sock_diag::{self, Query};
 
 /// The sums of `/proc/net/sockstat` and `sockstat6`; what is not there was not measured.
@@ -34,8 +34,8 @@ pub struct Sockstat {
 impl Sockstat {
     /// The sums now.
     #[must_use]
-    pub fn read(tree: &Tree) -> Sockstat {
-        let text = |path: &str| tree.read(path).unwrap_or_default();
+    pub fn read(procfs: &ProcFs) -> Sockstat {
+        let text = |path: &str| procfs.read(path).unwrap_or_default();
         Sockstat::parse(&text("proc/net/sockstat"), &text("proc/net/sockstat6"))
     }
 
@@ -110,7 +110,7 @@ pub fn listeners(is_wanted: impl Fn(u16) -> bool) -> Option<Vec<Listener>> {
 /// explain a failure, not on a clock.
 #[must_use]
 pub fn time_wait_to(targets: &[SocketAddr]) -> Option<u64> {
-    if Sockstat::read(&Tree::host()).tcp_time_wait == Some(0) {
+    if Sockstat::read(&ProcFs::host()).tcp_time_wait == Some(0) {
         return Some(0);
     }
     let (v4, v6): (Vec<_>, Vec<_>) = targets.iter().partition(|target| target.is_ipv4());
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn this_host_has_sums() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let sums = Sockstat::read(&Tree::host());
+        let sums = Sockstat::read(&ProcFs::host());
         assert!(sums.tcp_in_use.unwrap() >= 1 && sums.tcp_allocated.unwrap() >= 1);
         drop(listener);
     }
@@ -216,9 +216,9 @@ mod tests {
 
     #[test]
     fn time_wait_is_counted_by_target() {
-        let tree = Tree::host();
-        let most = tree.number("net.ipv4.tcp_max_tw_buckets").unwrap();
-        if Sockstat::read(&tree).tcp_time_wait.unwrap() + 100 > most {
+        let procfs = ProcFs::host();
+        let most = procfs.number("net.ipv4.tcp_max_tw_buckets").unwrap();
+        if Sockstat::read(&procfs).tcp_time_wait.unwrap() + 100 > most {
             eprintln!("SKIPPED: counting TIME_WAIT, because this host's table of it is full");
             return;
         }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 
 /// Directories, the one that masks the others first.
 const DIRECTORIES: [&str; 5] =
@@ -45,10 +45,10 @@ impl Line {
 
 /// Every line that sets something, in the order in which they are applied.
 #[must_use]
-pub fn lines(tree: &Tree) -> Vec<Line> {
+pub fn lines(procfs: &ProcFs) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
-    for file in files(tree) {
-        let text = tree.read(&file).unwrap_or_default();
+    for file in files(procfs) {
+        let text = procfs.read(&file).unwrap_or_default();
         for (index, line) in text.lines().enumerate() {
             if let Some((path, value)) = assignment(line) {
                 let place = format!("/{file}:{}", index + 1);
@@ -61,16 +61,16 @@ pub fn lines(tree: &Tree) -> Vec<Line> {
 }
 
 /// The files that are read, in their order.
-fn files(tree: &Tree) -> Vec<String> {
+fn files(procfs: &ProcFs) -> Vec<String> {
     let mut by_name = BTreeMap::new();
     for directory in DIRECTORIES {
-        for name in tree.names(directory).into_iter().filter(|name| name.ends_with(".conf")) {
+        for name in procfs.names(directory).into_iter().filter(|name| name.ends_with(".conf")) {
             by_name.entry(name.clone()).or_insert_with(|| format!("{directory}/{name}"));
         }
     }
-    let old = tree.path(OLD_FILE).canonicalize().ok();
+    let old = procfs.path(OLD_FILE).canonicalize().ok();
     // Debian links it as 99-sysctl.conf, which is how it is read at boot.
-    let is_old = |file: &String| old.is_some() && tree.path(file).canonicalize().ok() == old;
+    let is_old = |file: &String| old.is_some() && procfs.path(file).canonicalize().ok() == old;
     let mut files: Vec<String> = by_name.into_values().collect();
     match files.iter_mut().find(|file| is_old(file)) {
         Some(link) => OLD_FILE.clone_into(link),
@@ -119,7 +119,7 @@ mod tests {
 
     /// Place, value and whether it holds, of all lines.
     fn read(root: &Path) -> Vec<(String, String, bool)> {
-        let lines = lines(&Tree::at(root));
+        let lines = lines(&ProcFs::at(root));
         lines.into_iter().map(|l| (l.place, l.value, !l.is_overridden)).collect()
     }
 

@@ -1,40 +1,40 @@
 //! Threads: how many there are, and how many a process may still start.
 
 use crate::host::cgroup;
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 
 /// Threads that the host has now; `None` when `/proc/loadavg` does not say.
 #[must_use]
-pub fn running(tree: &Tree) -> Option<u64> {
-    let loadavg = tree.read("proc/loadavg")?;
+pub fn running(procfs: &ProcFs) -> Option<u64> {
+    let loadavg = procfs.read("proc/loadavg")?;
     loadavg.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
 }
 
 /// Threads that this process may still start: by the host, by every pids cgroup that it is in, and by
 /// its user's limit, where there is one. `None` when the host's own limits cannot be read.
 #[must_use]
-pub fn left(tree: &Tree, user_limit: Option<u64>) -> Option<u64> {
-    let most = tree.number("kernel.threads-max")?.min(tree.number("kernel.pid_max")?);
-    let of_host = most.saturating_sub(running(tree).unwrap_or(0));
-    let groups = cgroup::directories(tree, "pids");
+pub fn left(procfs: &ProcFs, user_limit: Option<u64>) -> Option<u64> {
+    let most = procfs.number("kernel.threads-max")?.min(procfs.number("kernel.pid_max")?);
+    let of_host = most.saturating_sub(running(procfs).unwrap_or(0));
+    let groups = cgroup::directories(procfs, "pids");
     let of_groups = groups.iter().filter_map(|group| {
         let number =
-            |name: &str| tree.read(group.path.join(name).to_str()?)?.trim().parse::<u64>().ok();
+            |name: &str| procfs.read(group.path.join(name).to_str()?)?.trim().parse::<u64>().ok();
         Some(number("pids.max")?.saturating_sub(number("pids.current")?))
     });
-    let of_user = user_limit.map(|most| most.saturating_sub(of_own_user(tree)));
+    let of_user = user_limit.map(|most| most.saturating_sub(of_own_user(procfs)));
     of_groups.chain(of_user).min().map_or(Some(of_host), |least| Some(least.min(of_host)))
 }
 
 /// Threads of this process's user, over all processes that can be seen.
-fn of_own_user(tree: &Tree) -> u64 {
+fn of_own_user(procfs: &ProcFs) -> u64 {
     let field = |status: &str, name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse::<u64>().ok()
     };
-    let status = |process: &str| tree.read(&format!("proc/{process}/status"));
+    let status = |process: &str| procfs.read(&format!("proc/{process}/status"));
     let Some(user) = status("self").and_then(|status| field(&status, "Uid:")) else { return 0 };
-    let processes = tree.names("proc").into_iter().filter(|name| name.parse::<u32>().is_ok());
+    let processes = procfs.names("proc").into_iter().filter(|name| name.parse::<u32>().is_ok());
     let of_user = processes.filter_map(|process| status(&process));
     let of_user = of_user.filter(|status| field(status, "Uid:") == Some(user));
     of_user.filter_map(|status| field(&status, "Threads:")).sum()
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     /// A host of 100 threads, of which 7 and 5 are of the user of this process.
-    fn host() -> (tempfile::TempDir, Tree) {
+    fn host() -> (tempfile::TempDir, ProcFs) {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in [
             ("proc/sys/kernel/threads-max", "1000\n"),
@@ -63,8 +63,8 @@ mod tests {
         ] {
             write(root.path(), path, text);
         }
-        let tree = Tree::at(root.path());
-        (root, tree)
+        let procfs = ProcFs::at(root.path());
+        (root, procfs)
     }
 
     fn write(root: &Path, path: &str, text: &str) {
@@ -75,17 +75,17 @@ mod tests {
 
     #[test]
     fn the_least_of_host_group_and_user_is_left() {
-        let (root, tree) = host();
-        assert_eq!(running(&tree), Some(100));
-        assert_eq!(left(&tree, None), Some(800), "pid_max is less than threads-max");
-        assert_eq!(left(&tree, Some(50)), Some(38), "the user has 12");
-        assert_eq!(left(&tree, Some(5)), Some(0));
+        let (root, procfs) = host();
+        assert_eq!(running(&procfs), Some(100));
+        assert_eq!(left(&procfs, None), Some(800), "pid_max is less than threads-max");
+        assert_eq!(left(&procfs, Some(50)), Some(38), "the user has 12");
+        assert_eq!(left(&procfs, Some(5)), Some(0));
         write(root.path(), "sys/fs/cgroup/box/pids.max", "30\n");
         write(root.path(), "sys/fs/cgroup/box/pids.current", "10\n");
-        assert_eq!(left(&tree, Some(50)), Some(20));
+        assert_eq!(left(&procfs, Some(50)), Some(20));
         write(root.path(), "sys/fs/cgroup/box/pids.max", "max\n");
-        assert_eq!(left(&tree, Some(50)), Some(38));
+        assert_eq!(left(&procfs, Some(50)), Some(38));
         write(root.path(), "proc/sys/kernel/pid_max", "many\n");
-        assert_eq!(left(&tree, Some(50)), None);
+        assert_eq!(left(&procfs, Some(50)), None);
     }
 }

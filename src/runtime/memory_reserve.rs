@@ -12,7 +12,7 @@ use crate::base::side::Side;
 use crate::base::stderr::talk;
 use crate::base::units::grouped;
 use crate::host::headroom::{self, Room, Rooms};
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 
 /// What `side` leaves, unless it is told, where there are `total_bytes` of memory: 5 % or 512 MiB,
 /// whichever is more, but of a small memory no more than an eighth; a client leaves some more.
@@ -33,7 +33,7 @@ pub fn default_bytes(side: Side, total_bytes: u64) -> u64 {
 /// this process may have of it.
 #[must_use]
 pub fn bytes(side: Side, asked: Option<u64>) -> u64 {
-    let total = || Rooms::find(&Tree::host()).total_bytes();
+    let total = || Rooms::find(&ProcFs::host()).total_bytes();
     asked.unwrap_or_else(|| total().map_or(0, |total| default_bytes(side, total)))
 }
 
@@ -58,7 +58,7 @@ impl Watch {
     /// Watches this process's memory. Without a reserve it finds nothing, ever.
     #[must_use]
     pub fn new(reserve_bytes: u64) -> Watch {
-        let rooms = Rooms::find(&Tree::host());
+        let rooms = Rooms::find(&ProcFs::host());
         if reserve_bytes > 0 && rooms.least().is_none() {
             talk("warning: /proc/meminfo cannot be read, nobody watches memory; fix: mount /proc");
         }

@@ -2,17 +2,17 @@
 
 use crate::base::constants::{FILES_PER_CORE, FILES_PER_PROCESS};
 use crate::host::meminfo::MemInfo;
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 use crate::host::{conntrack, open_files, rlimit, threads};
 use crate::plan::demand::{Demand, Ends};
 use crate::walls::fix::Fix;
 use crate::walls::have::Have;
 
-/// What there is. Everything but the process's own limits is read from the tree when it is asked for.
+/// What there is. Everything but the process's own limits is read from the procfs when it is asked for.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// Where `/proc`, `/sys` and `/etc` are.
-    pub tree: Tree,
+    pub procfs: ProcFs,
     /// Files this process may have open.
     pub nofile: u64,
     /// Slots of one segment.
@@ -34,7 +34,7 @@ impl Host {
     #[must_use]
     pub fn read(nofile: u64, reserve_bytes: u64) -> Host {
         Host {
-            tree: Tree::host(),
+            procfs: ProcFs::host(),
             nofile,
             slots_per_segment: u64::from(rlimit::slots_per_segment(nofile)),
             memlock: rlimit::memlock_bytes().map_or(Have::Unlimited, Have::Some),
@@ -57,14 +57,14 @@ impl Host {
     /// over an interface, so with one end here only a yes is an answer.
     #[must_use]
     pub fn with_tracking(self, ends: Ends) -> Host {
-        let tracks = conntrack::tracks_loopback(&self.tree);
+        let tracks = conntrack::tracks_loopback(&self.procfs);
         Host { tracks: tracks.filter(|tracks| *tracks || ends == Ends::Both), ..self }
     }
 
     /// A sysctl that is one number.
     #[must_use]
     pub fn have(&self, sysctl: &str) -> Have {
-        self.tree.number(sysctl).into()
+        self.procfs.number(sysctl).into()
     }
 
     /// Whether a fix is there already: a sysctl whose every number is as large.
@@ -72,26 +72,26 @@ impl Host {
     pub fn has(&self, fix: &Fix) -> bool {
         let Fix::Sysctl(name, value) = fix else { return false };
         let wanted: Vec<u64> = value.split(' ').filter_map(|word| word.parse().ok()).collect();
-        let have = self.tree.numbers(name).filter(|have| have.len() == wanted.len());
+        let have = self.procfs.numbers(name).filter(|have| have.len() == wanted.len());
         have.is_some_and(|have| have.iter().zip(&wanted).all(|(have, wanted)| have >= wanted))
     }
 
     /// A field of meminfo, in bytes.
     #[must_use]
     pub fn meminfo(&self, field: &str) -> Option<u64> {
-        MemInfo::of(&self.tree)?.get(field)
+        MemInfo::of(&self.procfs)?.get(field)
     }
 
     /// Threads that this process may still start.
     #[must_use]
     pub fn threads_left(&self) -> Have {
-        threads::left(&self.tree, self.nproc.number()).into()
+        threads::left(&self.procfs, self.nproc.number()).into()
     }
 
     /// Open files that the whole host may still have.
     #[must_use]
     pub fn files_left(&self) -> Have {
-        if self.passes_file_max { Have::Unlimited } else { open_files::left(&self.tree).into() }
+        if self.passes_file_max { Have::Unlimited } else { open_files::left(&self.procfs).into() }
     }
 
     /// Segments that each end of `demand` needs; each core rounds up for itself.

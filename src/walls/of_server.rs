@@ -60,7 +60,7 @@ impl Begun {
     /// Now, on `host`.
     #[must_use]
     pub fn now(host: Host) -> Begun {
-        Begun { counters: Counters::read(&host.tree), log: KernelLog::open(), host }
+        Begun { counters: Counters::read(&host.procfs), log: KernelLog::open(), host }
     }
 
     /// The walls at the server's side that were met since, by cores on `cpus` whose accept queues
@@ -89,7 +89,7 @@ impl Begun {
             shares_kernel: true,
             client: End::default(),
             server: Some(End {
-                counters: Some((self.counters, Counters::read(&self.host.tree))),
+                counters: Some((self.counters, Counters::read(&self.host.procfs))),
                 figures,
                 failed: named.map(|(errno, n)| (Errno(errno).to_string(), *n)).collect(),
                 cores: CoreSnapshot::of_own(cpus, stats.iter().map(AsRef::as_ref)),

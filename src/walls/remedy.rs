@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write as _};
 
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 use crate::host::sysctl_files;
 use crate::walls::fix::Fix;
 use crate::walls::reading::{Row, Verdict};
@@ -37,11 +37,11 @@ pub struct Change {
 
 /// The sysctls that `rows` are short of, in their order.
 #[must_use]
-pub fn changes(tree: &Tree, rows: &[Row]) -> Vec<Change> {
+pub fn changes(procfs: &ProcFs, rows: &[Row]) -> Vec<Change> {
     let mut changes: Vec<Change> = Vec::new();
     for (row, fix) in fixes(rows) {
         let Fix::Sysctl(key, least) = fix else { continue };
-        let have = tree.sysctl(key);
+        let have = procfs.sysctl(key);
         let known = changes.iter().position(|change| change.key == *key);
         let now = known.map_or(have.as_deref(), |at| Some(changes[at].want.as_str()));
         let Some(want) = raised(key, now, least) else { continue };
@@ -58,8 +58,8 @@ pub fn changes(tree: &Tree, rows: &[Row]) -> Vec<Change> {
 
 /// What a plan lacks that no file of ours gives: by wall, the ways out.
 #[must_use]
-pub fn left(tree: &Tree, rows: &[Row]) -> Vec<String> {
-    let changes = changes(tree, rows);
+pub fn left(procfs: &ProcFs, rows: &[Row]) -> Vec<String> {
+    let changes = changes(procfs, rows);
     let is_ours = |fix: &Fix| match fix {
         Fix::Sysctl(key, _) => changes.iter().any(|change| change.key == *key),
         Fix::Limit(..) => true,
@@ -103,10 +103,10 @@ fn raised(key: &str, now: Option<&str>, least: &str) -> Option<String> {
 
 /// Three files in one text, each behind a line `# ==> PATH <==`, for a plan that is called `title`.
 #[must_use]
-pub fn files(tree: &Tree, rows: &[Row], title: &str) -> String {
+pub fn files(procfs: &ProcFs, rows: &[Row], title: &str) -> String {
     let head = |path: &str| format!("# ==> {path} <==\n# By megaconn doctor, {title}.\n");
     let mut text = head(&format!("/etc/sysctl.d/{NAME}"));
-    add_sysctls(&mut text, tree, rows);
+    add_sysctls(&mut text, procfs, rows);
     text += &format!("\n{}", head(&format!("/etc/security/limits.d/{NAME}")));
     add_limits(&mut text, rows);
     text += &format!("\n{}", head("/etc/systemd/system/megaconn.service.d/limits.conf"));
@@ -114,9 +114,9 @@ pub fn files(tree: &Tree, rows: &[Row], title: &str) -> String {
     text
 }
 
-fn add_sysctls(text: &mut String, tree: &Tree, rows: &[Row]) {
-    let changes = changes(tree, rows);
-    let lines = sysctl_files::lines(tree);
+fn add_sysctls(text: &mut String, procfs: &ProcFs, rows: &[Row]) {
+    let changes = changes(procfs, rows);
+    let lines = sysctl_files::lines(procfs);
     for Change { key, have, want, walls } in &changes {
         let have = have.as_deref().unwrap_or("unknown");
         _ = writeln!(text, "# {}: it is {have}", walls.join(", "));
@@ -128,7 +128,7 @@ fn add_sysctls(text: &mut String, tree: &Tree, rows: &[Row]) {
     if changes.is_empty() {
         text.push_str("# No sysctl is short.\n");
     }
-    for words in left(tree, rows) {
+    for words in left(procfs, rows) {
         _ = writeln!(text, "# Not for a file: {words}");
     }
 }
@@ -209,15 +209,16 @@ pub struct Applied {
 ///
 /// # Errors
 /// When none may be made, for want of rights; then nothing was changed.
-pub fn apply(tree: &Tree, changes: Vec<Change>) -> io::Result<Vec<Applied>> {
-    let open = |change: &Change| OpenOptions::new().write(true).open(tree.sysctl_path(change.key));
+pub fn apply(procfs: &ProcFs, changes: Vec<Change>) -> io::Result<Vec<Applied>> {
+    let open =
+        |change: &Change| OpenOptions::new().write(true).open(procfs.sysctl_path(change.key));
     let tried: Vec<io::Result<_>> = changes.iter().map(open).collect();
     if !tried.iter().any(Result::is_ok)
         && let Some(denied) = tried.into_iter().filter_map(Result::err).find(is_denied)
     {
         return Err(denied);
     }
-    let set = |change: Change| Applied { result: set(tree, &change), change };
+    let set = |change: Change| Applied { result: set(procfs, &change), change };
     Ok(changes.into_iter().map(set).collect())
 }
 
@@ -226,15 +227,15 @@ fn is_denied(error: &io::Error) -> bool {
 }
 
 /// Writes a sysctl and reads it back: the kernel may have made something else of it.
-fn set(tree: &Tree, change: &Change) -> io::Result<String> {
-    let Some(have) = tree.sysctl(change.key).filter(|have| change.have.as_ref() == Some(have))
+fn set(procfs: &ProcFs, change: &Change) -> io::Result<String> {
+    let Some(have) = procfs.sysctl(change.key).filter(|have| change.have.as_ref() == Some(have))
     else {
         return Err(io::Error::other("it is not what it was, or cannot be read to be undone"));
     };
-    let mut file = OpenOptions::new().write(true).open(tree.sysctl_path(change.key))?;
+    let mut file = OpenOptions::new().write(true).open(procfs.sysctl_path(change.key))?;
     // One write, without a truncation: a sysctl takes all of a value at once.
     file.write_all(change.want.as_bytes())?;
-    let now = tree.sysctl(change.key).unwrap_or_default();
+    let now = procfs.sysctl(change.key).unwrap_or_default();
     if now == have {
         return Err(io::Error::other("the kernel took it and left the old value"));
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use megaconn::host::procfs::Tree;
+use megaconn::host::procfs::ProcFs;
 use megaconn::plan::demand::{Demand, Ends};
 use megaconn::walls::have::Have;
 use megaconn::walls::host::Host;
@@ -22,8 +22,8 @@ impl FakeHost {
         self.0.path()
     }
 
-    pub(crate) fn tree(&self) -> Tree {
-        Tree::at(self.root())
+    pub(crate) fn procfs(&self) -> ProcFs {
+        ProcFs::at(self.root())
     }
 
     /// Writes a file, by its path without the leading slash.
@@ -43,7 +43,7 @@ impl FakeHost {
     /// The host, with limits of an ordinary user.
     pub(crate) fn host(&self) -> Host {
         Host {
-            tree: self.tree(),
+            procfs: self.procfs(),
             memlock: Have::Some(8 << 20),
             passes_file_max: false,
             tracks: Some(true),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use megaconn::base::constants::BYSTANDER_SLEEP;
 use megaconn::host::counters::{Counters, tells_of_harm};
-use megaconn::host::procfs::Tree;
+use megaconn::host::procfs::ProcFs;
 
 use crate::bystanders::account::{Account, Described, ProbeAccount, SpanAccount};
 use crate::bystanders::answer::answer;
@@ -70,7 +70,7 @@ struct Counted {
 
 impl Counted {
     fn now() -> Counted {
-        Counted { counters: Counters::read(&Tree::host()), pressure: Pressure::read() }
+        Counted { counters: Counters::read(&ProcFs::host()), pressure: Pressure::read() }
     }
 }
 

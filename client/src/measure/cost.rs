@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use megaconn::host::meminfo::{KernelMemory, resident_bytes};
-use megaconn::host::procfs::Tree;
+use megaconn::host::procfs::ProcFs;
 use megaconn::host::sockets::Sockstat;
 use serde::Serialize;
 
@@ -187,7 +187,7 @@ impl Memory {
             client_user_bytes: signed(resident_bytes()),
             by_layer: by_layer.filter_map(|(name, n)| Some((name, signed(Some(n))?))).collect(),
             by_slab,
-            sockstat: Sockstat::read(&Tree::host()),
+            sockstat: Sockstat::read(&ProcFs::host()),
         }
     }
 

@@ -10,7 +10,7 @@ use megaconn::base::errno::Errno;
 use megaconn::host::counters::Counters;
 use megaconn::host::cpu::CpuTime;
 use megaconn::host::kernel_log::KernelLog;
-use megaconn::host::procfs::Tree;
+use megaconn::host::procfs::ProcFs;
 use megaconn::host::sockets;
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use megaconn::observe::stats::{ClientTotals, LostCause};
@@ -168,7 +168,7 @@ impl Moments {
     }
 
     fn add(&mut self, at: String, server: Option<&Snapshot>) {
-        let client = Counters::read_with_cards(&Tree::host());
+        let client = Counters::read_with_cards(&ProcFs::host());
         let server = server.and_then(|server| server.host.clone());
         self.moments.push(Moment { at, client, server });
     }

@@ -3,7 +3,7 @@
 use io_uring::{IoUring, Probe, opcode};
 
 use crate::base::errno::Errno;
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 use crate::host::rlimit;
 
 /// Why io_uring cannot be used here, and what lifts it.
@@ -89,10 +89,10 @@ pub fn probe() -> Result<(), ProbeError> {
 }
 
 fn refused(errno: Errno) -> ProbeError {
-    let tree = Tree::host();
-    let disabled = tree.number("kernel.io_uring_disabled").unwrap_or(0);
+    let procfs = ProcFs::host();
+    let disabled = procfs.number("kernel.io_uring_disabled").unwrap_or(0);
     // 1 does not hold for everybody: whom it does not, something else forbids it.
-    let group = tree.number("kernel.io_uring_group").and_then(|id| u32::try_from(id).ok());
+    let group = procfs.number("kernel.io_uring_group").and_then(|id| u32::try_from(id).ok());
     let is_exempt = rlimit::passes_file_max() || group.is_some_and(rlimit::is_in_group);
     let is_disabled = disabled > 1 || disabled == 1 && !is_exempt;
     match errno {

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use crate::host::cgroup::{self, Directory};
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 
 /// What [`Room::limit`] says of the host as a whole.
 pub const HOST: &str = "host";
@@ -42,11 +42,11 @@ pub struct Rooms {
 impl Rooms {
     /// The host and the memory cgroups of this process, as far as they can be seen.
     #[must_use]
-    pub fn find(tree: &Tree) -> Rooms {
-        let groups = cgroup::directories(tree, "memory").into_iter();
+    pub fn find(procfs: &ProcFs) -> Rooms {
+        let groups = cgroup::directories(procfs, "memory").into_iter();
         Rooms {
-            host: File::open(tree.path("proc/meminfo")).ok(),
-            groups: groups.filter_map(|found| Group::open(tree, &found)).collect(),
+            host: File::open(procfs.path("proc/meminfo")).ok(),
+            groups: groups.filter_map(|found| Group::open(procfs, &found)).collect(),
         }
     }
 
@@ -99,8 +99,8 @@ struct Group {
 
 impl Group {
     /// `None` when it is not there, or its hierarchy does not count memory.
-    fn open(tree: &Tree, found: &Directory) -> Option<Group> {
-        let open = |name: &str| File::open(tree.path(found.path.join(name).to_str()?)).ok();
+    fn open(procfs: &ProcFs, found: &Directory) -> Option<Group> {
+        let open = |name: &str| File::open(procfs.path(found.path.join(name).to_str()?)).ok();
         let names = if found.version == 1 { &VERSION_1 } else { &VERSION_2 };
         Some(Group {
             directory: format!("/{}", found.path.display()).into(),

@@ -42,7 +42,7 @@ impl Fake {
     }
 
     fn rooms(&self) -> Rooms {
-        Rooms::find(&Tree::at(self.0.path()))
+        Rooms::find(&ProcFs::at(self.0.path()))
     }
 
     /// Limit, total and what is available, limit by limit.
@@ -75,7 +75,7 @@ fn a_host_without_groups_is_its_memory() {
 #[test]
 fn without_proc_nothing_is_known() {
     let nowhere = tempfile::tempdir().unwrap();
-    let rooms = Rooms::find(&Tree::at(nowhere.path()));
+    let rooms = Rooms::find(&ProcFs::at(nowhere.path()));
     assert_eq!((rooms.least(), rooms.total_bytes()), (None, None));
 }
 
@@ -156,6 +156,6 @@ fn a_limit_that_changes_is_seen() {
 
 #[test]
 fn this_host_has_room() {
-    let least = Rooms::find(&Tree::host()).least().unwrap();
+    let least = Rooms::find(&ProcFs::host()).least().unwrap();
     assert!(least.available_bytes > 0 && least.available_bytes <= least.total_bytes, "{least:?}");
 }

@@ -19,7 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::base::errno::Errno;
 use crate::host::counters::Counters;
 use crate::host::cpu::{THREAD_FIGURES, thread_us};
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 use crate::observe::process::{self, PROCESS_FIGURES};
 use crate::observe::stats::{CoreStats, Description, Kind, LOST_CAUSES, Reading};
 
@@ -198,7 +198,7 @@ fn encode_host(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let help = "What the kernel counts for this host or network namespace, by the kernel's own \
                 names. Which one rises says which limit was met.";
     let mut family = encoder.encode_descriptor(HOST_COUNTER, help, None, MetricType::Gauge)?;
-    for (name, value) in Counters::read(&Tree::host()).iter() {
+    for (name, value) in Counters::read(&ProcFs::host()).iter() {
         family.encode_family(&[("name", name)])?.encode_gauge(&value)?;
     }
     Ok(())

@@ -73,6 +73,6 @@ pub fn report(host: &Host, demand: &Demand, targets: &[SocketAddr]) -> Report {
         binds_first,
         binds_next,
         rows,
-        settings: obsolete::settings(&host.tree, &plan),
+        settings: obsolete::settings(&host.procfs, &plan),
     }
 }

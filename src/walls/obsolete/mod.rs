@@ -5,7 +5,7 @@
 //! not judged.
 
 use crate::host::meminfo::MemInfo;
-use crate::host::procfs::Tree;
+use crate::host::procfs::ProcFs;
 use crate::host::sysctl_files::{self, Line};
 use crate::walls::obsolete::rules::{Facts, MISSING, Plan, RULES, Rule};
 use crate::walls::obsolete::setting::{Kind, Setting};
@@ -15,13 +15,13 @@ pub mod setting;
 
 /// Every such setting, what hurts first.
 #[must_use]
-pub fn settings(tree: &Tree, plan: &Plan) -> Vec<Setting> {
+pub fn settings(procfs: &ProcFs, plan: &Plan) -> Vec<Setting> {
     let facts = Facts {
         plan,
-        memory_bytes: MemInfo::of(tree).and_then(|memory| memory.get("MemTotal")),
-        ehash_entries: ehash_entries(tree),
+        memory_bytes: MemInfo::of(procfs).and_then(|memory| memory.get("MemTotal")),
+        ehash_entries: ehash_entries(procfs),
     };
-    let lines = sysctl_files::lines(tree);
+    let lines = sysctl_files::lines(procfs);
     let mut found = Vec::new();
     for rule in RULES {
         for line in lines.iter().filter(|line| concerns(rule, line)) {
@@ -31,14 +31,14 @@ pub fn settings(tree: &Tree, plan: &Plan) -> Vec<Setting> {
                 add(&mut found, rule, &line.key(), &line.value, &line.place);
             }
         }
-        let running = tree.sysctl(rule.key).filter(|_| rule.also_running);
+        let running = procfs.sysctl(rule.key).filter(|_| rule.also_running);
         if let Some(value) = running.filter(|value| (rule.is_bad)(&numbers(value), &facts)) {
             add(&mut found, rule, rule.key, &value, RUNNING);
         }
     }
     let is_known =
         |line: &Line| RULES.iter().any(|rule| rule.kind == Kind::Obsolete && concerns(rule, line));
-    for line in lines.iter().filter(|line| !is_known(line) && is_missing(tree, line)) {
+    for line in lines.iter().filter(|line| !is_known(line) && is_missing(procfs, line)) {
         add(&mut found, &MISSING, &line.key(), &line.value, &line.place);
     }
     found.sort_by_key(|setting| std::cmp::Reverse(setting.kind));
@@ -78,14 +78,14 @@ fn numbers(value: &str) -> Vec<u64> {
 
 /// Buckets of the established table, on which the kernel's own limits depend; a namespace that
 /// shares the host's shows them as negative.
-fn ehash_entries(tree: &Tree) -> Option<u64> {
-    tree.sysctl("net.ipv4.tcp_ehash_entries")?.trim_start_matches('-').parse().ok()
+fn ehash_entries(procfs: &ProcFs) -> Option<u64> {
+    procfs.sysctl("net.ipv4.tcp_ehash_entries")?.trim_start_matches('-').parse().ok()
 }
 
 /// Whether the running kernel lacks the key for good: those that modules and interfaces bring, and
 /// those of the network that a namespace other than the first does not show, are not judged.
-fn is_missing(tree: &Tree, line: &Line) -> bool {
-    let exists = |path: &str| tree.path(&format!("proc/sys/{path}")).exists();
+fn is_missing(procfs: &ProcFs, line: &Line) -> bool {
+    let exists = |path: &str| procfs.path(&format!("proc/sys/{path}")).exists();
     let group = line.path.rsplit_once('/').map_or("", |(group, _)| group);
     let is_complete = match group {
         // Only the first network namespace has this one.

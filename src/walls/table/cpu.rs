@@ -29,7 +29,7 @@ pub(super) const ROWS: &[Wall] = &[
         signs: &[Sign::Errno(Errno::EAGAIN)],
         fix: |host, demand| {
             let more = more_threads(demand) + 1024;
-            let of_host = (threads::running(&host.tree).unwrap_or(0) + more).to_string();
+            let of_host = (threads::running(&host.procfs).unwrap_or(0) + more).to_string();
             vec![
                 Fix::Limit("nproc", more),
                 Fix::Command(format!("systemctl set-property UNIT TasksMax={more}")),

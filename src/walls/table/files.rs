@@ -84,7 +84,7 @@ pub(super) const ROWS: &[Wall] = &[
             ),
         ],
         fix: |host, demand| {
-            let used = host.tree.numbers("fs.file-nr").map_or(0, |numbers| numbers[0]);
+            let used = host.procfs.numbers("fs.file-nr").map_or(0, |numbers| numbers[0]);
             let need = demand.connections.saturating_mul(demand.ends.count()).saturating_add(used);
             let most = round_up(need);
             vec![Fix::Sysctl("fs.file-max", most.to_string())]

@@ -50,7 +50,7 @@ pub(super) const ROWS: &[Wall] = &[
         at: SERVER,
         unit: "connections",
         read: |host, demand| {
-            let queue = host.tree.number("net.core.somaxconn").map(|n| n.min(demand.backlog));
+            let queue = host.procfs.number("net.core.somaxconn").map(|n| n.min(demand.backlog));
             Reading::disturbs(queue.into(), demand.connects_in_flight)
         },
         explains: &[
@@ -70,7 +70,7 @@ pub(super) const ROWS: &[Wall] = &[
                 Fix::Flag("serve --cores with more of them: a listener each".into()),
             ];
             // It caps what the server asks for, and so comes first where it is the smaller.
-            if host.tree.number("net.core.somaxconn").is_some_and(|most| most < demand.backlog) {
+            if host.procfs.number("net.core.somaxconn").is_some_and(|most| most < demand.backlog) {
                 fixes.swap(0, 1);
             }
             fixes

@@ -21,7 +21,7 @@ pub(super) const ROWS: &[Wall] = &[
         precedence: 10,
         limits: "io_uring on the whole host",
         unit: "0 allows all",
-        read: |host, _| match host.tree.sysctl("kernel.io_uring_disabled").as_deref() {
+        read: |host, _| match host.procfs.sysctl("kernel.io_uring_disabled").as_deref() {
             // Before Linux 6.6 nobody can forbid it so.
             None | Some("0") => Reading { have: Have::Unlimited, ..Reading::NOTHING },
             Some("1") if is_exempt(host) => Reading { have: Have::Unlimited, ..Reading::NOTHING },
@@ -38,7 +38,7 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "io_uring in a container",
         unit: "filters",
         read: |host, _| {
-            let status = host.tree.read("proc/self/status").unwrap_or_default();
+            let status = host.procfs.read("proc/self/status").unwrap_or_default();
             let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
             match mode.map(str::trim) {
                 Some("0") => Reading { have: Have::Unlimited, ..Reading::NOTHING },
@@ -111,7 +111,7 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// Whether a host that leaves io_uring to some leaves it to us: by CAP_SYS_ADMIN, or by a group.
 fn is_exempt(host: &Host) -> bool {
-    let group = host.tree.number("kernel.io_uring_group").and_then(|id| u32::try_from(id).ok());
+    let group = host.procfs.number("kernel.io_uring_group").and_then(|id| u32::try_from(id).ok());
     host.passes_file_max || group.is_some_and(rlimit::is_in_group)
 }
 

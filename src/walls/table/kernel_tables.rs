@@ -48,11 +48,11 @@ pub(super) const ROWS: &[Wall] = &[
         read: |host, demand| {
             let none = Reading { have: Have::Unlimited, need: Some(0), ..Reading::NOTHING };
             // Without the module nothing is tracked.
-            if host.tree.sysctl("net.netfilter.nf_conntrack_max").is_none() {
+            if host.procfs.sysctl("net.netfilter.nf_conntrack_max").is_none() {
                 return none;
             }
-            let most = host.tree.number("net.netfilter.nf_conntrack_max");
-            let used = host.tree.number("net.netfilter.nf_conntrack_count");
+            let most = host.procfs.number("net.netfilter.nf_conntrack_max");
+            let used = host.procfs.number("net.netfilter.nf_conntrack_count");
             let have = most.zip(used).map(|(most, used)| most.saturating_sub(used)).into();
             match host.tracks {
                 Some(false) => none,
@@ -75,7 +75,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Kernel("the kernel logs a full table, and counts nothing", table_full_logged),
         ],
         fix: |host, demand| {
-            let used = host.tree.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
+            let used = host.procfs.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
             // An entry outlives its connection, up to two minutes.
             let most = round_up_int(demand.connections.saturating_add(used).saturating_mul(2));
             vec![
@@ -93,7 +93,7 @@ pub(super) const ROWS: &[Wall] = &[
         unit: "buckets",
         read: |host, demand| {
             // In a namespace that shares the host's table the number is negative.
-            let text = host.tree.sysctl("net.ipv4.tcp_ehash_entries");
+            let text = host.procfs.sysctl("net.ipv4.tcp_ehash_entries");
             let buckets = text.and_then(|text| text.trim_start_matches('-').parse().ok());
             let sockets = demand.connections.saturating_mul(demand.ends.count());
             // Eight sockets to a bucket still cost little beside the rest of a packet's way.

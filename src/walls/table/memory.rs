@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "memory of the container, sockets included",
         unit: "bytes",
         read: |host, demand| {
-            let rooms = Rooms::find(&host.tree);
+            let rooms = Rooms::find(&host.procfs);
             let groups = rooms.read().filter(|room| &*room.limit != headroom::HOST);
             let have = groups.map(|room| room.available_bytes).min();
             let need = needed(demand).saturating_add(host.reserve_bytes);

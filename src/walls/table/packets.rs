@@ -32,7 +32,7 @@ pub(super) const ROWS: &[Wall] = &[
             backlog_dropped,
         )],
         fix: |host, _| {
-            let now = host.tree.number("net.core.netdev_max_backlog").unwrap_or(1000);
+            let now = host.procfs.number("net.core.netdev_max_backlog").unwrap_or(1000);
             vec![Fix::Sysctl("net.core.netdev_max_backlog", (10 * now).max(10_000).to_string())]
         },
         remark: "column 2 of /proc/net/softnet_stat is of the whole host; whose packets they were, the \
@@ -62,7 +62,7 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "packets that one turn of the kernel takes in",
         signs: &[Sign::Rises("softnet.time_squeeze")],
         fix: |host, _| {
-            let now = host.tree.number("net.core.netdev_budget").unwrap_or(300);
+            let now = host.procfs.number("net.core.netdev_budget").unwrap_or(300);
             vec![Fix::Sysctl("net.core.netdev_budget", (2 * now).max(600).to_string())]
         },
         remark: "packets wait for the next turn; none is lost",

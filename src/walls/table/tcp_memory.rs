@@ -47,7 +47,7 @@ pub(super) const ROWS: &[Wall] = &[
         unit: "pages",
         read: |host, demand| {
             let pressure =
-                host.tree.numbers("net.ipv4.tcp_mem").and_then(|mem| mem.get(1).copied());
+                host.procfs.numbers("net.ipv4.tcp_mem").and_then(|mem| mem.get(1).copied());
             let sockets = demand.connections.saturating_mul(demand.ends.count());
             let bytes = sockets.saturating_mul(TCP_MEM_BYTES_PER_SOCKET);
             Reading::disturbs(pressure.into(), bytes.div_ceil(4096))
@@ -66,7 +66,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Logged("consider tuning tcp_mem"),
         ],
         fix: |host, _| {
-            let Some(now) = host.tree.numbers("net.ipv4.tcp_mem") else {
+            let Some(now) = host.procfs.numbers("net.ipv4.tcp_mem") else {
                 return vec![Fix::Advice("raise net.ipv4.tcp_mem, outside this network namespace")];
             };
             // At least what the kernel takes by itself: a sixteenth of the memory, and around it.
@@ -151,7 +151,7 @@ const SMALL_BUFFER_BYTES: u64 = 64 * 1024;
 /// a server on another host are not known.
 fn small(case: &Case, side: Side) -> Option<Met> {
     let end = case.end(side).filter(|_| side != Side::Server || case.shares_kernel)?;
-    let largest = |name| case.host.tree.numbers(name).and_then(|sizes| sizes.last().copied());
+    let largest = |name| case.host.procfs.numbers(name).and_then(|sizes| sizes.last().copied());
     let largest = largest("net.ipv4.tcp_rmem").min(largest("net.ipv4.tcp_wmem"))?;
     let closed = end.rise("TcpExt.TCPToZeroWindowAdv").unwrap_or(0)
         + end.rise("TcpExt.TCPWantZeroWindowAdv").unwrap_or(0);
