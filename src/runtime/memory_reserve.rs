@@ -11,7 +11,7 @@ use crate::base::constants::{
 use crate::base::side::Side;
 use crate::base::stderr::talk;
 use crate::base::units::grouped;
-use crate::host::headroom::{self, Room, Rooms};
+use crate::host::headroom::{self, MemoryHeadroom, MemoryHeadrooms};
 use crate::host::procfs::ProcFs;
 
 /// What `side` leaves, unless it is told, where there are `total_bytes` of memory: 5 % or 512 MiB,
@@ -33,36 +33,36 @@ pub fn default_bytes(side: Side, total_bytes: u64) -> u64 {
 /// this process may have of it.
 #[must_use]
 pub fn bytes(side: Side, asked: Option<u64>) -> u64 {
-    let total = || Rooms::find(&ProcFs::host()).total_bytes();
+    let total = || MemoryHeadrooms::find(&ProcFs::host()).total_bytes();
     asked.unwrap_or_else(|| total().map_or(0, |total| default_bytes(side, total)))
 }
 
 /// Looks whether the reserve is left.
 #[derive(Debug)]
 pub struct Watch {
-    rooms: Rooms,
+    headrooms: MemoryHeadrooms,
     reserve_bytes: u64,
-    judge: Judge,
+    hysteresis: Hysteresis,
 }
 
 /// What a look found, when it differs from what the one before found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Less than the reserve is left.
-    Short(Room),
+    Short(MemoryHeadroom),
     /// The reserve and some more is left again.
-    Enough(Room),
+    Enough(MemoryHeadroom),
 }
 
 impl Watch {
     /// Watches this process's memory. Without a reserve it finds nothing, ever.
     #[must_use]
     pub fn new(reserve_bytes: u64) -> Watch {
-        let rooms = Rooms::find(&ProcFs::host());
-        if reserve_bytes > 0 && rooms.least().is_none() {
+        let headrooms = MemoryHeadrooms::find(&ProcFs::host());
+        if reserve_bytes > 0 && headrooms.least().is_none() {
             talk("warning: /proc/meminfo cannot be read, nobody watches memory; fix: mount /proc");
         }
-        Watch { rooms, reserve_bytes, judge: Judge::default() }
+        Watch { headrooms, reserve_bytes, hysteresis: Hysteresis::default() }
     }
 
     /// The reserve.
@@ -74,38 +74,46 @@ impl Watch {
     /// Reads every limit; what has changed since the look before. Where nothing can be read nothing is
     /// known, and nobody is stopped for it.
     pub fn look(&mut self) -> Option<Change> {
-        self.judge.hear(self.rooms.least()?, self.reserve_bytes)
+        self.hysteresis.note(self.headrooms.least()?, self.reserve_bytes)
     }
 
     /// Time after which to look again: sooner than the memory above the reserve could be taken.
     #[must_use]
     pub fn rest(&self) -> Duration {
-        self.judge.rest(self.reserve_bytes)
+        self.hysteresis.rest(self.reserve_bytes)
     }
 
-    /// The figures of `room` in words.
+    /// The figures of `headroom` in words.
     #[must_use]
-    pub fn describe(&self, room: &Room) -> String {
-        let [left, reserve] = [room.available_bytes, self.reserve_bytes].map(|b| grouped(b >> 20));
-        format!("{left} MiB left {}, --memory-reserve {reserve} MiB", headroom::place(&room.limit))
+    pub fn describe(&self, headroom: &MemoryHeadroom) -> String {
+        let [left, reserve] =
+            [headroom.available_bytes, self.reserve_bytes].map(|b| grouped(b >> 20));
+        format!(
+            "{left} MiB left {}, --memory-reserve {reserve} MiB",
+            headroom::place(&headroom.limit)
+        )
     }
 }
 
 /// Short below the reserve, enough an eighth of it above: between the two it stays what it was.
 #[derive(Debug, Default)]
-struct Judge {
+struct Hysteresis {
     is_short: bool,
     available_bytes: u64,
 }
 
-impl Judge {
-    fn hear(&mut self, room: Room, reserve_bytes: u64) -> Option<Change> {
-        self.available_bytes = room.available_bytes;
+impl Hysteresis {
+    fn note(&mut self, headroom: MemoryHeadroom, reserve_bytes: u64) -> Option<Change> {
+        self.available_bytes = headroom.available_bytes;
         let slack = reserve_bytes / MEMORY_RESERVE_SLACK_PART;
         let enough = reserve_bytes.saturating_add(if self.is_short { slack } else { 0 });
-        let is_short = room.available_bytes < enough;
+        let is_short = headroom.available_bytes < enough;
         let has_changed = std::mem::replace(&mut self.is_short, is_short) != is_short;
-        has_changed.then_some(if is_short { Change::Short(room) } else { Change::Enough(room) })
+        has_changed.then_some(if is_short {
+            Change::Short(headroom)
+        } else {
+            Change::Enough(headroom)
+        })
     }
 
     fn rest(&self, reserve_bytes: u64) -> Duration {
@@ -117,14 +125,14 @@ impl Judge {
 
 /// Which of the changes are told to people: memory that goes up and down would fill their screen.
 #[derive(Debug, Default)]
-pub struct Teller {
+pub struct LogThrottle {
     said_at: Option<Instant>,
     owes_end: bool,
 }
 
-impl Teller {
+impl LogThrottle {
     /// Whether this change is told: a beginning when none was for a while, an end after its beginning.
-    pub fn tells(&mut self, change: &Change, now: Instant) -> bool {
+    pub fn admits(&mut self, change: &Change, now: Instant) -> bool {
         match change {
             Change::Short(_) => {
                 let since = self.said_at.map_or(Duration::MAX, |at| now.duration_since(at));
@@ -163,28 +171,28 @@ mod tests {
         }
     }
 
-    fn room(available_bytes: u64) -> Room {
-        Room { limit: HOST.into(), total_bytes: 10_000, available_bytes }
+    fn headroom(available_bytes: u64) -> MemoryHeadroom {
+        MemoryHeadroom { limit: HOST.into(), total_bytes: 10_000, available_bytes }
     }
 
     #[test]
     fn it_is_short_below_the_reserve_and_enough_an_eighth_above() {
-        let mut judge = Judge::default();
-        let mut hear = |available| judge.hear(room(available), 800);
+        let mut hysteresis = Hysteresis::default();
+        let mut hear = |available| hysteresis.note(headroom(available), 800);
         assert_eq!(hear(800), None);
-        assert_eq!(hear(799), Some(Change::Short(room(799))));
+        assert_eq!(hear(799), Some(Change::Short(headroom(799))));
         assert_eq!((hear(0), hear(800), hear(899)), (None, None, None));
-        assert_eq!(hear(900), Some(Change::Enough(room(900))));
+        assert_eq!(hear(900), Some(Change::Enough(headroom(900))));
         assert_eq!((hear(801), hear(800)), (None, None));
-        assert_eq!(hear(10), Some(Change::Short(room(10))));
+        assert_eq!(hear(10), Some(Change::Short(headroom(10))));
     }
 
     #[test]
     fn the_less_is_spare_the_sooner_it_looks_again() {
-        let mut judge = Judge::default();
+        let mut hysteresis = Hysteresis::default();
         let mut rest_with = |available| {
-            judge.hear(room(available), GIB);
-            judge.rest(GIB)
+            hysteresis.note(headroom(available), GIB);
+            hysteresis.rest(GIB)
         };
         assert_eq!(rest_with(20 * GIB), LOOK_SELDOM);
         assert_eq!((rest_with(GIB), rest_with(0)), (LOOK_EVERY, LOOK_EVERY));
@@ -194,19 +202,22 @@ mod tests {
 
     #[test]
     fn without_a_reserve_nothing_is_short() {
-        let mut judge = Judge::default();
-        assert_eq!((judge.hear(room(0), 0), judge.hear(room(5), 0)), (None, None));
+        let mut hysteresis = Hysteresis::default();
+        assert_eq!(
+            (hysteresis.note(headroom(0), 0), hysteresis.note(headroom(5), 0)),
+            (None, None)
+        );
         // More than there ever was.
-        assert_eq!(judge.hear(room(5), u64::MAX), Some(Change::Short(room(5))));
-        assert_eq!(judge.hear(room(u64::MAX - 1), u64::MAX), None);
+        assert_eq!(hysteresis.note(headroom(5), u64::MAX), Some(Change::Short(headroom(5))));
+        assert_eq!(hysteresis.note(headroom(u64::MAX - 1), u64::MAX), None);
     }
 
     #[test]
     fn what_comes_and_goes_is_told_now_and_then() {
-        let (mut teller, began) = (Teller::default(), Instant::now());
+        let (mut throttle, began) = (LogThrottle::default(), Instant::now());
         let mut tells =
-            |change: &Change, ms| teller.tells(change, began + Duration::from_millis(ms));
-        let (short, enough) = (Change::Short(room(1)), Change::Enough(room(2)));
+            |change: &Change, ms| throttle.admits(change, began + Duration::from_millis(ms));
+        let (short, enough) = (Change::Short(headroom(1)), Change::Enough(headroom(2)));
         assert_eq!((tells(&short, 0), tells(&enough, 5)), (true, true));
         assert_eq!((tells(&short, 10), tells(&enough, 9_900)), (false, false));
         assert_eq!((tells(&short, 10_000), tells(&enough, 60_000)), (true, true));

@@ -61,16 +61,20 @@ impl MemoryWatchdog {
     /// Looks, with `connections` open; `true` when nothing more may be opened from now on. It is `true`
     /// once: memory that becomes free again is not used.
     pub(crate) fn look(&mut self, connections: u64) -> bool {
-        let Some(Change::Short(room)) = self.memory.look().filter(|_| self.reserve_met.is_none())
+        let Some(Change::Short(headroom)) =
+            self.memory.look().filter(|_| self.reserve_met.is_none())
         else {
             return false;
         };
-        talk(&format!("memory is short: opening nothing more ({})", self.memory.describe(&room)));
+        talk(&format!(
+            "memory is short: opening nothing more ({})",
+            self.memory.describe(&headroom)
+        ));
         self.reserve_met = Some(ReserveMet {
             at_ms: milliseconds(self.began.elapsed()),
-            available_bytes: room.available_bytes,
+            available_bytes: headroom.available_bytes,
             reserve_bytes: self.memory.reserve_bytes(),
-            limit: room.limit.to_string(),
+            limit: headroom.limit.to_string(),
             connections,
         });
         true

@@ -13,7 +13,7 @@ use megaconn::host::headroom::HOST;
 use megaconn::observe::dump::ticker::Ticker;
 use megaconn::observe::stats::ServerStats;
 use megaconn::runtime::commands::Commands;
-use megaconn::runtime::memory_reserve::{Change, Teller, Watch};
+use megaconn::runtime::memory_reserve::{Change, LogThrottle, Watch};
 use megaconn::runtime::signals::{Signals, Stop};
 
 /// Watches memory and waits for a signal; `None` when a core has died.
@@ -23,19 +23,21 @@ pub(crate) async fn housekeep(
     dumps: &Ticker,
     memory: &mut Watch,
 ) -> Option<Stop> {
-    let mut teller = Teller::default();
+    let mut throttle = LogThrottle::default();
     loop {
         if let Some(change) = memory.look() {
-            let (left, room, then) = match &change {
-                Change::Enough(room) => (MemoryLeft::Enough, room, "enough again: accepting"),
-                Change::Short(room) => {
-                    let is_of_host = &*room.limit == HOST;
+            let (left, headroom, then) = match &change {
+                Change::Enough(headroom) => {
+                    (MemoryLeft::Enough, headroom, "enough again: accepting")
+                }
+                Change::Short(headroom) => {
+                    let is_of_host = &*headroom.limit == HOST;
                     let short = [MemoryLeft::ShortInCgroup, MemoryLeft::ShortOnHost];
-                    (short[usize::from(is_of_host)], room, "short: who comes is refused")
+                    (short[usize::from(is_of_host)], headroom, "short: who comes is refused")
                 }
             };
-            if teller.tells(&change, Instant::now()) {
-                talk(&format!("memory is {then} ({})", memory.describe(room)));
+            if throttle.admits(&change, Instant::now()) {
+                talk(&format!("memory is {then} ({})", memory.describe(headroom)));
             }
             commands.broadcast(Command::Memory(left)).await;
         }

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use crate::host::cgroup::{self, Directory};
 use crate::host::procfs::ProcFs;
 
-/// What [`Room::limit`] says of the host as a whole.
+/// What [`MemoryHeadroom::limit`] says of the host as a whole.
 pub const HOST: &str = "host";
 
 /// One limit on memory, as it stood at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct MemoryHeadroom {
     /// [`HOST`], or the directory of the memory cgroup.
     pub limit: Arc<str>,
     /// All that there is, or that the cgroup may have.
@@ -34,38 +34,38 @@ pub fn place(limit: &str) -> String {
 
 /// The limits that this process is under.
 #[derive(Debug)]
-pub struct Rooms {
+pub struct MemoryHeadrooms {
     host: Option<File>,
     groups: Vec<Group>,
 }
 
-impl Rooms {
+impl MemoryHeadrooms {
     /// The host and the memory cgroups of this process, as far as they can be seen.
     #[must_use]
-    pub fn find(procfs: &ProcFs) -> Rooms {
+    pub fn find(procfs: &ProcFs) -> MemoryHeadrooms {
         let groups = cgroup::directories(procfs, "memory").into_iter();
-        Rooms {
+        MemoryHeadrooms {
             host: File::open(procfs.path("proc/meminfo")).ok(),
             groups: groups.filter_map(|found| Group::open(procfs, &found)).collect(),
         }
     }
 
     /// Every limit as it stands now, the host's first; a cgroup without a limit is left out.
-    pub fn read(&self) -> impl Iterator<Item = Room> {
+    pub fn read(&self) -> impl Iterator<Item = MemoryHeadroom> {
         let host = self.host.as_ref().and_then(|file| Text::of(file).ok()?.host());
-        host.into_iter().chain(self.groups.iter().filter_map(Group::room))
+        host.into_iter().chain(self.groups.iter().filter_map(Group::headroom))
     }
 
     /// The limit that is nearest; `None` when none can be read.
     #[must_use]
-    pub fn least(&self) -> Option<Room> {
-        self.read().min_by_key(|room| room.available_bytes)
+    pub fn least(&self) -> Option<MemoryHeadroom> {
+        self.read().min_by_key(|headroom| headroom.available_bytes)
     }
 
     /// The smallest of all totals.
     #[must_use]
     pub fn total_bytes(&self) -> Option<u64> {
-        self.read().map(|room| room.total_bytes).min()
+        self.read().map(|headroom| headroom.total_bytes).min()
     }
 }
 
@@ -112,12 +112,12 @@ impl Group {
     }
 
     /// `None` when it has no limit, or is gone.
-    fn room(&self) -> Option<Room> {
+    fn headroom(&self) -> Option<MemoryHeadroom> {
         let total_bytes = Text::of(&self.limit).ok()?.number().filter(|&n| n < NO_LIMIT_BYTES)?;
         let used = Text::of(&self.usage).ok()?.number()?;
         let cache = Text::of(&self.statistics).ok()?.field(self.names.cache).unwrap_or(0);
         let available_bytes = total_bytes.saturating_sub(used.saturating_sub(cache));
-        Some(Room { limit: Arc::clone(&self.directory), total_bytes, available_bytes })
+        Some(MemoryHeadroom { limit: Arc::clone(&self.directory), total_bytes, available_bytes })
     }
 }
 
@@ -155,10 +155,10 @@ impl Text {
         value?.split_whitespace().next()?.parse().ok()
     }
 
-    fn host(&self) -> Option<Room> {
+    fn host(&self) -> Option<MemoryHeadroom> {
         let bytes = |name: &str| self.field(name)?.checked_mul(1024);
         let (total_bytes, available_bytes) = (bytes("MemTotal")?, bytes("MemAvailable")?);
-        Some(Room { limit: HOST.into(), total_bytes, available_bytes })
+        Some(MemoryHeadroom { limit: HOST.into(), total_bytes, available_bytes })
     }
 }
 

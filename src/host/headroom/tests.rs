@@ -1,4 +1,4 @@
-//! Rooms of hosts that are a few files in a directory.
+//! Headrooms of hosts that are a few files in a directory.
 
 use std::fs;
 
@@ -41,14 +41,15 @@ impl Fake {
         );
     }
 
-    fn rooms(&self) -> Rooms {
-        Rooms::find(&ProcFs::at(self.0.path()))
+    fn headrooms(&self) -> MemoryHeadrooms {
+        MemoryHeadrooms::find(&ProcFs::at(self.0.path()))
     }
 
     /// Limit, total and what is available, limit by limit.
     fn read(&self) -> Vec<(String, u64, u64)> {
-        let rooms = self.rooms();
-        let each = rooms.read().map(|r| (r.limit.to_string(), r.total_bytes, r.available_bytes));
+        let headrooms = self.headrooms();
+        let each =
+            headrooms.read().map(|r| (r.limit.to_string(), r.total_bytes, r.available_bytes));
         each.collect()
     }
 }
@@ -69,14 +70,14 @@ fn group(directory: &str, total: u64, available: u64) -> (String, u64, u64) {
 #[test]
 fn a_host_without_groups_is_its_memory() {
     assert_eq!(Fake::new("", "").read(), [host()]);
-    assert_eq!(Fake::new("", "").rooms().total_bytes(), Some(1_024_000));
+    assert_eq!(Fake::new("", "").headrooms().total_bytes(), Some(1_024_000));
 }
 
 #[test]
 fn without_proc_nothing_is_known() {
     let nowhere = tempfile::tempdir().unwrap();
-    let rooms = Rooms::find(&ProcFs::at(nowhere.path()));
-    assert_eq!((rooms.least(), rooms.total_bytes()), (None, None));
+    let headrooms = MemoryHeadrooms::find(&ProcFs::at(nowhere.path()));
+    assert_eq!((headrooms.least(), headrooms.total_bytes()), (None, None));
 }
 
 #[test]
@@ -90,9 +91,9 @@ fn version_1_is_read_up_the_hierarchy_with_its_cache() {
     let expected =
         [host(), group("memory/a/b", 800_000, 550_000), group("memory/a", 500_000, 300_000)];
     assert_eq!(fake.read(), expected);
-    let least = fake.rooms().least().unwrap();
+    let least = fake.headrooms().least().unwrap();
     assert_eq!((&*least.limit, least.available_bytes), ("/sys/fs/cgroup/memory/a", 300_000));
-    assert_eq!(fake.rooms().total_bytes(), Some(500_000));
+    assert_eq!(fake.headrooms().total_bytes(), Some(500_000));
 }
 
 #[test]
@@ -146,16 +147,16 @@ fn groups_that_are_not_visible_are_passed_over() {
 fn a_limit_that_changes_is_seen() {
     let fake = Fake::new("0::/a\n", MOUNT_2);
     fake.group_2("sys/fs/cgroup/a", "max\n", 100_000, 0);
-    let rooms = fake.rooms();
-    assert_eq!(rooms.read().count(), 1);
+    let headrooms = fake.headrooms();
+    assert_eq!(headrooms.read().count(), 1);
     fake.group_2("sys/fs/cgroup/a", "500000\n", 450_000, 0);
-    assert_eq!(rooms.least().map(|room| room.available_bytes), Some(50_000));
+    assert_eq!(headrooms.least().map(|headroom| headroom.available_bytes), Some(50_000));
     fake.group_2("sys/fs/cgroup/a", "500000\n", 100_000, 0);
-    assert_eq!(rooms.least().map(|room| room.available_bytes), Some(400_000));
+    assert_eq!(headrooms.least().map(|headroom| headroom.available_bytes), Some(400_000));
 }
 
 #[test]
 fn this_host_has_room() {
-    let least = Rooms::find(&ProcFs::host()).least().unwrap();
+    let least = MemoryHeadrooms::find(&ProcFs::host()).least().unwrap();
     assert!(least.available_bytes > 0 && least.available_bytes <= least.total_bytes, "{least:?}");
 }

@@ -3,7 +3,7 @@
 use crate::base::constants::{KERNEL_BYTES_PER_SOCKET, USER_BYTES_PER_CONNECTION};
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
-use crate::host::headroom::{self, Rooms};
+use crate::host::headroom::{self, MemoryHeadrooms};
 use crate::observe::stats::LostCause;
 use crate::plan::demand::Demand;
 use crate::walls::case::{Case, Confidence, Met};
@@ -22,9 +22,9 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "memory of the container, sockets included",
         unit: "bytes",
         read: |host, demand| {
-            let rooms = Rooms::find(&host.procfs);
-            let groups = rooms.read().filter(|room| &*room.limit != headroom::HOST);
-            let have = groups.map(|room| room.available_bytes).min();
+            let headrooms = MemoryHeadrooms::find(&host.procfs);
+            let groups = headrooms.read().filter(|headroom| &*headroom.limit != headroom::HOST);
+            let have = groups.map(|headroom| headroom.available_bytes).min();
             let need = needed(demand).saturating_add(host.reserve_bytes);
             Reading::stops(have.map_or(Have::Unlimited, Have::Some), need, |have| {
                 have.saturating_sub(host.reserve_bytes) / per_connection(demand)
