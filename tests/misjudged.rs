@@ -3,18 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-mod case;
+mod run_facts;
 
 use megaconn::base::errno::Errno;
 use megaconn::host::cpu::CpuTime;
 use megaconn::observe::stats::LostCause;
 use megaconn::plan::demand::Ends;
-use megaconn::walls::case::{Case, Confidence, End};
-use megaconn::walls::diagnosis::{UNKNOWN, judge};
+use megaconn::walls::diagnosis::{UNKNOWN, diagnose};
+use megaconn::walls::evidence::Confidence;
+use megaconn::walls::run_facts::{End, RunFacts};
 use megaconn::walls::side::Side;
 use megaconn::walls::symptom::Symptom::{Failed, Late, Lost};
 
-use case::{case, core, lost, named, rises, server};
+use run_facts::{core, lost, named, rises, run_facts, server};
 
 /// What a card counts says nothing of a run that stays on its host.
 #[test]
@@ -23,65 +24,65 @@ fn connections_of_one_host_meet_no_card() {
         ("eth0.rx_missed_errors", "nic-ring", Side::Client),
         ("ethtool.conntrack_allowance_exceeded", "cloud-conntrack", Side::Between),
     ] {
-        let mut case = case();
-        lost(&mut case, &[(Lost(LostCause::Silent), 40)]);
-        rises(&mut case.client, counter, 0, 50);
-        assert_eq!(named(&case), [(id, side, 40)]);
-        case.demand.ends = Ends::Both;
-        assert_eq!(named(&case), [(UNKNOWN, Side::Between, 40)]);
+        let mut run = run_facts();
+        lost(&mut run, &[(Lost(LostCause::Silent), 40)]);
+        rises(&mut run.client, counter, 0, 50);
+        assert_eq!(named(&run), [(id, side, 40)]);
+        run.demand.ends = Ends::Both;
+        assert_eq!(named(&run), [(UNKNOWN, Side::Between, 40)]);
     }
 }
 
 /// Signs that fit, and as well fit something else.
 #[test]
 fn who_cannot_be_sure_does_not_say_so() {
-    let mut case = case();
-    lost(&mut case, &[(Failed(Errno::ECONNREFUSED), 100)]);
-    let confidence = |case: &Case| judge(case).walls[0].confidence;
-    assert_eq!(confidence(&case), Confidence::Certain);
-    case.client.cores = vec![core(0, 800, 0)];
-    assert_eq!(confidence(&case), Confidence::Possible, "it took others, or a firewall refuses");
+    let mut run = run_facts();
+    lost(&mut run, &[(Failed(Errno::ECONNREFUSED), 100)]);
+    let confidence = |run: &RunFacts| diagnose(run).walls[0].confidence;
+    assert_eq!(confidence(&run), Confidence::Certain);
+    run.client.cores = vec![core(0, 800, 0)];
+    assert_eq!(confidence(&run), Confidence::Possible, "it took others, or a firewall refuses");
 
-    lost(&mut case, &[(Lost(LostCause::Fin), 900)]);
+    lost(&mut run, &[(Lost(LostCause::Fin), 900)]);
     let killed = "Out of memory: Killed process 9 (megaconn) total-vm:1kB";
-    case.log = Some(vec![killed.to_owned()]);
-    case.facts.target_gone = Some("nobody listens at the target any more".to_owned());
-    assert_eq!((named(&case)[0].0, confidence(&case)), ("memory", Confidence::Possible));
-    case.shares_kernel = true;
-    assert_eq!((named(&case)[0].0, confidence(&case)), ("memory", Confidence::Certain));
+    run.log = Some(vec![killed.to_owned()]);
+    run.facts.target_gone = Some("nobody listens at the target any more".to_owned());
+    assert_eq!((named(&run)[0].0, confidence(&run)), ("memory", Confidence::Possible));
+    run.shares_kernel = true;
+    assert_eq!((named(&run)[0].0, confidence(&run)), ("memory", Confidence::Certain));
 
-    lost(&mut case, &[(Failed(Errno::EACCES), 5)]);
-    assert_eq!(named(&case), [("unanswered", Side::Between, 5)]);
+    lost(&mut run, &[(Failed(Errno::EACCES), 5)]);
+    assert_eq!(named(&run), [("unanswered", Side::Between, 5)]);
 }
 
 /// Uneven cores explain what was late; whom they refused they have counted.
 #[test]
 fn uneven_cores_explain_no_reset_that_they_did_not_make() {
-    let mut case = case();
-    lost(&mut case, &[(Lost(LostCause::Reset), 100), (Late, 70)]);
+    let mut run = run_facts();
+    lost(&mut run, &[(Lost(LostCause::Reset), 100), (Late, 70)]);
     let share = |cpu, n| core(cpu, n, n);
-    server(&mut case).cores = vec![share(0, 800), share(1, 10)];
-    server(&mut case).cpu_time = Some(CpuTime { ran_ms: 990, waited_ms: 0, lived_ms: 1000 });
+    server(&mut run).cores = vec![share(0, 800), share(1, 10)];
+    server(&mut run).cpu_time = Some(CpuTime { ran_ms: 990, waited_ms: 0, lived_ms: 1000 });
     let uneven = ("core-imbalance", Side::Server);
-    assert_eq!(named(&case), [(UNKNOWN, Side::Between, 100), (uneven.0, uneven.1, 70)]);
+    assert_eq!(named(&run), [(UNKNOWN, Side::Between, 100), (uneven.0, uneven.1, 70)]);
     let figures = [("refused_total".to_owned(), 60), ("grow_failed_total".to_owned(), 0)];
-    server(&mut case).figures = figures.into();
-    assert_eq!(named(&case), [(uneven.0, uneven.1, 130), (UNKNOWN, Side::Between, 40)]);
+    server(&mut run).figures = figures.into();
+    assert_eq!(named(&run), [(uneven.0, uneven.1, 130), (UNKNOWN, Side::Between, 40)]);
 }
 
 /// A core that once got no ring refused somebody, and not everybody who was ever reset.
 #[test]
 fn a_refused_ring_explains_whom_the_server_refused() {
     for (errno, id) in [(Errno::ENOMEM, "memlock"), (Errno::ENOSPC, "fixed-files")] {
-        let mut case = case();
-        lost(&mut case, &[(Lost(LostCause::Reset), 900)]);
+        let mut run = run_facts();
+        lost(&mut run, &[(Lost(LostCause::Reset), 900)]);
         let figures = [("grow_failed_total".to_owned(), 1), ("refused_total".to_owned(), 2)];
-        let end = server(&mut case);
+        let end = server(&mut run);
         (end.figures, end.failed) = (figures.into(), [(errno.to_string(), 1)].into());
-        assert_eq!(named(&case), [(UNKNOWN, Side::Between, 898), (id, Side::Server, 2)]);
+        assert_eq!(named(&run), [(UNKNOWN, Side::Between, 898), (id, Side::Server, 2)]);
         // It failed so in an earlier run alone.
-        server(&mut case).failed.insert(errno.to_string(), 0);
-        assert_eq!(named(&case), [(UNKNOWN, Side::Between, 900)]);
+        server(&mut run).failed.insert(errno.to_string(), 0);
+        assert_eq!(named(&run), [(UNKNOWN, Side::Between, 900)]);
     }
 }
 
@@ -90,57 +91,57 @@ fn a_refused_ring_explains_whom_the_server_refused() {
 fn a_wall_is_not_named_for_another_ones_signs() {
     let timed_out = [(Failed(Errno::ETIMEDOUT), 100)];
     // Somebody else's packets were dropped, not those of our interfaces.
-    let mut case = case();
-    lost(&mut case, &timed_out);
-    rises(&mut case.client, "softnet.dropped", 0, 1000);
-    rises(&mut case.client, "eth0.rx_dropped", 5, 5);
-    assert_eq!(named(&case), [("unanswered", Side::Between, 100)]);
-    rises(&mut case.client, "eth0.rx_dropped", 5, 65);
+    let mut run = run_facts();
+    lost(&mut run, &timed_out);
+    rises(&mut run.client, "softnet.dropped", 0, 1000);
+    rises(&mut run.client, "eth0.rx_dropped", 5, 5);
+    assert_eq!(named(&run), [("unanswered", Side::Between, 100)]);
+    rises(&mut run.client, "eth0.rx_dropped", 5, 65);
     let walls = [("netdev-backlog", Side::Client, 60), ("unanswered", Side::Between, 40)];
-    assert_eq!(named(&case), walls);
+    assert_eq!(named(&run), walls);
 
     // SYNs that were dropped because there is no way back are no full queue.
-    let mut case = self::case();
-    lost(&mut case, &timed_out);
-    rises(server(&mut case), "TcpExt.ListenDrops", 0, 300);
-    rises(server(&mut case), "Ip.OutNoRoutes", 0, 300);
-    assert_eq!(named(&case), [("unanswered", Side::Between, 100)]);
-    rises(server(&mut case), "Ip.OutNoRoutes", 0, 0);
-    assert_eq!(named(&case), [("syn-queue", Side::Server, 100)]);
-    rises(server(&mut case), "TcpExt.ListenOverflows", 0, 300);
-    assert_eq!(named(&case), [("accept-queue", Side::Server, 100)]);
+    let mut run = run_facts();
+    lost(&mut run, &timed_out);
+    rises(server(&mut run), "TcpExt.ListenDrops", 0, 300);
+    rises(server(&mut run), "Ip.OutNoRoutes", 0, 300);
+    assert_eq!(named(&run), [("unanswered", Side::Between, 100)]);
+    rises(server(&mut run), "Ip.OutNoRoutes", 0, 0);
+    assert_eq!(named(&run), [("syn-queue", Side::Server, 100)]);
+    rises(server(&mut run), "TcpExt.ListenOverflows", 0, 300);
+    assert_eq!(named(&run), [("accept-queue", Side::Server, 100)]);
 
     // The table of the client's namespace was not full, whatever another one's was.
     let full = "nf_conntrack: nf_conntrack: table full in netns 4026532, dropping packet";
-    let mut case = self::case();
-    lost(&mut case, &timed_out);
-    case.log = Some(vec![full.to_owned()]);
-    rises(&mut case.client, "nf_conntrack.drop", 0, 0);
-    rises(server(&mut case), "nf_conntrack.drop", 0, 300);
-    assert_eq!(named(&case), [("conntrack", Side::Server, 100)]);
+    let mut run = run_facts();
+    lost(&mut run, &timed_out);
+    run.log = Some(vec![full.to_owned()]);
+    rises(&mut run.client, "nf_conntrack.drop", 0, 0);
+    rises(server(&mut run), "nf_conntrack.drop", 0, 300);
+    assert_eq!(named(&run), [("conntrack", Side::Server, 100)]);
 
     // Nor was the server's, of which the log of another host says nothing.
-    case.server = Some(End { counters: Some(Default::default()), ..End::default() });
-    assert_eq!(named(&case), [("unanswered", Side::Between, 100)]);
-    case.log = Some(vec!["TCP: request_sock_TCP: Possible SYN flooding on port 80.".to_owned()]);
-    assert!(judge(&case).met_without_loss.is_empty(), "another listener's, on another host");
+    run.server = Some(End { counters: Some(Default::default()), ..End::default() });
+    assert_eq!(named(&run), [("unanswered", Side::Between, 100)]);
+    run.log = Some(vec!["TCP: request_sock_TCP: Possible SYN flooding on port 80.".to_owned()]);
+    assert!(diagnose(&run).met_without_loss.is_empty(), "another listener's, on another host");
 
     // The table of neighbours is the host's: what failed for it failed no more often than it was full.
-    let mut case = self::case();
-    lost(&mut case, &[(Failed(Errno::ENOBUFS), 40), (Failed(Errno::ETIMEDOUT), 100)]);
-    case.client.failed = [(Errno::ENOBUFS.to_string(), 40)].into();
-    rises(&mut case.client, "arp_cache.table_fulls", 0, 50);
+    let mut run = run_facts();
+    lost(&mut run, &[(Failed(Errno::ENOBUFS), 40), (Failed(Errno::ETIMEDOUT), 100)]);
+    run.client.failed = [(Errno::ENOBUFS.to_string(), 40)].into();
+    rises(&mut run.client, "arp_cache.table_fulls", 0, 50);
     let walls = [("unanswered", Side::Between, 90), ("neighbours", Side::Between, 50)];
-    assert_eq!(named(&case), walls);
+    assert_eq!(named(&run), walls);
 
     // Somebody found no file left; the server says that it was not it.
-    let mut case = self::case();
-    case.shares_kernel = true;
-    lost(&mut case, &timed_out);
-    case.log = Some(vec!["VFS: file-max limit 5805 reached".to_owned()]);
-    assert_eq!(named(&case), [("file-max", Side::Server, 100)]);
-    server(&mut case).figures = [("refused_total".to_owned(), 0)].into();
-    assert_eq!(named(&case), [("unanswered", Side::Between, 100)]);
+    let mut run = run_facts();
+    run.shares_kernel = true;
+    lost(&mut run, &timed_out);
+    run.log = Some(vec!["VFS: file-max limit 5805 reached".to_owned()]);
+    assert_eq!(named(&run), [("file-max", Side::Server, 100)]);
+    server(&mut run).figures = [("refused_total".to_owned(), 0)].into();
+    assert_eq!(named(&run), [("unanswered", Side::Between, 100)]);
 
     // One counter, two causes.
     for (line, id) in [
@@ -149,13 +150,13 @@ fn a_wall_is_not_named_for_another_ones_signs() {
         (Some("TCP: something else, and ten lines are all that it has room for"), "orphans"),
         (None, "orphans"),
     ] {
-        let mut case = self::case();
-        case.shares_kernel = true;
-        lost(&mut case, &[(Lost(LostCause::Reset), 9)]);
-        rises(server(&mut case), "TcpExt.TCPAbortOnMemory", 0, 20);
-        rises(server(&mut case), "TcpExt.TCPMemoryPressures", 3, 3);
-        case.log = line.map(|line| vec![line.to_owned()]);
-        let walls = named(&case);
+        let mut run = run_facts();
+        run.shares_kernel = true;
+        lost(&mut run, &[(Lost(LostCause::Reset), 9)]);
+        rises(server(&mut run), "TcpExt.TCPAbortOnMemory", 0, 20);
+        rises(server(&mut run), "TcpExt.TCPMemoryPressures", 3, 3);
+        run.log = line.map(|line| vec![line.to_owned()]);
+        let walls = named(&run);
         assert_eq!((walls.len(), walls[0].0, walls[0].2), (1, id, 9), "{line:?}");
     }
 }

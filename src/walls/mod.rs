@@ -5,9 +5,9 @@
 //! before a run ([`reading`]), and the verdict after it ([`diagnosis`]). To add a wall, add a row to
 //! one of the files of [`table`], and nothing else.
 
-pub mod case;
 pub mod diagnosis;
 pub mod doctor;
+pub mod evidence;
 pub mod fix;
 pub mod have;
 pub mod host;
@@ -15,6 +15,7 @@ pub mod obsolete;
 pub mod of_server;
 pub mod reading;
 pub mod remedy;
+pub mod run_facts;
 pub mod side;
 pub mod sign;
 pub mod symptom;

@@ -12,10 +12,10 @@ use crate::host::kernel_log::KernelLog;
 use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::{Listed, ServerStats, ServerTotals};
 use crate::plan::demand::{Demand, Ends};
-use crate::walls::case::{Case, End, Facts};
-use crate::walls::diagnosis::{Charge, judge};
+use crate::walls::diagnosis::{Attribution, diagnose};
 use crate::walls::host::Host;
 use crate::walls::reading::rows;
+use crate::walls::run_facts::{ClientFacts, End, RunFacts};
 use crate::walls::side::Side;
 
 /// Walls that keep a server from starting, whoever connects.
@@ -71,7 +71,7 @@ impl Begun {
         cpus: &[u16],
         stats: &[Arc<ServerStats>],
         backlog: u64,
-    ) -> Vec<Charge> {
+    ) -> Vec<Attribution> {
         let mut figures = BTreeMap::new();
         for (name, n) in stats.iter().flat_map(|core| core.numbers()) {
             *figures.entry(name.to_owned()).or_insert(0) += n;
@@ -82,7 +82,7 @@ impl Begun {
         let mut lines = self.log.as_mut().map(KernelLog::lines_since).unwrap_or_default();
         // Whomever the kernel killed meanwhile, it was not who reads this.
         lines.retain(|line| line.killed().is_none());
-        let case = Case {
+        let run = RunFacts {
             demand: demand(connections, cpus.len(), backlog),
             symptoms: BTreeMap::new(),
             // Its own, whose log it reads and whose values it has.
@@ -98,9 +98,9 @@ impl Begun {
             }),
             host: self.host,
             log: Some(lines.into_iter().map(|line| line.text).collect()),
-            facts: Facts::default(),
+            facts: ClientFacts::default(),
         };
-        let of_ours = |charge: &Charge| charge.side == Side::Server;
-        judge(&case).met_without_loss.into_iter().filter(of_ours).collect()
+        let of_ours = |wall: &Attribution| wall.side == Side::Server;
+        diagnose(&run).met_without_loss.into_iter().filter(of_ours).collect()
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::base::errno::Errno;
-use crate::walls::case::{Case, Met};
+use crate::walls::evidence::Evidence;
+use crate::walls::run_facts::RunFacts;
 use crate::walls::side::Side;
 
 /// What betrays a wall. Each is looked for at the sides where the wall may stand.
@@ -12,7 +13,7 @@ pub enum Sign {
     /// A counter of the kernel rose: likely, since others may have made it rise.
     Rises(&'static str),
     /// Counters or lines of the kernel, looked at together; how, in a clause.
-    Kernel(&'static str, fn(&Case, Side) -> Option<Met>),
+    Kernel(&'static str, fn(&RunFacts, Side) -> Option<Evidence>),
     /// One of the program's own figures rose.
     Counted(&'static str),
     /// An operation of the program failed so.
@@ -21,9 +22,9 @@ pub enum Sign {
     Logged(&'static str),
     /// What became of the run, looked at closely; what it is, in a clause. Like an error number it is
     /// the loss itself, and says nothing when another wall explains it better.
-    Became(&'static str, fn(&Case, Side) -> Option<Met>),
+    Became(&'static str, fn(&RunFacts, Side) -> Option<Evidence>),
     /// Anything else; what it is, in a clause.
-    Seen(&'static str, fn(&Case, Side) -> Option<Met>),
+    Seen(&'static str, fn(&RunFacts, Side) -> Option<Evidence>),
 }
 
 impl Sign {

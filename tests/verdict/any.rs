@@ -1,14 +1,14 @@
-//! The verdict on any case: every loss stands in exactly one charge.
+//! The verdict on any case: every loss stands in exactly one attribution.
 
 use megaconn::base::errno::Errno;
 use megaconn::observe::stats::LostCause;
-use megaconn::walls::diagnosis::judge;
+use megaconn::walls::diagnosis::diagnose;
 use megaconn::walls::sign::Sign;
 use megaconn::walls::symptom::Symptom::{self, Failed, Late, Lost, NotEnded, Untried};
 use megaconn::walls::table;
 use proptest::prelude::*;
 
-use super::{case, rises, server};
+use super::{rises, run_facts, server};
 
 fn symptom() -> impl Strategy<Value = Symptom> {
     let errno = prop::sample::select(vec![
@@ -37,7 +37,7 @@ fn counter() -> impl Strategy<Value = &'static str> {
 }
 
 proptest! {
-    /// Every loss stands in exactly one charge, whatever rose.
+    /// Every loss stands in exactly one attribution, whatever rose.
     #[test]
     fn all_that_was_lost_is_charged_once(
         symptoms in prop::collection::btree_map(symptom(), 1_u64..1000, 0..6),
@@ -45,21 +45,21 @@ proptest! {
         refused in 0_u64..300,
         has_server in any::<bool>(),
     ) {
-        let mut case = case();
+        let mut run = run_facts();
         for (name, n, at_server) in rose {
-            let end = if at_server { server(&mut case) } else { &mut case.client };
+            let end = if at_server { server(&mut run) } else { &mut run.client };
             rises(end, name, 7, 7 + n);
         }
-        server(&mut case).figures = [("refused_total".to_owned(), refused), ("grow_failed_total".to_owned(), 0)].into();
+        server(&mut run).figures = [("refused_total".to_owned(), refused), ("grow_failed_total".to_owned(), 0)].into();
         if !has_server {
-            case.server = None;
+            run.server = None;
         }
         let total: u64 = symptoms.values().sum();
-        case.symptoms = symptoms;
-        let judgement = judge(&case);
-        prop_assert_eq!(judgement.walls.iter().map(|wall| wall.lost).sum::<u64>(), total);
-        prop_assert!(judgement.walls.iter().all(|wall| wall.lost > 0 && !wall.evidence.is_empty()));
-        prop_assert!(judgement.walls.is_sorted_by(|a, b| a.lost >= b.lost));
-        prop_assert!(judgement.met_without_loss.iter().all(|wall| wall.lost == 0));
+        run.symptoms = symptoms;
+        let diagnosis = diagnose(&run);
+        prop_assert_eq!(diagnosis.walls.iter().map(|wall| wall.lost).sum::<u64>(), total);
+        prop_assert!(diagnosis.walls.iter().all(|wall| wall.lost > 0 && !wall.evidence.is_empty()));
+        prop_assert!(diagnosis.walls.is_sorted_by(|a, b| a.lost >= b.lost));
+        prop_assert!(diagnosis.met_without_loss.iter().all(|wall| wall.lost == 0));
     }
 }

@@ -5,8 +5,8 @@ use megaconn::walls::diagnosis::UNKNOWN;
 use megaconn::walls::side::Side;
 use megaconn::walls::symptom::Symptom::Late;
 
-use super::{case, lost, named, server};
-use crate::case::core;
+use super::{lost, named, run_facts, server};
+use crate::run_facts::core;
 
 /// A second in which something was late: lag and latency of the client, its rest while something was
 /// due, what server and client would have run, and the messages of the server's cores.
@@ -16,18 +16,18 @@ fn late(
     wanted_ms: [u64; 2],
     messages: [u64; 2],
 ) -> Vec<(&'static str, Side, u64)> {
-    let mut case = case();
-    lost(&mut case, &[(Late, 100)]);
-    case.facts.lag_p99_us = Some(lag_ms * 1000);
-    case.facts.latency_p99_us = Some(400_000);
+    let mut run = run_facts();
+    lost(&mut run, &[(Late, 100)]);
+    run.facts.lag_p99_us = Some(lag_ms * 1000);
+    run.facts.latency_p99_us = Some(400_000);
     let time = |ms| Some(CpuTime { ran_ms: ms / 2, waited_ms: ms / 2, lived_ms: 1000 });
-    case.client.cpu_time = time(wanted_ms[1]);
-    case.client.figures = [("held_up_us_total".to_owned(), held_up_ms * 1000)].into();
+    run.client.cpu_time = time(wanted_ms[1]);
+    run.client.figures = [("held_up_us_total".to_owned(), held_up_ms * 1000)].into();
     let core = |(cpu, messages)| core(cpu, 500, messages);
-    case.client.cores = vec![core((0, 100))];
-    server(&mut case).cpu_time = time(wanted_ms[0]);
-    server(&mut case).cores = (0..).zip(messages).map(core).collect();
-    named(&case)
+    run.client.cores = vec![core((0, 100))];
+    server(&mut run).cpu_time = time(wanted_ms[0]);
+    server(&mut run).cores = (0..).zip(messages).map(core).collect();
+    named(&run)
 }
 
 #[test]

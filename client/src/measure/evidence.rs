@@ -1,4 +1,4 @@
-//! What the client has seen of a run, as a case to be judged: the kernel's counters of its own host,
+//! What the client has seen of a run, as the facts of a run to be diagnosed: the kernel's counters of its own host,
 //! the server's figures as far as they reach it, and what became of the connections.
 
 use std::collections::BTreeMap;
@@ -15,8 +15,8 @@ use megaconn::host::sockets;
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use megaconn::observe::stats::{ClientTotals, LostCause};
 use megaconn::plan::demand::{Demand, Ends};
-use megaconn::walls::case::{Case, End, Facts};
 use megaconn::walls::host::Host;
+use megaconn::walls::run_facts::{ClientFacts, End, RunFacts};
 use megaconn::walls::symptom::Symptom;
 use serde::Serialize;
 
@@ -93,12 +93,12 @@ impl Evidence {
     }
 
     /// All of it, now that the run is over, which it was at `ended_ms`.
-    pub(crate) fn case(
+    pub(crate) fn run_facts(
         mut self,
         result: &RunResult,
         figures: &mut Figures,
         ended_ms: u64,
-    ) -> (Case, Moments) {
+    ) -> (RunFacts, Moments) {
         self.look("after".to_owned(), figures);
         let totals = figures.totals();
         let counters = self.moments.first_and_last();
@@ -119,7 +119,7 @@ impl Evidence {
         let silent_after_hold =
             self.silent_before_hold.map_or(0, |before| silent(&totals).saturating_sub(before));
         let Asked { host, demand, max_p99, .. } = self.asked;
-        let case = Case {
+        let run = RunFacts {
             demand,
             host,
             symptoms: symptoms(max_p99, result, &totals),
@@ -131,7 +131,7 @@ impl Evidence {
             },
             server,
             log: lines.map(|lines| lines.into_iter().map(|line| line.text).collect()),
-            facts: Facts {
+            facts: ClientFacts {
                 time_wait: self.time_wait,
                 lag_p99_us: worst(result, |plateau| plateau.schedule_lag_us),
                 latency_p99_us: worst(result, |plateau| plateau.messages.latency_us),
@@ -141,7 +141,7 @@ impl Evidence {
                 held_seconds: result.plateaus.iter().filter_map(|p| p.hold_seconds).sum(),
             },
         };
-        (case, self.moments)
+        (run, self.moments)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use histogram::Histogram;
 use megaconn::base::errno::Errno;
 use megaconn::observe::stats::{ClientTotals, LOST_CAUSES};
-use megaconn::walls::diagnosis::{Charge, Judgement};
+use megaconn::walls::diagnosis::{Attribution, Diagnosis};
 use megaconn::walls::reading::{self, Row};
 use serde::Serialize;
 
@@ -191,22 +191,22 @@ pub(crate) struct Verdict {
     /// Why not, in one line each; empty when met.
     pub(crate) missed: Vec<String>,
     /// The wall that cost most; what no wall explains is `unknown`.
-    pub(crate) wall: Option<Charge>,
+    pub(crate) wall: Option<Attribution>,
     /// The others that cost something, the dearest first.
-    pub(crate) more_walls: Vec<Charge>,
+    pub(crate) more_walls: Vec<Attribution>,
     /// Walls that were met and cost nothing that was asked for.
-    pub(crate) met_without_loss: Vec<Charge>,
+    pub(crate) met_without_loss: Vec<Attribution>,
     /// When nothing was lost: the wall that comes next, by arithmetic.
     pub(crate) next_wall: Option<NextWall>,
 }
 
 impl Verdict {
     /// With the walls that were met; `rows` are those of before the run.
-    pub(crate) fn judged(&mut self, judgement: Judgement, rows: &[Row]) {
-        let mut walls = judgement.walls.into_iter();
+    pub(crate) fn judged(&mut self, diagnosis: Diagnosis, rows: &[Row]) {
+        let mut walls = diagnosis.walls.into_iter();
         self.wall = walls.next();
         self.more_walls = walls.collect();
-        self.met_without_loss = judgement.met_without_loss;
+        self.met_without_loss = diagnosis.met_without_loss;
         let next = reading::next_wall(rows).filter(|_| self.wall.is_none());
         self.next_wall = next.map(|(id, at_connections)| NextWall { id, at_connections });
     }

@@ -6,8 +6,8 @@ use histogram::Histogram;
 use megaconn::base::errno::Errno;
 use megaconn::host::sockets::Sockstat;
 use megaconn::observe::stats::LOST_CAUSES;
-use megaconn::walls::case::Confidence;
-use megaconn::walls::diagnosis::{Charge, Judgement};
+use megaconn::walls::diagnosis::{Attribution, Diagnosis};
+use megaconn::walls::evidence::Confidence;
 use megaconn::walls::side::Side;
 
 use crate::bystanders::account::{
@@ -108,8 +108,8 @@ fn plateau() -> Plateau {
     }
 }
 
-fn charge(id: &'static str, side: Side, confidence: Confidence) -> Charge {
-    Charge {
+fn attribution(id: &'static str, side: Side, confidence: Confidence) -> Attribution {
+    Attribution {
         id,
         side,
         lost: 1_321,
@@ -122,14 +122,14 @@ fn charge(id: &'static str, side: Side, confidence: Confidence) -> Charge {
 
 fn verdict() -> Verdict {
     let mut verdict = Verdict { missed: vec!["1,321 lost".into()], ..Verdict::default() };
-    let judgement = Judgement {
+    let diagnosis = Diagnosis {
         walls: vec![
-            charge("server-full", Side::Server, Confidence::Certain),
-            charge("client-lag", Side::Client, Confidence::Likely),
+            attribution("server-full", Side::Server, Confidence::Certain),
+            attribution("client-lag", Side::Client, Confidence::Likely),
         ],
-        met_without_loss: vec![charge("tw-buckets", Side::Between, Confidence::Possible)],
+        met_without_loss: vec![attribution("tw-buckets", Side::Between, Confidence::Possible)],
     };
-    verdict.judged(judgement, &[]);
+    verdict.judged(diagnosis, &[]);
     verdict.next_wall = Some(NextWall { id: "memory", at_connections: 2_679_801 });
     verdict
 }

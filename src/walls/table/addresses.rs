@@ -2,9 +2,10 @@
 
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
-use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
+use crate::walls::run_facts::RunFacts;
 use crate::walls::side::Side;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
@@ -92,14 +93,14 @@ pub(super) const ROWS: &[Wall] = &[
 ];
 
 /// Tuples were passed over, and at least half as many are in TIME_WAIT towards the targets.
-fn tuples_in_time_wait(case: &Case, _: Side) -> Option<Met> {
-    let skipped = case.client.figure("tuples_skipped_total")?;
-    let waiting = case.facts.time_wait?;
-    let evidence = format!(
+fn tuples_in_time_wait(run: &RunFacts, _: Side) -> Option<Evidence> {
+    let skipped = run.client.figure("tuples_skipped_total")?;
+    let waiting = run.facts.time_wait?;
+    let text = format!(
         "client: tuples_skipped_total 0 -> {}; {} sockets towards the targets were in TIME_WAIT",
         grouped(skipped),
         grouped(waiting)
     );
     let most_of_them = skipped > 0 && waiting >= skipped.div_ceil(2);
-    most_of_them.then_some(Met { evidence, count: None, confidence: Confidence::Certain })
+    most_of_them.then_some(Evidence { text, count: None, confidence: Confidence::Certain })
 }

@@ -8,9 +8,10 @@ use crate::host::threads;
 use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::LostCause;
 use crate::plan::demand::{Demand, Ends};
-use crate::walls::case::{Case, Confidence, End, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
+use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::side::Side;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
@@ -103,25 +104,25 @@ fn more_threads(demand: &Demand) -> u64 {
 }
 
 /// The client began what was due so late that this is most of what was measured.
-fn client_lags(case: &Case, _: Side) -> Option<Met> {
+fn client_lags(run: &RunFacts, _: Side) -> Option<Evidence> {
     // Where the server's CPUs are full as well, it is the CPUs.
-    let lag = case.facts.lag_p99_us.filter(|_| all_busy(case, Side::Server).is_none())?;
+    let lag = run.facts.lag_p99_us.filter(|_| all_busy(run, Side::Server).is_none())?;
     // A client that rests while something is due waits for the server, and its lag is the server's;
     // but for the time in which it would have run again, had it been let.
-    let cores = case.client.cores.len().max(1) as u64;
-    let waited_us = case.client.cpu_time.map_or(0, |time| 1000 * time.waited_ms);
-    let rested_us = case.client.figure("held_up_us_total").unwrap_or(0);
+    let cores = run.client.cores.len().max(1) as u64;
+    let waited_us = run.client.cpu_time.map_or(0, |time| 1000 * time.waited_ms);
+    let rested_us = run.client.figure("held_up_us_total").unwrap_or(0);
     if rested_us.saturating_sub(waited_us) / cores >= lag / 2 {
         return None;
     }
-    let unbegun = case.client.figure("messages_unsent_total").unwrap_or(0)
-        + case.client.figure("churn_unstarted_total").unwrap_or(0);
-    let is_most = case.facts.latency_p99_us.is_none_or(|latency| lag >= latency / 2);
-    let evidence =
+    let unbegun = run.client.figure("messages_unsent_total").unwrap_or(0)
+        + run.client.figure("churn_unstarted_total").unwrap_or(0);
+    let is_most = run.facts.latency_p99_us.is_none_or(|latency| lag >= latency / 2);
+    let text =
         format!("client: lag p99 {} us, {} not begun in time", grouped(lag), grouped(unbegun));
     let confidence = if unbegun > 0 { Confidence::Certain } else { Confidence::Likely };
     let lags = is_most && lag > LAG_US || unbegun > 0;
-    lags.then_some(Met { evidence, count: None, confidence })
+    lags.then_some(Evidence { text, count: None, confidence })
 }
 
 /// Microseconds from which on a lag is more than what a scheduler does to anybody.
@@ -129,23 +130,23 @@ const LAG_US: u64 = 10_000;
 
 /// One core refused while another had room; not for want of a ring, which some cores get and some
 /// do not.
-fn refused_by_one_core(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side).filter(|end| end.is_filled_unevenly())?;
+fn refused_by_one_core(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let end = run.end(side).filter(|end| end.is_filled_unevenly())?;
     end.figure("grow_failed_total").filter(|times| *times == 0)?;
     let refused = end.figure("refused_total").filter(|n| *n > 0)?;
     let peaks: Vec<String> =
         end.cores.iter().map(|core| grouped(core.connections_peak())).collect();
-    let evidence = format!(
+    let text = format!(
         "server: refused_total 0 -> {} while its cores had at most {}",
         grouped(refused),
         peaks.join(" and ")
     );
-    Some(Met { evidence, count: Some(refused), confidence: Confidence::Certain })
+    Some(Evidence { text, count: Some(refused), confidence: Confidence::Certain })
 }
 
 /// One core had most of the work, and so much that it was full.
-fn imbalanced(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side)?;
+fn imbalanced(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let end = run.end(side)?;
     let received = end.cores.iter().any(|core| core.messages() > 0);
     // Who only pushes receives none.
     let work =
@@ -156,7 +157,7 @@ fn imbalanced(case: &Case, side: Side) -> Option<Met> {
     // Its share of the CPU time is that of the work; what waits beside a core that has time, waits for
     // something else.
     let wanted = end.cpu_time?.wanted() * share;
-    let evidence = format!(
+    let text = format!(
         "server: the busiest core had {} of {} {}, and {:.0} % of a CPU to do",
         grouped(most),
         grouped(all),
@@ -164,22 +165,22 @@ fn imbalanced(case: &Case, side: Side) -> Option<Met> {
         100.0 * wanted
     );
     // Who was refused is counted by the other sign.
-    let late = case.count(Symptom::Late);
-    let met = Met { evidence, count: Some(late), confidence: Confidence::Likely };
-    (is_uneven && wanted >= BUSY && late > 0).then_some(met)
+    let late = run.count(Symptom::Late);
+    let evidence = Evidence { text, count: Some(late), confidence: Confidence::Likely };
+    (is_uneven && wanted >= BUSY && late > 0).then_some(evidence)
 }
 
 /// CPU time was short at the server: where the client has CPUs of its own, the server would have kept
 /// all of its own busy; where they share them, both together did, or would have, the server a good part.
-fn all_busy(case: &Case, side: Side) -> Option<Met> {
+fn all_busy(run: &RunFacts, side: Side) -> Option<Evidence> {
     let cpus_of = |end: &End| end.cores.iter().map(|core| core.cpu).collect::<BTreeSet<u16>>();
-    let server = case.end(side)?;
-    let (cpus, clients) = (cpus_of(server), cpus_of(&case.client));
+    let server = run.end(side)?;
+    let (cpus, clients) = (cpus_of(server), cpus_of(&run.client));
     let time = server.cpu_time.filter(|_| !cpus.is_empty())?;
     let per_cpu = |share: f64| share / cpus.len() as f64;
     let (ran, wanted) = (per_cpu(time.ran()), per_cpu(time.wanted()));
-    let is_shared = case.demand.ends == Ends::Both && !cpus.is_disjoint(&clients);
-    let client = case.client.cpu_time.filter(|_| is_shared).unwrap_or_default();
+    let is_shared = run.demand.ends == Ends::Both && !cpus.is_disjoint(&clients);
+    let client = run.client.cpu_time.filter(|_| is_shared).unwrap_or_default();
     let (of_client, by_client) = (per_cpu(client.ran()), per_cpu(client.wanted()));
     let is_full = if is_shared {
         ran + of_client >= BUSY || wanted + by_client >= 1.0 && wanted >= 0.5
@@ -187,12 +188,12 @@ fn all_busy(case: &Case, side: Side) -> Option<Met> {
         wanted >= BUSY
     };
     let share = |n: f64| format!("{:.0} %", 100.0 * n);
-    let mut evidence =
+    let mut text =
         format!("server: its CPUs ran it {} of the hold; wanted: {}", share(ran), share(wanted));
     if is_shared {
-        evidence += &format!("; the client, on them: {}; {}", share(of_client), share(by_client));
+        text += &format!("; the client, on them: {}; {}", share(of_client), share(by_client));
     }
-    is_full.then_some(Met { evidence, count: None, confidence: Confidence::Likely })
+    is_full.then_some(Evidence { text, count: None, confidence: Confidence::Likely })
 }
 
 /// Share of the time from which on CPUs count as busy: interrupts are booked to nobody, and some rest

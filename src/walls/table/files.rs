@@ -2,10 +2,11 @@
 
 use crate::base::errno::Errno;
 use crate::observe::stats::LostCause;
-use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;
+use crate::walls::run_facts::RunFacts;
 use crate::walls::side::Side;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
@@ -96,15 +97,15 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// The host had no file left for somebody, who may be a server that does not say so. One that is seen
 /// counts it by itself, as the client does.
-fn files_logged(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side).filter(|_| side == Side::Server)?;
-    let lines = case.log_of(side).filter(|_| end.figures.is_empty())?;
+fn files_logged(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let end = run.end(side).filter(|_| side == Side::Server)?;
+    let lines = run.log_of(side).filter(|_| end.figures.is_empty())?;
     let line = lines.iter().find(|line| line.contains("VFS: file-max limit"))?;
-    let evidence = format!("kernel log: {line}");
-    Some(Met { evidence, count: None, confidence: Confidence::Likely })
+    let text = format!("kernel log: {line}");
+    Some(Evidence { text, count: None, confidence: Confidence::Likely })
 }
 
 /// As often as it was tried: whom it kept out, its count does not say.
-fn files_used_up(case: &Case, side: Side) -> Option<Met> {
-    grow_refused(case, side, Errno::EMFILE)
+fn files_used_up(run: &RunFacts, side: Side) -> Option<Evidence> {
+    grow_refused(run, side, Errno::EMFILE)
 }

@@ -3,9 +3,10 @@
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::stats::LostCause;
-use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
+use crate::walls::run_facts::RunFacts;
 use crate::walls::side::Side;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
@@ -140,41 +141,40 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// The listener dropped SYNs for none of the reasons that have a counter of their own: full queues,
 /// or no route back.
-fn syns_dropped(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side)?;
+fn syns_dropped(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let end = run.end(side)?;
     let rise = |counter| end.rise(counter).unwrap_or(0);
     let others =
         rise("TcpExt.ListenOverflows") + rise("TcpExt.TCPReqQFullDrop") + rise("Ip.OutNoRoutes");
     let n = rise("TcpExt.ListenDrops").saturating_sub(others);
-    let evidence = format!(
+    let text = format!(
         "server: TcpExt.ListenDrops +{}, {} of no other cause",
         grouped(rise("TcpExt.ListenDrops")),
         grouped(n)
     );
-    (n > 0).then_some(Met { evidence, count: Some(n), confidence: Confidence::Likely })
+    (n > 0).then_some(Evidence { text, count: Some(n), confidence: Confidence::Likely })
 }
 
 /// Connects were refused by the target's host. Of a server that was there and went away that says
 /// nothing, and of one that took others not much: a firewall may refuse in its name.
-fn nobody_listens(case: &Case, _: Side) -> Option<Met> {
-    let n = case.failed(Errno::ECONNREFUSED);
-    let evidence = format!("client: ECONNREFUSED {} times", grouped(n));
-    let went_away = [LostCause::Fin, LostCause::Reset]
-        .iter()
-        .any(|cause| case.count(Symptom::Lost(*cause)) > 0);
-    let took_others = case.client.cores.iter().any(|core| core.connections_peak() > 0);
+fn nobody_listens(run: &RunFacts, _: Side) -> Option<Evidence> {
+    let n = run.failed(Errno::ECONNREFUSED);
+    let text = format!("client: ECONNREFUSED {} times", grouped(n));
+    let went_away =
+        [LostCause::Fin, LostCause::Reset].iter().any(|cause| run.count(Symptom::Lost(*cause)) > 0);
+    let took_others = run.client.cores.iter().any(|core| core.connections_peak() > 0);
     let confidence =
         if went_away || took_others { Confidence::Possible } else { Confidence::Certain };
-    (n > 0).then_some(Met { evidence, count: Some(n), confidence })
+    (n > 0).then_some(Evidence { text, count: Some(n), confidence })
 }
 
 /// The server refused, and not for want of a ring or of memory, nor while a core had room.
-fn refused_as_full(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side).filter(|end| !end.is_filled_unevenly())?;
+fn refused_as_full(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let end = run.end(side).filter(|end| !end.is_filled_unevenly())?;
     let refused = end.figure("refused_total").filter(|n| *n > 0)?;
     let grew = end.figure("grow_failed_total") == Some(0);
-    let evidence = format!("server: refused_total 0 -> {}", grouped(refused));
-    grew.then_some(Met { evidence, count: Some(refused), confidence: Confidence::Certain })
+    let text = format!("server: refused_total 0 -> {}", grouped(refused));
+    grew.then_some(Evidence { text, count: Some(refused), confidence: Confidence::Certain })
 }
 
 /// What a connect ends with that nobody answers, or that is not let go.
@@ -186,15 +186,14 @@ const UNANSWERED: &[Symptom] = &[
     Symptom::Failed(Errno::EACCES),
 ];
 
-fn not_answered(case: &Case, _: Side) -> Option<Met> {
+fn not_answered(run: &RunFacts, _: Side) -> Option<Evidence> {
     let found: Vec<String> = UNANSWERED
         .iter()
-        .filter(|symptom| case.count(**symptom) > 0)
-        .map(|symptom| format!("{} {symptom}", grouped(case.count(*symptom))))
+        .filter(|symptom| run.count(**symptom) > 0)
+        .map(|symptom| format!("{} {symptom}", grouped(run.count(*symptom))))
         .collect();
-    let retries = case.client.rise("TcpExt.TCPSynRetrans").unwrap_or(0);
-    let evidence =
-        format!("client: {}; TcpExt.TCPSynRetrans +{}", found.join(", "), grouped(retries));
-    let confidence = if case.server.is_some() { Confidence::Likely } else { Confidence::Possible };
-    (!found.is_empty()).then_some(Met { evidence, count: None, confidence })
+    let retries = run.client.rise("TcpExt.TCPSynRetrans").unwrap_or(0);
+    let text = format!("client: {}; TcpExt.TCPSynRetrans +{}", found.join(", "), grouped(retries));
+    let confidence = if run.server.is_some() { Confidence::Likely } else { Confidence::Possible };
+    (!found.is_empty()).then_some(Evidence { text, count: None, confidence })
 }

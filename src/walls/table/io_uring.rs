@@ -5,10 +5,11 @@ use crate::base::errno::Errno;
 use crate::host::rlimit;
 use crate::observe::stats::LostCause;
 use crate::plan::demand::Demand;
-use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;
+use crate::walls::run_facts::RunFacts;
 use crate::walls::side::Side;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
@@ -129,31 +130,33 @@ fn locked(host: &Host, demand: &Demand) -> u64 {
 /// A core that could not grow for want of memory is short of locked memory, where that is limited; of
 /// a server's limits the client knows nothing. Where the host itself is short of the few pages of a
 /// ring, the kernel kills.
-fn ring_refused(case: &Case, side: Side) -> Option<Met> {
-    let may_be = side == Side::Server || matches!(case.host.memlock, Have::Some(_));
-    let count = kept_out(case, side, Errno::ENOMEM);
-    grow_refused(case, side, Errno::ENOMEM).filter(|_| may_be).map(|met| Met { count, ..met })
+fn ring_refused(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let may_be = side == Side::Server || matches!(run.host.memlock, Have::Some(_));
+    let count = kept_out(run, side, Errno::ENOMEM);
+    grow_refused(run, side, Errno::ENOMEM)
+        .filter(|_| may_be)
+        .map(|evidence| Evidence { count, ..evidence })
 }
 
-fn tables_used_up(case: &Case, side: Side) -> Option<Met> {
-    let count = kept_out(case, side, Errno::ENOSPC);
-    grow_refused(case, side, Errno::ENOSPC).map(|met| Met { count, ..met })
+fn tables_used_up(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let count = kept_out(run, side, Errno::ENOSPC);
+    grow_refused(run, side, Errno::ENOSPC).map(|evidence| Evidence { count, ..evidence })
 }
 
 /// Whom a segment that was refused for `errno` kept out: a server refuses them and counts it, a
 /// client's connects fail so.
-fn kept_out(case: &Case, side: Side, errno: Errno) -> Option<u64> {
-    let end = case.end(side)?;
+fn kept_out(run: &RunFacts, side: Side, errno: Errno) -> Option<u64> {
+    let end = run.end(side)?;
     match side {
         Side::Server => end.figure("refused_total"),
         Side::Client | Side::Between => end.failed.get(&errno.to_string()).copied(),
     }
 }
 
-pub(super) fn grow_refused(case: &Case, side: Side, errno: Errno) -> Option<Met> {
-    let end = case.end(side)?;
+pub(super) fn grow_refused(run: &RunFacts, side: Side, errno: Errno) -> Option<Evidence> {
+    let end = run.end(side)?;
     let times = end.figure("grow_failed_total").filter(|times| *times > 0)?;
     end.failed.get(&errno.to_string()).filter(|n| **n > 0)?;
-    let evidence = format!("{}: a segment was refused {times} times ({errno})", side.name());
-    Some(Met { evidence, count: None, confidence: Confidence::Certain })
+    let text = format!("{}: a segment was refused {times} times ({errno})", side.name());
+    Some(Evidence { text, count: None, confidence: Confidence::Certain })
 }

@@ -3,9 +3,10 @@
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::stats::LostCause;
-use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
+use crate::walls::run_facts::RunFacts;
 use crate::walls::side::Side;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
@@ -107,20 +108,20 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// The table of neighbours overflowed, and there are neighbours to connect to. It is one of the whole
 /// host; each of our connects that failed for it is one of the times.
-fn table_full(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side).filter(|_| case.demand.neighbours > 0)?;
+fn table_full(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let end = run.end(side).filter(|_| run.demand.neighbours > 0)?;
     let rise = |table| end.rise(&format!("{table}.table_fulls")).unwrap_or(0);
     let times = rise("arp_cache") + rise("ndisc_cache");
-    let evidence = format!("the table of neighbours overflowed {} times", grouped(times));
-    (times > 0).then_some(Met { evidence, count: Some(times), confidence: Confidence::Likely })
+    let text = format!("the table of neighbours overflowed {} times", grouped(times));
+    (times > 0).then_some(Evidence { text, count: Some(times), confidence: Confidence::Likely })
 }
 
 /// A line of the log is of the whole host, the counters are of a network namespace: they decide
 /// where there are any.
-fn table_full_logged(case: &Case, side: Side) -> Option<Met> {
-    let is_counted = case.end(side)?.rise("nf_conntrack.drop").is_some();
-    let lines = case.log_of(side).filter(|_| !is_counted)?;
+fn table_full_logged(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let is_counted = run.end(side)?.rise("nf_conntrack.drop").is_some();
+    let lines = run.log_of(side).filter(|_| !is_counted)?;
     let line = lines.iter().find(|line| line.contains("nf_conntrack: table full"))?;
-    let evidence = format!("kernel log: {line}");
-    Some(Met { evidence, count: None, confidence: Confidence::Likely })
+    let text = format!("kernel log: {line}");
+    Some(Evidence { text, count: None, confidence: Confidence::Likely })
 }

@@ -6,9 +6,10 @@ use crate::base::units::grouped;
 use crate::host::headroom::{self, MemoryHeadrooms};
 use crate::observe::stats::LostCause;
 use crate::plan::demand::Demand;
-use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
+use crate::walls::run_facts::RunFacts;
 use crate::walls::side::Side;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
@@ -105,56 +106,56 @@ fn needed(demand: &Demand) -> u64 {
 const CGROUP_KILL: &str = "Memory cgroup out of memory";
 const HOST_KILL: &str = "Out of memory";
 
-fn killed_in_cgroup(case: &Case, side: Side) -> Option<Met> {
-    killed(case, side, CGROUP_KILL)
+fn killed_in_cgroup(run: &RunFacts, side: Side) -> Option<Evidence> {
+    killed(run, side, CGROUP_KILL)
 }
 
-fn killed_on_host(case: &Case, side: Side) -> Option<Met> {
-    killed(case, side, HOST_KILL)
+fn killed_on_host(run: &RunFacts, side: Side) -> Option<Evidence> {
+    killed(run, side, HOST_KILL)
 }
 
 /// The kernel killed the server for want of memory. That it was not the client, the client knows; that
 /// it was not another server on this host, that nobody listens there any more; which is little to go
 /// by where the server may be on another host.
-fn killed(case: &Case, side: Side, head: &str) -> Option<Met> {
+fn killed(run: &RunFacts, side: Side, head: &str) -> Option<Evidence> {
     let is_server = |line: &&String| {
         line.starts_with(head)
             && line.contains(": Killed process ")
             && line.contains(" (megaconn) ")
     };
-    let is_gone = side == Side::Server && case.facts.target_gone.is_some();
-    let line = case.log.as_ref().filter(|_| is_gone)?.iter().find(is_server)?;
-    let evidence = format!("kernel log: {line}");
-    let confidence = if case.shares_kernel { Confidence::Certain } else { Confidence::Possible };
-    Some(Met { evidence, count: None, confidence })
+    let is_gone = side == Side::Server && run.facts.target_gone.is_some();
+    let line = run.log.as_ref().filter(|_| is_gone)?.iter().find(is_server)?;
+    let text = format!("kernel log: {line}");
+    let confidence = if run.shares_kernel { Confidence::Certain } else { Confidence::Possible };
+    Some(Evidence { text, count: None, confidence })
 }
 
-fn reserve_met(case: &Case, side: Side) -> Option<Met> {
-    of_reserve(case, side, false)
+fn reserve_met(run: &RunFacts, side: Side) -> Option<Evidence> {
+    of_reserve(run, side, false)
 }
 
-fn cgroup_reserve_met(case: &Case, side: Side) -> Option<Met> {
-    of_reserve(case, side, true)
+fn cgroup_reserve_met(run: &RunFacts, side: Side) -> Option<Evidence> {
+    of_reserve(run, side, true)
 }
 
 /// The reserve was met: a server counts whom it refused for it, and of these whom for a cgroup; a
 /// client says when it stopped, in words that name the cgroup if it was one's.
-fn of_reserve(case: &Case, side: Side, of_cgroup: bool) -> Option<Met> {
+fn of_reserve(run: &RunFacts, side: Side, of_cgroup: bool) -> Option<Evidence> {
     if side != Side::Server {
-        let met = case.facts.reserve_met.clone().filter(|met| met.contains("cgroup") == of_cgroup);
-        // It cost what was not tried for it; whom the server refused it has counted itself.
-        let (count, confidence) = (Some(case.count(Symptom::Untried)), Confidence::Certain);
-        return met.map(|evidence| Met { evidence, count, confidence });
+        let met = run.facts.reserve_met.clone().filter(|met| met.contains("cgroup") == of_cgroup);
+        // It cost what was not tried for it. What the server refused for it, the server has counted.
+        let (count, confidence) = (Some(run.count(Symptom::Untried)), Confidence::Certain);
+        return met.map(|text| Evidence { text, count, confidence });
     }
-    let figure = |name| case.end(side).and_then(|end| end.figure(name)).unwrap_or(0);
+    let figure = |name| run.end(side).and_then(|end| end.figure(name)).unwrap_or(0);
     let (all, of_cgroups) = (figure("refused_memory_total"), figure("refused_cgroup_total"));
     let (name, refused) = match of_cgroup {
         true => ("refused_cgroup_total", of_cgroups),
         false => ("refused_memory_total", all.saturating_sub(of_cgroups)),
     };
-    let evidence = format!("server: {name} 0 -> {}", grouped(refused));
-    let met = Met { evidence, count: Some(refused), confidence: Confidence::Certain };
-    (refused > 0).then_some(met)
+    let text = format!("server: {name} 0 -> {}", grouped(refused));
+    let evidence = Evidence { text, count: Some(refused), confidence: Confidence::Certain };
+    (refused > 0).then_some(evidence)
 }
 
 /// Bytes for a cgroup: what its connections need, as much again for the programs and a reserve.
@@ -163,20 +164,20 @@ fn of_cgroup(demand: &Demand) -> u64 {
 }
 
 /// Operations that found no memory, but for rings: those are short of locked memory.
-fn no_memory(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side)?;
+fn no_memory(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let end = run.end(side)?;
     let times = end.failed.get(&Errno::ENOMEM.to_string()).copied().unwrap_or(0);
     let times = times.saturating_sub(end.figure("grow_failed_total").unwrap_or(0));
-    let evidence = format!("{}: ENOMEM {} times", side.name(), grouped(times));
-    let met = Met { evidence, count: Some(times), confidence: Confidence::Certain };
-    (times > 0).then_some(met)
+    let text = format!("{}: ENOMEM {} times", side.name(), grouped(times));
+    let evidence = Evidence { text, count: Some(times), confidence: Confidence::Certain };
+    (times > 0).then_some(evidence)
 }
 
 /// What ENOBUFS says by itself: a full table of neighbours ends a connect so as well, and who counts
 /// that knows better.
-fn no_buffers(case: &Case, side: Side) -> Option<Met> {
-    let times = case.end(side)?.failed.get(&Errno::ENOBUFS.to_string()).copied().unwrap_or(0);
-    let evidence = format!("{}: ENOBUFS {} times", side.name(), grouped(times));
-    let met = Met { evidence, count: Some(times), confidence: Confidence::Possible };
-    (times > 0).then_some(met)
+fn no_buffers(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let times = run.end(side)?.failed.get(&Errno::ENOBUFS.to_string()).copied().unwrap_or(0);
+    let text = format!("{}: ENOBUFS {} times", side.name(), grouped(times));
+    let evidence = Evidence { text, count: Some(times), confidence: Confidence::Possible };
+    (times > 0).then_some(evidence)
 }

@@ -4,8 +4,9 @@ use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::stats::LostCause;
 use crate::plan::demand::Ends;
-use crate::walls::case::{Case, Confidence, Facts, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
+use crate::walls::run_facts::{ClientFacts, RunFacts};
 use crate::walls::side::Side;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
@@ -45,21 +46,21 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// The card says that the cloud's network dropped packets; those between two ends on one host never
 /// came to it.
-fn exceeded(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side).filter(|_| case.demand.ends != Ends::Both)?;
+fn exceeded(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let end = run.end(side).filter(|_| run.demand.ends != Ends::Both)?;
     let n = end.rise("ethtool.conntrack_allowance_exceeded").filter(|n| *n > 0)?;
-    let evidence = format!("client: ethtool -S: conntrack_allowance_exceeded +{}", grouped(n));
-    Some(Met { evidence, count: Some(n), confidence: Confidence::Likely })
+    let text = format!("client: ethtool -S: conntrack_allowance_exceeded +{}", grouped(n));
+    Some(Evidence { text, count: Some(n), confidence: Confidence::Likely })
 }
 
 /// Connections that worked, were held in silence, and then did not answer any more, while the server
 /// answers others.
-fn silent_after_hold(case: &Case, _: Side) -> Option<Met> {
-    let Facts { silent_after_hold: silent, held_seconds, .. } = case.facts;
-    let evidence = format!(
+fn silent_after_hold(run: &RunFacts, _: Side) -> Option<Evidence> {
+    let ClientFacts { silent_after_hold: silent, held_seconds, .. } = run.facts;
+    let text = format!(
         "client: {} connections answered before a hold of {held_seconds:.0} s, and not after it",
         grouped(silent)
     );
-    let is_met = silent > 0 && held_seconds > 0.0 && case.facts.target_gone.is_none();
-    is_met.then_some(Met { evidence, count: Some(silent), confidence: Confidence::Possible })
+    let is_met = silent > 0 && held_seconds > 0.0 && run.facts.target_gone.is_none();
+    is_met.then_some(Evidence { text, count: Some(silent), confidence: Confidence::Possible })
 }

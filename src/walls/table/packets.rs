@@ -4,9 +4,10 @@ use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::stats::LostCause;
 use crate::plan::demand::Ends;
-use crate::walls::case::{Case, Confidence, End, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
+use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::side::Side;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
@@ -72,24 +73,24 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// The queue before a CPU is of the whole host and so is its counter: only what an interface of this
 /// network namespace dropped in the same time was ours.
-fn backlog_dropped(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side)?;
+fn backlog_dropped(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let end = run.end(side)?;
     let dropped = end.rise("softnet.dropped").filter(|n| *n > 0)?;
     let (line, ours) = interfaces_rise(end, &[".rx_dropped"])?;
-    let evidence = format!("{side:?}: softnet.dropped +{}, {line}", grouped(dropped));
-    Some(Met {
-        evidence: evidence.to_lowercase(),
+    let text = format!("{side:?}: softnet.dropped +{}, {line}", grouped(dropped));
+    Some(Evidence {
+        text: text.to_lowercase(),
         count: Some(ours.min(dropped)),
         confidence: Confidence::Likely,
     })
 }
 
 /// Connections between two ends on one host go through no card.
-fn card_dropped(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side).filter(|_| case.demand.ends != Ends::Both)?;
+fn card_dropped(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let end = run.end(side).filter(|_| run.demand.ends != Ends::Both)?;
     let (line, count) = interfaces_rise(end, &[".rx_missed_errors", ".rx_fifo_errors"])?;
-    let evidence = format!("{side:?}: {line}").to_lowercase();
-    Some(Met { evidence, count: Some(count), confidence: Confidence::Likely })
+    let text = format!("{side:?}: {line}").to_lowercase();
+    Some(Evidence { text, count: Some(count), confidence: Confidence::Likely })
 }
 
 /// By how much counters of interfaces rose, in words and in all; `None` when none did.

@@ -3,9 +3,10 @@
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::stats::LostCause;
-use crate::walls::case::{Case, Confidence, Met};
+use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
+use crate::walls::run_facts::RunFacts;
 use crate::walls::side::Side;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
@@ -104,44 +105,44 @@ pub(super) const ROWS: &[Wall] = &[
 
 /// Resets for memory are counted where they happened; for which memory, the log of the host says, or
 /// that there was no pressure.
-fn orphans_reset(case: &Case, side: Side) -> Option<Met> {
-    aborts(case, side).filter(|_| is_for_orphans(case, side))
+fn orphans_reset(run: &RunFacts, side: Side) -> Option<Evidence> {
+    aborts(run, side).filter(|_| is_for_orphans(run, side))
 }
 
-fn memory_aborts(case: &Case, side: Side) -> Option<Met> {
-    aborts(case, side).filter(|_| !is_for_orphans(case, side))
+fn memory_aborts(run: &RunFacts, side: Side) -> Option<Evidence> {
+    aborts(run, side).filter(|_| !is_for_orphans(run, side))
 }
 
-fn aborts(case: &Case, side: Side) -> Option<Met> {
-    let n = case.end(side)?.rise("TcpExt.TCPAbortOnMemory").filter(|n| *n > 0)?;
-    let evidence = format!("{side:?}").to_lowercase() + ": TcpExt.TCPAbortOnMemory +" + &grouped(n);
-    Some(Met { evidence, count: Some(n), confidence: Confidence::Likely })
+fn aborts(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let n = run.end(side)?.rise("TcpExt.TCPAbortOnMemory").filter(|n| *n > 0)?;
+    let text = format!("{side:?}").to_lowercase() + ": TcpExt.TCPAbortOnMemory +" + &grouped(n);
+    Some(Evidence { text, count: Some(n), confidence: Confidence::Likely })
 }
 
 /// What the log says; where it says nothing, as it does of most things when it has much to say, there
 /// was no pressure.
-fn is_for_orphans(case: &Case, side: Side) -> bool {
-    let log = case.log_of(side).unwrap_or_default();
+fn is_for_orphans(run: &RunFacts, side: Side) -> bool {
+    let log = run.log_of(side).unwrap_or_default();
     let is_logged = |text| log.iter().any(|line| line.contains(text));
-    let pressure = case.end(side).and_then(|end| end.rise("TcpExt.TCPMemoryPressures"));
+    let pressure = run.end(side).and_then(|end| end.rise("TcpExt.TCPMemoryPressures"));
     is_logged("too many orphaned sockets")
         || pressure == Some(0) && !is_logged("consider tuning tcp_mem")
 }
 
 /// TCP was short of memory. How often is no measure of what that cost: the kernel counts when it
 /// begins, and packets.
-fn under_pressure(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side)?;
+fn under_pressure(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let end = run.end(side)?;
     let rise = |counter| end.rise(counter).unwrap_or(0);
     let (pressures, drops) = (rise("TcpExt.TCPMemoryPressures"), rise("TcpExt.TCPRcvQDrop"));
-    let evidence = format!(
+    let text = format!(
         "{}: TcpExt.TCPMemoryPressures +{}, TcpExt.TCPRcvQDrop +{}",
         side.name(),
         grouped(pressures),
         grouped(drops)
     );
-    let met = Met { evidence, count: None, confidence: Confidence::Likely };
-    (pressures + drops > 0).then_some(met)
+    let evidence = Evidence { text, count: None, confidence: Confidence::Likely };
+    (pressures + drops > 0).then_some(evidence)
 }
 
 /// Bytes below which the largest buffer of a socket is small.
@@ -149,19 +150,19 @@ const SMALL_BUFFER_BYTES: u64 = 64 * 1024;
 
 /// Peers closed their windows, and the largest buffers that a socket may have here are small; those of
 /// a server on another host are not known.
-fn small(case: &Case, side: Side) -> Option<Met> {
-    let end = case.end(side).filter(|_| side != Side::Server || case.shares_kernel)?;
-    let largest = |name| case.host.procfs.numbers(name).and_then(|sizes| sizes.last().copied());
+fn small(run: &RunFacts, side: Side) -> Option<Evidence> {
+    let end = run.end(side).filter(|_| side != Side::Server || run.shares_kernel)?;
+    let largest = |name| run.host.procfs.numbers(name).and_then(|sizes| sizes.last().copied());
     let largest = largest("net.ipv4.tcp_rmem").min(largest("net.ipv4.tcp_wmem"))?;
     let closed = end.rise("TcpExt.TCPToZeroWindowAdv").unwrap_or(0)
         + end.rise("TcpExt.TCPWantZeroWindowAdv").unwrap_or(0);
-    let evidence = format!(
+    let text = format!(
         "{}: windows closed {} times (TcpExt.TCPToZeroWindowAdv, TCPWantZeroWindowAdv); the largest \
          buffer is {} bytes",
         side.name(),
         grouped(closed),
         grouped(largest)
     );
-    let met = Met { evidence, count: None, confidence: Confidence::Likely };
-    (closed > 0 && largest < SMALL_BUFFER_BYTES).then_some(met)
+    let evidence = Evidence { text, count: None, confidence: Confidence::Likely };
+    (closed > 0 && largest < SMALL_BUFFER_BYTES).then_some(evidence)
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use console::style;
 use megaconn::base::format;
 use megaconn::base::units::grouped;
-use megaconn::walls::diagnosis::Charge;
+use megaconn::walls::diagnosis::Attribution;
 use megaconn::walls::side::Side;
 
 use crate::bystanders::account::Account;
@@ -83,7 +83,7 @@ fn of_verdict(verdict: &Verdict) -> Vec<Row> {
         rows.extend(some_of("fix", wall.fix.iter().cloned()));
     }
     rows.extend(some_of("more walls", verdict.more_walls.iter().map(named)));
-    let met = |wall: &Charge| format!("{}: {}", wall.id, wall.evidence.join("; "));
+    let met = |wall: &Attribution| format!("{}: {}", wall.id, wall.evidence.join("; "));
     rows.extend(some_of("met, no loss", verdict.met_without_loss.iter().map(met)));
     if let Some(next) = &verdict.next_wall {
         let at = grouped(next.at_connections);
@@ -104,7 +104,7 @@ fn some_of(name: &'static str, texts: impl Iterator<Item = String>) -> Vec<Row> 
     rows
 }
 
-fn named(wall: &Charge) -> String {
+fn named(wall: &Attribution) -> String {
     let side = match wall.side {
         Side::Client => "at the client",
         Side::Server => "at the server",

@@ -1,7 +1,7 @@
 //! Whole screens, as a terminal without colours shows them.
 
 use insta::assert_snapshot;
-use megaconn::walls::case::Confidence;
+use megaconn::walls::evidence::Confidence;
 
 use super::*;
 use crate::bystanders::account::{
@@ -144,8 +144,8 @@ fn several_plateaus_stand_side_by_side() {
     ");
 }
 
-fn charge(id: &'static str, lost: u64) -> Charge {
-    Charge {
+fn attribution(id: &'static str, lost: u64) -> Attribution {
+    Attribution {
         id,
         side: Side::Server,
         lost,
@@ -170,10 +170,10 @@ fn a_run_that_missed_its_target_says_why_before_all() {
                 .into(),
             "1,321 connections lost, 0 allowed".into(),
         ],
-        wall: Some(charge("server-full", 2_000)),
-        more_walls: vec![charge("client-lag", 7)],
+        wall: Some(attribution("server-full", 2_000)),
+        more_walls: vec![attribution("client-lag", 7)],
         met_without_loss: ["tw-buckets", "accept-queue", "neighbours", "netdev-backlog"]
-            .map(|id| charge(id, 0))
+            .map(|id| attribution(id, 0))
             .into(),
         next_wall: None,
     };

@@ -2,7 +2,7 @@
 
 use megaconn::base::stderr::talk;
 use megaconn::runtime::signals::Stop;
-use megaconn::walls::diagnosis::judge;
+use megaconn::walls::diagnosis::diagnose;
 
 use crate::measure::aftermath::TargetNow;
 use crate::output::directory::write_json;
@@ -37,8 +37,8 @@ impl Controller<'_> {
         }
         result.verdict = Verdict { met: missed.is_empty(), missed, ..Verdict::default() };
         if let Some(evidence) = self.evidence.take().filter(|_| stop.is_none()) {
-            let (case, moments) = evidence.case(result, &mut self.figures, ended_ms);
-            result.verdict.judged(judge(&case), &self.plan.rows);
+            let (run, moments) = evidence.run_facts(result, &mut self.figures, ended_ms);
+            result.verdict.judged(diagnose(&run), &self.plan.rows);
             if let Some(Err(error)) = self
                 .config
                 .outputs

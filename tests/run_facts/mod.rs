@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use megaconn::observe::snapshot::CoreSnapshot;
 use megaconn::plan::demand::Demand;
-use megaconn::walls::case::{Case, End, Facts};
-use megaconn::walls::diagnosis::judge;
+use megaconn::walls::diagnosis::diagnose;
 use megaconn::walls::host::Host;
+use megaconn::walls::run_facts::{ClientFacts, End, RunFacts};
 use megaconn::walls::side::Side;
 use megaconn::walls::symptom::Symptom;
 
 /// A run of 1,000 connections to another host, of which nothing went wrong.
-pub(crate) fn case() -> Case {
+pub(crate) fn run_facts() -> RunFacts {
     let target = "192.0.2.1:7000".parse().unwrap();
-    Case {
+    RunFacts {
         demand: Demand::of_client(1000, &[target], 28_232, 2),
         host: Host::read(20_000, 1 << 30),
         symptoms: BTreeMap::new(),
@@ -21,16 +21,16 @@ pub(crate) fn case() -> Case {
         client: End { counters: Some(Default::default()), ..End::default() },
         server: Some(End { counters: Some(Default::default()), ..End::default() }),
         log: Some(Vec::new()),
-        facts: Facts::default(),
+        facts: ClientFacts::default(),
     }
 }
 
-pub(crate) fn lost(case: &mut Case, symptoms: &[(Symptom, u64)]) {
-    case.symptoms = symptoms.iter().copied().collect();
+pub(crate) fn lost(run: &mut RunFacts, symptoms: &[(Symptom, u64)]) {
+    run.symptoms = symptoms.iter().copied().collect();
 }
 
-pub(crate) fn server(case: &mut Case) -> &mut End {
-    case.server.as_mut().unwrap()
+pub(crate) fn server(run: &mut RunFacts) -> &mut End {
+    run.server.as_mut().unwrap()
 }
 
 /// A core of either end, by its CPU, most connections at once and messages.
@@ -46,6 +46,6 @@ pub(crate) fn rises(end: &mut End, counter: &str, before: u64, now: u64) {
 }
 
 /// The walls in order, with what was lost to each.
-pub(crate) fn named(case: &Case) -> Vec<(&'static str, Side, u64)> {
-    judge(case).walls.iter().map(|wall| (wall.id, wall.side, wall.lost)).collect()
+pub(crate) fn named(run: &RunFacts) -> Vec<(&'static str, Side, u64)> {
+    diagnose(run).walls.iter().map(|wall| (wall.id, wall.side, wall.lost)).collect()
 }

@@ -12,7 +12,7 @@ use crate::walls::side::Side;
 use crate::walls::symptom::Symptom;
 
 /// A run that is over, or has come to the end of a plateau.
-pub struct Case {
+pub struct RunFacts {
     /// What was wanted.
     pub demand: Demand,
     /// The client's host.
@@ -29,7 +29,7 @@ pub struct Case {
     /// What the kernel of the client's host wrote meanwhile; `None` when its log may not be read.
     pub log: Option<Vec<String>>,
     /// What else is known.
-    pub facts: Facts,
+    pub facts: ClientFacts,
 }
 
 /// What is known of one end, from before the run to now.
@@ -49,7 +49,7 @@ pub struct End {
 
 /// What the client knows besides counters.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub struct ClientFacts {
     /// Sockets in TIME_WAIT towards the targets, on the client's side.
     pub time_wait: Option<u64>,
     /// The client's own lag at the 99th percentile, and the latency that it is part of.
@@ -66,30 +66,7 @@ pub struct Facts {
     pub held_seconds: f64,
 }
 
-/// A sign that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Met {
-    /// The figures, before and after.
-    pub evidence: String,
-    /// How much it can explain; `None` when it has no count.
-    pub count: Option<u64>,
-    /// How sure it makes.
-    pub confidence: Confidence,
-}
-
-/// How sure a verdict is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Confidence {
-    /// It fits, and so may something else.
-    Possible,
-    /// The kernel counted it meanwhile; whether for this run, it does not say.
-    Likely,
-    /// The programs themselves met it.
-    Certain,
-}
-
-impl Case {
+impl RunFacts {
     /// How much of `symptom` there was.
     #[must_use]
     pub fn count(&self, symptom: Symptom) -> u64 {

@@ -1,0 +1,26 @@
+//! A sign of a wall that was found in a run, and how sure it makes.
+
+use serde::Serialize;
+
+/// A sign that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The figures, before and after.
+    pub text: String,
+    /// How much it can explain; `None` when it has no count.
+    pub count: Option<u64>,
+    /// How sure it makes.
+    pub confidence: Confidence,
+}
+
+/// How sure a verdict is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Confidence {
+    /// It fits, and so may something else.
+    Possible,
+    /// The kernel counted it meanwhile; whether for this run, it does not say.
+    Likely,
+    /// The programs themselves met it.
+    Certain,
+}
