@@ -19,27 +19,27 @@ use crate::engine::slot::BufferId;
 use crate::engine::token::{Operation, SlotId, Token};
 use crate::engine::worker::{Turn, Wakeup};
 
-mod chance;
+mod behavior;
+mod choices;
+mod connect;
 mod faults;
-mod habit;
-mod ledger;
-mod meeting;
+mod invariants;
 mod peer;
 mod world;
 
-pub use faults::{Breach, Faults};
-pub use habit::{Habit, HabitFault, PushPlan, Routine};
-pub use meeting::Attempt;
-pub use peer::{Conduct, Echo, EchoFault, Parting, Peer, Reading};
+pub use behavior::{BehaviorFault, PeerBehavior, PeerSchedule, PushPlan};
+pub use connect::Attempt;
+pub use faults::{Faults, Mutation};
+pub use peer::{Echo, EchoFault, Parting, Peer, PeerProfile, Reading};
 
-use chance::Chance;
-use ledger::{Ledger, Pool};
+use choices::Choices;
+use invariants::{Invariants, Pool};
 use world::Event;
 
 /// What a simulated world is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct SimConfig {
-    /// Where all chance comes from.
+    /// Source of all decisions.
     pub seed: u64,
     /// Listening sockets.
     pub listeners: usize,
@@ -52,7 +52,7 @@ pub struct SimConfig {
     /// What fails, and how often.
     pub faults: Faults,
     /// A rule that the world itself breaks, to prove that the checks can fail.
-    pub breach: Option<Breach>,
+    pub mutation: Option<Mutation>,
 }
 
 /// What has happened in a world.
@@ -76,13 +76,13 @@ pub struct SimCounts {
 #[derive(Debug)]
 pub struct SimDriver {
     config: SimConfig,
-    random: Chance,
+    random: Choices,
     now: Duration,
-    ledger: Ledger,
+    invariants: Invariants,
     pool: Pool,
     peers: Vec<Peer>,
     /// What peers that are connected to do.
-    habit: Habit,
+    behavior: PeerBehavior,
     connects: Vec<Attempt>,
     listeners: Vec<Listener>,
     /// Asked for, not submitted.
@@ -136,12 +136,12 @@ impl SimDriver {
     pub fn scripted(config: SimConfig, script: Vec<u8>) -> SimDriver {
         SimDriver {
             config,
-            random: Chance::scripted(script, config.seed),
+            random: Choices::scripted(script, config.seed),
             now: Duration::ZERO,
-            ledger: Ledger::default(),
+            invariants: Invariants::default(),
             pool: Pool::new(config.buffers, config.buffer_bytes),
             peers: Vec::new(),
-            habit: Habit::default(),
+            behavior: PeerBehavior::default(),
             connects: Vec::new(),
             listeners: (0..config.listeners).map(|_| Listener::default()).collect(),
             queued: Vec::new(),
@@ -153,16 +153,16 @@ impl SimDriver {
     }
 
     /// A peer that connects to `listener` after `delay`; its number among the peers.
-    pub fn arrive(&mut self, listener: usize, conduct: Conduct, delay: Duration) -> usize {
-        self.peers.push(Peer::new(conduct));
+    pub fn arrive(&mut self, listener: usize, profile: PeerProfile, delay: Duration) -> usize {
+        self.peers.push(Peer::new(profile));
         let peer = self.peers.len() - 1;
         self.plan(self.now + delay, Event::Arrival { peer, listener });
         peer
     }
 
     /// From now on those who are connected to behave so.
-    pub fn set_habit(&mut self, habit: Habit) {
-        self.habit = habit;
+    pub fn set_behavior(&mut self, behavior: PeerBehavior) {
+        self.behavior = behavior;
     }
 
     /// Every peer goes now, as it likes, and takes what is still to come.
@@ -170,11 +170,11 @@ impl SimDriver {
         for number in 0..self.peers.len() {
             let peer = &mut self.peers[number];
             peer.was_rude |= !peer.is_well_behaved();
-            peer.conduct.bytes = peer.sent.len();
-            peer.conduct.reading = Reading::Promptly;
-            if peer.conduct.parting == Parting::Stay {
+            peer.profile.bytes = peer.sent.len();
+            peer.profile.reading = Reading::Promptly;
+            if peer.profile.parting == Parting::Stay {
                 let parts_well = self.random.bool();
-                peer.conduct.parting = if parts_well { Parting::HalfClose } else { Parting::Reset };
+                peer.profile.parting = if parts_well { Parting::HalfClose } else { Parting::Reset };
             }
             self.wake_peer(number);
         }
@@ -230,7 +230,7 @@ impl SimDriver {
 
     /// The peer behind the descriptor in `slot`.
     pub fn peer_behind(&mut self, slot: SlotId) -> Option<usize> {
-        self.ledger.place(slot).peer
+        self.invariants.place(slot).peer
     }
 
     /// What has happened so far.
@@ -248,19 +248,19 @@ impl SimDriver {
     /// Operations whose answer the shard has not got.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.ledger.in_flight()
+        self.invariants.in_flight()
     }
 
     fn ask(&mut self, token: Token, ask: Ask) {
-        self.ledger.begin(token);
+        self.invariants.begin(token);
         if let Ask::Recv(buffer, _) | Ask::Await(buffer) | Ask::Send(buffer, _) = ask {
             self.pool.lend(buffer, token);
-            self.ledger.lend(token, buffer);
+            self.invariants.lend(token, buffer);
         }
         self.queued.push((token, ask));
     }
 
-    fn chance(&mut self, of_thousand: u32) -> bool {
+    fn happens(&mut self, of_thousand: u32) -> bool {
         self.random.u32(..1000) < of_thousand
     }
 
@@ -271,18 +271,18 @@ impl SimDriver {
 
 impl Driver for SimDriver {
     fn open_segment(&mut self, number: u16, slots: u32) -> Result<(), Errno> {
-        if self.chance(self.config.faults.open_segment) {
+        if self.happens(self.config.faults.open_segment) {
             self.counts.segments_failed += 1;
             return Err(Errno::ENOMEM);
         }
-        self.ledger.open_segment(number, slots);
+        self.invariants.open_segment(number, slots);
         Ok(())
     }
 
     fn close_segment(&mut self, number: u16) {
         let queued = self.queued.iter().any(|(token, _)| token.slot().segment() == number);
         assert!(!queued, "segment {number} was closed with unsubmitted operations");
-        self.ledger.close_segment(number);
+        self.invariants.close_segment(number);
         // What the ring would have delivered went with it.
         self.done.retain(|answer| answer.completion.token.slot().segment() != number);
         self.events.retain(|_, event| event.segment() != Some(number));
@@ -316,7 +316,7 @@ impl Driver for SimDriver {
 
     fn cancel(&mut self, token: Token) {
         // The answer to a cancel names its slot only; what is cancelled is kept by the event.
-        self.ledger.begin(token.with(Operation::Cancel));
+        self.invariants.begin(token.with(Operation::Cancel));
         self.queued.push((token, Ask::Cancel));
     }
 
@@ -333,7 +333,7 @@ impl Driver for SimDriver {
     fn reap(&mut self, batch: &mut Vec<Completion>) {
         // Now and then a part only, so that a batch ends anywhere.
         let room = batch.capacity() - batch.len();
-        let most = if self.chance(200) { self.random.usize(1..=4) } else { room };
+        let most = if self.happens(200) { self.random.usize(1..=4) } else { room };
         for _ in 0..self.done.len().min(room).min(most) {
             let index = self.random.usize(..self.done.len());
             let Answer { completion, is_extra } = self.done.swap_remove(index);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::world::{Event, POLL_IN};
-use super::{Conduct, Echo, EchoFault, Habit, Parting, Peer, Reading, SimDriver};
+use super::{Echo, EchoFault, Parting, Peer, PeerBehavior, PeerProfile, Reading, SimDriver};
 use crate::base::errno::Errno;
 use crate::engine::token::{SlotId, Token};
 
@@ -27,7 +27,7 @@ impl SimDriver {
         }
         while !self.listeners[listener].waiting.is_empty() {
             let Some(token) = self.listeners[listener].accepts.pop_front() else { break };
-            let result = if self.chance(self.config.faults.accept) {
+            let result = if self.happens(self.config.faults.accept) {
                 Err(self.pick(ACCEPT_ERRORS))
             } else {
                 Ok(0)
@@ -67,21 +67,21 @@ impl SimDriver {
             self.counts.tuples_taken += 1;
             return Err(Errno::EADDRNOTAVAIL);
         }
-        if self.chance(self.config.faults.connect_at_once) {
+        if self.happens(self.config.faults.connect_at_once) {
             return Err(self.pick(&[Errno::EADDRNOTAVAIL, Errno::EADDRINUSE, Errno::ENOBUFS]));
         }
         Ok(())
     }
 
     pub(super) fn put_peer_to_connect(&mut self, token: Token, tuple: (SocketAddr, usize)) {
-        let conduct = self.answering_conduct();
-        let mut peer = Peer::new(conduct);
+        let profile = self.answering_profile();
+        let mut peer = Peer::new(profile);
         peer.tuple = Some(tuple);
         self.peers.push(peer);
         self.put_in_table(token.slot(), self.peers.len() - 1);
-        let fails = self.chance(self.config.faults.connect);
+        let fails = self.happens(self.config.faults.connect);
         let taken = self.config.faults.connect_taken;
-        let is_taken = taken > 0 && self.chance(taken);
+        let is_taken = taken > 0 && self.happens(taken);
         let result = match (fails, is_taken) {
             (true, _) => Err(self.pick(CONNECT_ERRORS)),
             (false, true) => Err(Errno::EADDRINUSE),
@@ -101,7 +101,7 @@ impl SimDriver {
         let number = self.peer_at(token.slot());
         match result {
             Ok(_) => {
-                self.begin_routine(number);
+                self.begin_schedule(number);
                 self.wake_peer(number);
             }
             Err(_) => self.peers[number].was_refused = true,
@@ -109,22 +109,22 @@ impl SimDriver {
         self.complete(token, result);
     }
 
-    /// It is connected; from now on it does what is its habit.
-    fn begin_routine(&mut self, number: usize) {
-        // A peer that answers has got its fault with its conduct.
-        let may_err = !matches!(self.habit, Habit::Answer);
-        let errs = may_err && self.chance(self.config.faults.echo);
+    /// It is connected; from now on it does what is its behavior.
+    fn begin_schedule(&mut self, number: usize) {
+        // A peer that answers has got its fault with its profile.
+        let may_err = !matches!(self.behavior, PeerBehavior::Answer);
+        let errs = may_err && self.happens(self.config.faults.echo);
         let peer = &mut self.peers[number];
         peer.is_connected = true;
-        if let Some(due) = peer.begin_routine(&self.habit, errs, self.now, &mut self.random) {
-            self.plan(due, Event::Routine { peer: number });
+        if let Some(due) = peer.begin_schedule(&self.behavior, errs, self.now, &mut self.random) {
+            self.plan(due, Event::Schedule { peer: number });
         }
     }
 
     pub(super) fn act_unasked(&mut self, number: usize) {
         let next = self.peers[number].act_unasked(self.now, &mut self.random);
         if let Some(time) = next {
-            self.plan(time, Event::Routine { peer: number });
+            self.plan(time, Event::Schedule { peer: number });
         }
         self.after_acting(number);
     }
@@ -150,8 +150,8 @@ impl SimDriver {
     }
 
     /// How a peer that is connected to behaves: it answers, and errs as often as it is told to.
-    fn answering_conduct(&mut self) -> Conduct {
-        let errs = self.chance(self.config.faults.echo);
+    fn answering_profile(&mut self) -> PeerProfile {
+        let errs = self.happens(self.config.faults.echo);
         let fault = errs.then(|| self.pick(ECHO_FAULTS));
         let echo = Echo {
             message_bytes: self.config.message_bytes,
@@ -159,7 +159,7 @@ impl SimDriver {
             // In the first two messages, or at their seam.
             fault_after_bytes: self.random.usize(..2 * self.config.message_bytes.max(1)),
         };
-        Conduct {
+        PeerProfile {
             bytes: 0,
             window: self.random.usize(8..=256),
             reading: Reading::Promptly,
@@ -169,7 +169,7 @@ impl SimDriver {
     }
 
     fn put_in_table(&mut self, slot: SlotId, peer: usize) {
-        self.ledger.place(slot).peer = Some(peer);
+        self.invariants.place(slot).peer = Some(peer);
         self.peers[peer].slot = Some(slot);
         self.peers[peer].met_at = self.now;
         self.counts.opened += 1;
@@ -177,14 +177,14 @@ impl SimDriver {
 
     // ---- peers ----------------------------------------------------------------------------
 
-    /// Lets a peer act soon, as its conduct has it.
+    /// Lets a peer act soon, as its profile has it.
     pub(super) fn wake_peer(&mut self, number: usize) {
         let peer = &mut self.peers[number];
         if peer.is_due || peer.is_over() {
             return;
         }
         peer.is_due = true;
-        let pauses = peer.conduct.reading == Reading::WithPauses && self.random.u8(..8) == 0;
+        let pauses = peer.profile.reading == Reading::WithPauses && self.random.u8(..8) == 0;
         let delay_us = self.random.u64(..if pauses { 1_000_000 } else { 6_000 });
         self.plan(self.now + Duration::from_micros(delay_us), Event::Act { peer: number });
     }
@@ -214,7 +214,7 @@ impl SimDriver {
     }
 
     pub(super) fn peer_at(&mut self, slot: SlotId) -> usize {
-        self.ledger.place(slot).peer.expect("the ledger saw a descriptor")
+        self.invariants.place(slot).peer.expect("the invariants saw a descriptor")
     }
 }
 
