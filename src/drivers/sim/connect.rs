@@ -3,21 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::world::{Event, POLL_IN};
-use super::{Echo, EchoFault, Parting, Peer, PeerBehavior, PeerProfile, Reading, SimDriver};
+use super::behavior::PeerBehavior;
+use super::driver::SimDriver;
+use super::event::{Event, POLL_IN};
+use super::peer::{Echo, EchoFault, Parting, Peer, PeerProfile, Reading};
 use crate::base::errno::Errno;
 use crate::engine::token::{SlotId, Token};
-
-/// A connect that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
-    /// Our address.
-    pub source: SocketAddr,
-    /// Number of the target.
-    pub target: usize,
-    /// Why it failed at once, with nothing in the slot.
-    pub failed: Option<Errno>,
-}
 
 impl SimDriver {
     /// Gives waiting connections to waiting accepts, and wakes who watches a listener.

@@ -5,41 +5,14 @@
 
 use std::time::Duration;
 
+use super::driver::SimDriver;
+use super::event::{Answer, Ask, Event, POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT, POLL_PEER_ENDED};
+use super::faults::Mutation;
 use super::invariants::Shut;
-use super::{Answer, Ask, Completion, Mutation, Peer, Reading, SimDriver};
+use super::peer::{Peer, Reading};
 use crate::base::errno::Errno;
-use crate::engine::driver::ShutdownMode;
+use crate::engine::driver::{Completion, ShutdownMode};
 use crate::engine::token::{Generation, Operation, SlotId, Token};
-
-/// Something that will happen.
-#[derive(Clone, Debug)]
-pub(super) enum Event {
-    /// A peer's handshake is done: it waits at a listener.
-    Arrival { peer: usize, listener: usize },
-    /// A peer may act.
-    Act { peer: usize },
-    /// A peer does what its schedule has due.
-    Schedule { peer: usize },
-    /// A connect is answered.
-    Connected { token: Token, result: Result<u32, Errno> },
-    /// An operation that never waits takes effect.
-    Effect { token: Token, ask: Ask },
-    /// A completion reaches the completion queue.
-    Done(Answer),
-}
-
-impl Event {
-    /// The segment whose ring the event belongs to.
-    pub(super) fn segment(&self) -> Option<u16> {
-        match self {
-            Event::Arrival { .. } | Event::Act { .. } | Event::Schedule { .. } => None,
-            Event::Connected { token, .. } | Event::Effect { token, .. } => {
-                Some(token.slot().segment())
-            }
-            Event::Done(answer) => Some(answer.completion.token.slot().segment()),
-        }
-    }
-}
 
 impl SimDriver {
     pub(super) fn plan(&mut self, time: Duration, event: Event) {
@@ -341,10 +314,3 @@ const STALE_OPERATIONS: &[Operation] = &[
     Operation::Shutdown,
     Operation::Close,
 ];
-
-/// poll(2) events.
-pub(super) const POLL_IN: u32 = 0x1;
-const POLL_OUT: u32 = 0x4;
-const POLL_ERR: u32 = 0x8;
-const POLL_HUP: u32 = 0x10;
-const POLL_PEER_ENDED: u32 = 0x2000;
