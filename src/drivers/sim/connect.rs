@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::behavior::PeerBehavior;
 use super::driver::SimDriver;
 use super::event::{Event, POLL_IN};
+use super::invariants::Shut;
 use super::peer::{Echo, EchoFault, Parting, Peer, PeerProfile, Reading};
 use crate::base::errno::Errno;
 use crate::engine::token::{SlotId, Token};
@@ -29,7 +30,7 @@ impl SimDriver {
                 if result.is_ok() {
                     self.put_in_table(token.slot(), peer);
                 } else {
-                    self.peers[peer].was_refused = true;
+                    self.turn_away(peer);
                 }
             }
             self.complete(token, result);
@@ -47,7 +48,7 @@ impl SimDriver {
         closed.is_closed = true;
         let waiting = std::mem::take(&mut closed.waiting);
         let asked: Vec<Token> = closed.accepts.drain(..).chain(closed.polls.drain(..)).collect();
-        waiting.into_iter().for_each(|peer| self.peers[peer].was_refused = true);
+        waiting.into_iter().for_each(|peer| self.turn_away(peer));
         asked.into_iter().for_each(|token| self.complete(token, Err(Errno::EINVAL)));
     }
 
@@ -78,6 +79,12 @@ impl SimDriver {
             (false, true) => Err(Errno::EADDRINUSE),
             (false, false) => Ok(0),
         };
+        if self.is_wired && result.is_ok() {
+            // The wire carries it to a listener, which answers.
+            let number = self.peers.len() - 1;
+            self.peers[number].connecting = Some(token);
+            return self.touch(number);
+        }
         // A failure may take about as long as our own patience does, or as long as the kernel's.
         let delay_us = match self.random.u8(..16) {
             0 if fails => 9_800_000..11_000_000,
@@ -102,6 +109,10 @@ impl SimDriver {
 
     /// It is connected; from now on it does what is its behavior.
     fn begin_schedule(&mut self, number: usize) {
+        if self.is_wired {
+            self.peers[number].is_connected = true;
+            return;
+        }
         // A peer that answers has got its fault with its profile.
         let may_err = !matches!(self.behavior, PeerBehavior::Answer);
         let errs = may_err && self.happens(self.config.faults.echo);
@@ -129,6 +140,11 @@ impl SimDriver {
 
     /// Takes a connect that is cancelled out of what will happen.
     pub(super) fn take_connect(&mut self, token: Token) -> bool {
+        if let Some(number) = self.invariants.place(token.slot()).peer
+            && self.peers[number].connecting.take().is_some()
+        {
+            return true;
+        }
         let is_it =
             |event: &Event| matches!(event, Event::Connected { token: t, .. } if *t == token);
         let key = self.events.iter().find(|(_, event)| is_it(event)).map(|(&key, _)| key);
@@ -170,6 +186,9 @@ impl SimDriver {
 
     /// Lets a peer act soon, as its profile has it.
     pub(super) fn wake_peer(&mut self, number: usize) {
+        if self.is_wired {
+            return self.touch(number);
+        }
         let peer = &mut self.peers[number];
         if peer.is_due || peer.is_over() {
             return;
@@ -202,6 +221,71 @@ impl SimDriver {
         if let Some(slot) = peer.slot {
             self.settle(slot);
         }
+    }
+
+    /// A connection that waits at a listener is reset.
+    pub(super) fn turn_away(&mut self, number: usize) {
+        self.peers[number].was_refused = true;
+        self.touch(number);
+    }
+
+    // ---- what a wire does -----------------------------------------------------------------
+
+    /// The wire, if there is one, looks at the peer soon.
+    pub(super) fn touch(&mut self, number: usize) {
+        if self.is_wired {
+            self.touched.push(number);
+        }
+    }
+
+    /// Whether a listener is closed, and how many connections wait at it.
+    pub(super) fn listener_state(&self, listener: usize) -> (bool, usize) {
+        let listener = &self.listeners[listener];
+        (listener.is_closed, listener.waiting.len())
+    }
+
+    /// A connection of another driver waits at `listener` now; its number among the peers.
+    pub(super) fn arrive_by_wire(&mut self, listener: usize, window: usize) -> usize {
+        let (reading, parting) = (Reading::Promptly, Parting::Stay);
+        self.peers.push(Peer::new(PeerProfile { bytes: 0, window, reading, parting, echo: None }));
+        let number = self.peers.len() - 1;
+        self.listeners[listener].waiting.push_back(number);
+        self.match_up(listener);
+        number
+    }
+
+    /// The connect to a peer is answered at `time`.
+    pub(super) fn answer_connect(
+        &mut self,
+        number: usize,
+        result: Result<u32, Errno>,
+        time: Duration,
+    ) {
+        let token = self.peers[number].connecting.take().expect("a connect is answered once");
+        self.plan(time, Event::Connected { token, result });
+    }
+
+    /// Whether bytes that arrive from the peer now have no reader any more.
+    pub(super) fn takes_no_bytes(&mut self, number: usize) -> bool {
+        let Some(slot) = self.peers[number].slot else { return self.peers[number].was_closed };
+        self.invariants.place(slot).shut == Shut::Both
+    }
+
+    /// What waits for a condition of the peer looks again.
+    pub(super) fn settle_peer(&mut self, number: usize) {
+        if let Some(slot) = self.peers[number].slot {
+            self.settle(slot);
+        }
+    }
+
+    /// When something happens next.
+    pub(super) fn next_event(&self) -> Option<Duration> {
+        self.events.keys().next().map(|&(time, _)| time)
+    }
+
+    /// Whether completions wait for the shard.
+    pub(super) fn has_answers(&self) -> bool {
+        !self.done.is_empty()
     }
 
     pub(super) fn peer_at(&mut self, slot: SlotId) -> usize {

@@ -16,7 +16,7 @@ use crate::engine::worker::{Turn, Wakeup};
 
 use super::behavior::PeerBehavior;
 use super::choices::Choices;
-use super::event::{Answer, Ask, Attempt, Event};
+use super::event::{Answer, Ask, Attempt, Event, Move};
 use super::faults::{Faults, Mutation};
 use super::invariants::{Invariants, Pool};
 use super::peer::{Parting, Peer, PeerProfile, Reading};
@@ -77,6 +77,12 @@ pub struct SimDriver {
     pub(super) events_planned: u64,
     pub(super) done: Vec<Answer>,
     pub(super) counts: SimCounts,
+    /// Its peers are another driver's connections: a wire moves them, and they do nothing themselves.
+    pub(super) is_wired: bool,
+    /// Peers to which the shard has done something since the wire last looked.
+    pub(super) touched: Vec<usize>,
+    /// Bytes that the shard was told of, since they were last asked for; on a wire only.
+    pub(super) moves: Vec<Move>,
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +118,9 @@ impl SimDriver {
             events_planned: 0,
             done: Vec::new(),
             counts: SimCounts::default(),
+            is_wired: false,
+            touched: Vec::new(),
+            moves: Vec::new(),
         }
     }
 
@@ -189,6 +198,11 @@ impl SimDriver {
     #[must_use]
     pub fn connects(&self) -> &[Attempt] {
         &self.connects
+    }
+
+    /// The bytes that the shard was told of since this was last called, in order; on a wire only.
+    pub fn take_moves(&mut self) -> Vec<Move> {
+        std::mem::take(&mut self.moves)
     }
 
     /// The peer behind the descriptor in `slot`.
@@ -346,7 +360,7 @@ impl Listen for SimDriver {
         let waiting = &mut self.listeners[listener].waiting;
         let refused: Vec<usize> = waiting.drain(..limit.min(waiting.len())).collect();
         for &peer in &refused {
-            self.peers[peer].was_refused = true;
+            self.turn_away(peer);
         }
         self.counts.refused += refused.len() as u64;
         refused.len()

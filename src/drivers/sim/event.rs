@@ -60,6 +60,17 @@ pub(super) enum Ask {
     Close,
 }
 
+/// Bytes that a completion has told a shard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The number of the peer.
+    pub peer: usize,
+    /// They came from the peer; otherwise they were sent to it.
+    pub is_receive: bool,
+    /// How many.
+    pub bytes: usize,
+}
+
 /// A connect that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {

@@ -9,18 +9,23 @@
 //! connects and segments fail, and completions of a slot's earlier life are delivered again.
 
 mod behavior;
+mod carry;
 mod choices;
 mod connect;
 mod driver;
 mod event;
 mod faults;
 mod invariants;
+mod link;
 mod peer;
 mod unasked;
+mod wire;
 mod world;
 
 pub use behavior::{BehaviorFault, PeerBehavior, PeerSchedule, PushPlan};
 pub use driver::{SimConfig, SimCounts, SimDriver};
-pub use event::Attempt;
+pub use event::{Attempt, Move};
 pub use faults::{Faults, Mutation};
+pub use link::{End, Link, Outcome};
 pub use peer::{Echo, EchoFault, Parting, Peer, PeerProfile, Reading};
+pub use wire::{Drivers, Wire, WireConfig, WireCounts, WireFaults, WireMutation};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::behavior::PeerSchedule;
 use super::choices::Choices;
 use crate::engine::protocol::message::Message;
-use crate::engine::token::SlotId;
+use crate::engine::token::{SlotId, Token};
 
 /// How a peer behaves.
 #[derive(Clone, Copy, Debug)]
@@ -122,9 +122,15 @@ pub struct Peer {
     /// Bytes of `sent` that were read.
     pub read: usize,
     /// Bytes of `received` that it has taken out of its window.
-    taken: usize,
+    pub(super) taken: usize,
     /// Bytes of `received` that it has given back.
     echoed: usize,
+    /// Bytes of `received` of which the shard was told that they are sent.
+    pub confirmed: usize,
+    /// The connect to it that is not answered; on a wire only.
+    pub(super) connecting: Option<Token>,
+    /// Our descriptor was closed with bytes that were not read, which resets it; on a wire only.
+    pub(super) closed_unread: bool,
     /// Where the world keeps our end of it.
     pub slot: Option<SlotId>,
     /// It has an action planned.
@@ -157,6 +163,9 @@ impl Peer {
             read: 0,
             taken: 0,
             echoed: 0,
+            confirmed: 0,
+            connecting: None,
+            closed_unread: false,
             slot: None,
             is_due: false,
             reset_was_read: false,

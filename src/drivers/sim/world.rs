@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use super::driver::SimDriver;
-use super::event::{Answer, Ask, Event, POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT, POLL_PEER_ENDED};
+use super::event::{
+    Answer, Ask, Event, Move, POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT, POLL_PEER_ENDED,
+};
 use super::faults::Mutation;
 use super::invariants::Shut;
 use super::peer::{Peer, Reading};
@@ -123,6 +125,7 @@ impl SimDriver {
             space[bytes - 1] ^= 1;
         }
         peer.read += bytes;
+        self.touch(number);
         Ok(u32::try_from(bytes).expect("a buffer is small"))
     }
 
@@ -180,6 +183,10 @@ impl SimDriver {
         // Bytes that nobody has read turn the end into a reset; after a reset comes no end.
         peer.saw_end |= peer.unread().is_empty() && !peer.was_reset;
         peer.was_closed = true;
+        if self.is_wired && !peer.unread().is_empty() && !peer.was_reset {
+            (peer.was_reset, peer.closed_unread) = (true, true);
+        }
+        self.touch(number);
         self.counts.closed += 1;
         Ok(0)
     }
@@ -248,9 +255,15 @@ impl SimDriver {
 
     /// The shard gets the answer to what it asked for, and the buffer back that was used.
     pub(super) fn hand_over(&mut self, Completion { token, result }: Completion) {
-        if let (Operation::Recv, Ok(bytes)) = (token.operation(), result) {
+        if let (Operation::Recv | Operation::Send, Ok(bytes)) = (token.operation(), result) {
             let number = self.peer_at(token.slot());
-            self.peers[number].delivered += usize::try_from(bytes).expect("a buffer is small");
+            let bytes = usize::try_from(bytes).expect("a buffer is small");
+            let is_receive = token.operation() == Operation::Recv;
+            let peer = &mut self.peers[number];
+            *(if is_receive { &mut peer.delivered } else { &mut peer.confirmed }) += bytes;
+            if self.is_wired {
+                self.moves.push(Move { peer: number, is_receive, bytes });
+            }
         }
         if let Some(buffer) = self.invariants.finish(token) {
             self.pool.hand_back(buffer, token);

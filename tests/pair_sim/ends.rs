@@ -1,0 +1,128 @@
+//! What is kept of each end between two turns: its open connections, and what it had counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use megaconn::drivers::sim::{Move, SimDriver};
+use megaconn::engine::arena::Arena;
+use megaconn::engine::slot::Life;
+use megaconn::engine::token::SlotId;
+use megaconn::observe::stats::{ByCause, CoreStats};
+
+/// Both ends, the server first.
+pub(crate) type Ends = [Books; 2];
+
+/// One end after its last turn. Connections go by the number of their peer.
+#[derive(Default)]
+pub(crate) struct Books {
+    pub(crate) open: BTreeSet<usize>,
+    /// Connections that were open once.
+    pub(crate) seen: BTreeSet<usize>,
+    /// Bytes of each stream that have been looked at: what came, what was sent.
+    pub(crate) looked_at: BTreeMap<usize, [usize; 2]>,
+    /// Connections that moved bytes while they ended, which no counter has.
+    pub(crate) uncounted: BTreeSet<usize>,
+    /// How many such bytes: what came, what was sent.
+    pub(crate) uncounted_bytes: [u64; 2],
+    /// Bytes that were counted: what came, what was sent.
+    bytes: [u64; 2],
+    /// Ends that were counted, by cause.
+    causes: Vec<u64>,
+    /// Connections that this end has ended in order, of its own accord.
+    pub(crate) closed_by_us: u64,
+}
+
+/// Where the connections of an end are after a turn.
+pub(crate) struct Lives {
+    pub(crate) open: BTreeSet<usize>,
+    pub(crate) closing: BTreeSet<usize>,
+}
+
+/// The connections in the slots of an end.
+pub(crate) fn lives(slots: Vec<(SlotId, Life)>, driver: &mut SimDriver) -> Lives {
+    let mut lives = Lives { open: BTreeSet::new(), closing: BTreeSet::new() };
+    for (id, life) in slots {
+        let set = match life {
+            Life::Open => &mut lives.open,
+            Life::Closing => &mut lives.closing,
+            Life::Accepting | Life::Connecting | Life::Free => continue,
+        };
+        // The descriptor of one that is closing may be closed already.
+        if let Some(peer) = driver.peer_behind(id) {
+            set.insert(peer);
+        }
+    }
+    lives
+}
+
+pub(crate) fn used_slots(arena: &Arena) -> Vec<(SlotId, Life)> {
+    arena.iter_used().map(|(id, slot)| (id, slot.life())).collect()
+}
+
+impl Books {
+    /// Connections that have ended in this turn. `closing` are those that close and were connections.
+    pub(crate) fn take_ended(&mut self, lives: Lives) -> Vec<usize> {
+        let before = std::mem::replace(&mut self.open, lives.open);
+        let gone = before.difference(&self.open).copied();
+        let unseen = lives.closing.difference(&self.seen).filter(|peer| !before.contains(peer));
+        let ended: Vec<usize> = gone.chain(unseen.copied()).collect();
+        self.seen.extend(self.open.iter().chain(&ended));
+        ended
+    }
+
+    /// How much the counters of ends have risen since this was last called.
+    pub(crate) fn rise_of_causes(&mut self, now: Vec<u64>) -> Vec<u64> {
+        let before = std::mem::replace(&mut self.causes, now);
+        let before = before.into_iter().chain(std::iter::repeat(0));
+        self.causes.iter().zip(before).map(|(now, before)| now - before).collect()
+    }
+
+    /// Every byte that an open connection was told of is counted, and no other.
+    pub(crate) fn count_bytes(&mut self, moves: &[Move], stats: &CoreStats) {
+        let counted = [stats.recv_bytes_total.get(), stats.send_bytes_total.get()];
+        for (way, is_receive) in [(0, true), (1, false)] {
+            let moves = || moves.iter().filter(|step| step.is_receive == is_receive);
+            let told: usize = moves().map(|step| step.bytes).sum();
+            let is_ending = |step: &&Move| !self.open.contains(&step.peer);
+            let of_ending: usize = moves().filter(is_ending).map(|step| step.bytes).sum();
+            let rise = counted[way] - self.bytes[way];
+            let uncounted = (told as u64).checked_sub(rise);
+            let uncounted = uncounted.unwrap_or_else(|| panic!("{rise} bytes counted of {told}"));
+            let is_right = uncounted <= of_ending as u64;
+            assert!(
+                is_right,
+                "{uncounted} of {told} bytes are not counted: {moves:?}",
+                moves = moves().collect::<Vec<_>>()
+            );
+            if uncounted > 0 {
+                let ending = moves().filter(is_ending).map(|step| step.peer);
+                self.uncounted.extend(ending);
+            }
+            self.uncounted_bytes[way] += uncounted;
+        }
+        self.bytes = counted;
+    }
+}
+
+/// The counters of a server's ends, in the order in which they are checked: first resets.
+pub(crate) fn causes_of_server(stats: &CoreStats) -> Vec<u64> {
+    let counters = [
+        &stats.reset_total,
+        &stats.send_timeout_total,
+        &stats.backlog_total,
+        &stats.evicted_total,
+        &stats.idle_timeout_total,
+        &stats.drained_total,
+        &stats.drain_cut_total,
+    ];
+    counters.iter().map(|counter| counter.get()).collect()
+}
+
+/// The counters of a client's ends: losses by cause, and exchanges of short connections that are done.
+pub(crate) fn causes_of_client(stats: &CoreStats) -> Vec<u64> {
+    let sum = |cause: usize| stats.lost[cause].get() + stats.churn_lost[cause].get();
+    (0..stats.lost.len()).map(sum).chain([stats.churned_total.get()]).collect()
+}
+
+pub(crate) fn sum(causes: &ByCause) -> u64 {
+    causes.iter().map(|cause| cause.get()).sum()
+}
