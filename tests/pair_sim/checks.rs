@@ -7,37 +7,29 @@ use megaconn::engine::client::phase::Phase;
 use megaconn::engine::server::traffic::Mode;
 use megaconn::observe::stats::{CoreStats, LostCause};
 
-use crate::ends::{causes_of_client, causes_of_server, lives, sum, used_slots};
+use crate::ends::{Used, causes_of_client, causes_of_server, sum, used_slots};
 use crate::world::World;
 
 impl World {
     pub(crate) fn check_turn(&mut self, end: End) {
-        match end {
-            End::Server => {
-                check_slots(self.server.arena(), &self.stats[0]);
-                let slots = used_slots(self.server.arena());
-                let lives = lives(slots, self.server.driver());
-                let ended = self.ends[0].take_ended(lives);
-                self.check_ends_of_server(&ended);
-            }
-            End::Client => {
-                check_slots(self.client.arena(), &self.stats[1]);
-                let slots = used_slots(self.client.arena());
-                let driver = self.client.driver();
-                let mut lives = lives(slots, driver);
-                // A connect that failed is closed too, and was no connection.
-                lives.closing.retain(|&peer| driver.peers()[peer].is_connected);
-                let ended = self.ends[1].take_ended(lives);
-                self.check_ends_of_client(&ended);
-            }
-        }
+        let (arena, stats) = match end {
+            End::Server => (self.server.arena(), &self.stats[0]),
+            End::Client => (self.client.arena(), &self.stats[1]),
+        };
+        let used = used_slots(arena);
+        check_slots(arena, &used, stats);
         let driver = match end {
             End::Server => self.server.driver(),
             End::Client => self.client.driver(),
         };
         check_driver(driver, &self.stats[end as usize]);
+        let ended = self.ends[end as usize].take_ended(used, end, driver);
         let moves = driver.take_moves();
         self.ends[end as usize].count_bytes(&moves, &self.stats[end as usize]);
+        match end {
+            End::Server => self.check_ends_of_server(&ended),
+            End::Client => self.check_ends_of_client(&ended),
+        }
         self.check_streams(end, &moves);
     }
 
@@ -150,10 +142,10 @@ fn is_as_served(
     }
 }
 
-fn check_slots(arena: &Arena, stats: &CoreStats) {
-    let (used, free) = (u64::from(arena.used()), arena.count_free());
-    assert_eq!(used + free, arena.capacity(), "used and free slots are not all slots");
-    assert_eq!(arena.iter_used().count() as u64, used, "slots are in use that nobody counts");
+fn check_slots(arena: &Arena, used: &Used, stats: &CoreStats) {
+    let all = used.len() as u64 + arena.count_free();
+    assert_eq!(all, arena.capacity(), "used and free slots are not all slots");
+    assert_eq!(used.len() as u64, u64::from(arena.used()), "slots in use are miscounted");
     assert_eq!(arena.segments() as u64, stats.segments.get(), "the gauge of segments");
 }
 

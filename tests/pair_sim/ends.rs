@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use megaconn::drivers::sim::{Move, SimDriver};
+use megaconn::drivers::sim::{End, Move, SimDriver};
 use megaconn::engine::arena::Arena;
 use megaconn::engine::slot::Life;
-use megaconn::engine::token::SlotId;
+use megaconn::engine::token::{Generation, SlotId};
 use megaconn::observe::stats::{ByCause, CoreStats};
 
 /// Both ends, the server first.
@@ -14,6 +14,8 @@ pub(crate) type Ends = [Books; 2];
 /// One end after its last turn. Connections go by the number of their peer.
 #[derive(Default)]
 pub(crate) struct Books {
+    used: Used,
+    /// Connections that are open.
     pub(crate) open: BTreeSet<usize>,
     /// Connections that were open once.
     pub(crate) seen: BTreeSet<usize>,
@@ -31,40 +33,41 @@ pub(crate) struct Books {
     pub(crate) closed_by_us: u64,
 }
 
-/// Where the connections of an end are after a turn.
-pub(crate) struct Lives {
-    pub(crate) open: BTreeSet<usize>,
-    pub(crate) closing: BTreeSet<usize>,
-}
+/// The slots that an end uses.
+pub(crate) type Used = Vec<(SlotId, Generation, Life)>;
 
-/// The connections in the slots of an end.
-pub(crate) fn lives(slots: Vec<(SlotId, Life)>, driver: &mut SimDriver) -> Lives {
-    let mut lives = Lives { open: BTreeSet::new(), closing: BTreeSet::new() };
-    for (id, life) in slots {
-        let set = match life {
-            Life::Open => &mut lives.open,
-            Life::Closing => &mut lives.closing,
-            Life::Accepting | Life::Connecting | Life::Free => continue,
-        };
-        // The descriptor of one that is closing may be closed already.
-        if let Some(peer) = driver.peer_behind(id) {
-            set.insert(peer);
-        }
-    }
-    lives
-}
-
-pub(crate) fn used_slots(arena: &Arena) -> Vec<(SlotId, Life)> {
-    arena.iter_used().map(|(id, slot)| (id, slot.life())).collect()
+pub(crate) fn used_slots(arena: &Arena) -> Used {
+    arena.iter_used().map(|(id, slot)| (id, slot.generation, slot.life())).collect()
 }
 
 impl Books {
-    /// Connections that have ended in this turn. `closing` are those that close and were connections.
-    pub(crate) fn take_ended(&mut self, lives: Lives) -> Vec<usize> {
-        let before = std::mem::replace(&mut self.open, lives.open);
-        let gone = before.difference(&self.open).copied();
-        let unseen = lives.closing.difference(&self.seen).filter(|peer| !before.contains(peer));
-        let ended: Vec<usize> = gone.chain(unseen.copied()).collect();
+    /// Connections that have ended in this turn, behind which the slots are `used`.
+    pub(crate) fn take_ended(
+        &mut self,
+        used: Used,
+        end: End,
+        driver: &mut SimDriver,
+    ) -> Vec<usize> {
+        if self.used == used {
+            return Vec::new();
+        }
+        let (mut open, mut closing) = (BTreeSet::new(), BTreeSet::new());
+        for &(id, _, life) in &used {
+            let set = match life {
+                Life::Open => &mut open,
+                Life::Closing => &mut closing,
+                Life::Accepting | Life::Connecting | Life::Free => continue,
+            };
+            // The descriptor of one that is closing may be closed already.
+            set.extend(driver.peer_behind(id));
+        }
+        // A connect that failed is closed too, and was no connection.
+        closing.retain(|&peer| end == End::Server || driver.peers()[peer].is_connected);
+        self.used = used;
+        let before = std::mem::replace(&mut self.open, open);
+        let gone = before.difference(&self.open);
+        let unseen = closing.difference(&self.seen);
+        let ended: Vec<usize> = gone.chain(unseen).copied().collect();
         self.seen.extend(self.open.iter().chain(&ended));
         ended
     }

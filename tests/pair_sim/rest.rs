@@ -3,6 +3,7 @@
 use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{End, Link, Outcome, Peer, SimDriver};
 use megaconn::engine::server::traffic::Mode;
+use megaconn::observe::stats::LostCause;
 
 use crate::Figures;
 use crate::ends::sum;
@@ -15,6 +16,7 @@ impl World {
         self.check_links();
         self.check_bytes();
         self.check_texts();
+        self.check_timeouts();
     }
 
     fn check_nothing_is_left(&mut self) {
@@ -109,11 +111,9 @@ impl World {
         let (server, client) = (self.server.driver(), self.client.driver());
         // Whole texts of each end: on all connections, and on those whose counters are certain.
         let (mut sent, mut came) = ([0_u64; 2], [0_u64; 2]);
-        let mut cut = 0;
         for link in self.wire.links().iter().filter(|l| l.outcome == Outcome::Established) {
             let [a, b] = ends_of(link, server, client);
             let (to, from) = (texts(a.received.len()), texts(b.delivered));
-            cut += to - from;
             let is_certain = link.server.is_some_and(|n| !self.ends[0].uncounted.contains(&n));
             sent[0] += to;
             sent[1] += if is_certain { to } else { 0 };
@@ -130,9 +130,18 @@ impl World {
         if !is_echo {
             let pushed = server.pushes_total.get();
             assert!((sent[1]..=sent[0]).contains(&pushed), "{pushed} counted, {sent:?} sent");
-            let uncounted = (sent[0] - sent[1]) + cut;
+            let uncounted = sent[0] - sent[1];
             assert!(verified <= pushed + uncounted, "{verified} pushes came of {pushed}");
         }
+    }
+
+    /// Nothing times out at the client unless the wire is slow.
+    fn check_timeouts(&self) {
+        let stats = &self.stats[1];
+        let silent = LostCause::Silent as usize;
+        let silent = stats.lost[silent].get() + stats.churn_lost[silent].get();
+        let timeouts = (silent, stats.close_timeout_total.get());
+        assert!(self.scene.is_slow || timeouts == (0, 0), "{timeouts:?} timeouts on a quick wire");
     }
 
     pub(crate) fn figures(&mut self) -> Figures {
@@ -148,6 +157,7 @@ impl World {
             ("wire.backlog_full", wire.backlog_full),
             ("wire.syns_lost", wire.syns_lost),
             ("wire.stalls", wire.stalls),
+            ("wire.long_stalls", wire.long_stalls),
             ("wire.broken", wire.broken),
             ("wire.pauses", wire.pauses),
             ("wire.bounced", wire.bounced),

@@ -37,6 +37,8 @@ pub(crate) struct Scene {
     pub(crate) supply: Supply,
     /// Held connections, each more than the one before.
     pub(crate) plateaus: Vec<u64>,
+    /// Now and then a direction stalls for longer than any timeout.
+    pub(crate) is_slow: bool,
     pub(crate) hold: Duration,
     pub(crate) sweeps: bool,
     pub(crate) sheds: bool,
@@ -87,13 +89,16 @@ impl Scene {
             idle_timeout: one_in(random, 5).then(|| millis(random, 100..2_000)),
             send_timeout: if one_in(random, 3) { millis(random, 100..400) } else { SEND_TIMEOUT },
         };
-        let (wire, sims) = (wire(seed, mutation, random), sims(seed, &client, random));
+        let is_slow = one_in(random, 16);
+        let wire = wire(seed, mutation, is_slow, random);
+        let sims = sims(seed, &client, random);
         let drain = one_in(random, 3).then(|| (millis(random, 0..3_000), millis(random, 1..800)));
         Scene {
             sims,
             wire,
             supply: supply(random, connections, churn_per_s, seed),
             plateaus,
+            is_slow,
             hold,
             sweeps: is_echo && random.bool(),
             sheds: one_in(random, 4),
@@ -148,13 +153,22 @@ fn hold(random: &mut Rng, mode: &Mode, churn_per_s: f64) -> Duration {
     }
 }
 
-fn wire(seed: u64, mutation: Option<WireMutation>, random: &mut Rng) -> WireConfig {
+fn wire(seed: u64, mutation: Option<WireMutation>, is_slow: bool, random: &mut Rng) -> WireConfig {
     let mut rate = |most: u32| if random.bool() { random.u32(..most) } else { 0 };
-    let faults =
-        WireFaults { lost_syn: rate(100), stall: rate(60), reset: rate(200), pause: rate(10) };
+    let mut faults = WireFaults {
+        lost_syn: rate(100),
+        stall: rate(60),
+        long_stall: 0,
+        reset: rate(200),
+        pause: rate(10),
+    };
+    if is_slow {
+        (faults.lost_syn, faults.long_stall) = (random.u32(..900), random.u32(5..200));
+    }
     WireConfig {
         seed,
-        window: random.usize(8..=400),
+        send_buffer: random.usize(8..=if is_slow { 16 } else { 256 }),
+        window: random.usize(8..=if is_slow { 24 } else { 400 }),
         backlog: if one_in(random, 3) { random.usize(1..=4) } else { 64 },
         faults,
         mutation,

@@ -55,15 +55,21 @@ impl Wire {
 
     /// When something that `from` sends now arrives: after all that it has sent before.
     fn arrival(&mut self, link: usize, from: End) -> Duration {
-        let stalls = self.happens(self.config.faults.stall);
-        let span_ms = if stalls && self.random.u8(..16) == 0 { 3_000 } else { 60 };
-        let held = Duration::from_millis(span_ms).mul_f64(self.random.f64());
+        let is_long = self.happens(self.config.faults.long_stall);
+        let stalls = is_long || self.happens(self.config.faults.stall);
+        let most_ms = match self.random.u8(..16) {
+            _ if is_long => 40_000,
+            0 => 3_000,
+            _ => 60,
+        };
+        let held = Duration::from_millis(most_ms).mul_f64(self.random.f64());
         let most_us = if self.random.u8(..10) == 0 { 5_000 } else { 300 };
         let delay = self.micros(most_us);
         let now = self.now;
+        self.counts.stalls += u64::from(stalls);
+        self.counts.long_stalls += u64::from(is_long);
         let lane = self.links[link].lane(from);
         if stalls {
-            self.counts.stalls += 1;
             lane.held_until = now + held;
         }
         lane.last_arrival = lane.last_arrival.max(lane.held_until).max(now) + delay;

@@ -20,6 +20,8 @@ use crate::engine::worker::Turn;
 pub struct WireConfig {
     /// Source of all its decisions.
     pub seed: u64,
+    /// Bytes that the server's end of a connection takes before they are under way.
+    pub send_buffer: usize,
     /// Bytes that an end keeps for a shard that does not read.
     pub window: usize,
     /// Connections that wait at one listener at most. A SYN beyond them is dropped.
@@ -37,6 +39,8 @@ pub struct WireFaults {
     pub lost_syn: u32,
     /// Pieces behind which their direction stalls, mostly for some ten milliseconds.
     pub stall: u32,
+    /// Pieces behind which their direction stalls for up to forty seconds.
+    pub long_stall: u32,
     /// Connections that are reset for both ends, at any moment of their first two seconds.
     pub reset: u32,
     /// Turns behind which a core does not run for up to a second.
@@ -65,8 +69,10 @@ pub struct WireCounts {
     pub backlog_full: u64,
     /// SYNs lost.
     pub syns_lost: u64,
-    /// Directions that stalled.
+    /// Times that a direction stalled.
     pub stalls: u64,
+    /// Of these, for up to forty seconds.
+    pub long_stalls: u64,
     /// Connections that the wire reset.
     pub broken: u64,
     /// Times that a core did not run.
@@ -325,8 +331,8 @@ impl Wire {
             let refused = Err(Errno::ECONNREFUSED);
             return drivers[End::Client as usize].answer_connect(peer, refused, time);
         }
-        let window = self.random.usize(8..=256);
-        let server = drivers[End::Server as usize].arrive_by_wire(listener, window);
+        let send_buffer = self.config.send_buffer;
+        let server = drivers[End::Server as usize].arrive_by_wire(listener, send_buffer);
         self.links[link].outcome = Outcome::Established;
         self.links[link].server = Some(server);
         self.name(link, End::Server, server);
