@@ -4,10 +4,11 @@ use megaconn::drivers::sim::{End, Move, Peer, SimDriver};
 use megaconn::engine::arena::Arena;
 use megaconn::engine::client::config::Expect;
 use megaconn::engine::client::phase::Phase;
+use megaconn::engine::driver::Cut;
 use megaconn::engine::server::traffic::Mode;
 use megaconn::observe::stats::{CoreStats, LostCause};
 
-use crate::ends::{Used, causes_of_client, causes_of_server, sum, used_slots};
+use crate::ends::{BY_RESET, Used, causes_of_client, causes_of_server, sum, used_slots};
 use crate::world::World;
 
 impl World {
@@ -60,6 +61,8 @@ impl World {
             "{finished} finished, {half_closed} were ended: {ended:?}"
         );
         assert!(counted[0] <= reset, "{} resets are counted, {reset} came: {ended:?}", counted[0]);
+        let by_reset = BY_RESET.iter().map(|&cause| counted[cause]).sum();
+        self.ends[0].expect_resets(ended, by_reset);
     }
 
     fn check_ends_of_client(&mut self, ended: &[usize]) {
@@ -83,6 +86,9 @@ impl World {
             assert_eq!(counted[cause as usize], 0, "{cause:?} is nobody's fault: {ended:?}");
         }
         assert_eq!(stats.messages_mismatched_total.get(), 0, "bytes that were not expected came");
+        let in_time = by_us + counted[LostCause::ALL.len()];
+        let by_reset = if self.scene.client.close == Cut::Reset { in_time } else { 0 };
+        self.ends[1].expect_resets(ended, by_reset);
         let census = self.client.census();
         let held = census.connections + sum(&stats.lost) + self.ends[1].closed_by_us;
         assert_eq!(stats.connected_total.get(), held, "established, held and ended: {census:?}");

@@ -19,6 +19,8 @@ pub(crate) struct Books {
     pub(crate) open: BTreeSet<usize>,
     /// Connections that were open once.
     pub(crate) seen: BTreeSet<usize>,
+    /// Whether this end has ended each by a reset, as far as one turn tells.
+    pub(crate) by_reset: BTreeMap<usize, bool>,
     /// Bytes of each stream that have been looked at: what came, what was sent.
     pub(crate) looked_at: BTreeMap<usize, [usize; 2]>,
     /// Connections that moved bytes while they ended, which no counter has.
@@ -72,6 +74,13 @@ impl Books {
         ended
     }
 
+    /// Of those that `ended` in one turn, so many are to be ended by a reset.
+    pub(crate) fn expect_resets(&mut self, ended: &[usize], resets: u64) {
+        let is_certain = resets == 0 || resets == ended.len() as u64;
+        let certain = ended.iter().filter(|_| is_certain);
+        self.by_reset.extend(certain.map(|&peer| (peer, resets > 0)));
+    }
+
     /// How much the counters of ends have risen since this was last called.
     pub(crate) fn rise_of_causes(&mut self, now: Vec<u64>) -> Vec<u64> {
         let before = std::mem::replace(&mut self.causes, now);
@@ -106,7 +115,10 @@ impl Books {
     }
 }
 
-/// The counters of a server's ends, in the order in which they are checked: first resets.
+/// Those among the counters of a server's ends that end a connection by a reset.
+pub(crate) const BY_RESET: [usize; 4] = [1, 2, 3, 6];
+
+/// The counters of a server's ends; resets by the peer come first.
 pub(crate) fn causes_of_server(stats: &CoreStats) -> Vec<u64> {
     let counters = [
         &stats.reset_total,

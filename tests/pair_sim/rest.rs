@@ -14,6 +14,7 @@ impl World {
         self.check_nothing_is_left();
         self.check_connects();
         self.check_links();
+        self.check_ways();
         self.check_bytes();
         self.check_texts();
         self.check_timeouts();
@@ -77,6 +78,26 @@ impl World {
             let is_reset = a.was_reset || a.was_refused || b.was_reset || link.was_broken;
             let is_reset = is_reset || a.has_reset || b.has_reset;
             assert_eq!(link.was_reset, is_reset, "a reset that no end has sent: {link:?}");
+        }
+    }
+
+    /// What is to be ended by a reset was, and the rest in order; unless bytes came that were not read.
+    fn check_ways(&mut self) {
+        if matches!(self.scene.server.mode, Mode::Echo) {
+            for (&number, _) in self.ends[0].by_reset.iter().filter(|(_, by_reset)| !**by_reset) {
+                let peer = &self.server.driver().peers()[number];
+                let is_whole = peer.received.len() == peer.delivered || peer.has_reset;
+                assert!(is_whole, "ended in order without an echo: {peer:?}");
+            }
+        }
+        let drivers = [self.server.driver(), self.client.driver()];
+        for (driver, books) in drivers.into_iter().zip(&self.ends) {
+            for (&number, &by_reset) in &books.by_reset {
+                let peer = &driver.peers()[number];
+                let has_reset = peer.was_reset && !peer.closed_unread;
+                let is_right = if by_reset { peer.was_reset || peer.has_reset } else { !has_reset };
+                assert!(is_right, "to be reset: {by_reset}, but {has_reset}: {peer:?}");
+            }
         }
     }
 

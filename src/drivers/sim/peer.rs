@@ -130,7 +130,7 @@ pub struct Peer {
     /// The connect to it that is not answered; on a wire only.
     pub(super) connecting: Option<Token>,
     /// Our descriptor was closed with bytes that were not read, which resets it; on a wire only.
-    pub(super) closed_unread: bool,
+    pub closed_unread: bool,
     /// Where the world keeps our end of it.
     pub slot: Option<SlotId>,
     /// It has an action planned.
