@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use megaconn::base::constants::SEND_TIMEOUT;
-use megaconn::drivers::sim::{Conduct, Faults, Parting, Reading, SimConfig, SimDriver};
+use megaconn::drivers::sim::{Faults, Parting, PeerProfile, Reading, SimConfig, SimDriver};
 use megaconn::engine::close_reason::CloseReason;
 use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::banner::Banner;
@@ -86,7 +86,7 @@ fn live(seed: u64) -> (usize, usize) {
         buffer_bytes: random.u16(18..=64),
         message_bytes: 0,
         faults: Faults { would_block: random.u32(..300), stale: 500, ..Faults::default() },
-        breach: None,
+        mutation: None,
     };
     let config = ServerConfig {
         listeners: 1,
@@ -104,8 +104,9 @@ fn live(seed: u64) -> (usize, usize) {
     for _ in 0..PEERS {
         let parting = if random.u8(..4) == 0 { Parting::Stay } else { Parting::HalfClose };
         let (bytes, window) = (random.usize(..300), random.usize(8..200));
-        let conduct = Conduct { bytes, window, reading: Reading::Promptly, parting, echo: None };
-        shard.driver().arrive(0, conduct, Duration::from_micros(random.u64(..100_000)));
+        let profile =
+            PeerProfile { bytes, window, reading: Reading::Promptly, parting, echo: None };
+        shard.driver().arrive(0, profile, Duration::from_micros(random.u64(..100_000)));
     }
     run_until(&mut shard, Duration::from_millis(400));
     shard.driver().leave_all();

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use megaconn::base::constants::SEND_TIMEOUT;
 use megaconn::base::errno::Errno;
-use megaconn::drivers::sim::{Breach, Conduct, Faults, Parting, Reading, SimConfig, SimDriver};
+use megaconn::drivers::sim::{
+    Faults, Mutation, Parting, PeerProfile, Reading, SimConfig, SimDriver,
+};
 use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::echo::Echo;
 use megaconn::engine::server::{Server, ServerConfig};
@@ -119,19 +121,19 @@ fn all_passed(worlds: Vec<Outcome>) -> Vec<(Figures, u32)> {
 /// A check that cannot fail proves nothing: a world that breaks a rule is found out.
 #[test]
 fn a_world_that_breaks_a_rule_is_found_out() {
-    let breaches = [
-        Breach::DamagedByte,
-        Breach::RepeatedCompletion,
-        Breach::LostCompletion,
-        Breach::WrongGeneration,
+    let mutations = [
+        Mutation::DamagedByte,
+        Mutation::RepeatedCompletion,
+        Mutation::LostCompletion,
+        Mutation::WrongGeneration,
     ];
-    for breach in breaches {
+    for mutation in mutations {
         let fails = |seed| {
-            let world = AssertUnwindSafe(|| World::new(seed, Some(breach)).run());
+            let world = AssertUnwindSafe(|| World::new(seed, Some(mutation)).run());
             catch_unwind(world).is_err()
         };
         let found = (0..20).filter(|&seed| fails(seed)).count();
-        assert!(found >= 10, "{breach:?} was found out in {found} of 20 worlds only");
+        assert!(found >= 10, "{mutation:?} was found out in {found} of 20 worlds only");
     }
 }
 
@@ -164,7 +166,7 @@ fn accepting_goes_on_after_the_host_was_short_of_something() {
             buffer_bytes: 64,
             message_bytes: 0,
             faults,
-            breach: None,
+            mutation: None,
         };
         let config = ServerConfig {
             listeners: 2,
@@ -176,7 +178,7 @@ fn accepting_goes_on_after_the_host_was_short_of_something() {
         let stats = Arc::new(ServerStats::new());
         let shard = Server::new(SimDriver::new(sim), config, Echo, Arc::clone(&stats));
         let mut shard = shard.expect("no segment fails in this world");
-        let stays = Conduct {
+        let stays = PeerProfile {
             bytes: 10,
             window: 64,
             reading: Reading::Promptly,

@@ -19,7 +19,7 @@ fn world() -> SimDriver {
         buffer_bytes: 64,
         message_bytes: 40,
         faults: Faults::default(),
-        breach: None,
+        mutation: None,
     });
     driver.open_segment(0, 4).expect("nothing fails in this world");
     driver

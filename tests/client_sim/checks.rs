@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use megaconn::drivers::sim::{EchoFault, HabitFault, Peer};
+use megaconn::drivers::sim::{BehaviorFault, EchoFault, Peer};
 use megaconn::engine::driver::Driver;
 use megaconn::engine::slot::ConnState;
 use megaconn::observe::stats::{ByCause, ClientStats, Listed};
@@ -207,10 +207,15 @@ fn sum(figures: &ByCause) -> u64 {
 
 /// Whether what a peer did wrong is of a kind that no connection survives.
 fn ends_a_connection(peer: &Peer) -> bool {
-    match (&peer.routine, peer.conduct.echo) {
-        (Some(routine), _) => matches!(
-            routine.fault,
-            Some(HabitFault::Corruption | HabitFault::Babble | HabitFault::Reset | HabitFault::End)
+    match (&peer.schedule, peer.profile.echo) {
+        (Some(schedule), _) => matches!(
+            schedule.fault,
+            Some(
+                BehaviorFault::Corruption
+                    | BehaviorFault::Babble
+                    | BehaviorFault::Reset
+                    | BehaviorFault::End
+            )
         ),
         // Silence is noticed by who asks.
         (None, Some(echo)) => {
@@ -221,9 +226,9 @@ fn ends_a_connection(peer: &Peer) -> bool {
 }
 
 fn is_stubborn(peer: &Peer) -> bool {
-    let of_echo = peer.conduct.echo.and_then(|echo| echo.fault) == Some(EchoFault::Stubbornness);
-    let is_so = match &peer.routine {
-        Some(routine) => routine.fault == Some(HabitFault::Stubbornness),
+    let of_echo = peer.profile.echo.and_then(|echo| echo.fault) == Some(EchoFault::Stubbornness);
+    let is_so = match &peer.schedule {
+        Some(schedule) => schedule.fault == Some(BehaviorFault::Stubbornness),
         None => of_echo,
     };
     peer.has_erred && is_so

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use megaconn::base::constants::PUSH_GRACE_MAX;
-use megaconn::drivers::sim::{EchoFault, HabitFault, Peer};
+use megaconn::drivers::sim::{BehaviorFault, EchoFault, Peer};
 use megaconn::engine::protocol::message::Message;
 use megaconn::observe::stats::{ClientStats, LostCause};
 
@@ -75,16 +75,16 @@ impl Open {
 
     /// What ends it, from what its peer has done.
     pub(super) fn cause(&self, peer: &Peer) -> Option<usize> {
-        let of_routine = peer.routine.as_ref().and_then(|routine| routine.fault);
+        let of_schedule = peer.schedule.as_ref().and_then(|schedule| schedule.fault);
         let of_echo =
-            peer.conduct.echo.and_then(|echo| echo.fault).filter(|_| of_routine.is_none());
-        let is_answering = peer.routine.is_none();
-        let cause = match (of_routine, of_echo.filter(|_| is_answering)) {
+            peer.profile.echo.and_then(|echo| echo.fault).filter(|_| of_schedule.is_none());
+        let is_answering = peer.schedule.is_none();
+        let cause = match (of_schedule, of_echo.filter(|_| is_answering)) {
             _ if self.is_mismatched => LostCause::Mismatch,
             _ if !peer.has_erred => return None,
-            (Some(HabitFault::Reset), _) | (_, Some(EchoFault::Reset)) => LostCause::Reset,
-            (Some(HabitFault::End), _) | (_, Some(EchoFault::End)) => LostCause::Fin,
-            (Some(HabitFault::Deafness), _) | (_, Some(EchoFault::Silence)) => LostCause::Silent,
+            (Some(BehaviorFault::Reset), _) | (_, Some(EchoFault::Reset)) => LostCause::Reset,
+            (Some(BehaviorFault::End), _) | (_, Some(EchoFault::End)) => LostCause::Fin,
+            (Some(BehaviorFault::Deafness), _) | (_, Some(EchoFault::Silence)) => LostCause::Silent,
             _ => return None,
         };
         Some(cause as usize)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use megaconn::base::constants::{CONNECT_TIMEOUT, TIME_WAIT};
-use megaconn::drivers::sim::{Faults, Habit, PushPlan, SimConfig};
+use megaconn::drivers::sim::{Faults, PeerBehavior, PushPlan, SimConfig};
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
 use megaconn::engine::client::config::ClientConfig;
@@ -45,7 +45,7 @@ impl std::ops::Deref for Told {
 /// A world before it begins.
 pub(super) struct Scene {
     pub(super) sim: SimConfig,
-    pub(super) habit: Habit,
+    pub(super) behavior: PeerBehavior,
     pub(super) config: Told,
     pub(super) supply: TupleAllocator,
     /// Held connections, each more than the one before.
@@ -72,12 +72,12 @@ impl Scene {
         // So long now and then that a slot counts no more of the pushes that it is owed.
         let is_long = random.u8(..48) == 0;
         let message_bytes = random.u16(40..=80);
-        let (expect, habit) = match random.u8(..8) {
+        let (expect, behavior) = match random.u8(..8) {
             _ if is_long => pushes(random, 15..30),
             0 => pushes(random, 200..1_200),
             1 => pushes(random, 2_000..4_000),
-            2 => (Expect::Nothing, Habit::Sink),
-            _ => (Expect::Echo(Echoed { message_bytes }), Habit::Answer),
+            2 => (Expect::Nothing, PeerBehavior::Sink),
+            _ => (Expect::Echo(Echoed { message_bytes }), PeerBehavior::Answer),
         };
         let is_echo = matches!(expect, Expect::Echo(_));
         let is_push = matches!(expect, Expect::Push(_));
@@ -128,7 +128,7 @@ impl Scene {
             buffer_bytes: random.u16(message_bytes..=2 * message_bytes),
             message_bytes: usize::from(message_bytes),
             faults,
-            breach: None,
+            mutation: None,
         };
         let all_holds = hold * u32::try_from(plateaus.len()).expect("few");
         let need = churn_tuples(&config, all_holds);
@@ -139,7 +139,7 @@ impl Scene {
         let tuples = u32::try_from(plan.capacity()).expect("few");
         Scene {
             sim,
-            habit,
+            behavior,
             supply: TupleAllocator::new(plan, 0, connections, churn_tuples, seed),
             plateaus,
             hold,
@@ -163,7 +163,7 @@ pub(super) fn place_in_plan(source: SocketAddr, target: usize) -> u32 {
 }
 
 /// The same texts for the client and for its peers.
-fn pushes(random: &mut Rng, every_ms: Range<u64>) -> (Expect, Habit) {
+fn pushes(random: &mut Rng, every_ms: Range<u64>) -> (Expect, PeerBehavior) {
     let letters = |random: &mut Rng| -> String {
         (0..random.usize(1..=9)).map(|_| random.lowercase()).collect()
     };
@@ -180,7 +180,7 @@ fn pushes(random: &mut Rng, every_ms: Range<u64>) -> (Expect, Habit) {
         text: text.parse().expect("letters are a text"),
         every: (random.u8(..8) > 0).then_some(every),
     };
-    (Expect::Push(pushes), Habit::Push(plan))
+    (Expect::Push(pushes), PeerBehavior::Push(plan))
 }
 
 fn plateaus(random: &mut Rng, is_echo: bool, most: u64) -> Vec<u64> {

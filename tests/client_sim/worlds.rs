@@ -75,7 +75,7 @@ impl World {
         let scene = Scene::new(seed, &mut random);
         let stats = Arc::new(ClientStats::new());
         let mut driver = SimDriver::new(scene.sim);
-        driver.set_habit(scene.habit);
+        driver.set_behavior(scene.behavior);
         let supply = scene.supply;
         let Told { expect, client } = scene.config.clone();
         let shard = Client::new(driver, client, expect, supply.clone(), Arc::clone(&stats));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use megaconn::base::errno::Errno;
 use megaconn::base::units::Text;
-use megaconn::drivers::sim::{Breach, Faults, Peer, Reading, SimConfig, SimDriver};
+use megaconn::drivers::sim::{Faults, Mutation, Peer, Reading, SimConfig, SimDriver};
 use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::mode::Mode;
@@ -67,12 +67,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, breach: Option<Breach>) -> World {
-        World::scripted(seed, breach, &[])
+    pub(crate) fn new(seed: u64, mutation: Option<Mutation>) -> World {
+        World::scripted(seed, mutation, &[])
     }
 
     /// What kind of world it is comes from the seed, what happens in it first from the script.
-    pub(crate) fn scripted(seed: u64, breach: Option<Breach>, script: &[u8]) -> World {
+    pub(crate) fn scripted(seed: u64, mutation: Option<Mutation>, script: &[u8]) -> World {
         let driver = |sim| SimDriver::scripted(sim, script.to_vec());
         let mut random = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let buffers = random.u16(1..=6);
@@ -83,7 +83,7 @@ impl World {
             buffer_bytes: random.u16(8..=64),
             message_bytes: 0,
             faults: faults(&mut random),
-            breach,
+            mutation,
         };
         let traits = Traits::new(&mut random);
         let memory = Memory::new(seed, traits.lives_for);
@@ -128,10 +128,10 @@ impl World {
 
     fn populate(&mut self) {
         for _ in 0..self.random.u8(3..=20) {
-            let conduct = self.traits.conduct(&mut self.random);
+            let profile = self.traits.profile(&mut self.random);
             let listener = self.random.usize(..self.config.listeners);
             let delay = Duration::from_micros(self.random.u64(..300_000));
-            self.shard.driver().arrive(listener, conduct, delay);
+            self.shard.driver().arrive(listener, profile, delay);
         }
     }
 
@@ -314,7 +314,7 @@ impl World {
         let now = self.shard.driver().now();
         let banner = self.traits.banner.as_ref().map_or(0, |banner| banner.bytes().len());
         for (number, peer) in self.shard.driver().peers().iter().enumerate() {
-            let reads = peer.conduct.reading == Reading::Promptly;
+            let reads = peer.profile.reading == Reading::Promptly;
             if peer.slot.is_some() && reads && !peer.has_half_closed && !peer.has_reset {
                 let whole = peer.received.len().saturating_sub(banner) / text.bytes().len();
                 let pushed = *every * u32::try_from(whole).expect("few");

@@ -1,11 +1,11 @@
-//! What kind of world it is: its server's mode and patience, its peers' conduct, its end.
+//! What kind of world it is: its server's mode and patience, its peers' profile, its end.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 use megaconn::base::constants::SEND_TIMEOUT;
 use megaconn::base::units::Text;
-use megaconn::drivers::sim::{Conduct, Parting, Reading};
+use megaconn::drivers::sim::{Parting, PeerProfile, Reading};
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
@@ -62,13 +62,13 @@ impl Traits {
         self.lives_for == LONG
     }
 
-    pub(crate) fn conduct(&self, random: &mut Rng) -> Conduct {
+    pub(crate) fn profile(&self, random: &mut Rng) -> PeerProfile {
         let is_rude = random.bool();
         let readings = [Reading::Promptly, Reading::WithPauses, Reading::Never];
         let partings = [Parting::HalfClose, Parting::Reset, Parting::Stay];
         let stays = self.peers_stay && random.u8(..4) > 0;
         let parting = if is_rude { partings[random.usize(..3)] } else { Parting::HalfClose };
-        Conduct {
+        PeerProfile {
             bytes: random.usize(..400),
             window: random.usize(8..=200),
             reading: if is_rude { readings[random.usize(..3)] } else { Reading::Promptly },

@@ -25,7 +25,7 @@ pub struct Faults {
 
 /// A rule that the world breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Breach {
+pub enum Mutation {
     /// A received byte is not the one that was sent.
     DamagedByte,
     /// A completion is delivered twice while its life of the slot goes on.

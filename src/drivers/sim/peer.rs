@@ -1,19 +1,19 @@
 //! The other end of a simulated connection: what it sends, what it takes, and how it misbehaves.
 //!
-//! A peer knows its streams and its conduct, and uses no slot or token; the world tells it when it
+//! A peer knows its streams and its profile, and uses no slot or token; the world tells it when it
 //! may act, and carries its bytes.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::chance::Chance;
-use super::habit::Routine;
+use super::behavior::PeerSchedule;
+use super::choices::Choices;
 use crate::engine::protocol::message::Message;
-use crate::engine::token::SlotId;
+use crate::engine::token::{SlotId, Token};
 
 /// How a peer behaves.
 #[derive(Clone, Copy, Debug)]
-pub struct Conduct {
+pub struct PeerProfile {
     /// Bytes that it sends of its own accord.
     pub bytes: usize,
     /// Bytes that it lets come before it takes them; the sender's send buffer, as it were.
@@ -84,7 +84,7 @@ pub enum EchoFault {
 #[derive(Debug)]
 pub struct Peer {
     /// How it behaves; leaving changes it.
-    pub conduct: Conduct,
+    pub profile: PeerProfile,
     /// All that it has sent.
     pub sent: Vec<u8>,
     /// All that has come to it.
@@ -103,7 +103,7 @@ pub struct Peer {
     pub was_reset: bool,
     /// Our descriptor was closed.
     pub was_closed: bool,
-    /// It has done wrong, as its conduct demands.
+    /// It has done wrong, as its profile demands.
     pub has_erred: bool,
     /// When it came into our slot.
     pub met_at: Duration,
@@ -112,7 +112,7 @@ pub struct Peer {
     /// When it did.
     pub erred_at: Option<Duration>,
     /// What it does instead of answering.
-    pub routine: Option<Routine>,
+    pub schedule: Option<PeerSchedule>,
     /// Our address and the target, when it was connected to.
     pub tuple: Option<(SocketAddr, usize)>,
     /// Our connect to it has succeeded.
@@ -122,9 +122,15 @@ pub struct Peer {
     /// Bytes of `sent` that were read.
     pub read: usize,
     /// Bytes of `received` that it has taken out of its window.
-    taken: usize,
+    pub(super) taken: usize,
     /// Bytes of `received` that it has given back.
     echoed: usize,
+    /// Bytes of `received` of which the shard was told that they are sent.
+    pub confirmed: usize,
+    /// The connect to it that is not answered; on a wire only.
+    pub(super) connecting: Option<Token>,
+    /// Our descriptor was closed with bytes that were not read, which resets it; on a wire only.
+    pub closed_unread: bool,
     /// Where the world keeps our end of it.
     pub slot: Option<SlotId>,
     /// It has an action planned.
@@ -134,9 +140,9 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(conduct: Conduct) -> Peer {
+    pub(super) fn new(profile: PeerProfile) -> Peer {
         Peer {
-            conduct,
+            profile,
             sent: Vec::new(),
             received: Vec::new(),
             was_rude: false,
@@ -150,13 +156,16 @@ impl Peer {
             met_at: Duration::ZERO,
             spoke_at: Duration::ZERO,
             erred_at: None,
-            routine: None,
+            schedule: None,
             tuple: None,
             is_connected: false,
             delivered: 0,
             read: 0,
             taken: 0,
             echoed: 0,
+            confirmed: 0,
+            connecting: None,
+            closed_unread: false,
             slot: None,
             is_due: false,
             reset_was_read: false,
@@ -166,15 +175,15 @@ impl Peer {
     /// A peer that takes part to the end: whatever the others do, all its bytes come back.
     #[must_use]
     pub fn is_well_behaved(&self) -> bool {
-        self.conduct.reading == Reading::Promptly
-            && self.conduct.parting == Parting::HalfClose
+        self.profile.reading == Reading::Promptly
+            && self.profile.parting == Parting::HalfClose
             && !self.was_rude
             && !self.was_refused
     }
 
     /// Bytes that can be sent to it now.
     pub(super) fn room(&self) -> usize {
-        self.conduct.window - (self.received.len() - self.taken)
+        self.profile.window - (self.received.len() - self.taken)
     }
 
     /// Bytes that it has sent and nobody has read.
@@ -189,11 +198,11 @@ impl Peer {
     }
 
     /// Takes what is there, sends a piece, perhaps goes. `true` when it has more to do unasked.
-    pub(super) fn act(&mut self, random: &mut Chance) -> bool {
+    pub(super) fn act(&mut self, random: &mut Choices) -> bool {
         if self.is_over() {
             return false;
         }
-        match self.conduct.reading {
+        match self.profile.reading {
             // Another pause: it looks again later.
             Reading::WithPauses if random.u8(..3) == 0 && self.taken < self.received.len() => {
                 return true;
@@ -201,24 +210,24 @@ impl Peer {
             Reading::Promptly | Reading::WithPauses => self.taken = self.received.len(),
             Reading::Never => {}
         }
-        if let Some(routine) = &self.routine {
-            self.end_if_ended(routine.fault);
+        if let Some(schedule) = &self.schedule {
+            self.end_if_ended(schedule.fault);
             return false;
         }
-        match self.conduct.echo {
+        match self.profile.echo {
             Some(echo) => self.answer(echo, random),
             None => self.talk(random),
         }
     }
 
-    fn talk(&mut self, random: &mut Chance) -> bool {
-        let left = self.conduct.bytes.saturating_sub(self.sent.len());
+    fn talk(&mut self, random: &mut Choices) -> bool {
+        let left = self.profile.bytes.saturating_sub(self.sent.len());
         if left > 0 {
             let piece = random.usize(1..=left.min(PIECE_BYTES_MAX));
             self.sent.extend(std::iter::repeat_with(|| random.noise()).take(piece));
             return true;
         }
-        match self.conduct.parting {
+        match self.profile.parting {
             Parting::HalfClose => self.has_half_closed = true,
             Parting::Reset => self.has_reset = true,
             Parting::Stay => {}
@@ -226,7 +235,7 @@ impl Peer {
         false
     }
 
-    fn answer(&mut self, echo: Echo, random: &mut Chance) -> bool {
+    fn answer(&mut self, echo: Echo, random: &mut Choices) -> bool {
         let strikes = !self.has_erred && self.sent.len() >= echo.fault_after_bytes;
         match echo.fault {
             Some(EchoFault::Reset) if strikes => (self.has_erred, self.has_reset) = (true, true),
@@ -235,7 +244,7 @@ impl Peer {
             }
             Some(EchoFault::Silence) if strikes && self.has_something_to_echo() => {
                 self.has_erred = true;
-                self.conduct.reading = Reading::Never;
+                self.profile.reading = Reading::Never;
             }
             Some(EchoFault::Repetition) if strikes => self.repeat(echo.message_bytes),
             Some(EchoFault::Replay) if strikes => self.replay(echo.message_bytes),
@@ -307,7 +316,7 @@ impl Peer {
             && self.received.len() == self.echoed + message_bytes
     }
 
-    fn corrupt(&mut self, at: usize, random: &mut Chance) {
+    fn corrupt(&mut self, at: usize, random: &mut Choices) {
         if let Some(byte) = self.sent.get_mut(at)
             && !self.has_erred
         {

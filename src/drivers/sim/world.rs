@@ -5,41 +5,16 @@
 
 use std::time::Duration;
 
-use super::ledger::Shut;
-use super::{Answer, Ask, Breach, Completion, Peer, Reading, SimDriver};
+use super::driver::SimDriver;
+use super::event::{
+    Answer, Ask, Event, Move, POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT, POLL_PEER_ENDED,
+};
+use super::faults::Mutation;
+use super::invariants::Shut;
+use super::peer::{Peer, Reading};
 use crate::base::errno::Errno;
-use crate::engine::driver::ShutdownMode;
+use crate::engine::driver::{Completion, ShutdownMode};
 use crate::engine::token::{Generation, Operation, SlotId, Token};
-
-/// Something that will happen.
-#[derive(Clone, Debug)]
-pub(super) enum Event {
-    /// A peer's handshake is done: it waits at a listener.
-    Arrival { peer: usize, listener: usize },
-    /// A peer may act.
-    Act { peer: usize },
-    /// A peer does what its routine has due.
-    Routine { peer: usize },
-    /// A connect is answered.
-    Connected { token: Token, result: Result<u32, Errno> },
-    /// An operation that never waits takes effect.
-    Effect { token: Token, ask: Ask },
-    /// A completion reaches the completion queue.
-    Done(Answer),
-}
-
-impl Event {
-    /// The segment whose ring the event belongs to.
-    pub(super) fn segment(&self) -> Option<u16> {
-        match self {
-            Event::Arrival { .. } | Event::Act { .. } | Event::Routine { .. } => None,
-            Event::Connected { token, .. } | Event::Effect { token, .. } => {
-                Some(token.slot().segment())
-            }
-            Event::Done(answer) => Some(answer.completion.token.slot().segment()),
-        }
-    }
-}
 
 impl SimDriver {
     pub(super) fn plan(&mut self, time: Duration, event: Event) {
@@ -58,7 +33,7 @@ impl SimDriver {
                     self.match_up(listener);
                 }
                 Event::Act { peer } => self.act(peer),
-                Event::Routine { peer } => self.act_unasked(peer),
+                Event::Schedule { peer } => self.act_unasked(peer),
                 Event::Connected { token, result } => self.on_connected(token, result),
                 Event::Effect { token, ask } => self.take_effect(token, &ask),
                 Event::Done(answer) => self.done.push(answer),
@@ -85,18 +60,18 @@ impl SimDriver {
             Ask::Connect => {}
             Ask::Poll => {
                 let is_read = token.operation() == Operation::PollReadable;
-                if is_read && self.chance(self.config.faults.would_block / 8) {
+                if is_read && self.happens(self.config.faults.would_block / 8) {
                     // It promises bytes, and there are none: select(2), BUGS.
                     return self.complete(token, Ok(POLL_IN));
                 }
-                let place = self.ledger.place(slot);
+                let place = self.invariants.place(slot);
                 let waiting =
                     if is_read { &mut place.waiting_readable } else { &mut place.waiting_writable };
                 *waiting = Some(token);
                 self.settle(slot);
             }
             Ask::Await(_) => {
-                self.ledger.place(slot).waiting_readable = Some(token);
+                self.invariants.place(slot).waiting_readable = Some(token);
                 self.settle(slot);
             }
             Ask::Recv(..) | Ask::Send(..) | Ask::Shutdown(_) | Ask::Cancel | Ask::Close => {
@@ -122,11 +97,11 @@ impl SimDriver {
 
     fn receive(&mut self, token: Token, ask: &Ask) -> Result<u32, Errno> {
         let &Ask::Recv(buffer, start) = ask else { unreachable!("{ask:?} is no receive") };
-        if self.ledger.place(token.slot()).shut == Shut::Both {
+        if self.invariants.place(token.slot()).shut == Shut::Both {
             return Ok(0);
         }
-        let would_block = self.chance(self.config.faults.would_block);
-        let breaks = self.config.breach == Some(Breach::DamagedByte);
+        let would_block = self.happens(self.config.faults.would_block);
+        let breaks = self.config.mutation == Some(Mutation::DamagedByte);
         let drops_unread = self.random.bool();
         let number = self.peer_at(token.slot());
         let peer = &mut self.peers[number];
@@ -150,15 +125,16 @@ impl SimDriver {
             space[bytes - 1] ^= 1;
         }
         peer.read += bytes;
+        self.touch(number);
         Ok(u32::try_from(bytes).expect("a buffer is small"))
     }
 
     fn send_to_peer(&mut self, token: Token, ask: &Ask) -> Result<u32, Errno> {
         let Ask::Send(buffer, range) = ask else { unreachable!("{ask:?} is no send") };
-        if self.ledger.place(token.slot()).shut != Shut::Neither {
+        if self.invariants.place(token.slot()).shut != Shut::Neither {
             return Err(Errno::EPIPE);
         }
-        let would_block = self.chance(self.config.faults.would_block);
+        let would_block = self.happens(self.config.faults.would_block);
         let number = self.peer_at(token.slot());
         let peer = &mut self.peers[number];
         if peer.has_reset {
@@ -174,7 +150,7 @@ impl SimDriver {
         let most = room.min(outgoing.len());
         let bytes = if self.random.bool() { most } else { self.random.usize(1..=most) };
         peer.received.extend_from_slice(&outgoing[..bytes]);
-        if peer.conduct.reading != Reading::Never || peer.conduct.echo.is_some() {
+        if peer.profile.reading != Reading::Never || peer.profile.echo.is_some() {
             self.wake_peer(number);
         }
         Ok(u32::try_from(bytes).expect("a buffer is small"))
@@ -186,7 +162,7 @@ impl SimDriver {
             // Taking a broken connection apart once more is no error.
             return if mode == ShutdownMode::Reset { Ok(0) } else { Err(Errno::ENOTCONN) };
         }
-        let place = self.ledger.place(slot);
+        let place = self.invariants.place(slot);
         place.shut = if mode == ShutdownMode::Sending { Shut::Sending } else { Shut::Both };
         if mode == ShutdownMode::Reset {
             self.peers[number].was_reset = true;
@@ -199,13 +175,18 @@ impl SimDriver {
     }
 
     fn close_place(&mut self, slot: SlotId) -> Result<u32, Errno> {
-        let number = self.ledger.place(slot).peer.take().expect("the ledger saw a descriptor");
+        let number =
+            self.invariants.place(slot).peer.take().expect("the invariants saw a descriptor");
         let peer = &mut self.peers[number];
         peer.slot = None;
         assert!(!peer.was_closed, "peer {number} was closed twice");
         // Bytes that nobody has read turn the end into a reset; after a reset comes no end.
         peer.saw_end |= peer.unread().is_empty() && !peer.was_reset;
         peer.was_closed = true;
+        if self.is_wired && !peer.unread().is_empty() && !peer.was_reset {
+            (peer.was_reset, peer.closed_unread) = (true, true);
+        }
+        self.touch(number);
         self.counts.closed += 1;
         Ok(0)
     }
@@ -220,7 +201,7 @@ impl SimDriver {
             }),
             Operation::Connect => self.take_connect(token),
             Operation::PollReadable | Operation::PollWritable | Operation::Recv => {
-                let place = self.ledger.place(token.slot());
+                let place = self.invariants.place(token.slot());
                 let polls = [&mut place.waiting_readable, &mut place.waiting_writable];
                 polls.into_iter().any(|poll| poll.take_if(|poll| *poll == token).is_some())
             }
@@ -237,14 +218,14 @@ impl SimDriver {
 
     /// Completes the polls of a slot whose condition has come true; a receive that waited for it acts.
     pub(super) fn settle(&mut self, slot: SlotId) {
-        let place = self.ledger.place(slot);
+        let place = self.invariants.place(slot);
         let Some(number) = place.peer else { return };
         let (readable, writable) = events_of(&self.peers[number], place.shut);
         let read = place.waiting_readable.take_if(|_| readable != 0).map(|t| (t, readable));
         let write = place.waiting_writable.take_if(|_| writable != 0).map(|t| (t, writable));
         for (token, events) in read.into_iter().chain(write) {
             if token.operation() == Operation::Recv {
-                let ask = Ask::Recv(self.ledger.lent_to_receive(slot), 0);
+                let ask = Ask::Recv(self.invariants.lent_to_receive(slot), 0);
                 let time = self.now + self.latency();
                 self.plan(time, Event::Effect { token, ask });
             } else {
@@ -255,11 +236,11 @@ impl SimDriver {
 
     /// The shard will hear of it soon.
     pub(super) fn complete(&mut self, token: Token, result: Result<u32, Errno>) {
-        if self.config.breach == Some(Breach::LostCompletion) && self.random.u8(..64) == 0 {
+        if self.config.mutation == Some(Mutation::LostCompletion) && self.random.u8(..64) == 0 {
             return;
         }
         let is_close = token.operation() == Operation::Close;
-        let is_slow = is_close && self.chance(self.config.faults.slow_close);
+        let is_slow = is_close && self.happens(self.config.faults.slow_close);
         let delay =
             if is_slow { Duration::from_millis(self.random.u64(..12_000)) } else { self.latency() };
         let completion = Completion { token, result };
@@ -274,11 +255,17 @@ impl SimDriver {
 
     /// The shard gets the answer to what it asked for, and the buffer back that was used.
     pub(super) fn hand_over(&mut self, Completion { token, result }: Completion) {
-        if let (Operation::Recv, Ok(bytes)) = (token.operation(), result) {
+        if let (Operation::Recv | Operation::Send, Ok(bytes)) = (token.operation(), result) {
             let number = self.peer_at(token.slot());
-            self.peers[number].delivered += usize::try_from(bytes).expect("a buffer is small");
+            let bytes = usize::try_from(bytes).expect("a buffer is small");
+            let is_receive = token.operation() == Operation::Recv;
+            let peer = &mut self.peers[number];
+            *(if is_receive { &mut peer.delivered } else { &mut peer.confirmed }) += bytes;
+            if self.is_wired {
+                self.moves.push(Move { peer: number, is_receive, bytes });
+            }
         }
-        if let Some(buffer) = self.ledger.finish(token) {
+        if let Some(buffer) = self.invariants.finish(token) {
             self.pool.hand_back(buffer, token);
         }
     }
@@ -292,16 +279,16 @@ impl SimDriver {
             Operation::Accept => result.is_err(),
             _ => false,
         };
-        if !is_extra && is_over && self.chance(self.config.faults.stale) {
+        if !is_extra && is_over && self.happens(self.config.faults.stale) {
             let operation = self.pick(STALE_OPERATIONS);
             let result = if self.random.bool() { Ok(0) } else { Err(Errno::ECANCELED) };
             self.repeat(Completion { token: token.with(operation), result });
         }
-        let rarely = self.config.breach.is_some() && self.random.u8(..32) == 0;
+        let rarely = self.config.mutation.is_some() && self.random.u8(..32) == 0;
         let is_quiet = matches!(token.operation(), Operation::Cancel | Operation::PollListener);
-        match self.config.breach.filter(|_| rarely && !is_extra && !is_quiet) {
-            Some(Breach::RepeatedCompletion) => self.repeat(completion),
-            Some(Breach::WrongGeneration) => {
+        match self.config.mutation.filter(|_| rarely && !is_extra && !is_quiet) {
+            Some(Mutation::RepeatedCompletion) => self.repeat(completion),
+            Some(Mutation::WrongGeneration) => {
                 let next = Generation::new(token.generation().get() + 1);
                 let token = Token::new(token.operation(), next, token.slot());
                 return Completion { token, result };
@@ -340,10 +327,3 @@ const STALE_OPERATIONS: &[Operation] = &[
     Operation::Shutdown,
     Operation::Close,
 ];
-
-/// poll(2) events.
-pub(super) const POLL_IN: u32 = 0x1;
-const POLL_OUT: u32 = 0x4;
-const POLL_ERR: u32 = 0x8;
-const POLL_HUP: u32 = 0x10;
-const POLL_PEER_ENDED: u32 = 0x2000;

@@ -10,7 +10,7 @@ use fastrand::Rng;
 
 /// A source of decisions.
 #[derive(Debug)]
-pub(super) struct Chance {
+pub(super) struct Choices {
     script: std::vec::IntoIter<u8>,
     seeded: Rng,
 }
@@ -35,10 +35,10 @@ macro_rules! draws {
     )*};
 }
 
-impl Chance {
+impl Choices {
     /// The first decisions come from `script`, all others from `seed`.
-    pub(super) fn scripted(script: Vec<u8>, seed: u64) -> Chance {
-        Chance { script: script.into_iter(), seeded: Rng::with_seed(seed) }
+    pub(super) fn scripted(script: Vec<u8>, seed: u64) -> Choices {
+        Choices { script: script.into_iter(), seeded: Rng::with_seed(seed) }
     }
 
     draws!(u8, u32, u64, usize);
@@ -64,12 +64,12 @@ mod tests {
 
     #[test]
     fn a_script_decides_until_its_end() {
-        let mut chance = Chance::scripted(vec![0, 255, 128, 255, 0, 255, 255], 7);
-        assert_eq!((chance.u32(..1000), chance.u32(..1000), chance.usize(3..=4)), (0, 996, 4));
-        assert_eq!((chance.u8(..), chance.bool(), chance.bool()), (255, false, true));
-        assert!(chance.u64(..) < u64::MAX, "a byte is stretched, not repeated");
+        let mut choices = Choices::scripted(vec![0, 255, 128, 255, 0, 255, 255], 7);
+        assert_eq!((choices.u32(..1000), choices.u32(..1000), choices.usize(3..=4)), (0, 996, 4));
+        assert_eq!((choices.u8(..), choices.bool(), choices.bool()), (255, false, true));
+        assert!(choices.u64(..) < u64::MAX, "a byte is stretched, not repeated");
         let mut seeded = Rng::with_seed(7);
-        let after = [chance.u64(..9_000), chance.u64(..9_000)];
+        let after = [choices.u64(..9_000), choices.u64(..9_000)];
         assert_eq!(after, [seeded.u64(..9_000), seeded.u64(..9_000)], "then comes the seed");
     }
 }

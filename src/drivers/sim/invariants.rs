@@ -54,12 +54,12 @@ impl Place {
 
 /// All segments, slots and operations in flight.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct Invariants {
     segments: Vec<Option<Box<[Place]>>>,
     in_flight: u32,
 }
 
-impl Ledger {
+impl Invariants {
     pub(super) fn open_segment(&mut self, number: u16, slots: u32) {
         let index = usize::from(number);
         if self.segments.len() <= index {

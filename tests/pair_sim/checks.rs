@@ -1,0 +1,163 @@
+//! What must hold after every turn of either end.
+
+use megaconn::drivers::sim::{End, Move, Peer, SimDriver};
+use megaconn::engine::arena::Arena;
+use megaconn::engine::client::config::Expect;
+use megaconn::engine::client::phase::Phase;
+use megaconn::engine::driver::Cut;
+use megaconn::engine::server::traffic::Mode;
+use megaconn::observe::stats::{CoreStats, LostCause};
+
+use crate::ends::{BY_RESET, Used, causes_of_client, causes_of_server, sum, used_slots};
+use crate::world::World;
+
+impl World {
+    pub(crate) fn check_turn(&mut self, end: End) {
+        let (arena, stats) = match end {
+            End::Server => (self.server.arena(), &self.stats[0]),
+            End::Client => (self.client.arena(), &self.stats[1]),
+        };
+        let used = used_slots(arena);
+        check_slots(arena, &used, stats);
+        let driver = match end {
+            End::Server => self.server.driver(),
+            End::Client => self.client.driver(),
+        };
+        check_driver(driver, &self.stats[end as usize]);
+        let ended = self.ends[end as usize].take_ended(used, end, driver);
+        let moves = driver.take_moves();
+        self.ends[end as usize].count_bytes(&moves, &self.stats[end as usize]);
+        match end {
+            End::Server => self.check_ends_of_server(&ended),
+            End::Client => self.check_ends_of_client(&ended),
+        }
+        self.check_streams(end, &moves);
+    }
+
+    // ---- each end has one cause -----------------------------------------------------------
+
+    /// Each connection that ended is counted by one cause, which its peer has given if it is one of
+    /// the peer's; one without a cause has seen the end of its peer's stream.
+    fn check_ends_of_server(&mut self, ended: &[usize]) {
+        let stats = &self.stats[0];
+        let counted = self.ends[0].rise_of_causes(causes_of_server(stats));
+        let open = self.ends[0].open.len() as u64;
+        let ends = stats.accepted_total.get() - open;
+        assert_eq!(ends, self.ends[0].seen.len() as u64 - open, "a connection is not counted");
+        assert_eq!(
+            u64::from(self.server.connections()),
+            stats.accepted_total.get() - stats.closed_total.get()
+        );
+        let all: u64 = counted.iter().sum();
+        let finished = (ended.len() as u64).checked_sub(all);
+        let finished = finished.unwrap_or_else(|| panic!("{all} causes for the ends of {ended:?}"));
+        let peers = self.server.driver().peers();
+        let count = |is_so: fn(&Peer) -> bool| {
+            ended.iter().filter(|&&peer| is_so(&peers[peer])).count() as u64
+        };
+        let (half_closed, reset) = (count(|p| p.has_half_closed), count(|p| p.has_reset));
+        assert!(
+            finished <= half_closed,
+            "{finished} finished, {half_closed} were ended: {ended:?}"
+        );
+        assert!(counted[0] <= reset, "{} resets are counted, {reset} came: {ended:?}", counted[0]);
+        let by_reset = BY_RESET.iter().map(|&cause| counted[cause]).sum();
+        self.ends[0].expect_resets(ended, by_reset);
+    }
+
+    fn check_ends_of_client(&mut self, ended: &[usize]) {
+        let stats = &self.stats[1];
+        let counted = self.ends[1].rise_of_causes(causes_of_client(stats));
+        let all: u64 = counted.iter().sum();
+        let by_us = (ended.len() as u64).checked_sub(all);
+        let by_us = by_us.unwrap_or_else(|| panic!("{all} causes for the ends of {ended:?}"));
+        let is_close = matches!(self.phase, Phase::Close { .. });
+        assert!(by_us == 0 || is_close, "{by_us} of {ended:?} ended without a cause");
+        self.ends[1].closed_by_us += by_us;
+        let peers = self.client.driver().peers();
+        let count = |is_so: fn(&Peer) -> bool| {
+            ended.iter().filter(|&&peer| is_so(&peers[peer])).count() as u64
+        };
+        let [fin, reset] = [LostCause::Fin, LostCause::Reset].map(|cause| counted[cause as usize]);
+        let (half_closed, was_reset) = (count(|p| p.has_half_closed), count(|p| p.has_reset));
+        assert!(fin <= half_closed, "{fin} lost by an end, {half_closed} were ended: {ended:?}");
+        assert!(reset <= was_reset, "{reset} lost by a reset, {was_reset} were reset: {ended:?}");
+        for cause in [LostCause::Mismatch, LostCause::Local, LostCause::Timeout] {
+            assert_eq!(counted[cause as usize], 0, "{cause:?} is nobody's fault: {ended:?}");
+        }
+        assert_eq!(stats.messages_mismatched_total.get(), 0, "bytes that were not expected came");
+        let in_time = by_us + counted[LostCause::ALL.len()];
+        let by_reset = if self.scene.client.close == Cut::Reset { in_time } else { 0 };
+        self.ends[1].expect_resets(ended, by_reset);
+        let census = self.client.census();
+        let held = census.connections + sum(&stats.lost) + self.ends[1].closed_by_us;
+        assert_eq!(stats.connected_total.get(), held, "established, held and ended: {census:?}");
+        let short = stats.churned_total.get() + stats.churn_failed_total.get();
+        let short = short + sum(&stats.churn_lost) + u64::from(census.churning);
+        assert_eq!(stats.churn_started_total.get(), short, "short connections: {census:?}");
+    }
+
+    // ---- streams --------------------------------------------------------------------------
+
+    /// What an end was given is what the other end has sent, byte by byte; what the server has sent is
+    /// what its mode says.
+    fn check_streams(&mut self, end: End, moves: &[Move]) {
+        let (server, client) = (self.server.driver(), self.client.driver());
+        let drivers = [&*server, &*client];
+        for step in moves {
+            let link = self.wire.link_of(end, step.peer).expect("bytes move on a link only");
+            let other = link.peer(end.other()).expect("an established link has two ends");
+            let peer = &drivers[end as usize].peers()[step.peer];
+            let far = &drivers[end.other() as usize].peers()[other];
+            let looked_at = self.ends[end as usize].looked_at.entry(step.peer).or_default();
+            let now = [peer.delivered, peer.confirmed];
+            let [came, went] = std::mem::replace(looked_at, now);
+            let given = &peer.sent[came..now[0]];
+            let is_right = far.received.get(came..now[0]) == Some(given);
+            assert!(is_right, "{end:?} was given {given:?} at {came} of {far:?}");
+            let sent = &peer.received[went..now[1]];
+            let is_right = match end {
+                End::Server => is_as_served(&self.scene.server, peer, went, sent),
+                End::Client => {
+                    sent.is_empty() || !matches!(self.scene.client.expect, Expect::Push(_))
+                }
+            };
+            assert!(is_right, "{end:?} has sent {sent:?} at {went} of {peer:?}");
+        }
+    }
+}
+
+/// Whether a server sends these bytes at this place of a stream.
+fn is_as_served(
+    config: &megaconn::engine::server::ShardConfig,
+    peer: &Peer,
+    at: usize,
+    bytes: &[u8],
+) -> bool {
+    match &config.mode {
+        Mode::Echo => peer.sent[..peer.delivered].get(at..at + bytes.len()) == Some(bytes),
+        Mode::Sink => bytes.is_empty(),
+        Mode::Push { text, .. } => {
+            let banner = config.banner.as_ref().map_or(&[][..], |banner| banner.bytes());
+            let expected = |at: usize| match at.checked_sub(banner.len()) {
+                None => banner[at],
+                Some(at) => text.bytes()[at % text.bytes().len()],
+            };
+            bytes.iter().enumerate().all(|(n, byte)| *byte == expected(at + n))
+        }
+    }
+}
+
+fn check_slots(arena: &Arena, used: &Used, stats: &CoreStats) {
+    let all = used.len() as u64 + arena.count_free();
+    assert_eq!(all, arena.capacity(), "used and free slots are not all slots");
+    assert_eq!(used.len() as u64, u64::from(arena.used()), "slots in use are miscounted");
+    assert_eq!(arena.segments() as u64, stats.segments.get(), "the gauge of segments");
+}
+
+fn check_driver(driver: &SimDriver, stats: &CoreStats) {
+    let counts = driver.counts();
+    assert_eq!(counts.stale, stats.stale_total.get(), "an earlier life of a slot acted");
+    assert_eq!(driver.buffers_used() as u64, stats.buffers_used.get(), "the gauge of buffers");
+    assert!(counts.closed >= stats.closed_total.get(), "a close is counted before it is done");
+}

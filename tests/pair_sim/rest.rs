@@ -1,0 +1,207 @@
+//! What must hold when a world has come to rest: nothing is left, and the books agree.
+
+use megaconn::base::errno::Errno;
+use megaconn::drivers::sim::{End, Link, Outcome, Peer, SimDriver};
+use megaconn::engine::server::traffic::Mode;
+use megaconn::observe::stats::LostCause;
+
+use crate::Figures;
+use crate::ends::sum;
+use crate::world::World;
+
+impl World {
+    pub(crate) fn check_rest(&mut self) {
+        self.check_nothing_is_left();
+        self.check_connects();
+        self.check_links();
+        self.check_ways();
+        self.check_bytes();
+        self.check_texts();
+        self.check_timeouts();
+    }
+
+    fn check_nothing_is_left(&mut self) {
+        assert_eq!(self.server.connections(), 0, "connections remain: {:?}", self.server.arena());
+        assert_eq!(self.client.arena().used(), 0, "slots of the client remain");
+        let drivers = [self.server.driver(), self.client.driver()];
+        for (driver, stats) in drivers.into_iter().zip(&self.stats) {
+            assert_eq!(driver.buffers_used(), 0, "a buffer was not given back");
+            let counts = driver.counts();
+            assert_eq!(counts.opened, counts.closed, "a descriptor was not closed");
+            assert_eq!(counts.closed, stats.closed_total.get(), "closes are miscounted");
+        }
+        assert_eq!(self.client.driver().in_flight(), 0, "something is with the kernel still");
+        for books in &self.ends {
+            assert!(books.open.is_empty(), "open connections remain: {:?}", books.open);
+        }
+    }
+
+    /// Every connect has one outcome, and each that was established was accepted or turned away.
+    fn check_connects(&mut self) {
+        let links = self.wire.links();
+        let count = |outcome| links.iter().filter(|link| link.outcome == outcome).count() as u64;
+        assert_eq!(count(Outcome::Connecting), 0, "a connect is under way");
+        let established = count(Outcome::Established);
+        let [server, client] = &self.stats;
+        let accepted = server.accepted_total.get();
+        let turned_away = self.server.driver().peers().iter().filter(|p| p.was_refused).count();
+        let turned_away = turned_away as u64;
+        assert_eq!(established, accepted + turned_away, "established, accepted and turned away");
+        let refused = server.refused_total.get() + server.refused_memory_total.get();
+        let known = refused + server.failed[Errno::ECONNABORTED.index()].get();
+        let is_right = if self.drained { known <= turned_away } else { known == turned_away };
+        assert!(is_right, "{known} were turned away, as counted, of {turned_away}");
+
+        let peers = self.client.driver().peers();
+        let connected = peers.iter().filter(|peer| peer.is_connected).count() as u64;
+        let begun = client.churn_started_total.get() - client.churn_failed_total.get();
+        assert_eq!(connected, client.connected_total.get() + begun, "connects that succeeded");
+        let given_up = established - connected;
+        let timeouts = &[&client.failed, &client.churn_failed];
+        let timeouts: u64 = timeouts.iter().map(|f| f[Errno::ETIMEDOUT.index()].get()).sum();
+        assert!(given_up <= timeouts, "{given_up} connects given up, {timeouts} counted");
+        let ended = sum(&client.lost) + sum(&client.churn_lost) + client.churned_total.get();
+        assert_eq!(connected, ended + self.ends[1].closed_by_us, "each has one cause of its end");
+    }
+
+    /// On a link that was not reset everything has arrived, and then both ends.
+    fn check_links(&mut self) {
+        let (server, client) = (self.server.driver(), self.client.driver());
+        for link in self.wire.links().iter().filter(|l| l.outcome == Outcome::Established) {
+            let [a, b] = ends_of(link, server, client);
+            for (near, far) in [(a, b), (b, a)] {
+                assert!(far.received.starts_with(&near.sent), "other bytes came: {link:?}");
+                assert!(near.delivered <= near.sent.len() && far.confirmed == far.received.len());
+                let is_whole = near.delivered == far.received.len() && near.has_half_closed;
+                assert!(is_whole || link.was_reset, "not all arrived: {link:?} {near:?} {far:?}");
+            }
+            let is_reset = a.was_reset || a.was_refused || b.was_reset || link.was_broken;
+            let is_reset = is_reset || a.has_reset || b.has_reset;
+            assert_eq!(link.was_reset, is_reset, "a reset that no end has sent: {link:?}");
+        }
+    }
+
+    /// What is to be ended by a reset was, and the rest in order; unless bytes came that were not read.
+    fn check_ways(&mut self) {
+        if matches!(self.scene.server.mode, Mode::Echo) {
+            for (&number, _) in self.ends[0].by_reset.iter().filter(|(_, by_reset)| !**by_reset) {
+                let peer = &self.server.driver().peers()[number];
+                let is_whole = peer.received.len() == peer.delivered || peer.has_reset;
+                assert!(is_whole, "ended in order without an echo: {peer:?}");
+            }
+        }
+        let drivers = [self.server.driver(), self.client.driver()];
+        for (driver, books) in drivers.into_iter().zip(&self.ends) {
+            for (&number, &by_reset) in &books.by_reset {
+                let peer = &driver.peers()[number];
+                let has_reset = peer.was_reset && !peer.closed_unread;
+                let is_right = if by_reset { peer.was_reset || peer.has_reset } else { !has_reset };
+                assert!(is_right, "to be reset: {by_reset}, but {has_reset}: {peer:?}");
+            }
+        }
+    }
+
+    /// What one end has sent the other has received, but for what resets have lost.
+    fn check_bytes(&mut self) {
+        let (server, client) = (self.server.driver(), self.client.driver());
+        let mut lost = [0_u64; 2];
+        for link in self.wire.links().iter().filter(|link| link.was_reset) {
+            let Some(_) = link.server else { continue };
+            let [a, b] = ends_of(link, server, client);
+            lost[0] += (a.received.len() - b.delivered) as u64;
+            lost[1] += (b.received.len() - a.delivered) as u64;
+        }
+        for (from, to) in [(0, 1), (1, 0)] {
+            let [came, _] = self.ends[to].uncounted_bytes;
+            let [_, went] = self.ends[from].uncounted_bytes;
+            let sent = self.stats[from].send_bytes_total.get() + went;
+            let received = self.stats[to].recv_bytes_total.get() + came;
+            assert_eq!(sent, received + lost[from], "bytes sent, received, and lost by resets");
+        }
+    }
+
+    /// Echoes that were verified, and pushes, are those that the streams show.
+    fn check_texts(&mut self) {
+        let banner = self.scene.server.banner.as_ref().map_or(0, |banner| banner.bytes().len());
+        let (skip, each) = match &self.scene.server.mode {
+            Mode::Echo => (0, usize::from(self.scene.client.message_bytes)),
+            Mode::Push { text, .. } => (banner, text.bytes().len()),
+            Mode::Sink => return,
+        };
+        let texts = |bytes: usize| (bytes.saturating_sub(skip) / each) as u64;
+        let (server, client) = (self.server.driver(), self.client.driver());
+        // Whole texts of each end: on all connections, and on those whose counters are certain.
+        let (mut sent, mut came) = ([0_u64; 2], [0_u64; 2]);
+        for link in self.wire.links().iter().filter(|l| l.outcome == Outcome::Established) {
+            let [a, b] = ends_of(link, server, client);
+            let (to, from) = (texts(a.received.len()), texts(b.delivered));
+            let is_certain = link.server.is_some_and(|n| !self.ends[0].uncounted.contains(&n));
+            sent[0] += to;
+            sent[1] += if is_certain { to } else { 0 };
+            came[0] += from;
+            came[1] += if self.ends[1].uncounted.contains(&link.client) { 0 } else { from };
+        }
+        let [server, client] = &self.stats;
+        let is_echo = matches!(self.scene.server.mode, Mode::Echo);
+        let verified = match is_echo {
+            true => client.messages_total.get() + client.churned_total.get(),
+            false => client.pushes_total.get(),
+        };
+        assert!((came[1]..=came[0]).contains(&verified), "{verified} verified, {came:?} came");
+        if !is_echo {
+            let pushed = server.pushes_total.get();
+            assert!((sent[1]..=sent[0]).contains(&pushed), "{pushed} counted, {sent:?} sent");
+            let uncounted = sent[0] - sent[1];
+            assert!(verified <= pushed + uncounted, "{verified} pushes came of {pushed}");
+        }
+    }
+
+    /// Nothing times out at the client unless the wire is slow.
+    fn check_timeouts(&self) {
+        let stats = &self.stats[1];
+        let silent = LostCause::Silent as usize;
+        let silent = stats.lost[silent].get() + stats.churn_lost[silent].get();
+        let timeouts = (silent, stats.close_timeout_total.get());
+        assert!(self.scene.is_slow || timeouts == (0, 0), "{timeouts:?} timeouts on a quick wire");
+    }
+
+    pub(crate) fn figures(&mut self) -> Figures {
+        let names = ["server", "client"];
+        let both = names.into_iter().zip(&self.stats);
+        let figures = both.flat_map(|(end, stats)| {
+            stats.figures().map(move |(name, figure)| (format!("{end}.{name}"), figure))
+        });
+        let wire = self.wire.counts();
+        let links = self.wire.links();
+        let count = |is_so: fn(&Link) -> bool| links.iter().filter(|l| is_so(l)).count() as u64;
+        let own = [
+            ("wire.backlog_full", wire.backlog_full),
+            ("wire.syns_lost", wire.syns_lost),
+            ("wire.stalls", wire.stalls),
+            ("wire.long_stalls", wire.long_stalls),
+            ("wire.broken", wire.broken),
+            ("wire.pauses", wire.pauses),
+            ("wire.bounced", wire.bounced),
+            ("wire.unread_closes", wire.unread_closes),
+            ("wire.windows_full", wire.windows_full),
+            ("links.refused", count(|l| l.outcome == Outcome::Refused)),
+            ("links.abandoned", count(|l| l.outcome == Outcome::Abandoned)),
+            ("links.reset", count(|l| l.was_reset)),
+            ("links.in_order", count(|l| l.outcome == Outcome::Established && !l.was_reset)),
+            ("lost.fin", self.stats[1].lost[0].get()),
+            ("lost.reset", self.stats[1].lost[1].get()),
+            ("lost.silent", self.stats[1].lost[3].get()),
+            ("churn_lost", sum(&self.stats[1].churn_lost)),
+            ("uncounted", self.ends.iter().map(|books| books.uncounted.len() as u64).sum()),
+            ("tuples_taken", self.client.driver().counts().tuples_taken),
+            ("now_ms", u64::try_from(self.wire.now().as_millis()).expect("some minutes")),
+        ];
+        figures.chain(own.map(|(name, figure)| (name.to_owned(), figure))).collect()
+    }
+}
+
+/// The peers that stand for a link: in the server's driver, then in the client's.
+fn ends_of<'a>(link: &Link, server: &'a SimDriver, client: &'a SimDriver) -> [&'a Peer; 2] {
+    let number = link.peer(End::Server).expect("the handshake is done");
+    [&server.peers()[number], &client.peers()[link.client]]
+}

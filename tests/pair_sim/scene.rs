@@ -1,0 +1,252 @@
+//! What a world of two ends is made of, drawn from its seed: traffic, plateaus, ends and faults.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use megaconn::base::constants::SEND_TIMEOUT;
+use megaconn::base::units::Text;
+use megaconn::drivers::sim::{Faults, SimConfig, WireConfig, WireFaults, WireMutation};
+use megaconn::engine::client;
+use megaconn::engine::client::config::{Expect, Schedule};
+use megaconn::engine::client::pushes::Pushes;
+use megaconn::engine::client::tuple_allocator::Supply;
+use megaconn::engine::driver::Cut;
+use megaconn::engine::server;
+use megaconn::engine::server::drain::MemoryLeft;
+use megaconn::engine::server::traffic::Mode;
+use megaconn::plan::tuples::{AddressRange, TuplePlan};
+
+/// Listeners, and so targets of the client.
+const LISTENERS: usize = 2;
+
+/// First source port of every world.
+const FIRST_PORT: u16 = 1_024;
+
+/// Messages, or short connections, of one hold, about.
+const THINGS: f64 = 30.0;
+
+/// A world before it begins.
+pub(crate) struct Scene {
+    /// The server's driver, then the client's.
+    pub(crate) sims: [SimConfig; 2],
+    pub(crate) wire: WireConfig,
+    pub(crate) server: server::ShardConfig,
+    pub(crate) client: client::config::ShardConfig,
+    pub(crate) supply: Supply,
+    /// Held connections, each more than the one before.
+    pub(crate) plateaus: Vec<u64>,
+    /// Now and then a direction stalls for longer than any timeout.
+    pub(crate) is_slow: bool,
+    pub(crate) hold: Duration,
+    pub(crate) sweeps: bool,
+    pub(crate) sheds: bool,
+    /// When the server drains, and how long it may take.
+    pub(crate) drain: Option<(Duration, Duration)>,
+    /// When the server's memory changes, the last change first.
+    pub(crate) memory: Vec<(Duration, MemoryLeft)>,
+    /// When the client is to open nothing more.
+    pub(crate) opens_no_more: Option<Duration>,
+}
+
+impl Scene {
+    pub(crate) fn new(seed: u64, mutation: Option<WireMutation>, random: &mut Rng) -> Scene {
+        let (mode, banner, expect) = traffic(random);
+        let is_echo = matches!(mode, Mode::Echo);
+        let plateaus = plateaus(random);
+        let connections = plateaus.last().copied().expect("there is one");
+        let churn_per_s = match random.u8(..4) {
+            0 if is_echo => 5.0 + 200.0 * random.f64(),
+            1 if is_echo => 50.0,
+            _ => 0.0,
+        };
+        let schedule = match random.u8(..3) {
+            _ if mode.push_every().is_some() => Schedule::None,
+            0 => Schedule::None,
+            1 => Schedule::Every(Duration::from_millis(random.u64(20..2_000))),
+            _ => Schedule::PerSecond(5.0 + 300.0 * random.f64()),
+        };
+        let hold = hold(random, &mode, churn_per_s);
+        let client = client::config::ShardConfig {
+            slots_per_segment: [4, 8, 32][random.usize(..3)],
+            connects_in_flight: random.u32(1..=32),
+            connects_per_s: random.bool().then(|| 20.0 + 2_000.0 * random.f64()),
+            message_bytes: random.u16(40..=80),
+            message_count: if mode.push_every().is_some() { 0 } else { random.u16(0..=3) },
+            schedule,
+            expect,
+            churn_per_s,
+            close: if random.u8(..3) > 0 { Cut::Sending } else { Cut::Reset },
+            run: seed,
+        };
+        let server = server::ShardConfig {
+            listeners: LISTENERS,
+            slots_per_segment: [4, 8, 24, 64][random.usize(..4)],
+            connections_max: if random.u8(..4) == 0 { random.u32(2..=12) } else { 200 },
+            mode,
+            banner,
+            idle_timeout: one_in(random, 5).then(|| millis(random, 100..2_000)),
+            send_timeout: if one_in(random, 3) { millis(random, 100..400) } else { SEND_TIMEOUT },
+        };
+        let is_slow = one_in(random, 16);
+        let wire = wire(seed, mutation, is_slow, random);
+        let sims = sims(seed, &client, random);
+        let drain = one_in(random, 3).then(|| (millis(random, 0..3_000), millis(random, 1..800)));
+        Scene {
+            sims,
+            wire,
+            supply: supply(random, connections, churn_per_s, seed),
+            plateaus,
+            is_slow,
+            hold,
+            sweeps: is_echo && random.bool(),
+            sheds: one_in(random, 4),
+            drain,
+            memory: memory(random),
+            opens_no_more: one_in(random, 8).then(|| millis(random, 0..2_000)),
+            server,
+            client,
+        }
+    }
+}
+
+fn one_in(random: &mut Rng, n: u8) -> bool {
+    random.u8(..n) == 0
+}
+
+fn millis(random: &mut Rng, range: std::ops::Range<u64>) -> Duration {
+    Duration::from_millis(random.u64(range))
+}
+
+/// What the server does with its connections, and what the client expects of it.
+fn traffic(random: &mut Rng) -> (Mode, Option<Text>, Expect) {
+    let text = |random: &mut Rng| -> Text {
+        let letters: String = (0..random.usize(1..=9)).map(|_| random.lowercase()).collect();
+        letters.parse().expect("letters are a text")
+    };
+    match random.u8(..8) {
+        0 | 1 => {
+            let every = millis(random, 20..300);
+            let (text, banner) = (text(random), random.bool().then(|| text(random)));
+            let expected = (!one_in(random, 8)).then_some(every);
+            let pushes = Pushes { banner: banner.clone(), text: text.clone(), every: expected };
+            (Mode::Push { every, text }, banner, Expect::Push(pushes))
+        }
+        2 => (Mode::Sink, None, Expect::Nothing),
+        _ => (Mode::Echo, None, Expect::Echo),
+    }
+}
+
+fn plateaus(random: &mut Rng) -> Vec<u64> {
+    let mut plateaus: Vec<u64> = (0..random.u8(1..=2)).map(|_| random.u64(1..=16)).collect();
+    plateaus.sort_unstable();
+    plateaus.dedup();
+    plateaus
+}
+
+/// Long enough for some pushes, short enough for what the schedules have due.
+fn hold(random: &mut Rng, mode: &Mode, churn_per_s: f64) -> Duration {
+    match mode.push_every() {
+        Some(every) => every.mul_f64(1.0 + 5.0 * random.f64()),
+        None => Duration::from_secs_f64((THINGS / churn_per_s).min(0.5) * random.f64()),
+    }
+}
+
+fn wire(seed: u64, mutation: Option<WireMutation>, is_slow: bool, random: &mut Rng) -> WireConfig {
+    let mut rate = |most: u32| if random.bool() { random.u32(..most) } else { 0 };
+    let mut faults = WireFaults {
+        lost_syn: rate(100),
+        stall: rate(60),
+        long_stall: 0,
+        reset: rate(200),
+        pause: rate(10),
+    };
+    if is_slow {
+        (faults.lost_syn, faults.long_stall) = (random.u32(..900), random.u32(5..200));
+    }
+    WireConfig {
+        seed,
+        send_buffer: random.usize(8..=if is_slow { 16 } else { 256 }),
+        // A client reads no echo before its message is out, so both ends together must hold one.
+        window: if is_slow { random.usize(8..=24) } else { random.usize(40..=400) },
+        backlog: if one_in(random, 3) { random.usize(1..=4) } else { 64 },
+        faults,
+        mutation,
+    }
+}
+
+fn sims(seed: u64, client: &client::config::ShardConfig, random: &mut Rng) -> [SimConfig; 2] {
+    let message_bytes = client.message_bytes;
+    let server = SimConfig {
+        seed,
+        listeners: LISTENERS,
+        buffers: if one_in(random, 3) { random.u16(1..=4) } else { 64 },
+        buffer_bytes: random.u16(10..=96),
+        message_bytes: 0,
+        faults: Faults { accept: rate(random, 100), ..faults(random) },
+        mutation: None,
+    };
+    let client = SimConfig {
+        seed: !seed,
+        listeners: 0,
+        buffers: if one_in(random, 4) { random.u16(1..=8) } else { 128 },
+        buffer_bytes: random.u16(message_bytes..=2 * message_bytes),
+        message_bytes: usize::from(message_bytes),
+        faults: Faults {
+            connect: rate(random, 60),
+            connect_at_once: rate(random, 60),
+            ..faults(random)
+        },
+        mutation: None,
+    };
+    [server, client]
+}
+
+fn rate(random: &mut Rng, most: u32) -> u32 {
+    if random.bool() { random.u32(..most) } else { 0 }
+}
+
+fn faults(random: &mut Rng) -> Faults {
+    Faults {
+        open_segment: rate(random, 200),
+        would_block: rate(random, 200),
+        stale: rate(random, 500),
+        slow_close: rate(random, 20),
+        ..Faults::default()
+    }
+}
+
+fn supply(random: &mut Rng, connections: u64, churn_per_s: f64, seed: u64) -> Supply {
+    let targets = (0..LISTENERS).map(|n| {
+        let port = 900 + u16::try_from(n).expect("few");
+        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
+    });
+    let source = IpAddr::from(Ipv4Addr::new(127, 0, 0, 2));
+    let range = AddressRange::new(source, source).expect("one address is a range");
+    let churn_tuples = match churn_per_s > 0.0 {
+        // Now and then so few that a tuple comes again while its connection lives.
+        true => {
+            if one_in(random, 4) {
+                random.u64(1..8)
+            } else {
+                200
+            }
+        }
+        false => 0,
+    };
+    let ports = 4 * connections + churn_tuples;
+    let ports = (0..=ports).map(|n| FIRST_PORT + u16::try_from(n).expect("few")).collect();
+    let plan = TuplePlan::new(targets.collect(), &[range], ports, 1).expect("the plan is sound");
+    Supply::new(Arc::new(plan), 0, connections, churn_tuples, seed)
+}
+
+/// It becomes short, and is enough again, in one world of five.
+fn memory(random: &mut Rng) -> Vec<(Duration, MemoryLeft)> {
+    if !one_in(random, 5) {
+        return Vec::new();
+    }
+    let (at, span) = (millis(random, 0..1_000), millis(random, 1..1_000));
+    let short = if random.bool() { MemoryLeft::ShortOnHost } else { MemoryLeft::ShortInCgroup };
+    vec![(at + span, MemoryLeft::Enough), (at, short)]
+}

@@ -1,0 +1,204 @@
+//! A world with both ends lives through the phases of a run, and then comes to rest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use megaconn::base::errno::Errno;
+use megaconn::drivers::sim::{End, SimDriver, Wire, WireMutation};
+use megaconn::engine::client::phase::{Order, Phase};
+use megaconn::engine::server::drain;
+use megaconn::engine::worker::{Core, Turn};
+use megaconn::engine::{client, server};
+use megaconn::observe::stats::CoreStats;
+
+use crate::Figures;
+use crate::ends::Ends;
+use crate::scene::Scene;
+
+/// Turns after which a world is given up: far more than any needs.
+const TURNS_MAX: u32 = 200_000;
+
+/// Simulated time that a phase may take: some timeouts of ten seconds, one after the other.
+const PHASE_MAX: Duration = Duration::from_secs(120);
+
+/// Simulated time in which everything must have come to rest after the last phase: some long stalls
+/// one behind the other, a send timeout, a slow close, a segment that lingers.
+const REST_WITHIN: Duration = Duration::from_secs(300);
+
+/// Time between two phases.
+const BETWEEN: Duration = Duration::from_millis(50);
+
+/// One world with both shards.
+pub(crate) struct World {
+    pub(crate) server: server::Shard<SimDriver>,
+    pub(crate) client: client::Shard<SimDriver>,
+    pub(crate) wire: Wire,
+    pub(crate) scene: Scene,
+    /// The server's, then the client's.
+    pub(crate) stats: [Arc<CoreStats>; 2],
+    pub(crate) ends: Ends,
+    pub(crate) phase: Phase,
+    pub(crate) drained: bool,
+    orders: u64,
+    turns: u32,
+    random: Rng,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, mutation: Option<WireMutation>) -> World {
+        let mut random = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let scene = Scene::new(seed, mutation, &mut random);
+        let stats = [Arc::new(CoreStats::new()), Arc::new(CoreStats::new())];
+        let mut server = server(&scene, &stats[0]);
+        let mut client = client::Shard::new(
+            SimDriver::new(scene.sims[1]),
+            scene.client.clone(),
+            scene.supply.clone(),
+            Arc::clone(&stats[1]),
+        );
+        let wire = Wire::new(scene.wire, [server.driver(), client.driver()]);
+        World {
+            server,
+            client,
+            wire,
+            scene,
+            stats,
+            ends: Ends::default(),
+            phase: Phase::Hold,
+            drained: false,
+            orders: 0,
+            turns: 0,
+            random,
+        }
+    }
+
+    /// Runs all phases, comes to rest, and is looked at after every turn; what has happened in it.
+    pub(crate) fn run(mut self) -> Figures {
+        for connections in self.scene.plateaus.clone() {
+            self.run_plateau(connections);
+        }
+        self.run_phase(Phase::Close { keep: 0 });
+        self.come_to_rest();
+        self.check_rest();
+        self.figures()
+    }
+
+    fn run_plateau(&mut self, connections: u64) {
+        self.run_phase(Phase::Connect { connections });
+        self.live_for(BETWEEN);
+        if self.scene.client.message_count > 0 {
+            self.run_phase(Phase::Messages);
+        }
+        self.order(Phase::Traffic);
+        self.live_for(self.scene.hold);
+        self.run_phase(Phase::Hold);
+        if self.scene.sweeps {
+            self.run_phase(Phase::Sweep);
+        }
+        if self.scene.sheds {
+            let keep = self.random.u64(..=connections);
+            self.run_phase(Phase::Close { keep });
+            self.run_phase(Phase::Connect { connections });
+        }
+    }
+
+    fn order(&mut self, phase: Phase) {
+        self.orders += 1;
+        self.phase = phase;
+        let order = Order { number: self.orders, phase };
+        self.client.obey(client::phase::Command::Do(order));
+        self.wire.wake(End::Client);
+    }
+
+    /// Turns until the client says that the phase is carried out.
+    fn run_phase(&mut self, phase: Phase) {
+        self.order(phase);
+        let until = self.wire.now() + PHASE_MAX;
+        while self.stats[1].order_finished.get() != self.orders {
+            let census = self.client.census();
+            assert!(self.step(until), "{phase:?} takes longer than {PHASE_MAX:?}: {census:?}");
+        }
+    }
+
+    fn live_for(&mut self, span: Duration) {
+        let until = self.wire.now() + span;
+        while self.step(until) {}
+    }
+
+    /// Turns until nothing will ever happen again.
+    fn come_to_rest(&mut self) {
+        let until = self.wire.now() + REST_WITHIN;
+        while !self.is_quiet() {
+            let is_late = !self.step(until) && !self.is_quiet();
+            assert!(!is_late, "no rest within {REST_WITHIN:?}: {:?}", self.server.arena());
+        }
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        self.wire.is_quiet(&[self.server.driver(), self.client.driver()])
+    }
+
+    /// One turn of one end; `false` when none comes before `until`.
+    fn step(&mut self, until: Duration) -> bool {
+        self.tell_what_is_due();
+        let next = self.next_command().map_or(until, |at| at.min(until));
+        let drivers = [self.server.driver(), self.client.driver()];
+        match self.wire.advance(drivers, next) {
+            Some(end) => {
+                self.turn(end);
+                true
+            }
+            None => next < until,
+        }
+    }
+
+    fn turn(&mut self, end: End) {
+        self.turns += 1;
+        assert!(self.turns < TURNS_MAX, "the shards turn without end");
+        let turn: Turn = match end {
+            End::Server => self.server.turn(),
+            End::Client => self.client.turn(),
+        };
+        self.wire.rest(end, turn);
+        self.check_turn(end);
+    }
+
+    // ---- what the ends are told -----------------------------------------------------------
+
+    /// When something is to be told next.
+    fn next_command(&self) -> Option<Duration> {
+        let drain = self.scene.drain.map(|(at, _)| at);
+        let memory = self.scene.memory.last().map(|(at, _)| *at);
+        [drain, memory, self.scene.opens_no_more].into_iter().flatten().min()
+    }
+
+    fn tell_what_is_due(&mut self) {
+        let now = self.wire.now();
+        if let Some((_, time)) = self.scene.drain.take_if(|(at, _)| *at <= now) {
+            self.drained = true;
+            self.server.obey(drain::Command::Drain(time));
+            self.wire.wake(End::Server);
+        }
+        if let Some((_, left)) = self.scene.memory.pop_if(|(at, _)| *at <= now) {
+            self.server.obey(drain::Command::Memory(left));
+            self.wire.wake(End::Server);
+        }
+        if self.scene.opens_no_more.take_if(|at| *at <= now).is_some() {
+            self.client.obey(client::phase::Command::OpenNoMore);
+            self.wire.wake(End::Client);
+        }
+    }
+}
+
+fn server(scene: &Scene, stats: &Arc<CoreStats>) -> server::Shard<SimDriver> {
+    let mut sim = scene.sims[0];
+    let start =
+        |sim| server::Shard::new(SimDriver::new(sim), scene.server.clone(), Arc::clone(stats));
+    start(sim).unwrap_or_else(|errno| {
+        // Then the server would not start; in this world it does.
+        assert_eq!(errno, Errno::ENOMEM, "a start fails for want of memory alone");
+        sim.faults.open_segment = 0;
+        start(sim).expect("this world opens every segment")
+    })
+}
