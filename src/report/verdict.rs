@@ -35,8 +35,8 @@ pub(crate) fn verdict(run: &Run) -> Markup {
             @if !verdict.missed.is_empty() {
                 ul { @for why in verdict.missed.iter() { li { (why) } } }
             }
-            @if let Some(wall) = &*verdict.wall { (charge(wall)) }
-            @for wall in verdict.more_walls.iter() { (charge(wall)) }
+            @if let Some(wall) = &*verdict.wall { (attribution(wall)) }
+            @for wall in verdict.more_walls.iter() { (attribution(wall)) }
             @if !verdict.met_without_loss.is_empty() {
                 h3 { "Met without loss" }
                 ul { @for wall in verdict.met_without_loss.iter() { li { (in_a_line(wall)) } } }
@@ -80,7 +80,7 @@ pub(crate) fn listed(counts: &Counts) -> String {
 }
 
 /// A wall that cost something, in full.
-fn charge(wall: &Attribution) -> Markup {
+fn attribution(wall: &Attribution) -> Markup {
     html! {
         div.wall {
             h3 {

@@ -8,8 +8,6 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use crate::base::units::grouped;
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
@@ -24,7 +22,7 @@ use crate::walls::wall::Wall;
 pub const UNKNOWN: &str = "unknown";
 
 /// A wall, and what was lost to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribution {
     /// The wall's name, or `unknown`.
     pub id: &'static str,

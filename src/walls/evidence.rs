@@ -1,7 +1,5 @@
 //! A sign of a wall that was found in a run, and how sure it makes.
 
-use serde::Serialize;
-
 /// A sign that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
@@ -14,8 +12,7 @@ pub struct Evidence {
 }
 
 /// How sure a verdict is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Confidence {
     /// It fits, and so may something else.
     Possible,
@@ -23,4 +20,16 @@ pub enum Confidence {
     Likely,
     /// The programs themselves met it.
     Certain,
+}
+
+impl Confidence {
+    /// `"possible"`, `"likely"` or `"certain"`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Confidence::Possible => "possible",
+            Confidence::Likely => "likely",
+            Confidence::Certain => "certain",
+        }
+    }
 }

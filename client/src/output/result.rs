@@ -16,7 +16,6 @@ use megaconn::results::plateau::{
 use megaconn::results::result::RunResult;
 use megaconn::results::verdict::{Attribution, NextWall, Verdict};
 use megaconn::walls::diagnosis::{self, Diagnosis};
-use megaconn::walls::evidence::Confidence;
 use megaconn::walls::reading::{self, Row};
 
 /// What a run asks of each plateau, as far as its figures depend on it.
@@ -167,30 +166,25 @@ pub(crate) fn take_bystanders(result: &mut RunResult, account: Bystanders) {
 }
 
 /// Takes the walls that were met into `verdict`; `rows` are those of before the run.
-pub(crate) fn take_walls(verdict: &mut Verdict, judgement: Diagnosis, rows: &[Row]) {
-    let mut walls = judgement.walls.into_iter().map(charge);
+pub(crate) fn take_walls(verdict: &mut Verdict, diagnosis: Diagnosis, rows: &[Row]) {
+    let mut walls = diagnosis.walls.into_iter().map(attribution);
     verdict.wall = walls.next().into();
     verdict.more_walls = walls.collect();
-    verdict.met_without_loss = judgement.met_without_loss.into_iter().map(charge).collect();
+    verdict.met_without_loss = diagnosis.met_without_loss.into_iter().map(attribution).collect();
     let next = reading::next_wall(rows).filter(|_| verdict.wall.is_none());
     let next = next.map(|(id, at)| NextWall { id: id.into(), at_connections: at.into() });
     verdict.next_wall = next.into();
 }
 
-fn charge(charge: diagnosis::Attribution) -> Attribution {
+fn attribution(of: diagnosis::Attribution) -> Attribution {
     Attribution {
-        id: charge.id.into(),
-        side: charge.side.name().into(),
-        lost: charge.lost.into(),
-        evidence: charge.evidence.into(),
-        ruled_out: charge.ruled_out.into(),
-        fix: charge.fix.into(),
-        confidence: match charge.confidence {
-            Confidence::Certain => "certain",
-            Confidence::Likely => "likely",
-            Confidence::Possible => "possible",
-        }
-        .into(),
+        id: of.id.into(),
+        side: of.side.name().into(),
+        lost: of.lost.into(),
+        evidence: of.evidence.into(),
+        ruled_out: of.ruled_out.into(),
+        fix: of.fix.into(),
+        confidence: of.confidence.name().into(),
     }
 }
 

@@ -110,7 +110,7 @@ fn whole_plateau() -> Plateau {
     }
 }
 
-fn charge(id: &'static str, side: Place, confidence: Confidence) -> Attribution {
+fn attribution(id: &'static str, side: Place, confidence: Confidence) -> Attribution {
     Attribution {
         id,
         side,
@@ -126,10 +126,10 @@ fn whole_verdict() -> Verdict {
     let mut verdict = verdict(vec!["1,321 lost".into()]);
     let judgement = Diagnosis {
         walls: vec![
-            charge("server-full", Place::Server, Confidence::Certain),
-            charge("client-lag", Place::Client, Confidence::Likely),
+            attribution("server-full", Place::Server, Confidence::Certain),
+            attribution("client-lag", Place::Client, Confidence::Likely),
         ],
-        met_without_loss: vec![charge("tw-buckets", Place::Between, Confidence::Possible)],
+        met_without_loss: vec![attribution("tw-buckets", Place::Between, Confidence::Possible)],
     };
     take_walls(&mut verdict, judgement, &[]);
     let at_connections = Maybe(Some(2_679_801));

@@ -152,7 +152,7 @@ fn several_plateaus_stand_side_by_side() {
     ");
 }
 
-fn charge(id: &str, lost: u64) -> Attribution {
+fn attribution(id: &str, lost: u64) -> Attribution {
     Attribution {
         id: id.into(),
         side: "server".into(),
@@ -179,10 +179,10 @@ fn a_run_that_missed_its_target_says_why_before_all() {
                 .into(),
             "1,321 connections lost, 0 allowed".into(),
         ]),
-        wall: charge("server-full", 2_000).into(),
-        more_walls: List(vec![charge("client-lag", 7)]),
+        wall: attribution("server-full", 2_000).into(),
+        more_walls: List(vec![attribution("client-lag", 7)]),
         met_without_loss: ["tw-buckets", "accept-queue", "neighbours", "netdev-backlog"]
-            .map(|id| charge(id, 0))
+            .map(|id| attribution(id, 0))
             .into_iter()
             .collect(),
         next_wall: Maybe(None),
