@@ -24,10 +24,11 @@ fn row(host: &FakeHost, id: &str) -> Row {
     report.rows.into_iter().find(|row| row.id == id).unwrap_or_else(|| panic!("no row {id}"))
 }
 
-/// How a file says that there are so many of something.
+/// The text with which a file says a number.
 type Text = fn(u64) -> String;
 
-/// Wall, its file, what it says when there are so many, and what is said when there are fewer.
+/// A wall, its file, the text of that file for a number, and the verdict when there is less than
+/// the need.
 const READ: &[(&str, &str, Text, Verdict)] = &[
     ("accept-queue", "proc/sys/net/core/somaxconn", plain, Verdict::Warn),
     ("conntrack", "proc/sys/net/netfilter/nf_conntrack_max", |n| plain(n + 12), Verdict::Fail),
@@ -203,7 +204,7 @@ fn a_wall_of_the_other_end_is_none_of_this_host() {
     }
 }
 
-/// A host with something of everything: short, disturbed, unknown, with old advice.
+/// A host with a row of each verdict and settings of old advice.
 fn troubled() -> FakeHost {
     let host = FakeHost::plentiful();
     host.write("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 1500000 kB\n");

@@ -1,5 +1,5 @@
-//! Walls that are not named: signs that another wall moves as well, that are of the whole host, or that
-//! count less than what was lost. A wrong name is worse than none.
+//! Walls that must not be named: their signs are moved by another wall as well, are of the whole
+//! host, or count less than was lost. A wrong name is worse than none.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -17,7 +17,7 @@ use megaconn::walls::symptom::Symptom::{Failed, Late, Lost};
 
 use run_facts::{core, lost, named, rises, run_facts, server};
 
-/// What a card counts says nothing of a run that stays on its host.
+/// The counters of a network card say nothing of a run that stays on its host.
 #[test]
 fn connections_of_one_host_meet_no_card() {
     for (counter, id, side) in [
@@ -33,7 +33,7 @@ fn connections_of_one_host_meet_no_card() {
     }
 }
 
-/// Signs that fit, and as well fit something else.
+/// Signs that fit this wall and another one as well.
 #[test]
 fn who_cannot_be_sure_does_not_say_so() {
     let mut run = run_facts();
@@ -55,7 +55,7 @@ fn who_cannot_be_sure_does_not_say_so() {
     assert_eq!(named(&run), [("unanswered", Place::Between, 5)]);
 }
 
-/// Uneven cores explain what was late; whom they refused they have counted.
+/// Uneven cores explain what was late. Connections that they refused are counted.
 #[test]
 fn uneven_cores_explain_no_reset_that_they_did_not_make() {
     let mut run = run_facts();
@@ -70,7 +70,8 @@ fn uneven_cores_explain_no_reset_that_they_did_not_make() {
     assert_eq!(named(&run), [(uneven.0, uneven.1, 130), (UNKNOWN, Place::Between, 40)]);
 }
 
-/// A core that once got no ring refused somebody, and not everybody who was ever reset.
+/// A core that once got no ring refused some connections, and not every connection that was ever
+/// reset.
 #[test]
 fn a_refused_ring_explains_whom_the_server_refused() {
     for (errno, id) in [(Errno::ENOMEM, "memlock"), (Errno::ENOSPC, "fixed-files")] {
@@ -86,7 +87,7 @@ fn a_refused_ring_explains_whom_the_server_refused() {
     }
 }
 
-/// Counters that more than one wall moves, and lines of the log that are of the whole host.
+/// Counters that more than one wall moves, and log lines that are of the whole host.
 #[test]
 fn a_wall_is_not_named_for_another_ones_signs() {
     let timed_out = [(Failed(Errno::ETIMEDOUT), 100)];

@@ -1,5 +1,5 @@
 //! Obsolete, mistaken and harmful settings: each is found in a file and, where it counts, in the
-//! running kernel; what is right, hidden or no number is not held against anybody.
+//! running kernel. A setting that is right, hidden or no number is not reported.
 
 use fake_host::FakeHost;
 use megaconn::walls::obsolete::rules::Plan;

@@ -1,5 +1,5 @@
-//! What lifts walls: the three files are exactly what is short and can be used as they are, and what
-//! is applied can be undone, never lowers anything, and is refused without rights.
+//! What lifts walls: the three files have exactly what is short, and can be used as they are. What
+//! is applied can be undone, lowers no amount, and is refused without rights.
 
 use std::fs;
 use std::path::Path;

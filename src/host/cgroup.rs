@@ -13,8 +13,8 @@ pub struct Directory {
     pub path: PathBuf,
 }
 
-/// Our own group of `controller`, such as `memory`, and those above it, whichever of them are there.
-/// One of version 2 may be without the controller's files.
+/// The group of this process for `controller`, such as `memory`, and the groups above it, as far as
+/// they exist. A group of version 2 may lack the controller's files.
 #[must_use]
 pub fn directories(procfs: &ProcFs, controller: &str) -> Vec<Directory> {
     let text = |path: &str| procfs.read(path).unwrap_or_default();
@@ -26,7 +26,7 @@ pub fn directories(procfs: &ProcFs, controller: &str) -> Vec<Directory> {
 /// Where a hierarchy with the controller is mounted, from a line of `mountinfo`.
 struct Mount<'a> {
     version: u8,
-    /// What of the hierarchy is mounted.
+    /// The part of the hierarchy that is mounted.
     root: &'a Path,
     point: &'a Path,
 }
@@ -45,8 +45,8 @@ impl<'a> Mount<'a> {
         Some(Mount { version, root: Path::new(root), point: Path::new(point) })
     }
 
-    /// Our own group and those above it, up to the mount's root. A container may see the root alone,
-    /// and under another name than its group has outside: then that is the one to read.
+    /// The group of this process and those above it, up to the mount's root. A container may see
+    /// the root alone, under another name than the group has outside. Then the root is read.
     fn directories(&self, own: &str, controller: &str) -> Vec<Directory> {
         let path = own.lines().find_map(|line| self.own_path(line, controller)).unwrap_or_default();
         let is_plain = |path: &&Path| !path.components().any(|part| part == Component::ParentDir);

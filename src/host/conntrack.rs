@@ -9,7 +9,7 @@ use socket2::SockRef;
 
 use crate::host::procfs::ProcFs;
 
-/// Connections that are made: so many that the connections of other programs are not taken for them.
+/// Connections that are made. A few that other programs make meanwhile do not reach this number.
 const CONNECTIONS: u64 = 32;
 
 /// Whether connections over loopback are tracked; `None` when that cannot be found out.

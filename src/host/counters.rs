@@ -1,5 +1,5 @@
-//! What the kernel counts of a network namespace and its host, at one moment: names as the kernel
-//! has them, behind the table they stand in. A counter that is not there was not measured.
+//! What the kernel counts of a network namespace and its host, at one moment. Names are the
+//! kernel's, after the name of their table. A counter that is absent was not measured.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -42,8 +42,8 @@ impl Counters {
         counters
     }
 
-    /// The same with what network cards count and only `ethtool` tells, where that is installed: it is
-    /// asked once for each card, so this is for moments, not for a clock.
+    /// The same, with counters of network cards that only `ethtool` shows, where it is installed.
+    /// It is run once for each card, so this is for single moments and not for a clock.
     #[must_use]
     pub fn read_with_cards(procfs: &ProcFs) -> Counters {
         let mut counters = Counters::read(procfs);
@@ -68,7 +68,7 @@ impl Counters {
         self.0.insert(name.to_owned(), value);
     }
 
-    /// Keeps those of which `keep` says so.
+    /// Keeps the counters for which `keep` is true.
     pub fn retain(&mut self, keep: impl Fn(&str, u64) -> bool) {
         self.0.retain(|name, value| keep(name, *value));
     }
@@ -96,7 +96,7 @@ impl Counters {
                 return;
             };
             for (name, value) in names.zip(values) {
-                // The one that may be -1, Tcp.MaxConn, is no counter.
+                // Tcp.MaxConn, which may be -1, is no counter.
                 if let Ok(value) = value.parse() {
                     self.set(&format!("{table}.{name}"), value);
                 }
@@ -104,7 +104,7 @@ impl Counters {
         }
     }
 
-    /// One line a CPU in hexadecimal: packets, dropped, times squeezed, and more.
+    /// One line for each CPU, in hexadecimal: packets, dropped, times squeezed, and more.
     fn add_softnet(&mut self, text: &str) {
         for (column, name) in [(1, "softnet.dropped"), (2, "softnet.time_squeeze")] {
             let cell =
@@ -115,7 +115,7 @@ impl Counters {
         }
     }
 
-    /// A line of names, then one line a CPU in hexadecimal; the first column is a level.
+    /// A line of names, then one line for each CPU, in hexadecimal. The first column is a level.
     fn add_table(&mut self, table: &str, text: &str) {
         let mut lines = text.lines();
         let names = lines.next().unwrap_or_default();
@@ -155,7 +155,8 @@ impl Counters {
         }
     }
 
-    /// `name: value` a line; those of cloud networks that a connection can meet.
+    /// `name: value` on each line. Only the allowances of cloud networks are taken: connections can
+    /// exhaust them.
     fn add_ethtool(&mut self, text: &str) {
         for line in text.lines() {
             if let Some((name, value)) = line.split_once(':')
@@ -178,13 +179,13 @@ impl Counters {
     }
 }
 
-/// Whether a counter of this name tells of something that went wrong.
+/// Whether a rise of the counter with this name means that something went wrong.
 #[must_use]
 pub fn tells_of_harm(name: &str) -> bool {
     HARM.iter().any(|word| name.contains(word))
 }
 
-/// What is in such names.
+/// Parts of the names of such counters.
 const HARM: [&str; 22] = [
     "Abort",
     "Bad",
@@ -210,7 +211,7 @@ const HARM: [&str; 22] = [
     "exceeded",
 ];
 
-/// The sum, unless a term is missing or there is none.
+/// The sum; `None` when a term is missing or there are no terms.
 fn sum_of(terms: impl Iterator<Item = Option<u64>>) -> Option<u64> {
     let mut terms = terms.peekable();
     terms.peek()?;

@@ -1,7 +1,8 @@
-//! How much CPU time this process has had, and how much it would have taken, as the kernel counts it.
+//! How much CPU time this process had, and how much it was ready to use, as the kernel counts it.
 //!
-//! What the CPUs do for everybody stands in `/proc/stat`, and says little of a run on a host on which
-//! others work too. A thread that may not run, for others or for a limit of its control group, waits.
+//! `/proc/stat` counts the CPUs as a whole, which says little of a run on a host with other work. A
+//! thread that is ready and does not run waits: other threads run, or its control group is at its
+//! limit.
 
 use std::fs;
 
@@ -10,14 +11,14 @@ use std::fs;
 pub struct CpuTime {
     /// Milliseconds that its threads ran, all together.
     pub ran_ms: u64,
-    /// Milliseconds that its threads could have run, and others did; 0 where the kernel does not say.
+    /// Milliseconds that its threads were ready and did not run; 0 where the kernel does not say.
     pub waited_ms: u64,
     /// Milliseconds since it began.
     pub lived_ms: u64,
 }
 
 impl CpuTime {
-    /// This process's, now; `None` when it cannot be read. Threads that have ended count no more.
+    /// This process's, now; `None` when it cannot be read. Threads that have ended are not counted.
     #[must_use]
     pub fn read() -> Option<CpuTime> {
         let text = |path: &str| fs::read_to_string(path).ok();
@@ -55,14 +56,14 @@ impl CpuTime {
         self.ran_ms as f64 / self.lived_ms.max(1) as f64
     }
 
-    /// CPUs that it would have kept busy on average, had nobody else wanted any.
+    /// CPUs that it would have kept busy on average, without other programs and limits.
     #[must_use]
     pub fn wanted(self) -> f64 {
         (self.ran_ms + self.waited_ms) as f64 / self.lived_ms.max(1) as f64
     }
 }
 
-/// What the figures of a core's thread are called, and what they say.
+/// Names of the figures of a core's thread, and what they say.
 pub const THREAD_FIGURES: [(&str, &str); 2] = [
     (
         "ran_us_total",
@@ -76,8 +77,8 @@ pub const THREAD_FIGURES: [(&str, &str); 2] = [
     ),
 ];
 
-/// The CPU time that a thread of this process has had since it began, and has waited for, both in
-/// microseconds, as [`THREAD_FIGURES`]; `None` when it cannot be read. The thread has no part in it.
+/// How long a thread of this process has run and has waited since it began, in microseconds, as
+/// [`THREAD_FIGURES`]; `None` when it cannot be read. The thread itself does nothing for it.
 #[must_use]
 pub fn thread_us(id: u64) -> Option<[u64; 2]> {
     let schedstat = fs::read_to_string(format!("/proc/self/task/{id}/schedstat")).ok()?;
@@ -85,16 +86,17 @@ pub fn thread_us(id: u64) -> Option<[u64; 2]> {
     Some([ns.next()?? / 1_000, ns.next()?? / 1_000])
 }
 
-/// The kernel's number of the calling thread.
+/// The kernel's id of the calling thread.
 #[must_use]
 pub fn own_thread() -> u64 {
     let id = rustix::thread::gettid().as_raw_nonzero().get();
     u64::try_from(id).expect("the number of a thread is positive")
 }
 
-/// From field 22 of `/proc/PID/stat`, in ticks since the host began, and the seconds since then.
+/// How long a process has lived. Field 22 of `/proc/PID/stat` says when it began, in ticks since
+/// the host did; `/proc/uptime` says how long ago that was.
 fn lived_ms(stat: &str, uptime: &str, ticks_per_second: u64) -> Option<u64> {
-    // The second field is a name in parentheses, which may have anything in it.
+    // The second field is a name in parentheses, which may contain any character.
     let (_, fields) = stat.rsplit_once(") ")?;
     let began = fields.split(' ').nth(22 - 3)?.parse::<u64>().ok()?;
     let (seconds, hundredths) = uptime.split_whitespace().next()?.split_once('.')?;
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn who_works_runs_or_waits() {
+    fn a_busy_process_runs_or_waits() {
         let before = CpuTime::read().expect("/proc is there");
         let began = Instant::now();
         let mut now = before;

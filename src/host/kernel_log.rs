@@ -1,9 +1,10 @@
-//! What the kernel wrote into its log during a run. It reads `/dev/kmsg` and says what a line names;
-//! which wall a line is a sign of stands in the table of the walls.
+//! What the kernel wrote into its log during a run: lines of `/dev/kmsg`, and what a line names.
+//! The table of the walls says which wall a line is a sign of.
 //!
-//! A line is of the whole host: only the process or the port that it names can tie it to a run. And
-//! no line is no proof: the kernel leaves lines out when there are many, writes `file-max` only when
-//! more files are open than at its last such line, and `SYN flooding` once for each listener.
+//! A line is of the whole host. Only the process or the port that it names can tie it to a run. The
+//! absence of a line proves nothing: the kernel leaves lines out when there are many, writes
+//! `file-max` only when more files are open than at its last such line, and `SYN flooding` once for
+//! each listener.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -38,19 +39,19 @@ impl KernelLog {
         Some(KernelLog { file })
     }
 
-    /// The lines since the last call, or since it was opened. Those that the kernel has overwritten
-    /// meanwhile are lost.
+    /// The lines since the last call, or since the log was opened. Lines that the kernel has
+    /// overwritten meanwhile are lost.
     pub fn lines_since(&mut self) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut record = vec![0; RECORD_BYTES_MAX];
         loop {
-            // One record a read.
+            // Each read gives one record.
             match self.file.read(&mut record) {
                 Ok(0) => return lines,
                 Ok(length) => {
                     lines.extend(parse(&String::from_utf8_lossy(&record[..length])));
                 }
-                // Overwritten: the next read is of the oldest that is left.
+                // Records were overwritten. The next read gives the oldest that is left.
                 Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return lines,
@@ -59,8 +60,8 @@ impl KernelLog {
     }
 }
 
-/// A record is `priority,sequence,microseconds,flags;text` and lines that describe a device. What a
-/// program wrote into the log has another facility than the kernel's 0 and is nothing to go by.
+/// A record is `priority,sequence,microseconds,flags;text`, and lines that describe a device. The
+/// facility of the kernel is 0. A line of another facility was written by a program and is ignored.
 fn parse(record: &str) -> Option<Line> {
     let (head, rest) = record.split_once(';')?;
     let mut fields = head.split(',');
@@ -77,13 +78,13 @@ impl Line {
         let (_, rest) = self.text.split_once("ut of memory")?;
         let (_, rest) = rest.split_once(": Killed process ")?;
         let (pid, rest) = rest.split_once(" (")?;
-        // A name may have parentheses of its own.
+        // A name may contain parentheses.
         let (name, _) = rest.split_once(") total-vm:").or_else(|| rest.rsplit_once(')'))?;
         Some((pid.parse().ok()?, name))
     }
 
-    /// The port whose listener the kernel takes to be flooded. Linux 6.2 and newer write the address
-    /// before it.
+    /// The port of the listener that the kernel takes to be flooded. Linux 6.2 and newer write the
+    /// address before it.
     #[must_use]
     pub fn flooded_port(&self) -> Option<u16> {
         let (_, rest) = self.text.split_once("Possible SYN flooding on port ")?;

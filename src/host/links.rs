@@ -1,4 +1,4 @@
-//! What kind of link an interface is, asked for by netlink as rtnetlink(7) has it.
+//! What kind of link an interface is, read by netlink as in rtnetlink(7).
 
 use crate::host::netlink::{self, Question};
 

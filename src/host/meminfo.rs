@@ -1,4 +1,4 @@
-//! What memory is used, as the kernel itself counts it.
+//! How much memory is used, as the kernel counts it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,7 +30,7 @@ impl MemInfo {
         Some(MemInfo::parse(&procfs.read("proc/meminfo")?))
     }
 
-    /// From the text of `/proc/meminfo`; lines that are none are passed over.
+    /// From the text of `/proc/meminfo`. Lines of another form are skipped.
     #[must_use]
     pub fn parse(text: &str) -> MemInfo {
         let field = |line: &str| {
@@ -48,21 +48,21 @@ impl MemInfo {
     }
 }
 
-/// What the kernel holds for itself at one moment.
+/// The kernel's own memory at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct KernelMemory {
     /// Bytes by slab cache, where `/proc/slabinfo` may be read (root).
     by_slab: Option<BTreeMap<String, u64>>,
     /// All slab memory, by slabinfo where it may be read, else by meminfo.
     slabs: Option<u64>,
-    /// Memory of the kernel's own that is in no slab; `None` when meminfo has none of the fields.
+    /// The kernel's memory outside of slabs; `None` when meminfo has none of the fields.
     outside_slabs: Option<u64>,
 }
 
 /// Fields of meminfo that hold kernel memory outside of the slabs.
 const OUTSIDE_SLABS: [&str; 4] = ["VmallocUsed", "Percpu", "KernelStack", "PageTables"];
 
-/// What a connection is made of in the kernel, and the slab caches that hold it.
+/// The parts of a connection in the kernel, and the slab caches that hold them.
 pub const SLAB_LAYERS: [(&str, &[&str]); 5] = [
     ("tcp", &["TCP", "TCPv6"]),
     ("inode", &["sock_inode_cache"]),
@@ -71,7 +71,7 @@ pub const SLAB_LAYERS: [(&str, &[&str]); 5] = [
     ("io_uring", &["io_kiocb"]),
 ];
 
-/// Slabs of none of [`SLAB_LAYERS`].
+/// Slabs that are in none of [`SLAB_LAYERS`].
 pub const OTHER_SLABS: &str = "other_slabs";
 /// All slabs, where `/proc/slabinfo` may not be read and they cannot be told apart.
 pub const ALL_SLABS: &str = "slabs";
@@ -111,9 +111,9 @@ impl KernelMemory {
         self.by_slab.as_ref()
     }
 
-    /// Bytes by layer, which are [`KernelMemory::bytes`] together: those of [`SLAB_LAYERS`] that
-    /// this kernel has a cache of, [`OTHER_SLABS`] and [`NO_SLAB`]; without slabinfo [`ALL_SLABS`] and
-    /// [`NO_SLAB`]. What could not be read is not there.
+    /// Bytes by layer; their sum is [`KernelMemory::bytes`]. With slabinfo, the layers are those of
+    /// [`SLAB_LAYERS`] that this kernel has a cache of, [`OTHER_SLABS`] and [`NO_SLAB`]. Without
+    /// it, they are [`ALL_SLABS`] and [`NO_SLAB`]. A layer that could not be read is absent.
     #[must_use]
     pub fn by_layer(&self) -> BTreeMap<&'static str, u64> {
         let mut layers = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! Reads the kernel of this host, and decides nothing: files of /proc and /sys, netlink, limits of the
-//! process. What a reading means for a plan or a run is decided by the walls.
+//! Reads the kernel of this host and decides nothing: files of /proc and /sys, netlink, limits of
+//! the process. The walls decide what a reading means for a plan or a run.
 
 pub mod cgroup;
 pub mod conntrack;

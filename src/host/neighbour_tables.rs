@@ -1,22 +1,23 @@
-//! How often the kernel's tables of neighbours overflowed, asked for by netlink as rtnetlink(7) has
-//! it. The tables are of the whole host; in a network namespace other than the first one their
-//! files below `/proc/net/stat` are missing, and only this is left.
+//! How often the kernel's tables of neighbours overflowed, read by netlink as in rtnetlink(7). The
+//! tables are the whole host's. In a network namespace other than the first, their files below
+//! `/proc/net/stat` are missing, and netlink is the only way.
 
 use crate::host::netlink::{self, Question};
 
 const ASK_TABLES: u16 = 66;
 const TABLE: u16 = 64;
 
-/// A family, of which 0 is all, and bytes that are not used.
+/// A family, where 0 is all of them, and three bytes that are not used.
 const OF_ANY_FAMILY: [u8; 4] = [0; 4];
 
 const NAME: u16 = 1;
 const STATISTICS: u16 = 7;
 
-/// Where among the statistics, eight bytes each, the overflows stand.
+/// The index of the overflows among the statistics, which are eight bytes each.
 const TABLE_FULLS: usize = 10;
 
-/// Each table's name, such as `arp_cache`, with its overflows; none where the kernel does not say.
+/// The name of each table, such as `arp_cache`, with its overflows; empty where the kernel does not
+/// say.
 pub(super) fn overflows() -> Vec<(String, u64)> {
     let mut found = Vec::new();
     let question =
@@ -25,7 +26,7 @@ pub(super) fn overflows() -> Vec<(String, u64)> {
     if asked.is_ok() { found } else { Vec::new() }
 }
 
-/// One table; what is said of one interface alone has no statistics.
+/// One table. An answer about one interface has no statistics.
 fn overflows_of(table: &[u8]) -> Option<(String, u64)> {
     let attributes = table.get(OF_ANY_FAMILY.len()..)?;
     let find = |kind| netlink::attributes(attributes).find(|(other, _)| *other == kind);
@@ -48,7 +49,7 @@ mod tests {
         let tables = overflows();
         for (name, fulls) in &tables {
             let counted = counters.get(&format!("{name}.table_fulls")).unwrap();
-            // Somebody may meet the limit between the two.
+            // The table may overflow between the two readings.
             assert!(counted <= *fulls, "{name}: {counted} in the file, then {fulls}");
         }
         assert!(tables.iter().any(|(name, _)| name == "arp_cache"), "{tables:?}");

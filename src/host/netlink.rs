@@ -1,5 +1,6 @@
-//! Questions to the kernel by netlink(7) that are answered with a list: it owns the messages around
-//! question and answers, and knows neither. `sock_diag` and `neighbour_tables` ask through it.
+//! Questions to the kernel by netlink(7) that are answered with a list. It owns the messages around
+//! question and answers, and knows the content of neither. `sock_diag`, `links` and
+//! `neighbour_tables` ask through it.
 
 use std::io;
 use std::time::Duration;
@@ -8,10 +9,10 @@ use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt,
 };
 
-/// Bytes of one answer at most: the kernel makes a dump's messages no longer than this.
+/// Largest answer in bytes. The kernel makes a message of a dump no longer than this.
 const ANSWER_BYTES: usize = 32 * 1024;
 
-/// Time after which the kernel is taken not to answer; it answers while it is asked.
+/// Time after which the kernel is taken not to answer. It answers within the call that asks.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 const HEADER_BYTES: usize = 16;
@@ -19,16 +20,16 @@ const KIND_ERROR: u16 = 2;
 const KIND_DONE: u16 = 3;
 const FLAGS_DUMP: u16 = 0x301;
 
-/// A question and of which kind its answers are; both by the numbers of the protocol.
+/// A question and the kind of its answers, both by the protocol's numbers.
 pub(super) struct Question<'a> {
-    /// `None` is routes and neighbours, which has the number 0.
+    /// `None` is protocol 0: links, routes and neighbours.
     pub(super) protocol: Option<Protocol>,
     pub(super) kind: u16,
     pub(super) answer_kind: u16,
     pub(super) payload: &'a [u8],
 }
 
-/// Shows every answer, in this thread's network namespace.
+/// Passes every answer to `show`, in this thread's network namespace.
 pub(super) fn dump(question: &Question<'_>, mut show: impl FnMut(&[u8])) -> io::Result<()> {
     let (family, protocol) = (AddressFamily::NETLINK, question.protocol);
     let socket = rustix::net::socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
@@ -46,7 +47,7 @@ pub(super) fn dump(question: &Question<'_>, mut show: impl FnMut(&[u8])) -> io::
     }
 }
 
-/// Shows all of what came at once; the outcome, when it is the last.
+/// Passes every message of one answer to `show`; the outcome, when the answer is the last.
 fn show_all(
     mut answer: &[u8],
     answer_kind: u16,
@@ -68,7 +69,7 @@ fn show_all(
     None
 }
 
-/// The error number that ends a dump, negative as the kernel has it; 0 is success.
+/// The outcome of a dump from the number that ends it: a negative error number, or 0 for success.
 fn outcome(payload: &[u8]) -> io::Result<()> {
     match payload.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)) {
         None | Some(0) => Ok(()),
@@ -82,7 +83,7 @@ fn request(question: &Question<'_>) -> Vec<u8> {
     bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
     bytes.extend(question.kind.to_ne_bytes());
     bytes.extend(FLAGS_DUMP.to_ne_bytes());
-    // A sequence number and a port of our own: one socket, one question, so both may be 0.
+    // The sequence number and the port. A socket asks one question, so both may be 0.
     bytes.extend([0; 8]);
     bytes.extend(question.payload);
     bytes
@@ -93,7 +94,7 @@ pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The attributes that `bytes` are a row of: their kinds and what they hold.
+/// The attributes in `bytes`: the kind and the value of each.
 pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let head = bytes.first_chunk::<4>()?;

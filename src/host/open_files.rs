@@ -4,10 +4,10 @@ use std::fs;
 
 use crate::host::procfs::ProcFs;
 
-/// Files this process has open; direct descriptors are none of them.
+/// Files that this process has open. Direct descriptors are not among them.
 #[must_use]
 pub fn of_process() -> Option<u64> {
-    // The directory that is being read is one more.
+    // The directory that is read here is one more.
     fs::read_dir("/proc/self/fd").ok().map(|files| files.count().saturating_sub(1) as u64)
 }
 

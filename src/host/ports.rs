@@ -1,4 +1,4 @@
-//! The local ports that the kernel hands out by itself, and those that it keeps back.
+//! The local ports that the kernel hands out by itself, and the ports that it reserves.
 
 use std::fs;
 use std::ops::RangeInclusive;

@@ -14,19 +14,19 @@ impl ProcFs {
         ProcFs::at("/")
     }
 
-    /// The procfs below `root`.
+    /// The host below `root`.
     #[must_use]
     pub fn at(root: impl Into<PathBuf>) -> ProcFs {
         ProcFs(root.into())
     }
 
-    /// Whether it is this host's own, of which the kernel can be asked as well.
+    /// Whether it is this host's own, so that the kernel can be asked by other ways as well.
     #[must_use]
     pub fn is_host(&self) -> bool {
         self.0 == Path::new("/")
     }
 
-    /// Where `path`, which is written without a leading slash, lies.
+    /// The place of `path`, which is written without a leading slash.
     #[must_use]
     pub fn path(&self, path: &str) -> PathBuf {
         self.0.join(path)
@@ -44,14 +44,15 @@ impl ProcFs {
         self.path("proc/sys").join(name.replace('.', "/"))
     }
 
-    /// A sysctl by its dotted name, its white space made single.
+    /// A sysctl by its dotted name, with single spaces between its words.
     #[must_use]
     pub fn sysctl(&self, name: &str) -> Option<String> {
         let text = fs::read_to_string(self.sysctl_path(name)).ok()?;
         Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
-    /// The numbers of a sysctl, such as the three of `net.ipv4.tcp_mem`; `None` unless all are such.
+    /// The numbers of a sysctl, such as the three of `net.ipv4.tcp_mem`; `None` unless every word
+    /// is a number.
     #[must_use]
     pub fn numbers(&self, sysctl: &str) -> Option<Vec<u64>> {
         let text = self.sysctl(sysctl)?;
@@ -65,7 +66,7 @@ impl ProcFs {
         self.numbers(sysctl).filter(|numbers| numbers.len() == 1).map(|numbers| numbers[0])
     }
 
-    /// The names in a directory, in order; none when there is no such directory.
+    /// The names in a directory, in order; empty when there is no such directory.
     #[must_use]
     pub fn names(&self, directory: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(directory)).into_iter().flatten().flatten();

@@ -1,17 +1,17 @@
-//! The process's own limits, raised as far as they may be without any right.
+//! The process's own limits, raised as far as any process may raise them.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::base::constants::{EXECUTOR_MEMLOCK_LEAST, SEGMENT_SLOTS_MAX};
 
-/// Raises the soft limit on open files to the hard one: it bounds the table of a segment, and
-/// fewer, larger segments need less locked memory. The limit that then holds.
+/// Raises the soft limit on open files to the hard one, and returns the limit that then holds. It
+/// bounds the table of a segment, and fewer, larger segments need less locked memory.
 #[must_use]
 pub fn raise_nofile() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // Raising soft to hard is always allowed; if it fails all the same, the old limit holds.
+    // Raising soft to hard is always allowed. If it fails all the same, the old limit holds.
     let _ = setrlimit(Resource::Nofile, raised);
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
@@ -22,15 +22,15 @@ pub fn slots_per_segment(nofile: u64) -> u32 {
     u32::try_from(nofile).unwrap_or(u32::MAX).clamp(1, SEGMENT_SLOTS_MAX)
 }
 
-/// Bytes of locked memory this user may have; `None` without a limit, by the limit itself or by
-/// CAP_IPC_LOCK. That does not help where the limit is too small for an executor.
+/// Bytes of locked memory that this user may have; `None` without a limit, or with CAP_IPC_LOCK.
+/// The capability does not help where the limit is too small for an executor.
 #[must_use]
 pub fn memlock_bytes() -> Option<u64> {
     let passes = is_capable(CapabilitySet::IPC_LOCK);
     memlock_limit().filter(|limit| !passes || *limit < EXECUTOR_MEMLOCK_LEAST)
 }
 
-/// The same by the limit alone, as it is for who has no capability.
+/// The same by the limit alone, as it holds without a capability.
 #[must_use]
 pub fn memlock_limit() -> Option<u64> {
     getrlimit(Resource::Memlock).current
@@ -42,8 +42,8 @@ pub fn passes_file_max() -> bool {
     is_capable(CapabilitySet::SYS_ADMIN)
 }
 
-/// Threads that this user may have; `None` without a limit, and for root and others whom the kernel
-/// does not hold to it.
+/// Threads that this user may have; `None` without a limit, and for root and other users that the
+/// kernel does not hold to it.
 #[must_use]
 pub fn nproc() -> Option<u64> {
     let passes = rustix::process::getuid().is_root() && is_first_user_namespace()
@@ -60,8 +60,8 @@ pub fn is_in_group(id: u32) -> bool {
         || rustix::process::getgroups().is_ok_and(|groups| groups.into_iter().any(is_it))
 }
 
-/// Whether the kernel lets this process pass the host's own limits by a capability: it must be held
-/// in the first user namespace, so that root of a rootless container has none.
+/// Whether a capability lets this process pass the host's own limits. It must be held in the first
+/// user namespace, so root of a rootless container has none.
 fn is_capable(capability: CapabilitySet) -> bool {
     is_first_user_namespace()
         && capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))

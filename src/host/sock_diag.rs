@@ -1,6 +1,5 @@
-//! The kernel's list of TCP sockets, asked for by netlink as sock_diag(7) describes and filtered
-//! within the kernel. It owns the two layouts that travel, a request and a record, and knows
-//! nothing of walls; `sockets` asks through it.
+//! The kernel's list of TCP sockets, read by netlink as in sock_diag(7) and filtered within the
+//! kernel. It owns the layouts of a request and of a record. `sockets` asks through it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,7 +9,7 @@ use rustix::net::netlink::SOCK_DIAG;
 
 use crate::host::netlink::{self, Question, word};
 
-/// States by the numbers of the kernel, as bits of [`Query::states`].
+/// States by the kernel's numbers, as bits of [`Query::states`].
 pub(super) const ESTABLISHED: u32 = 1 << 1;
 pub(super) const TIME_WAIT: u32 = 1 << 6;
 pub(super) const LISTEN: u32 = 1 << 10;
@@ -26,7 +25,7 @@ const REMOTE_PORT_AT_LEAST: u8 = 4;
 const REMOTE_PORT_AT_MOST: u8 = 5;
 const REMOTE_ADDRESS: u8 = 8;
 
-/// Parts of one filter at most: a jump is at most 64 KiB long.
+/// Most parts of one filter. A jump is at most 64 KiB long.
 const PARTS_MAX: usize = 1000;
 
 /// One kind of socket to ask for.
@@ -35,11 +34,11 @@ pub(super) struct Query {
     pub(super) states: u32,
     /// The port at this end; 0 is for any.
     pub(super) local_port: u16,
-    /// A program of [`filters`]; all pass an empty one.
+    /// A program of [`filters`]; every socket passes an empty one.
     pub(super) filter: Vec<u8>,
 }
 
-/// One socket, as far as anybody here asks.
+/// One socket, as far as it is needed here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Record {
     pub(super) local: SocketAddr,
@@ -51,7 +50,7 @@ pub(super) struct Record {
     pub(super) user: u32,
 }
 
-/// Shows every socket that the query asks for, in this thread's network namespace.
+/// Passes every socket that the query asks for to `show`, in this thread's network namespace.
 pub(super) fn dump(query: &Query, mut show: impl FnMut(&Record)) -> io::Result<()> {
     let question = Question {
         protocol: Some(SOCK_DIAG),
@@ -67,7 +66,7 @@ fn request(query: &Query) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(REQUEST_BYTES + attribute);
     bytes.extend([family_byte(query.family), libc::IPPROTO_TCP.to_le_bytes()[0], 0, 0]);
     bytes.extend(query.states.to_ne_bytes());
-    // What may be given of a socket's identity, which begins with its port; zeros are for any.
+    // The identity of the sockets, which begins with the port. Zeros stand for any.
     bytes.extend(query.local_port.to_be_bytes());
     bytes.extend([0; 46]);
     if attribute > 0 {
@@ -106,9 +105,10 @@ fn family_byte(family: AddressFamily) -> u8 {
 /// Programs that together pass the sockets whose remote end is one of `targets`, all of one
 /// family. One is enough for a thousand ranges of ports.
 ///
-/// Such a program is a row of tests, each with a distance to go when it holds and one when not; a
-/// socket passes when its way ends exactly at the end. The kernel looks over a program before it
-/// runs it: who has failed may only go to where a test begins, or beyond the end.
+/// Such a program is a row of tests. Each has the distance to go on when it holds, and the distance
+/// when it does not. A socket passes when its way ends exactly at the end. The kernel verifies a
+/// program before it runs it: from a failed test a socket may only go to where a test begins, or
+/// beyond the end.
 pub(super) fn filters(targets: &[SocketAddr]) -> Vec<Vec<u8>> {
     let mut ranges: Vec<(IpAddr, u16, u16)> = Vec::new();
     let mut sorted = targets.to_vec();
@@ -141,7 +141,7 @@ fn filter(ranges: &[(IpAddr, u16, u16)]) -> Vec<u8> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         test(&mut code, REMOTE_ADDRESS, 12 + octets.len(), missed);
         code.extend([family_byte(family), byte(octets.len() * 8), 0, 0]);
-        // The port, which is any here: this test knows single ones alone.
+        // Any port. This test could compare with a single port only.
         code.extend((-1_i32).to_ne_bytes());
         code.extend(octets);
         for (what, port) in [(REMOTE_PORT_AT_LEAST, first), (REMOTE_PORT_AT_MOST, last)] {
@@ -155,7 +155,7 @@ fn filter(ranges: &[(IpAddr, u16, u16)]) -> Vec<u8> {
     code
 }
 
-/// One test: how far to go when it holds, and where to when not.
+/// One test: it is `length` bytes long, and goes to `missed` when it does not hold.
 fn test(code: &mut Vec<u8>, what: u8, length: usize, missed: usize) {
     let distance = u16::try_from(missed - code.len()).unwrap_or(u16::MAX);
     code.extend([what, byte(length)]);

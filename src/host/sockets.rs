@@ -1,9 +1,10 @@
-//! How many sockets there are: from the kernel's own sums where those are enough, and from its list
-//! of sockets where states or ports matter. Never from `/proc/net/tcp`, which is text for every one.
+//! How many sockets there are: from the kernel's sums where those are enough, and from its list of
+//! sockets where states or ports matter. Never from `/proc/net/tcp`, which writes a line of text
+//! for every socket.
 //!
-//! The sums cost the same at any number of connections. The list is walked by the kernel whole,
-//! however few sockets the answer has, unless listeners alone are asked for: those have a table of
-//! their own. See `notes/results/counting.txt` for what each takes at a million.
+//! The sums cost the same at any number of connections. For the list the kernel walks over all
+//! sockets, however few the answer has. Listeners are an exception: they have a table of their own.
+//! See `notes/results/counting.txt` for what each takes at a million.
 
 use std::net::SocketAddr;
 
@@ -13,19 +14,20 @@ use serde::{Deserialize, Serialize};
 use crate::host::procfs::ProcFs;
 use crate::host::sock_diag::{self, Query};
 
-/// The sums of `/proc/net/sockstat` and `sockstat6`; what is not there was not measured.
+/// The sums of `/proc/net/sockstat` and `sockstat6`; `None` was not measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sockstat {
-    /// TCP sockets over IPv4 that have a port, both ends where both are in this network namespace.
+    /// TCP sockets over IPv4 that have a port. A connection with both ends in this network
+    /// namespace counts twice.
     pub tcp_in_use: Option<u64>,
     /// The same over IPv6.
     pub tcp6_in_use: Option<u64>,
     /// Connections in TIME_WAIT in this network namespace, IPv4 and IPv6.
     pub tcp_time_wait: Option<u64>,
-    /// Sockets that no program has any more and that have bytes to send, of the whole host.
+    /// Sockets of the whole host that no program holds any more and that have bytes to send.
     pub tcp_orphans: Option<u64>,
-    /// All TCP sockets of the host, IPv4 and IPv6, with those that were not given a port yet.
+    /// All TCP sockets of the host, IPv4 and IPv6, with those that have no port yet.
     pub tcp_allocated: Option<u64>,
     /// Pages of the host that hold bytes of TCP, as `net.ipv4.tcp_mem` limits them.
     pub tcp_memory_pages: Option<u64>,
@@ -68,17 +70,17 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Connections that wait now.
     pub waiting: u32,
-    /// How many may wait: what listen(2) was given, cut to `net.core.somaxconn` at that time. One
-    /// more than this is let in before the queue counts as full.
+    /// How many may wait: the argument of listen(2), capped by `net.core.somaxconn` at that time.
+    /// The kernel lets one more in before it takes the queue to be full.
     pub backlog: u32,
-    /// Number of the user who made it.
+    /// Id of the user that created it.
     pub user: u32,
 }
 
-/// Every listening socket of this network namespace whose port is wanted, one for each core where
-/// a port is shared by SO_REUSEPORT; `None` when the kernel does not say.
+/// Every listening socket of this network namespace with a wanted port; `None` when the kernel does
+/// not say. A port that is shared by SO_REUSEPORT has one for each core.
 ///
-/// A source port that one of them has is lost to a client: connect(2) passes over a port that a
+/// The port of a listener is lost to a client as a source port: connect(2) skips a port that a
 /// listener holds on any address, because its bind bucket is not for sharing.
 #[must_use]
 pub fn listeners(is_wanted: impl Fn(u16) -> bool) -> Option<Vec<Listener>> {
@@ -95,7 +97,7 @@ pub fn listeners(is_wanted: impl Fn(u16) -> bool) -> Option<Vec<Listener>> {
                 });
             }
         });
-        // A host without IPv6 has no sockets of it to miss.
+        // A host without IPv6 has no such sockets.
         if all.is_err() && family == AddressFamily::INET {
             return None;
         }
@@ -103,11 +105,11 @@ pub fn listeners(is_wanted: impl Fn(u16) -> bool) -> Option<Vec<Listener>> {
     Some(found)
 }
 
-/// How many sockets of this network namespace are in TIME_WAIT towards one of `targets`: each keeps
-/// its source port from being used again for that target; `None` when the kernel does not say.
+/// How many sockets of this network namespace are in TIME_WAIT towards one of `targets`; `None`
+/// when the kernel does not say. Each keeps its source port from being used again for that target.
 ///
-/// It takes 0.4 s at a million connections, unless no socket at all is in that state: ask when it may
-/// explain a failure, not on a clock.
+/// It takes 0.4 s at a million connections, unless no socket at all is in that state. So it is for
+/// explaining a failure, not for a clock.
 #[must_use]
 pub fn time_wait_to(targets: &[SocketAddr]) -> Option<u64> {
     if Sockstat::read(&ProcFs::host()).tcp_time_wait == Some(0) {
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_shows_who_waits() {
+    fn a_listener_shows_what_waits() {
         for (host, backlog) in [("127.0.0.1", 3), ("[::1]", 7)] {
             let socket = socket2::Socket::new(
                 socket2::Domain::for_address(format!("{host}:0").parse().unwrap()),
@@ -199,7 +201,7 @@ mod tests {
             assert_eq!(found, Listener { address, waiting: 2, backlog, user });
             let _taken = listener.accept().unwrap();
             assert_eq!(of_it().0.unwrap().waiting, 1);
-            // Others on this host may use the same port as their source.
+            // Other programs of this host may use the same port as their source.
             assert!(established_at(Some(address.port())) >= Some(2), "who waits is established");
             drop(listener);
             assert_eq!(of_it(), (None, None));

@@ -1,19 +1,19 @@
-//! What is set at boot: the lines of sysctl.conf and sysctl.d, in the order in which they are
+//! What is set at boot: the lines of sysctl.conf and sysctl.d in the order in which they are
 //! applied, each with its file and line.
 //!
-//! The order is that of sysctl.d(5) and sysctl(8): by file name, whichever directory it is in; of
-//! two files of one name only the first directory's is read; `/etc/sysctl.conf` comes last, unless
-//! a link puts it in the row.
+//! The order is that of sysctl.d(5) and sysctl(8): by file name, whichever directory the file is
+//! in. Of two files of one name, only the first directory's is read. `/etc/sysctl.conf` comes last,
+//! unless a link gives it a place in the order.
 
 use std::collections::BTreeMap;
 
 use crate::host::procfs::ProcFs;
 
-/// Directories, the one that masks the others first.
+/// Directories, the one that takes precedence over the others first.
 const DIRECTORIES: [&str; 5] =
     ["etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d", "lib/sysctl.d"];
 
-/// The file that was there before the directories.
+/// The file that is older than the directories.
 const OLD_FILE: &str = "etc/sysctl.conf";
 
 /// One assignment of a file.
@@ -21,9 +21,9 @@ const OLD_FILE: &str = "etc/sysctl.conf";
 pub struct Line {
     /// The file below `/proc/sys`.
     pub path: String,
-    /// What is written there, its white space made single.
+    /// The value, with single spaces between its words.
     pub value: String,
-    /// The file of the line, as an absolute path, and its number, from 1.
+    /// The absolute path of the file and the number of the line, from 1.
     pub place: String,
     /// Whether a later line sets the same.
     pub is_overridden: bool,
@@ -69,7 +69,7 @@ fn files(procfs: &ProcFs) -> Vec<String> {
         }
     }
     let old = procfs.path(OLD_FILE).canonicalize().ok();
-    // Debian links it as 99-sysctl.conf, which is how it is read at boot.
+    // Debian links it as 99-sysctl.conf, and boot reads it by that name.
     let is_old = |file: &String| old.is_some() && procfs.path(file).canonicalize().ok() == old;
     let mut files: Vec<String> = by_name.into_values().collect();
     match files.iter_mut().find(|file| is_old(file)) {
@@ -86,13 +86,13 @@ fn assignment(line: &str) -> Option<(String, String)> {
         return None;
     }
     let (key, value) = line.split_once('=')?;
-    // A dash in front says that a failure does not matter.
+    // A leading dash says that a failure is ignored.
     let key = key.trim().trim_start_matches('-').trim();
     let value = value.split_whitespace().collect::<Vec<_>>().join(" ");
     (!key.is_empty()).then(|| (path(key), value))
 }
 
-/// The file of a key: with a dot as its first separator, dots and slashes change places.
+/// The file of a key. When its first separator is a dot, dots and slashes are swapped.
 fn path(key: &str) -> String {
     let is_dotted = key.find(['.', '/']).is_some_and(|at| key[at..].starts_with('.'));
     let swapped = |c| match c {

@@ -1,4 +1,4 @@
-//! What a plan asks of a host: connections, the ends that are there, and what they need besides.
+//! The demand of a plan on a host: connections, the ends that are there, and what else they need.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use crate::base::constants::{BACKLOG_DEFAULT, CONNECTS_IN_FLIGHT};
 pub struct Demand {
     /// Connections.
     pub connections: u64,
-    /// Tuples that sources, ports and targets make; `None` when only a server is planned.
+    /// Tuples that sources, ports and targets make; `None` when the plan is for a server alone.
     pub tuples: Option<u64>,
     /// Tuples that short connections need besides.
     pub churn_tuples: u64,
@@ -22,9 +22,9 @@ pub struct Demand {
     pub ends: Ends,
     /// Connects that may be in flight at once, over all cores of the client.
     pub connects_in_flight: u64,
-    /// Length of the server's accept queues that is asked for.
+    /// Length of the server's accept queues, as it asks for it.
     pub backlog: u64,
-    /// Addresses that are reached over a link, which loopback is not.
+    /// Target addresses that are reached over a link, and not over loopback.
     pub neighbours: u64,
 }
 
@@ -77,8 +77,8 @@ impl Demand {
         }
     }
 
-    /// `connections` that a server takes from as many cores elsewhere, with the defaults of both
-    /// programs.
+    /// `connections` to a server from a client elsewhere with as many cores, with the defaults of
+    /// both programs.
     #[must_use]
     pub fn of_server(connections: u64, cores: u64) -> Demand {
         Demand {

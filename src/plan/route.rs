@@ -1,12 +1,12 @@
-//! The way to a target: the interface through which the kernel would send, and its addresses.
+//! The way to a target: the interface through which the kernel sends, and its addresses.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use if_addrs::{IfAddr, Interface};
 
-/// The interface towards `target`, once for each of its addresses; none when its address is that of no
-/// interface.
+/// The interface towards `target`, once for each of its addresses; empty when the kernel's source
+/// address is on no interface.
 ///
 /// # Errors
 /// When there is no route, or the kernel does not list interfaces.
@@ -17,8 +17,8 @@ pub(super) fn outgoing(target: SocketAddr) -> io::Result<Vec<Interface>> {
     Ok(interfaces.into_iter().filter(|i| Some(&i.name) == name.as_ref()).collect())
 }
 
-/// The name of the interface on whose own link `target` is; `None` when a router, or nothing, leads
-/// there.
+/// The name of the interface that has `target` on its own link; `None` when a router leads there,
+/// or nothing.
 #[must_use]
 pub fn on_link(target: SocketAddr) -> Option<String> {
     let interfaces = outgoing(target).ok()?;
@@ -39,7 +39,7 @@ fn is_near(address: &IfAddr, target: IpAddr) -> bool {
     }
 }
 
-/// The address the kernel would choose; a connected UDP socket sends nothing.
+/// The source address that the kernel chooses. A connected UDP socket sends nothing.
 fn outgoing_address(target: SocketAddr) -> io::Result<IpAddr> {
     let any: IpAddr =
         if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };

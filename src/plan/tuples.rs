@@ -342,7 +342,7 @@ pub fn resolve_sources(
 /// The addresses `auto` takes for one target.
 fn automatic(target: SocketAddr) -> Result<Vec<AddressRange>, TupleError> {
     match target.ip() {
-        // 127.0.0.1 is left to everybody else.
+        // 127.0.0.1 is left to other programs.
         IpAddr::V4(v4) if v4.is_loopback() => {
             let (low, high) = (Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 255, 255, 254));
             Ok(vec![AddressRange { low: low.into(), high: high.into() }])

@@ -1,9 +1,9 @@
-//! The verdict: what was lost is dealt out to the walls whose signs are there; what is left is
-//! unknown.
+//! The verdict: every loss is attributed to the walls whose signs were found; the rest is unknown.
 //!
-//! Of several walls that could explain the same loss the surer one comes first, then the one whose
-//! precedence is the lower number; none is charged with more than its sign counts. So a wall that was
-//! merely touched is not blamed for everything, and a loss that nothing explains has no name.
+//! Of several walls that could explain the same loss, the one with the surer sign comes first, then
+//! the one with the lower precedence. No wall is charged with more than its sign counts. So a wall
+//! that was merely touched is not blamed for everything, and a loss that nothing explains has no
+//! name.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -40,16 +40,16 @@ pub struct Attribution {
     pub confidence: Confidence,
 }
 
-/// All that can be said of a case.
+/// All that can be said of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// Walls that cost something, the dearest first.
+    /// Walls that something was lost to, the largest loss first.
     pub walls: Vec<Attribution>,
-    /// Walls that were met, and cost nothing that was asked for.
+    /// Walls that were met, and to which nothing was lost.
     pub met_without_loss: Vec<Attribution>,
 }
 
-/// A wall that was met at a side.
+/// A wall that was met at a side, and may explain a loss.
 struct Candidate {
     wall: &'static Wall,
     side: Place,
@@ -67,13 +67,13 @@ impl Candidate {
             .unwrap_or(Confidence::Possible)
     }
 
-    /// How much its signs can explain; `None` is all.
+    /// The loss that its signs can explain at most; `None` is no bound.
     fn budget(&self) -> Option<u64> {
         self.evidence.iter().map(|(_, found)| found.count).sum()
     }
 
-    /// Without a loss only what the kernel or the programs counted besides is worth saying; what the
-    /// client's operations failed for is the loss itself.
+    /// Without a loss, only what the kernel or the programs counted besides is worth saying. An
+    /// operation of the client that failed is the loss itself.
     fn is_worth_saying(&self) -> bool {
         let is_the_loss = |sign: &Sign| match sign {
             Sign::Errno(_) => self.side == Place::Client,
@@ -84,7 +84,7 @@ impl Candidate {
         self.confidence() > Confidence::Possible && !all_are
     }
 
-    /// Whether nothing but the kernel's own counters betrays it.
+    /// Whether all its signs are the kernel's own.
     fn is_of_kernel(&self) -> bool {
         self.evidence.iter().all(|(sign, _)| sign.is_of_kernel())
     }
@@ -92,7 +92,8 @@ impl Candidate {
     fn attribution(&self, run: &RunFacts) -> Attribution {
         let is_seen = self.side == Place::Client || run.shares_kernel;
         let all = (self.wall.fix)(&run.host, &run.demand);
-        // Where the host is this one, what it has already lifts nothing; unless there is nothing else.
+        // A setting that this host has already lifts nothing. It is left out, unless no other fix
+        // is left.
         let lifts = |fix: &&Fix| !(is_seen && run.host.has(fix));
         let is_any = all.iter().any(|fix| lifts(&fix));
         let fix = all.iter().filter(|fix| !is_any || lifts(fix));
@@ -108,7 +109,7 @@ impl Candidate {
     }
 }
 
-/// Judges a case.
+/// Attributes what a run lost to the walls that it met.
 #[must_use]
 pub fn diagnose(run: &RunFacts) -> Diagnosis {
     let mut candidates: Vec<Candidate> = all().flat_map(|wall| candidates(run, wall)).collect();
@@ -130,7 +131,7 @@ pub fn diagnose(run: &RunFacts) -> Diagnosis {
     Diagnosis { walls, met_without_loss }
 }
 
-/// The sides at which a wall's signs are.
+/// The sides at which a wall was met.
 fn candidates(run: &RunFacts, wall: &'static Wall) -> Vec<Candidate> {
     let at = |&side: &Place| {
         let evidence = signs_at(run, wall, side);
@@ -140,7 +141,8 @@ fn candidates(run: &RunFacts, wall: &'static Wall) -> Vec<Candidate> {
     wall.at.sides().iter().filter_map(at).collect()
 }
 
-/// The signs of a wall at a side. What one kernel counts for both ends is said once, of the server.
+/// The signs of a wall that are found at a side. What one kernel counts for both ends is said once,
+/// of the server.
 fn signs_at(run: &RunFacts, wall: &Wall, side: Place) -> Vec<(Sign, Evidence)> {
     let is_said_elsewhere = |sign: &&Sign| {
         run.shares_kernel && wall.at == At::Either && side == Place::Client && sign.is_of_kernel()
@@ -149,7 +151,7 @@ fn signs_at(run: &RunFacts, wall: &Wall, side: Place) -> Vec<(Sign, Evidence)> {
     signs.filter_map(|sign| Some((*sign, look_for(run, *sign, side)?))).collect()
 }
 
-/// Takes what the candidate explains from what is left.
+/// Attributes to the candidate what it explains of what is left.
 fn attribute(run: &RunFacts, candidate: &mut Candidate, left: &mut BTreeMap<Symptom, u64>) {
     let mut budget = candidate.budget();
     for symptom in candidate.wall.explains {
@@ -170,14 +172,14 @@ fn attribute(run: &RunFacts, candidate: &mut Candidate, left: &mut BTreeMap<Symp
     }
 }
 
-/// Segments that were sent again: what the kernel dropped is late for nothing else.
+/// Segments that were sent again. What is late because the kernel dropped it was sent again.
 fn sent_again(run: &RunFacts) -> u64 {
     let rise = |end: &End| end.rise("Tcp.RetransSegs").unwrap_or(0);
     let server = run.server.as_ref().filter(|_| !run.shares_kernel);
     rise(&run.client) + server.map_or(0, rise)
 }
 
-/// A sign at a side, if it is there.
+/// The evidence of a sign at a side, if it is there.
 fn look_for(run: &RunFacts, sign: Sign, side: Place) -> Option<Evidence> {
     let name = side.name();
     let counted = |n: u64, text: String, confidence| {
@@ -209,7 +211,7 @@ fn look_for(run: &RunFacts, sign: Sign, side: Place) -> Option<Evidence> {
     }
 }
 
-/// What no wall explains, if anything.
+/// The loss that no wall explains, if there is any.
 fn unknown(run: &RunFacts, left: &BTreeMap<Symptom, u64>) -> Option<Attribution> {
     let left: Vec<(Symptom, u64)> =
         left.iter().filter(|(_, n)| **n > 0).map(|(symptom, n)| (*symptom, *n)).collect();
@@ -231,7 +233,7 @@ fn unknown(run: &RunFacts, left: &BTreeMap<Symptom, u64>) -> Option<Attribution>
     })
 }
 
-/// Every other wall that explains one of `symptoms`, and why it was not this one.
+/// For every other wall that explains one of `symptoms`: why it was not met.
 fn ruled_out(run: &RunFacts, id: &str, symptoms: &[Symptom]) -> Vec<String> {
     let could = |wall: &&Wall| {
         wall.id != id && wall.explains.iter().any(|symptom| symptoms.contains(symptom))
@@ -239,7 +241,7 @@ fn ruled_out(run: &RunFacts, id: &str, symptoms: &[Symptom]) -> Vec<String> {
     all().filter(could).flat_map(|wall| absent(run, wall)).collect()
 }
 
-/// Why a wall was not met, a line for the sides that agree in it.
+/// Why a wall was not met; sides with the same reason share a line.
 fn absent(run: &RunFacts, wall: &Wall) -> Vec<String> {
     let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
     for side in wall.at.sides() {
@@ -259,7 +261,7 @@ fn absent(run: &RunFacts, wall: &Wall) -> Vec<String> {
     lines.into_iter().map(line).collect()
 }
 
-/// Why a wall was not met at a side; `None` when it was, there or at the other.
+/// Why a wall was not met at a side; `None` when it was met at this side or the other.
 fn why_absent(run: &RunFacts, wall: &Wall, side: Place) -> Option<String> {
     let is_met = |side: &Place| !signs_at(run, wall, *side).is_empty();
     if wall.at.sides().iter().any(is_met) {
@@ -275,7 +277,7 @@ fn why_absent(run: &RunFacts, wall: &Wall, side: Place) -> Option<String> {
     Some(format!("{what}: {}", signs.join("; ")))
 }
 
-/// Whether nothing can be said of a sign, one way or the other.
+/// Whether a sign was not measured, so that it is neither there nor absent.
 fn is_unmeasured(run: &RunFacts, side: Place, sign: Sign) -> bool {
     let end = run.end(side);
     match sign {

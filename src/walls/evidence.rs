@@ -5,7 +5,7 @@
 pub struct Evidence {
     /// The figures, before and after.
     pub text: String,
-    /// How much it can explain; `None` when it has no count.
+    /// The loss that it can explain; `None` when it has no count.
     pub count: Option<u64>,
     /// How sure it makes.
     pub confidence: Confidence,
@@ -14,9 +14,9 @@ pub struct Evidence {
 /// How sure a verdict is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Confidence {
-    /// It fits, and so may something else.
+    /// It fits, and something else may fit as well.
     Possible,
-    /// The kernel counted it meanwhile; whether for this run, it does not say.
+    /// The kernel counted it during the run. The counter does not tell whether it was for this run.
     Likely,
     /// The programs themselves met it.
     Certain,

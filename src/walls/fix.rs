@@ -11,11 +11,11 @@ pub enum Fix {
     Sysctl(&'static str, String),
     /// A limit of the process by its name in limits.conf (`nofile`, `memlock`), in its unit there.
     Limit(&'static str, u64),
-    /// A flag of ours.
+    /// A flag of `megaconn` or `megaconn-client`.
     Flag(String),
     /// Another command.
     Command(String),
-    /// Nothing that one can type.
+    /// Advice that is no command.
     Advice(&'static str),
 }
 

@@ -16,13 +16,13 @@ pub struct Reading {
 /// What there is of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Have {
-    /// So much.
+    /// This number.
     Some(u64),
     /// It does not bind this process.
     Unlimited,
     /// It could not be read.
     Unknown,
-    /// It is nothing that one has.
+    /// It is nothing that is counted on a host.
     Nothing,
 }
 
@@ -44,11 +44,12 @@ impl From<Option<u64>> for Have {
 }
 
 impl Reading {
-    /// A wall that nothing can be read of before it is met.
+    /// A wall of which nothing can be read before it is met.
     pub const NOTHING: Reading =
         Reading { have: Have::Nothing, need: None, allows: None, stops: false };
 
-    /// A wall that stops a run at `allows` connections; `u64::MAX` is a bound on something else.
+    /// A wall that stops a run above `allows` connections. `u64::MAX` says that it bounds something
+    /// else than connections.
     #[must_use]
     pub fn stops(have: Have, need: u64, allows: impl Fn(u64) -> u64) -> Reading {
         let allows = match have {

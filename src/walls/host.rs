@@ -8,7 +8,8 @@ use crate::plan::demand::{Demand, Ends};
 use crate::walls::fix::Fix;
 use crate::walls::have::Have;
 
-/// What there is. Everything but the process's own limits is read from the procfs when it is asked for.
+/// The host and the process. The limits of the process are values; everything else is read when it
+/// is asked for.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// Where `/proc`, `/sys` and `/etc` are.
@@ -23,9 +24,9 @@ pub struct Host {
     pub passes_file_max: bool,
     /// Threads this user may have.
     pub nproc: Have,
-    /// Bytes of memory that are left to everybody else.
+    /// Bytes of memory that are left to the other programs of the host.
     pub reserve_bytes: u64,
-    /// Whether a connection of this host is tracked; `None` when nobody has tried.
+    /// Whether a connection of this host is tracked; `None` when that was not tried.
     pub tracks: Option<bool>,
 }
 
@@ -45,7 +46,7 @@ impl Host {
         }
     }
 
-    /// The same host for somebody who passes no limit by a capability.
+    /// The same host for a user without the capabilities that pass limits.
     #[must_use]
     pub fn for_a_user(self) -> Host {
         let memlock = rlimit::memlock_limit().map_or(Have::Unlimited, Have::Some);
@@ -67,7 +68,8 @@ impl Host {
         self.procfs.number(sysctl).into()
     }
 
-    /// Whether a fix is there already: a sysctl whose every number is as large.
+    /// Whether a fix is already in force: a sysctl, each number of which is at least the wanted
+    /// one.
     #[must_use]
     pub fn has(&self, fix: &Fix) -> bool {
         let Fix::Sysctl(name, value) = fix else { return false };
@@ -94,7 +96,7 @@ impl Host {
         if self.passes_file_max { Have::Unlimited } else { open_files::left(&self.procfs).into() }
     }
 
-    /// Segments that each end of `demand` needs; each core rounds up for itself.
+    /// Segments that each end of `demand` needs. Each core rounds up its own share.
     #[must_use]
     pub fn segments(&self, demand: &Demand) -> u64 {
         let cores = demand.cores.max(1);
@@ -102,7 +104,7 @@ impl Host {
         demand.connections.div_ceil(cores).div_ceil(slots).saturating_mul(cores)
     }
 
-    /// Files that a process has open besides its connections, which are none.
+    /// Files that a process has open. Connections are direct descriptors, and none of them.
     #[must_use]
     pub fn own_files(demand: &Demand) -> u64 {
         FILES_PER_PROCESS + demand.cores * FILES_PER_CORE

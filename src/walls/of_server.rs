@@ -1,5 +1,5 @@
-//! What a server itself can say when it ends: which walls it met. What was lost to them only its
-//! clients know.
+//! What a server can say of itself: which wall keeps it from starting, and which walls it met when
+//! it ends. Only its clients know what was lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::walls::place::Place;
 use crate::walls::reading::rows;
 use crate::walls::run_facts::{ClientFacts, End, RunFacts};
 
-/// Walls that keep a server from starting, whoever connects.
+/// Walls that keep a server from starting, whatever connects later.
 const BEFORE_THE_START: [&str; 3] = ["threads", "memlock", "nofile"];
 
-/// What a server on so many cores is too short of to start, in one line with what lifts it.
+/// The wall that keeps a server on `cores` cores from starting, in one line with what lifts it.
 #[must_use]
 pub fn short_at_start(host: &Host, cores: usize) -> Option<String> {
     let rows = rows(host, &demand(1, cores, 0));
@@ -35,7 +35,7 @@ pub fn short_at_start(host: &Host, cores: usize) -> Option<String> {
     ))
 }
 
-/// What is asked of a host that has the server alone.
+/// The demand on a host that has the server alone.
 fn demand(connections: u64, cores: usize, backlog: u64) -> Demand {
     Demand {
         connections,
@@ -49,7 +49,7 @@ fn demand(connections: u64, cores: usize, backlog: u64) -> Demand {
     }
 }
 
-/// What the kernel had counted when the server began.
+/// The kernel's counters and its log from the moment at which the server began.
 pub struct Begun {
     host: Host,
     counters: Counters,
@@ -57,14 +57,14 @@ pub struct Begun {
 }
 
 impl Begun {
-    /// Now, on `host`.
+    /// From now on, on `host`.
     #[must_use]
     pub fn now(host: Host) -> Begun {
         Begun { counters: Counters::read(&host.procfs), log: KernelLog::open(), host }
     }
 
-    /// The walls at the server's side that were met since, by cores on `cpus` whose accept queues
-    /// were to have a length of `backlog`.
+    /// The walls at the server's side that were met since then, for cores on `cpus` with accept
+    /// queues of length `backlog`.
     #[must_use]
     pub fn met_since(
         mut self,
@@ -80,12 +80,12 @@ impl Begun {
         let named = (0..).zip(failed).filter(|(_, n)| **n > 0);
         let connections = figures.get("connections_peak").copied().unwrap_or(0);
         let mut lines = self.log.as_mut().map(KernelLog::lines_since).unwrap_or_default();
-        // Whomever the kernel killed meanwhile, it was not who reads this.
+        // A process that the kernel killed meanwhile was not this one.
         lines.retain(|line| line.killed().is_none());
         let run = RunFacts {
             demand: demand(connections, cpus.len(), backlog),
             symptoms: BTreeMap::new(),
-            // Its own, whose log it reads and whose values it has.
+            // It reads the log and the settings of its own host.
             shares_kernel: true,
             client: End::default(),
             server: Some(End {
@@ -93,7 +93,7 @@ impl Begun {
                 figures,
                 failed: named.map(|(errno, n)| (Errno(errno).to_string(), *n)).collect(),
                 cores: CoreSnapshot::of_own(cpus, stats.iter().map(AsRef::as_ref)),
-                // When anybody wanted more of it than there was, only a client knows.
+                // Only a client knows when CPU time was short.
                 cpu_time: None,
             }),
             host: self.host,

@@ -51,7 +51,7 @@ pub struct Row {
     pub fix: Vec<Fix>,
     /// How long each fix lasts, and how it is made to last.
     pub lasts: Vec<&'static str>,
-    /// What one should know besides.
+    /// What else a reader should know.
     pub remark: &'static str,
 }
 
@@ -76,7 +76,7 @@ impl Row {
     }
 }
 
-/// Every wall, the one that binds first at the top, those that bind no number of connections below.
+/// Every wall: those that bound the number of connections first, the tightest at the top.
 #[must_use]
 pub fn rows(host: &Host, demand: &Demand) -> Vec<Row> {
     let mut rows: Vec<Row> = all().map(|wall| row(wall, host, demand)).collect();
@@ -120,8 +120,8 @@ fn row(wall: &'static Wall, host: &Host, demand: &Demand) -> Row {
     row
 }
 
-/// Whether a wall of `side` can be read on a host that has these ends: what lies between them is
-/// read wherever a client is, or could be.
+/// Whether a wall of `side` can be read on a host that has these ends. A wall between the ends is
+/// read everywhere: a client is there, or could be.
 fn is_here(side: Place, ends: Ends) -> bool {
     match side {
         Place::Client => ends != Ends::Server,

@@ -1,7 +1,7 @@
 //! What lifts the walls of a plan on the host itself: sysctls and limits, as files that last and as
 //! changes that are made now.
 //!
-//! No value is lowered. What the host already has is not written.
+//! No amount is lowered. What the host already has is not written.
 
 use std::fmt::Write;
 use std::fs::OpenOptions;
@@ -12,17 +12,19 @@ use crate::host::sysctl_files;
 use crate::walls::fix::Fix;
 use crate::walls::reading::{Row, Verdict};
 
-/// The name of our files, by which they are put in order among others.
+/// The name of the files that are written. Files of sysctl.d and limits.d are read in the order of
+/// their names.
 const NAME: &str = "90-megaconn.conf";
 
-/// Sysctls that are a choice, not an amount: what the plan needs is set as it stands.
+/// Sysctls that are a choice and not an amount: the value that the plan needs is set, be it lower
+/// or higher.
 const CHOICES: [&str; 2] = ["kernel.io_uring_disabled", "net.ipv4.tcp_tw_reuse"];
 
-/// A sysctl that is left alone: the client's own flags choose source ports inside and outside of it,
-/// and a wider one takes ports from those who listen.
+/// A sysctl that is left alone. The client's flags choose source ports inside and outside of the
+/// range, and a wider range takes ports from programs that listen.
 const LEFT_ALONE: &str = "net.ipv4.ip_local_port_range";
 
-/// A sysctl that a plan needs otherwise than it is.
+/// A sysctl that must change for a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Its dotted name.
@@ -56,7 +58,7 @@ pub fn changes(procfs: &ProcFs, rows: &[Row]) -> Vec<Change> {
     changes
 }
 
-/// What a plan lacks that no file of ours gives: by wall, the ways out.
+/// The walls of a plan that no written file lifts, each with what lifts it.
 #[must_use]
 pub fn left(procfs: &ProcFs, rows: &[Row]) -> Vec<String> {
     let changes = changes(procfs, rows);
@@ -72,15 +74,15 @@ pub fn left(procfs: &ProcFs, rows: &[Row]) -> Vec<String> {
         .collect()
 }
 
-/// The fixes of what is short, each with its row.
+/// The fixes of the rows that are short, each with its row.
 fn fixes(rows: &[Row]) -> impl Iterator<Item = (&Row, &Fix)> {
     rows.iter()
         .filter(|row| row.is_short())
         .flat_map(|row| row.fix.iter().map(move |fix| (row, fix)))
 }
 
-/// The value that has at least `least` and nothing less than it has `now`; `None` when that is what
-/// it has, or when the sysctl is none of ours.
+/// The value in which each number is at least that of `least` and that of `now`. `None` when that
+/// is the value now, or when the sysctl is not set by this program.
 fn raised(key: &str, now: Option<&str>, least: &str) -> Option<String> {
     let numbers = |text: &str| -> Option<Vec<u64>> {
         text.split(' ').map(|word| word.parse().ok()).collect()
@@ -101,7 +103,7 @@ fn raised(key: &str, now: Option<&str>, least: &str) -> Option<String> {
 
 // ---- files ------------------------------------------------------------------------------------
 
-/// Three files in one text, each behind a line `# ==> PATH <==`, for a plan that is called `title`.
+/// Three files in one text, each after a line `# ==> PATH <==`, for a plan with this title.
 #[must_use]
 pub fn files(procfs: &ProcFs, rows: &[Row], title: &str) -> String {
     let head = |path: &str| format!("# ==> {path} <==\n# By megaconn doctor, {title}.\n");
@@ -133,7 +135,7 @@ fn add_sysctls(text: &mut String, procfs: &ProcFs, rows: &[Row]) {
     }
 }
 
-/// Whether a place is in a file that is read after ours.
+/// Whether a place is in a file that is read after [`NAME`].
 fn is_after_ours(place: &str) -> bool {
     let file = place.rsplit('/').next().unwrap_or(place);
     file.split(':').next().unwrap_or(file) > NAME
@@ -152,7 +154,7 @@ fn add_limits(text: &mut String, rows: &[Row]) {
     let limits = limits(rows);
     text.push_str("# For logins; a service has its own, below.\n");
     for (name, value) in &limits {
-        // A star means everybody but root.
+        // A star means every user except root.
         _ = writeln!(text, "*    - {name} {value}\nroot - {name} {value}");
     }
     if limits.is_empty() {
@@ -188,7 +190,8 @@ fn add_unit(text: &mut String, rows: &[Row]) {
         let behind = if row.verdict == Verdict::Fail { "" } else { "#" };
         _ = writeln!(text, "{behind}TasksMax={need}");
     }
-    // A host that suffices says nothing of the cgroup of a unit, and too low a limit kills.
+    // A host with enough memory says nothing of a unit's cgroup, and a limit that is too low kills
+    // the server.
     if let Some(need) = need("memory") {
         _ = writeln!(text, "#MemoryMax={need}");
     }
@@ -196,7 +199,7 @@ fn add_unit(text: &mut String, rows: &[Row]) {
 
 // ---- changes now ------------------------------------------------------------------------------
 
-/// What became of a change.
+/// A change that was tried.
 #[derive(Debug)]
 pub struct Applied {
     /// The change.
@@ -205,10 +208,10 @@ pub struct Applied {
     pub result: io::Result<String>,
 }
 
-/// Makes the changes, those that can be made.
+/// Makes the changes that can be made.
 ///
 /// # Errors
-/// When none may be made, for want of rights; then nothing was changed.
+/// When no change may be made, for want of rights. Then nothing was changed.
 pub fn apply(procfs: &ProcFs, changes: Vec<Change>) -> io::Result<Vec<Applied>> {
     let open =
         |change: &Change| OpenOptions::new().write(true).open(procfs.sysctl_path(change.key));
@@ -226,7 +229,7 @@ fn is_denied(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
-/// Writes a sysctl and reads it back: the kernel may have made something else of it.
+/// Writes a sysctl and reads it back, because the kernel may have adjusted the value.
 fn set(procfs: &ProcFs, change: &Change) -> io::Result<String> {
     let Some(have) = procfs.sysctl(change.key).filter(|have| change.have.as_ref() == Some(have))
     else {
@@ -242,7 +245,7 @@ fn set(procfs: &ProcFs, change: &Change) -> io::Result<String> {
     Ok(now)
 }
 
-/// A shell script that undoes what was applied, the last first, with what was done in comments.
+/// A shell script that undoes the applied changes, the last first. Comments say what was done.
 #[must_use]
 pub fn undo(applied: &[Applied]) -> String {
     let mut text = "#!/bin/sh\n# Undoes what megaconn doctor --fix apply did:\n".to_owned();

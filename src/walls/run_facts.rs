@@ -1,4 +1,4 @@
-//! A case to be judged: what became of a run, and what was seen at both ends of it.
+//! The facts of a run that is to be diagnosed: what was lost, and what was seen at both ends.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +17,19 @@ pub struct RunFacts {
     pub demand: Demand,
     /// The client's host.
     pub host: Host,
-    /// What was lost, and how much of it; what is 0 is left out.
+    /// What was lost, and how much; a symptom with 0 is left out.
     pub symptoms: BTreeMap<Symptom, u64>,
-    /// Whether both ends are on one host, in one network namespace, so that its kernel counts for
+    /// Whether both ends are in one network namespace of one host, so that its kernel counts for
     /// both.
     pub shares_kernel: bool,
     /// The client's end.
     pub client: End,
-    /// The server's, when it could be seen.
+    /// The server's end, when it could be seen.
     pub server: Option<End>,
-    /// What the kernel of the client's host wrote meanwhile; `None` when its log may not be read.
+    /// Lines that the kernel of the client's host logged during the run; `None` when its log may
+    /// not be read.
     pub log: Option<Vec<String>>,
-    /// What else is known.
+    /// What the client knows besides counters.
     pub facts: ClientFacts,
 }
 
@@ -52,13 +53,13 @@ pub struct End {
 pub struct ClientFacts {
     /// Sockets in TIME_WAIT towards the targets, on the client's side.
     pub time_wait: Option<u64>,
-    /// The client's own lag at the 99th percentile, and the latency that it is part of.
+    /// The client's own lag at the 99th percentile; it is part of the latency.
     pub lag_p99_us: Option<u64>,
     /// Latency of messages or short connections at the 99th percentile.
     pub latency_p99_us: Option<u64>,
-    /// Whether the target, asked again after losses, did not answer or refused.
+    /// Why the target is gone: asked again after losses, it did not answer or refused.
     pub target_gone: Option<String>,
-    /// What the client stopped opening for, when it met its memory reserve.
+    /// Why the client stopped opening connections, when it met its memory reserve.
     pub reserve_met: Option<String>,
     /// Connections that had answered, were held, and then were silent.
     pub silent_after_hold: u64,
@@ -73,7 +74,7 @@ impl RunFacts {
         self.symptoms.get(&symptom).copied().unwrap_or(0)
     }
 
-    /// What is known of a side; what lies between them shows at the client.
+    /// What is known of a side. What lies between the ends shows at the client.
     #[must_use]
     pub fn end(&self, side: Place) -> Option<&End> {
         match side {
@@ -82,15 +83,15 @@ impl RunFacts {
         }
     }
 
-    /// What the kernel of a side wrote meanwhile; `None` when nobody could read it: a server's on
-    /// another host wrote into a log of its own.
+    /// Lines that the kernel of a side logged during the run; `None` when that log could not be
+    /// read. The log of a server's host is the client's only when both share a kernel.
     #[must_use]
     pub fn log_of(&self, side: Place) -> Option<&[String]> {
         let is_seen = side != Place::Server || self.shares_kernel;
         self.log.as_deref().filter(|_| is_seen)
     }
 
-    /// Connects that failed so.
+    /// Connects that failed with `errno`.
     #[must_use]
     pub fn failed(&self, errno: Errno) -> u64 {
         self.count(Symptom::Failed(errno))
@@ -118,8 +119,8 @@ impl End {
         }
     }
 
-    /// The same of an end that was not seen to the end of the run: what had not risen by then may
-    /// have risen since, and so was not measured.
+    /// The same end, seen for the last time before the end of the run. A counter that had not risen
+    /// by then may have risen later, so it was not measured.
     #[must_use]
     pub fn seen_early(mut self) -> End {
         if let Some((before, now)) = &mut self.counters {
@@ -136,7 +137,7 @@ impl End {
         now.rise(before, counter)
     }
 
-    /// Whether one core had not half of the connections that another had.
+    /// Whether one core had less than half of the connections that another had.
     #[must_use]
     pub fn is_filled_unevenly(&self) -> bool {
         let peaks = self.cores.iter().map(CoreSnapshot::connections_peak);

@@ -10,25 +10,26 @@ use crate::walls::run_facts::RunFacts;
 /// What betrays a wall. Each is looked for at the sides where the wall may stand.
 #[derive(Clone, Copy)]
 pub enum Sign {
-    /// A counter of the kernel rose: likely, since others may have made it rise.
+    /// A counter of the kernel rose. That makes the wall likely and no more, since other programs
+    /// move the counter as well.
     Rises(&'static str),
-    /// Counters or lines of the kernel, looked at together; how, in a clause.
+    /// Counters or log lines of the kernel, examined together; the clause says how.
     Kernel(&'static str, fn(&RunFacts, Place) -> Option<Evidence>),
     /// One of the program's own figures rose.
     Counted(&'static str),
-    /// An operation of the program failed so.
+    /// An operation of the program failed with this error.
     Errno(Errno),
-    /// The kernel's log has a line with this in it; how often is not known.
+    /// The kernel's log has a line that contains this text. How often it happened is not known.
     Logged(&'static str),
-    /// What became of the run, looked at closely; what it is, in a clause. Like an error number it is
-    /// the loss itself, and says nothing when another wall explains it better.
+    /// A loss that is its own sign; the clause says which. Like an error number it is the loss
+    /// itself, and says nothing when another wall explains it better.
     Became(&'static str, fn(&RunFacts, Place) -> Option<Evidence>),
-    /// Anything else; what it is, in a clause.
+    /// Any other sign; the clause says which.
     Seen(&'static str, fn(&RunFacts, Place) -> Option<Evidence>),
 }
 
 impl Sign {
-    /// Whether the kernel keeps it, and not one of the programs.
+    /// Whether the kernel keeps it, and neither of the programs.
     #[must_use]
     pub fn is_of_kernel(&self) -> bool {
         matches!(self, Sign::Rises(_) | Sign::Kernel(..) | Sign::Logged(_))

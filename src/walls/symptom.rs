@@ -8,18 +8,18 @@ use crate::observe::stats::LostCause;
 /// What can become of a connection, or of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Symptom {
-    /// Connects failed so.
+    /// Connects failed with this error.
     Failed(Errno),
-    /// Connections were lost so.
+    /// Connections were lost for this cause.
     Lost(LostCause),
     /// Connections were not even tried.
     Untried,
-    /// Messages, pushes or short connections were late, or not begun in time; or a gate on latency
-    /// was not met.
+    /// Messages, pushes or short connections were late or did not begin in time, or a gate on
+    /// latency was missed.
     Late,
     /// The server did not end connections in time.
     NotEnded,
-    /// A gate was missed, and nothing of the above says how.
+    /// A gate was missed for none of the reasons above.
     Missed,
 }
 

@@ -26,12 +26,12 @@ pub struct Wall {
     pub read: fn(&Host, &Demand) -> Reading,
     /// What can become of a run that meets it.
     pub explains: &'static [Symptom],
-    /// Whether it drops packets: what is late for it was sent again.
+    /// Whether it drops packets, so that what is late because of it was sent again.
     pub drops: bool,
     /// What betrays it; one is enough.
     pub signs: &'static [Sign],
     /// What lifts it, the best first.
     pub fix: fn(&Host, &Demand) -> Vec<Fix>,
-    /// What one should know besides.
+    /// What else a reader should know.
     pub remark: &'static str,
 }

@@ -1,4 +1,4 @@
-//! A case to be judged, made by hand: a run of which nothing went wrong, and what can go wrong with it.
+//! Facts of a run, made by hand: a run in which nothing went wrong, and what can go wrong with it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use megaconn::walls::place::Place;
 use megaconn::walls::run_facts::{ClientFacts, End, RunFacts};
 use megaconn::walls::symptom::Symptom;
 
-/// A run of 1,000 connections to another host, of which nothing went wrong.
+/// A run of 1,000 connections to another host, in which nothing went wrong.
 pub(crate) fn run_facts() -> RunFacts {
     let target = "192.0.2.1:7000".parse().unwrap();
     RunFacts {

@@ -1,4 +1,4 @@
-//! The verdict on any case: every loss stands in exactly one attribution.
+//! The verdict on any run: every loss stands in exactly one attribution.
 
 use megaconn::base::errno::Errno;
 use megaconn::observe::stats::LostCause;
@@ -37,7 +37,7 @@ fn counter() -> impl Strategy<Value = &'static str> {
 }
 
 proptest! {
-    /// Every loss stands in exactly one attribution, whatever rose.
+    /// Every loss stands in exactly one attribution, whichever counters rose.
     #[test]
     fn all_that_was_lost_is_charged_once(
         symptoms in prop::collection::btree_map(symptom(), 1_u64..1000, 0..6),

@@ -1,4 +1,5 @@
-//! What was late: to whom time was short, the client, the server, one of its cores or nobody.
+//! What was late, and what had too little time: the client, the server, one of its cores, or none
+//! of them.
 
 use megaconn::host::cpu::CpuTime;
 use megaconn::walls::diagnosis::UNKNOWN;
@@ -8,8 +9,8 @@ use megaconn::walls::symptom::Symptom::Late;
 use super::{lost, named, run_facts, server};
 use crate::run_facts::core;
 
-/// A second in which something was late: lag and latency of the client, its rest while something was
-/// due, what server and client would have run, and the messages of the server's cores.
+/// A second in which messages were late: lag and latency of the client, its rest while a message
+/// was due, the CPU time that server and client wanted, and the messages of the server's cores.
 fn late(
     lag_ms: u64,
     held_up_ms: u64,

@@ -1,5 +1,5 @@
-//! The verdict on cases made by hand: what was lost is dealt out to the walls whose signs are there,
-//! to none more than its sign counts, and nothing of it is forgotten.
+//! The verdict on runs made by hand: losses are attributed to the walls whose signs are there, to
+//! none more than its sign counts, and no loss is forgotten.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -77,7 +77,8 @@ fn what_one_kernel_counts_for_both_ends_is_charged_once() {
     assert!(!diagnose(&run).walls[0].ruled_out.iter().any(|line| line.starts_with("conntrack")));
 }
 
-/// Both ends in one cgroup: the client stops, and the server refuses who was on the way.
+/// Both ends are in one cgroup: the client stops, and the server refuses the connections that are
+/// on their way.
 #[test]
 fn a_reserve_costs_the_client_what_it_did_not_try_and_the_server_whom_it_refused() {
     let mut run = run_facts();
@@ -107,7 +108,7 @@ fn what_the_programs_met_themselves_comes_before_what_the_kernel_counted() {
     assert_eq!(diagnosis.walls[0].confidence, Confidence::Certain);
 }
 
-/// One sign of a row each, with a loss that only it can be: the row and its side are named.
+/// One sign of each row, with a loss that only it explains: the row and its side are named.
 #[test]
 fn every_error_number_has_its_wall() {
     for (errno, at_server, id) in [
@@ -129,7 +130,7 @@ fn every_error_number_has_its_wall() {
     }
 }
 
-/// Whether anybody listens, the answers tell.
+/// The answers tell whether a server listens.
 #[test]
 fn refused_needs_no_sight_of_the_server() {
     let mut run = run_facts();

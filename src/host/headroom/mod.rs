@@ -1,8 +1,8 @@
-//! How much memory may still be taken before the kernel kills somebody for it: of the host, and of
+//! How much memory may still be taken before the kernel kills a process for it: of the host, and of
 //! every memory cgroup that this process is in.
 //!
-//! Read by the housekeeping thread at each of its looks, so the files stay open: a reading is three
-//! reads for a cgroup and one for the host. The groups are those the process was in at its start.
+//! The housekeeping thread reads it often, so the files stay open. A reading is three reads for a
+//! cgroup and one for the host. The groups are those that the process was in at its start.
 
 use std::fs::File;
 use std::io;
@@ -22,7 +22,7 @@ pub struct MemoryHeadroom {
     pub limit: Arc<str>,
     /// All that there is, or that the cgroup may have.
     pub total_bytes: u64,
-    /// What may still be taken: nobody uses it, or it is file cache that the kernel would drop.
+    /// What may still be taken: free memory, and file cache that the kernel would drop.
     pub available_bytes: u64,
 }
 
@@ -56,7 +56,7 @@ impl MemoryHeadrooms {
         host.into_iter().chain(self.groups.iter().filter_map(Group::headroom))
     }
 
-    /// The limit that is nearest; `None` when none can be read.
+    /// The limit with the least memory left; `None` when none can be read.
     #[must_use]
     pub fn least(&self) -> Option<MemoryHeadroom> {
         self.read().min_by_key(|headroom| headroom.available_bytes)
@@ -69,12 +69,13 @@ impl MemoryHeadrooms {
     }
 }
 
-/// What the two hierarchies call the same things.
+/// The names that a hierarchy has for the same files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Names {
     limit: &'static str,
     usage: &'static str,
-    /// Of `memory.stat`: file cache of the group and all below it that nobody has used of late.
+    /// The field of `memory.stat` with the file cache of the group and all below it that was not
+    /// used lately.
     cache: &'static str,
 }
 
@@ -121,7 +122,7 @@ impl Group {
     }
 }
 
-/// From here on a limit is none: version 1 says so by the last page below 2^63 bytes.
+/// From here on a limit is no limit. Version 1 writes the last page below 2^63 bytes for none.
 const NO_LIMIT_BYTES: u64 = 1 << 62;
 
 /// The beginning of a small file, read in one piece.
@@ -131,7 +132,7 @@ struct Text {
 }
 
 impl Text {
-    /// `meminfo` and `memory.stat` have less than 4 KiB, and what is looked for stands in it.
+    /// `meminfo` and `memory.stat` have less than 4 KiB, so all their fields are in it.
     const BYTES_MAX: usize = 8 * 1024;
 
     fn of(file: &File) -> io::Result<Text> {

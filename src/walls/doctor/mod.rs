@@ -1,6 +1,6 @@
-//! The doctor: every wall as this host has it and a plan needs it, the two that bind first, and the
-//! settings that nobody should have. `megaconn doctor` shows it, the client keeps it as
-//! `doctor.json`.
+//! The doctor: every wall as this host has it and a plan needs it, the two that bind first, and
+//! settings that are obsolete, mistaken or harmful. `megaconn doctor` shows the report, and the
+//! client keeps it as `doctor.json`.
 //!
 //! Nothing here changes the host or opens a socket.
 
@@ -22,11 +22,11 @@ pub mod text;
 pub struct Report {
     /// `megaconn.doctor/1`.
     pub schema: &'static str,
-    /// Connections asked about.
+    /// Connections that are planned.
     pub connections: u64,
     /// The ends that are on this host.
     pub side: Ends,
-    /// Whether nothing stops so many; what only disturbs does not count.
+    /// Whether no wall stops the plan. A wall that only disturbs it does not count.
     pub fits: bool,
     /// Slots of one segment.
     pub slots_per_segment: u64,
@@ -34,10 +34,10 @@ pub struct Report {
     pub segments: u64,
     /// The wall that binds first.
     pub binds_first: Option<Bound>,
-    /// The one that would bind next, were that one lifted.
+    /// The wall that binds next when that one is lifted.
     pub binds_next: Option<Bound>,
-    /// Every wall: what stops the plan, what disturbs it, what is unknown, what is enough in the
-    /// order in which it binds, what shows only when it is met.
+    /// Every wall, by its verdict: what stops the plan, what disturbs it, what is unknown, what is
+    /// enough in the order in which it binds, what shows only when it is met.
     pub rows: Vec<Row>,
     /// Settings that are obsolete, mistaken or harmful.
     pub settings: Vec<Setting>,
@@ -48,7 +48,7 @@ pub struct Report {
 pub struct Bound {
     /// The wall.
     pub id: &'static str,
-    /// How many it allows.
+    /// Connections that it allows.
     pub at_connections: u64,
 }
 

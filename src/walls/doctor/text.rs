@@ -1,5 +1,4 @@
-//! The doctor's report for people: a screen of at most a hundred columns, what stops the plan at
-//! the top.
+//! The doctor's report as text: a screen of at most 100 columns, what stops the plan at the top.
 
 use std::fmt::Write;
 
@@ -12,7 +11,7 @@ use crate::walls::reading::{Row, Verdict};
 /// Columns of a line at most.
 const COLUMNS: usize = 100;
 
-/// Columns before what a row says below itself.
+/// What stands before the lines below a row.
 const INDENT: &str = "      ";
 
 /// The report, with a line end behind each line.
@@ -69,12 +68,12 @@ fn add_row(text: &mut String, row: &Row) {
     };
     let need = row.need.map_or(String::new(), grouped);
     _ = writeln!(text, "{verdict:<4}  {:<17} {have:>20} {need:>20}  {}", row.id, row.unit);
-    // A line each, so that it can be copied.
+    // Each fix has its own line, so that it can be copied.
     for (index, fix) in row.fix.iter().enumerate() {
         let start = if index == 0 { "fix: " } else { " or: " };
         text.push_str(&wrapped(&format!("{INDENT}{start}"), &fix.to_string()));
     }
-    // What people believe to be the wall is explained where it is none.
+    // The limit on open files is often believed to be the wall, so its row says that it is none.
     if row.verdict < Verdict::Unknown || row.id == "nofile" {
         text.push_str(&wrapped(&format!("{INDENT}note: "), row.remark));
     }
@@ -104,7 +103,7 @@ fn add_setting(text: &mut String, setting: &Setting) {
     *text += &wrapped(&format!("{INDENT}instead: "), instead);
 }
 
-/// `words` in lines, the first behind `start`, the others as far to the right.
+/// `words` wrapped into lines: the first after `start`, the others indented as far.
 #[must_use]
 pub fn wrapped(start: &str, words: &str) -> String {
     let mut text = start.to_owned();

@@ -1,8 +1,8 @@
 //! Settings that are obsolete, mistaken or harmful for many connections, one row each: found in the
 //! files that are read at boot, with file and line, and in the running kernel.
 //!
-//! What a namespace hides or a module brings is not called missing. A value that is no number is
-//! not judged.
+//! A key that a namespace hides or a module brings is not called missing. A value that is no number
+//! is not judged.
 
 use crate::host::meminfo::MemInfo;
 use crate::host::procfs::ProcFs;
@@ -13,7 +13,7 @@ use crate::walls::obsolete::setting::{Kind, Setting};
 pub mod rules;
 pub mod setting;
 
-/// Every such setting, what hurts first.
+/// Every such setting, the harmful ones first.
 #[must_use]
 pub fn settings(procfs: &ProcFs, plan: &Plan) -> Vec<Setting> {
     let facts = Facts {
@@ -26,7 +26,8 @@ pub fn settings(procfs: &ProcFs, plan: &Plan) -> Vec<Setting> {
     for rule in RULES {
         for line in lines.iter().filter(|line| concerns(rule, line)) {
             let is_bad = (rule.is_bad)(&numbers(&line.value), &facts);
-            // What a later line undoes does no harm; what does nothing may go from everywhere.
+            // A line that a later one overrides does no harm. A line without an effect may be
+            // deleted wherever it is.
             if is_bad && (rule.kind == Kind::Obsolete || !line.is_overridden) {
                 add(&mut found, rule, &line.key(), &line.value, &line.place);
             }
@@ -45,10 +46,10 @@ pub fn settings(procfs: &ProcFs, plan: &Plan) -> Vec<Setting> {
     found
 }
 
-/// The place of a value that no file sets, or that is in force besides.
+/// The place of a value of the running kernel, be it set by a file or not.
 const RUNNING: &str = "running kernel";
 
-/// Adds a place to a setting that is known by its value, else the setting.
+/// Adds a place to the setting with the same key, value and reason; without one, adds the setting.
 fn add(found: &mut Vec<Setting>, rule: &Rule, key: &str, value: &str, place: &str) {
     let is_same = |s: &&mut Setting| s.key == key && s.value == value && s.reason == rule.reason;
     match found.iter_mut().find(is_same) {
@@ -70,20 +71,20 @@ fn concerns(rule: &Rule, line: &Line) -> bool {
     rule.key.strip_suffix('*').map_or(key == rule.key, |start| key.starts_with(start))
 }
 
-/// The numbers of a value; none when any of its words is no number.
+/// The numbers of a value; empty when any of its words is no number.
 fn numbers(value: &str) -> Vec<u64> {
     let numbers: Option<Vec<u64>> = value.split(' ').map(|word| word.parse().ok()).collect();
     numbers.unwrap_or_default()
 }
 
-/// Buckets of the established table, on which the kernel's own limits depend; a namespace that
-/// shares the host's shows them as negative.
+/// Buckets of the established table, from which the kernel derives its own limits. A namespace that
+/// shares the host's table shows them as negative.
 fn ehash_entries(procfs: &ProcFs) -> Option<u64> {
     procfs.sysctl("net.ipv4.tcp_ehash_entries")?.trim_start_matches('-').parse().ok()
 }
 
-/// Whether the running kernel lacks the key for good: those that modules and interfaces bring, and
-/// those of the network that a namespace other than the first does not show, are not judged.
+/// Whether the running kernel lacks the key for good. Keys that modules and interfaces bring are
+/// not judged, nor keys of the network that only the first namespace shows.
 fn is_missing(procfs: &ProcFs, line: &Line) -> bool {
     let exists = |path: &str| procfs.path(&format!("proc/sys/{path}")).exists();
     let group = line.path.rsplit_once('/').map_or("", |(group, _)| group);

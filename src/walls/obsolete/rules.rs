@@ -2,7 +2,7 @@
 
 use crate::walls::obsolete::setting::Kind;
 
-/// What the judgement of a value depends on.
+/// What of the plan decides whether a value is bad.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Ports on which connections of the plan arrive at this host.
@@ -11,7 +11,7 @@ pub struct Plan {
     pub connects_away: bool,
 }
 
-/// All that is known when a value is judged.
+/// All that decides whether a value is bad.
 pub(super) struct Facts<'a> {
     pub(super) plan: &'a Plan,
     pub(super) memory_bytes: Option<u64>,
@@ -24,7 +24,8 @@ pub(super) struct Rule {
     pub(super) kind: Kind,
     /// Whether these values are bad.
     pub(super) is_bad: fn(&[u64], &Facts<'_>) -> bool,
-    /// Whether the running kernel is looked at too; a default that does nothing is nobody's doing.
+    /// Whether the value of the running kernel is examined too. It is not where the kernel's own
+    /// default would be reported.
     pub(super) also_running: bool,
     pub(super) reason: &'static str,
     pub(super) instead: &'static str,
@@ -261,10 +262,11 @@ const fn gone(
     Rule { key, kind: Kind::Obsolete, is_bad, also_running: false, reason, instead, source }
 }
 
-/// A first figure of tcp_rmem or tcp_wmem above this is no minimum: 16 times the kernel's own.
+/// The largest first figure of tcp_rmem or tcp_wmem that is still a minimum: 16 times the kernel's
+/// own.
 const MINIMUM_BYTES_MAX: u64 = 64 * 1024;
 
-/// A second figure above this is no beginning: 8 times the kernel's own for receiving.
+/// The largest second figure that is still a start: 8 times the kernel's own for receiving.
 const DEFAULT_BYTES_MAX: u64 = 1024 * 1024;
 
 fn has_huge_minimum(values: &[u64], _: &Facts<'_>) -> bool {

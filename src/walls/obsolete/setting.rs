@@ -6,16 +6,16 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// It does nothing.
+    /// It has no effect.
     Obsolete,
-    /// It does something else than it is set for.
+    /// It has another effect than it is set for.
     Mistaken,
     /// It hurts many connections.
     Harmful,
 }
 
 impl Kind {
-    /// As it is written for people.
+    /// As text.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -63,7 +63,7 @@ pub(super) const ROWS: &[Wall] = &[
         precedence: 300,
         limits: "the busiest core, while others have little to do",
         at: SERVER,
-        // What was late first, so that its count is not taken for a count of resets.
+        // `Late` comes first, so that the count of late messages is not used up by resets.
         explains: &[
             Symptom::Late,
             Symptom::Lost(LostCause::Reset),
@@ -97,18 +97,19 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
-/// Threads that one program starts: each core and the housekeeping thread has one that blocks in its
-/// place.
+/// Threads that one program starts. Each core has two, the second for blocking calls. The housekeeping
+/// thread exists already and has a second one as well.
 fn more_threads(demand: &Demand) -> u64 {
     1 + 2 * demand.cores
 }
 
-/// The client began what was due so late that this is most of what was measured.
+/// The client began messages or short connections late, and its lag is most of the latency that was
+/// measured.
 fn client_lags(run: &RunFacts, _: Place) -> Option<Evidence> {
-    // Where the server's CPUs are full as well, it is the CPUs.
+    // Where the server's CPUs are full as well, the wall is `cpu`.
     let lag = run.facts.lag_p99_us.filter(|_| all_busy(run, Place::Server).is_none())?;
-    // A client that rests while something is due waits for the server, and its lag is the server's;
-    // but for the time in which it would have run again, had it been let.
+    // A client that rests while a message is due waits for the server, so its lag is the server's.
+    // The time in which it was ready to run and was not scheduled is its own.
     let cores = run.client.cores.len().max(1) as u64;
     let waited_us = run.client.cpu_time.map_or(0, |time| 1000 * time.waited_ms);
     let rested_us = run.client.figure("held_up_us_total").unwrap_or(0);
@@ -125,11 +126,11 @@ fn client_lags(run: &RunFacts, _: Place) -> Option<Evidence> {
     lags.then_some(Evidence { text, count: None, confidence })
 }
 
-/// Microseconds from which on a lag is more than what a scheduler does to anybody.
+/// Microseconds of lag that a scheduler may cause on any host.
 const LAG_US: u64 = 10_000;
 
-/// One core refused while another had room; not for want of a ring, which some cores get and some
-/// do not.
+/// One core refused connections while another had free slots. It was not for want of a ring, which
+/// some cores get and some do not.
 fn refused_by_one_core(run: &RunFacts, side: Place) -> Option<Evidence> {
     let end = run.end(side).filter(|end| end.is_filled_unevenly())?;
     end.figure("grow_failed_total").filter(|times| *times == 0)?;
@@ -144,18 +145,18 @@ fn refused_by_one_core(run: &RunFacts, side: Place) -> Option<Evidence> {
     Some(Evidence { text, count: Some(refused), confidence: Confidence::Certain })
 }
 
-/// One core had most of the work, and so much that it was full.
+/// One core had most of the work, and its CPU was full.
 fn imbalanced(run: &RunFacts, side: Place) -> Option<Evidence> {
     let end = run.end(side)?;
     let received = end.cores.iter().any(|core| core.messages() > 0);
-    // Who only pushes receives none.
+    // A server that only pushes receives no messages.
     let work =
         |core: &CoreSnapshot| if received { core.messages() } else { core.connections_peak() };
     let (most, all) = (end.cores.iter().map(work).max()?, end.cores.iter().map(work).sum::<u64>());
     let share = most as f64 / all.max(1) as f64;
     let is_uneven = end.cores.len() > 1 && share >= 1.5 / end.cores.len() as f64;
-    // Its share of the CPU time is that of the work; what waits beside a core that has time, waits for
-    // something else.
+    // The core's share of the CPU time is taken to be its share of the work. When the core has CPU
+    // time left, a message waits for something else.
     let wanted = end.cpu_time?.wanted() * share;
     let text = format!(
         "server: the busiest core had {} of {} {}, and {:.0} % of a CPU to do",
@@ -164,14 +165,15 @@ fn imbalanced(run: &RunFacts, side: Place) -> Option<Evidence> {
         if received { "messages" } else { "connections" },
         100.0 * wanted
     );
-    // Who was refused is counted by the other sign.
+    // Refused connections are counted by the other sign.
     let late = run.count(Symptom::Late);
     let evidence = Evidence { text, count: Some(late), confidence: Confidence::Likely };
     (is_uneven && wanted >= BUSY && late > 0).then_some(evidence)
 }
 
-/// CPU time was short at the server: where the client has CPUs of its own, the server would have kept
-/// all of its own busy; where they share them, both together did, or would have, the server a good part.
+/// CPU time was short at the server. Where the client has CPUs of its own, the server alone wanted
+/// all of its own. Where they share CPUs, both together used or wanted them all, the server at
+/// least half.
 fn all_busy(run: &RunFacts, side: Place) -> Option<Evidence> {
     let cpus_of = |end: &End| end.cores.iter().map(|core| core.cpu).collect::<BTreeSet<u16>>();
     let server = run.end(side)?;
@@ -196,6 +198,6 @@ fn all_busy(run: &RunFacts, side: Place) -> Option<Evidence> {
     is_full.then_some(Evidence { text, count: None, confidence: Confidence::Likely })
 }
 
-/// Share of the time from which on CPUs count as busy: interrupts are booked to nobody, and some rest
-/// is in every turn.
+/// Share of the time from which on CPUs count as busy. It is below 1: interrupts are booked to no
+/// process, and every turn has some rest.
 const BUSY: f64 = 0.85;

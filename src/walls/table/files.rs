@@ -29,7 +29,8 @@ pub(super) const ROWS: &[Wall] = &[
         },
         explains: &[
             Symptom::Failed(Errno::EMFILE),
-            // To refuse takes a file as well: who is not accepted waits in the accept queue.
+            // To refuse a connection takes a file as well. A connection that is not accepted waits
+            // in the accept queue.
             Symptom::Lost(LostCause::Silent),
             Symptom::Failed(Errno::ETIMEDOUT),
         ],
@@ -95,8 +96,8 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
-/// The host had no file left for somebody, who may be a server that does not say so. One that is seen
-/// counts it by itself, as the client does.
+/// The host had no file left, and the process may be a server that does not report it. A server
+/// that is seen counts it by itself, as the client does.
 fn files_logged(run: &RunFacts, side: Place) -> Option<Evidence> {
     let end = run.end(side).filter(|_| side == Place::Server)?;
     let lines = run.log_of(side).filter(|_| end.figures.is_empty())?;
@@ -105,7 +106,7 @@ fn files_logged(run: &RunFacts, side: Place) -> Option<Evidence> {
     Some(Evidence { text, count: None, confidence: Confidence::Likely })
 }
 
-/// As often as it was tried: whom it kept out, its count does not say.
+/// The count is of attempts. It does not tell how many connections were kept out.
 fn files_used_up(run: &RunFacts, side: Place) -> Option<Evidence> {
     grow_refused(run, side, Errno::EMFILE)
 }

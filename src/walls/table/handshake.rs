@@ -20,7 +20,7 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "nothing: nobody listens there",
         at: SERVER,
         explains: &[Symptom::Failed(Errno::ECONNREFUSED)],
-        signs: &[Sign::Became("ECONNREFUSED", nobody_listens)],
+        signs: &[Sign::Became("ECONNREFUSED", nothing_listens)],
         fix: |_, _| vec![Fix::Advice("start the server, or check --target's port")],
         remark: "a reset in answer to the SYN: the host is there, the port is not",
         ..BLANK
@@ -70,7 +70,7 @@ pub(super) const ROWS: &[Wall] = &[
                 Fix::Sysctl("net.core.somaxconn", queue.to_string()),
                 Fix::Flag("serve --cores with more of them: a listener each".into()),
             ];
-            // It caps what the server asks for, and so comes first where it is the smaller.
+            // The sysctl caps what the server asks for, so it comes first where it is the smaller.
             if host.procfs.number("net.core.somaxconn").is_some_and(|most| most < demand.backlog) {
                 fixes.swap(0, 1);
             }
@@ -139,8 +139,8 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
-/// The listener dropped SYNs for none of the reasons that have a counter of their own: full queues,
-/// or no route back.
+/// The listener dropped SYNs, and for none of the causes that have a counter of their own: full
+/// queues, or no route back.
 fn syns_dropped(run: &RunFacts, side: Place) -> Option<Evidence> {
     let end = run.end(side)?;
     let rise = |counter| end.rise(counter).unwrap_or(0);
@@ -155,9 +155,10 @@ fn syns_dropped(run: &RunFacts, side: Place) -> Option<Evidence> {
     (n > 0).then_some(Evidence { text, count: Some(n), confidence: Confidence::Likely })
 }
 
-/// Connects were refused by the target's host. Of a server that was there and went away that says
-/// nothing, and of one that took others not much: a firewall may refuse in its name.
-fn nobody_listens(run: &RunFacts, _: Place) -> Option<Evidence> {
+/// The target's host refused connects. When a server was there and went away, that is only possibly
+/// the wall. The same holds for a server that accepted others, because a firewall may refuse in its
+/// name.
+fn nothing_listens(run: &RunFacts, _: Place) -> Option<Evidence> {
     let n = run.failed(Errno::ECONNREFUSED);
     let text = format!("client: ECONNREFUSED {} times", grouped(n));
     let went_away =
@@ -168,7 +169,8 @@ fn nobody_listens(run: &RunFacts, _: Place) -> Option<Evidence> {
     (n > 0).then_some(Evidence { text, count: Some(n), confidence })
 }
 
-/// The server refused, and not for want of a ring or of memory, nor while a core had room.
+/// The server refused connections. It was not for want of a ring or of memory, and no core had free
+/// slots.
 fn refused_as_full(run: &RunFacts, side: Place) -> Option<Evidence> {
     let end = run.end(side).filter(|end| !end.is_filled_unevenly())?;
     let refused = end.figure("refused_total").filter(|n| *n > 0)?;
@@ -177,7 +179,7 @@ fn refused_as_full(run: &RunFacts, side: Place) -> Option<Evidence> {
     grew.then_some(Evidence { text, count: Some(refused), confidence: Confidence::Certain })
 }
 
-/// What a connect ends with that nobody answers, or that is not let go.
+/// How a connect ends that gets no answer, or that a local rule forbids.
 const UNANSWERED: &[Symptom] = &[
     Symptom::Failed(Errno::ETIMEDOUT),
     Symptom::Failed(Errno::EHOSTUNREACH),

@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "io_uring on the whole host",
         unit: "0 allows all",
         read: |host, _| match host.procfs.sysctl("kernel.io_uring_disabled").as_deref() {
-            // Before Linux 6.6 nobody can forbid it so.
+            // Before Linux 6.6 there is no such setting.
             None | Some("0") => Reading { have: Have::Unlimited, ..Reading::NOTHING },
             Some("1") if is_exempt(host) => Reading { have: Have::Unlimited, ..Reading::NOTHING },
             Some("1" | "2") => Reading::stops(Have::Some(0), 1, |_| 0),
@@ -110,7 +110,8 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
-/// Whether a host that leaves io_uring to some leaves it to us: by CAP_SYS_ADMIN, or by a group.
+/// Whether a host that leaves io_uring to some processes leaves it to this one: by CAP_SYS_ADMIN,
+/// or by a group.
 fn is_exempt(host: &Host) -> bool {
     let group = host.procfs.number("kernel.io_uring_group").and_then(|id| u32::try_from(id).ok());
     host.passes_file_max || group.is_some_and(rlimit::is_in_group)
@@ -127,9 +128,9 @@ fn locked(host: &Host, demand: &Demand) -> u64 {
     host.segments(demand).saturating_mul(ring_bytes).saturating_add(executors(demand))
 }
 
-/// A core that could not grow for want of memory is short of locked memory, where that is limited; of
-/// a server's limits the client knows nothing. Where the host itself is short of the few pages of a
-/// ring, the kernel kills.
+/// A core could not grow for want of memory: it is short of locked memory, where that is limited.
+/// The client does not know a server's limits. When the host itself is short of the few pages of a
+/// ring, the kernel kills a process instead.
 fn ring_refused(run: &RunFacts, side: Place) -> Option<Evidence> {
     let may_be = side == Place::Server || matches!(run.host.memlock, Have::Some(_));
     let count = kept_out(run, side, Errno::ENOMEM);
@@ -143,8 +144,8 @@ fn tables_used_up(run: &RunFacts, side: Place) -> Option<Evidence> {
     grow_refused(run, side, Errno::ENOSPC).map(|evidence| Evidence { count, ..evidence })
 }
 
-/// Whom a segment that was refused for `errno` kept out: a server refuses them and counts it, a
-/// client's connects fail so.
+/// Connections that a segment refused for `errno` kept out. A server refuses and counts them; a
+/// client's connects fail with the error.
 fn kept_out(run: &RunFacts, side: Place, errno: Errno) -> Option<u64> {
     let end = run.end(side)?;
     match side {

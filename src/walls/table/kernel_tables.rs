@@ -93,11 +93,11 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "buckets in which the kernel finds a socket",
         unit: "buckets",
         read: |host, demand| {
-            // In a namespace that shares the host's table the number is negative.
+            // A namespace that shares the host's table shows the number as negative.
             let text = host.procfs.sysctl("net.ipv4.tcp_ehash_entries");
             let buckets = text.and_then(|text| text.trim_start_matches('-').parse().ok());
             let sockets = demand.connections.saturating_mul(demand.ends.count());
-            // Eight sockets to a bucket still cost little beside the rest of a packet's way.
+            // Eight sockets to a bucket cost little beside the rest of a packet's way.
             Reading::disturbs(Have::from(buckets), sockets / 8)
         },
         fix: |_, _| vec![Fix::Advice("thash_entries=N on the kernel's command line")],
@@ -106,8 +106,8 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
-/// The table of neighbours overflowed, and there are neighbours to connect to. It is one of the whole
-/// host; each of our connects that failed for it is one of the times.
+/// The table of neighbours overflowed, and the plan has neighbours. The table is the whole host's.
+/// Each connect of ours that failed for it is one of the overflows.
 fn table_full(run: &RunFacts, side: Place) -> Option<Evidence> {
     let end = run.end(side).filter(|_| run.demand.neighbours > 0)?;
     let rise = |table| end.rise(&format!("{table}.table_fulls")).unwrap_or(0);
@@ -116,8 +116,8 @@ fn table_full(run: &RunFacts, side: Place) -> Option<Evidence> {
     (times > 0).then_some(Evidence { text, count: Some(times), confidence: Confidence::Likely })
 }
 
-/// A line of the log is of the whole host, the counters are of a network namespace: they decide
-/// where there are any.
+/// A line of the log is of the whole host, and counters are of a network namespace. Where there are
+/// counters, they decide.
 fn table_full_logged(run: &RunFacts, side: Place) -> Option<Evidence> {
     let is_counted = run.end(side)?.rise("nf_conntrack.drop").is_some();
     let lines = run.log_of(side).filter(|_| !is_counted)?;

@@ -101,8 +101,8 @@ fn needed(demand: &Demand) -> u64 {
     demand.connections.saturating_mul(per_connection(demand))
 }
 
-/// What the kernel writes of its victims, by whose memory was used up. What stands between "memory"
-/// and the colon differs.
+/// How a line on a killed process begins, by the memory that was used up. The text between "memory"
+/// and the colon differs between kernels.
 const CGROUP_KILL: &str = "Memory cgroup out of memory";
 const HOST_KILL: &str = "Out of memory";
 
@@ -114,9 +114,9 @@ fn killed_on_host(run: &RunFacts, side: Place) -> Option<Evidence> {
     killed(run, side, HOST_KILL)
 }
 
-/// The kernel killed the server for want of memory. That it was not the client, the client knows; that
-/// it was not another server on this host, that nobody listens there any more; which is little to go
-/// by where the server may be on another host.
+/// The kernel killed the server for want of memory. The client is alive, so it was not the client.
+/// That nothing listens at the target any more says that it was not another server on this host. It
+/// says little where the server may be on another host.
 fn killed(run: &RunFacts, side: Place, head: &str) -> Option<Evidence> {
     let is_server = |line: &&String| {
         line.starts_with(head)
@@ -138,12 +138,14 @@ fn cgroup_reserve_met(run: &RunFacts, side: Place) -> Option<Evidence> {
     of_reserve(run, side, true)
 }
 
-/// The reserve was met: a server counts whom it refused for it, and of these whom for a cgroup; a
-/// client says when it stopped, in words that name the cgroup if it was one's.
+/// The reserve was met. A server counts the connections that it refused for it, and among them
+/// those refused for a cgroup. A client reports when it stopped, in words that name the cgroup if
+/// it was a cgroup's.
 fn of_reserve(run: &RunFacts, side: Place, of_cgroup: bool) -> Option<Evidence> {
     if side != Place::Server {
         let met = run.facts.reserve_met.clone().filter(|met| met.contains("cgroup") == of_cgroup);
-        // It cost what was not tried for it. What the server refused for it, the server has counted.
+        // The loss is the connections that were not tried. The server counts by itself what it
+        // refused.
         let (count, confidence) = (Some(run.count(Symptom::Untried)), Confidence::Certain);
         return met.map(|text| Evidence { text, count, confidence });
     }
@@ -158,12 +160,12 @@ fn of_reserve(run: &RunFacts, side: Place, of_cgroup: bool) -> Option<Evidence> 
     (refused > 0).then_some(evidence)
 }
 
-/// Bytes for a cgroup: what its connections need, as much again for the programs and a reserve.
+/// Bytes for a cgroup: what its connections need, as much again for the programs, and a reserve.
 fn of_cgroup(demand: &Demand) -> u64 {
     round_up(needed(demand).saturating_mul(2).max(128 << 20))
 }
 
-/// Operations that found no memory, but for rings: those are short of locked memory.
+/// Operations that failed for want of memory. Rings are left out: they are short of locked memory.
 fn no_memory(run: &RunFacts, side: Place) -> Option<Evidence> {
     let end = run.end(side)?;
     let times = end.failed.get(&Errno::ENOMEM.to_string()).copied().unwrap_or(0);
@@ -173,8 +175,8 @@ fn no_memory(run: &RunFacts, side: Place) -> Option<Evidence> {
     (times > 0).then_some(evidence)
 }
 
-/// What ENOBUFS says by itself: a full table of neighbours ends a connect so as well, and who counts
-/// that knows better.
+/// What ENOBUFS says by itself, which is little: a full table of neighbours ends a connect with it
+/// as well, and that has counters of its own.
 fn no_buffers(run: &RunFacts, side: Place) -> Option<Evidence> {
     let times = run.end(side)?.failed.get(&Errno::ENOBUFS.to_string()).copied().unwrap_or(0);
     let text = format!("{}: ENOBUFS {} times", side.name(), grouped(times));

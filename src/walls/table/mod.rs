@@ -1,5 +1,5 @@
-//! The table itself, in files by subject. The precedence of a row decides its place, and not its file:
-//! of two walls that could explain the same loss as surely, the lower number is named.
+//! The table itself, in files by subject. The precedence of a row decides its place, not its file:
+//! of two walls that could explain the same loss as surely, the one with the lower number is named.
 
 use std::sync::LazyLock;
 

@@ -44,8 +44,8 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
-/// The card says that the cloud's network dropped packets; those between two ends on one host never
-/// came to it.
+/// The card says that the cloud's network dropped packets. Packets between two ends on one host
+/// never reach that network.
 fn exceeded(run: &RunFacts, side: Place) -> Option<Evidence> {
     let end = run.end(side).filter(|_| run.demand.ends != Ends::Both)?;
     let n = end.rise("ethtool.conntrack_allowance_exceeded").filter(|n| *n > 0)?;
@@ -53,7 +53,7 @@ fn exceeded(run: &RunFacts, side: Place) -> Option<Evidence> {
     Some(Evidence { text, count: Some(n), confidence: Confidence::Likely })
 }
 
-/// Connections that worked, were held in silence, and then did not answer any more, while the server
+/// Connections that had worked, were held in silence, and then did not answer, while the server
 /// answers others.
 fn silent_after_hold(run: &RunFacts, _: Place) -> Option<Evidence> {
     let ClientFacts { silent_after_hold: silent, held_seconds, .. } = run.facts;

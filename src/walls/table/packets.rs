@@ -71,8 +71,8 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
-/// The queue before a CPU is of the whole host and so is its counter: only what an interface of this
-/// network namespace dropped in the same time was ours.
+/// The queue before a CPU is the whole host's, and so is its counter. Only the packets that an
+/// interface of this network namespace dropped in the same time were ours.
 fn backlog_dropped(run: &RunFacts, side: Place) -> Option<Evidence> {
     let end = run.end(side)?;
     let dropped = end.rise("softnet.dropped").filter(|n| *n > 0)?;
@@ -93,7 +93,7 @@ fn card_dropped(run: &RunFacts, side: Place) -> Option<Evidence> {
     Some(Evidence { text, count: Some(count), confidence: Confidence::Likely })
 }
 
-/// By how much counters of interfaces rose, in words and in all; `None` when none did.
+/// By how much counters of interfaces rose: a text, and the sum; `None` when none rose.
 fn interfaces_rise(end: &End, counters: &[&str]) -> Option<(String, u64)> {
     let (before, now) = end.counters.as_ref()?;
     let rises = |(name, is): (&str, u64)| {

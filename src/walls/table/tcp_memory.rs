@@ -31,7 +31,8 @@ pub(super) const ROWS: &[Wall] = &[
         )],
         explains: &[Symptom::Lost(LostCause::Reset)],
         fix: |_, demand| {
-            // It is of the whole host, where others have some; a limit alone takes no memory.
+            // The limit is the whole host's, and other programs have orphans too. A higher limit by
+            // itself takes no memory.
             let most = round_up_int(demand.connections.saturating_mul(2).max(65_536));
             vec![
                 Fix::Sysctl("net.ipv4.tcp_max_orphans", most.to_string()),
@@ -70,7 +71,8 @@ pub(super) const ROWS: &[Wall] = &[
             let Some(now) = host.procfs.numbers("net.ipv4.tcp_mem") else {
                 return vec![Fix::Advice("raise net.ipv4.tcp_mem, outside this network namespace")];
             };
-            // At least what the kernel takes by itself: a sixteenth of the memory, and around it.
+            // At least the kernel's own default: a sixteenth of the memory as pressure, and the
+            // others around it.
             let pages = host.meminfo("MemTotal").unwrap_or(0) / 4096 / 16;
             let usual = [pages / 4 * 3, pages, pages / 2 * 3];
             let raised = now.iter().zip(usual).map(|(pages, usual)| (4 * pages).max(usual));
@@ -87,7 +89,7 @@ pub(super) const ROWS: &[Wall] = &[
         unit: "bytes",
         explains: &[
             Symptom::Lost(LostCause::Silent),
-            // The server gives up on who takes nothing for so long.
+            // The server gives up a connection that takes nothing for too long.
             Symptom::Lost(LostCause::Reset),
             Symptom::Late,
         ],
@@ -103,8 +105,8 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
-/// Resets for memory are counted where they happened; for which memory, the log of the host says, or
-/// that there was no pressure.
+/// Resets for want of memory are counted where they happened. Which memory it was, the host's log
+/// says, or the absence of pressure.
 fn orphans_reset(run: &RunFacts, side: Place) -> Option<Evidence> {
     aborts(run, side).filter(|_| is_for_orphans(run, side))
 }
@@ -119,8 +121,8 @@ fn aborts(run: &RunFacts, side: Place) -> Option<Evidence> {
     Some(Evidence { text, count: Some(n), confidence: Confidence::Likely })
 }
 
-/// What the log says; where it says nothing, as it does of most things when it has much to say, there
-/// was no pressure.
+/// Whether the log names orphans. The kernel leaves lines out when it has many, so without a line
+/// the absence of pressure decides.
 fn is_for_orphans(run: &RunFacts, side: Place) -> bool {
     let log = run.log_of(side).unwrap_or_default();
     let is_logged = |text| log.iter().any(|line| line.contains(text));
@@ -129,8 +131,8 @@ fn is_for_orphans(run: &RunFacts, side: Place) -> bool {
         || pressure == Some(0) && !is_logged("consider tuning tcp_mem")
 }
 
-/// TCP was short of memory. How often is no measure of what that cost: the kernel counts when it
-/// begins, and packets.
+/// TCP was short of memory. The counts do not measure the loss: the kernel counts how often the
+/// shortage begins, and packets.
 fn under_pressure(run: &RunFacts, side: Place) -> Option<Evidence> {
     let end = run.end(side)?;
     let rise = |counter| end.rise(counter).unwrap_or(0);
@@ -148,8 +150,8 @@ fn under_pressure(run: &RunFacts, side: Place) -> Option<Evidence> {
 /// Bytes below which the largest buffer of a socket is small.
 const SMALL_BUFFER_BYTES: u64 = 64 * 1024;
 
-/// Peers closed their windows, and the largest buffers that a socket may have here are small; those of
-/// a server on another host are not known.
+/// Peers closed their windows, and the largest buffers that a socket may have here are small. The
+/// buffers of a server on another host are not known.
 fn small(run: &RunFacts, side: Place) -> Option<Evidence> {
     let end = run.end(side).filter(|_| side != Place::Server || run.shares_kernel)?;
     let largest = |name| run.host.procfs.numbers(name).and_then(|sizes| sizes.last().copied());
