@@ -1,5 +1,5 @@
-//! The memory that both programs leave to everybody else, and whether it is left: the server takes
-//! nobody more while it is not, the client opens nothing more. What is held is held on.
+//! The memory that both programs leave to the rest of the host, and whether it is left: while it is not,
+//! the server accepts no connection and the client opens none. Connections that are open stay open.
 
 use std::time::{Duration, Instant};
 
@@ -72,15 +72,15 @@ impl Watch {
     }
 
     /// Reads every limit; what has changed since the look before. Where nothing can be read nothing is
-    /// known, and nobody is stopped for it.
+    /// known, and nothing is stopped for it.
     pub fn look(&mut self) -> Option<Change> {
         self.hysteresis.note(self.headrooms.least()?, self.reserve_bytes)
     }
 
     /// Time after which to look again: sooner than the memory above the reserve could be taken.
     #[must_use]
-    pub fn rest(&self) -> Duration {
-        self.hysteresis.rest(self.reserve_bytes)
+    pub fn look_again_in(&self) -> Duration {
+        self.hysteresis.look_again_in(self.reserve_bytes)
     }
 
     /// The figures of `headroom` in words.
@@ -116,7 +116,7 @@ impl Hysteresis {
         })
     }
 
-    fn rest(&self, reserve_bytes: u64) -> Duration {
+    fn look_again_in(&self, reserve_bytes: u64) -> Duration {
         let spare = self.available_bytes.saturating_sub(reserve_bytes);
         let lasts = Duration::from_millis(spare / (MEMORY_TAKEN_PER_S / 1000));
         lasts.clamp(LOOK_EVERY, LOOK_SELDOM)
@@ -192,7 +192,7 @@ mod tests {
         let mut hysteresis = Hysteresis::default();
         let mut rest_with = |available| {
             hysteresis.note(headroom(available), GIB);
-            hysteresis.rest(GIB)
+            hysteresis.look_again_in(GIB)
         };
         assert_eq!(rest_with(20 * GIB), LOOK_SELDOM);
         assert_eq!((rest_with(GIB), rest_with(0)), (LOOK_EVERY, LOOK_EVERY));
