@@ -287,7 +287,7 @@ mod tests {
                 commands.broadcast(()).await;
                 let began = Instant::now();
                 while commands.all_run() {
-                    assert!(began.elapsed() < Duration::from_secs(20), "nobody misses it");
+                    assert!(began.elapsed() < Duration::from_secs(20), "it is not missed");
                     Timer::new(Duration::from_millis(5)).await;
                 }
             })

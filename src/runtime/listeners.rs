@@ -22,7 +22,7 @@ pub enum Steer {
 /// A listener that could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Somebody listens there.
+    /// Another socket listens there.
     #[error("--listen {0}: the port is in use; fix: choose another port, or see `ss -ltnp`")]
     InUse(SocketAddr),
     /// The address is not this host's.

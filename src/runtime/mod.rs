@@ -1,5 +1,5 @@
 //! How cores start, turn, sleep, take commands and stop: executors, listeners, CPUs, signals, and the
-//! memory that is left to others.
+//! memory that is left to the host.
 
 pub mod commands;
 mod doorbell;

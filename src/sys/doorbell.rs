@@ -19,7 +19,7 @@ impl Doorbell {
     pub fn new() -> std::io::Result<Doorbell> {
         let descriptor = eventfd(0, EventfdFlags::CLOEXEC)?;
         let read_end = descriptor.try_clone()?;
-        // SAFETY: the descriptor was just made by `try_clone`, nobody else knows it, and it passes
+        // SAFETY: the descriptor was just made by `try_clone`, nothing else uses it, and it passes
         // into the file, which closes it. Exercised by every run of a core.
         let file = unsafe { BufferedFile::from_raw_fd(read_end.into_raw_fd()) };
         Ok(Doorbell { file, descriptor })

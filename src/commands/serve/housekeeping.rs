@@ -48,7 +48,7 @@ pub(crate) async fn housekeep(
         if stop.is_some() || !commands.all_run() {
             return stop;
         }
-        Timer::new(memory.rest()).await;
+        Timer::new(memory.look_again_in()).await;
     }
 }
 

@@ -1,8 +1,8 @@
 //! How a connection is accepted: the kernel looks whether there is one before it makes a socket for it.
 //!
-//! An accept makes its socket and file first, and throws them away when nobody waits. One that is asked
-//! again for each connection does so as often as it finds somebody. Since Linux 6.10 an accept may
-//! be asked to look first: in a bare server a fifth less CPU for each connection.
+//! An accept makes its socket and file first, and throws them away when no connection waits. A
+//! core asks for the next one as soon as it is answered, so this happens as often as it accepts. Since
+//! Linux 6.10 an accept may be asked to look first: in a bare server a fifth less CPU for each connection.
 
 use io_uring::types::{DestinationSlot, Fd};
 use io_uring::{IoUring, opcode, squeue};
@@ -14,8 +14,9 @@ pub(super) const LOOK_FIRST: u16 = 4;
 
 /// An accept of `listener` into `slot` of the table; `flags` go into `ioprio`.
 pub(super) fn entry(listener: Fd, slot: Option<DestinationSlot>, flags: u16) -> squeue::Entry {
-    let nobody = std::ptr::null_mut();
-    let mut entry = opcode::Accept::new(listener, nobody, nobody.cast()).file_index(slot).build();
+    let no_address = std::ptr::null_mut();
+    let mut entry =
+        opcode::Accept::new(listener, no_address, no_address.cast()).file_index(slot).build();
     let ioprio = (&raw mut entry).cast::<u16>().wrapping_add(1);
     // SAFETY: an entry is the kernel's `io_uring_sqe`, of which `ioprio` is the second 16-bit word; the
     // crate has no name for it in an accept. Exercised by every accept of tests/ring.rs.

@@ -19,8 +19,8 @@ pub(super) struct Buffers {
     memory: *mut u8,
     count: u16,
     bytes_each: u16,
-    /// A stack. From its bottom up: those without memory, those with memory that nobody has used since
-    /// the last look, the others.
+    /// A stack. From its bottom up: those without memory, those with memory that were not used since
+    /// the last look, the rest.
     free: Vec<u16>,
     without_memory: usize,
     unused: usize,
@@ -39,8 +39,8 @@ impl Buffers {
         let memory = unsafe {
             mmap_anonymous(std::ptr::null_mut(), bytes.max(1), rights, MapFlags::PRIVATE)?
         };
-        // A huge page would make all of its buffers resident with the first, and none go alone. Who has
-        // no huge pages refuses.
+        // A huge page would make all of its buffers resident with the first, and none go alone. A
+        // kernel without huge pages refuses.
         // SAFETY: it changes how pages of our own mapping come, and nothing in them. As above.
         let _ = unsafe { madvise(memory, bytes, Advice::LinuxNoHugepage) };
         let all = usize::from(count);
@@ -69,7 +69,7 @@ impl Buffers {
         self.free.push(index);
     }
 
-    /// Gives memory back of buffers that nobody has used between two looks, some at each look
+    /// Gives memory back of buffers that were not used between two looks, some at each look
     /// and all but a few in the end. How long until the next look; `None` when there is nothing
     /// more to give.
     pub(super) fn tidy(&mut self, now: Duration) -> Option<Duration> {
@@ -81,7 +81,7 @@ impl Buffers {
             for at in self.without_memory..most.min(self.without_memory + BUFFERS_TIDIED) {
                 let buffer = BufferId::new(self.free[at]);
                 let address = self.address(buffer, 0..self.bytes_each).cast();
-                // SAFETY: the pages are this buffer's alone (`gives_back`), and nobody has it:
+                // SAFETY: the pages are this buffer's alone (`gives_back`), and nothing uses it:
                 // it is free. Zeroes are in it when it is next read. Exercised by the tests below.
                 let _ = unsafe { madvise(address, self.bytes_each.into(), Advice::LinuxDontNeed) };
                 self.without_memory = at + 1;

@@ -221,7 +221,7 @@ impl Driver for UringDriver {
                 }
             }
             if batch.len() == batch.capacity() {
-                // The next turn begins behind it: a flood in one segment must not starve others.
+                // The next turn begins behind it: a flood in one segment must not starve the rest.
                 self.reap_from = index + 1;
                 return;
             }
@@ -310,7 +310,7 @@ impl Wakeup for UringDriver {
 }
 
 /// Sees which polls of `batch`, from `before` on, are done; those that `Ring` had cancelled begin
-/// anew and are nobody's business.
+/// anew and are taken out.
 fn begin_anew(ring: &mut Ring, batch: &mut Vec<Completion>, before: usize) {
     let mut index = before;
     while let Some(&Completion { token, result }) = batch.get(index) {

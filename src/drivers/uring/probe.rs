@@ -91,7 +91,7 @@ pub fn probe() -> Result<(), ProbeError> {
 fn refused(errno: Errno) -> ProbeError {
     let procfs = ProcFs::host();
     let disabled = procfs.number("kernel.io_uring_disabled").unwrap_or(0);
-    // 1 does not hold for everybody: whom it does not, something else forbids it.
+    // 1 does not hold for every process: one that is exempt is forbidden by something else.
     let group = procfs.number("kernel.io_uring_group").and_then(|id| u32::try_from(id).ok());
     let is_exempt = rlimit::passes_file_max() || group.is_some_and(rlimit::is_in_group);
     let is_disabled = disabled > 1 || disabled == 1 && !is_exempt;

@@ -22,8 +22,8 @@ pub(super) struct Ring {
     deferred: Option<DeferredRelease>,
 }
 
-/// `user_data` of an operation whose completion nobody waits for: no token packs to it.
-const NOBODYS: u64 = u64::MAX;
+/// `user_data` of an operation whose completion is dropped: no token packs to it.
+const DROPPED: u64 = u64::MAX;
 
 impl Ring {
     /// A ring with an empty table of `slots`, whose completions ring `bell` when `is_armed`.
@@ -67,7 +67,7 @@ impl Ring {
         let to_cancel = deferred.closed();
         let shutdown = opcode::Shutdown::new(slot, libc::SHUT_RDWR).build();
         // Linked hard: the close follows the shutdown's end, also one in failure.
-        let shutdown = shutdown.flags(squeue::Flags::IO_HARDLINK).user_data(NOBODYS);
+        let shutdown = shutdown.flags(squeue::Flags::IO_HARDLINK).user_data(DROPPED);
         let pair = [shutdown, close.clone()];
         // SAFETY: neither entry holds a pointer. Exercised by bench-scripts/kernel-6.1.sh.
         while unsafe { self.ring.submission().push_multiple(&pair) }.is_err() {
@@ -75,7 +75,7 @@ impl Ring {
         }
         self.queued += 2;
         for poll in to_cancel {
-            self.push(&opcode::AsyncCancel::new(poll).build().user_data(NOBODYS));
+            self.push(&opcode::AsyncCancel::new(poll).build().user_data(DROPPED));
         }
     }
 

@@ -1,8 +1,8 @@
 //! Whether a core looks for work for a moment before it sleeps.
 //!
 //! To fall asleep and to be woken takes longer than the round trip of a peer that is awake, so a core
-//! that only waits for the next message looks for it by itself. A busy-poll in vain is time of the CPU
-//! that others may want: after each, twice as many sleeps as before begin without one.
+//! that only waits for the next message looks for it by itself. A busy-poll in vain takes
+//! time of a CPU that other threads may want: after each, twice as many sleeps as before begin without one.
 
 use std::time::{Duration, Instant};
 
