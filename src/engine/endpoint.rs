@@ -327,21 +327,24 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     }
 
     /// Takes the next step of the end: a shutdown by `mode` where only that completes what is with the
-    /// kernel, and the close of the descriptor once nothing is. The slot's buffer comes back with the
-    /// close.
+    /// kernel, or where it is a reset, and the close of the descriptor once nothing is. The slot's
+    /// buffer comes back with the close.
     pub fn close_step(&mut self, id: SlotId, mode: ShutdownMode) -> Option<BufferId> {
-        match self.arena[id].close_step() {
+        let slot = &self.arena[id];
+        // A plain close would leave with the kernel what the peer does not take.
+        let wants_reset = mode == ShutdownMode::Reset && slot.write == WriteSide::Idle;
+        match slot.close_step() {
             CloseStep::Wait => None,
-            CloseStep::Shutdown => {
-                self.arm_shutdown(id, mode);
-                None
-            }
-            CloseStep::Close => {
+            CloseStep::Close if !wants_reset => {
                 let buffer = self.detach_buffer(id);
                 let slot = &mut self.arena[id];
                 slot.write = WriteSide::Closing;
                 self.driver.close(slot.token(Operation::Close, id));
                 buffer
+            }
+            CloseStep::Shutdown | CloseStep::Close => {
+                self.arm_shutdown(id, mode);
+                None
             }
         }
     }

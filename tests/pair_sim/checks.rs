@@ -2,31 +2,33 @@
 
 use megaconn::drivers::sim::{End, Move, Peer, SimDriver};
 use megaconn::engine::arena::Arena;
-use megaconn::engine::client::config::Expect;
 use megaconn::engine::client::phase::Phase;
-use megaconn::engine::driver::Cut;
-use megaconn::engine::server::traffic::Mode;
-use megaconn::observe::stats::{CoreStats, LostCause};
+use megaconn::engine::driver::ShutdownMode;
+use megaconn::engine::protocol::banner::Banner;
+use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::push::Push;
+use megaconn::engine::slot::Role;
+use megaconn::observe::stats::{CommonStats, LostCause};
 
 use crate::ends::{BY_RESET, Used, causes_of_client, causes_of_server, sum, used_slots};
 use crate::world::World;
 
 impl World {
     pub(crate) fn check_turn(&mut self, end: End) {
-        let (arena, stats) = match end {
-            End::Server => (self.server.arena(), &self.stats[0]),
-            End::Client => (self.client.arena(), &self.stats[1]),
+        let used = match end {
+            End::Server => check_slots(self.server.arena(), &self.served),
+            End::Client => check_slots(self.client.arena(), &self.called),
         };
-        let used = used_slots(arena);
-        check_slots(arena, &used, stats);
-        let driver = match end {
-            End::Server => self.server.driver(),
-            End::Client => self.client.driver(),
+        let (driver, stats): (&mut SimDriver, &CommonStats) = match end {
+            End::Server => (self.server.driver(), &self.served),
+            End::Client => (self.client.driver(), &self.called),
         };
-        check_driver(driver, &self.stats[end as usize]);
-        let ended = self.ends[end as usize].take_ended(used, end, driver);
+        check_driver(driver, stats);
         let moves = driver.take_moves();
-        self.ends[end as usize].count_bytes(&moves, &self.stats[end as usize]);
+        let books = &mut self.ends[end as usize];
+        let ended = books.take_ended(used, end, driver);
+        books.count_bytes(&moves, stats);
         match end {
             End::Server => self.check_ends_of_server(&ended),
             End::Client => self.check_ends_of_client(&ended),
@@ -39,7 +41,7 @@ impl World {
     /// Each connection that ended is counted by one cause, which its peer has given if it is one of
     /// the peer's; one without a cause has seen the end of its peer's stream.
     fn check_ends_of_server(&mut self, ended: &[usize]) {
-        let stats = &self.stats[0];
+        let stats = &self.served;
         let counted = self.ends[0].rise_of_causes(causes_of_server(stats));
         let open = self.ends[0].open.len() as u64;
         let ends = stats.accepted_total.get() - open;
@@ -66,7 +68,7 @@ impl World {
     }
 
     fn check_ends_of_client(&mut self, ended: &[usize]) {
-        let stats = &self.stats[1];
+        let stats = &self.called;
         let counted = self.ends[1].rise_of_causes(causes_of_client(stats));
         let all: u64 = counted.iter().sum();
         let by_us = (ended.len() as u64).checked_sub(all);
@@ -87,7 +89,7 @@ impl World {
         }
         assert_eq!(stats.messages_mismatched_total.get(), 0, "bytes that were not expected came");
         let in_time = by_us + counted[LostCause::ALL.len()];
-        let by_reset = if self.scene.client.close == Cut::Reset { in_time } else { 0 };
+        let by_reset = if self.scene.client.close == ShutdownMode::Reset { in_time } else { 0 };
         self.ends[1].expect_resets(ended, by_reset);
         let census = self.client.census();
         let held = census.connections + sum(&stats.lost) + self.ends[1].closed_by_us;
@@ -117,10 +119,8 @@ impl World {
             assert!(is_right, "{end:?} was given {given:?} at {came} of {far:?}");
             let sent = &peer.received[went..now[1]];
             let is_right = match end {
-                End::Server => is_as_served(&self.scene.server, peer, went, sent),
-                End::Client => {
-                    sent.is_empty() || !matches!(self.scene.client.expect, Expect::Push(_))
-                }
+                End::Server => is_as_served(&self.scene.protocol, peer, went, sent),
+                End::Client => sent.is_empty() || !matches!(self.scene.expect, Expect::Push(_)),
             };
             assert!(is_right, "{end:?} has sent {sent:?} at {went} of {peer:?}");
         }
@@ -128,17 +128,12 @@ impl World {
 }
 
 /// Whether a server sends these bytes at this place of a stream.
-fn is_as_served(
-    config: &megaconn::engine::server::ShardConfig,
-    peer: &Peer,
-    at: usize,
-    bytes: &[u8],
-) -> bool {
-    match &config.mode {
+fn is_as_served(protocol: &Banner<Mode>, peer: &Peer, at: usize, bytes: &[u8]) -> bool {
+    match &protocol.then {
         Mode::Echo => peer.sent[..peer.delivered].get(at..at + bytes.len()) == Some(bytes),
         Mode::Sink => bytes.is_empty(),
-        Mode::Push { text, .. } => {
-            let banner = config.banner.as_ref().map_or(&[][..], |banner| banner.bytes());
+        Mode::Push(Push { text, .. }) => {
+            let banner = protocol.text.as_ref().map_or(&[][..], |banner| banner.bytes());
             let expected = |at: usize| match at.checked_sub(banner.len()) {
                 None => banner[at],
                 Some(at) => text.bytes()[at % text.bytes().len()],
@@ -148,14 +143,16 @@ fn is_as_served(
     }
 }
 
-fn check_slots(arena: &Arena, used: &Used, stats: &CoreStats) {
+fn check_slots<R: Role>(arena: &Arena<R>, stats: &CommonStats) -> Used {
+    let used = used_slots(arena);
     let all = used.len() as u64 + arena.count_free();
     assert_eq!(all, arena.capacity(), "used and free slots are not all slots");
     assert_eq!(used.len() as u64, u64::from(arena.used()), "slots in use are miscounted");
     assert_eq!(arena.segments() as u64, stats.segments.get(), "the gauge of segments");
+    used
 }
 
-fn check_driver(driver: &SimDriver, stats: &CoreStats) {
+fn check_driver(driver: &SimDriver, stats: &CommonStats) {
     let counts = driver.counts();
     assert_eq!(counts.stale, stats.stale_total.get(), "an earlier life of a slot acted");
     assert_eq!(driver.buffers_used() as u64, stats.buffers_used.get(), "the gauge of buffers");

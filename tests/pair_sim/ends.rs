@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use megaconn::drivers::sim::{End, Move, SimDriver};
 use megaconn::engine::arena::Arena;
-use megaconn::engine::slot::Life;
+use megaconn::engine::slot::{ConnState, Role};
 use megaconn::engine::token::{Generation, SlotId};
-use megaconn::observe::stats::{ByCause, CoreStats};
+use megaconn::observe::stats::{ByCause, ClientStats, CommonStats, ServerStats};
 
 /// Both ends, the server first.
 pub(crate) type Ends = [Books; 2];
@@ -36,10 +36,10 @@ pub(crate) struct Books {
 }
 
 /// The slots that an end uses.
-pub(crate) type Used = Vec<(SlotId, Generation, Life)>;
+pub(crate) type Used = Vec<(SlotId, Generation, ConnState)>;
 
-pub(crate) fn used_slots(arena: &Arena) -> Used {
-    arena.iter_used().map(|(id, slot)| (id, slot.generation, slot.life())).collect()
+pub(crate) fn used_slots<R: Role>(arena: &Arena<R>) -> Used {
+    arena.iter_used().map(|(id, slot)| (id, slot.generation(), slot.state())).collect()
 }
 
 impl Books {
@@ -54,11 +54,11 @@ impl Books {
             return Vec::new();
         }
         let (mut open, mut closing) = (BTreeSet::new(), BTreeSet::new());
-        for &(id, _, life) in &used {
-            let set = match life {
-                Life::Open => &mut open,
-                Life::Closing => &mut closing,
-                Life::Accepting | Life::Connecting | Life::Free => continue,
+        for &(id, _, state) in &used {
+            let set = match state {
+                ConnState::Open => &mut open,
+                ConnState::Closing => &mut closing,
+                ConnState::Accepting | ConnState::Connecting | ConnState::Free => continue,
             };
             // The descriptor of one that is closing may be closed already.
             set.extend(driver.peer_behind(id));
@@ -89,7 +89,7 @@ impl Books {
     }
 
     /// Every byte that an open connection was told of is counted, and no other.
-    pub(crate) fn count_bytes(&mut self, moves: &[Move], stats: &CoreStats) {
+    pub(crate) fn count_bytes(&mut self, moves: &[Move], stats: &CommonStats) {
         let counted = [stats.recv_bytes_total.get(), stats.send_bytes_total.get()];
         for (way, is_receive) in [(0, true), (1, false)] {
             let moves = || moves.iter().filter(|step| step.is_receive == is_receive);
@@ -119,7 +119,7 @@ impl Books {
 pub(crate) const BY_RESET: [usize; 4] = [1, 2, 3, 6];
 
 /// The counters of a server's ends; resets by the peer come first.
-pub(crate) fn causes_of_server(stats: &CoreStats) -> Vec<u64> {
+pub(crate) fn causes_of_server(stats: &ServerStats) -> Vec<u64> {
     let counters = [
         &stats.reset_total,
         &stats.send_timeout_total,
@@ -128,12 +128,13 @@ pub(crate) fn causes_of_server(stats: &CoreStats) -> Vec<u64> {
         &stats.idle_timeout_total,
         &stats.drained_total,
         &stats.drain_cut_total,
+        &stats.malformed_total,
     ];
     counters.iter().map(|counter| counter.get()).collect()
 }
 
 /// The counters of a client's ends: losses by cause, and exchanges of short connections that are done.
-pub(crate) fn causes_of_client(stats: &CoreStats) -> Vec<u64> {
+pub(crate) fn causes_of_client(stats: &ClientStats) -> Vec<u64> {
     let sum = |cause: usize| stats.lost[cause].get() + stats.churn_lost[cause].get();
     (0..stats.lost.len()).map(sum).chain([stats.churned_total.get()]).collect()
 }

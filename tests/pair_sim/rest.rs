@@ -2,8 +2,9 @@
 
 use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{End, Link, Outcome, Peer, SimDriver};
-use megaconn::engine::server::traffic::Mode;
-use megaconn::observe::stats::LostCause;
+use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::push::Push;
+use megaconn::observe::stats::{Listed, LostCause};
 
 use crate::Figures;
 use crate::ends::sum;
@@ -24,7 +25,8 @@ impl World {
         assert_eq!(self.server.connections(), 0, "connections remain: {:?}", self.server.arena());
         assert_eq!(self.client.arena().used(), 0, "slots of the client remain");
         let drivers = [self.server.driver(), self.client.driver()];
-        for (driver, stats) in drivers.into_iter().zip(&self.stats) {
+        let stats = [&self.served.common, &self.called.common];
+        for (driver, stats) in drivers.into_iter().zip(stats) {
             assert_eq!(driver.buffers_used(), 0, "a buffer was not given back");
             let counts = driver.counts();
             assert_eq!(counts.opened, counts.closed, "a descriptor was not closed");
@@ -42,7 +44,7 @@ impl World {
         let count = |outcome| links.iter().filter(|link| link.outcome == outcome).count() as u64;
         assert_eq!(count(Outcome::Connecting), 0, "a connect is under way");
         let established = count(Outcome::Established);
-        let [server, client] = &self.stats;
+        let (server, client) = (&self.served, &self.called);
         let accepted = server.accepted_total.get();
         let turned_away = self.server.driver().peers().iter().filter(|p| p.was_refused).count();
         let turned_away = turned_away as u64;
@@ -83,7 +85,7 @@ impl World {
 
     /// What is to be ended by a reset was, and the rest in order; unless bytes came that were not read.
     fn check_ways(&mut self) {
-        if matches!(self.scene.server.mode, Mode::Echo) {
+        if matches!(self.scene.protocol.then, Mode::Echo) {
             for (&number, _) in self.ends[0].by_reset.iter().filter(|(_, by_reset)| !**by_reset) {
                 let peer = &self.server.driver().peers()[number];
                 let is_whole = peer.received.len() == peer.delivered || peer.has_reset;
@@ -111,21 +113,22 @@ impl World {
             lost[0] += (a.received.len() - b.delivered) as u64;
             lost[1] += (b.received.len() - a.delivered) as u64;
         }
+        let stats = [&self.served.common, &self.called.common];
         for (from, to) in [(0, 1), (1, 0)] {
             let [came, _] = self.ends[to].uncounted_bytes;
             let [_, went] = self.ends[from].uncounted_bytes;
-            let sent = self.stats[from].send_bytes_total.get() + went;
-            let received = self.stats[to].recv_bytes_total.get() + came;
+            let sent = stats[from].send_bytes_total.get() + went;
+            let received = stats[to].recv_bytes_total.get() + came;
             assert_eq!(sent, received + lost[from], "bytes sent, received, and lost by resets");
         }
     }
 
     /// Echoes that were verified, and pushes, are those that the streams show.
     fn check_texts(&mut self) {
-        let banner = self.scene.server.banner.as_ref().map_or(0, |banner| banner.bytes().len());
-        let (skip, each) = match &self.scene.server.mode {
+        let banner = self.scene.protocol.text.as_ref().map_or(0, |banner| banner.bytes().len());
+        let (skip, each) = match &self.scene.protocol.then {
             Mode::Echo => (0, usize::from(self.scene.client.message_bytes)),
-            Mode::Push { text, .. } => (banner, text.bytes().len()),
+            Mode::Push(Push { text, .. }) => (banner, text.bytes().len()),
             Mode::Sink => return,
         };
         let texts = |bytes: usize| (bytes.saturating_sub(skip) / each) as u64;
@@ -141,8 +144,8 @@ impl World {
             came[0] += from;
             came[1] += if self.ends[1].uncounted.contains(&link.client) { 0 } else { from };
         }
-        let [server, client] = &self.stats;
-        let is_echo = matches!(self.scene.server.mode, Mode::Echo);
+        let (server, client) = (&self.served, &self.called);
+        let is_echo = matches!(self.scene.protocol.then, Mode::Echo);
         let verified = match is_echo {
             true => client.messages_total.get() + client.churned_total.get(),
             false => client.pushes_total.get(),
@@ -158,7 +161,7 @@ impl World {
 
     /// Nothing times out at the client unless the wire is slow.
     fn check_timeouts(&self) {
-        let stats = &self.stats[1];
+        let stats = &self.called;
         let silent = LostCause::Silent as usize;
         let silent = stats.lost[silent].get() + stats.churn_lost[silent].get();
         let timeouts = (silent, stats.close_timeout_total.get());
@@ -166,11 +169,9 @@ impl World {
     }
 
     pub(crate) fn figures(&mut self) -> Figures {
-        let names = ["server", "client"];
-        let both = names.into_iter().zip(&self.stats);
-        let figures = both.flat_map(|(end, stats)| {
-            stats.figures().map(move |(name, figure)| (format!("{end}.{name}"), figure))
-        });
+        let served = self.served.numbers().map(|(name, n)| (format!("server.{name}"), n));
+        let called = self.called.numbers().map(|(name, n)| (format!("client.{name}"), n));
+        let figures = served.chain(called);
         let wire = self.wire.counts();
         let links = self.wire.links();
         let count = |is_so: fn(&Link) -> bool| links.iter().filter(|l| is_so(l)).count() as u64;
@@ -188,10 +189,10 @@ impl World {
             ("links.abandoned", count(|l| l.outcome == Outcome::Abandoned)),
             ("links.reset", count(|l| l.was_reset)),
             ("links.in_order", count(|l| l.outcome == Outcome::Established && !l.was_reset)),
-            ("lost.fin", self.stats[1].lost[0].get()),
-            ("lost.reset", self.stats[1].lost[1].get()),
-            ("lost.silent", self.stats[1].lost[3].get()),
-            ("churn_lost", sum(&self.stats[1].churn_lost)),
+            ("lost.fin", self.called.lost[0].get()),
+            ("lost.reset", self.called.lost[1].get()),
+            ("lost.silent", self.called.lost[3].get()),
+            ("churn_lost", sum(&self.called.churn_lost)),
             ("uncounted", self.ends.iter().map(|books| books.uncounted.len() as u64).sum()),
             ("tuples_taken", self.client.driver().counts().tuples_taken),
             ("now_ms", u64::try_from(self.wire.now().as_millis()).expect("some minutes")),

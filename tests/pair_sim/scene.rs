@@ -8,14 +8,16 @@ use fastrand::Rng;
 use megaconn::base::constants::SEND_TIMEOUT;
 use megaconn::base::units::Text;
 use megaconn::drivers::sim::{Faults, SimConfig, WireConfig, WireFaults, WireMutation};
-use megaconn::engine::client;
-use megaconn::engine::client::config::{Expect, Schedule};
-use megaconn::engine::client::pushes::Pushes;
-use megaconn::engine::client::tuple_allocator::Supply;
-use megaconn::engine::driver::Cut;
-use megaconn::engine::server;
+use megaconn::engine::client::config::{ClientConfig, Schedule};
+use megaconn::engine::client::tuple_allocator::TupleAllocator;
+use megaconn::engine::driver::ShutdownMode;
+use megaconn::engine::protocol::banner::Banner;
+use megaconn::engine::protocol::echo::Echoed;
+use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::push::{Push, Pushes};
+use megaconn::engine::server::ServerConfig;
 use megaconn::engine::server::drain::MemoryLeft;
-use megaconn::engine::server::traffic::Mode;
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
 /// Listeners, and so targets of the client.
@@ -32,9 +34,11 @@ pub(crate) struct Scene {
     /// The server's driver, then the client's.
     pub(crate) sims: [SimConfig; 2],
     pub(crate) wire: WireConfig,
-    pub(crate) server: server::ShardConfig,
-    pub(crate) client: client::config::ShardConfig,
-    pub(crate) supply: Supply,
+    pub(crate) server: ServerConfig,
+    pub(crate) protocol: Banner<Mode>,
+    pub(crate) client: ClientConfig,
+    pub(crate) expect: Expect,
+    pub(crate) tuples: TupleAllocator,
     /// Held connections, each more than the one before.
     pub(crate) plateaus: Vec<u64>,
     /// Now and then a direction stalls for longer than any timeout.
@@ -52,8 +56,10 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(seed: u64, mutation: Option<WireMutation>, random: &mut Rng) -> Scene {
-        let (mode, banner, expect) = traffic(random);
+        let message_bytes = random.u16(40..=80);
+        let (mode, banner, expect) = traffic(message_bytes, random);
         let is_echo = matches!(mode, Mode::Echo);
+        let is_push = matches!(mode, Mode::Push(_));
         let plateaus = plateaus(random);
         let connections = plateaus.last().copied().expect("there is one");
         let churn_per_s = match random.u8(..4) {
@@ -62,30 +68,27 @@ impl Scene {
             _ => 0.0,
         };
         let schedule = match random.u8(..3) {
-            _ if mode.push_every().is_some() => Schedule::None,
+            _ if is_push => Schedule::None,
             0 => Schedule::None,
             1 => Schedule::Every(Duration::from_millis(random.u64(20..2_000))),
             _ => Schedule::PerSecond(5.0 + 300.0 * random.f64()),
         };
         let hold = hold(random, &mode, churn_per_s);
-        let client = client::config::ShardConfig {
+        let client = ClientConfig {
             slots_per_segment: [4, 8, 32][random.usize(..3)],
             connects_in_flight: random.u32(1..=32),
             connects_per_s: random.bool().then(|| 20.0 + 2_000.0 * random.f64()),
-            message_bytes: random.u16(40..=80),
-            message_count: if mode.push_every().is_some() { 0 } else { random.u16(0..=3) },
+            message_bytes,
+            message_count: if is_push { 0 } else { random.u16(0..=3) },
             schedule,
-            expect,
             churn_per_s,
-            close: if random.u8(..3) > 0 { Cut::Sending } else { Cut::Reset },
+            close: if random.u8(..3) > 0 { ShutdownMode::Sending } else { ShutdownMode::Reset },
             run: seed,
         };
-        let server = server::ShardConfig {
+        let server = ServerConfig {
             listeners: LISTENERS,
             slots_per_segment: [4, 8, 24, 64][random.usize(..4)],
             connections_max: if random.u8(..4) == 0 { random.u32(2..=12) } else { 200 },
-            mode,
-            banner,
             idle_timeout: one_in(random, 5).then(|| millis(random, 100..2_000)),
             send_timeout: if one_in(random, 3) { millis(random, 100..400) } else { SEND_TIMEOUT },
         };
@@ -96,7 +99,7 @@ impl Scene {
         Scene {
             sims,
             wire,
-            supply: supply(random, connections, churn_per_s, seed),
+            tuples: tuples(random, connections, churn_per_s, seed),
             plateaus,
             is_slow,
             hold,
@@ -106,7 +109,9 @@ impl Scene {
             memory: memory(random),
             opens_no_more: one_in(random, 8).then(|| millis(random, 0..2_000)),
             server,
+            protocol: Banner { text: banner, then: mode },
             client,
+            expect,
         }
     }
 }
@@ -120,7 +125,7 @@ fn millis(random: &mut Rng, range: std::ops::Range<u64>) -> Duration {
 }
 
 /// What the server does with its connections, and what the client expects of it.
-fn traffic(random: &mut Rng) -> (Mode, Option<Text>, Expect) {
+fn traffic(message_bytes: u16, random: &mut Rng) -> (Mode, Option<Text>, Expect) {
     let text = |random: &mut Rng| -> Text {
         let letters: String = (0..random.usize(1..=9)).map(|_| random.lowercase()).collect();
         letters.parse().expect("letters are a text")
@@ -131,10 +136,10 @@ fn traffic(random: &mut Rng) -> (Mode, Option<Text>, Expect) {
             let (text, banner) = (text(random), random.bool().then(|| text(random)));
             let expected = (!one_in(random, 8)).then_some(every);
             let pushes = Pushes { banner: banner.clone(), text: text.clone(), every: expected };
-            (Mode::Push { every, text }, banner, Expect::Push(pushes))
+            (Mode::Push(Push { every, text }), banner, Expect::Push(pushes))
         }
         2 => (Mode::Sink, None, Expect::Nothing),
-        _ => (Mode::Echo, None, Expect::Echo),
+        _ => (Mode::Echo, None, Expect::Echo(Echoed { message_bytes })),
     }
 }
 
@@ -147,9 +152,11 @@ fn plateaus(random: &mut Rng) -> Vec<u64> {
 
 /// Long enough for some pushes, short enough for what the schedules have due.
 fn hold(random: &mut Rng, mode: &Mode, churn_per_s: f64) -> Duration {
-    match mode.push_every() {
-        Some(every) => every.mul_f64(1.0 + 5.0 * random.f64()),
-        None => Duration::from_secs_f64((THINGS / churn_per_s).min(0.5) * random.f64()),
+    match mode {
+        Mode::Push(push) => push.every.mul_f64(1.0 + 5.0 * random.f64()),
+        Mode::Echo | Mode::Sink => {
+            Duration::from_secs_f64((THINGS / churn_per_s).min(0.5) * random.f64())
+        }
     }
 }
 
@@ -176,7 +183,7 @@ fn wire(seed: u64, mutation: Option<WireMutation>, is_slow: bool, random: &mut R
     }
 }
 
-fn sims(seed: u64, client: &client::config::ShardConfig, random: &mut Rng) -> [SimConfig; 2] {
+fn sims(seed: u64, client: &ClientConfig, random: &mut Rng) -> [SimConfig; 2] {
     let message_bytes = client.message_bytes;
     let server = SimConfig {
         seed,
@@ -217,7 +224,7 @@ fn faults(random: &mut Rng) -> Faults {
     }
 }
 
-fn supply(random: &mut Rng, connections: u64, churn_per_s: f64, seed: u64) -> Supply {
+fn tuples(random: &mut Rng, connections: u64, churn_per_s: f64, seed: u64) -> TupleAllocator {
     let targets = (0..LISTENERS).map(|n| {
         let port = 900 + u16::try_from(n).expect("few");
         SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
@@ -238,7 +245,7 @@ fn supply(random: &mut Rng, connections: u64, churn_per_s: f64, seed: u64) -> Su
     let ports = 4 * connections + churn_tuples;
     let ports = (0..=ports).map(|n| FIRST_PORT + u16::try_from(n).expect("few")).collect();
     let plan = TuplePlan::new(targets.collect(), &[range], ports, 1).expect("the plan is sound");
-    Supply::new(Arc::new(plan), 0, connections, churn_tuples, seed)
+    TupleAllocator::new(Arc::new(plan), 0, connections, churn_tuples, seed)
 }
 
 /// It becomes short, and is enough again, in one world of five.

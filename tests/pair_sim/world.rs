@@ -6,11 +6,14 @@ use std::time::Duration;
 use fastrand::Rng;
 use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{End, SimDriver, Wire, WireMutation};
-use megaconn::engine::client::phase::{Order, Phase};
-use megaconn::engine::server::drain;
-use megaconn::engine::worker::{Core, Turn};
-use megaconn::engine::{client, server};
-use megaconn::observe::stats::CoreStats;
+use megaconn::engine::client::Client;
+use megaconn::engine::client::phase::{self, Order, Phase};
+use megaconn::engine::protocol::banner::Banner;
+use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::server::{Server, drain};
+use megaconn::engine::worker::Worker;
+use megaconn::observe::stats::{ClientStats, ServerStats};
 
 use crate::Figures;
 use crate::ends::Ends;
@@ -31,12 +34,12 @@ const BETWEEN: Duration = Duration::from_millis(50);
 
 /// One world with both shards.
 pub(crate) struct World {
-    pub(crate) server: server::Shard<SimDriver>,
-    pub(crate) client: client::Shard<SimDriver>,
+    pub(crate) server: Server<SimDriver, Banner<Mode>>,
+    pub(crate) client: Client<SimDriver, Expect>,
     pub(crate) wire: Wire,
     pub(crate) scene: Scene,
-    /// The server's, then the client's.
-    pub(crate) stats: [Arc<CoreStats>; 2],
+    pub(crate) served: Arc<ServerStats>,
+    pub(crate) called: Arc<ClientStats>,
     pub(crate) ends: Ends,
     pub(crate) phase: Phase,
     pub(crate) drained: bool,
@@ -49,13 +52,14 @@ impl World {
     pub(crate) fn new(seed: u64, mutation: Option<WireMutation>) -> World {
         let mut random = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let scene = Scene::new(seed, mutation, &mut random);
-        let stats = [Arc::new(CoreStats::new()), Arc::new(CoreStats::new())];
-        let mut server = server(&scene, &stats[0]);
-        let mut client = client::Shard::new(
+        let (served, called) = (Arc::new(ServerStats::new()), Arc::new(ClientStats::new()));
+        let mut server = server(&scene, &served);
+        let mut client = Client::new(
             SimDriver::new(scene.sims[1]),
             scene.client.clone(),
-            scene.supply.clone(),
-            Arc::clone(&stats[1]),
+            scene.expect.clone(),
+            scene.tuples.clone(),
+            Arc::clone(&called),
         );
         let wire = Wire::new(scene.wire, [server.driver(), client.driver()]);
         World {
@@ -63,7 +67,8 @@ impl World {
             client,
             wire,
             scene,
-            stats,
+            served,
+            called,
             ends: Ends::default(),
             phase: Phase::Hold,
             drained: false,
@@ -107,7 +112,7 @@ impl World {
         self.orders += 1;
         self.phase = phase;
         let order = Order { number: self.orders, phase };
-        self.client.obey(client::phase::Command::Do(order));
+        self.client.handle_command(phase::Command::Do(order));
         self.wire.wake(End::Client);
     }
 
@@ -115,7 +120,7 @@ impl World {
     fn run_phase(&mut self, phase: Phase) {
         self.order(phase);
         let until = self.wire.now() + PHASE_MAX;
-        while self.stats[1].order_finished.get() != self.orders {
+        while self.called.order_finished.get() != self.orders {
             let census = self.client.census();
             assert!(self.step(until), "{phase:?} takes longer than {PHASE_MAX:?}: {census:?}");
         }
@@ -156,9 +161,15 @@ impl World {
     fn turn(&mut self, end: End) {
         self.turns += 1;
         assert!(self.turns < TURNS_MAX, "the shards turn without end");
-        let turn: Turn = match end {
-            End::Server => self.server.turn(),
-            End::Client => self.client.turn(),
+        let turn = match end {
+            End::Server => {
+                let turn = self.server.turn();
+                self.server.driver().prepare_to_sleep(turn)
+            }
+            End::Client => {
+                let turn = self.client.turn();
+                self.client.driver().prepare_to_sleep(turn)
+            }
         };
         self.wire.rest(end, turn);
         self.check_turn(end);
@@ -177,24 +188,26 @@ impl World {
         let now = self.wire.now();
         if let Some((_, time)) = self.scene.drain.take_if(|(at, _)| *at <= now) {
             self.drained = true;
-            self.server.obey(drain::Command::Drain(time));
+            self.server.handle_command(drain::Command::Drain(time));
             self.wire.wake(End::Server);
         }
         if let Some((_, left)) = self.scene.memory.pop_if(|(at, _)| *at <= now) {
-            self.server.obey(drain::Command::Memory(left));
+            self.server.handle_command(drain::Command::Memory(left));
             self.wire.wake(End::Server);
         }
         if self.scene.opens_no_more.take_if(|at| *at <= now).is_some() {
-            self.client.obey(client::phase::Command::OpenNoMore);
+            self.client.handle_command(phase::Command::OpenNoMore);
             self.wire.wake(End::Client);
         }
     }
 }
 
-fn server(scene: &Scene, stats: &Arc<CoreStats>) -> server::Shard<SimDriver> {
+fn server(scene: &Scene, stats: &Arc<ServerStats>) -> Server<SimDriver, Banner<Mode>> {
     let mut sim = scene.sims[0];
-    let start =
-        |sim| server::Shard::new(SimDriver::new(sim), scene.server.clone(), Arc::clone(stats));
+    let start = |sim| {
+        let (config, protocol) = (scene.server.clone(), scene.protocol.clone());
+        Server::new(SimDriver::new(sim), config, protocol, Arc::clone(stats))
+    };
     start(sim).unwrap_or_else(|errno| {
         // Then the server would not start; in this world it does.
         assert_eq!(errno, Errno::ENOMEM, "a start fails for want of memory alone");
