@@ -1,5 +1,5 @@
-//! The memory that both programs leave to the rest of the host, and whether it is left. While it is
-//! not, the server refuses new connections and the client opens none. Open connections stay.
+//! The memory that both programs leave to the rest of the host, and whether it is left: while it is not,
+//! the server accepts no connection and the client opens none. Connections that are open stay open.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use crate::base::units::grouped;
 use crate::host::headroom::{self, MemoryHeadroom, MemoryHeadrooms};
 use crate::host::procfs::ProcFs;
 
-/// The default reserve of `side` with `total_bytes` of memory: 5 % or 512 MiB, whichever is more,
-/// but at most an eighth of a small memory. A client leaves some more, so that it stops first.
+/// What `side` leaves, unless it is told, where there are `total_bytes` of memory: 5 % or 512 MiB,
+/// whichever is more, but of a small memory no more than an eighth; a client leaves some more.
 #[must_use]
 pub fn default_bytes(side: Side, total_bytes: u64) -> u64 {
     let least = |bytes: u64, part| bytes.min(total_bytes / part);
@@ -29,15 +29,15 @@ pub fn default_bytes(side: Side, total_bytes: u64) -> u64 {
     }
 }
 
-/// The reserve of `side` on this host: `asked`, or the default by the memory of the host, or of a
-/// cgroup of this process that may have less.
+/// What `side` leaves here, when `asked` does not say: by the memory of the host, or what a cgroup of
+/// this process may have of it.
 #[must_use]
 pub fn bytes(side: Side, asked: Option<u64>) -> u64 {
     let total = || MemoryHeadrooms::find(&ProcFs::host()).total_bytes();
     asked.unwrap_or_else(|| total().map_or(0, |total| default_bytes(side, total)))
 }
 
-/// Watches whether the reserve is left.
+/// Looks whether the reserve is left.
 #[derive(Debug)]
 pub struct Watch {
     headrooms: MemoryHeadrooms,
@@ -45,7 +45,7 @@ pub struct Watch {
     hysteresis: Hysteresis,
 }
 
-/// A change since the look before.
+/// What a look found, when it differs from what the one before found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Less than the reserve is left.
@@ -55,7 +55,7 @@ pub enum Change {
 }
 
 impl Watch {
-    /// Watches this process's memory. Without a reserve it never finds a change.
+    /// Watches this process's memory. Without a reserve it finds nothing, ever.
     #[must_use]
     pub fn new(reserve_bytes: u64) -> Watch {
         let headrooms = MemoryHeadrooms::find(&ProcFs::host());
@@ -71,16 +71,16 @@ impl Watch {
         self.reserve_bytes
     }
 
-    /// Reads every limit, and returns what has changed since the look before. Where no limit can be
-    /// read, nothing is refused.
+    /// Reads every limit; what has changed since the look before. Where nothing can be read nothing is
+    /// known, and nothing is stopped for it.
     pub fn look(&mut self) -> Option<Change> {
         self.hysteresis.note(self.headrooms.least()?, self.reserve_bytes)
     }
 
-    /// Time until the next look: too short for the memory above the reserve to be taken.
+    /// Time after which to look again: sooner than the memory above the reserve could be taken.
     #[must_use]
-    pub fn rest(&self) -> Duration {
-        self.hysteresis.rest(self.reserve_bytes)
+    pub fn look_again_in(&self) -> Duration {
+        self.hysteresis.look_again_in(self.reserve_bytes)
     }
 
     /// The figures of `headroom` in words.
@@ -95,8 +95,7 @@ impl Watch {
     }
 }
 
-/// Memory is short below the reserve, and enough from an eighth above it. Between the two, the
-/// state stays.
+/// Short below the reserve, enough an eighth of it above: between the two it stays what it was.
 #[derive(Debug, Default)]
 struct Hysteresis {
     is_short: bool,
@@ -117,14 +116,14 @@ impl Hysteresis {
         })
     }
 
-    fn rest(&self, reserve_bytes: u64) -> Duration {
+    fn look_again_in(&self, reserve_bytes: u64) -> Duration {
         let spare = self.available_bytes.saturating_sub(reserve_bytes);
         let lasts = Duration::from_millis(spare / (MEMORY_TAKEN_PER_S / 1000));
         lasts.clamp(LOOK_EVERY, LOOK_SELDOM)
     }
 }
 
-/// Which of the changes are logged: memory that goes up and down would fill the log.
+/// Which of the changes are told to people: memory that goes up and down would fill their screen.
 #[derive(Debug, Default)]
 pub struct LogThrottle {
     said_at: Option<Instant>,
@@ -132,8 +131,7 @@ pub struct LogThrottle {
 }
 
 impl LogThrottle {
-    /// Whether this change is logged: a shortage when none was logged for a while, and its end when
-    /// the shortage was logged.
+    /// Whether this change is told: a beginning when none was for a while, an end after its beginning.
     pub fn admits(&mut self, change: &Change, now: Instant) -> bool {
         match change {
             Change::Short(_) => {
@@ -194,7 +192,7 @@ mod tests {
         let mut hysteresis = Hysteresis::default();
         let mut rest_with = |available| {
             hysteresis.note(headroom(available), GIB);
-            hysteresis.rest(GIB)
+            hysteresis.look_again_in(GIB)
         };
         assert_eq!(rest_with(20 * GIB), LOOK_SELDOM);
         assert_eq!((rest_with(GIB), rest_with(0)), (LOOK_EVERY, LOOK_EVERY));
@@ -209,7 +207,7 @@ mod tests {
             (hysteresis.note(headroom(0), 0), hysteresis.note(headroom(5), 0)),
             (None, None)
         );
-        // A reserve above any memory.
+        // More than there ever was.
         assert_eq!(hysteresis.note(headroom(5), u64::MAX), Some(Change::Short(headroom(5))));
         assert_eq!(hysteresis.note(headroom(u64::MAX - 1), u64::MAX), None);
     }
