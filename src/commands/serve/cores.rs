@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use megaconn::base::constants::{BUFFER_BYTES, BUFFERS_PER_CORE};
 use megaconn::drivers::uring::{UringConfig, UringDriver};
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::server::{Server, ServerConfig};
-use megaconn::host::ports;
 use megaconn::observe::stats::ServerStats;
 use megaconn::runtime::start_error::CoreStartError;
 use megaconn::sys::doorbell::Doorbell;
@@ -32,19 +30,12 @@ pub(crate) fn seeds(
     let traffic = &config.traffic;
     let seed = |(listeners, &connections_max): (Vec<Socket>, &u32)| {
         let server = ServerConfig {
-            listeners: listeners.len(),
-            slots_per_segment: prepared.slots_per_segment,
             connections_max,
             idle_timeout: traffic.idle_timeout,
             send_timeout: traffic.send_timeout,
+            ..ServerConfig::new(listeners.len(), prepared.slots_per_segment)
         };
-        let driver = UringConfig {
-            listeners,
-            targets: Vec::new(),
-            ephemeral_ports: ports::ephemeral(),
-            buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
-            keepalive: None,
-        };
+        let driver = UringConfig::listening(listeners);
         let protocol = Banner { text: traffic.banner.clone(), then: traffic.mode.clone() };
         Seed { driver, server, protocol }
     };

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use io_uring::{opcode, squeue, types};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::base::constants::{BUFFER_BYTES, BUFFERS_PER_CORE};
 use crate::base::errno::Errno;
 use crate::engine::driver::{Completion, Dial, Driver, Listen, ShutdownMode};
 use crate::engine::slot::BufferId;
@@ -47,6 +48,21 @@ pub struct UringConfig {
     /// Time after which the kernel asks a silent peer of a connect whether it is there; listeners
     /// hand their own setting on.
     pub keepalive: Option<Duration>,
+}
+
+impl UringConfig {
+    /// For a core that accepts and opens no connection.
+    #[must_use]
+    pub fn listening(listeners: Vec<Socket>) -> UringConfig {
+        UringConfig {
+            listeners,
+            targets: Vec::new(),
+            // It pins no port.
+            ephemeral_ports: 1..=u16::MAX,
+            buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
+            keepalive: None,
+        }
+    }
 }
 
 /// Sockets and time by io_uring. Made and used on one thread.

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::constants::{
-    ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BATCH_COMPLETIONS, BUFFERS_PER_CORE, WHEEL_BUCKETS,
+    ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BATCH_COMPLETIONS, BUFFERS_PER_CORE, SEND_TIMEOUT,
+    WHEEL_BUCKETS,
 };
 use crate::base::errno::Errno;
 use crate::engine::arena::Arena;
@@ -51,6 +52,20 @@ pub struct ServerConfig {
     pub idle_timeout: Option<Duration>,
     /// Time after which a peer that takes nothing is closed.
     pub send_timeout: Duration,
+}
+
+impl ServerConfig {
+    /// With no bound on connections, no idle timeout, and the send timeout of `serve`.
+    #[must_use]
+    pub fn new(listeners: usize, slots_per_segment: u32) -> ServerConfig {
+        ServerConfig {
+            listeners,
+            slots_per_segment,
+            connections_max: u32::MAX,
+            idle_timeout: None,
+            send_timeout: SEND_TIMEOUT,
+        }
+    }
 }
 
 /// One core's share of the server, with the protocol that it speaks.
