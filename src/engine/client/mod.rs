@@ -1,8 +1,8 @@
 //! The client's end: one connection's whole life, top to bottom, over [`crate::engine::endpoint`].
 //!
-//! tuple -> connect ([`connect`]) -> poll, and hold -> one message out, its answer verified, or texts
-//! that come unasked ([`message`], [`unasked`]) -> hold -> shut down our direction -> the server ends
-//! its own -> close -> free slot ([`close`]). A short connection of churn ([`churn`]) carries its one
+//! tuple -> connect (`connect`) -> poll, and hold -> one message out, its answer verified, or texts
+//! that come unasked (`message`, `unasked`) -> hold -> shut down our direction -> the server ends
+//! its own -> close -> free slot (`close`). A short connection of churn (`churn`) carries its one
 //! message from the start: tuple -> connect -> message -> answer -> close.
 //!
 //! An open connection stands in one queue: `resting`, `waiting` while a message is out, or `overdue`

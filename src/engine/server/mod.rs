@@ -1,8 +1,8 @@
 //! The server's end: one connection's whole life, top to bottom, over [`crate::engine::endpoint`].
 //!
-//! accept into a slot ([`accept`]) -> poll -> readable -> take a buffer, receive -> the protocol ->
+//! accept into a slot (`accept`) -> poll -> readable -> take a buffer, receive -> the protocol ->
 //! send until all is gone -> receive what follows at once -> give the buffer back -> poll ...
-//! ([`serve`]) -> end of stream, error, timeout ([`timers`]), drain ([`drain`]) -> close -> free slot.
+//! (`serve`) -> end of stream, error, timeout (`timers`), drain (`drain`) -> close -> free slot.
 //! What a protocol sends first goes before it all, what its timer sends in between.
 //!
 //! A server is one core's share: synchronous, single-threaded, and after start it allocates only when
