@@ -83,7 +83,8 @@ impl World {
         }
     }
 
-    /// What is to be ended by a reset was, and the rest in order; unless bytes came that were not read.
+    /// What is to be ended by a reset was, and the rest in order; unless bytes came that were not
+    /// read.
     fn check_ways(&mut self) {
         if matches!(self.scene.protocol.then, Mode::Echo) {
             for (&number, _) in self.ends[0].by_reset.iter().filter(|(_, by_reset)| !**by_reset) {
