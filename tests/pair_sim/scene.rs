@@ -26,6 +26,9 @@ const LISTENERS: usize = 2;
 /// First source port of every world.
 const FIRST_PORT: u16 = 1_024;
 
+/// Buffers of a client that are enough for all its connections.
+pub(crate) const MANY_BUFFERS: u16 = 128;
+
 /// Messages, or short connections, of one hold, about.
 const THINGS: f64 = 30.0;
 
@@ -197,7 +200,7 @@ fn sims(seed: u64, client: &ClientConfig, random: &mut Rng) -> [SimConfig; 2] {
     let client = SimConfig {
         seed: !seed,
         listeners: 0,
-        buffers: if one_in(random, 4) { random.u16(1..=8) } else { 128 },
+        buffers: if one_in(random, 4) { random.u16(1..=8) } else { MANY_BUFFERS },
         buffer_bytes: random.u16(message_bytes..=2 * message_bytes),
         message_bytes: usize::from(message_bytes),
         faults: Faults {
