@@ -10,7 +10,7 @@ usage: soak.sh [--minutes N] [--connections N] [--steps N] [--port N] [--out DIR
 
   --minutes N       time for all of it, after the build                 [default: 10]
   --connections N   held connections of a cycle                         [default: 100000]
-  --steps N         steps of each simulated shard                       [default: 1000000]
+  --steps N         steps of each simulation                            [default: 1000000]
   --port N          first of four ports of the server on 127.0.0.1      [default: 7500]
   --out DIR         where figures and logs go                           [default: runs/soak-DATE]
 
@@ -93,7 +93,7 @@ fail() {
 
 echo "== simulation: $steps steps" >&2
 MEGACONN_SIM_STEPS=$steps cargo test --release --workspace --locked --no-fail-fast -- \
-    every_invariant what_the_client_counts --nocapture >"$out/simulation.log" 2>&1 &
+    every_invariant what_the_client_counts the_books_of_both_ends --nocapture >"$out/simulation.log" 2>&1 &
 simulation=$!
 while kill -0 "$simulation" 2>/dev/null; do
     [ $SECONDS -lt $deadline ] || fail "the simulation takes longer than $minutes minutes (fewer --steps)"

@@ -151,7 +151,7 @@ fn the_same_seed_gives_the_same_world() {
     }
 }
 
-/// Whatever accepts fail with, the core backs off, counts it, and accepts on when it is over.
+/// By any error of an accept, the core backs off, counts it, and accepts on when it is over.
 #[test]
 fn accepting_goes_on_after_the_host_was_short_of_something() {
     const PEERS: usize = 12;

@@ -1,6 +1,6 @@
 //! The simulator's own promises: a shard that breaks a rule of `Driver` is stopped on the spot.
 //!
-//! Each test breaks one rule. Without them a green simulation could mean that nobody looks.
+//! Each test breaks one rule. Without them a green simulation could mean that nothing is looked at.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

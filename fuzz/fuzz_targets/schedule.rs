@@ -1,9 +1,9 @@
 //! Any bytes as a simulated world around the server's shard: the first two say what kind of world it
-//! is, each of the others is one decision of it: who acts when, what fails, in which order answers
+//! is, each of the others is one decision of it: which peer acts when, what fails, in which order answers
 //! come. The tests' own worlds know seeds only; here an order is searched for.
 //!
 //! The simulator asserts every rule that a shard could break, and the tests' world compares the
-//! books after every turn; at the end everybody leaves, and nothing may be left.
+//! books after every turn; at the end all peers leave, and nothing may be left.
 
 #![no_main]
 

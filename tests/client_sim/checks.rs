@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// As many echoes have come in this phase as those who are held still were to send.
+    /// As many echoes have come in this phase as the connections that are still held were to send.
     pub(super) fn check_messages(&mut self, verified_before: u64) {
         let census = self.shard.census();
         assert_eq!(census.waiting, 0, "an echo is out");
@@ -130,10 +130,10 @@ impl World {
         assert!(!is_echo || verified >= all, "{verified} echoes of {all} on {census:?}");
     }
 
-    /// Whoever is held still has answered once, and nobody twice.
+    /// Each connection that is still held has answered once, and none twice.
     pub(super) fn check_sweep(&mut self, before: &BTreeMap<usize, usize>) {
         for (number, open) in &self.model.open {
-            let before = before.get(number).expect("nobody connects in a sweep");
+            let before = before.get(number).expect("no connection begins in a sweep");
             assert_eq!(open.verified, before + 1, "peer {number} was not asked once in a sweep");
         }
     }
@@ -182,19 +182,19 @@ impl World {
         let stubborn = self.shard.world().peers().iter().filter(|p| is_stubborn(p)).count() as u64;
         let timeouts = self.stats.close_timeout_total.get();
         if self.is_rough || matches!(self.config.expect, Expect::Push(_)) {
-            // Whatever completes the poll behind our end is taken for the peer's, and ends the wait;
-            // and who was lost for want of a buffer is waited for no more.
+            // Any completion of the poll behind our end is taken for the peer's end, and ends the
+            // wait; a connection that was lost for want of a buffer is waited for no more.
             assert!(timeouts <= stubborn, "close timeouts, and peers that never ended");
         } else {
             assert_eq!(timeouts, stubborn, "close timeouts, and peers that never ended");
         }
     }
 
-    /// Times are counted from when a thing was due, whatever kept the core from turning.
+    /// Times are counted from when a thing was due, also when the core was kept from turning.
     fn check_latencies(&mut self) {
         let expected: BTreeMap<_, _> = self.model.figures.latencies().collect();
         for (name, counted) in self.stats.latencies() {
-            // Who connects while all are closed is closed before a turn shows it.
+            // A connection that begins while all are closed is closed before a turn shows it.
             let is_seen = name != "connect_latency_us" || !self.was_stopped;
             assert!(!is_seen || counted == expected[name], "{name} is another");
         }
@@ -217,7 +217,7 @@ fn ends_a_connection(peer: &Peer) -> bool {
                     | BehaviorFault::End
             )
         ),
-        // Silence is noticed by who asks.
+        // Silence is noticed when the peer is asked.
         (None, Some(echo)) => {
             !matches!(echo.fault, Some(EchoFault::Stubbornness | EchoFault::Silence))
         }

@@ -97,7 +97,7 @@ impl Model {
 
     // ---- schedules ------------------------------------------------------------------------
 
-    /// The schedules end; what they had due a moment ago and nobody began is missed.
+    /// The schedules end; what they had due a moment ago and has not begun is missed.
     pub(super) fn before_order(&mut self, now: Duration) {
         let until = now.saturating_sub(SCHEDULE_SLACK);
         self.figures.messages_unsent_total.add(self.messages.missed(until));
@@ -161,14 +161,14 @@ impl Model {
         self.receive(peers, config, phase, now);
         let has_ticked = std::mem::replace(&mut self.tick_at_ms, tick_at_ms) != tick_at_ms;
         if matches!(phase, Phase::Close { .. }) {
-            // It takes all who are open out, behind the tick, and ends all waits.
+            // It takes all open connections out, behind the tick, and ends all waits.
             let counted = &self.figures.pushes_overdue_total;
             counted.add(shard.stats().pushes_overdue_total.get() - counted.get());
         } else if has_ticked && let Expect::Push(pushes) = &config.expect {
             self.count_overdue(pushes, &now_open, now);
         }
-        self.bury(shard, &now_open, phase);
-        self.welcome(shard.driver().peers(), config, supply, &now_open, now);
+        self.account_for_ended(shard, &now_open, phase);
+        self.add_opened(shard.driver().peers(), config, supply, &now_open, now);
         self.count_begun(shard, config, supply, phase, now);
     }
 
@@ -210,7 +210,7 @@ impl Model {
         }
     }
 
-    /// A tick looks at everybody who was open before it and is so after the turn.
+    /// A tick looks at each connection that was open before it and is open after the turn.
     fn count_overdue(
         &mut self,
         pushes: &Pushes,
@@ -224,8 +224,8 @@ impl Model {
         }
     }
 
-    /// Those who are open no more: each has its cause, or was closed by us.
-    fn bury(
+    /// Connections that are not open any more: each has its cause, or was closed by us.
+    fn account_for_ended(
         &mut self,
         shard: &mut Client<SimDriver, Expect>,
         now_open: &BTreeMap<usize, (bool, u32)>,
@@ -247,7 +247,7 @@ impl Model {
             // Where buffers are short an echo, or an end, may wait for one until its time is up.
             let silent = LostCause::Silent as usize;
             let is_starved = self.is_scarce && open.owes_echo && place[silent] < counted[silent];
-            // A close may come before anybody notices what its peer did.
+            // A close may come before the client notices what the peer did.
             let is_expected = !matches!(phase, Phase::Close { .. }) && !is_starved;
             let cause = open.cause(peer).filter(|&c| is_expected || place[c] < counted[c]);
             match cause.or(is_starved.then_some(silent)) {
@@ -270,8 +270,8 @@ impl Model {
         (self.lost, self.churn_lost) = (held, short);
     }
 
-    /// Those who have opened in this turn, and what is out on each.
-    fn welcome(
+    /// Connections that have opened in this turn, and what is out on each.
+    fn add_opened(
         &mut self,
         peers: &[Peer],
         config: &Told,

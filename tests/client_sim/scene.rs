@@ -59,7 +59,7 @@ pub(super) struct Scene {
     pub(super) hang_up: bool,
     /// The core is kept from turning now and then.
     pub(super) stalls: bool,
-    /// Turns after which somebody wants it to end.
+    /// Turns after which the run is stopped.
     pub(super) stop_after: Option<u32>,
     /// Turns after which memory is short.
     pub(super) short_after: Option<u32>,

@@ -23,7 +23,8 @@ use megaconn::engine::client::phase::Phase;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::protocol::expect::Expect;
 
-/// Turns after which a world is given up. Some need many: who waits for a buffer polls for it.
+/// Turns after which a world is given up. Some need many: a connection that waits for a buffer
+/// polls for it.
 const TURNS_MAX: u32 = 1_000_000;
 
 /// Simulated time that a phase may take: some timeouts of ten seconds, one after the other.
@@ -31,7 +32,7 @@ const PHASE_MAX: Duration = Duration::from_secs(120);
 
 const TICK: Duration = Duration::from_millis(TICK_MS as u64);
 
-/// Somebody wants it to end.
+/// The run was stopped.
 pub(super) struct Stopped;
 
 pub(super) struct World {
@@ -113,7 +114,7 @@ impl World {
         self.was_stopped = self.play().is_err();
         let was_stopped = self.was_stopped;
         self.stop_after = None;
-        assert!(self.phase(Phase::Close { keep: 0 }).is_ok(), "nobody stops a close");
+        assert!(self.phase(Phase::Close { keep: 0 }).is_ok(), "a close is not stopped");
         self.live_for(Duration::from_secs(15)).unwrap_or_else(|Stopped| unreachable!());
         self.check_rest();
         let churn_lost = self.stats.churn_lost.iter().map(|figure| figure.get()).sum();
@@ -190,7 +191,7 @@ impl World {
             self.asked_of_now = connections;
         }
         if let Phase::Close { keep } = phase {
-            // Who was lost is asked for again, when it goes up.
+            // Connections that were lost are asked for again, when the count goes up.
             self.asked_of_now = self.shard.census().connections.min(keep);
         }
         self.phase = phase;
@@ -238,7 +239,7 @@ impl World {
         // More often when they are all asked whether they live.
         let rarely = if self.phase == Phase::Sweep { 4 } else { 512 };
         if self.hang_up && self.random.u32(..rarely) == 0 {
-            self.somebody_hangs_up();
+            self.hang_up_one();
         }
         match self.stop_after {
             Some(turns) if self.turns >= turns => Err(Stopped),
@@ -246,8 +247,8 @@ impl World {
         }
     }
 
-    fn somebody_hangs_up(&mut self) {
-        // Those who have something out have faults enough.
+    fn hang_up_one(&mut self) {
+        // Connections that have something out have faults enough.
         let held = self.model.open.iter().filter(|(_, open)| !open.is_short && !open.owes_echo);
         let held: Vec<usize> = held.map(|(&number, _)| number).collect();
         if let Some(&number) = self.random.choice(&held) {
@@ -257,7 +258,7 @@ impl World {
         }
     }
 
-    /// Memory is short from now on; who is there stays.
+    /// Memory is short from now on; open connections stay.
     fn open_no_more(&mut self) {
         let (now, before) = (self.now(), self.shard.census());
         self.stopped_churn = self.model.open_no_more(now);
@@ -265,7 +266,7 @@ impl World {
         let begun = [&self.stats.connect_started_total, &self.stats.churn_started_total];
         self.begun_until_short = Some(begun.map(|figure| figure.get()));
         let after = Census { to_start: before.to_start, ..self.shard.census() };
-        assert_eq!(after, before, "somebody pays for the memory of those who do not come");
+        assert_eq!(after, before, "open connections pay for the memory of those that do not come");
     }
 
     fn now(&mut self) -> Duration {
@@ -286,7 +287,7 @@ impl World {
         turn
     }
 
-    /// A core with nothing to do sleeps until somebody rings; one that waits for something looks at
+    /// A core with nothing to do sleeps until its bell rings; one that waits for something looks at
     /// every tick; none turns for nothing.
     fn check_sleep(&mut self, turn: Turn) {
         let Turn::Idle(limit) = turn else { return };

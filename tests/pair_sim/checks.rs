@@ -85,7 +85,10 @@ impl World {
         assert!(fin <= half_closed, "{fin} lost by an end, {half_closed} were ended: {ended:?}");
         assert!(reset <= was_reset, "{reset} lost by a reset, {was_reset} were reset: {ended:?}");
         for cause in [LostCause::Mismatch, LostCause::Local, LostCause::Timeout] {
-            assert_eq!(counted[cause as usize], 0, "{cause:?} is nobody's fault: {ended:?}");
+            assert_eq!(
+                counted[cause as usize], 0,
+                "{cause:?} has no cause in this world: {ended:?}"
+            );
         }
         assert_eq!(stats.messages_mismatched_total.get(), 0, "bytes that were not expected came");
         let in_time = by_us + counted[LostCause::ALL.len()];
@@ -101,8 +104,8 @@ impl World {
 
     // ---- streams --------------------------------------------------------------------------
 
-    /// What an end was given is what the other end has sent, byte by byte; what the server has sent is
-    /// what its mode says.
+    /// What an end was given is what the other end has sent, byte by byte; what the server has
+    /// sent is what its mode says.
     fn check_streams(&mut self, end: End, moves: &[Move]) {
         let (server, client) = (self.server.driver(), self.client.driver());
         let drivers = [&*server, &*client];

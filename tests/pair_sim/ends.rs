@@ -74,7 +74,7 @@ impl Books {
         ended
     }
 
-    /// Of those that `ended` in one turn, so many are to be ended by a reset.
+    /// `resets` of the connections that `ended` in one turn are to be ended by a reset.
     pub(crate) fn expect_resets(&mut self, ended: &[usize], resets: u64) {
         let is_certain = resets == 0 || resets == ended.len() as u64;
         let certain = ended.iter().filter(|_| is_certain);
@@ -133,7 +133,8 @@ pub(crate) fn causes_of_server(stats: &ServerStats) -> Vec<u64> {
     counters.iter().map(|counter| counter.get()).collect()
 }
 
-/// The counters of a client's ends: losses by cause, and exchanges of short connections that are done.
+/// The counters of a client's ends: losses by cause, and exchanges of short connections that are
+/// done.
 pub(crate) fn causes_of_client(stats: &ClientStats) -> Vec<u64> {
     let sum = |cause: usize| stats.lost[cause].get() + stats.churn_lost[cause].get();
     (0..stats.lost.len()).map(sum).chain([stats.churned_total.get()]).collect()

@@ -1,8 +1,9 @@
 //! The client's shard against the server's shard in simulated worlds, with faults between them.
 //!
-//! One seed makes one world. The checks after each turn and at the end compare the books of both ends
-//! with each other and with what the wire has carried. `MEGACONN_SIM_SEED=n` runs one world alone.
-//! `MEGACONN_SIM_STEPS=n` runs further worlds until `n` turns were taken. A failure names its seed.
+//! One seed makes one world. The checks after each turn and at the end compare the books of both
+//! ends with each other and with what the wire has carried. `MEGACONN_SIM_SEED=n` runs one world
+//! alone. `MEGACONN_SIM_STEPS=n` runs further worlds until `n` turns were taken. A failure names
+//! its seed.
 
 mod checks;
 mod ends;

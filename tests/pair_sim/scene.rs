@@ -26,6 +26,9 @@ const LISTENERS: usize = 2;
 /// First source port of every world.
 const FIRST_PORT: u16 = 1_024;
 
+/// Buffers of a client that are enough for all its connections.
+pub(crate) const MANY_BUFFERS: u16 = 128;
+
 /// Messages, or short connections, of one hold, about.
 const THINGS: f64 = 30.0;
 
@@ -92,10 +95,10 @@ impl Scene {
             idle_timeout: one_in(random, 5).then(|| millis(random, 100..2_000)),
             send_timeout: if one_in(random, 3) { millis(random, 100..400) } else { SEND_TIMEOUT },
         };
-        let is_slow = one_in(random, 16);
+        let is_slow = one_in(random, 10);
         let wire = wire(seed, mutation, is_slow, random);
         let sims = sims(seed, &client, random);
-        let drain = one_in(random, 3).then(|| (millis(random, 0..3_000), millis(random, 1..800)));
+        let drain = one_in(random, 3).then(|| (millis(random, 0..1_500), millis(random, 1..800)));
         Scene {
             sims,
             wire,
@@ -177,7 +180,7 @@ fn wire(seed: u64, mutation: Option<WireMutation>, is_slow: bool, random: &mut R
         send_buffer: random.usize(8..=if is_slow { 16 } else { 256 }),
         // A client reads no echo before its message is out, so both ends together must hold one.
         window: if is_slow { random.usize(8..=24) } else { random.usize(40..=400) },
-        backlog: if one_in(random, 3) { random.usize(1..=4) } else { 64 },
+        backlog: if one_in(random, 3) { random.usize(1..=2) } else { 64 },
         faults,
         mutation,
     }
@@ -197,7 +200,7 @@ fn sims(seed: u64, client: &ClientConfig, random: &mut Rng) -> [SimConfig; 2] {
     let client = SimConfig {
         seed: !seed,
         listeners: 0,
-        buffers: if one_in(random, 4) { random.u16(1..=8) } else { 128 },
+        buffers: if one_in(random, 4) { random.u16(1..=8) } else { MANY_BUFFERS },
         buffer_bytes: random.u16(message_bytes..=2 * message_bytes),
         message_bytes: usize::from(message_bytes),
         faults: Faults {

@@ -1,4 +1,4 @@
-//! Who stands in a core's queues, slot by slot, and the gauges that say how many.
+//! Which slots stand in a core's queues, and the gauges that say how many.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::World;
 const ROUNDED: Duration = Duration::from_millis(2);
 
 impl World {
-    /// Who waits for something stands in a queue, and who does not does not; silence is noticed.
+    /// A slot that waits for something stands in a queue, and no other does; silence is noticed.
     pub(super) fn check_slots(&mut self) {
         let now = self.shard.driver().now();
         let every = self.traits.mode.timer_every();

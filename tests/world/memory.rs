@@ -1,5 +1,5 @@
-//! Memory that becomes short in a world, and is enough again: who comes meanwhile is refused, and
-//! counted apart; who is there stays.
+//! Memory that becomes short in a world, and is enough again: new connections are refused
+//! meanwhile, and counted apart; open ones stay.
 
 use std::time::Duration;
 
@@ -64,7 +64,11 @@ impl World {
         self.memory.left = left;
         (self.memory.since, self.memory.accepted) = (now, accepted);
         self.shard.handle_command(Command::Memory(left));
-        assert_eq!(self.all_connections(), before, "somebody pays for the others' memory");
+        assert_eq!(
+            self.all_connections(),
+            before,
+            "an open connection pays for the others' memory"
+        );
     }
 
     fn all_connections(&self) -> Vec<(SlotId, ConnState)> {
@@ -72,8 +76,8 @@ impl World {
         lives.filter(|(_, life)| matches!(life, ConnState::Open | ConnState::Closing)).collect()
     }
 
-    /// While it is short nobody is accepted but by accepts that were with the kernel before, and those
-    /// are soon taken back; while it is not, nobody is refused for it.
+    /// While it is short, connections are accepted only by accepts that were with the kernel
+    /// before, and those are soon taken back; while it is not, none is refused for it.
     pub(super) fn check_memory(&mut self) {
         let now = self.shard.driver().now();
         let refused = [&self.stats.refused_memory_total, &self.stats.refused_cgroup_total];

@@ -33,7 +33,7 @@ const TURNS_MAX: u32 = 60_000;
 /// timeout and a slow close, and some.
 const REST_WITHIN: Duration = Duration::from_secs(60);
 
-/// Simulated time in which an end must be complete, whatever the peer does: some operations of
+/// Simulated time in which an end must be complete, for any conduct of the peer: some operations of
 /// milliseconds, one after the other. A slow close takes its twelve seconds besides.
 const END_WITHIN: Duration = Duration::from_millis(200);
 
@@ -203,7 +203,7 @@ impl World {
         assert_eq!(used + free, arena.capacity(), "used and free slots are not all slots");
         let is_connection = |life| matches!(life, ConnState::Open | ConnState::Closing);
         let live = arena.iter_used().filter(|(_, slot)| is_connection(slot.state())).count() as u64;
-        assert_eq!(arena.iter_used().count() as u64, used, "slots are in use that nobody counts");
+        assert_eq!(arena.iter_used().count() as u64, used, "slots are in use that are not counted");
         let connections = self.shard.connections();
         assert_eq!(live, u64::from(connections), "a connection is not counted, or counted twice");
         let most = self.config.connections_max;
@@ -289,7 +289,8 @@ impl World {
         assert!(!is_drained || left == 0, "{left} connections outlive a drain at {now:?}");
     }
 
-    /// Who was ended for its silence was silent for so long, or spoke up just then.
+    /// A connection that was ended as idle was silent for the idle timeout, or sent something just
+    /// then.
     fn check_idle_ends(&mut self, begun: Vec<SlotId>, now: Duration) {
         let idle = self.stats.idle_timeout_total.get();
         let new = idle - std::mem::replace(&mut self.idle, idle);
@@ -325,7 +326,7 @@ impl World {
     }
 
     fn check_rest(&mut self) {
-        assert_eq!(self.shard.connections(), 0, "everybody left, but connections remain");
+        assert_eq!(self.shard.connections(), 0, "all peers have left, but connections remain");
         let used = self.shard.arena().used();
         let segments = self.shard.arena().segments() as u64;
         let slots = self.config.slots_per_segment;
@@ -350,7 +351,7 @@ impl World {
     }
 }
 
-/// A peer that went in order has all its bytes, and then the end, whatever the others did.
+/// A peer that went in order has all its bytes, and then the end, however the others behaved.
 fn check_farewell(number: usize, peer: &Peer, traits: &Traits, is_drained: bool, is_cut: bool) {
     assert!(peer.is_over(), "peer {number} still waits: {peer:?}");
     if !peer.is_well_behaved() || is_cut {

@@ -1,7 +1,7 @@
 //! Where a simulated world takes its decisions from: a seed, or first a script and then the seed.
 //!
-//! A script is one byte for each decision, stretched over what there is to choose from. So whoever
-//! changes one byte changes one decision, and a fuzzer can search for an order of events instead of
+//! A script is one byte for each decision, stretched over what there is to choose from. A changed
+//! byte is a changed decision, so that a fuzzer can search for an order of events instead of
 //! waiting for a seed that has it.
 
 use std::ops::{Bound, RangeBounds};

@@ -12,7 +12,7 @@ use crate::base::errno::Errno;
 use crate::engine::token::{SlotId, Token};
 
 impl SimDriver {
-    /// Gives waiting connections to waiting accepts, and wakes who watches a listener.
+    /// Gives waiting connections to waiting accepts, and completes the polls of a listener.
     pub(super) fn match_up(&mut self, listener: usize) {
         if self.listeners[listener].is_closed {
             return self.close_listener(listener);
@@ -42,7 +42,7 @@ impl SimDriver {
         }
     }
 
-    /// Whoever waits at a closed listener is turned away, whatever is asked of it fails.
+    /// Closes a listener: connections that wait at it are reset, and operations on it fail.
     pub(super) fn close_listener(&mut self, listener: usize) {
         let closed = &mut self.listeners[listener];
         closed.is_closed = true;

@@ -1,7 +1,7 @@
 //! Sockets and time of a seeded world, as [`Driver`] has them.
 //!
-//! What a shard asks for is checked against the invariants and queued here; what becomes of it is in
-//! `world`, how connections come about in `connect`.
+//! What a shard asks for is checked against the invariants and queued here; what becomes of it is
+//! in `world`, how connections come about in `connect`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -77,7 +77,8 @@ pub struct SimDriver {
     pub(super) events_planned: u64,
     pub(super) done: Vec<Answer>,
     pub(super) counts: SimCounts,
-    /// Its peers are another driver's connections: a wire moves them, and they do nothing themselves.
+    /// Its peers are another driver's connections: a wire moves them, and they do nothing
+    /// themselves.
     pub(super) is_wired: bool,
     /// Peers to which the shard has done something since the wire last looked.
     pub(super) touched: Vec<usize>,
@@ -132,7 +133,7 @@ impl SimDriver {
         peer
     }
 
-    /// From now on those who are connected to behave so.
+    /// Sets how peers behave that are connected to from now on.
     pub fn set_behavior(&mut self, behavior: PeerBehavior) {
         self.behavior = behavior;
     }
@@ -188,7 +189,7 @@ impl SimDriver {
         self.run_until(self.now + span);
     }
 
-    /// Everybody who has ever come, or was connected to.
+    /// Every peer that has ever come, or was connected to.
     #[must_use]
     pub fn peers(&self) -> &[Peer] {
         &self.peers
@@ -222,7 +223,7 @@ impl SimDriver {
         self.pool.used()
     }
 
-    /// Operations whose answer the shard has not got.
+    /// Operations whose completion the shard has not got.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.invariants.in_flight()

@@ -9,7 +9,7 @@ pub struct Faults {
     pub connect_at_once: u32,
     /// Connects that fail later.
     pub connect: u32,
-    /// Connects that fail later because somebody has their port.
+    /// Connects that fail later because their port is taken.
     pub connect_taken: u32,
     /// Segments that cannot be opened.
     pub open_segment: u32,

@@ -163,7 +163,7 @@ impl Invariants {
     }
 }
 
-/// Who has a buffer.
+/// Where a buffer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
     Pool,
@@ -177,7 +177,7 @@ pub(super) struct Pool {
     memory: Vec<(Holder, Box<[u8]>)>,
 }
 
-/// What a buffer holds that nobody has written to: bytes left over from another connection would
+/// What a fresh buffer holds: bytes left over from another connection would
 /// be found by the checks of what arrives, and so are these.
 const JUNK: u8 = 0xa5;
 

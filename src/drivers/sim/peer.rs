@@ -172,7 +172,7 @@ impl Peer {
         }
     }
 
-    /// A peer that takes part to the end: whatever the others do, all its bytes come back.
+    /// A peer that takes part to the end: all its bytes come back, however other peers behave.
     #[must_use]
     pub fn is_well_behaved(&self) -> bool {
         self.profile.reading == Reading::Promptly
@@ -186,7 +186,7 @@ impl Peer {
         self.profile.window - (self.received.len() - self.taken)
     }
 
-    /// Bytes that it has sent and nobody has read.
+    /// Bytes that it has sent and that were not read.
     pub(super) fn unread(&self) -> &[u8] {
         &self.sent[self.read..]
     }

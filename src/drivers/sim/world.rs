@@ -180,7 +180,7 @@ impl SimDriver {
         let peer = &mut self.peers[number];
         peer.slot = None;
         assert!(!peer.was_closed, "peer {number} was closed twice");
-        // Bytes that nobody has read turn the end into a reset; after a reset comes no end.
+        // Unread bytes turn the end into a reset; after a reset comes no end.
         peer.saw_end |= peer.unread().is_empty() && !peer.was_reset;
         peer.was_closed = true;
         if self.is_wired && !peer.unread().is_empty() && !peer.was_reset {
@@ -216,7 +216,8 @@ impl SimDriver {
 
     // ---- conditions and completions -------------------------------------------------------
 
-    /// Completes the polls of a slot whose condition has come true; a receive that waited for it acts.
+    /// Completes the polls of a slot whose condition has come true; a receive that waited for it
+    /// acts.
     pub(super) fn settle(&mut self, slot: SlotId) {
         let place = self.invariants.place(slot);
         let Some(number) = place.peer else { return };
