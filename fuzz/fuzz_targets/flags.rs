@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
+use megaconn::base::units::{self, Endpoints, Text};
 use megaconn::plan::tuples::{PortRange, Sources, TuplePlan};
 use megaconn::runtime::topology::CoreList;
-use megaconn::base::units::{self, Endpoints, Text};
 
 fuzz_target!(|text: &str| {
     // Longer ones than anybody types only make a list of CPUs long.

@@ -6,7 +6,8 @@ use libfuzzer_sys::fuzz_target;
 use megaconn::observe::snapshot::Snapshot;
 
 fuzz_target!(|text: &str| {
-    let views = [Snapshot::server_from_metrics(text), Snapshot::server_from_dump_lines(text.lines())];
+    let views =
+        [Snapshot::server_from_metrics(text), Snapshot::server_from_dump_lines(text.lines())];
     for view in views.into_iter().flatten() {
         for (name, value) in &view.figures {
             let cores = view.cores.iter().map(|core| core.figures.get(name).copied());
