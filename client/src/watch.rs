@@ -17,7 +17,7 @@ use megaconn::results::result::{RunResult, Watched};
 use megaconn::runtime::signals::{Signals, Stop};
 
 use crate::bystanders::flags::BystanderFlags;
-use crate::bystanders::panel::{NoPanel, Panel};
+use crate::bystanders::runner::{NoProbeRunner, ProbeRunner};
 use crate::output::directory::{WriteError, create, forget_earlier, write_json, write_report};
 use crate::run::outcome::Outcome;
 
@@ -52,7 +52,7 @@ pub(crate) enum Refusal {
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error(transparent)]
-    Bystanders(#[from] NoPanel),
+    Bystanders(#[from] NoProbeRunner),
 }
 
 /// Watches until the time is up, the run beside it is over, or a signal comes; writes what it saw.
@@ -67,7 +67,7 @@ pub(crate) fn watch(flags: &Flags) -> Result<Outcome, Refusal> {
     let whom = panel.whom(None, Some(dir));
     talk(&format!("version={}\nbystanders={whom}", megaconn::VERSION));
     let idle = whom.idle;
-    let mut panel = Panel::begin(whom, flags.time.unwrap_or(Duration::from_secs(600)))?;
+    let mut panel = ProbeRunner::begin(whom, flags.time.unwrap_or(Duration::from_secs(600)))?;
     let began = Instant::now();
     panel.enter(SpanPhase::Baseline, 0);
     let mut stop = wait(&signals, began, Some(idle));

@@ -157,7 +157,7 @@ pub(crate) const OF_FLAGS_ALONE: List = &[
             "engine::protocol",
             "engine::driver",
             "client::bystanders::flags",
-            "client::bystanders::keep",
+            "client::bystanders::slo",
             "client::run::flags",
             "client::run::plateaus",
         ],

@@ -64,7 +64,7 @@ fn idle(text: &str) -> Result<Duration, String> {
 
 /// Who is asked, and how often.
 #[derive(Clone, Debug)]
-pub(crate) struct Whom {
+pub(crate) struct ProbeTargets {
     /// Of each bystander.
     pub(crate) rate_per_s: u64,
     /// Time for which the idle host is watched, before and after.
@@ -83,8 +83,8 @@ pub(crate) struct Whom {
 
 impl BystanderFlags {
     /// What they mean for a panel that pings `target` first, and has a file in `dir`.
-    pub(crate) fn whom(&self, target: Option<IpAddr>, dir: Option<&Path>) -> Whom {
-        Whom {
+    pub(crate) fn whom(&self, target: Option<IpAddr>, dir: Option<&Path>) -> ProbeTargets {
+        ProbeTargets {
             rate_per_s: self.bystander_rate,
             idle: self.bystander_idle,
             service: self.bystander_service,
@@ -106,7 +106,7 @@ impl BystanderFlags {
     }
 }
 
-impl fmt::Display for Whom {
+impl fmt::Display for ProbeTargets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let service = self.service.map_or("none".to_owned(), |service| service.to_string());
         write!(f, "{}/s each, idle {:?}, service {service}", self.rate_per_s, self.idle)

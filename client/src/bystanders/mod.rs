@@ -8,10 +8,10 @@
 
 pub(crate) mod account;
 pub(crate) mod flags;
-pub(crate) mod keep;
-pub(crate) mod panel;
+pub(crate) mod runner;
 pub(crate) mod sample;
 pub(crate) mod search;
+pub(crate) mod slo;
 
 mod answer;
 mod claim;

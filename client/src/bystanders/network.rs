@@ -13,7 +13,7 @@ use crate::bystanders::rounds::Rounds;
 use crate::bystanders::sample::Outcome;
 
 /// One probe and its tries.
-pub(crate) struct Track {
+pub(crate) struct InFlight {
     /// Its place in the panel.
     place: u8,
     probe: Box<dyn Probe>,
@@ -24,9 +24,9 @@ pub(crate) struct Track {
     newest: Option<u64>,
 }
 
-impl Track {
-    pub(crate) fn new(place: u8, probe: Box<dyn Probe>, rounds: Rounds) -> Track {
-        Track { place, probe, rounds, out: VecDeque::new(), newest: None }
+impl InFlight {
+    pub(crate) fn new(place: u8, probe: Box<dyn Probe>, rounds: Rounds) -> InFlight {
+        InFlight { place, probe, rounds, out: VecDeque::new(), newest: None }
     }
 
     /// Begins what is due.
@@ -91,7 +91,7 @@ const TIMEOUT_US: u64 = BYSTANDER_TIMEOUT.as_secs() * 1_000_000;
 const _: () = assert!(BYSTANDER_TIMEOUT.subsec_nanos() == 0, "it is counted in whole seconds");
 
 /// Goes round until the collector is stopped and the last try has come to something.
-pub(crate) fn run(mut tracks: Vec<Track>, collector: &Collector) {
+pub(crate) fn run(mut tracks: Vec<InFlight>, collector: &Collector) {
     let mut answers = Vec::new();
     loop {
         let is_stopped = collector.is_stopped();
@@ -111,10 +111,10 @@ pub(crate) fn run(mut tracks: Vec<Track>, collector: &Collector) {
 }
 
 /// Sleeps until an answer may have come, or something is due.
-fn wait(tracks: &[Track], collector: &Collector) {
+fn wait(tracks: &[InFlight], collector: &Collector) {
     let mut fds: Vec<PollFd<'_>> = Vec::new();
     tracks.iter().for_each(|track| track.probe.watch(&mut fds));
-    let next_us = tracks.iter().map(Track::next_us).min().unwrap_or(u64::MAX);
+    let next_us = tracks.iter().map(InFlight::next_us).min().unwrap_or(u64::MAX);
     let left = Duration::from_micros(next_us.saturating_sub(collector.now_us())).min(LONGEST);
     let left = Timespec::try_from(left).ok();
     // A signal ends it early, and the turn then finds nothing to do.
@@ -179,7 +179,7 @@ mod tests {
             pending: Vec::new(),
             begun: Vec::new(),
         };
-        let track = Track::new(3, Box::new(fake), Rounds::new(0, Duration::from_millis(4)));
+        let track = InFlight::new(3, Box::new(fake), Rounds::new(0, Duration::from_millis(4)));
         std::thread::scope(|scope| {
             scope.spawn(|| run(vec![track], &collector));
             std::thread::sleep(Duration::from_millis(ms));

@@ -13,8 +13,8 @@ use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::push::Pushes;
 
-use crate::bystanders::flags::Whom;
-use crate::bystanders::keep::Keep;
+use crate::bystanders::flags::ProbeTargets;
+use crate::bystanders::slo::Slo;
 use crate::run::flags::{self, Flags, GateFlags, LoadFlags, Outputs, Targets, TrafficFlags};
 use crate::run::plateaus::hold_at_least;
 
@@ -77,9 +77,9 @@ pub(crate) struct Gates {
 /// What bystanders are asked, and what they are to keep.
 #[derive(Debug)]
 pub(crate) struct BystanderPlan {
-    pub(crate) whom: Whom,
+    pub(crate) whom: ProbeTargets,
     /// With --keep-bystanders: what a search for the safe capacity is to keep.
-    pub(crate) keep: Option<Keep>,
+    pub(crate) keep: Option<Slo>,
 }
 
 /// Flags that contradict each other, with the fix.
@@ -134,7 +134,7 @@ impl Config {
     }
 
     /// What a search for the safe capacity is to keep.
-    pub(crate) fn keep(&self) -> Option<&Keep> {
+    pub(crate) fn keep(&self) -> Option<&Slo> {
         self.bystanders.as_ref()?.keep.as_ref()
     }
 

@@ -13,7 +13,7 @@ use megaconn::plan::tuples::{PortRange, Sources};
 use megaconn::runtime::topology::CoreList;
 
 use crate::bystanders::flags::BystanderFlags;
-use crate::bystanders::keep::Keep;
+use crate::bystanders::slo::Slo;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -54,7 +54,7 @@ pub(crate) struct Flags {
     /// held and the lowest that broke. Each is held for as long as it takes to tell; what counts is the
     /// hold. The answer is `safe_capacity` in result.json. Exit status 1 when not even the first held.
     #[arg(long, value_name = "EXPR", help_heading = "Bystanders")]
-    pub(crate) keep_bystanders: Option<Keep>,
+    pub(crate) keep_bystanders: Option<Slo>,
     #[command(flatten)]
     pub(crate) panel: BystanderFlags,
 }

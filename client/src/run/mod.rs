@@ -10,8 +10,8 @@ use megaconn::results::result::RunResult;
 use megaconn::results::{DOCTOR, ENVIRONMENT, RESULT};
 use megaconn::runtime::process::{Controls, Dumps, Process, open_stats};
 
-use crate::bystanders::keep::Keep;
-use crate::bystanders::panel::Panel;
+use crate::bystanders::runner::ProbeRunner;
+use crate::bystanders::slo::Slo;
 use crate::measure::environment::{self, examine};
 use crate::measure::figures::Figures;
 use crate::measure::server_metrics;
@@ -94,10 +94,10 @@ fn dumps_place(outputs: &Outputs) -> Result<Option<Box<dyn Write + Send>>, Refus
 }
 
 /// Bystanders, with --bystanders; each that is to be kept is watched.
-fn begin_panel(config: &Config) -> Result<Option<Panel>, Refusal> {
+fn begin_panel(config: &Config) -> Result<Option<ProbeRunner>, Refusal> {
     let Some(BystanderPlan { whom, keep }) = &config.bystanders else { return Ok(None) };
-    let panel = Panel::begin(whom.clone(), config.expected_time())?;
-    let mut kinds = keep.iter().flat_map(Keep::kinds);
+    let panel = ProbeRunner::begin(whom.clone(), config.expected_time())?;
+    let mut kinds = keep.iter().flat_map(Slo::kinds);
     match kinds.find(|kind| !panel.asks(kind)) {
         Some(kind) => Err(Refusal::NotWatched(kind, panel.why_not(kind))),
         None => Ok(Some(panel)),

@@ -8,8 +8,8 @@ use megaconn::base::units::grouped;
 use megaconn::results::bystanders::{CapacityStep, SafeCapacity};
 
 use crate::bystanders::account::ProbeAccount;
-use crate::bystanders::keep::{Keep, Verdict};
 use crate::bystanders::search::{Next, Search};
+use crate::bystanders::slo::{Slo, Verdict};
 
 /// What is ahead.
 pub(crate) enum Plateaus {
@@ -19,7 +19,7 @@ pub(crate) enum Plateaus {
 
 /// A search on its way.
 pub(crate) struct CapacitySearch {
-    keep: Keep,
+    keep: Slo,
     search: Search,
     next: Next,
     tried: Vec<CapacityStep>,
@@ -29,7 +29,7 @@ pub(crate) struct CapacitySearch {
 
 impl Plateaus {
     /// `plateaus`, or with something to `keep` a search among them.
-    pub(crate) fn new(plateaus: &[u64], keep: Option<Keep>) -> Plateaus {
+    pub(crate) fn new(plateaus: &[u64], keep: Option<Slo>) -> Plateaus {
         let Some(keep) = keep else { return Plateaus::InTurn(plateaus.iter().copied().collect()) };
         let search = Search::new(plateaus);
         let next = search.first();
@@ -96,7 +96,7 @@ impl CapacitySearch {
 }
 
 /// Time that each step is held at least, so that enough is seen to tell.
-pub(crate) fn hold_at_least(keep: &Keep, rate_per_s: u64) -> Duration {
+pub(crate) fn hold_at_least(keep: &Slo, rate_per_s: u64) -> Duration {
     // One second more: the last tries are on their way when it ends.
     Duration::from_secs(keep.samples_needed().div_ceil(rate_per_s.max(1)) + 1)
 }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_small_loss_takes_a_long_time() {
-        let keep: Keep = "ping loss < 0.1%".parse().expect("a clause");
+        let keep: Slo = "ping loss < 0.1%".parse().expect("a clause");
         assert_eq!(hold_at_least(&keep, 20), Duration::from_secs(52));
     }
 }

@@ -10,7 +10,7 @@ use megaconn::runtime::process::ProcessError;
 use megaconn::runtime::topology::CoreError;
 use megaconn::walls::reading::Row;
 
-use crate::bystanders::panel::NoPanel;
+use crate::bystanders::runner::NoProbeRunner;
 use crate::measure::server_metrics::NoMetrics;
 use crate::output::directory::WriteError;
 use crate::run::config::FlagError;
@@ -46,7 +46,7 @@ pub(crate) enum Refusal {
     #[error(transparent)]
     ServerMetrics(#[from] NoMetrics),
     #[error(transparent)]
-    Bystanders(#[from] NoPanel),
+    Bystanders(#[from] NoProbeRunner),
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error("--keep-bystanders: nobody watches {0}: {1}")]

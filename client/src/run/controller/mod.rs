@@ -18,7 +18,7 @@ use megaconn::runtime::commands::Commands;
 use megaconn::runtime::signals::{Signals, Stop};
 
 use crate::bystanders::account::ProbeAccount;
-use crate::bystanders::panel::Panel;
+use crate::bystanders::runner::ProbeRunner;
 use crate::measure::evidence::{self, Evidence};
 use crate::measure::figures::Figures;
 use crate::measure::monitor::{LossTimeline, MemoryWatchdog};
@@ -46,7 +46,7 @@ pub(crate) struct Controller<'a> {
     memory: MemoryWatchdog,
     losses: LossTimeline,
     /// Until it is over; with --bystanders.
-    panel: Option<Panel>,
+    panel: Option<ProbeRunner>,
     /// What became of bystanders in the last hold, where a search wants to know.
     kept: Vec<ProbeAccount>,
     /// Held connections that a search closed before the end.
@@ -68,7 +68,7 @@ impl<'a> Controller<'a> {
         signals: Signals,
         figures: Figures,
         dumps: Ticker,
-        panel: Option<Panel>,
+        panel: Option<ProbeRunner>,
     ) -> Controller<'a> {
         Controller {
             config,
@@ -208,7 +208,7 @@ impl<'a> Controller<'a> {
 
     /// Waits for as long as bystanders are to see an idle host.
     async fn rest(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
-        match self.panel.as_ref().map(Panel::idle) {
+        match self.panel.as_ref().map(ProbeRunner::idle) {
             Some(idle) => self.wait(commands, idle).await,
             None => Ok(()),
         }

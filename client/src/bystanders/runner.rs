@@ -19,9 +19,9 @@ use crate::bystanders::account::{Described, ProbeAccount};
 use crate::bystanders::answer::answer;
 use crate::bystanders::collector::Collector;
 use crate::bystanders::finding::judge;
-use crate::bystanders::flags::Whom;
+use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::local::{self, Disk};
-use crate::bystanders::network::{self, Track};
+use crate::bystanders::network::{self, InFlight};
 use crate::bystanders::pressure::Pressure;
 use crate::bystanders::probes::Probe;
 use crate::bystanders::probes::connect::Connect;
@@ -34,7 +34,7 @@ use crate::bystanders::sample::Span;
 
 /// Why there is no panel.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoPanel {
+pub(crate) enum NoProbeRunner {
     #[error("--bystander-service {0}: {1}; fix: serve --bystander {0}, or leave the flag out")]
     Service(SocketAddr, io::Error),
     #[error("--ping {0}: {1}; fix: an address that this host has a route to")]
@@ -44,8 +44,8 @@ pub(crate) enum NoPanel {
 }
 
 /// A running panel.
-pub(crate) struct Panel {
-    whom: Whom,
+pub(crate) struct ProbeRunner {
+    whom: ProbeTargets,
     described: Vec<Described>,
     not_probed: BTreeMap<&'static str, String>,
     collector: Arc<Collector>,
@@ -97,9 +97,12 @@ enum Way {
     Resolve(String),
 }
 
-impl Panel {
+impl ProbeRunner {
     /// Begins to ask; `expected` is how long it may take, for which there will be room from the start.
-    pub(crate) fn begin(whom: Whom, expected: Duration) -> Result<Panel, NoPanel> {
+    pub(crate) fn begin(
+        whom: ProbeTargets,
+        expected: Duration,
+    ) -> Result<ProbeRunner, NoProbeRunner> {
         let (mut ways, mut not_probed) = (Vec::new(), BTreeMap::new());
         of_network(&whom, &mut ways, &mut not_probed)?;
         of_host(&whom, &mut ways, &mut not_probed);
@@ -108,8 +111,8 @@ impl Panel {
         let collector = Arc::new(Collector::new(samples as usize));
         let began_at_ms = unix_ms();
         let described = ways.iter().map(|(described, _)| described.clone()).collect();
-        let threads = start(ways, whom.rate_per_s, &collector).map_err(NoPanel::Thread)?;
-        Ok(Panel {
+        let threads = start(ways, whom.rate_per_s, &collector).map_err(NoProbeRunner::Thread)?;
+        Ok(ProbeRunner {
             record: Record::new(whom.dir.as_deref()),
             whom,
             described,
@@ -242,10 +245,10 @@ fn describe(kind: &'static str, name: String, target: String) -> Described {
 
 /// The probes of the network, or why there are none.
 fn of_network(
-    whom: &Whom,
+    whom: &ProbeTargets,
     ways: &mut Ways,
     not_probed: &mut BTreeMap<&'static str, String>,
-) -> Result<(), NoPanel> {
+) -> Result<(), NoProbeRunner> {
     for (number, host) in whom.ping.iter().enumerate() {
         let name = if number == 0 { "ping".to_owned() } else { format!("ping {host}") };
         match Ping::new(*host) {
@@ -256,7 +259,7 @@ fn of_network(
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 not_probed.insert("ping", NO_PING.to_owned());
             }
-            Err(error) => return Err(NoPanel::Ping(*host, error)),
+            Err(error) => return Err(NoProbeRunner::Ping(*host, error)),
         }
     }
     for host in &whom.connect {
@@ -270,7 +273,7 @@ fn of_network(
         not_probed.extend(missing.map(|kind| (kind, why.to_owned())));
         return Ok(());
     };
-    let failed = |error| NoPanel::Service(service, error);
+    let failed = |error| NoProbeRunner::Service(service, error);
     let request = Request::new(service).map_err(failed)?;
     let probes: [(&'static str, Box<dyn Probe>); 3] = [
         ("connect", Box::new(Connect::new(service))),
@@ -288,7 +291,7 @@ const NO_PING: &str = "neither an unprivileged ICMP socket nor a raw one is perm
                        fix: sysctl -w net.ipv4.ping_group_range='0 2147483647', or CAP_NET_RAW";
 
 /// What is tried on the host itself.
-fn of_host(whom: &Whom, ways: &mut Ways, not_probed: &mut BTreeMap<&'static str, String>) {
+fn of_host(whom: &ProbeTargets, ways: &mut Ways, not_probed: &mut BTreeMap<&'static str, String>) {
     match &whom.resolve {
         Some(name) => {
             let described = describe("resolve", "resolve".to_owned(), name.clone());
@@ -334,7 +337,7 @@ fn start(
         let collector = Arc::clone(collector);
         let run: Box<dyn FnOnce() + Send> = match way {
             Way::Network(probe) => {
-                tracks.push(Track::new(place, probe, rounds));
+                tracks.push(InFlight::new(place, probe, rounds));
                 continue;
             }
             Way::Disk(mut disk) => {

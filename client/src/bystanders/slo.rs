@@ -31,7 +31,7 @@ const PERCENTILES: [Percentile; 4] = [
 
 /// What is asked for, at least one clause.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Keep(Vec<Clause>);
+pub(crate) struct Slo(Vec<Clause>);
 
 /// One bystander, one bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub(crate) enum Verdict {
     Broken,
 }
 
-impl Keep {
+impl Slo {
     /// So many samples of one bystander in one phase tell every clause.
     pub(crate) fn samples_needed(&self) -> u64 {
         self.0.iter().map(Clause::samples_needed).max().unwrap_or(0)
@@ -159,11 +159,11 @@ fn of_latency(row: &ProbeAccount, percentile: usize, below_us: u64) -> (bool, St
     (is_broken, format!("{} {}", asked.name, us((asked.of)(&latency) as f64)))
 }
 
-impl FromStr for Keep {
+impl FromStr for Slo {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Keep, String> {
-        Ok(Keep(text.split(',').map(str::parse).collect::<Result<_, _>>()?))
+    fn from_str(text: &str) -> Result<Slo, String> {
+        Ok(Slo(text.split(',').map(str::parse).collect::<Result<_, _>>()?))
     }
 }
 
@@ -229,7 +229,7 @@ fn ppm(text: &str) -> Result<u64, String> {
     parsed().ok_or_else(|| format!("`{text}` is no part that is lost; fix: write 0.1% or 2%"))
 }
 
-impl fmt::Display for Keep {
+impl fmt::Display for Slo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, clause) in self.0.iter().enumerate() {
             let separator = if index > 0 { ", " } else { "" };
@@ -278,7 +278,7 @@ mod tests {
     }
 
     fn verdict(clause: &str, row: ProbeAccount) -> Verdict {
-        let keep: Keep = clause.parse().unwrap();
+        let keep: Slo = clause.parse().unwrap();
         keep.judge(&[row])[0].verdict
     }
 
@@ -289,9 +289,9 @@ mod tests {
             "udp p50 < 500us",
             "disk max < 2s, schedule p90 < 1ms, resolve loss < 100%",
         ] {
-            assert_eq!(text.parse::<Keep>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<Slo>().unwrap().to_string(), text);
         }
-        let loose: Keep = " connect  p99<5ms ,ping loss <0.10 %".parse().unwrap();
+        let loose: Slo = " connect  p99<5ms ,ping loss <0.10 %".parse().unwrap();
         assert_eq!(loose.to_string(), "connect p99 < 5ms, ping loss < 0.1%");
     }
 
@@ -323,14 +323,14 @@ mod tests {
             "ping p99 < 5ms,",
             "ping p99 < 5ms; udp p99 < 5ms",
         ] {
-            let error = bad.parse::<Keep>().expect_err(bad);
+            let error = bad.parse::<Slo>().expect_err(bad);
             assert!(error.contains("; fix: write"), "{error}");
         }
     }
 
     #[test]
     fn no_single_sample_decides() {
-        let needed = |text: &str| text.parse::<Keep>().unwrap().samples_needed();
+        let needed = |text: &str| text.parse::<Slo>().unwrap().samples_needed();
         assert_eq!(needed("ping loss < 0.1%"), 1_001);
         assert_eq!(needed("ping p99 < 5ms"), 100);
         assert_eq!((needed("ping p50 < 5ms"), needed("ping loss < 50%")), (30, 30));
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn verdicts_have_their_figures() {
-        let keep: Keep = "ping p99 < 5ms, udp loss < 1%".parse().unwrap();
+        let keep: Slo = "ping p99 < 5ms, udp loss < 1%".parse().unwrap();
         let rows = [
             row("ping", 200, 0, [40, 60, 300, 400]),
             row("ping 10.0.0.9", 200, 0, [40, 60, 7_100, 9_000]),
@@ -394,13 +394,13 @@ mod tests {
     proptest! {
         #[test]
         fn any_expression_is_what_it_prints_as(clauses in prop::collection::vec(any_clause(), 1..6)) {
-            let keep = Keep(clauses);
+            let keep = Slo(clauses);
             prop_assert_eq!(keep.to_string().parse(), Ok(keep));
         }
 
         #[test]
         fn no_text_is_a_panic(text in ".{0,40}") {
-            if let Ok(keep) = text.parse::<Keep>() {
+            if let Ok(keep) = text.parse::<Slo>() {
                 prop_assert_eq!(keep.to_string().parse(), Ok(keep));
             }
         }
