@@ -35,6 +35,8 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     pub(super) fn on_readable(&mut self, id: SlotId, result: Result<Readiness, Errno>) {
         let slot = &mut self.end.arena[id];
         match result {
+            // A timer that ran out meanwhile sends when the message is whole and answered.
+            Ok(_) if slot.queue() == Queue::Partial => self.give_buffer_and_recv(id),
             Ok(_) if slot.write != WriteSide::Idle || slot.role.pending != 0 => {
                 slot.read = ReadSide::Deferred;
             }
