@@ -106,16 +106,16 @@ fn live(seed: u64) -> (usize, usize) {
         let (bytes, window) = (random.usize(..300), random.usize(8..200));
         let profile =
             PeerProfile { bytes, window, reading: Reading::Promptly, parting, echo: None };
-        shard.driver().arrive(0, profile, Duration::from_micros(random.u64(..100_000)));
+        shard.end.driver.arrive(0, profile, Duration::from_micros(random.u64(..100_000)));
     }
     run_until(&mut shard, Duration::from_millis(400));
-    shard.driver().leave_all();
+    shard.end.driver.leave_all();
     run_until(&mut shard, Duration::from_secs(30));
     assert_eq!(shard.connections(), 0, "seed {seed}: connections are left");
-    assert_eq!(shard.driver().buffers_used(), 0, "seed {seed}: buffers are left");
+    assert_eq!(shard.end.driver.buffers_used(), 0, "seed {seed}: buffers are left");
     let evicted = stats.evicted_total.get();
     let (mut wrong, mut last, mut cut) = (0, 0, 0);
-    for (number, peer) in shard.driver().peers().iter().enumerate() {
+    for (number, peer) in shard.end.driver.peers().iter().enumerate() {
         let expected = [greeting, &answers(&peer.sent)].concat();
         let is_whole = peer.received == expected;
         wrong += u64::from(!is_whole);
@@ -131,13 +131,13 @@ fn live(seed: u64) -> (usize, usize) {
 }
 
 fn run_until(shard: &mut Shard, time: Duration) {
-    while shard.driver().now() < time {
+    while shard.end.driver.now() < time {
         let turn = shard.turn();
-        let turn = match shard.driver().prepare_to_sleep(turn) {
+        let turn = match shard.end.driver.prepare_to_sleep(turn) {
             Turn::Idle(None) => Turn::Idle(Some(Duration::from_millis(10))),
             turn => turn,
         };
-        shard.driver().pass(turn);
+        shard.end.driver.pass(turn);
     }
 }
 

@@ -144,7 +144,7 @@ fn the_same_seed_gives_the_same_world() {
         let mut world = World::new(seed, None);
         world.live();
         let figures: Vec<_> = world.stats.numbers().collect();
-        (figures, world.shard.driver().now())
+        (figures, world.shard.end.driver.now())
     };
     for seed in 0..10 {
         assert_eq!(story(seed), story(seed), "seed {seed} gave two worlds");
@@ -186,7 +186,7 @@ fn accepting_goes_on_after_the_host_was_short_of_something() {
             echo: None,
         };
         for number in 0..PEERS {
-            shard.driver().arrive(number % 2, stays, Duration::from_millis(10));
+            shard.end.driver.arrive(number % 2, stays, Duration::from_millis(10));
         }
         turn_until(&mut shard, Duration::from_secs(2));
         let failures = stats.accept_failed_total.get();
@@ -196,7 +196,7 @@ fn accepting_goes_on_after_the_host_was_short_of_something() {
         for (errno, count) in &mut failed {
             *count += stats.failed[errno.index()].get();
         }
-        shard.driver().set_faults(Faults::default());
+        shard.end.driver.set_faults(Faults::default());
         turn_until(&mut shard, Duration::from_millis(2_500));
         let aborted = stats.failed[Errno::ECONNABORTED.index()].get();
         let accepted = stats.accepted_total.get();
@@ -207,13 +207,13 @@ fn accepting_goes_on_after_the_host_was_short_of_something() {
 }
 
 fn turn_until(shard: &mut Server<SimDriver, Echo>, time: Duration) {
-    while shard.driver().now() < time {
+    while shard.end.driver.now() < time {
         // A core that sleeps for ever here would be found by what follows.
         let turn = shard.turn();
-        let turn = match shard.driver().prepare_to_sleep(turn) {
+        let turn = match shard.end.driver.prepare_to_sleep(turn) {
             Turn::Idle(None) => Turn::Idle(Some(Duration::from_millis(10))),
             turn => turn,
         };
-        shard.driver().pass(turn);
+        shard.end.driver.pass(turn);
     }
 }

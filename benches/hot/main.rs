@@ -53,7 +53,7 @@ fn shard_echo(bencher: Bencher, connections: u32) {
     assert_eq!(shard.connections(), connections, "not all were accepted");
     bencher.counter(ItemsCount::new(connections)).bench_local(|| {
         let before = stats.messages_total.get();
-        shard.driver().send_to_all();
+        shard.end.driver.send_to_all();
         work_off(&mut shard);
         let echoed = stats.messages_total.get() - before;
         assert_eq!(echoed, u64::from(connections), "not all were echoed");
@@ -66,7 +66,7 @@ fn protocol() -> Banner<Mode> {
 }
 
 fn work_off(shard: &mut Server<Answering, Banner<Mode>>) {
-    while shard.turn() == Turn::Busy || shard.driver().has_work() {}
+    while shard.turn() == Turn::Busy || shard.end.driver.has_work() {}
 }
 
 /// A slot through a whole life, in a segment that is half full.

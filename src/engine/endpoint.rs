@@ -12,9 +12,10 @@ use crate::base::constants::{BATCH_COMPLETIONS, TICK_MS};
 use crate::base::errno::Errno;
 use crate::engine::arena::Arena;
 use crate::engine::driver::{Completion, Driver, Readiness, ShutdownMode};
-use crate::engine::slot::{BufferId, CloseStep, ConnState, ReadSide, Role, WriteSide};
+use crate::engine::queue::Queues;
+use crate::engine::slot::{BufferId, CloseStep, ConnState, Queue, ReadSide, Role, WriteSide};
 use crate::engine::token::{Operation, SlotId};
-use crate::engine::worker::Turn;
+use crate::engine::worker::{Turn, Wakeup, Worker};
 use crate::observe::stats::CoreStats;
 
 /// What has come of an operation, for the end to go on with.
@@ -26,7 +27,7 @@ pub enum Event {
     Accepted(SlotId, Result<u32, Errno>),
     /// A connect from the slot is answered.
     Connected(SlotId, Result<u32, Errno>),
-    /// An open connection is readable or has ended.
+    /// An open connection is readable or has ended, and nothing is on its way out.
     Readable(SlotId, Result<Readiness, Errno>),
     /// Bytes came, or the end of the stream (0); before, the reading side was in this state.
     Received(SlotId, ReadSide, Result<u32, Errno>),
@@ -40,8 +41,8 @@ pub enum Event {
     SendFailed(SlotId, Errno),
     /// The join of a closing connection may go on, see [`Endpoint::close_step`].
     Joining(SlotId),
-    /// The descriptor is closed; the slot is to be freed.
-    Closed(SlotId),
+    /// A descriptor is closed, and its slot is free.
+    Closed,
 }
 
 /// What makes an endpoint an end: it says what follows from each event, and what is due.
@@ -55,6 +56,9 @@ pub trait End {
     /// What it counts.
     type Stats: CoreStats;
 
+    /// What the housekeeping thread may tell it.
+    type Command: Send + 'static;
+
     /// The endpoint under it.
     fn endpoint(&mut self) -> &mut Endpoint<Self::Driver, Self::Role, Self::Stats>;
 
@@ -64,31 +68,53 @@ pub trait End {
     /// Does what follows from an event.
     fn on_event(&mut self, event: Event);
 
+    /// Gives up what has waited too long; the tick is late by `late_ms`.
+    fn tick(&mut self, late_ms: u64);
+
     /// Does what is due, once all that had completed is handled.
     fn act(&mut self);
 
     /// Nothing had completed: how long the core may sleep when no bell rings; zero is not at all.
     fn sleep(&mut self) -> Option<Duration>;
+
+    /// Takes a command, between two turns.
+    fn handle_command(&mut self, command: Self::Command);
 }
 
-/// One turn of an end: submits what was caused, handles what has completed, does what is due.
-pub fn take_turn<E: End>(end: &mut E) -> Turn {
-    let mut batch = end.endpoint().begin_turn();
-    let had_work = !batch.is_empty();
-    end.begin(batch.len());
-    for completion in batch.drain(..) {
-        if let Some(event) = end.endpoint().complete(completion) {
-            end.on_event(event);
+impl<E: End<Driver: Wakeup>> Worker for E {
+    type Command = E::Command;
+    type Wakeup = E::Driver;
+
+    /// Submits what was caused, handles what has completed, does what is due.
+    fn turn(&mut self) -> Turn {
+        let mut batch = self.endpoint().begin_turn();
+        let had_work = !batch.is_empty();
+        self.begin(batch.len());
+        for completion in batch.drain(..) {
+            if let Some(event) = self.endpoint().complete(completion) {
+                self.on_event(event);
+            }
+        }
+        self.endpoint().keep_batch(batch);
+        if let Some(late_ms) = self.endpoint().take_tick() {
+            self.tick(late_ms);
+        }
+        self.act();
+        if had_work {
+            return Turn::Busy;
+        }
+        match self.sleep() {
+            Some(Duration::ZERO) => Turn::Busy,
+            deadline => Turn::Idle(deadline),
         }
     }
-    end.endpoint().keep_batch(batch);
-    end.act();
-    if had_work {
-        return Turn::Busy;
+
+    fn handle_command(&mut self, command: E::Command) {
+        End::handle_command(self, command);
     }
-    match end.sleep() {
-        Some(Duration::ZERO) => Turn::Busy,
-        deadline => Turn::Idle(deadline),
+
+    fn wakeup(&mut self) -> &mut E::Driver {
+        &mut self.endpoint().driver
     }
 }
 
@@ -98,6 +124,7 @@ pub struct Endpoint<D, R, S> {
     pub driver: D,
     /// The slots.
     pub arena: Arena<R>,
+    queues: Queues,
     /// What is counted.
     pub stats: Arc<S>,
     /// When the present turn began.
@@ -117,6 +144,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
         Endpoint {
             driver,
             arena: Arena::new(slots_per_segment),
+            queues: Queues::default(),
             stats,
             now: Duration::ZERO,
             now_ms: 0,
@@ -152,7 +180,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     }
 
     /// By how many milliseconds a tick is late that is due in this turn; `None` when none is.
-    pub fn take_tick(&mut self) -> Option<u64> {
+    fn take_tick(&mut self) -> Option<u64> {
         let late_ms = self.now_ms.checked_sub(self.tick_at_ms)?;
         self.tick_at_ms = self.now_ms + u64::from(TICK_MS);
         Some(late_ms)
@@ -185,8 +213,15 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
             Operation::Connect => Some(Event::Connected(id, result)),
             Operation::PollReadable => {
                 slot.read = ReadSide::Idle;
-                let event = Event::Readable(id, result.map(Readiness::from_events));
-                Some(if is_closing { Event::Joining(id) } else { event })
+                if is_closing {
+                    return Some(Event::Joining(id));
+                }
+                if slot.write != WriteSide::Idle {
+                    // Its buffer is on its way out: it is received when that is gone.
+                    slot.read = ReadSide::Deferred;
+                    return None;
+                }
+                Some(Event::Readable(id, result.map(Readiness::from_events)))
             }
             Operation::Recv => {
                 let was = std::mem::replace(&mut slot.read, ReadSide::Idle);
@@ -215,7 +250,8 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
             }
             Operation::Close => {
                 slot.write = WriteSide::ShutDown;
-                Some(Event::Closed(id))
+                self.free_closed(id);
+                Some(Event::Closed)
             }
             Operation::Cancel => None,
             Operation::PollListener => unreachable!("it was looked at above"),
@@ -280,6 +316,59 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
         Event::Stalled(id)
     }
 
+    // ---- queues, each in the order of time ------------------------------------------------
+
+    /// Puts a slot that stands in no queue at the end of one.
+    pub fn push(&mut self, id: SlotId, queue: Queue) {
+        self.queues.push(&mut self.arena, id, queue);
+    }
+
+    /// Takes a slot out of `queue`, wherever it stands in it.
+    ///
+    /// # Panics
+    /// When it stands in another one, or in none.
+    pub fn remove(&mut self, id: SlotId, queue: Queue) {
+        self.queues.remove(&mut self.arena, id, queue);
+    }
+
+    /// Takes a slot out of the queue in which it stands, if any.
+    pub fn leave_queue(&mut self, id: SlotId) {
+        match self.arena[id].queue() {
+            Queue::None => {}
+            queue => self.remove(id, queue),
+        }
+    }
+
+    /// Takes the slot that has stood in `queue` the longest.
+    pub fn pop(&mut self, queue: Queue) -> Option<SlotId> {
+        self.queues.pop(&mut self.arena, queue)
+    }
+
+    /// The slot that has stood in `queue` the longest.
+    #[must_use]
+    pub fn first(&self, queue: Queue) -> Option<SlotId> {
+        self.queues.first(queue)
+    }
+
+    /// Slots in `queue`.
+    #[must_use]
+    pub fn count(&self, queue: Queue) -> u32 {
+        self.queues.len(queue)
+    }
+
+    /// How long a slot's present wait has lasted.
+    #[must_use]
+    pub fn waited(&self, id: SlotId) -> Duration {
+        self.arena[id].waited(self.now)
+    }
+
+    /// Begins a slot's wait anew, at the end of its queue.
+    pub fn restart_wait(&mut self, id: SlotId, queue: Queue) {
+        self.remove(id, queue);
+        self.arena[id].wait_from(self.now);
+        self.push(id, queue);
+    }
+
     // ---- buffers --------------------------------------------------------------------------
 
     /// A buffer of the core's pool; `None` when all are in use.
@@ -301,6 +390,13 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
         slot.end = 0;
         let buffer = std::mem::replace(&mut slot.buffer, BufferId::NONE);
         (buffer != BufferId::NONE).then_some(buffer)
+    }
+
+    /// Gives the slot's buffer back, if it has one.
+    pub fn drop_buffer(&mut self, id: SlotId) {
+        if let Some(buffer) = self.detach_buffer(id) {
+            self.give_buffer(buffer);
+        }
     }
 
     // ---- the end: a join of both sides, then the close ------------------------------------
@@ -350,7 +446,8 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     }
 
     /// The descriptor is closed, whatever close(2) said: Linux frees it in any case.
-    pub fn free_closed(&mut self, id: SlotId) {
+    fn free_closed(&mut self, id: SlotId) {
+        self.leave_queue(id);
         self.stats.closed_total.add(1);
         self.arena.free(id, self.now_ms);
     }

@@ -61,6 +61,51 @@ impl SlotQueue {
     }
 }
 
+/// The queues of one core, each with the name by which its slots know it.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Queues([List; Queue::COUNT]);
+
+impl Queues {
+    #[inline]
+    pub(in crate::engine) fn push<R: Role>(
+        &mut self,
+        arena: &mut Arena<R>,
+        id: SlotId,
+        queue: Queue,
+    ) {
+        self.0[queue as usize].push(arena, id, queue);
+    }
+
+    #[inline]
+    pub(in crate::engine) fn remove<R: Role>(
+        &mut self,
+        arena: &mut Arena<R>,
+        id: SlotId,
+        queue: Queue,
+    ) {
+        self.0[queue as usize].remove(arena, id, queue);
+    }
+
+    #[inline]
+    pub(in crate::engine) fn pop<R: Role>(
+        &mut self,
+        arena: &mut Arena<R>,
+        queue: Queue,
+    ) -> Option<SlotId> {
+        self.0[queue as usize].pop(arena, queue)
+    }
+
+    #[inline]
+    pub(in crate::engine) fn first(&self, queue: Queue) -> Option<SlotId> {
+        self.0[queue as usize].first()
+    }
+
+    #[inline]
+    pub(in crate::engine) fn len(&self, queue: Queue) -> u32 {
+        self.0[queue as usize].len()
+    }
+}
+
 /// A queue that does not know its name: 12 bytes, of which the wheel has one for each of its buckets.
 #[derive(Debug)]
 pub(in crate::engine) struct List {

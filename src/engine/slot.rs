@@ -146,6 +146,11 @@ pub enum Queue {
     Ending,
 }
 
+impl Queue {
+    /// How many there are.
+    pub(in crate::engine) const COUNT: usize = Queue::Ending as usize + 1;
+}
+
 /// What one end of a connection keeps in a slot besides, in 8 bytes: [`crate::engine::server`] and
 /// [`crate::engine::client`] have one each. One of the bytes names the queue in which the slot stands.
 pub trait Role: Copy + Default + std::fmt::Debug {

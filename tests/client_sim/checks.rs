@@ -21,7 +21,7 @@ type Read = fn(&ClientStats) -> u64;
 impl World {
     pub(super) fn check_books(&mut self) {
         let census = self.shard.census();
-        let arena = self.shard.arena();
+        let arena = &self.shard.end.arena;
         let (used, free) = (u64::from(arena.used()), arena.count_free());
         assert_eq!(used + free, arena.capacity(), "used and free slots are not all slots");
         // By life: held ones, short ones.
@@ -63,7 +63,7 @@ impl World {
         self.check_messages_add_up(messages_out);
         self.check_figures();
 
-        let driver = self.shard.driver();
+        let driver = &mut self.shard.end.driver;
         let (counts, used) = (driver.counts(), driver.buffers_used());
         let stats = &self.stats;
         assert_eq!(counts.stale, stats.stale_total.get(), "an earlier life of a slot acted");
@@ -140,13 +140,13 @@ impl World {
 
     /// All is quiet: each wrong was noticed, and what was sent has come.
     pub(super) fn check_verdicts(&mut self) {
-        let now = self.shard.driver().now();
+        let now = self.shard.end.driver.now();
         let bytes = usize::from(self.config.message_bytes);
         let slots =
-            self.shard.arena().iter_used().filter(|(_, slot)| slot.state() == ConnState::Open);
+            self.shard.end.arena.iter_used().filter(|(_, slot)| slot.state() == ConnState::Open);
         let sequences: Vec<_> = slots.map(|(id, slot)| (id, slot.role.state)).collect();
         for (id, sequence) in sequences {
-            let driver = self.shard.driver();
+            let driver = &mut self.shard.end.driver;
             let number = driver.peer_behind(id).expect("an open slot has a descriptor");
             let peer = &driver.peers()[number];
             let is_unnoticed = peer.erred_at.is_some_and(|at| at + NOTICED_WITHIN < now)
@@ -162,16 +162,16 @@ impl World {
     }
 
     pub(super) fn check_rest(&mut self) {
-        assert_eq!(self.shard.arena().used(), 0, "slots are in use after the close");
+        assert_eq!(self.shard.end.arena.used(), 0, "slots are in use after the close");
         self.check_latencies();
-        let driver = self.shard.driver();
+        let driver = &mut self.shard.end.driver;
         assert_eq!(driver.buffers_used(), 0, "a buffer was not given back");
         assert_eq!(driver.in_flight(), 0, "something is with the kernel still");
         let counts = driver.counts();
         assert_eq!(counts.opened, counts.closed, "a descriptor was not closed");
         assert_eq!(counts.closed, self.stats.closed_total.get(), "closes are miscounted");
         for &number in self.model.closed_by_us.iter().chain(&self.model.churned) {
-            let peer = &self.shard.world().peers()[number];
+            let peer = &self.shard.end.driver.peers()[number];
             let saw = (peer.was_reset, peer.saw_end);
             let is_right = match self.config.close {
                 ShutdownMode::Reset => saw == (true, false),
@@ -179,7 +179,8 @@ impl World {
             };
             assert!(is_right || peer.has_erred, "peer {number} saw {saw:?}: {peer:?}");
         }
-        let stubborn = self.shard.world().peers().iter().filter(|p| is_stubborn(p)).count() as u64;
+        let stubborn =
+            self.shard.end.driver.peers().iter().filter(|p| is_stubborn(p)).count() as u64;
         let timeouts = self.stats.close_timeout_total.get();
         if self.is_rough || matches!(self.config.expect, Expect::Push(_)) {
             // Any completion of the poll behind our end is taken for the peer's end, and ends the

@@ -146,29 +146,29 @@ impl Model {
         supply: &TupleAllocator,
         phase: Phase,
     ) {
-        let (now, tick_at_ms) = shard.times();
-        let used = shard.arena().iter_used().filter(|(_, slot)| slot.state() == ConnState::Open);
+        let (now, tick_at_ms) = (shard.end.now, shard.end.tick_at_ms());
+        let used = shard.end.arena.iter_used().filter(|(_, slot)| slot.state() == ConnState::Open);
         let slots: Vec<_> =
             used.map(|(id, slot)| (id, slot.role.pending > 0, slot.role.number)).collect();
-        let behind = |shard: &mut Client<SimDriver, Expect>, id| shard.driver().peer_behind(id);
+        let behind = |shard: &mut Client<SimDriver, Expect>, id| shard.end.driver.peer_behind(id);
         let now_open: BTreeMap<usize, (bool, u32)> = slots
             .into_iter()
             .map(|(id, owes, number)| {
                 (behind(shard, id).expect("an open slot has a descriptor"), (owes, number))
             })
             .collect();
-        let peers = shard.driver().peers();
+        let peers = shard.end.driver.peers();
         self.receive(peers, config, phase, now);
         let has_ticked = std::mem::replace(&mut self.tick_at_ms, tick_at_ms) != tick_at_ms;
         if matches!(phase, Phase::Close { .. }) {
             // It takes all open connections out, behind the tick, and ends all waits.
             let counted = &self.figures.pushes_overdue_total;
-            counted.add(shard.stats().pushes_overdue_total.get() - counted.get());
+            counted.add(shard.end.stats.pushes_overdue_total.get() - counted.get());
         } else if has_ticked && let Expect::Push(pushes) = &config.expect {
             self.count_overdue(pushes, &now_open, now);
         }
         self.account_for_ended(shard, &now_open, phase);
-        self.add_opened(shard.driver().peers(), config, supply, &now_open, now);
+        self.add_opened(shard.end.driver.peers(), config, supply, &now_open, now);
         self.count_begun(shard, config, supply, phase, now);
     }
 
@@ -232,14 +232,14 @@ impl Model {
         phase: Phase,
     ) {
         let read = |figures: &ByCause| figures.each_ref().map(|figure| figure.get());
-        let counted = (read(&shard.stats().lost), read(&shard.stats().churn_lost));
+        let counted = (read(&shard.end.stats.lost), read(&shard.end.stats.churn_lost));
         let (mut held, mut short) = self.lost_before;
         let open = std::mem::take(&mut self.open).into_iter();
         let (still_open, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
             open.partition(|(number, _)| now_open.contains_key(number));
         self.open = still_open;
         for (number, open) in gone {
-            let peer = &shard.world().peers()[number];
+            let peer = &shard.end.driver.peers()[number];
             let (place, counted) = match open.is_short {
                 true => (&mut short, &counted.1),
                 false => (&mut held, &counted.0),
@@ -313,7 +313,7 @@ impl Model {
         now: Duration,
     ) {
         let lag = &self.figures.schedule_lag_us;
-        let sent = shard.stats().messages_sent_total.get();
+        let sent = shard.end.stats.messages_sent_total.get();
         for _ in std::mem::replace(&mut self.sent_before, sent)..sent {
             let due = if phase == Phase::Traffic { self.messages.begin(now) } else { now };
             if phase == Phase::Traffic {
@@ -321,7 +321,7 @@ impl Model {
             }
             self.dues[0].insert(due);
         }
-        for attempt in &shard.world().connects()[self.begun_or_failed..] {
+        for attempt in &shard.end.driver.connects()[self.begun_or_failed..] {
             self.begun_or_failed += 1;
             let place = place_in_plan(attempt.source, attempt.target);
             let begun = if supply.is_short(place) {

@@ -123,7 +123,7 @@ impl World {
             ("swept_silent", self.swept_silent),
             ("stopped", u64::from(was_stopped)),
             ("stopped_churn", u64::from(self.stopped_churn)),
-            ("tuples_taken", self.shard.driver().counts().tuples_taken),
+            ("tuples_taken", self.shard.end.driver.counts().tuples_taken),
         ];
         self.stats.numbers().chain(own).collect()
     }
@@ -230,11 +230,11 @@ impl World {
 
     /// Lets time pass; `false` when nothing will ever happen again.
     fn pass(&mut self, turn: Turn) -> Result<bool, Stopped> {
-        let goes_on = self.shard.driver().pass(turn);
+        let goes_on = self.shard.end.driver.pass(turn);
         if self.stalls && self.random.u8(..) == 0 {
             // Up to a second and a half, mostly far less.
             let span = Duration::from_millis(1_500).mul_f64(self.random.f64().powi(3));
-            self.shard.driver().stall(span);
+            self.shard.end.driver.stall(span);
         }
         // More often when they are all asked whether they live.
         let rarely = if self.phase == Phase::Sweep { 4 } else { 512 };
@@ -254,7 +254,7 @@ impl World {
         if let Some(&number) = self.random.choice(&held) {
             let partings = [Parting::HalfClose, Parting::Reset, Parting::Stay];
             let parting = partings[self.random.usize(..3)];
-            self.shard.driver().hang_up(number, parting);
+            self.shard.end.driver.hang_up(number, parting);
         }
     }
 
@@ -270,7 +270,7 @@ impl World {
     }
 
     fn now(&mut self) -> Duration {
-        self.shard.driver().now()
+        self.shard.end.driver.now()
     }
 
     fn turn(&mut self) -> Turn {
@@ -278,7 +278,7 @@ impl World {
             self.open_no_more();
         }
         let turn = self.shard.turn();
-        let turn = self.shard.driver().prepare_to_sleep(turn);
+        let turn = self.shard.end.driver.prepare_to_sleep(turn);
         self.turns += 1;
         assert!(self.turns < TURNS_MAX, "the shard turns without end");
         self.model.after_turn(&mut self.shard, &self.config, &self.supply, self.phase);

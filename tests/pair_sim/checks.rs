@@ -17,12 +17,12 @@ use crate::world::World;
 impl World {
     pub(crate) fn check_turn(&mut self, end: End) {
         let used = match end {
-            End::Server => check_slots(self.server.arena(), &self.served),
-            End::Client => check_slots(self.client.arena(), &self.called),
+            End::Server => check_slots(&self.server.end.arena, &self.served),
+            End::Client => check_slots(&self.client.end.arena, &self.called),
         };
         let (driver, stats): (&mut SimDriver, &CommonStats) = match end {
-            End::Server => (self.server.driver(), &self.served),
-            End::Client => (self.client.driver(), &self.called),
+            End::Server => (&mut self.server.end.driver, &self.served),
+            End::Client => (&mut self.client.end.driver, &self.called),
         };
         check_driver(driver, stats);
         let moves = driver.take_moves();
@@ -53,7 +53,7 @@ impl World {
         let all: u64 = counted.iter().sum();
         let finished = (ended.len() as u64).checked_sub(all);
         let finished = finished.unwrap_or_else(|| panic!("{all} causes for the ends of {ended:?}"));
-        let peers = self.server.driver().peers();
+        let peers = self.server.end.driver.peers();
         let count = |is_so: fn(&Peer) -> bool| {
             ended.iter().filter(|&&peer| is_so(&peers[peer])).count() as u64
         };
@@ -76,7 +76,7 @@ impl World {
         let is_close = matches!(self.phase, Phase::Close { .. });
         assert!(by_us == 0 || is_close, "{by_us} of {ended:?} ended without a cause");
         self.ends[1].closed_by_us += by_us;
-        let peers = self.client.driver().peers();
+        let peers = self.client.end.driver.peers();
         let count = |is_so: fn(&Peer) -> bool| {
             ended.iter().filter(|&&peer| is_so(&peers[peer])).count() as u64
         };
@@ -107,8 +107,8 @@ impl World {
     /// What an end was given is what the other end has sent, byte by byte; what the server has
     /// sent is what its mode says.
     fn check_streams(&mut self, end: End, moves: &[Move]) {
-        let (server, client) = (self.server.driver(), self.client.driver());
-        let drivers = [&*server, &*client];
+        let (server, client) = (&self.server.end.driver, &self.client.end.driver);
+        let drivers = [server, client];
         for step in moves {
             let link = self.wire.link_of(end, step.peer).expect("bytes move on a link only");
             let other = link.peer(end.other()).expect("an established link has two ends");

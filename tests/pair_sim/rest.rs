@@ -23,9 +23,9 @@ impl World {
     }
 
     fn check_nothing_is_left(&mut self) {
-        assert_eq!(self.server.connections(), 0, "connections remain: {:?}", self.server.arena());
-        assert_eq!(self.client.arena().used(), 0, "slots of the client remain");
-        let drivers = [self.server.driver(), self.client.driver()];
+        assert_eq!(self.server.connections(), 0, "connections remain: {:?}", self.server.end.arena);
+        assert_eq!(self.client.end.arena.used(), 0, "slots of the client remain");
+        let drivers = [&mut self.server.end.driver, &mut self.client.end.driver];
         let stats = [&self.served.common, &self.called.common];
         for (driver, stats) in drivers.into_iter().zip(stats) {
             assert_eq!(driver.buffers_used(), 0, "a buffer was not given back");
@@ -33,7 +33,7 @@ impl World {
             assert_eq!(counts.opened, counts.closed, "a descriptor was not closed");
             assert_eq!(counts.closed, stats.closed_total.get(), "closes are miscounted");
         }
-        assert_eq!(self.client.driver().in_flight(), 0, "something is with the kernel still");
+        assert_eq!(self.client.end.driver.in_flight(), 0, "something is with the kernel still");
         for books in &self.ends {
             assert!(books.open.is_empty(), "open connections remain: {:?}", books.open);
         }
@@ -47,7 +47,7 @@ impl World {
         let established = count(Outcome::Established);
         let (server, client) = (&self.served, &self.called);
         let accepted = server.accepted_total.get();
-        let turned_away = self.server.driver().peers().iter().filter(|p| p.was_refused).count();
+        let turned_away = self.server.end.driver.peers().iter().filter(|p| p.was_refused).count();
         let turned_away = turned_away as u64;
         assert_eq!(established, accepted + turned_away, "established, accepted and turned away");
         let refused = server.refused_total.get() + server.refused_memory_total.get();
@@ -55,7 +55,7 @@ impl World {
         let is_right = if self.drained { known <= turned_away } else { known == turned_away };
         assert!(is_right, "{known} were turned away, as counted, of {turned_away}");
 
-        let peers = self.client.driver().peers();
+        let peers = self.client.end.driver.peers();
         let connected = peers.iter().filter(|peer| peer.is_connected).count() as u64;
         let begun = client.churn_started_total.get() - client.churn_failed_total.get();
         assert_eq!(connected, client.connected_total.get() + begun, "connects that succeeded");
@@ -69,7 +69,7 @@ impl World {
 
     /// On a link that was not reset everything has arrived, and then both ends.
     fn check_links(&mut self) {
-        let (server, client) = (self.server.driver(), self.client.driver());
+        let (server, client) = (&self.server.end.driver, &self.client.end.driver);
         for link in self.wire.links().iter().filter(|l| l.outcome == Outcome::Established) {
             let [a, b] = ends_of(link, server, client);
             for (near, far) in [(a, b), (b, a)] {
@@ -89,12 +89,12 @@ impl World {
     fn check_ways(&mut self) {
         if matches!(self.scene.protocol.then, Mode::Echo) {
             for (&number, _) in self.ends[0].by_reset.iter().filter(|(_, by_reset)| !**by_reset) {
-                let peer = &self.server.driver().peers()[number];
+                let peer = &self.server.end.driver.peers()[number];
                 let is_whole = peer.received.len() == peer.delivered || peer.has_reset;
                 assert!(is_whole, "ended in order without an echo: {peer:?}");
             }
         }
-        let drivers = [self.server.driver(), self.client.driver()];
+        let drivers = [&mut self.server.end.driver, &mut self.client.end.driver];
         for (driver, books) in drivers.into_iter().zip(&self.ends) {
             for (&number, &by_reset) in &books.by_reset {
                 let peer = &driver.peers()[number];
@@ -107,7 +107,7 @@ impl World {
 
     /// What one end has sent the other has received, but for what resets have lost.
     fn check_bytes(&mut self) {
-        let (server, client) = (self.server.driver(), self.client.driver());
+        let (server, client) = (&self.server.end.driver, &self.client.end.driver);
         let mut lost = [0_u64; 2];
         for link in self.wire.links().iter().filter(|link| link.was_reset) {
             let Some(_) = link.server else { continue };
@@ -134,7 +134,7 @@ impl World {
             Mode::Sink => return,
         };
         let texts = |bytes: usize| (bytes.saturating_sub(skip) / each) as u64;
-        let (server, client) = (self.server.driver(), self.client.driver());
+        let (server, client) = (&self.server.end.driver, &self.client.end.driver);
         // Whole texts of each end: on all connections, and on those whose counters are certain.
         let (mut sent, mut came) = ([0_u64; 2], [0_u64; 2]);
         for link in self.wire.links().iter().filter(|l| l.outcome == Outcome::Established) {
@@ -201,7 +201,7 @@ impl World {
             ("lost.silent", self.called.lost[3].get()),
             ("churn_lost", sum(&self.called.churn_lost)),
             ("uncounted", self.ends.iter().map(|books| books.uncounted.len() as u64).sum()),
-            ("tuples_taken", self.client.driver().counts().tuples_taken),
+            ("tuples_taken", self.client.end.driver.counts().tuples_taken),
             ("now_ms", u64::try_from(self.wire.now().as_millis()).expect("some minutes")),
         ];
         figures.chain(own.map(|(name, figure)| (name.to_owned(), figure))).collect()

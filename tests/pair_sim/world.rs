@@ -61,7 +61,7 @@ impl World {
             scene.tuples.clone(),
             Arc::clone(&called),
         );
-        let wire = Wire::new(scene.wire, [server.driver(), client.driver()]);
+        let wire = Wire::new(scene.wire, [&mut server.end.driver, &mut client.end.driver]);
         World {
             server,
             client,
@@ -136,19 +136,19 @@ impl World {
         let until = self.wire.now() + REST_WITHIN;
         while !self.is_quiet() {
             let is_late = !self.step(until) && !self.is_quiet();
-            assert!(!is_late, "no rest within {REST_WITHIN:?}: {:?}", self.server.arena());
+            assert!(!is_late, "no rest within {REST_WITHIN:?}: {:?}", self.server.end.arena);
         }
     }
 
     fn is_quiet(&mut self) -> bool {
-        self.wire.is_quiet(&[self.server.driver(), self.client.driver()])
+        self.wire.is_quiet(&[&mut self.server.end.driver, &mut self.client.end.driver])
     }
 
     /// One turn of one end; `false` when none comes before `until`.
     fn step(&mut self, until: Duration) -> bool {
         self.tell_what_is_due();
         let next = self.next_command().map_or(until, |at| at.min(until));
-        let drivers = [self.server.driver(), self.client.driver()];
+        let drivers = [&mut self.server.end.driver, &mut self.client.end.driver];
         match self.wire.advance(drivers, next) {
             Some(end) => {
                 self.turn(end);
@@ -164,11 +164,11 @@ impl World {
         let turn = match end {
             End::Server => {
                 let turn = self.server.turn();
-                self.server.driver().prepare_to_sleep(turn)
+                self.server.end.driver.prepare_to_sleep(turn)
             }
             End::Client => {
                 let turn = self.client.turn();
-                self.client.driver().prepare_to_sleep(turn)
+                self.client.end.driver.prepare_to_sleep(turn)
             }
         };
         self.wire.rest(end, turn);

@@ -15,10 +15,10 @@ const ROUNDED: Duration = Duration::from_millis(2);
 impl World {
     /// A slot that waits for something stands in a queue, and no other does; silence is noticed.
     pub(super) fn check_slots(&mut self) {
-        let now = self.shard.driver().now();
+        let now = self.shard.end.driver.now();
         let every = self.traits.mode.timer_every();
         let has_timers = every.is_some() || self.config.idle_timeout.is_some();
-        for (id, slot) in self.shard.arena().iter_used() {
+        for (id, slot) in self.shard.end.arena.iter_used() {
             let is_right = match slot.state() {
                 ConnState::Open if slot.read == ReadSide::RecvArmed => {
                     slot.is_queued() && slot.buffer != BufferId::NONE
@@ -49,7 +49,7 @@ impl World {
 
     pub(super) fn check_gauges(&self) {
         let count = |is_so: fn(&Slot<Serving<()>>) -> bool| {
-            let slots = self.shard.arena().iter_used().map(|(_, slot)| slot);
+            let slots = self.shard.end.arena.iter_used().map(|(_, slot)| slot);
             slots.filter(|slot| slot.state() == ConnState::Open && is_so(slot)).count() as u64
         };
         let stalled = count(|slot| slot.write == WriteSide::Stalled);

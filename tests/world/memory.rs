@@ -55,11 +55,11 @@ impl Memory {
 
 impl World {
     pub(super) fn change_memory_if_due(&mut self) {
-        let now = self.shard.driver().now();
+        let now = self.shard.end.driver.now();
         let Some((_, left)) = self.memory.changes.pop_if(|(at, _)| *at <= now) else { return };
         let before = self.all_connections();
         let accepted = self.stats.accepted_total.get();
-        let lives = self.shard.arena().iter_used().map(|(_, slot)| slot.state());
+        let lives = self.shard.end.arena.iter_used().map(|(_, slot)| slot.state());
         self.memory.accepting = lives.filter(|life| *life == ConnState::Accepting).count() as u64;
         self.memory.left = left;
         (self.memory.since, self.memory.accepted) = (now, accepted);
@@ -72,14 +72,14 @@ impl World {
     }
 
     fn all_connections(&self) -> Vec<(SlotId, ConnState)> {
-        let lives = self.shard.arena().iter_used().map(|(id, slot)| (id, slot.state()));
+        let lives = self.shard.end.arena.iter_used().map(|(id, slot)| (id, slot.state()));
         lives.filter(|(_, life)| matches!(life, ConnState::Open | ConnState::Closing)).collect()
     }
 
     /// While it is short, connections are accepted only by accepts that were with the kernel
     /// before, and those are soon taken back; while it is not, none is refused for it.
     pub(super) fn check_memory(&mut self) {
-        let now = self.shard.driver().now();
+        let now = self.shard.end.driver.now();
         let refused = [&self.stats.refused_memory_total, &self.stats.refused_cgroup_total];
         let refused = refused.map(|figure| figure.get());
         let memory = &mut self.memory;
@@ -101,7 +101,7 @@ impl World {
         }
         let most = memory.accepting;
         assert!(accepted <= most, "{accepted} accepted of {most} while memory is short");
-        let mut lives = self.shard.arena().iter_used().map(|(_, slot)| slot.state());
+        let mut lives = self.shard.end.arena.iter_used().map(|(_, slot)| slot.state());
         let is_late = now > memory.since + END_WITHIN;
         let accepts = is_late && lives.any(|life| life == ConnState::Accepting);
         assert!(!accepts, "accepts are out, {:?} after memory is short", now - memory.since);

@@ -131,7 +131,7 @@ impl World {
             let profile = self.traits.profile(&mut self.random);
             let listener = self.random.usize(..self.config.listeners);
             let delay = Duration::from_micros(self.random.u64(..300_000));
-            self.shard.driver().arrive(listener, profile, delay);
+            self.shard.end.driver.arrive(listener, profile, delay);
         }
     }
 
@@ -139,7 +139,7 @@ impl World {
     pub(crate) fn run(mut self) -> World {
         self.live();
         self.check_pushes_kept_up();
-        self.shard.driver().leave_all();
+        self.shard.end.driver.leave_all();
         self.come_to_rest();
         self.check_rest();
         self
@@ -148,18 +148,18 @@ impl World {
     /// Peers come and go, for half a second, or for long enough that sends time out.
     pub(crate) fn live(&mut self) {
         let until = self.traits.lives_for;
-        while self.shard.driver().now() < until {
+        while self.shard.end.driver.now() < until {
             self.drain_if_due();
             self.change_memory_if_due();
             let turn = self.turn();
-            if !self.shard.driver().pass(turn) {
+            if !self.shard.end.driver.pass(turn) {
                 break;
             }
         }
     }
 
     fn drain_if_due(&mut self) {
-        let now = self.shard.driver().now();
+        let now = self.shard.end.driver.now();
         if let Some((at, time)) = self.traits.drain
             && at <= now
             && self.drain_until.is_none()
@@ -171,20 +171,20 @@ impl World {
 
     /// Turns until the core would sleep for ever in a world in which nothing happens any more.
     fn come_to_rest(&mut self) {
-        let until = self.shard.driver().now() + REST_WITHIN;
+        let until = self.shard.end.driver.now() + REST_WITHIN;
         loop {
             let turn = self.turn();
-            if !self.shard.driver().pass(turn) {
+            if !self.shard.end.driver.pass(turn) {
                 return;
             }
-            let now = self.shard.driver().now();
-            assert!(now < until, "no rest within {REST_WITHIN:?}: {:?}", self.shard.arena());
+            let now = self.shard.end.driver.now();
+            assert!(now < until, "no rest within {REST_WITHIN:?}: {:?}", self.shard.end.arena);
         }
     }
 
     fn turn(&mut self) -> Turn {
         let turn = self.shard.turn();
-        let turn = self.shard.driver().prepare_to_sleep(turn);
+        let turn = self.shard.end.driver.prepare_to_sleep(turn);
         self.turns += 1;
         assert!(self.turns < TURNS_MAX, "the shard turns without end");
         self.check_books();
@@ -198,7 +198,7 @@ impl World {
 
     /// The arena, the counters and the world's own count of descriptors and buffers agree.
     fn check_books(&mut self) {
-        let arena = self.shard.arena();
+        let arena = &self.shard.end.arena;
         let (used, free) = (u64::from(arena.used()), arena.count_free());
         assert_eq!(used + free, arena.capacity(), "used and free slots are not all slots");
         let is_connection = |life| matches!(life, ConnState::Open | ConnState::Closing);
@@ -213,7 +213,7 @@ impl World {
         assert_eq!(accepted, closed + live, "accepted is not closed and live");
 
         let capacity = arena.capacity();
-        let driver = self.shard.driver();
+        let driver = &mut self.shard.end.driver;
         let (counts, held) = (driver.counts(), driver.buffers_used());
         assert!(counts.opened >= accepted && counts.closed >= closed, "{counts:?}");
         assert_eq!(counts.stale, self.stats.stale_total.get(), "an earlier life of a slot acted");
@@ -236,10 +236,10 @@ impl World {
     /// What has come to a peer is a prefix of what its server sends in its mode, byte by byte, and
     /// no push came before its time.
     fn check_streams(&mut self) {
-        let now = self.shard.driver().now();
+        let now = self.shard.end.driver.now();
         let banner = self.traits.banner.as_ref().map_or(&[][..], Text::bytes);
         let mut whole = 0;
-        for (number, peer) in self.shard.driver().peers().iter().enumerate() {
+        for (number, peer) in self.shard.end.driver.peers().iter().enumerate() {
             let (first, rest) = peer.received.split_at(banner.len().min(peer.received.len()));
             if let Mode::Push(Push { text, .. }) = &self.traits.mode {
                 whole += rest.len() / text.bytes().len();
@@ -272,8 +272,8 @@ impl World {
 
     /// No peer can keep its slot by not answering: an end that has begun is soon complete.
     fn check_ends(&mut self) {
-        let now = self.shard.driver().now();
-        let used = self.shard.arena().iter_used();
+        let now = self.shard.end.driver.now();
+        let used = self.shard.end.arena.iter_used();
         let closing = used.filter(|(_, slot)| slot.state() == ConnState::Closing).map(|(id, _)| id);
         let before = std::mem::take(&mut self.closing);
         let closing: Vec<SlotId> = closing.collect();
@@ -295,7 +295,7 @@ impl World {
         let idle = self.stats.idle_timeout_total.get();
         let new = idle - std::mem::replace(&mut self.idle, idle);
         let Some(timeout) = self.config.idle_timeout else { return assert_eq!(new, 0) };
-        let peers = self.shard.driver().peers();
+        let peers = self.shard.end.driver.peers();
         let is_silent = |id: &SlotId| {
             let peer = peers.iter().find(|peer| peer.slot == Some(*id));
             let peer = peer.expect("a slot that closes has a peer");
@@ -312,9 +312,9 @@ impl World {
         if !self.traits.is_long() || self.drain_until.is_some() {
             return;
         }
-        let now = self.shard.driver().now();
+        let now = self.shard.end.driver.now();
         let banner = self.traits.banner.as_ref().map_or(0, |banner| banner.bytes().len());
-        for (number, peer) in self.shard.driver().peers().iter().enumerate() {
+        for (number, peer) in self.shard.end.driver.peers().iter().enumerate() {
             let reads = peer.profile.reading == Reading::Promptly;
             if peer.slot.is_some() && reads && !peer.has_half_closed && !peer.has_reset {
                 let whole = peer.received.len().saturating_sub(banner) / text.bytes().len();
@@ -327,12 +327,12 @@ impl World {
 
     fn check_rest(&mut self) {
         assert_eq!(self.shard.connections(), 0, "all peers have left, but connections remain");
-        let used = self.shard.arena().used();
-        let segments = self.shard.arena().segments() as u64;
+        let used = self.shard.end.arena.used();
+        let segments = self.shard.end.arena.segments() as u64;
         let slots = self.config.slots_per_segment;
         let most = u64::from(used / slots) + 1;
         assert!(segments <= most, "{segments} segments remain for {used} accepts, not {most}");
-        let driver = self.shard.driver();
+        let driver = &mut self.shard.end.driver;
         let counts = driver.counts();
         assert_eq!(counts.opened, counts.closed, "a descriptor was not closed");
         assert_eq!(driver.buffers_used(), 0, "a buffer was not given back");

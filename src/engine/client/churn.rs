@@ -8,7 +8,7 @@ use crate::base::errno::Errno;
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
 use crate::engine::protocol::message::Message;
-use crate::engine::slot::ConnState;
+use crate::engine::slot::{ConnState, Queue};
 use crate::engine::token::{Operation, SlotId};
 
 use crate::engine::client::Client;
@@ -91,7 +91,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         slot.role.pending = 1;
         let due = self.due_of_message(id);
         self.end.stats.churn_connect_latency_us.record(self.end.now - due);
-        self.waiting.push(&mut self.end.arena, id);
+        self.end.push(id, Queue::Waiting);
         self.end.arm_poll(id);
         self.end.arm_send(id);
     }
@@ -116,7 +116,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn on_short_answer(&mut self, id: SlotId, took: Duration) {
         self.end.stats.churned_total.add(1);
         self.end.stats.churn_latency_us.record(took);
-        self.leave_queue(id);
+        self.end.leave_queue(id);
         self.begin_end(id);
         self.churning -= 1;
         match self.config.close {

@@ -1,10 +1,10 @@
 //! The end of a connection: ours, or one that came over us.
 
 use crate::base::constants::{CLOSE_TIMEOUT, CLOSES_IN_FLIGHT};
-use crate::engine::client::{Client, restart_wait};
+use crate::engine::client::Client;
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
-use crate::engine::slot::CloseStep;
+use crate::engine::slot::{CloseStep, Queue};
 use crate::engine::token::SlotId;
 use crate::observe::stats::LostCause;
 
@@ -16,10 +16,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         let is_gone = in_vain >= u64::from(CLOSES_IN_FLIGHT);
         let mode = if is_gone { ShutdownMode::Both } else { self.config.close };
         let keep = self.phase.keep;
-        while self.connections > keep && self.ending.len() < CLOSES_IN_FLIGHT {
-            let arena = &mut self.end.arena;
-            let first = self.resting.pop(arena).or_else(|| self.overdue.pop(arena));
-            let Some(id) = first else { break };
+        while self.connections > keep && self.end.count(Queue::Ending) < CLOSES_IN_FLIGHT {
+            let first = self.end.pop(Queue::Resting);
+            let Some(id) = first.or_else(|| self.end.pop(Queue::Overdue)) else { break };
             self.connections -= 1;
             self.begin_end(id);
             self.end.arm_shutdown(id, mode);
@@ -39,7 +38,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             let (is_asked, waited) = (slot.role.pending > 0, slot.waited(self.end.now));
             self.phase.has_lost(is_asked, waited, self.end.now);
         }
-        self.leave_queue(id);
+        self.end.leave_queue(id);
         self.begin_end(id);
         self.close_step(id);
     }
@@ -47,7 +46,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn begin_end(&mut self, id: SlotId) {
         self.end.begin_close(id);
         self.end.arena[id].wait_from(self.end.now);
-        self.ending.push(&mut self.end.arena, id);
+        self.end.push(id, Queue::Ending);
     }
 
     /// Takes the next step of an end that does not wait for the server's.
@@ -57,15 +56,12 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         }
     }
 
-    pub(super) fn on_closed(&mut self, id: SlotId) {
-        self.ending.remove(&mut self.end.arena, id);
-        self.end.free_closed(id);
-    }
-
     /// Only the server's end is waited for in vain; a slow close is the kernel's affair.
     pub(super) fn give_up_closes(&mut self) {
-        while let Some(id) = self.ending.first().filter(|&id| self.waited(id) >= CLOSE_TIMEOUT) {
-            restart_wait(&mut self.ending, &mut self.end.arena, id, self.end.now);
+        while let Some(id) =
+            self.end.first(Queue::Ending).filter(|&id| self.end.waited(id) >= CLOSE_TIMEOUT)
+        {
+            self.end.restart_wait(id, Queue::Ending);
             if self.end.arena[id].close_step() == CloseStep::Shutdown {
                 self.end.stats.close_timeout_total.add(1);
                 self.close_step(id);

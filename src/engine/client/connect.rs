@@ -8,7 +8,7 @@ use crate::engine::client::Client;
 use crate::engine::client::tuple_allocator::is_taken;
 use crate::engine::driver::Dial;
 use crate::engine::protocol::Expectation;
-use crate::engine::slot::ConnState;
+use crate::engine::slot::{ConnState, Queue};
 use crate::engine::token::{Operation, SlotId};
 
 impl<D: Dial, E: Expectation> Client<D, E> {
@@ -20,11 +20,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             allowance -= 1;
             self.arm_connect(due);
         }
-        self.phase.to_start == 0 && self.connecting.is_empty()
+        self.phase.to_start == 0 && self.end.count(Queue::Connecting) == 0
     }
 
     pub(super) fn may_connect(&self) -> bool {
-        self.connecting.len() < self.config.connects_in_flight
+        self.end.count(Queue::Connecting) < self.config.connects_in_flight
             && self.end.now_ms >= self.back_off_until_ms
     }
 
@@ -57,7 +57,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         slot.transition_to(ConnState::Connecting);
         slot.role.number = number;
         slot.wait_from(self.end.now);
-        self.connecting.push(&mut self.end.arena, id);
+        self.end.push(id, Queue::Connecting);
     }
 
     /// A free slot, if need be of another segment.
@@ -72,7 +72,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             Err(errno) => {
                 self.back_off_until_ms = self.end.now_ms + u64::from(BACK_OFF_MS);
                 // Nothing on its way that could free a slot? Then there will never be one.
-                if self.connecting.is_empty() && self.ending.is_empty() {
+                if self.end.count(Queue::Connecting) == 0 && self.end.count(Queue::Ending) == 0 {
                     self.give_up(errno);
                 }
                 None
@@ -88,7 +88,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 
     pub(super) fn on_connect(&mut self, id: SlotId, result: Result<u32, Errno>) {
-        self.connecting.remove(&mut self.end.arena, id);
+        self.end.remove(id, Queue::Connecting);
         let errno = match result {
             Ok(_) if self.is_short(id) => return self.send_short_message(id),
             Ok(_) => return self.hold(id),
@@ -108,13 +108,13 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     fn hold(&mut self, id: SlotId) {
         self.connections += 1;
         self.end.stats.connected_total.add(1);
-        self.end.stats.connect_latency_us.record(self.waited(id));
+        self.end.stats.connect_latency_us.record(self.end.waited(id));
         let slot = &mut self.end.arena[id];
         slot.transition_to(ConnState::Open);
         if self.expectation.is_unasked() {
             slot.wait_from(self.end.now);
         }
-        self.resting.push(&mut self.end.arena, id);
+        self.end.push(id, Queue::Resting);
         self.end.arm_poll(id);
     }
 

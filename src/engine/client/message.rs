@@ -10,7 +10,7 @@ use crate::engine::client::phase::Phase;
 use crate::engine::driver::{Dial, Readiness};
 use crate::engine::protocol::message::Message;
 use crate::engine::protocol::{Expectation, Heard};
-use crate::engine::slot::{BufferId, ReadSide, WriteSide};
+use crate::engine::slot::{BufferId, Queue, ReadSide};
 use crate::engine::token::SlotId;
 use crate::observe::stats::LostCause;
 
@@ -24,17 +24,18 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         let most = if is_sweep { SWEEPS_IN_FLIGHT } else { MESSAGES_IN_FLIGHT };
         let mut allowance = MESSAGES_IN_FLIGHT;
         while self.phase.to_send.min(allowance.into()) > 0
-            && self.waiting.len() < most
+            && self.end.count(Queue::Waiting) < most
             && self.send_message(self.end.now)
         {
             allowance -= 1;
             self.phase.to_send -= 1;
         }
-        (self.phase.to_send == 0 || self.resting.is_empty()) && self.waiting.is_empty()
+        (self.phase.to_send == 0 || self.end.count(Queue::Resting) == 0)
+            && self.end.count(Queue::Waiting) == 0
     }
 
     pub(super) fn start_scheduled_messages(&mut self) {
-        while self.waiting.len() < MESSAGES_IN_FLIGHT {
+        while self.end.count(Queue::Waiting) < MESSAGES_IN_FLIGHT {
             let due = self.phase.messages.due_by(self.end.now);
             let Some(due) = due.filter(|&due| self.send_message(due)) else { return };
             self.phase.messages.has_begun();
@@ -46,14 +47,14 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     fn send_message(&mut self, due: Duration) -> bool {
         // One that was readable unasked holds its buffer; its receive says in a moment what it is.
         let is_quiet = |id: &SlotId| self.end.arena[*id].read == ReadSide::Polling;
-        let Some(id) = self.resting.first().filter(is_quiet) else { return false };
+        let Some(id) = self.end.first(Queue::Resting).filter(is_quiet) else { return false };
         let Some(buffer) = self.end.take_buffer() else { return false };
-        self.resting.remove(&mut self.end.arena, id);
+        self.end.remove(id, Queue::Resting);
         let slot = &mut self.end.arena[id];
         slot.wait_from(self.end.now);
         slot.role.pending = 1;
         self.expectation.next_sequence(&mut slot.role.state);
-        self.waiting.push(&mut self.end.arena, id);
+        self.end.push(id, Queue::Waiting);
         self.end.stats.messages_sent_total.add(1);
         self.write_message(id, buffer, due);
         self.end.arm_send(id);
@@ -75,7 +76,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 
     pub(super) fn on_sent(&mut self, id: SlotId) {
-        self.drop_buffer(id);
+        self.end.drop_buffer(id);
         if !self.expectation.is_answered() {
             self.rest(id);
         }
@@ -87,24 +88,18 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// Nothing is out on it any more.
     fn rest(&mut self, id: SlotId) {
         self.end.arena[id].role.pending = 0;
-        self.waiting.remove(&mut self.end.arena, id);
-        self.resting.push(&mut self.end.arena, id);
+        self.end.remove(id, Queue::Waiting);
+        self.end.push(id, Queue::Resting);
     }
 
     // ---- it is readable -------------------------------------------------------------------
 
     pub(super) fn on_readable(&mut self, id: SlotId, result: Result<Readiness, Errno>) {
         let ready = result.unwrap_or(Readiness::ERROR);
-        let slot = &mut self.end.arena[id];
         let has_only_ended = ready.peer_has_ended() && !ready.has_error();
-        let may_have_sent = slot.role.pending > 0 || self.expectation.is_unasked();
+        let may_have_sent = self.end.arena[id].role.pending > 0 || self.expectation.is_unasked();
         if has_only_ended && !may_have_sent {
             return self.lose(id, LostCause::Fin);
-        }
-        if slot.write != WriteSide::Idle {
-            // The buffer is still on its way out; the send's completion comes back here.
-            slot.read = ReadSide::Deferred;
-            return;
         }
         self.receive(id);
     }
@@ -131,7 +126,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             }
             Err(Errno::EAGAIN) => {
                 if self.end.arena[id].end == 0 {
-                    self.drop_buffer(id);
+                    self.end.drop_buffer(id);
                 }
                 self.end.arm_poll(id);
             }
@@ -167,7 +162,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         let took = self.end.now - due;
         let slot = &mut self.end.arena[id];
         (slot.start, slot.end) = (0, 0);
-        self.drop_buffer(id);
+        self.end.drop_buffer(id);
         if self.is_short(id) {
             return self.on_short_answer(id, took);
         }
@@ -185,11 +180,5 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     fn mismatch(&mut self, id: SlotId) {
         self.end.stats.messages_mismatched_total.add(1);
         self.lose(id, LostCause::Mismatch);
-    }
-
-    pub(super) fn drop_buffer(&mut self, id: SlotId) {
-        if let Some(buffer) = self.end.detach_buffer(id) {
-            self.end.give_buffer(buffer);
-        }
     }
 }

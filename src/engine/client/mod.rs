@@ -15,19 +15,16 @@ use std::time::Duration;
 use crate::base::constants::{
     CONNECT_TIMEOUT, ECHO_TIMEOUT, MESSAGES_IN_FLIGHT, TICK_LATE_MS, TICK_MS,
 };
-use crate::engine::arena::Arena;
 use crate::engine::client::config::ClientConfig;
 use crate::engine::client::phase::{Command, Phase};
 use crate::engine::client::phase_state::PhaseState;
 use crate::engine::client::role::Calling;
 use crate::engine::client::tuple_allocator::TupleAllocator;
 use crate::engine::driver::Dial;
-use crate::engine::endpoint::{self, End, Endpoint, Event};
+use crate::engine::endpoint::{End, Endpoint, Event};
 use crate::engine::protocol::Expectation;
-use crate::engine::queue::SlotQueue;
 use crate::engine::slot::Queue;
-use crate::engine::token::{Operation, SlotId};
-use crate::engine::worker::{Turn, Wakeup, Worker};
+use crate::engine::token::Operation;
 use crate::observe::stats::{ClientStats, LostCause};
 
 mod churn;
@@ -44,7 +41,8 @@ mod unasked;
 
 /// One core's share of the client, with what it expects of the server.
 pub struct Client<D, E: Expectation> {
-    end: Endpoint<D, Calling<E::State>, ClientStats>,
+    /// Its driver, slots, queues and counters.
+    pub end: Endpoint<D, Calling<E::State>, ClientStats>,
     expectation: E,
     config: ClientConfig,
     phase: PhaseState,
@@ -55,11 +53,6 @@ pub struct Client<D, E: Expectation> {
     connections: u64,
     /// Short connections that have begun and not ended.
     churning: u32,
-    connecting: SlotQueue,
-    resting: SlotQueue,
-    waiting: SlotQueue,
-    overdue: SlotQueue,
-    ending: SlotQueue,
     back_off_until_ms: u64,
     /// When the core went to rest while something was due that could not begin.
     held_up_since: Option<Duration>,
@@ -84,11 +77,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             churn_tries: 0,
             connections: 0,
             churning: 0,
-            connecting: SlotQueue::new(Queue::Connecting),
-            resting: SlotQueue::new(Queue::Resting),
-            waiting: SlotQueue::new(Queue::Waiting),
-            overdue: SlotQueue::new(Queue::Overdue),
-            ending: SlotQueue::new(Queue::Ending),
             back_off_until_ms: 0,
             held_up_since: None,
         }
@@ -102,7 +90,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 
     fn all_wait(&self) -> bool {
-        self.resting.is_empty() || self.waiting.len() >= MESSAGES_IN_FLIGHT
+        self.end.count(Queue::Resting) == 0 || self.end.count(Queue::Waiting) >= MESSAGES_IN_FLIGHT
     }
 
     /// A core that rested while something was due waited for the server: that lag is not its own.
@@ -116,7 +104,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// Does what the phase asks for, within the bounds of what may be in flight.
     fn advance(&mut self) {
         let is_carried_out = match self.phase.now() {
-            Phase::Hold => self.waiting.is_empty() && self.churning == 0,
+            Phase::Hold => self.end.count(Queue::Waiting) == 0 && self.churning == 0,
             Phase::Connect { .. } => self.start_connects(),
             Phase::Messages | Phase::Sweep => self.start_messages(),
             Phase::Traffic => {
@@ -135,8 +123,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     // ---- what comes due -------------------------------------------------------------------
 
-    fn tick(&mut self) {
-        let Some(late_ms) = self.end.take_tick() else { return };
+    /// Gives up what has waited too long.
+    fn give_up_waits(&mut self, late_ms: u64) {
         if self.expectation.is_unasked() {
             self.count_all_overdue();
         }
@@ -145,42 +133,30 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             return;
         }
         while let Some(id) =
-            self.connecting.first().filter(|&id| self.waited(id) >= CONNECT_TIMEOUT)
+            self.end.first(Queue::Connecting).filter(|&id| self.end.waited(id) >= CONNECT_TIMEOUT)
         {
             // The kernel answers with ECANCELED, or with what had happened meanwhile.
             self.end.driver.cancel(self.end.arena[id].token(Operation::Connect, id));
-            restart_wait(&mut self.connecting, &mut self.end.arena, id, self.end.now);
+            self.end.restart_wait(id, Queue::Connecting);
         }
-        while let Some(id) = self.waiting.first().filter(|&id| self.waited(id) >= ECHO_TIMEOUT) {
+        while let Some(id) =
+            self.end.first(Queue::Waiting).filter(|&id| self.end.waited(id) >= ECHO_TIMEOUT)
+        {
             self.lose(id, LostCause::Silent);
         }
         self.give_up_closes();
     }
 
-    fn waited(&self, id: SlotId) -> Duration {
-        self.end.arena[id].waited(self.end.now)
-    }
-
     /// How long the core may sleep when no bell rings.
     fn deadline(&self) -> Option<Duration> {
-        let waits = self.connecting.len() + self.waiting.len() + self.ending.len();
+        let waits = self.end.count(Queue::Connecting)
+            + self.end.count(Queue::Waiting)
+            + self.end.count(Queue::Ending);
         let is_held_to_time = self.expectation.is_unasked() && self.connections > 0;
         let ticks = (waits > 0 || is_held_to_time).then_some(Duration::from_millis(TICK_MS.into()));
-        let paced = self.phase.wait(self.end.now, !self.resting.is_empty());
+        let paced = self.phase.wait(self.end.now, self.end.count(Queue::Resting) > 0);
         paced.into_iter().chain(ticks).min()
     }
-}
-
-/// Begins a slot's wait anew, at the end of its queue.
-fn restart_wait<S: Copy + Default + std::fmt::Debug>(
-    queue: &mut SlotQueue,
-    arena: &mut Arena<Calling<S>>,
-    id: SlotId,
-    now: Duration,
-) {
-    queue.remove(arena, id);
-    arena[id].wait_from(now);
-    queue.push(arena, id);
 }
 
 /// Where the slots of a core are, for the tests.
@@ -213,41 +189,12 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             to_start: self.phase.to_start,
             connections: self.connections,
             churning: self.churning,
-            connecting: self.connecting.len(),
-            resting: self.resting.len(),
-            waiting: self.waiting.len(),
-            overdue: self.overdue.len(),
-            ending: self.ending.len(),
+            connecting: self.end.count(Queue::Connecting),
+            resting: self.end.count(Queue::Resting),
+            waiting: self.end.count(Queue::Waiting),
+            overdue: self.end.count(Queue::Overdue),
+            ending: self.end.count(Queue::Ending),
         }
-    }
-
-    /// The slots, for a test that counts them.
-    #[must_use]
-    pub fn arena(&self) -> &Arena<Calling<E::State>> {
-        &self.end.arena
-    }
-
-    /// The driver, for a test that plays the world.
-    pub fn driver(&mut self) -> &mut D {
-        &mut self.end.driver
-    }
-
-    /// The driver, for a test that looks at the world.
-    #[must_use]
-    pub fn world(&self) -> &D {
-        &self.end.driver
-    }
-
-    /// The time of the present turn and of the next tick, for a test that models both.
-    #[must_use]
-    pub fn times(&self) -> (Duration, u64) {
-        (self.end.now, self.end.tick_at_ms())
-    }
-
-    /// What is counted.
-    #[must_use]
-    pub fn stats(&self) -> &ClientStats {
-        &self.end.stats
     }
 }
 
@@ -255,6 +202,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
     type Driver = D;
     type Role = Calling<E::State>;
     type Stats = ClientStats;
+    type Command = Command;
 
     fn endpoint(&mut self) -> &mut Endpoint<D, Calling<E::State>, ClientStats> {
         &mut self.end
@@ -277,38 +225,28 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
                 self.lose(id, LostCause::of(errno));
             }
             Event::Joining(id) => self.close_step(id),
-            Event::Closed(id) => self.on_closed(id),
+            Event::Closed => {}
             Event::Accepted(..) | Event::Waiting(_) => {
                 unreachable!("a client asks for no accept")
             }
         }
     }
 
+    fn tick(&mut self, late_ms: u64) {
+        self.give_up_waits(late_ms);
+    }
+
     fn act(&mut self) {
-        self.tick();
         self.advance();
         self.end.set_gauges(self.connections);
-        self.end.stats.connects_in_flight.set(self.connecting.len().into());
-        self.end.stats.messages_in_flight.set(self.waiting.len().into());
-        self.end.stats.closes_in_flight.set(self.ending.len().into());
+        self.end.stats.connects_in_flight.set(self.end.count(Queue::Connecting).into());
+        self.end.stats.messages_in_flight.set(self.end.count(Queue::Waiting).into());
+        self.end.stats.closes_in_flight.set(self.end.count(Queue::Ending).into());
     }
 
     fn sleep(&mut self) -> Option<Duration> {
         self.held_up_since = self.is_held_up().then_some(self.end.now);
         self.deadline()
-    }
-}
-
-impl<D: Dial + Wakeup, E: Expectation> Worker for Client<D, E> {
-    type Command = Command;
-    type Wakeup = D;
-
-    fn turn(&mut self) -> Turn {
-        endpoint::take_turn(self)
-    }
-
-    fn wakeup(&mut self) -> &mut D {
-        &mut self.end.driver
     }
 
     fn handle_command(&mut self, command: Command) {

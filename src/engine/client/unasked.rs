@@ -19,11 +19,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// A part of the stream of texts has come, which completes so many.
     pub(super) fn on_unasked(&mut self, id: SlotId, texts: u64, had_one: bool) {
         if texts > 0 {
-            self.leave_queue(id);
+            self.end.leave_queue(id);
             self.count_arrived(id, texts, had_one);
-            self.resting.push(&mut self.end.arena, id);
+            self.end.push(id, Queue::Resting);
         }
-        self.drop_buffer(id);
+        self.end.drop_buffer(id);
         self.end.arm_poll(id);
     }
 
@@ -54,13 +54,15 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn count_all_overdue(&mut self) {
         loop {
             let arena = &self.end.arena;
-            let heads = [self.resting.first(), self.overdue.first()].into_iter().flatten();
+            let heads = [self.end.first(Queue::Resting), self.end.first(Queue::Overdue)]
+                .into_iter()
+                .flatten();
             let longest = heads.max_by_key(|id| arena[*id].waited_if_begun(self.end.now));
             let Some(id) = longest.filter(|id| self.is_overdue(&arena[*id])) else { return };
-            self.leave_queue(id);
+            self.end.leave_queue(id);
             let had_one = self.expectation.had_one(&self.end.arena[id].role.state);
             self.count_overdue(id, had_one);
-            self.overdue.push(&mut self.end.arena, id);
+            self.end.push(id, Queue::Overdue);
         }
     }
 
@@ -83,16 +85,5 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         slot.start = slot.start.saturating_add(1);
         slot.role.pending += u8::from(is_late);
         self.end.stats.pushes_overdue_total.add(u64::from(is_late));
-    }
-
-    /// Takes an open slot out of the queue in which it stands.
-    pub(super) fn leave_queue(&mut self, id: SlotId) {
-        let arena = &mut self.end.arena;
-        match arena[id].queue() {
-            Queue::Resting => self.resting.remove(arena, id),
-            Queue::Waiting => self.waiting.remove(arena, id),
-            Queue::Overdue => self.overdue.remove(arena, id),
-            other => unreachable!("an open connection of a client stands in {other:?}"),
-        }
     }
 }

@@ -16,11 +16,9 @@ use crate::base::constants::{
     WHEEL_BUCKETS,
 };
 use crate::base::errno::Errno;
-use crate::engine::arena::Arena;
 use crate::engine::driver::Listen;
-use crate::engine::endpoint::{self, End, Endpoint, Event};
+use crate::engine::endpoint::{End, Endpoint, Event};
 use crate::engine::protocol::Protocol;
-use crate::engine::queue::SlotQueue;
 use crate::engine::server::drain::{Command, Drain, MemoryLeft};
 use crate::engine::server::listener::Listener;
 use crate::engine::server::role::{Remainder, Serving};
@@ -28,7 +26,6 @@ use crate::engine::server::spread::Spread;
 use crate::engine::slot::Queue;
 use crate::engine::slot::low_milliseconds;
 use crate::engine::wheel::Wheel;
-use crate::engine::worker::{Turn, Wakeup, Worker};
 use crate::observe::stats::ServerStats;
 
 mod accept;
@@ -70,7 +67,8 @@ impl ServerConfig {
 
 /// One core's share of the server, with the protocol that it speaks.
 pub struct Server<D, P: Protocol> {
-    end: Endpoint<D, Serving<P::State>, ServerStats>,
+    /// Its driver, slots, queues and counters.
+    pub end: Endpoint<D, Serving<P::State>, ServerStats>,
     protocol: P,
     config: ServerConfig,
     listeners: Box<[Listener]>,
@@ -83,17 +81,8 @@ pub struct Server<D, P: Protocol> {
     buffers_returning: u32,
     /// What is to be done with a buffer when the answer in it is out, by the buffer's number.
     remainders: Box<[Remainder]>,
-    // A slot stands in one of these five, or in none: the wheel is left for another queue, and for
-    // as long as bytes of the timer are on their way.
-    /// Slots without a buffer that are readable, or are to be sent something.
-    starved: SlotQueue,
-    /// Slots whose peer takes no bytes; each holds a buffer.
-    stalled: SlotQueue,
-    /// Slots that have just had bytes, in the order of time: a receive waits, its buffer in hand.
-    warm: SlotQueue,
-    /// Slots with the beginning of a message in their buffer, in the order of time.
-    partial: SlotQueue,
-    /// Slots by when to look at them next, for the protocol's timer or for their silence.
+    /// Slots by when to look at them next, for the protocol's timer or for their silence. A slot leaves
+    /// it for a queue, and for as long as bytes of the timer are on their way.
     wheel: Wheel,
     spread: Spread,
     drain: Option<Drain>,
@@ -131,10 +120,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             connections: 0,
             buffers_returning: 0,
             remainders: vec![Remainder::default(); buffers].into(),
-            starved: SlotQueue::new(Queue::Starved),
-            stalled: SlotQueue::new(Queue::Stalled),
-            warm: SlotQueue::new(Queue::Warm),
-            partial: SlotQueue::new(Queue::Partial),
             wheel: if has_timers { Wheel::new(WHEEL_BUCKETS) } else { Wheel::default() },
             spread: Spread::default(),
             drain: None,
@@ -151,17 +136,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     // ---- for the tests --------------------------------------------------------------------
 
-    /// The driver, for a test that plays the world.
-    pub fn driver(&mut self) -> &mut D {
-        &mut self.end.driver
-    }
-
-    /// The slots, for a test that counts them.
-    #[must_use]
-    pub fn arena(&self) -> &Arena<Serving<P::State>> {
-        &self.end.arena
-    }
-
     /// Connections open or closing.
     #[must_use]
     pub fn connections(&self) -> u32 {
@@ -173,6 +147,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
     type Driver = D;
     type Role = Serving<P::State>;
     type Stats = ServerStats;
+    type Command = Command;
 
     fn endpoint(&mut self) -> &mut Endpoint<D, Serving<P::State>, ServerStats> {
         &mut self.end
@@ -194,35 +169,25 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
             Event::Writable(id, result) => self.on_writable(id, result),
             Event::SendFailed(id, _) => self.on_send_failed(id),
             Event::Joining(id) => self.close_step(id),
-            Event::Closed(id) => self.on_closed(id),
+            Event::Closed => self.on_closed(),
             Event::Connected(..) => unreachable!("a server asks for no connect"),
         }
+    }
+
+    fn tick(&mut self, _late_ms: u64) {
+        self.give_up_waits();
     }
 
     fn act(&mut self) {
         self.look_at_due();
         self.drain();
-        self.tick();
         self.end.set_gauges(u64::from(self.connections));
-        self.end.stats.buffers_awaited.set(self.starved.len().into());
-        self.end.stats.sends_stalled.set(self.stalled.len().into());
+        self.end.stats.buffers_awaited.set(self.end.count(Queue::Starved).into());
+        self.end.stats.sends_stalled.set(self.end.count(Queue::Stalled).into());
     }
 
     fn sleep(&mut self) -> Option<Duration> {
         self.deadline()
-    }
-}
-
-impl<D: Listen + Wakeup, P: Protocol> Worker for Server<D, P> {
-    type Command = Command;
-    type Wakeup = D;
-
-    fn turn(&mut self) -> Turn {
-        endpoint::take_turn(self)
-    }
-
-    fn wakeup(&mut self) -> &mut D {
-        &mut self.end.driver
     }
 
     fn handle_command(&mut self, command: Command) {

@@ -37,9 +37,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         match result {
             // A timer that ran out meanwhile sends when the message is whole and answered.
             Ok(_) if slot.queue() == Queue::Partial => self.give_buffer_and_recv(id),
-            Ok(_) if slot.write != WriteSide::Idle || slot.role.pending != 0 => {
-                slot.read = ReadSide::Deferred;
-            }
+            Ok(_) if slot.role.pending != 0 => slot.read = ReadSide::Deferred,
             Ok(_) => self.give_buffer_and_recv(id),
             Err(_) => self.close(id, CloseReason::Reset),
         }
@@ -47,7 +45,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     fn give_buffer_and_recv(&mut self, id: SlotId) {
         if self.end.arena[id].queue() == Queue::Partial {
-            self.partial.remove(&mut self.end.arena, id);
+            self.end.remove(id, Queue::Partial);
             return self.end.arm_recv(id);
         }
         match self.end.take_buffer() {
@@ -59,7 +57,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
                 self.end.stats.recv_starved_total.add(1);
                 self.leave_queue(id);
                 self.end.arena[id].read = ReadSide::Starved;
-                self.starved.push(&mut self.end.arena, id);
+                self.end.push(id, Queue::Starved);
                 self.evict_for_starved();
             }
         }
@@ -69,7 +67,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     pub(super) fn on_received(&mut self, id: SlotId, was: ReadSide, result: Result<u32, Errno>) {
         match was {
-            ReadSide::RecvArmed => self.warm.remove(&mut self.end.arena, id),
+            ReadSide::RecvArmed => self.end.remove(id, Queue::Warm),
             ReadSide::Cancelling => self.buffers_returning -= 1,
             _ => {}
         }
@@ -161,7 +159,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// The rest of a message is awaited with the buffer in hand.
     fn await_rest(&mut self, id: SlotId) {
         self.leave_queue(id);
-        self.partial.push(&mut self.end.arena, id);
+        self.end.push(id, Queue::Partial);
     }
 
     /// The bytes are dealt with: what the timer has had to send meanwhile goes out in the same buffer.
@@ -231,11 +229,11 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     pub(super) fn on_stalled(&mut self, id: SlotId) {
         self.leave_queue(id);
         self.end.arena[id].stall_from(self.end.now);
-        self.stalled.push(&mut self.end.arena, id);
+        self.end.push(id, Queue::Stalled);
     }
 
     pub(super) fn on_writable(&mut self, id: SlotId, result: Result<Readiness, Errno>) {
-        self.stalled.remove(&mut self.end.arena, id);
+        self.end.remove(id, Queue::Stalled);
         match result {
             Ok(ready) if !ready.is_gone() => self.end.arm_send(id),
             Ok(_) | Err(_) => self.close(id, CloseReason::Reset),
@@ -253,7 +251,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             Some(buffer) => self.speak(id, buffer),
             None => {
                 self.end.stats.push_starved_total.add(1);
-                self.starved.push(&mut self.end.arena, id);
+                self.end.push(id, Queue::Starved);
                 self.evict_for_starved();
             }
         }
@@ -296,19 +294,19 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// Receives what follows without a poll before, for as long as the connection is warm.
     fn await_more(&mut self, id: SlotId) {
         let is_due = self.end.arena[id].role.is_pending(TIMER_DUE);
-        let is_full = self.warm.len() >= WARM_MAX || !self.starved.is_empty();
+        let is_full = self.end.count(Queue::Warm) >= WARM_MAX || self.end.count(Queue::Starved) > 0;
         // A drain closes a connection only when no byte of it can be in a receive.
         if is_due || is_full || self.drain.is_some() {
             return self.become_idle(id);
         }
         self.leave_queue(id);
         self.end.arm_await(id);
-        self.warm.push(&mut self.end.arena, id);
+        self.end.push(id, Queue::Warm);
     }
 
     /// Takes back the receive of the slot that has been silent the longest, if one waits.
     pub(super) fn cancel_oldest_recv(&mut self) -> bool {
-        let Some(id) = self.warm.pop(&mut self.end.arena) else { return false };
+        let Some(id) = self.end.pop(Queue::Warm) else { return false };
         let slot = &mut self.end.arena[id];
         slot.read = ReadSide::Cancelling;
         self.end.driver.cancel(slot.token(Operation::Recv, id));
@@ -332,7 +330,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     /// Puts a buffer back, or gives it to the slot that has waited the longest for one.
     fn hand_on(&mut self, buffer: BufferId) {
-        let Some(waiting) = self.starved.pop(&mut self.end.arena) else {
+        let Some(waiting) = self.end.pop(Queue::Starved) else {
             return self.end.give_buffer(buffer);
         };
         let slot = &mut self.end.arena[waiting];
@@ -349,15 +347,16 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// back; then the one whose peer has taken no bytes the longest gives way, and then the one whose
     /// message has not gone on the longest.
     pub(super) fn evict_for_starved(&mut self) {
-        while self.starved.len() > self.buffers_returning && self.cancel_oldest_recv() {}
+        while self.end.count(Queue::Starved) > self.buffers_returning && self.cancel_oldest_recv() {
+        }
         let now = self.end.now;
-        let mut evictions = self.starved.len().saturating_sub(self.buffers_returning);
+        let mut evictions = self.end.count(Queue::Starved).saturating_sub(self.buffers_returning);
         let is_stalled = |slot: &Slot<Serving<P::State>>| slot.stalled_for(now) >= STALL_GRACE;
         let has_stopped = |slot: &Slot<Serving<P::State>>| slot.waited(now) >= STALL_GRACE;
         while evictions > 0 {
             let arena = &self.end.arena;
-            let stalled = self.stalled.first().filter(|id| is_stalled(&arena[*id]));
-            let partial = || self.partial.first().filter(|id| has_stopped(&arena[*id]));
+            let stalled = self.end.first(Queue::Stalled).filter(|id| is_stalled(&arena[*id]));
+            let partial = || self.end.first(Queue::Partial).filter(|id| has_stopped(&arena[*id]));
             let Some(id) = stalled.or_else(partial) else { return };
             evictions -= 1;
             self.close(id, CloseReason::Evicted);
@@ -366,15 +365,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     /// Takes a slot out of the queue in which it stands, if any.
     pub(super) fn leave_queue(&mut self, id: SlotId) {
-        let arena = &mut self.end.arena;
-        match arena[id].queue() {
-            Queue::None => {}
-            Queue::Starved => self.starved.remove(arena, id),
-            Queue::Stalled => self.stalled.remove(arena, id),
-            Queue::Warm => self.warm.remove(arena, id),
-            Queue::Partial => self.partial.remove(arena, id),
-            Queue::Wheel => self.wheel.remove(arena, id),
-            other => unreachable!("an open connection of a server stands in {other:?}"),
+        match self.end.arena[id].queue() {
+            Queue::Wheel => self.wheel.remove(&mut self.end.arena, id),
+            _ => self.end.leave_queue(id),
         }
     }
 
@@ -408,9 +401,8 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         }
     }
 
-    pub(super) fn on_closed(&mut self, id: SlotId) {
+    pub(super) fn on_closed(&mut self) {
         self.connections -= 1;
-        self.end.free_closed(id);
         self.arm_accepts();
     }
 }

@@ -14,7 +14,7 @@ use crate::engine::server::Server;
 use crate::engine::server::drain::Drain;
 use crate::engine::server::listener::Listener;
 use crate::engine::server::role::TIMER_DUE;
-use crate::engine::slot::{BufferId, ReadSide, low_milliseconds};
+use crate::engine::slot::{BufferId, Queue, ReadSide, low_milliseconds};
 use crate::engine::token::SlotId;
 
 impl<D: Listen, P: Protocol> Server<D, P> {
@@ -86,16 +86,19 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         }
     }
 
-    pub(super) fn tick(&mut self) {
-        if self.end.take_tick().is_none() {
-            return;
-        }
+    /// Gives up what has waited too long, and tidies.
+    pub(super) fn give_up_waits(&mut self) {
         self.close_stalled();
-        while let Some(id) = self.partial.first().filter(|&id| self.is_idle_too_long(id)) {
+        while let Some(id) = self.end.first(Queue::Partial).filter(|&id| self.is_idle_too_long(id))
+        {
             self.close(id, CloseReason::Idle);
         }
         let now = self.end.now;
-        while self.warm.first().is_some_and(|id| self.end.arena[id].waited(now) >= WARM_TIME) {
+        while self
+            .end
+            .first(Queue::Warm)
+            .is_some_and(|id| self.end.arena[id].waited(now) >= WARM_TIME)
+        {
             self.cancel_oldest_recv();
         }
         self.evict_for_starved();
@@ -105,7 +108,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     fn close_stalled(&mut self) {
         let (patience, reason) = self.send_patience();
-        while let Some(id) = self.stalled.first().filter(|_| self.queue_drained) {
+        while let Some(id) = self.end.first(Queue::Stalled).filter(|_| self.queue_drained) {
             if self.end.arena[id].stalled_for(self.end.now) < patience {
                 return;
             }
@@ -136,10 +139,10 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let is_deaf = |listener: &Listener| {
             listener.accepts.is_empty() && !listener.is_watched && self.drain.is_none()
         };
-        let has_deadlines = !self.stalled.is_empty()
-            || !self.starved.is_empty()
-            || !self.warm.is_empty()
-            || !self.partial.is_empty()
+        let has_deadlines = self.end.count(Queue::Stalled) > 0
+            || self.end.count(Queue::Starved) > 0
+            || self.end.count(Queue::Warm) > 0
+            || self.end.count(Queue::Partial) > 0
             || self.grow_from_ms > self.end.now_ms
             || self.listeners.iter().any(is_deaf)
             || self.end.arena.retiring().is_some();
