@@ -1,5 +1,5 @@
 //! The thread of the probes of the network: begins each try when it is due, whatever became of the
-//! one before it, and gives up who has had no answer within a second.
+//! one before it, and gives up a try that has had no answer within a second.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl InFlight {
         }
     }
 
-    /// Gives up who has had his time.
+    /// Gives up the tries that have had their time.
     fn expire(&mut self, collector: &Collector) {
         let now_us = collector.now_us();
         while let Some((number, due_us)) = self.out.front().copied() {
@@ -79,7 +79,7 @@ impl InFlight {
         collector.add(self.place, due_us, now_us.saturating_sub(due_us), outcome);
     }
 
-    /// When something is to be done, should nobody answer.
+    /// When something is to be done, should no answer come.
     fn next_us(&self) -> u64 {
         let expires_us = self.out.front().map(|(_, due_us)| due_us + TIMEOUT_US);
         self.rounds.next_us().min(expires_us.unwrap_or(u64::MAX))
@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers by a script: each try so long after it began, or never, or as an error.
+    /// Answers by a script: each try some time after it began, or never, or as an error.
     struct Fake {
         script: fn(u64) -> Fate,
         collector: std::sync::Arc<Collector>,

@@ -5,7 +5,7 @@
 pub enum Phase {
     /// Begin nothing; finished when nothing that was begun is out.
     Hold,
-    /// Open connections until each core has tried its share of so many.
+    /// Open connections until each core has tried its share of `connections`.
     Connect {
         /// Held connections of all cores since the start: each plateau adds to the one before.
         connections: u64,
@@ -16,9 +16,9 @@ pub enum Phase {
     Traffic,
     /// Ask every connection once for proof that it lives.
     Sweep,
-    /// Close connections until so many of all cores are left.
+    /// Close connections until `keep` of all cores are left.
     Close {
-        /// 0 at the end.
+        /// Connections that stay; 0 at the end.
         keep: u64,
     },
 }

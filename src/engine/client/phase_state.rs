@@ -52,8 +52,8 @@ impl PhaseState {
         }
     }
 
-    /// Takes an order for a core with so many `connections`; what the schedules before it had due
-    /// and nobody began is counted.
+    /// Takes an order for a core with this number of `connections`. What the schedules before it had
+    /// due and the core had not begun is counted.
     pub(super) fn take(
         &mut self,
         order: Order,
@@ -94,15 +94,16 @@ impl PhaseState {
             }
             Phase::Close { keep } => {
                 self.keep = tuples.share(keep);
-                // Who was lost, or never came, is asked for again by the next connects.
+                // Connections that were lost, or never opened, are asked for again by the next
+                // connects.
                 self.asked = connections.min(self.keep);
             }
             Phase::Hold => {}
         }
     }
 
-    /// So many connects are to be started, of new connections or for a tuple that was skipped; none is
-    /// tried any more when memory is short.
+    /// `connects` are to be started, of new connections or for a tuple that was skipped. None is tried
+    /// any more when memory is short.
     pub(super) fn start(&mut self, connects: u64, stats: &ClientStats) {
         self.to_start += connects;
         if self.opens_no_more {
@@ -124,8 +125,8 @@ impl PhaseState {
     }
 
     /// A held connection is lost that has `waited` since it last began something. When a sweep had
-    /// not asked it, nobody is asked twice in its place. (After 71 minutes a wait looks short again:
-    /// then somebody may be.)
+    /// not asked it, no other connection is asked twice in its place. (After 71 minutes a wait looks
+    /// short again: then another one may be.)
     pub(super) fn has_lost(&mut self, is_asked: bool, waited: Duration, now: Duration) {
         // A slot's clock has whole microseconds, so both are taken as such.
         let swept_us = microseconds(now).saturating_sub(microseconds(self.since));

@@ -41,7 +41,7 @@ pub fn url(address: Option<SocketAddr>) -> String {
     address.map_or_else(|| "none".to_owned(), |address| format!("http://{address}/metrics"))
 }
 
-/// A metrics address that nobody is answered at yet.
+/// A metrics address that gives no answers yet.
 #[derive(Debug)]
 pub struct Endpoint {
     listener: TcpListener,
@@ -88,7 +88,7 @@ impl Endpoint {
     }
 }
 
-/// The listener and whom it has accepted.
+/// The listener and the clients it has accepted.
 struct Desk<T> {
     listener: TcpListener,
     text: T,
@@ -98,7 +98,7 @@ struct Desk<T> {
 }
 
 impl<T: Fn() -> String> Desk<T> {
-    /// Sleeps until somebody is ready or a time is up.
+    /// Sleeps until a descriptor is ready or a time is up.
     fn wait(&self) {
         let now = Instant::now();
         let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
@@ -150,7 +150,7 @@ impl<T: Fn() -> String> Desk<T> {
         }
     }
 
-    /// Gives the text to all who wait for it, when it is time to read it again.
+    /// Gives the text to all clients that wait for it, when it is time to read it again.
     fn answer(&mut self, now: Instant) {
         let is_asking = |client: &Client| matches!(client.state, State::Asking);
         let is_due = self.text_at.is_none_or(|at| now >= at + METRICS_TEXT_EVERY);
