@@ -1,4 +1,4 @@
-//! The phases of a run: ordered by the housekeeping thread, one after the other, on all cores.
+//! The phases of a run: commanded by the housekeeping thread, one after the other, on all cores.
 
 /// What all cores do at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +27,15 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub enum Command {
     /// Do this from now on, and say when it is carried out.
-    Do(Order),
+    Do(PhaseCommand),
     /// Open nothing more, whatever the phase; what has begun goes on. Memory is short.
     OpenNoMore,
 }
 
 /// A phase, and the number under which a core says that it has finished it.
 #[derive(Clone, Copy, Debug)]
-pub struct Order {
-    /// Its number; a core reports the number of the last order it has carried out.
+pub struct PhaseCommand {
+    /// Its number; a core reports the number of the last command it has carried out.
     pub number: u64,
     /// What to do.
     pub phase: Phase,
