@@ -14,7 +14,7 @@ use crate::base::constants::{
     METRICS_ACCEPTS_PER_TURN, METRICS_CLIENTS, METRICS_HEAD_BYTES, METRICS_HEADERS, METRICS_REST,
     METRICS_TEXT_EVERY, METRICS_TIMEOUT, READER_NICENESS,
 };
-pub use crate::base::service_error::EndpointError;
+pub use crate::base::service_error::ServiceError;
 use crate::observe::metrics::{CONTENT_TYPE, Metrics};
 
 /// The flag that names the address.
@@ -27,7 +27,7 @@ const FLAG: &str = "--metrics";
 pub fn offer(
     address: Option<SocketAddr>,
     metrics: Metrics,
-) -> Result<Option<SocketAddr>, EndpointError> {
+) -> Result<Option<SocketAddr>, ServiceError> {
     let Some(address) = address else { return Ok(None) };
     let endpoint = Endpoint::bind(address)?;
     let address = endpoint.address();
@@ -53,8 +53,8 @@ impl Endpoint {
     ///
     /// # Errors
     /// When the address cannot be listened on, with the fix.
-    pub fn bind(address: SocketAddr) -> Result<Endpoint, EndpointError> {
-        let failed = |error| EndpointError::new(FLAG, address, &error);
+    pub fn bind(address: SocketAddr) -> Result<Endpoint, ServiceError> {
+        let failed = |error| ServiceError::new(FLAG, address, &error);
         let listener = TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -71,7 +71,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn serve(self, text: impl Fn() -> String + Send + 'static) -> Result<(), EndpointError> {
+    pub fn serve(self, text: impl Fn() -> String + Send + 'static) -> Result<(), ServiceError> {
         let address = self.address;
         let mut desk = Desk { listener: self.listener, text, text_at: None, clients: Vec::new() };
         let run = move || {
@@ -84,7 +84,7 @@ impl Endpoint {
             }
         };
         let thread = thread::Builder::new().name("metrics".into()).spawn(run);
-        thread.map(drop).map_err(|error| EndpointError::new(FLAG, address, &error))
+        thread.map(drop).map_err(|error| ServiceError::new(FLAG, address, &error))
     }
 }
 
