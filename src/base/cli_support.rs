@@ -21,7 +21,7 @@ pub fn not_run(error: &clap::Error) -> ExitCode {
     if let Some(reason) = refusal(error) {
         return refused(&reason);
     }
-    // Whoever closed the pipe has seen enough.
+    // When the pipe is closed, the reader has seen enough.
     let _ = error.print();
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }

@@ -6,19 +6,19 @@ use std::net::SocketAddr;
 
 use crate::base::errno::Errno;
 
-/// An address that cannot be served.
+/// Why a small service cannot be offered at its address.
 #[derive(Debug, thiserror::Error)]
 #[error("{flag} {address}: {what}; fix: {fix}")]
-pub struct EndpointError {
+pub struct ServiceError {
     flag: &'static str,
     address: SocketAddr,
     what: String,
     fix: &'static str,
 }
 
-impl EndpointError {
+impl ServiceError {
     /// What `error` means for the address that `flag` was given.
-    pub fn new(flag: &'static str, address: SocketAddr, error: &io::Error) -> EndpointError {
+    pub fn new(flag: &'static str, address: SocketAddr, error: &io::Error) -> ServiceError {
         let (what, fix) = match Errno::from(error) {
             Errno::EADDRINUSE => {
                 ("the port is in use".into(), "choose another port, or see `ss -ltnp`")
@@ -33,6 +33,6 @@ impl EndpointError {
             }
             _ => (error.to_string(), "see man 7 socket"),
         };
-        EndpointError { flag, address, what, fix }
+        ServiceError { flag, address, what, fix }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Write, stderr};
 
-/// Says one line; whoever closed stderr does not want to hear it.
+/// Writes one line; when stderr is closed, the line is dropped.
 pub fn talk(line: &str) {
     let _ = writeln!(stderr(), "{line}");
 }

@@ -227,7 +227,7 @@ impl std::str::FromStr for Endpoints {
 /// One line, when the text is no such range.
 pub fn port_range(text: &str) -> Result<(u16, u16), String> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
-    // A plus sign is a number's to `u16`, but nobody's idea of a port.
+    // `u16` takes a plus sign as part of a number; a port has none.
     let port = |t: &str| t.parse::<u16>().ok().filter(|&port| port > 0 && !t.starts_with('+'));
     match (port(low), port(high)) {
         (Some(low), Some(high)) if low <= high => Ok((low, high)),

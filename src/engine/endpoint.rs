@@ -62,7 +62,7 @@ pub trait End {
     /// The endpoint under it.
     fn endpoint(&mut self) -> &mut Endpoint<Self::Driver, Self::Role, Self::Stats>;
 
-    /// A turn begins: its clock is read, and so many completions are to be handled.
+    /// A turn begins: its clock is read, and `completions` are to be handled.
     fn begin(&mut self, completions: usize);
 
     /// Does what follows from an event.

@@ -39,7 +39,7 @@ pub fn bytes(side: Side, asked: Option<u64>) -> u64 {
 
 /// Looks whether the reserve is left.
 #[derive(Debug)]
-pub struct Watch {
+pub struct ReserveWatchdog {
     headrooms: MemoryHeadrooms,
     reserve_bytes: u64,
     hysteresis: Hysteresis,
@@ -54,15 +54,15 @@ pub enum Change {
     Enough(MemoryHeadroom),
 }
 
-impl Watch {
+impl ReserveWatchdog {
     /// Watches this process's memory. Without a reserve it finds nothing, ever.
     #[must_use]
-    pub fn new(reserve_bytes: u64) -> Watch {
+    pub fn new(reserve_bytes: u64) -> ReserveWatchdog {
         let headrooms = MemoryHeadrooms::find(&ProcFs::host());
         if reserve_bytes > 0 && headrooms.least().is_none() {
             talk("warning: /proc/meminfo cannot be read, nobody watches memory; fix: mount /proc");
         }
-        Watch { headrooms, reserve_bytes, hysteresis: Hysteresis::default() }
+        ReserveWatchdog { headrooms, reserve_bytes, hysteresis: Hysteresis::default() }
     }
 
     /// The reserve.

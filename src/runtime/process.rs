@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::service_error::EndpointError;
+use crate::base::service_error::ServiceError;
 use crate::engine::worker::Worker;
 use crate::host::cpu::own_thread;
 use crate::observe::dump::ticker::{self, NoThread, Ticker};
@@ -28,7 +28,7 @@ pub enum ProcessError {
     Signals(#[source] io::Error),
     /// The metrics address.
     #[error(transparent)]
-    Metrics(#[from] EndpointError),
+    Metrics(#[from] ServiceError),
     /// The statistics' file.
     #[error("--stats {0}: {1}; fix: a path in a directory that you may write")]
     Stats(PathBuf, #[source] io::Error),

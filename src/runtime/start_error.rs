@@ -121,7 +121,7 @@ pub enum CoreStep {
     Doorbell,
     /// The driver.
     Driver,
-    /// The ring of the first segment, within so much locked memory; `None` without a limit.
+    /// The ring of the first segment, within this much locked memory; `None` without a limit.
     FirstSegment {
         /// RLIMIT_MEMLOCK.
         memlock_bytes: Option<u64>,

@@ -111,7 +111,7 @@ impl Screen<'_> {
         Line::from(cells.collect::<Vec<_>>())
     }
 
-    /// Totals of each side, above its cores, then who does not answer.
+    /// Totals of each side, above its cores, then the addresses that do not answer.
     fn table(&self, columns: &[&Column]) -> Vec<Line<'static>> {
         let sorted = self.state.sorted();
         let text = |row: &Row| {
@@ -192,7 +192,7 @@ impl Screen<'_> {
         lines
     }
 
-    /// The last minutes, once anybody was seen.
+    /// The last minutes, once any address has answered.
     fn sparks(&self) -> Vec<Line<'static>> {
         if self.live.targets.iter().all(|target| target.seen.is_none()) {
             return Vec::new();

@@ -19,7 +19,7 @@ pub struct Seen {
 /// One core, or all of a side. What is `None` was not seen, or needs a second look.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// Whose it is.
+    /// The side it belongs to.
     pub side: Side,
     /// Which of the addresses, from 0; `None` is all of the side.
     pub target: Option<usize>,

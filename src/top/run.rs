@@ -37,8 +37,8 @@ pub enum TopError {
     NoThread(SocketAddr, io::Error),
 }
 
-/// Shows the processes behind `addresses`, looking `every` so often, until somebody quits, or a signal
-/// stops it.
+/// Shows the processes behind `addresses`, with a look in each interval `every`, until the user quits
+/// or a signal stops it.
 ///
 /// # Errors
 /// Without a terminal, or when it fails.
@@ -74,7 +74,7 @@ struct News {
     seen: Result<Snapshot, String>,
 }
 
-/// Draws what there is until somebody quits.
+/// Draws what there is until the user quits.
 fn show(
     screen: &mut Screen,
     state: &mut State,
@@ -136,7 +136,7 @@ fn key(event: &Event) -> Option<Key> {
 /// Rows that page up and page down pass.
 const PAGE: usize = 10;
 
-/// Looks at an address `every` so often, until nobody wants to know.
+/// Looks at an address in each interval `every`, until the receiver of `tell` is gone.
 fn look_again_and_again(target: usize, address: SocketAddr, every: Duration, tell: &Sender<News>) {
     loop {
         let began = Instant::now();

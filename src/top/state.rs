@@ -92,11 +92,11 @@ pub enum Key {
     Pause,
     /// Explain the keys, or not any more.
     Help,
-    /// Rows below, so many.
+    /// Scroll down by this number of rows.
     Down(usize),
-    /// Rows above, so many.
+    /// Scroll up by this number of rows.
     Up(usize),
-    /// Enough.
+    /// End the view.
     Quit,
 }
 

@@ -18,8 +18,8 @@ use megaconn::engine::client::Census;
 use megaconn::engine::client::Client;
 use megaconn::engine::client::config::Schedule;
 use megaconn::engine::client::phase::Command;
-use megaconn::engine::client::phase::Order;
 use megaconn::engine::client::phase::Phase;
+use megaconn::engine::client::phase::PhaseCommand;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::protocol::expect::Expect;
 
@@ -185,7 +185,7 @@ impl World {
         self.orders += 1;
         let now = self.now();
         self.model.before_order(now);
-        self.shard.handle_command(Command::Do(Order { number: self.orders, phase }));
+        self.shard.handle_command(Command::Do(PhaseCommand { number: self.orders, phase }));
         if let Phase::Connect { connections } = phase {
             self.asked += connections - self.asked_of_now;
             self.asked_of_now = connections;

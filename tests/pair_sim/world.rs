@@ -7,7 +7,7 @@ use fastrand::Rng;
 use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{End, SimDriver, Wire, WireMutation};
 use megaconn::engine::client::Client;
-use megaconn::engine::client::phase::{self, Order, Phase};
+use megaconn::engine::client::phase::{self, Phase, PhaseCommand};
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::mode::Mode;
@@ -111,8 +111,8 @@ impl World {
     fn order(&mut self, phase: Phase) {
         self.orders += 1;
         self.phase = phase;
-        let order = Order { number: self.orders, phase };
-        self.client.handle_command(phase::Command::Do(order));
+        let command = PhaseCommand { number: self.orders, phase };
+        self.client.handle_command(phase::Command::Do(command));
         self.wire.wake(End::Client);
     }
 

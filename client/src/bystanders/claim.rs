@@ -31,7 +31,7 @@ pub(crate) fn moved(comparison: &Comparison, idle_median_us: u64) -> Option<Inte
     comparison.shift_us.filter(|shift| shift.low > 0.0 || shift.high < 0.0).filter(matters)
 }
 
-/// Whether answers are in the tail by more than chance, and so many that it matters.
+/// Whether answers are in the tail by more than chance, and enough of them to matter.
 pub(crate) fn has_longer_tail(comparison: &Comparison) -> bool {
     comparison.tail.is_some_and(|tail| tail.is_more && tail.fraction >= TAIL_PART_MIN)
 }

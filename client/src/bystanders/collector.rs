@@ -28,8 +28,8 @@ pub(crate) struct Collected {
 }
 
 impl Collector {
-    /// With room for so many samples, which is resident from the start: what the panel keeps is not to
-    /// be taken for what connections cost.
+    /// With room for the `expected` samples, which is resident from the start: what the panel keeps is
+    /// not to be taken for what connections cost.
     pub(crate) fn new(expected: usize) -> Collector {
         let mut samples = vec![Sample::default(); expected.min(BYSTANDER_SAMPLES_MAX)];
         // A pattern that is not zero, so that the kernel gives every page now.
@@ -72,14 +72,14 @@ impl Collector {
         collected.samples.push(Sample { due_us, latency_us, probe, outcome });
     }
 
-    /// A copy of the samples from the one with this number on: nobody who asks waits for whoever
+    /// A copy of the samples from the one with this number on: no probe waits for the thread that
     /// looks at them.
     pub(crate) fn samples_from(&self, first: usize) -> Vec<Sample> {
         self.collected().samples[first..].to_vec()
     }
 
     pub(crate) fn collected(&self) -> MutexGuard<'_, Collected> {
-        // Whoever panicked with it has left it whole: both of its changes are single steps.
+        // A thread that panicked with it has left it whole: both of its changes are single steps.
         self.collected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,7 +18,8 @@ use crate::bystanders::statistics::{self, Part, serial, tail};
 /// Fewer samples tell nothing: neither a percentile, nor whether neighbours are alike.
 pub(crate) const SAMPLES_MIN: u64 = 30;
 
-/// The tail of the baseline begins above so many thousandths of its answers: one in twenty is slower.
+/// The tail of the baseline begins above this many thousandths of its answers. One in
+/// twenty is slower.
 const TAIL_PERMILLE: usize = 950;
 
 /// What is claimed of one bystander in one phase: shift, tail, loss.
@@ -66,13 +67,13 @@ struct Met {
     /// Of answers alone, in the order of time.
     latencies: Vec<u32>,
     sorted: Vec<u32>,
-    /// So many answers count as one, by the ranks of their latencies.
+    /// The number of answers that count as one, by the ranks of their latencies.
     inflation: f64,
-    /// So many samples count as one, by whether they are lost.
+    /// The number of samples that count as one, by whether they are lost.
     loss_inflation: f64,
 }
 
-/// Samples belong to the span in which they were due; what was due in none is nobody's.
+/// Samples belong to the span in which they were due; one that was due in none is left out.
 fn by_span_and_probe(probes: usize, samples: &[Sample], spans: &[Span]) -> Vec<Vec<Met>> {
     let mut of_each = vec![vec![Vec::new(); probes]; spans.len()];
     for sample in samples {
@@ -190,8 +191,8 @@ impl Met {
         })
     }
 
-    /// What so many thousandths of the answers do not exceed: one of them, the nearest rank. There is
-    /// an answer.
+    /// What `permille` thousandths of the answers do not exceed: one of them, the nearest rank. There
+    /// is an answer.
     fn percentile(&self, permille: usize) -> u64 {
         let rank = (self.sorted.len() * permille).div_ceil(1000);
         u64::from(self.sorted[rank - 1])

@@ -1,4 +1,4 @@
-//! The flags of the panel, and what they mean: who is asked, and how often.
+//! The flags of the panel, and what they mean: the targets of its probes, and their rate.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -62,7 +62,7 @@ fn idle(text: &str) -> Result<Duration, String> {
     (idle >= BYSTANDER_IDLE_LEAST).then_some(idle).ok_or_else(error)
 }
 
-/// Who is asked, and how often.
+/// The targets of the probes, and their rate.
 #[derive(Clone, Debug)]
 pub(crate) struct ProbeTargets {
     /// Of each bystander.
@@ -99,7 +99,7 @@ impl BystanderFlags {
         }
     }
 
-    /// Whether one was given that asks for somebody.
+    /// Whether one was given that names a bystander.
     pub(crate) fn names_somebody(&self) -> bool {
         let others = !self.ping.is_empty() || !self.bystander_connect.is_empty();
         others || self.bystander_service.is_some() || self.resolve.is_some()

@@ -1,5 +1,5 @@
 //! The thread of the probes of the network: begins each try when it is due, whatever became of the
-//! one before it, and gives up who has had no answer within a second.
+//! one before it, and gives up a try that has had no answer within a second.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl InFlight {
         }
     }
 
-    /// Gives up who has had his time.
+    /// Gives up the tries that have had their time.
     fn expire(&mut self, collector: &Collector) {
         let now_us = collector.now_us();
         while let Some((number, due_us)) = self.out.front().copied() {
@@ -79,7 +79,7 @@ impl InFlight {
         collector.add(self.place, due_us, now_us.saturating_sub(due_us), outcome);
     }
 
-    /// When something is to be done, should nobody answer.
+    /// When something is to be done, should no answer come.
     fn next_us(&self) -> u64 {
         let expires_us = self.out.front().map(|(_, due_us)| due_us + TIMEOUT_US);
         self.rounds.next_us().min(expires_us.unwrap_or(u64::MAX))
@@ -130,15 +130,15 @@ mod tests {
 
     use super::*;
 
-    /// Answers by a script: each try so long after it began, or never, or as an error.
+    /// Answers by a script: each try some time after it began, or never, or as an error.
     struct Fake {
-        script: fn(u64) -> Fate,
+        script: fn(u64) -> ScriptedReply,
         collector: std::sync::Arc<Collector>,
         pending: Vec<(u64, Answer)>,
         begun: Vec<u64>,
     }
 
-    enum Fate {
+    enum ScriptedReply {
         After(u64),
         Never,
         ErrorAfter(u64),
@@ -151,10 +151,10 @@ mod tests {
             let now_us = self.collector.now_us();
             let answer = |is_good| Answer { number, is_good };
             match (self.script)(number) {
-                Fate::After(us) => self.pending.push((now_us + us, answer(true))),
-                Fate::ErrorAfter(us) => self.pending.push((now_us + us, answer(false))),
-                Fate::Never => {}
-                Fate::NotBegun => return Err(io::ErrorKind::ConnectionRefused.into()),
+                ScriptedReply::After(us) => self.pending.push((now_us + us, answer(true))),
+                ScriptedReply::ErrorAfter(us) => self.pending.push((now_us + us, answer(false))),
+                ScriptedReply::Never => {}
+                ScriptedReply::NotBegun => return Err(io::ErrorKind::ConnectionRefused.into()),
             }
             Ok(())
         }
@@ -171,7 +171,7 @@ mod tests {
     }
 
     /// The outcomes of some tries, one every 4 ms, by their number.
-    fn outcomes(script: fn(u64) -> Fate, ms: u64) -> Vec<(Outcome, u32)> {
+    fn outcomes(script: fn(u64) -> ScriptedReply, ms: u64) -> Vec<(Outcome, u32)> {
         let collector = std::sync::Arc::new(Collector::new(64));
         let fake = Fake {
             script,
@@ -198,11 +198,11 @@ mod tests {
     fn delay_loss_disorder_and_refusal_are_told_apart() {
         let seen = outcomes(
             |number| match number {
-                1 => Fate::Never,
-                2 => Fate::After(30_000),
-                3 => Fate::ErrorAfter(100),
-                4 => Fate::NotBegun,
-                _ => Fate::After(0),
+                1 => ScriptedReply::Never,
+                2 => ScriptedReply::After(30_000),
+                3 => ScriptedReply::ErrorAfter(100),
+                4 => ScriptedReply::NotBegun,
+                _ => ScriptedReply::After(0),
             },
             200,
         );
@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn what_comes_after_its_time_is_lost_and_counted_once() {
-        let seen = outcomes(|number| Fate::After(if number == 0 { 1_100_000 } else { 0 }), 1_200);
+        let seen =
+            outcomes(|number| ScriptedReply::After(if number == 0 { 1_100_000 } else { 0 }), 1_200);
         assert_eq!(seen[0].0, Outcome::TimedOut);
     }
 }

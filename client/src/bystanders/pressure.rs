@@ -1,4 +1,4 @@
-//! For how much of a time somebody on the host waited for a CPU, a disk or memory, as the kernel has it
+//! For how much of a time any task of the host waited for a CPU, a disk or memory, as the kernel has it
 //! in `/proc/pressure`; where that is not there, nothing is said.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::fs;
 
 const RESOURCES: [&str; 3] = ["cpu", "io", "memory"];
 
-/// Microseconds since the start of the host in which somebody waited, by resource.
+/// Microseconds since the start of the host in which any task waited, by resource.
 pub(crate) struct Pressure([Option<u64>; 3]);
 
 impl Pressure {

@@ -1,4 +1,4 @@
-//! The panel: who is asked, the threads that ask, and the stretches of time that the run's phases took.
+//! The panel: its probes, the threads that ask, and the stretches of time that the run's phases took.
 //! None of its threads is pinned, and none is a core's.
 
 use std::collections::BTreeMap;
@@ -130,7 +130,7 @@ impl ProbeRunner {
         self.whom.idle
     }
 
-    /// From now on this goes on, with so many connections; what went on until now is over.
+    /// From now on `phase` goes on, with `connections`; what went on until now is over.
     pub(crate) fn enter(&mut self, phase: SpanPhase, connections: u64) {
         let now_us = self.collector.now_us();
         let counted = Counted::now();
@@ -166,7 +166,7 @@ impl ProbeRunner {
         self.described.iter().any(|described| described.kind == kind)
     }
 
-    /// Why nobody of this kind is.
+    /// Why no bystander of this kind is asked.
     pub(crate) fn why_not(&self, kind: &str) -> String {
         self.not_probed.get(kind).cloned().unwrap_or_default()
     }

@@ -18,9 +18,9 @@ const FIRST_STEP: u64 = 16;
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// More than are open now: open up to so many, and hold.
+    /// More than are open now: open up to this number, and hold.
     Raise(u64),
-    /// Fewer than are open now: close what is beyond so many, and hold.
+    /// Fewer than are open now: close down to this number, and hold.
     Lower(u64),
     Done,
 }

@@ -78,7 +78,7 @@ fn whole(n: f64) -> u32 {
     n as u32
 }
 
-/// Spans of so many samples each: the idle host, phases, and the idle host again.
+/// Spans with these numbers of samples: the idle host, phases, and the idle host again.
 fn spans(sizes: &[u64]) -> Vec<Span> {
     let mut from_us = 0;
     let last = sizes.len() - 1;
@@ -136,7 +136,7 @@ fn nothing_changed_and_nothing_is_claimed() {
         }
     }
     let rate = alarms.len() as f64 / f64::from(runs);
-    // With a true rate of 5 % so many more happen by chance once in a thousand times.
+    // With a true rate of 5 % chance adds more than this once in a thousand times.
     let slack = 3.1 * (0.05 * 0.95 / f64::from(runs)).sqrt();
     if asked.is_some() {
         println!("{} of {runs} runs had a false alarm, {:.2} %", alarms.len(), rate * 100.0);

@@ -1,5 +1,5 @@
 //! `--keep-bystanders 'connect p99 < 5ms, ping loss < 0.1%'`: what is asked of bystanders, and whether
-//! they did it. A clause is told only by so many samples that no single one decides.
+//! they did it. A clause is told only when there are enough samples that no single one decides.
 //!
 //! ```text
 //! EXPR    = CLAUSE { "," CLAUSE }
@@ -76,12 +76,12 @@ pub(crate) enum Verdict {
 }
 
 impl Slo {
-    /// So many samples of one bystander in one phase tell every clause.
+    /// The samples of one bystander in one phase that tell every clause.
     pub(crate) fn samples_needed(&self) -> u64 {
         self.0.iter().map(Clause::samples_needed).max().unwrap_or(0)
     }
 
-    /// Whom it is about.
+    /// The kinds of bystander it is about.
     pub(crate) fn kinds(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.0.iter().map(|clause| clause.kind)
     }

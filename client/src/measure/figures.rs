@@ -14,14 +14,14 @@ use megaconn::results::lenient::List;
 use megaconn::results::result::{Descriptors, PerCore};
 
 use crate::measure::cost::MemorySamples;
-use crate::measure::server::ServerStats;
+use crate::measure::server::ServerFigures;
 use crate::measure::server_metrics::ServerMetrics;
 
 /// Counters of our cores, and the server's as far as they can be seen.
 pub(crate) struct Figures {
     cpus: Vec<u16>,
     stats: Vec<Arc<ClientStats>>,
-    pub(crate) server: Option<ServerStats>,
+    pub(crate) server: Option<ServerFigures>,
     /// Connections that the server held before the run.
     server_before: Option<u64>,
     memory: MemorySamples,
@@ -36,8 +36,8 @@ impl Figures {
         dir: Option<&Path>,
         metrics: Option<(ServerMetrics, Snapshot)>,
     ) -> Figures {
-        let dumps = |dir| ServerStats::of(dir, unix_ms().saturating_sub(TICK_ALLOWANCE_MS));
-        let metrics = metrics.map(|(metrics, view)| ServerStats::by(metrics, view));
+        let dumps = |dir| ServerFigures::of(dir, unix_ms().saturating_sub(TICK_ALLOWANCE_MS));
+        let metrics = metrics.map(|(metrics, view)| ServerFigures::by(metrics, view));
         Figures {
             cpus: cpus.to_vec(),
             stats: stats.to_vec(),
@@ -50,9 +50,9 @@ impl Figures {
     /// What there is now is what no connection costs.
     pub(crate) fn mark_empty(&mut self) {
         self.refresh_server();
-        self.server_before = self.server.as_ref().and_then(ServerStats::connections);
+        self.server_before = self.server.as_ref().and_then(ServerFigures::connections);
         self.memory =
-            MemorySamples::begin(self.server.as_ref().and_then(ServerStats::resident_bytes));
+            MemorySamples::begin(self.server.as_ref().and_then(ServerFigures::resident_bytes));
     }
 
     /// Looks at the server again.
@@ -114,7 +114,7 @@ impl Figures {
     pub(crate) fn memory(&mut self, held: u64, since_ms: u64) -> Memory {
         self.refresh_server();
         let server = self.server.as_ref().filter(|server| server.is_of(since_ms));
-        let resident = server.and_then(ServerStats::resident_bytes);
+        let resident = server.and_then(ServerFigures::resident_bytes);
         self.memory.add(held, resident)
     }
 
@@ -127,7 +127,7 @@ impl Figures {
     pub(crate) fn descriptors(&self) -> Descriptors {
         Descriptors {
             client: open_files::of_process().into(),
-            server: self.server.as_ref().and_then(ServerStats::open_files).into(),
+            server: self.server.as_ref().and_then(ServerFigures::open_files).into(),
         }
     }
 
@@ -135,7 +135,7 @@ impl Figures {
     pub(crate) fn per_core(&self) -> List<PerCore> {
         let ours = self.own_cores();
         let ours = ours.iter().map(|core| per_core(Side::Client, core));
-        let theirs = self.server.iter().flat_map(ServerStats::cores);
+        let theirs = self.server.iter().flat_map(ServerFigures::cores);
         ours.chain(theirs.map(|core| per_core(Side::Server, core))).collect()
     }
 

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use megaconn::base::stderr::talk;
 use megaconn::results::result::{LossTimes, ReserveMet};
-use megaconn::runtime::memory_reserve::{Change, Watch};
+use megaconn::runtime::memory_reserve::{Change, ReserveWatchdog};
 
 /// Looks whether the memory reserve is left, and remembers when it no longer was.
 pub(crate) struct MemoryWatchdog {
     began: Instant,
-    memory: Watch,
+    memory: ReserveWatchdog,
     reserve_met: Option<ReserveMet>,
 }
 
@@ -20,7 +20,7 @@ impl MemoryWatchdog {
     pub(crate) fn new(reserve_bytes: u64) -> MemoryWatchdog {
         MemoryWatchdog {
             began: Instant::now(),
-            memory: Watch::new(reserve_bytes),
+            memory: ReserveWatchdog::new(reserve_bytes),
             reserve_met: None,
         }
     }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::measure::server_metrics::ServerMetrics;
 
 /// What is known of the server, and since when.
-pub(crate) struct ServerStats {
+pub(crate) struct ServerFigures {
     source: Source,
     view: Option<Snapshot>,
     /// Milliseconds since 1970 of the view; of its oldest core.
@@ -42,18 +42,18 @@ struct Mark {
     at_ms: u64,
 }
 
-impl ServerStats {
+impl ServerFigures {
     /// By the dumps in the run directory `dir`, from `from_ms` on.
-    pub(crate) fn of(dir: &Path, from_ms: u64) -> ServerStats {
+    pub(crate) fn of(dir: &Path, from_ms: u64) -> ServerFigures {
         let path = dir.join("server.ndjson");
         let dumps = Dumps { path, from_ms, read_to: 0, last: BTreeMap::new() };
-        ServerStats { source: Source::Dumps(dumps), view: None, at_ms: None }
+        ServerFigures { source: Source::Dumps(dumps), view: None, at_ms: None }
     }
 
     /// By its metrics address, which has just given `view`.
-    pub(crate) fn by(metrics: ServerMetrics, view: Snapshot) -> ServerStats {
+    pub(crate) fn by(metrics: ServerMetrics, view: Snapshot) -> ServerFigures {
         let source = Source::Metrics(metrics);
-        ServerStats { source, view: Some(view), at_ms: Some(unix_ms()) }
+        ServerFigures { source, view: Some(view), at_ms: Some(unix_ms()) }
     }
 
     /// Looks again. What cannot be seen any more stays as it was last.

@@ -67,7 +67,7 @@ impl Progress {
         }
     }
 
-    /// Ends the phase, which took so long.
+    /// Ends the phase, which took the time `took`.
     pub(crate) fn done(self, n: u64, took: Duration) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

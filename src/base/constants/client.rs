@@ -44,8 +44,8 @@ pub const STOP_HEARD: Duration = Duration::from_millis(50);
 /// Messages in flight per client core: each may hold one buffer.
 pub const MESSAGES_IN_FLIGHT: u32 = 1024;
 
-/// Messages of a sweep in flight per client core: beyond those who do not answer, ten seconds for each
-/// window, and a message that waits takes some kernel memory.
+/// Messages of a sweep in flight per client core. A window of connections that do not answer takes ten
+/// seconds, and a message that waits takes some kernel memory.
 pub const SWEEPS_IN_FLIGHT: u32 = 65_536;
 
 /// Closes in flight per client core.
@@ -87,7 +87,7 @@ pub const BYSTANDER_RATE: u64 = 20;
 pub const BYSTANDER_RATE_MAX: u64 = 400;
 
 /// The shortest time for which an idle host is watched, before the first connection and after the last
-/// one: so many tries, by the default rate, that its 95th percentile stands on five of them.
+/// one. By the default rate its 95th percentile then stands on five tries.
 pub const BYSTANDER_IDLE_LEAST: Duration = Duration::from_secs(5);
 
 /// Time after which a try of a bystander is lost: TCP sends a SYN again after it, so that a connect

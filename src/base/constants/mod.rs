@@ -48,7 +48,7 @@ pub const SLEEPS_UNPOLLED_MAX: u32 = 1023;
 pub const SHORT_WAIT_TIME: Duration = Duration::from_millis(5);
 
 /// Connections of one core that may have a receive waiting at once: each keeps a buffer meanwhile, 4 MiB
-/// in all. Who speaks beyond them is polled, as one at rest is.
+/// in all. A busy connection beyond them is polled, as one at rest is.
 pub const WARM_MAX: u32 = 1024;
 
 /// Time between two messages of a connection within which its next receive waits for bytes, and after
@@ -62,7 +62,7 @@ pub const BUFFER_BYTES: u16 = 4096;
 /// Buffers of one core: 32 MiB of address space, of which only what was used lately is resident.
 pub const BUFFERS_PER_CORE: u16 = 8192;
 
-/// Buffers of one core whose memory stays although nobody uses them: 256 KiB, enough for what arrives
+/// Unused buffers of one core whose memory stays: 256 KiB, enough for what arrives
 /// between two turns at an ordinary pace.
 pub const BUFFERS_KEPT: usize = 64;
 
@@ -122,7 +122,7 @@ pub const WHEEL_BUCKETS: usize = 65_536;
 /// that a burst of what is due cannot starve what arrives.
 pub const TIMERS_PER_TURN: u32 = 256;
 
-/// The longest --drain: who stops a server does not mean to wait for longer.
+/// The longest --drain: a user who stops a server does not mean to wait longer.
 pub const DRAIN_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Connections that one turn of a drain ends.
@@ -183,7 +183,7 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The same of a server that has memory to spare: 0.2 % of a core in place of 0.9 %.
 pub const LOOK_SELDOM: Duration = Duration::from_millis(100);
 
-/// Clients of a metrics address that are served at once; who comes beyond them is told 503.
+/// Clients of a metrics address that are served at once; a client beyond them is told 503.
 pub const METRICS_CLIENTS: usize = 8;
 
 /// Connections to a metrics address that one turn of its thread takes.
@@ -192,8 +192,8 @@ pub const METRICS_ACCEPTS_PER_TURN: usize = 16;
 /// Time for which the metrics thread rests after each turn, so that no scraper keeps it busy.
 pub const METRICS_REST: Duration = Duration::from_millis(5);
 
-/// Time between two readings of the figures for scrapers: who asks sooner waits, and all who wait
-/// get the same text. A reading takes some hundred microseconds for each core.
+/// Time between two readings of the figures for scrapers: one that asks sooner waits, and all that
+/// wait get the same text. A reading takes some hundred microseconds for each core.
 pub const METRICS_TEXT_EVERY: Duration = Duration::from_millis(50);
 
 /// Bytes of a request's line and headers at most.
@@ -209,7 +209,7 @@ pub const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 /// CPU goes first.
 pub const READER_NICENESS: i32 = 10;
 
-/// Connections that the service of --bystander has at once; who comes beyond them is closed.
+/// Connections that the service of --bystander has at once; one beyond them is closed.
 pub const BYSTANDER_CLIENTS: usize = 256;
 
 /// Time for which it rests after an accept that failed.
@@ -221,10 +221,10 @@ pub const BYSTANDER_PER_TURN: usize = 64;
 /// Bytes of a line of a dump at most: full histograms would have some 200 KB.
 pub const DUMP_LINE_BYTES: u64 = 1 << 20;
 
-/// Time that the last dump has to be written; who reads the pipe may have stopped reading.
+/// Time that the last dump has to be written; the reader of the pipe may have stopped reading.
 pub const DUMP_END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time in which a metrics address has to take the connection of whoever reads it: the client, or
+/// Time in which a metrics address has to take the connection of its reader: the client, or
 /// `megaconn top`.
 pub const FETCH_CONNECT: Duration = Duration::from_secs(1);
 
@@ -262,7 +262,7 @@ pub const KERNEL_BYTES_PER_SOCKET: u64 = 4_250;
 /// User bytes per connection of one end: a 32 B slot, ring pages, slack.
 pub const USER_BYTES_PER_CONNECTION: u64 = 40;
 
-/// Part of all memory that both programs leave to everybody else, unless --memory-reserve says
+/// Part of all memory that both programs leave to all other processes, unless --memory-reserve says
 /// otherwise: a twentieth.
 pub const MEMORY_RESERVE_PART: u64 = 20;
 
@@ -295,10 +295,10 @@ pub const MEMORY_LINE_EVERY: Duration = Duration::from_secs(10);
 /// Bytes of a JSON file that a report reads; its own are some ten thousand.
 pub const REPORT_FILE_BYTES: u64 = 64 << 20;
 
-/// Runs in the report of a scaling run; a page with more is for nobody.
+/// Runs in the report of a scaling run; a page with more cannot be read.
 pub const SCALE_RUNS_MAX: usize = 10_000;
 
-/// Points of a line in a report, which is some hundred pixels wide; from so many on, every second
+/// Points of a line in a report, which is some hundred pixels wide; from this number on, every second
 /// point goes.
 pub const REPORT_POINTS: usize = 2_048;
 

@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 use megaconn::base::constants::{
     BACKLOG_DEFAULT, BYSTANDER_CLIENTS, BYSTANDER_PER_TURN, BYSTANDER_REST,
 };
-use megaconn::base::service_error::EndpointError;
+use megaconn::base::service_error::ServiceError;
 
 /// The flag that names the address.
 const FLAG: &str = "--bystander";
@@ -28,9 +28,9 @@ const PORTS_TRIED: usize = 8;
 ///
 /// # Errors
 /// When the address cannot be listened on, or there is no thread, with the fix.
-pub(crate) fn offer(address: Option<SocketAddr>) -> Result<Option<SocketAddr>, EndpointError> {
+pub(crate) fn offer(address: Option<SocketAddr>) -> Result<Option<SocketAddr>, ServiceError> {
     let Some(address) = address else { return Ok(None) };
-    let failed = |error| EndpointError::new(FLAG, address, &error);
+    let failed = |error| ServiceError::new(FLAG, address, &error);
     let mut service = Service::bind_free(address).map_err(failed)?;
     let address = service.listener.local_addr().map_err(failed)?;
     let run = move || {

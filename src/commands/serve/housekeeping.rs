@@ -13,7 +13,7 @@ use megaconn::host::headroom::HOST;
 use megaconn::observe::dump::ticker::Ticker;
 use megaconn::observe::stats::ServerStats;
 use megaconn::runtime::commands::Commands;
-use megaconn::runtime::memory_reserve::{Change, LogThrottle, Watch};
+use megaconn::runtime::memory_reserve::{Change, LogThrottle, ReserveWatchdog};
 use megaconn::runtime::signals::{Signals, Stop};
 
 /// Watches memory and waits for a signal; `None` when a core has died.
@@ -21,7 +21,7 @@ pub(crate) async fn housekeep(
     signals: &Signals,
     commands: &Commands<Command>,
     dumps: &Ticker,
-    memory: &mut Watch,
+    memory: &mut ReserveWatchdog,
 ) -> Option<Stop> {
     let mut throttle = LogThrottle::default();
     loop {

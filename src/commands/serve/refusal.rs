@@ -1,6 +1,6 @@
 //! Why a server did not start, each with its fix.
 
-use megaconn::base::service_error::EndpointError;
+use megaconn::base::service_error::ServiceError;
 use megaconn::drivers::uring::ProbeError;
 use megaconn::runtime::listeners::ListenError;
 use megaconn::runtime::process::ProcessError;
@@ -28,7 +28,7 @@ pub(crate) enum Refusal {
     Process(#[from] ProcessError),
     /// The bystander's address.
     #[error(transparent)]
-    Bystander(#[from] EndpointError),
+    Bystander(#[from] ServiceError),
     /// A wall that stops the server before the first connection.
     #[error("{0}")]
     Short(String),

@@ -3,7 +3,7 @@
 
 use megaconn::base::stderr::talk;
 use megaconn::runtime::listeners::{self, Listeners};
-use megaconn::runtime::memory_reserve::Watch;
+use megaconn::runtime::memory_reserve::ReserveWatchdog;
 use megaconn::runtime::process::{Controls, Dumps, Process, open_stats};
 use megaconn::runtime::signals::Stop;
 use megaconn::runtime::start_error::LaunchError;
@@ -50,7 +50,7 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
     let dumps = Dumps { out, every: config.outputs.stats_every };
     let (stop, died) = process.run(seeds, make_core, dumps, async |controls| {
         let Controls { commands, signals, dumps } = controls;
-        let mut memory = Watch::new(prepared.memory_reserve);
+        let mut memory = ReserveWatchdog::new(prepared.memory_reserve);
         for endpoints in &config.places.listen {
             talk(&format!("listening on {endpoints}"));
         }

@@ -71,8 +71,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         may
     }
 
-    /// It did not connect. A pinned port is found taken no sooner, as a rule because somebody listens
-    /// on it at another address: then it is made anew through the next tuple, as due as it was.
+    /// It did not connect. A pinned port is found taken no sooner, as a rule because a process listens
+    /// on it at another address. Then it is made anew through the next tuple, as due as it was.
     pub(super) fn on_short_failed(&mut self, id: SlotId, errno: Errno) {
         self.churning -= 1;
         let due = self.due_of_message(id);

@@ -9,7 +9,7 @@ use crate::engine::token::SlotId;
 use crate::observe::stats::LostCause;
 
 impl<D: Dial, E: Expectation> Client<D, E> {
-    /// Closes connections that rest until so many are left as are to be; whether that is so. Once a whole
+    /// Closes connections that rest until `keep` are left; `true` when that is done. Once a whole
     /// window of ends was waited for in vain, the server is gone, and its answers are waited for no more.
     pub(super) fn start_closes(&mut self) -> bool {
         let in_vain = self.end.stats.close_timeout_total.get();

@@ -34,6 +34,6 @@ pub enum Schedule {
     None,
     /// On each connection once in this time, spread over all of it.
     Every(Duration),
-    /// So many per second over all cores, on the connections in turn.
+    /// At this rate per second over all cores, on the connections in turn.
     PerSecond(f64),
 }

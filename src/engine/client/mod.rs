@@ -252,12 +252,12 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
     fn handle_command(&mut self, command: Command) {
         let (now, connections) = (self.end.driver.now(), self.connections);
         match command {
-            Command::Do(order) => {
-                if matches!(order.phase, Phase::Close { .. }) {
+            Command::Do(command) => {
+                if matches!(command.phase, Phase::Close { .. }) {
                     self.tuples.release();
                 }
                 let stats = &self.end.stats;
-                self.phase.take(order, &self.config, &self.tuples, connections, now, stats);
+                self.phase.take(command, &self.config, &self.tuples, connections, now, stats);
             }
             Command::OpenNoMore => self.phase.open_no_more(now, &self.end.stats),
         }

@@ -1,11 +1,11 @@
-//! The phases of a run: ordered by the housekeeping thread, one after the other, on all cores.
+//! The phases of a run: commanded by the housekeeping thread, one after the other, on all cores.
 
 /// What all cores do at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Begin nothing; finished when nothing that was begun is out.
     Hold,
-    /// Open connections until each core has tried its share of so many.
+    /// Open connections until each core has tried its share of `connections`.
     Connect {
         /// Held connections of all cores since the start: each plateau adds to the one before.
         connections: u64,
@@ -16,9 +16,9 @@ pub enum Phase {
     Traffic,
     /// Ask every connection once for proof that it lives.
     Sweep,
-    /// Close connections until so many of all cores are left.
+    /// Close connections until `keep` of all cores are left.
     Close {
-        /// 0 at the end.
+        /// Connections that stay; 0 at the end.
         keep: u64,
     },
 }
@@ -27,15 +27,15 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub enum Command {
     /// Do this from now on, and say when it is carried out.
-    Do(Order),
+    Do(PhaseCommand),
     /// Open nothing more, whatever the phase; what has begun goes on. Memory is short.
     OpenNoMore,
 }
 
 /// A phase, and the number under which a core says that it has finished it.
 #[derive(Clone, Copy, Debug)]
-pub struct Order {
-    /// Its number; a core reports the number of the last order it has carried out.
+pub struct PhaseCommand {
+    /// Its number; a core reports the number of the last command it has carried out.
     pub number: u64,
     /// What to do.
     pub phase: Phase,

@@ -7,12 +7,12 @@ use crate::observe::stats::ClientStats;
 
 use crate::engine::client::config::{ClientConfig, Schedule};
 use crate::engine::client::pacer::Pacer;
-use crate::engine::client::phase::{Order, Phase};
+use crate::engine::client::phase::{Phase, PhaseCommand};
 use crate::engine::client::tuple_allocator::TupleAllocator;
 
-/// The order of the housekeeping thread, and what of it is still to be begun.
+/// The phase command of the housekeeping thread, and what of it is still to be begun.
 pub(super) struct PhaseState {
-    order: Order,
+    command: PhaseCommand,
     since: Duration,
     /// Held connections asked for so far, over all plateaus.
     asked: u64,
@@ -38,7 +38,7 @@ impl PhaseState {
     /// Nothing is asked.
     pub(super) fn new() -> PhaseState {
         PhaseState {
-            order: Order { number: 0, phase: Phase::Hold },
+            command: PhaseCommand { number: 0, phase: Phase::Hold },
             since: Duration::ZERO,
             asked: 0,
             keep: 0,
@@ -52,18 +52,18 @@ impl PhaseState {
         }
     }
 
-    /// Takes an order for a core with so many `connections`; what the schedules before it had due
-    /// and nobody began is counted.
+    /// Takes a command for a core with this number of `connections`. What the schedules before it had
+    /// due and the core had not begun is counted.
     pub(super) fn take(
         &mut self,
-        order: Order,
+        command: PhaseCommand,
         config: &ClientConfig,
         tuples: &TupleAllocator,
         connections: u64,
         now: Duration,
         stats: &ClientStats,
     ) {
-        if self.order.phase == Phase::Traffic {
+        if self.command.phase == Phase::Traffic {
             stats.traffic_us_total.add(microseconds(now - self.since));
         }
         // What came due at the very end has no time to begin.
@@ -71,8 +71,8 @@ impl PhaseState {
         stats.messages_unsent_total.add(self.messages.missed(until));
         self.messages = Pacer::never();
         self.end_churn(until, stats);
-        (self.order, self.since) = (order, now);
-        match order.phase {
+        (self.command, self.since) = (command, now);
+        match command.phase {
             Phase::Connect { connections } => {
                 let share = tuples.share(connections);
                 self.part = share as f64 / connections.max(1) as f64;
@@ -94,15 +94,16 @@ impl PhaseState {
             }
             Phase::Close { keep } => {
                 self.keep = tuples.share(keep);
-                // Who was lost, or never came, is asked for again by the next connects.
+                // Connections that were lost, or never opened, are asked for again by the next
+                // connects.
                 self.asked = connections.min(self.keep);
             }
             Phase::Hold => {}
         }
     }
 
-    /// So many connects are to be started, of new connections or for a tuple that was skipped; none is
-    /// tried any more when memory is short.
+    /// `connects` are to be started, of new connections or for a tuple that was skipped. None is tried
+    /// any more when memory is short.
     pub(super) fn start(&mut self, connects: u64, stats: &ClientStats) {
         self.to_start += connects;
         if self.opens_no_more {
@@ -124,33 +125,33 @@ impl PhaseState {
     }
 
     /// A held connection is lost that has `waited` since it last began something. When a sweep had
-    /// not asked it, nobody is asked twice in its place. (After 71 minutes a wait looks short again:
-    /// then somebody may be.)
+    /// not asked it, no other connection is asked twice in its place. (After 71 minutes a wait looks
+    /// short again: then another one may be.)
     pub(super) fn has_lost(&mut self, is_asked: bool, waited: Duration, now: Duration) {
         // A slot's clock has whole microseconds, so both are taken as such.
         let swept_us = microseconds(now).saturating_sub(microseconds(self.since));
-        if self.order.phase == Phase::Sweep && !is_asked && microseconds(waited) > swept_us {
+        if self.command.phase == Phase::Sweep && !is_asked && microseconds(waited) > swept_us {
             self.to_send = self.to_send.saturating_sub(1);
         }
     }
 
     /// The present phase.
     pub(super) fn now(&self) -> Phase {
-        self.order.phase
+        self.command.phase
     }
 
-    /// Says, once, that the order is carried out.
+    /// Says, once, that the command is carried out.
     pub(super) fn is_carried_out(&self, now: Duration, stats: &ClientStats) {
-        if stats.order_finished.get() != self.order.number {
+        if stats.order_finished.get() != self.command.number {
             stats.order_took_us.set(microseconds(now - self.since));
-            stats.order_finished.set(self.order.number);
+            stats.order_finished.set(self.command.number);
         }
     }
 
     /// Time until something is due to begin; what is due already waits for something that rings,
     /// or for the tick. `None` when nothing is to be begun.
     pub(super) fn wait(&self, now: Duration, has_resting: bool) -> Option<Duration> {
-        let pacers = match self.order.phase {
+        let pacers = match self.command.phase {
             Phase::Connect { .. } if self.to_start > 0 => [Some(&self.connects), None],
             Phase::Traffic => [Some(&self.churn), has_resting.then_some(&self.messages)],
             _ => return None,

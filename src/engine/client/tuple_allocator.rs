@@ -64,7 +64,7 @@ impl TupleAllocator {
     /// there is none, or too many were taken by others.
     pub fn next_long_lived(&mut self) -> Option<(u32, Tuple)> {
         if self.next_held >= self.churn_from && std::mem::take(&mut self.is_released) {
-            // Those that are held still, or in TIME_WAIT, are passed over as somebody else's are.
+            // Tuples still held, or in TIME_WAIT, are passed over as another process's are.
             (self.next_held, self.skipped) = (0, 0);
         }
         if self.next_held >= self.churn_from || self.skipped > self.skips_max {
@@ -79,7 +79,7 @@ impl TupleAllocator {
         self.is_released = true;
     }
 
-    /// A held connection's tuple was somebody else's.
+    /// A held connection's tuple was another process's.
     pub fn skip(&mut self) {
         self.skipped += 1;
     }
@@ -108,7 +108,7 @@ impl TupleAllocator {
     }
 }
 
-/// Whether a tuple is somebody else's, or its TIME_WAIT is not over.
+/// Whether a tuple is another process's, or its TIME_WAIT is not over.
 pub fn is_taken(errno: Errno) -> bool {
     matches!(errno, Errno::EADDRNOTAVAIL | Errno::EADDRINUSE)
 }

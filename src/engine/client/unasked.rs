@@ -16,7 +16,7 @@ use crate::engine::slot::Slot;
 use crate::engine::token::SlotId;
 
 impl<D: Dial, E: Expectation> Client<D, E> {
-    /// A part of the stream of texts has come, which completes so many.
+    /// A part of the stream of texts has come, which completes `texts` of them.
     pub(super) fn on_unasked(&mut self, id: SlotId, texts: u64, had_one: bool) {
         if texts > 0 {
             self.end.leave_queue(id);
@@ -27,7 +27,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.end.arm_poll(id);
     }
 
-    /// So many `texts` have come in one piece: they end the waits for those that were overdue first.
+    /// `texts` of them have come in one piece: they end the waits for those that were overdue first.
     fn count_arrived(&mut self, id: SlotId, texts: u64, had_one: bool) {
         let now = self.end.now;
         while self.is_overdue(&self.end.arena[id]) {

@@ -12,16 +12,16 @@ use crate::engine::token::SlotId;
 /// What a core is told while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Accept nobody any more, end everybody within so much time.
+    /// Accept no more connections, and end the open ones within this time.
     Drain(Duration),
-    /// What memory is left: while it is short nobody is accepted, and who comes is refused.
+    /// What memory is left: while it is short, new connections are refused.
     Memory(MemoryLeft),
 }
 
 /// Whether the reserve of memory is left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemoryLeft {
-    /// It is.
+    /// It is left.
     #[default]
     Enough,
     /// Not on the host.
@@ -55,7 +55,7 @@ impl Drain {
         Drain { began, span, until, connections, ended: 0, cursor: None, next_sweep: now }
     }
 
-    /// Whether its time is up: whoever is left is cut.
+    /// Whether its time is up: a connection that is left is cut.
     #[must_use]
     pub fn is_over(&self, now: Duration) -> bool {
         now >= self.until
@@ -75,7 +75,7 @@ impl Drain {
         while self.wanted(now) > 0 {
             *looks = looks.checked_sub(1)?;
             self.cursor = arena.slot_behind(self.cursor);
-            // The arena's end: who was busy is looked at again, but not at once.
+            // The arena's end: busy connections are looked at again, but not at once.
             let Some(id) = self.cursor else { break };
             let slot = &arena[id];
             if slot.state() == ConnState::Open && (self.is_over(now) || slot.is_at_rest()) {

@@ -75,9 +75,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         is_silent && self.config.idle_timeout.is_some_and(|most| slot.waited(self.end.now) >= most)
     }
 
-    /// How long a peer may take no bytes, and the reason for which it is closed then: with a timer only
-    /// so many of its texts may come due behind the one that is stuck. An answer has nothing behind it
-    /// but its one buffer, behind which nothing is read.
+    /// How long a peer may take no bytes, and the reason for which it is closed then. With a timer, at
+    /// most `PUSHES_BACKLOG_MAX` texts may come due behind the one that is stuck. An answer has nothing
+    /// behind it but its one buffer, behind which nothing is read.
     fn send_patience(&self) -> (Duration, CloseReason) {
         let backlog = self.protocol.timer_every().map(|every| every * PUSHES_BACKLOG_MAX);
         match backlog {

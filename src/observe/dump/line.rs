@@ -16,7 +16,7 @@ use crate::observe::stats::empty_histogram;
 /// because it could not be read.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Whose it is.
+    /// The side the core belongs to.
     pub side: Side,
     /// The core's number in its process.
     pub core: u64,

@@ -1,5 +1,5 @@
-//! The thread that writes dumps: a tick each so often, one more when somebody asks, a last one at the
-//! end. A thread of its own, so that nobody else waits for whoever reads a pipe, or for a disk.
+//! The thread that writes dumps: a tick in each interval, one more for each request, a last one at the
+//! end. It is a thread of its own, so that no other thread waits for the reader of a pipe, or a disk.
 
 use std::io::{self, Write, stdout};
 use std::path::Path;
@@ -24,7 +24,7 @@ pub fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
     Ok(Box::new(io::BufWriter::new(std::fs::File::create(path)?)))
 }
 
-/// Why nobody writes dumps.
+/// Why no thread writes dumps.
 #[derive(Debug, thiserror::Error)]
 #[error("no thread for dumps: {0}; fix: a higher `ulimit -u`, or sysctl kernel.threads-max")]
 pub struct NoThread(io::Error);
@@ -38,8 +38,8 @@ pub struct Ticker {
 }
 
 impl Ticker {
-    /// Dumps the figures of one side's cores to `out`, now and `every` so often; without an `out` to
-    /// stdout, and only when it is asked to.
+    /// Dumps the figures of one side's cores to `out`, now and in each interval `every`; without an
+    /// `out` to stdout, and only when it is asked to.
     ///
     /// # Errors
     /// When there is no thread for it.
@@ -51,7 +51,7 @@ impl Ticker {
     ) -> Result<Ticker, NoThread> {
         let every = out.as_ref().map(|_| every);
         let dump = Dump::new(cpus, stats, out.unwrap_or_else(|| Box::new(stdout())));
-        // Who asks while a request waits asks for the same tick.
+        // A request made while another one waits is for the same tick.
         let (requests, asked) = mpsc::sync_channel(1);
         let (at_end, end) = mpsc::channel();
         let run = move || {
@@ -66,7 +66,7 @@ impl Ticker {
 
     /// Asks for a tick in between. It is not waited for.
     pub fn tick(&self) {
-        // Full: as above. Nobody there: the thread's end was reported.
+        // Full: as above. No receiver: the thread's end was reported.
         let _ = self.requests.try_send(());
     }
 
@@ -79,8 +79,8 @@ impl Ticker {
     }
 }
 
-/// Ticks `every` so often, and when it is `asked`, until nobody can ask any more. A place that cannot
-/// be written to is given up, with one warning.
+/// Ticks in each interval `every`, and when it is `asked`, until no sender of requests is left. A place
+/// that cannot be written to is given up, with one warning.
 fn tick_until_end<S: CoreStats>(
     mut dump: Dump<S>,
     mut every: Option<Duration>,

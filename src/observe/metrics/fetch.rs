@@ -10,7 +10,7 @@ use crate::base::errno::Errno;
 /// Why no text came.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// Nobody is there.
+    /// No process listens there.
     #[error("nobody listens there ({0})")]
     Refused(Errno),
     /// It takes too long.
@@ -19,10 +19,10 @@ pub enum TextError {
     /// The connection broke.
     #[error("{0}")]
     Broken(String),
-    /// It is somebody else, or has no text for us.
+    /// It is another service, or has no text for us.
     #[error("it answers with status {0}")]
     Status(u16),
-    /// It is somebody else.
+    /// It is another service.
     #[error("it does not speak HTTP")]
     NoHttp,
 }
@@ -30,7 +30,7 @@ pub enum TextError {
 /// The text that is there now.
 ///
 /// # Errors
-/// When nobody answers whole and in time, or answers something else.
+/// When no whole answer comes in time, or the answer is something else.
 pub fn text(address: SocketAddr) -> Result<String, TextError> {
     let answer = ask(address)?;
     let mut headers = [httparse::EMPTY_HEADER; 32];

@@ -14,7 +14,7 @@ use crate::base::constants::{
     METRICS_ACCEPTS_PER_TURN, METRICS_CLIENTS, METRICS_HEAD_BYTES, METRICS_HEADERS, METRICS_REST,
     METRICS_TEXT_EVERY, METRICS_TIMEOUT, READER_NICENESS,
 };
-pub use crate::base::service_error::EndpointError;
+pub use crate::base::service_error::ServiceError;
 use crate::observe::metrics::{CONTENT_TYPE, Metrics};
 
 /// The flag that names the address.
@@ -27,7 +27,7 @@ const FLAG: &str = "--metrics";
 pub fn offer(
     address: Option<SocketAddr>,
     metrics: Metrics,
-) -> Result<Option<SocketAddr>, EndpointError> {
+) -> Result<Option<SocketAddr>, ServiceError> {
     let Some(address) = address else { return Ok(None) };
     let endpoint = Endpoint::bind(address)?;
     let address = endpoint.address();
@@ -41,7 +41,7 @@ pub fn url(address: Option<SocketAddr>) -> String {
     address.map_or_else(|| "none".to_owned(), |address| format!("http://{address}/metrics"))
 }
 
-/// A metrics address that nobody is answered at yet.
+/// A metrics address that gives no answers yet.
 #[derive(Debug)]
 pub struct Endpoint {
     listener: TcpListener,
@@ -53,8 +53,8 @@ impl Endpoint {
     ///
     /// # Errors
     /// When the address cannot be listened on, with the fix.
-    pub fn bind(address: SocketAddr) -> Result<Endpoint, EndpointError> {
-        let failed = |error| EndpointError::new(FLAG, address, &error);
+    pub fn bind(address: SocketAddr) -> Result<Endpoint, ServiceError> {
+        let failed = |error| ServiceError::new(FLAG, address, &error);
         let listener = TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -71,7 +71,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn serve(self, text: impl Fn() -> String + Send + 'static) -> Result<(), EndpointError> {
+    pub fn serve(self, text: impl Fn() -> String + Send + 'static) -> Result<(), ServiceError> {
         let address = self.address;
         let mut desk = Desk { listener: self.listener, text, text_at: None, clients: Vec::new() };
         let run = move || {
@@ -84,11 +84,11 @@ impl Endpoint {
             }
         };
         let thread = thread::Builder::new().name("metrics".into()).spawn(run);
-        thread.map(drop).map_err(|error| EndpointError::new(FLAG, address, &error))
+        thread.map(drop).map_err(|error| ServiceError::new(FLAG, address, &error))
     }
 }
 
-/// The listener and whom it has accepted.
+/// The listener and the clients it has accepted.
 struct Desk<T> {
     listener: TcpListener,
     text: T,
@@ -98,7 +98,7 @@ struct Desk<T> {
 }
 
 impl<T: Fn() -> String> Desk<T> {
-    /// Sleeps until somebody is ready or a time is up.
+    /// Sleeps until a descriptor is ready or a time is up.
     fn wait(&self) {
         let now = Instant::now();
         let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
@@ -150,7 +150,7 @@ impl<T: Fn() -> String> Desk<T> {
         }
     }
 
-    /// Gives the text to all who wait for it, when it is time to read it again.
+    /// Gives the text to all clients that wait for it, when it is time to read it again.
     fn answer(&mut self, now: Instant) {
         let is_asking = |client: &Client| matches!(client.state, State::Asking);
         let is_due = self.text_at.is_none_or(|at| now >= at + METRICS_TEXT_EVERY);

@@ -1,5 +1,5 @@
 //! The figures of one process as OpenMetrics text. It reads what the cores count and changes
-//! nothing; [`http`] gives the text to whoever asks.
+//! nothing; [`http`] gives the text to each client that asks.
 //!
 //! A figure `NAME` of a core is `megaconn_NAME{side,core,cpu}`; a histogram of microseconds
 //! is one in seconds, with a bucket for each power of two.

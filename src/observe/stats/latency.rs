@@ -1,4 +1,4 @@
-//! Histograms of durations: recorded by a core, read by anybody, merged whole.
+//! Histograms of durations: recorded by a core, read by any thread, merged whole.
 
 use std::time::Duration;
 

@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(recorded, 1);
     }
 
-    /// Dumps and metrics tell counters by their names, and so do those who read them.
+    /// Dumps and metrics tell counters by their names, and so do their readers.
     #[test]
     fn each_name_is_there_once_and_says_its_kind() {
         fn check<S: CoreStats>() {

@@ -33,7 +33,7 @@ pub(crate) struct Answer {
     pub(crate) is_good: bool,
 }
 
-/// Bytes of what is sent: who sends it, and which try it is.
+/// Bytes of what is sent: the sender, and the number of the try.
 pub(crate) const TAG_BYTES: usize = 16;
 
 /// Tells our own tries from what others send.
@@ -70,7 +70,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Waits until so many answers have come; as `(number, is_good)`.
+    /// Waits until `count` answers have come; as `(number, is_good)`.
     pub(crate) fn await_answers(probe: &mut dyn Probe, count: usize) -> Vec<(u64, bool)> {
         let (mut answers, began) = (Vec::new(), Instant::now());
         while answers.len() < count {

@@ -1,5 +1,5 @@
 //! `request`: a small request and its reply over a connection that was opened once, before the load:
-//! somebody else's session. When it is lost, so are its requests, until it is open again.
+//! another user's session. When it is lost, so are its requests, until it is open again.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -110,7 +110,7 @@ impl Probe for Request {
                     self.begun.retain(|begun| *begun != number);
                     answers.push(Answer { number, is_good: true });
                 }
-                // Whoever answers there is not the service.
+                // The process that answers there is not the service.
                 None => is_foreign = true,
             }
         }

@@ -13,8 +13,8 @@ mod tests;
 /// Part of runs that may have a false alarm, all comparisons of a run together.
 pub(crate) const ALARMS_MAX: f64 = 0.05;
 
-/// What chance may do in one of so many comparisons of a run: Bonferroni's share, which holds however
-/// the comparisons hang together, and under which a claim is an interval that leaves out 0.
+/// What chance may do in one of the `comparisons` of a run: Bonferroni's share. It holds however the
+/// comparisons hang together, and under it a claim is an interval that leaves out 0.
 pub(crate) fn level(comparisons: usize) -> f64 {
     ALARMS_MAX / comparisons.max(1) as f64
 }
@@ -29,7 +29,7 @@ pub(crate) fn deviations(chance: f64) -> f64 {
     t - above / below
 }
 
-/// So many of so many. Parts of one are counts too: burstiness makes few of many.
+/// `count` out of `of`. Both may be fractions: burstiness makes few of many.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Part {
     pub(crate) count: f64,

@@ -1,4 +1,4 @@
-//! Neighbours in time are alike: what disturbs one ping disturbs the next one as well. So many
+//! Neighbours in time are alike: what disturbs one ping disturbs the next one as well. Such
 //! samples say less than as many independent ones; this says how many of them count as one.
 
 /// Distances that are looked at, at most: 50 s of 20 tries a second. Work grows with it times the length

@@ -13,7 +13,7 @@ use megaconn::results::bystanders::Interval;
 pub(crate) struct Seen<'a> {
     /// Not empty.
     pub(crate) sorted: &'a [u32],
-    /// So many of them count as one.
+    /// The number of them that count as one.
     pub(crate) inflation: f64,
 }
 
@@ -28,8 +28,8 @@ pub(crate) fn shift(now: &Seen<'_>, before: &Seen<'_>, z: f64) -> Interval {
     Interval { estimate, low: at(k), high: at(pairs + 1 - k) }
 }
 
-/// So many independent samples on each side it takes before even a shift of everything could be
-/// claimed: with fewer, no difference at all is as far from chance as `z` standard deviations.
+/// Independent samples on each side before even a shift of everything could be claimed. With fewer,
+/// no difference at all is as far from chance as `z` standard deviations.
 pub(crate) fn fewest(z: f64) -> f64 {
     let zz = z * z;
     (zz + (zz * zz + 3.0 * zz).sqrt()) / 3.0

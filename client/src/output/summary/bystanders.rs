@@ -13,7 +13,7 @@ use crate::output::summary::rows::{Row, count, some_of};
 const NAME_COLUMNS_MAX: usize = 16;
 
 /// A bystander, and what became of it after the baseline.
-struct Fate<'a> {
+struct BystanderOutcome<'a> {
     name: &'a str,
     idle: Option<Latency>,
     /// The phases that can be told from the baseline, or not.
@@ -22,26 +22,26 @@ struct Fate<'a> {
 
 /// A line for each bystander.
 pub(super) fn rows(account: &Bystanders) -> Vec<Row> {
-    let lines = lines(&fates(account).collect::<Vec<_>>());
+    let lines = lines(&outcomes(account).collect::<Vec<_>>());
     std::iter::once(TITLE).chain(std::iter::repeat("")).zip(lines).collect()
 }
 
 /// Those that suffered, as many as have room, and one line for the others.
 pub(super) fn folded(account: &Bystanders) -> Vec<Row> {
     let (mut hurt, mut others) = (Vec::new(), Vec::new());
-    for fate in fates(account) {
-        match fate.worst().and_then(|(_, probe)| harm(probe)) {
-            Some(harm) => hurt.push((harm, fate)),
-            None => others.push(fate),
+    for outcome in outcomes(account) {
+        match outcome.worst().and_then(|(_, probe)| harm(probe)) {
+            Some(harm) => hurt.push((harm, outcome)),
+            None => others.push(outcome),
         }
     }
     hurt.sort_by(|(a, _), (b, _)| b.compare(a));
-    let hurt: Vec<Fate> = hurt.into_iter().map(|(_, fate)| fate).collect();
+    let hurt: Vec<BystanderOutcome> = hurt.into_iter().map(|(_, outcome)| outcome).collect();
     let mut rows = some_of(TITLE, lines(&hurt).into_iter());
-    let (told, untold): (Vec<Fate>, Vec<Fate>) =
-        others.into_iter().partition(|fate| fate.told().next().is_some());
-    let of = |words: &str, fates: &[Fate]| {
-        let names: Vec<&str> = fates.iter().map(|fate| fate.name).collect();
+    let (told, untold): (Vec<BystanderOutcome>, Vec<BystanderOutcome>) =
+        others.into_iter().partition(|outcome| outcome.told().next().is_some());
+    let of = |words: &str, outcomes: &[BystanderOutcome]| {
+        let names: Vec<&str> = outcomes.iter().map(|outcome| outcome.name).collect();
         (!names.is_empty()).then(|| format!("{words}: {}", names.join(", ")))
     };
     let others = [of("no effect found", &told), of("too few samples", &untold)];
@@ -52,10 +52,14 @@ pub(super) fn folded(account: &Bystanders) -> Vec<Row> {
     rows
 }
 
-/// Name and fate of each, in two columns.
-fn lines(fates: &[Fate]) -> Vec<String> {
-    let width = fates.iter().map(|fate| fate.name.len()).max().unwrap_or(0).min(NAME_COLUMNS_MAX);
-    fates.iter().map(|fate| format!("{:width$}  {}", fate.name, fate.in_words())).collect()
+/// Name and outcome of each, in two columns.
+fn lines(outcomes: &[BystanderOutcome]) -> Vec<String> {
+    let width =
+        outcomes.iter().map(|outcome| outcome.name.len()).max().unwrap_or(0).min(NAME_COLUMNS_MAX);
+    outcomes
+        .iter()
+        .map(|outcome| format!("{:width$}  {}", outcome.name, outcome.in_words()))
+        .collect()
 }
 
 /// How many connections the host may hold without breaking what was wanted of bystanders.
@@ -72,12 +76,16 @@ pub(super) fn safe_capacity(safe: &SafeCapacity) -> Row {
 
 const TITLE: &str = "bystanders";
 
-fn fates(account: &Bystanders) -> impl Iterator<Item = Fate<'_>> {
+fn outcomes(account: &Bystanders) -> impl Iterator<Item = BystanderOutcome<'_>> {
     account.probes.iter().filter_map(|probe| probe.name.as_deref()).map(|name| {
         let met = account.spans.iter().filter_map(|span| Some((span, span.of(name)?)));
         let (idle, phases): (Vec<_>, Vec<_>) =
             met.partition(|(span, _)| span.phase.known() == Some(SpanPhase::Baseline));
-        Fate { name, idle: idle.first().and_then(|(_, probe)| *probe.latency_us), phases }
+        BystanderOutcome {
+            name,
+            idle: idle.first().and_then(|(_, probe)| *probe.latency_us),
+            phases,
+        }
     })
 }
 
@@ -86,7 +94,7 @@ fn harm(probe: &Probed) -> Option<Severity> {
     severity.filter(|severity| severity.is_harm())
 }
 
-impl<'a> Fate<'a> {
+impl<'a> BystanderOutcome<'a> {
     /// The phase in which it suffered most; `None` when it did in none.
     fn worst(&self) -> Option<(&'a BystanderSpan, &'a Probed)> {
         let hurt = self.phases.iter().filter_map(|phase| Some((harm(phase.1)?, *phase)));

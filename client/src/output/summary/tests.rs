@@ -241,7 +241,7 @@ fn more_plateaus_than_have_room_are_the_last_ones() {
     assert!(screen.contains("900,000") && !screen.contains("500,000"), "{screen}");
 }
 
-/// A bystander of this finding, whose median is so long.
+/// A bystander of this finding, with the median `p50`.
 fn probe(name: &str, finding: Finding, p50: u64) -> Probed {
     let lost: u64 = if finding == Finding::Losing { 31 } else { 0 };
     Probed {

@@ -8,7 +8,7 @@ use megaconn::base::clock::unix_ms;
 use megaconn::base::constants::{LOOK_EVERY, SETTLE, STOP_HEARD};
 use megaconn::base::stderr::talk;
 use megaconn::base::units::grouped;
-use megaconn::engine::client::phase::{Command, Order, Phase};
+use megaconn::engine::client::phase::{Command, Phase, PhaseCommand};
 use megaconn::observe::dump::ticker::Ticker;
 use megaconn::results::bystanders::SpanPhase;
 use megaconn::results::lenient::{Maybe, Part};
@@ -311,7 +311,7 @@ impl<'a> Controller<'a> {
     /// Commands the cores to a phase; its number.
     async fn command(&mut self, commands: &Commands<Command>, phase: Phase) -> u64 {
         self.phases += 1;
-        commands.broadcast(Command::Do(Order { number: self.phases, phase })).await;
+        commands.broadcast(Command::Do(PhaseCommand { number: self.phases, phase })).await;
         self.phases
     }
 
