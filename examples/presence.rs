@@ -74,6 +74,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         controls.dumps.end();
     };
-    Process::begin(&cpus)?.run(seeds, core, dumps, until_a_signal)?;
-    Ok(())
+    let ((), died) = Process::begin(&cpus)?.run(seeds, core, dumps, until_a_signal)?;
+    died.map_or(Ok(()), |error| Err(error.into()))
 }

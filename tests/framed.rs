@@ -3,7 +3,9 @@
 //!
 //! A frame is a byte, of which the low four bits are a length, and so many bytes. The answer is a frame
 //! with the bytes in reverse, each changed by the number of the frame, so that an answer needs the whole
-//! frame and what the connection remembers. After a byte of 255 the server answers and closes.
+//! frame and what the connection remembers. After a byte of 255 the server answers and closes. Bytes from
+//! 64 to 239 are frames by themselves and are not answered. A timer says between the answers that the
+//! server is there, or nothing, or closes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,27 +17,80 @@ use megaconn::engine::close_reason::CloseReason;
 use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::{Action, Protocol};
+use megaconn::engine::server::drain::Command;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::worker::{Turn, Worker};
-use megaconn::observe::stats::ServerStats;
+use megaconn::observe::stats::{Counter, ServerStats};
 
 /// The protocol.
-struct Framed;
+struct Framed {
+    every: Option<Duration>,
+    on_timer: OnTimer,
+}
+
+/// What the timer of all connections of a world does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnTimer {
+    Says,
+    SaysEveryOther,
+    SaysNothing,
+    ClosesAtTheThird,
+}
+
+const ON_TIMER: [OnTimer; 4] =
+    [OnTimer::Says, OnTimer::SaysEveryOther, OnTimer::SaysNothing, OnTimer::ClosesAtTheThird];
+
+/// Random peers do not send this.
+const HERE: &[u8] = b"\xa9here\x1f\xe3\x07";
+
+/// Frames answered, and times that the timer has run out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Remembered {
+    answered: u8,
+    timers: u8,
+}
 
 impl Protocol for Framed {
-    /// Frames answered so far.
-    type State = u8;
+    type State = Remembered;
 
-    fn on_bytes(&self, answered: &mut u8, buffer: &mut [u8], filled: u16) -> Action {
-        let (mut at, bytes) = (0, &mut buffer[..usize::from(filled)]);
+    fn timer_every(&self) -> Option<Duration> {
+        self.every
+    }
+
+    fn on_timer(&self, state: &mut Remembered, out: &mut [u8]) -> Action {
+        state.timers = state.timers.wrapping_add(1);
+        let says = match self.on_timer {
+            OnTimer::Says => true,
+            OnTimer::SaysEveryOther => state.timers.is_multiple_of(2),
+            OnTimer::SaysNothing => false,
+            OnTimer::ClosesAtTheThird if state.timers == 3 => {
+                return Action::close(CloseReason::Finished);
+            }
+            OnTimer::ClosesAtTheThird => false,
+        };
+        if !says {
+            return Action::NOTHING;
+        }
+        out[..HERE.len()].copy_from_slice(HERE);
+        Action::send(0..u16::try_from(HERE.len()).expect("it is short"))
+    }
+
+    fn on_bytes(&self, state: &mut Remembered, buffer: &mut [u8], filled: u16) -> Action {
+        let bytes = &mut buffer[..usize::from(filled)];
+        let (mut at, mut end) = (0, 0);
         let mut is_last = false;
         while let Some(frame) = whole_frame(&mut bytes[at..]).filter(|_| !is_last) {
             is_last = frame[0] == LAST;
-            at += frame.len();
-            answer(frame, answered);
+            let length = frame.len();
+            if is_answered(frame) {
+                answer(frame, &mut state.answered);
+                bytes.copy_within(at..at + length, end);
+                end += length;
+            }
+            at += length;
         }
-        let at = u16::try_from(at).expect("a buffer has 16 bits");
-        let sent = if at > 0 { Action::send(0..at) } else { Action::NOTHING };
+        let [at, end] = [at, end].map(|place| u16::try_from(place).expect("it is in a buffer"));
+        let sent = if end > 0 { Action::send(0..end) } else { Action::NOTHING };
         if is_last {
             return Action { close: Some(CloseReason::Finished), ..sent };
         }
@@ -45,9 +100,16 @@ impl Protocol for Framed {
 
 const LAST: u8 = 255;
 
+const SILENT: std::ops::RangeInclusive<u8> = 64..=239;
+
 fn whole_frame(bytes: &mut [u8]) -> Option<&mut [u8]> {
-    let length = 1 + usize::from(bytes.first()? & 15);
+    let first = *bytes.first()?;
+    let length = if SILENT.contains(&first) { 1 } else { 1 + usize::from(first & 15) };
     bytes.get_mut(..length)
+}
+
+fn is_answered(frame: &[u8]) -> bool {
+    !SILENT.contains(&frame[0])
 }
 
 fn answer(frame: &mut [u8], answered: &mut u8) {
@@ -56,28 +118,72 @@ fn answer(frame: &mut [u8], answered: &mut u8) {
     *answered = answered.wrapping_add(1);
 }
 
-/// What is to come back for all of a stream.
-fn answers(stream: &[u8]) -> Vec<u8> {
-    let (mut rest, mut answered, mut all) = (stream.to_vec(), 0, Vec::new());
-    while let Some(frame) = whole_frame(&mut rest) {
-        answer(frame, &mut answered);
-        let (is_last, length) = (frame[0] == LAST, frame.len());
-        all.extend_from_slice(frame);
+/// What is to come back for a stream.
+#[derive(Default)]
+struct Answers {
+    bytes: Vec<u8>,
+    /// Where each frame of them ends.
+    ends: Vec<usize>,
+    /// A last frame is among them.
+    has_last: bool,
+    /// Bytes behind the frames that are whole, none of which is the last.
+    rest: usize,
+}
+
+fn answers(stream: &[u8]) -> Answers {
+    let (mut rest, mut answered, mut all) = (stream.to_vec(), 0, Answers::default());
+    while let Some(frame) = whole_frame(&mut rest).filter(|_| !all.has_last) {
+        all.has_last = frame[0] == LAST;
+        if is_answered(frame) {
+            answer(frame, &mut answered);
+            all.bytes.extend_from_slice(frame);
+            all.ends.push(all.bytes.len());
+        }
+        let length = frame.len();
         rest.drain(..length);
-        if is_last {
-            break;
+    }
+    all.rest = if all.has_last { 0 } else { rest.len() };
+    all
+}
+
+/// Takes what the timer said out of what a peer received, and says where it stood in the rest.
+fn without_timers(received: &[u8]) -> (Vec<u8>, Vec<usize>) {
+    let (mut bytes, mut places, mut at) = (Vec::new(), Vec::new(), 0);
+    while at < received.len() {
+        if received[at..].starts_with(HERE) {
+            places.push(bytes.len());
+            at += HERE.len();
+        } else {
+            bytes.push(received[at]);
+            at += 1;
         }
     }
-    all
+    (bytes, places)
+}
+
+/// What was seen in one world, or in many.
+#[derive(Default)]
+struct Seen {
+    /// Connections that the server closed after a last frame.
+    last: usize,
+    /// Peers that were read in full and went in the middle of a frame.
+    cut: usize,
+    /// Worlds in which every answer had to come, and did.
+    whole_worlds: usize,
+    /// Texts of the timer that came.
+    said: usize,
+    /// Texts of the timer that came between answers.
+    said_between: usize,
+    /// Times that a timer closed.
+    closed_by_timer: u64,
 }
 
 type Shard = Server<SimDriver, Banner<Framed>>;
 
 const PEERS: usize = 12;
 
-/// One world, and how many of its connections were closed by the server after a last frame, and how
-/// many peers went in the middle of a frame.
-fn live(seed: u64) -> (usize, usize) {
+/// One world.
+fn live(seed: u64, seen: &mut Seen) {
     let mut random = Rng::with_seed(seed);
     let sim = SimConfig {
         seed,
@@ -92,12 +198,14 @@ fn live(seed: u64) -> (usize, usize) {
         listeners: 1,
         slots_per_segment: 8,
         connections_max: 64,
-        idle_timeout: None,
+        idle_timeout: (random.u8(..8) == 0).then(|| Duration::from_millis(random.u64(50..300))),
         send_timeout: SEND_TIMEOUT,
     };
     let text = random.bool().then(|| "hi".parse().expect("a text"));
     let greeting = if text.is_some() { &b"hi"[..] } else { b"" };
-    let protocol = Banner { text, then: Framed };
+    let every = (random.u8(..3) > 0).then(|| Duration::from_millis(random.u64(1..120)));
+    let on_timer = ON_TIMER[random.usize(..ON_TIMER.len())];
+    let protocol = Banner { text, then: Framed { every, on_timer } };
     let stats = Arc::new(ServerStats::new());
     let shard = Server::new(SimDriver::new(sim), config, protocol, Arc::clone(&stats));
     let mut shard = shard.expect("every segment opens in this world");
@@ -109,25 +217,46 @@ fn live(seed: u64) -> (usize, usize) {
         shard.end.driver.arrive(0, profile, Duration::from_micros(random.u64(..100_000)));
     }
     run_until(&mut shard, Duration::from_millis(400));
+    if random.u8(..8) == 0 {
+        shard.handle_command(Command::Drain(Duration::from_millis(random.u64(1..500))));
+    }
     shard.end.driver.leave_all();
     run_until(&mut shard, Duration::from_secs(30));
     assert_eq!(shard.connections(), 0, "seed {seed}: connections are left");
     assert_eq!(shard.end.driver.buffers_used(), 0, "seed {seed}: buffers are left");
-    let evicted = stats.evicted_total.get();
-    let (mut wrong, mut last, mut cut) = (0, 0, 0);
+    let closes = every.is_some() && on_timer == OnTimer::ClosesAtTheThird;
+    let mut wrong = 0;
     for (number, peer) in shard.end.driver.peers().iter().enumerate() {
-        let expected = [greeting, &answers(&peer.sent)].concat();
-        let is_whole = peer.received == expected;
+        let answers = answers(&peer.sent);
+        let expected = [greeting, &answers.bytes].concat();
+        let (received, said_at) = without_timers(&peer.received);
+        let is_whole = received == expected;
         wrong += u64::from(!is_whole);
-        let is_part = expected.starts_with(&peer.received);
+        // A peer may have gone while the text of a timer was on its way.
+        let mut cuts = (0..HERE.len()).filter(|&cut| received.ends_with(&HERE[..cut]));
+        let is_part = cuts.any(|cut| expected.starts_with(&received[..received.len() - cut]));
         assert!(is_part, "seed {seed}: peer {number} was answered {:?}", peer.received);
-        last += usize::from(is_whole && peer.received.len() < peer.sent.len());
-        cut += usize::from(is_whole && peer.read == peer.sent.len());
+        let ends = answers.ends.iter().map(|end| greeting.len() + end);
+        let ends: Vec<usize> = std::iter::once(greeting.len()).chain(ends).collect();
+        let is_between = |at: &usize| ends.contains(at);
+        assert!(said_at.iter().all(is_between), "seed {seed}: peer {number}, a frame was cut");
+        seen.said += said_at.len();
+        let inner = |at: &&usize| **at > greeting.len() && **at < expected.len();
+        seen.said_between += said_at.iter().filter(inner).count();
+        seen.last += usize::from(is_whole && answers.has_last && peer.saw_end);
+        seen.cut += usize::from(is_whole && answers.rest > 0 && peer.read == peer.sent.len());
     }
-    // A peer that stopped in the middle of a frame may have had to give its buffer to others, and one
-    // that resets when it is told to leave may miss an answer.
-    assert!(wrong <= evicted + stats.reset_total.get(), "seed {seed}: {wrong} answers are missing");
-    (last, cut)
+    // A peer that stopped in the middle of a frame may have had to give its buffer to others, one that
+    // resets when it is told to leave may miss an answer, and so may one that was closed.
+    let ended = [&stats.evicted_total, &stats.reset_total, &stats.idle_timeout_total];
+    let drained = [&stats.drained_total, &stats.drain_cut_total];
+    let excused: u64 = ended.into_iter().chain(drained).map(Counter::get).sum();
+    if closes {
+        seen.closed_by_timer += wrong;
+    } else {
+        assert!(wrong <= excused, "seed {seed}: {wrong} answers are missing, {excused} excused");
+        seen.whole_worlds += usize::from(excused == 0);
+    }
 }
 
 fn run_until(shard: &mut Shard, time: Duration) {
@@ -143,11 +272,10 @@ fn run_until(shard: &mut Shard, time: Duration) {
 
 #[test]
 fn frames_that_are_cut_anywhere_are_answered_whole() {
-    let (mut last, mut cut) = (0, 0);
-    for seed in 0..300 {
-        let world = live(seed);
-        last += world.0;
-        cut += world.1;
-    }
-    assert!(last >= 100 && cut >= 100, "{last} ended early and {cut} in full: too friendly");
+    let mut seen = Seen::default();
+    (0..1_000).for_each(|seed| live(seed, &mut seen));
+    let Seen { last, cut, whole_worlds, said, said_between, closed_by_timer } = seen;
+    let figures = [last, cut, whole_worlds, said, said_between];
+    assert!(figures.iter().all(|figure| *figure >= 60), "{figures:?}: too friendly");
+    assert!(closed_by_timer >= 50, "timers closed {closed_by_timer}: too friendly");
 }

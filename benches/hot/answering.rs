@@ -106,6 +106,10 @@ impl Driver for Answering {
         self.now += Duration::from_micros(1);
     }
 
+    fn buffers(&self) -> usize {
+        usize::from(BUFFERS)
+    }
+
     fn take_buffer(&mut self) -> Option<BufferId> {
         self.buffers.pop()
     }

@@ -15,7 +15,7 @@ pub enum CloseReason {
     SendTimeout,
     /// Too many pushes came due behind one that it did not take.
     Backlog,
-    /// It took no bytes while others waited for its buffer.
+    /// It took no bytes, or did not go on with its message, while others waited for its buffer.
     Evicted,
     /// It sent nothing for too long.
     Idle,

@@ -107,6 +107,9 @@ pub trait Driver {
     /// Moves completions into `batch`, up to its capacity.
     fn reap(&mut self, batch: &mut Vec<Completion>);
 
+    /// Buffers of the pool, those in use among them.
+    fn buffers(&self) -> usize;
+
     /// Takes a buffer from the pool; `None` when all are in use.
     fn take_buffer(&mut self) -> Option<BufferId>;
 

@@ -12,6 +12,7 @@ const FOLDERS: &[&str] = &[
     "tests",
     "client/tests",
     "benches",
+    "examples",
     "fuzz/fuzz_targets",
     "bench-scripts",
 ];
@@ -46,8 +47,8 @@ pub(crate) fn may_be_unsafe(name: &str) -> bool {
 
 /// The first line of code that is unsafe.
 pub(crate) fn unsafe_in(name: &str, text: &str) -> Option<String> {
-    let uses =
-        ["{", "fn", "impl", "extern"].map(|what| format!("{} {what}", concat!("un", "safe")));
+    let uses = ["{", "fn", "impl", "extern", "trait"]
+        .map(|what| format!("{} {what}", concat!("un", "safe")));
     let code = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
     let mut found = code.filter(|(_, line)| uses.iter().any(|used| line.contains(used)));
     found.next().map(|(at, _)| format!("{name}:{}", at + 1))

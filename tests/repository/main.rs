@@ -107,8 +107,12 @@ fn every_dependency_has_its_reason() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let dependencies = manifest.split("[workspace.dependencies]").nth(1).unwrap();
     let dependencies = dependencies.split("\n[").next().unwrap();
-    let lines =
-        dependencies.lines().filter(|line| line.contains(" = ") && !line.contains("{ path ="));
+    assert!(!manifest.contains("[workspace.dependencies."), "one line says what and why");
+    let lines: Vec<&str> = dependencies
+        .lines()
+        .filter(|line| line.contains(" = ") && !line.contains("{ path ="))
+        .collect();
+    assert!(lines.len() >= 20, "{} dependencies were found", lines.len());
     for line in lines {
         assert!(line.contains(" # "), "no reason beside: {line}");
     }

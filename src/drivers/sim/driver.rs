@@ -324,6 +324,10 @@ impl Driver for SimDriver {
         }
     }
 
+    fn buffers(&self) -> usize {
+        self.pool.count()
+    }
+
     fn take_buffer(&mut self) -> Option<BufferId> {
         self.pool.take()
     }

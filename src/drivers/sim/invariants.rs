@@ -187,6 +187,10 @@ impl Pool {
         Pool { memory: (0..count).map(|_| fresh()).collect() }
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.memory.len()
+    }
+
     pub(super) fn take(&mut self) -> Option<BufferId> {
         let index = self.memory.iter().position(|(holder, _)| *holder == Holder::Pool)?;
         self.memory[index].0 = Holder::Shard;

@@ -56,6 +56,10 @@ impl Buffers {
         })
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.count.into()
+    }
+
     pub(super) fn take(&mut self) -> Option<BufferId> {
         let buffer = self.free.pop()?;
         self.without_memory = self.without_memory.min(self.free.len());

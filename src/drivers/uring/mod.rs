@@ -244,6 +244,10 @@ impl Driver for UringDriver {
         }
     }
 
+    fn buffers(&self) -> usize {
+        self.buffers.count()
+    }
+
     fn take_buffer(&mut self) -> Option<BufferId> {
         self.buffers.take()
     }

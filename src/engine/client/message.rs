@@ -140,8 +140,12 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         if slot.role.pending == 0 && !self.expectation.is_unasked() {
             return self.mismatch(id);
         }
-        let bytes = &self.end.driver.buffer(slot.buffer)[..usize::from(slot.end)];
+        let buffer = self.end.driver.buffer(slot.buffer);
+        let is_full = usize::from(slot.end) == buffer.len();
+        let bytes = &buffer[..usize::from(slot.end)];
         match self.expectation.on_bytes(&mut slot.role.state, bytes) {
+            // An answer that is longer than a buffer never ends.
+            Heard::NeedMore if is_full => self.mismatch(id),
             Heard::NeedMore => self.end.arm_poll(id),
             Heard::Answer(message) if self.is_ours(id, &message) => self.on_answer(id, message.due),
             Heard::Unasked { texts, had_one } => self.on_unasked(id, texts, had_one),

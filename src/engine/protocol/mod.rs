@@ -26,8 +26,8 @@ pub trait Protocol {
     /// What is remembered of each connection, also while it is idle.
     type State: Copy + Default + std::fmt::Debug;
 
-    /// Whether an answer may leave the beginning of a next message behind, see [`Action::kept`]. Where
-    /// it may not, no memory is kept for it.
+    /// Whether there may be more to do when an answer is out, see [`Action::kept`] and [`Action::close`].
+    /// Where there never is, no memory is kept for it, and an answer that says otherwise panics.
     const KEEPS: bool = true;
 
     /// Whether [`Protocol::on_open`] has something to send: only then a new connection takes a buffer.
@@ -35,13 +35,14 @@ pub trait Protocol {
         false
     }
 
-    /// Time between two calls of [`Protocol::on_timer`] on one connection, in whole milliseconds;
-    /// `None` when there are none.
+    /// Time between two calls of [`Protocol::on_timer`] on one connection, in whole milliseconds, from 1
+    /// ms to 12 days; `None` when there are none. The timer waits for bytes that are under way: until an
+    /// answer is out, and until a message is whole of which the beginning is there.
     fn timer_every(&self) -> Option<Duration> {
         None
     }
 
-    /// A connection is open; `out` is an empty buffer.
+    /// A connection is open; `out` is an empty buffer, or what a layer above has left of one.
     fn on_open(&self, _state: &mut Self::State, _out: &mut [u8]) -> Action {
         Action::NOTHING
     }

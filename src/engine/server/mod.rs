@@ -8,12 +8,12 @@
 //! A server is one core's share: synchronous, single-threaded, and after start it allocates only when
 //! the arena grows. The pump of the runtime calls [`Worker::turn`].
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::constants::{
-    ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BATCH_COMPLETIONS, BUFFERS_PER_CORE, SEND_TIMEOUT,
-    WHEEL_BUCKETS,
+    ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BATCH_COMPLETIONS, SEND_TIMEOUT, WHEEL_BUCKETS,
 };
 use crate::base::errno::Errno;
 use crate::engine::driver::Listen;
@@ -23,8 +23,7 @@ use crate::engine::server::drain::{Command, Drain, MemoryLeft};
 use crate::engine::server::listener::Listener;
 use crate::engine::server::role::{Remainder, Serving};
 use crate::engine::server::spread::Spread;
-use crate::engine::slot::Queue;
-use crate::engine::slot::low_milliseconds;
+use crate::engine::slot::{Queue, low_milliseconds};
 use crate::engine::wheel::Wheel;
 use crate::observe::stats::ServerStats;
 
@@ -35,6 +34,10 @@ pub mod role;
 mod serve;
 mod spread;
 mod timers;
+
+/// How often a protocol's timer may run out: a wheel counts milliseconds, and 24 days of them.
+const TIMERS: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(12 * 24 * 60 * 60);
 
 /// What one core of a server is told.
 #[derive(Clone, Debug)]
@@ -101,6 +104,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     ///
     /// # Errors
     /// When the first segment's ring cannot be made.
+    ///
+    /// # Panics
+    /// When the protocol's timer runs out more often than each millisecond, or less than each 12 days.
     pub fn new(
         driver: D,
         config: ServerConfig,
@@ -109,7 +115,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     ) -> Result<Server<D, P>, Errno> {
         let each = ACCEPTS_PER_CORE / config.listeners.max(1);
         let has_timers = config.idle_timeout.is_some() || protocol.timer_every().is_some();
-        let buffers = if P::KEEPS { BUFFERS_PER_CORE.into() } else { 0 };
+        let every = protocol.timer_every();
+        assert!(every.is_none_or(|every| TIMERS.contains(&every)), "a timer of {every:?}");
+        let buffers = if P::KEEPS { driver.buffers() } else { 0 };
         let mut server = Server {
             end: Endpoint::new(driver, config.slots_per_segment, stats),
             protocol,

@@ -1,6 +1,8 @@
 //! An open connection: it is idle, bytes come in, the protocol says what follows, bytes go out, and at
 //! last it closes.
 
+use std::time::Duration;
+
 use crate::base::constants::{STALL_GRACE, WARM_MAX, WARM_TIME};
 use crate::base::errno::Errno;
 use crate::engine::close_reason::CloseReason;
@@ -13,6 +15,17 @@ use crate::engine::server::role::{
 use crate::engine::slot::Queue;
 use crate::engine::slot::{BufferId, ReadSide, Slot, Timed, WriteSide, low_milliseconds};
 use crate::engine::token::{Operation, SlotId};
+
+/// What became of a buffer that was free for what is pending.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    /// Bytes in it are on their way.
+    Sends,
+    /// It is still free: nothing was pending, or nothing was to be said.
+    Silent,
+    /// The connection is to be closed.
+    Closes(CloseReason),
+}
 
 /// What became of bytes that the protocol was shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,10 +109,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
                 let slot = &mut self.end.arena[id];
                 slot.wait_from(self.end.now);
                 if slot.end == 0 {
-                    self.use_or_drop_buffer(id);
-                } else {
-                    self.await_rest(id);
+                    return self.become_idle(id);
                 }
+                self.await_rest(id);
                 self.end.arm_poll(id);
             }
             Err(_) => self.close(id, CloseReason::Reset),
@@ -117,8 +129,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         match action.close {
             None if action.kept.is_empty() => {
                 slot.end = 0;
-                self.use_or_drop_buffer(id);
-                Handled::Done
+                if self.use_or_drop_buffer(id) { Handled::Done } else { Handled::Closed }
             }
             None => self.keep(id, action.kept.start, action.kept.end),
             Some(reason) => {
@@ -131,7 +142,8 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     fn answer(&mut self, id: SlotId, Action { send, kept, close }: Action) -> Handled {
         let slot = &mut self.end.arena[id];
         (slot.start, slot.end) = (send.start, send.end);
-        let is_all = !P::KEEPS || kept.is_empty() && close.is_none();
+        let is_all = kept.is_empty() && close.is_none();
+        assert!(P::KEEPS || is_all, "a protocol that keeps nothing has left something to do");
         if !is_all {
             slot.role.pending |= KEPT;
             self.remainders[slot.buffer.index()] =
@@ -162,14 +174,23 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         self.end.push(id, Queue::Partial);
     }
 
-    /// The bytes are dealt with: what the timer has had to send meanwhile goes out in the same buffer.
-    fn use_or_drop_buffer(&mut self, id: SlotId) {
-        let slot = &self.end.arena[id];
-        if slot.role.is_pending(TIMER_DUE) && slot.buffer != BufferId::NONE {
-            return self.speak(id, slot.buffer);
+    /// The slot's buffer is free: what is pending goes out in it, or it goes back. Whether the
+    /// connection is still open.
+    fn use_or_drop_buffer(&mut self, id: SlotId) -> bool {
+        match self.speak(id) {
+            Spoken::Sends => {}
+            Spoken::Silent => {
+                if let Some(buffer) = self.end.detach_buffer(id) {
+                    self.hand_on(buffer);
+                }
+                self.await_due(id);
+            }
+            Spoken::Closes(reason) => {
+                self.close(id, reason);
+                return false;
+            }
         }
-        self.drop_buffer(id);
-        self.await_due(id);
+        true
     }
 
     // ---- bytes out, until all are gone ----------------------------------------------------
@@ -189,8 +210,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         if slot.read == ReadSide::Idle {
             return self.await_more(id);
         }
-        self.use_or_drop_buffer(id);
-        self.recv_deferred(id);
+        if self.use_or_drop_buffer(id) {
+            self.recv_deferred(id);
+        }
     }
 
     /// The timer has sent: its next time counts from when this one was due, not from when it went, so
@@ -212,6 +234,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         }
         let bytes = self.end.driver.buffer(slot.buffer);
         bytes.copy_within(usize::from(start)..usize::from(end), 0);
+        self.end.arena[id].wait_from(self.end.now);
         match self.handle_bytes(id, end - start) {
             Handled::Kept | Handled::Done => self.recv_deferred(id),
             Handled::Answered | Handled::AnsweredInPart | Handled::Closed => {}
@@ -248,7 +271,10 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     pub(super) fn give_buffer_and_speak(&mut self, id: SlotId) {
         match self.end.take_buffer() {
-            Some(buffer) => self.speak(id, buffer),
+            Some(buffer) => {
+                self.end.arena[id].buffer = buffer;
+                self.use_or_drop_buffer(id);
+            }
             None => {
                 self.end.stats.push_starved_total.add(1);
                 self.end.push(id, Queue::Starved);
@@ -257,43 +283,48 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         }
     }
 
-    /// Sends what is pending: what goes first before anything of the timer.
-    fn speak(&mut self, id: SlotId, buffer: BufferId) {
-        let slot = &mut self.end.arena[id];
-        slot.buffer = buffer;
-        let out = self.end.driver.buffer(buffer);
-        let is_opening = slot.role.is_pending(OPENING);
-        let action = if is_opening {
-            self.protocol.on_open(&mut slot.role.protocol, out)
-        } else {
-            self.end.stats.push_lateness_us.record(slot.overdue(self.end.now));
-            slot.role.pending = slot.role.pending & !TIMER_DUE | TIMER_SENDS;
-            self.protocol.on_timer(&mut slot.role.protocol, out)
-        };
-        if !action.send.is_empty() {
-            self.answer(id, action);
-        } else if let Some(reason) = action.close {
-            self.close(id, reason);
-        } else {
-            self.after_silence(id);
+    /// Sends what is pending from the slot's buffer, if it has one: what goes first before anything of
+    /// the timer.
+    fn speak(&mut self, id: SlotId) -> Spoken {
+        loop {
+            let slot = &mut self.end.arena[id];
+            if !slot.role.is_pending(OPENING | TIMER_DUE) || slot.buffer == BufferId::NONE {
+                return Spoken::Silent;
+            }
+            let is_opening = slot.role.is_pending(OPENING);
+            let out = self.end.driver.buffer(slot.buffer);
+            let action = if is_opening {
+                self.protocol.on_open(&mut slot.role.protocol, out)
+            } else {
+                self.end.stats.push_lateness_us.record(slot.overdue(self.end.now));
+                slot.role.pending = slot.role.pending & !TIMER_DUE | TIMER_SENDS;
+                self.protocol.on_timer(&mut slot.role.protocol, out)
+            };
+            if !action.send.is_empty() {
+                self.answer(id, action);
+                return Spoken::Sends;
+            }
+            if let Some(reason) = action.close {
+                return Spoken::Closes(reason);
+            }
+            if is_opening {
+                slot.role.pending &= !OPENING;
+            } else {
+                self.restart_timer(id);
+            }
         }
-    }
-
-    /// The protocol had nothing to send.
-    fn after_silence(&mut self, id: SlotId) {
-        if self.end.arena[id].role.is_pending(TIMER_SENDS) {
-            self.restart_timer(id);
-        }
-        self.end.arena[id].role.pending &= !OPENING;
-        self.use_or_drop_buffer(id);
-        self.recv_deferred(id);
     }
 
     // ---- it has just had bytes, and may go on ---------------------------------------------
 
     /// Receives what follows without a poll before, for as long as the connection is warm.
     fn await_more(&mut self, id: SlotId) {
-        let is_due = self.end.arena[id].role.is_pending(TIMER_DUE);
+        // The wheel does not know a warm connection.
+        let slot = &mut self.end.arena[id];
+        if self.protocol.timer_every().is_some() && slot.overdue(self.end.now) > Duration::ZERO {
+            slot.role.pending |= TIMER_DUE;
+        }
+        let is_due = slot.role.is_pending(TIMER_DUE);
         let is_full = self.end.count(Queue::Warm) >= WARM_MAX || self.end.count(Queue::Starved) > 0;
         // A drain closes a connection only when no byte of it can be in a receive.
         if is_due || is_full || self.drain.is_some() {
@@ -316,31 +347,34 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     /// Goes back to where it is idle: a poll, and no buffer.
     fn become_idle(&mut self, id: SlotId) {
-        self.use_or_drop_buffer(id);
-        self.end.arm_poll(id);
+        if self.use_or_drop_buffer(id) {
+            self.end.arm_poll(id);
+        }
     }
 
     // ---- buffers --------------------------------------------------------------------------
 
-    fn drop_buffer(&mut self, id: SlotId) {
-        if let Some(buffer) = self.end.detach_buffer(id) {
-            self.hand_on(buffer);
-        }
-    }
-
-    /// Puts a buffer back, or gives it to the slot that has waited the longest for one.
+    /// Gives a buffer to the slot that has waited the longest for one and has a use for it, or back.
     fn hand_on(&mut self, buffer: BufferId) {
-        let Some(waiting) = self.end.pop(Queue::Starved) else {
-            return self.end.give_buffer(buffer);
-        };
-        let slot = &mut self.end.arena[waiting];
-        if slot.role.pending != 0 {
-            self.speak(waiting, buffer);
-        } else {
-            slot.buffer = buffer;
-            self.end.arm_recv(waiting);
-            self.await_due(waiting);
+        while let Some(waiting) = self.end.pop(Queue::Starved) {
+            self.end.arena[waiting].buffer = buffer;
+            match self.speak(waiting) {
+                Spoken::Sends => return,
+                Spoken::Silent if self.end.arena[waiting].read == ReadSide::Polling => {
+                    self.end.arena[waiting].buffer = BufferId::NONE;
+                    self.await_due(waiting);
+                }
+                Spoken::Silent => {
+                    self.end.arm_recv(waiting);
+                    return self.await_due(waiting);
+                }
+                Spoken::Closes(reason) => {
+                    self.end.arena[waiting].buffer = BufferId::NONE;
+                    self.close(waiting, reason);
+                }
+            }
         }
+        self.end.give_buffer(buffer);
     }
 
     /// When slots wait for a buffer, the connection that has been silent the longest with one gives it

@@ -36,7 +36,7 @@ figures! {
         send_timeout_total: Counter,
         /// Of those closed: too many pushes were due behind one. Rising? Peers read slowly.
         backlog_total: Counter,
-        /// Of those closed: they held a buffer that others waited for. Rising? Peers read slowly.
+        /// Of those closed: they held a buffer that others waited for. Rising? Peers read slowly, or leave a message unfinished.
         evicted_total: Counter,
         /// Of those closed: they sent nothing for --idle-timeout. Rising? Peers are gone, or quiet.
         idle_timeout_total: Counter,
