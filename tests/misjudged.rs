@@ -46,7 +46,7 @@ fn who_cannot_be_sure_does_not_say_so() {
     lost(&mut run, &[(Lost(LostCause::Fin), 900)]);
     let killed = "Out of memory: Killed process 9 (megaconn) total-vm:1kB";
     run.log = Some(vec![killed.to_owned()]);
-    run.facts.target_gone = Some("nobody listens at the target any more".to_owned());
+    run.facts.target_gone = Some("nothing listens at the target any more".to_owned());
     assert_eq!((named(&run)[0].0, confidence(&run)), ("memory", Confidence::Possible));
     run.shares_kernel = true;
     assert_eq!((named(&run)[0].0, confidence(&run)), ("memory", Confidence::Certain));

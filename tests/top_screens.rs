@@ -18,7 +18,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 const SECOND: Duration = Duration::from_secs(1);
-const NOBODY: &str = "nobody listens there (ECONNREFUSED)";
+const NOBODY: &str = "nothing listens there (ECONNREFUSED)";
 
 /// A process that counts what it is told to.
 struct Process {

@@ -67,7 +67,7 @@ fn a_server_is_watched_until_it_is_gone_and_somebody_quits() {
     tmux.resize(150, 40);
     tmux.until("there is more to see", |screen| screen.contains("what waits"));
     drop(server);
-    tmux.until("the server is gone", |screen| screen.contains("nobody listens there"));
+    tmux.until("the server is gone", |screen| screen.contains("nothing listens there"));
     tmux.press("q");
     tmux.until("it has ended", |screen| screen.contains("status=0"));
     tmux.is_as_before();

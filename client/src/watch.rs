@@ -45,7 +45,7 @@ pub(crate) struct Flags {
 /// Why nothing was watched, with the fix.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("nobody to watch; fix: --ping ADDR, --bystander-service ADDR:PORT, or both")]
+    #[error("nothing to watch; fix: --ping ADDR, --bystander-service ADDR:PORT, or both")]
     Nobody,
     #[error("signal handlers: {0}; fix: none known, please report it")]
     Signals(io::Error),

@@ -175,7 +175,7 @@ fn what_cannot_be_watched_is_refused_with_the_fix() {
     }
     let finished = Program::start(&mut client(&["watch", "--out", "/tmp"])).finish();
     assert_eq!(finished.code, Some(2), "{finished:#?}");
-    assert!(finished.stderr.join("\n").contains("nobody to watch; fix: --ping"), "{finished:#?}");
+    assert!(finished.stderr.join("\n").contains("nothing to watch; fix: --ping"), "{finished:#?}");
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn a_server_whose_reserve_is_more_than_there_is_refuses_everybody_and_says_so() 
     let directory = tempfile::tempdir().unwrap();
     let flags = ["--memory-reserve", "1000TiB"];
     let (mut server, address) = serve(Command::new(server_binary()), directory.path(), &flags);
-    assert!(server.says("memory is short: who comes is refused"), "{:#?}", server.finish());
+    assert!(server.says("memory is short: new connections are refused"), "{:#?}", server.finish());
     let stats = directory.path().join("s.ndjson");
     until("it refuses", || refuses(address));
     let before = last(&stats, "accepted_total");
@@ -129,7 +129,7 @@ fn a_server_holds_who_is_there_and_accepts_again() {
     assert!(all_answer());
 
     group.leave(32 * MIB);
-    let says = server.says("memory is short: who comes is refused (");
+    let says = server.says("memory is short: new connections are refused (");
     assert!(says, "{:#?}", server.finish());
     until("it refuses", || refuses(address));
     assert!((0..20).all(|_| refuses(address)) && all_answer());

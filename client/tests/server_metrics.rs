@@ -151,7 +151,7 @@ fn a_server_that_is_lost_on_the_way_is_noted() {
     assert_eq!(code, Some(1), "{stderr:#?}");
     let result = result_in(directory.path());
     let note = result["notes"]["server_metrics"].as_str().unwrap();
-    for word in ["could not be seen since", "s into the run", "nobody listens there"] {
+    for word in ["could not be seen since", "s into the run", "nothing listens there"] {
         assert!(note.contains(word), "no word of `{word}`: {note}");
     }
     // What was seen of it before it went is still there.

@@ -1,7 +1,8 @@
 //! Queues of slots, linked through the slots: they take no memory of their own.
 //!
 //! A slot stands in one queue at most and names it, so that a slot that is taken out of another queue
-//! than its own is found at once. Both ends use them, and the wheel of timers.
+//! than its own is found at once. The buckets of a wheel share one name, and so do the accepts of all
+//! listeners: among those a mistake is found only at the two ends of a list.
 
 use crate::engine::arena::Arena;
 use crate::engine::slot::{Queue, Role};

@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use crate::engine::arena::Arena;
 use crate::engine::queue::List;
-use crate::engine::slot::Queue;
-use crate::engine::slot::{Timed, low_milliseconds};
+use crate::engine::slot::{Queue, Timed, low_milliseconds};
 use crate::engine::token::SlotId;
 
 /// Slots by the millisecond in which they are due.

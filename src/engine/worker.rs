@@ -1,4 +1,4 @@
-//! What the pump of a core drives: a worker, which is a server's shard or a client's, and the wake-up
+//! What the pump of a core drives: a worker, which is a server or a client, and the wake-up
 //! of its driver, by which the pump sleeps.
 
 use std::time::Duration;
@@ -34,8 +34,6 @@ pub enum Turn {
 
 /// What a driver does for a core that wants to sleep. When and for how long is the core's policy, the
 /// same for every driver.
-///
-/// A driver is made armed, because its core has not looked at it yet.
 pub trait Wakeup {
     /// Whether something is there that the next turn would submit or reap.
     fn has_work(&mut self) -> bool;

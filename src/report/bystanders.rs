@@ -245,7 +245,7 @@ fn spans(account: &Bystanders) -> Markup {
                 }
             }
         }
-        p.quiet { "Waited for: the part of the time in which somebody on this host did, by /proc/pressure." }
+        p.quiet { "Waited for: the part of the time in which a task of this host waited for it, by /proc/pressure." }
     }
 }
 

@@ -112,7 +112,7 @@ impl std::fmt::Display for TargetNow {
         f.write_str(match self {
             TargetNow::Accepts => "the target takes connections still",
             TargetNow::Ends => "the target ends whoever comes",
-            TargetNow::Refuses => "nobody listens at the target any more",
+            TargetNow::Refuses => "nothing listens at the target any more",
             TargetNow::Silent => "the target does not answer any more",
             TargetNow::Unknown => "this host could not ask the target",
         })

@@ -60,7 +60,7 @@ impl ReserveWatchdog {
     pub fn new(reserve_bytes: u64) -> ReserveWatchdog {
         let headrooms = MemoryHeadrooms::find(&ProcFs::host());
         if reserve_bytes > 0 && headrooms.least().is_none() {
-            talk("warning: /proc/meminfo cannot be read, nobody watches memory; fix: mount /proc");
+            talk("warning: /proc/meminfo cannot be read, memory is not watched; fix: mount /proc");
         }
         ReserveWatchdog { headrooms, reserve_bytes, hysteresis: Hysteresis::default() }
     }

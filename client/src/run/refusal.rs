@@ -33,12 +33,12 @@ pub(crate) enum Refusal {
     #[error("--source {0}: this host has no such address; fix: ip addr add {0} dev INTERFACE")]
     NoSuchSource(IpAddr),
     #[error(
-        "source-ports: --target {0}: every source port is somebody else's, or in TIME_WAIT; \
+        "source-ports: --target {0}: every source port is taken by another socket, or in TIME_WAIT; \
          fix: --source with another address, or wait 60 s"
     )]
     NoPort(SocketAddr),
     #[error(
-        "refused: --target {0}: nobody listens there ({1}); fix: start the server, or check the port"
+        "refused: --target {0}: nothing listens there ({1}); fix: start the server, or check the port"
     )]
     Refused(SocketAddr, Errno),
     #[error("unanswered: --target {0}: no answer ({1}); fix: check the route and the firewall")]
@@ -49,7 +49,7 @@ pub(crate) enum Refusal {
     Bystanders(#[from] NoProbeRunner),
     #[error(transparent)]
     Write(#[from] WriteError),
-    #[error("--keep-bystanders: nobody watches {0}: {1}")]
+    #[error("--keep-bystanders: {0} is not watched: {1}")]
     NotWatched(&'static str, String),
 }
 

@@ -28,7 +28,7 @@ pub const CQ_ENTRIES: u32 = 512;
 /// 16 B and two headers, each region rounded up to pages (seen on Linux 6.18: 8 KiB + 12 KiB).
 pub const RING_BYTES: u64 = 20 * 1024;
 
-/// Completions handled in one turn of a shard before it submits what they caused.
+/// Completions handled in one turn of an endpoint before it submits what they caused.
 pub const BATCH_COMPLETIONS: usize = 512;
 
 /// Time of busy turns after which the executor's other tasks have theirs: a command waits no longer.

@@ -33,7 +33,7 @@ pub(crate) async fn housekeep(
                 Change::Short(headroom) => {
                     let is_of_host = &*headroom.limit == HOST;
                     let short = [MemoryLeft::ShortInCgroup, MemoryLeft::ShortOnHost];
-                    (short[usize::from(is_of_host)], headroom, "short: who comes is refused")
+                    (short[usize::from(is_of_host)], headroom, "short: new connections are refused")
                 }
             };
             if throttle.admits(&change, Instant::now()) {

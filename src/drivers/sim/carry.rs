@@ -6,7 +6,7 @@ use super::link::End;
 use super::wire::{Drivers, Wire, WireEvent, WireMutation};
 
 impl Wire {
-    /// Takes what the shard at `from` has sent on `link`, as far as the other end has room for it.
+    /// Takes what the endpoint at `from` has sent on `link`, as far as the other end has room for it.
     pub(super) fn carry(&mut self, drivers: &mut Drivers, link: usize, from: End) {
         let to = from.other();
         let (Some(source), Some(target)) = (self.links[link].peer(from), self.links[link].peer(to))

@@ -283,7 +283,7 @@ impl SimDriver {
         self.events.keys().next().map(|&(time, _)| time)
     }
 
-    /// Whether completions wait for the shard.
+    /// Whether completions wait for the endpoint.
     pub(super) fn has_answers(&self) -> bool {
         !self.done.is_empty()
     }

@@ -1,6 +1,6 @@
 //! Sockets and time of a seeded world, as [`Driver`] has them.
 //!
-//! What a shard asks for is checked against the invariants and queued here; what becomes of it is
+//! What an endpoint asks for is checked against the invariants and queued here; what becomes of it is
 //! in `world`, how connections come about in `connect`.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -57,7 +57,7 @@ pub struct SimCounts {
     pub tuples_taken: u64,
 }
 
-/// Sockets and time of a seeded world, for one shard.
+/// Sockets and time of a seeded world, for one endpoint.
 #[derive(Debug)]
 pub struct SimDriver {
     pub(super) config: SimConfig,
@@ -80,9 +80,9 @@ pub struct SimDriver {
     /// Its peers are another driver's connections: a wire moves them, and they do nothing
     /// themselves.
     pub(super) is_wired: bool,
-    /// Peers to which the shard has done something since the wire last looked.
+    /// Peers to which the endpoint has done something since the wire last looked.
     pub(super) touched: Vec<usize>,
-    /// Bytes that the shard was told of, since they were last asked for; on a wire only.
+    /// Bytes that the endpoint was told of, since they were last asked for; on a wire only.
     pub(super) moves: Vec<Move>,
 }
 
@@ -201,7 +201,7 @@ impl SimDriver {
         &self.connects
     }
 
-    /// The bytes that the shard was told of since this was last called, in order; on a wire only.
+    /// The bytes that the endpoint was told of since this was last called, in order; on a wire only.
     pub fn take_moves(&mut self) -> Vec<Move> {
         std::mem::take(&mut self.moves)
     }
@@ -223,7 +223,7 @@ impl SimDriver {
         self.pool.used()
     }
 
-    /// Operations whose completion the shard has not got.
+    /// Operations whose completion the endpoint has not got.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.invariants.in_flight()
@@ -337,7 +337,7 @@ impl Driver for SimDriver {
     }
 
     fn buffer(&mut self, buffer: BufferId) -> &mut [u8] {
-        self.pool.of_shard(buffer)
+        self.pool.of_endpoint(buffer)
     }
 
     fn now(&self) -> Duration {

@@ -60,7 +60,7 @@ pub(super) enum Ask {
     Close,
 }
 
-/// Bytes that a completion has told a shard of.
+/// Bytes that a completion has told an endpoint of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Move {
     /// The number of the peer.

@@ -1,12 +1,12 @@
 //! The books of the simulator: what is in which slot, what is asked for, which buffer is used.
 //!
-//! Here stand the rules of `Driver` that a shard must keep, each as an assertion with a sentence.
+//! Here stand the rules of `Driver` that an endpoint must keep, each as an assertion with a sentence.
 //! The world asks the books before it does anything; the books never decide what happens.
 
 use crate::engine::slot::BufferId;
 use crate::engine::token::{Generation, Operation, SlotId, Token};
 
-/// Which directions the shard has ended.
+/// Which directions the endpoint has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Shut {
     #[default]
@@ -20,7 +20,7 @@ pub(super) enum Shut {
 pub(super) struct Place {
     /// The peer behind the descriptor in this slot; `None` when there is no descriptor.
     pub(super) peer: Option<usize>,
-    /// What the shard has shut down.
+    /// What the endpoint has shut down.
     pub(super) shut: Shut,
     /// Polls, or a receive, that have been submitted and wait for their condition.
     pub(super) waiting_readable: Option<Token>,
@@ -125,7 +125,7 @@ impl Invariants {
         *side = Some(token);
     }
 
-    /// The answer of `token` has been handed to the shard. Gives back the buffer it used.
+    /// The answer of `token` has been handed to the endpoint. Gives back the buffer it used.
     pub(super) fn finish(&mut self, token: Token) -> Option<BufferId> {
         self.in_flight -= 1;
         let operation = token.operation();
@@ -157,7 +157,7 @@ impl Invariants {
         self.place(id).buffers[0].expect("a receive has a buffer")
     }
 
-    /// Operations asked for whose answer the shard has not got.
+    /// Operations asked for whose answer the endpoint has not got.
     pub(super) fn in_flight(&self) -> u32 {
         self.in_flight
     }
@@ -167,7 +167,7 @@ impl Invariants {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
     Pool,
-    Shard,
+    Endpoint,
     Operation(Token),
 }
 
@@ -193,32 +193,36 @@ impl Pool {
 
     pub(super) fn take(&mut self) -> Option<BufferId> {
         let index = self.memory.iter().position(|(holder, _)| *holder == Holder::Pool)?;
-        self.memory[index].0 = Holder::Shard;
+        self.memory[index].0 = Holder::Endpoint;
         Some(BufferId::new(u16::try_from(index).expect("the pool is small")))
     }
 
     pub(super) fn give(&mut self, buffer: BufferId) {
         let holder = self.pass(buffer, Holder::Pool);
-        assert_eq!(holder, Holder::Shard, "{buffer:?} was given back, but its holder is not us");
+        assert_eq!(holder, Holder::Endpoint, "{buffer:?} was given back, but its holder is not us");
         self.memory[buffer.index()].1.fill(JUNK);
     }
 
-    /// The shard hands the buffer to an operation.
+    /// The endpoint hands the buffer to an operation.
     pub(super) fn lend(&mut self, buffer: BufferId, token: Token) {
         let holder = self.pass(buffer, Holder::Operation(token));
-        assert_eq!(holder, Holder::Shard, "{token:?}: {buffer:?} is not the shard's to lend");
+        assert_eq!(holder, Holder::Endpoint, "{token:?}: {buffer:?} is not the endpoint's to lend");
     }
 
-    /// The operation is over: the buffer is the shard's again.
+    /// The operation is over: the buffer is the endpoint's again.
     pub(super) fn hand_back(&mut self, buffer: BufferId, token: Token) {
-        let holder = self.pass(buffer, Holder::Shard);
+        let holder = self.pass(buffer, Holder::Endpoint);
         assert_eq!(holder, Holder::Operation(token), "{buffer:?} changed hands under {token:?}");
     }
 
-    /// Bytes that the shard may touch.
-    pub(super) fn of_shard(&mut self, buffer: BufferId) -> &mut [u8] {
+    /// Bytes that the endpoint may touch.
+    pub(super) fn of_endpoint(&mut self, buffer: BufferId) -> &mut [u8] {
         let (holder, bytes) = &mut self.memory[buffer.index()];
-        assert_eq!(*holder, Holder::Shard, "{buffer:?} was touched while it is not the shard's");
+        assert_eq!(
+            *holder,
+            Holder::Endpoint,
+            "{buffer:?} was touched while it is not the endpoint's"
+        );
         bytes
     }
 

@@ -1,7 +1,7 @@
 //! The second driver: a seeded world in which everything fails that can fail.
 //!
 //! `SimDriver` owns simulated time, peers, listeners and a small buffer pool, and asserts every
-//! rule of [`crate::engine::driver::Driver`] that a shard could break. The same seed gives the
+//! rule of [`crate::engine::driver::Driver`] that an endpoint could break. The same seed gives the
 //! same world. It is made for tests, which create peers, pass the time between two turns and look
 //! at both streams of a peer.
 //!

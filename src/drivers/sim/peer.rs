@@ -117,7 +117,7 @@ pub struct Peer {
     pub tuple: Option<(SocketAddr, usize)>,
     /// Our connect to it has succeeded.
     pub is_connected: bool,
-    /// Bytes of `sent` that the shard was given.
+    /// Bytes of `sent` that the endpoint was given.
     pub delivered: usize,
     /// Bytes of `sent` that were read.
     pub read: usize,
@@ -125,7 +125,7 @@ pub struct Peer {
     pub(super) taken: usize,
     /// Bytes of `received` that it has given back.
     echoed: usize,
-    /// Bytes of `received` of which the shard was told that they are sent.
+    /// Bytes of `received` of which the endpoint was told that they are sent.
     pub confirmed: usize,
     /// The connect to it that is not answered; on a wire only.
     pub(super) connecting: Option<Token>,
@@ -135,7 +135,7 @@ pub struct Peer {
     pub slot: Option<SlotId>,
     /// It has an action planned.
     pub(super) is_due: bool,
-    /// The error of its reset was given to the shard.
+    /// The error of its reset was given to the endpoint.
     pub(super) reset_was_read: bool,
 }
 

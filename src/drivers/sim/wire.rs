@@ -1,4 +1,4 @@
-//! A wire between two simulated drivers: one shard's peers are the other shard's connections.
+//! A wire between two simulated drivers: one endpoint's peers are the other endpoint's connections.
 //!
 //! The wire owns the time of both ends. It carries connects, bytes, ends and resets from one to the
 //! other, in order within a direction, in pieces of any length and after any delay. Its faults are
@@ -22,7 +22,7 @@ pub struct WireConfig {
     pub seed: u64,
     /// Bytes that the server's end of a connection takes before they are under way.
     pub send_buffer: usize,
-    /// Bytes that an end keeps for a shard that does not read.
+    /// Bytes that an end keeps for an endpoint that does not read.
     pub window: usize,
     /// Connections that wait at one listener at most. A SYN beyond them is dropped.
     pub backlog: usize,
@@ -270,7 +270,7 @@ impl Wire {
 
     // ---- connects -------------------------------------------------------------------------
 
-    /// Looks at every peer whose shard has done something to it.
+    /// Looks at every peer whose endpoint has done something to it.
     fn look_at_touched(&mut self, drivers: &mut Drivers) {
         for end in End::BOTH {
             while let Some(peer) = drivers[end as usize].touched.pop() {

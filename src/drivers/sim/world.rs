@@ -1,7 +1,7 @@
 //! What happens in a simulated world, and when: operations act, conditions come true, peers move.
 //!
 //! All time passes in `run_until`, one event after the other. What an operation does to a peer and
-//! what the shard hears of it are two events, so that the world may change between them.
+//! what the endpoint hears of it are two events, so that the world may change between them.
 
 use std::time::Duration;
 
@@ -235,7 +235,7 @@ impl SimDriver {
         }
     }
 
-    /// The shard will hear of it soon.
+    /// The endpoint will hear of it soon.
     pub(super) fn complete(&mut self, token: Token, result: Result<u32, Errno>) {
         if self.config.mutation == Some(Mutation::LostCompletion) && self.random.u8(..64) == 0 {
             return;
@@ -254,7 +254,7 @@ impl SimDriver {
         Duration::from_micros(self.random.u64(..most_us))
     }
 
-    /// The shard gets the answer to what it asked for, and the buffer back that was used.
+    /// The endpoint gets the answer to what it asked for, and the buffer back that was used.
     pub(super) fn hand_over(&mut self, Completion { token, result }: Completion) {
         if let (Operation::Recv | Operation::Send, Ok(bytes)) = (token.operation(), result) {
             let number = self.peer_at(token.slot());

@@ -1,8 +1,7 @@
 //! What a client keeps of a connection besides: which one it is, what is pending on it, and the state
 //! of what is expected.
 
-use crate::engine::slot::Queue;
-use crate::engine::slot::{Role, Slot};
+use crate::engine::slot::{Queue, Role, Slot};
 
 /// A client's part of a slot.
 #[derive(Clone, Copy, Debug, Default)]

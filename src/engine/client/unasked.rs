@@ -11,8 +11,7 @@ use crate::engine::client::Client;
 use crate::engine::client::role::Calling;
 use crate::engine::driver::Dial;
 use crate::engine::protocol::Expectation;
-use crate::engine::slot::Queue;
-use crate::engine::slot::Slot;
+use crate::engine::slot::{Queue, Slot};
 use crate::engine::token::SlotId;
 
 impl<D: Dial, E: Expectation> Client<D, E> {

@@ -40,9 +40,8 @@ impl Expectation for Echoed {
         *state
     }
 
-    fn next_sequence(&self, state: &mut u16) -> u16 {
+    fn next_sequence(&self, state: &mut u16) {
         *state = state.wrapping_add(1);
-        *state
     }
 
     fn on_bytes(&self, _state: &mut u16, bytes: &[u8]) -> Heard {

@@ -57,7 +57,7 @@ impl Expectation for Expect {
     }
 
     #[inline]
-    fn next_sequence(&self, state: &mut u16) -> u16 {
+    fn next_sequence(&self, state: &mut u16) {
         chosen!(self.next_sequence(state))
     }
 

@@ -119,11 +119,13 @@ pub trait Expectation {
         false
     }
 
-    /// The number of the message that was sent last on this connection.
-    fn sequence(&self, state: &Self::State) -> u16;
+    /// The number of the message that was sent last on this connection; 0 where none is sent.
+    fn sequence(&self, _state: &Self::State) -> u16 {
+        0
+    }
 
-    /// The number of the next message, which is sent now.
-    fn next_sequence(&self, state: &mut Self::State) -> u16;
+    /// The next message is sent now.
+    fn next_sequence(&self, _state: &mut Self::State) {}
 
     /// Bytes came: all of the answer so far, or of what came unasked since the last call.
     fn on_bytes(&self, state: &mut Self::State, bytes: &[u8]) -> Heard;

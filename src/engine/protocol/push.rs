@@ -107,15 +107,6 @@ impl Expectation for Pushes {
         place & HAD_ONE != 0
     }
 
-    /// Beside pushes nothing is sent.
-    fn sequence(&self, _place: &u16) -> u16 {
-        0
-    }
-
-    fn next_sequence(&self, _place: &mut u16) -> u16 {
-        0
-    }
-
     fn on_bytes(&self, place: &mut u16, bytes: &[u8]) -> Heard {
         let had_one = self.had_one(place);
         let Some((after, texts)) = self.follow(*place, bytes) else { return Heard::Mismatch };

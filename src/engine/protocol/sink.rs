@@ -36,9 +36,8 @@ impl Expectation for Silence {
         *state
     }
 
-    fn next_sequence(&self, state: &mut u16) -> u16 {
+    fn next_sequence(&self, state: &mut u16) {
         *state = state.wrapping_add(1);
-        *state
     }
 
     fn on_bytes(&self, _state: &mut u16, _bytes: &[u8]) -> Heard {

@@ -17,7 +17,9 @@ use crate::base::constants::{
 };
 use crate::base::errno::Errno;
 use crate::engine::driver::Listen;
-use crate::engine::endpoint::{End, Endpoint, Event};
+use crate::engine::endpoint::Endpoint;
+use crate::engine::endpoint::end::End;
+use crate::engine::endpoint::event::Event;
 use crate::engine::protocol::Protocol;
 use crate::engine::server::drain::{Command, Drain, MemoryLeft};
 use crate::engine::server::listener::Listener;

@@ -12,8 +12,7 @@ use crate::engine::server::Server;
 use crate::engine::server::role::{
     KEPT, OPENING, RESET, Remainder, Serving, TIMER_DUE, TIMER_SENDS,
 };
-use crate::engine::slot::Queue;
-use crate::engine::slot::{BufferId, ReadSide, Slot, Timed, WriteSide, low_milliseconds};
+use crate::engine::slot::{BufferId, Queue, ReadSide, Slot, Timed, WriteSide, low_milliseconds};
 use crate::engine::token::{Operation, SlotId};
 
 /// What became of a buffer that was free for what is pending.

@@ -11,7 +11,7 @@ use crate::base::errno::Errno;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     /// No process listens there.
-    #[error("nobody listens there ({0})")]
+    #[error("nothing listens there ({0})")]
     Refused(Errno),
     /// It takes too long.
     #[error("no answer in time")]

@@ -22,14 +22,14 @@ use busy_poll::BusyPoll;
 /// The policy of one core.
 pub(super) struct Sleep {
     busy_poll: BusyPoll,
-    /// Whether the driver's bell is on.
+    /// Whether the driver's bell may be on: it is turned off before the first turn.
     is_armed: bool,
     /// When the core last came back from the executor.
     woken_at: Instant,
 }
 
 impl Sleep {
-    /// For a driver that was just made.
+    /// For a driver that was just made, whether its bell is on or not.
     pub(super) fn new() -> Sleep {
         Sleep { busy_poll: BusyPoll::default(), is_armed: true, woken_at: Instant::now() }
     }

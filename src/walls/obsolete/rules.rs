@@ -71,7 +71,7 @@ pub(super) const RULES: &[Rule] = &[
         is_bad: |values, _| matches!(values, [seconds] if *seconds != 60),
         also_running: false,
         reason: "is not the length of TIME_WAIT, which is 60 s and cannot be set, but of FIN_WAIT_2 \
-                 of connections that nobody holds any more",
+                 of connections that are gone",
         instead: "delete the line, unless FIN_WAIT_2 is what is meant",
         source: "ip-sysctl: tcp_fin_timeout",
     },
@@ -237,7 +237,7 @@ pub(super) const RULES: &[Rule] = &[
         kind: Kind::Harmful,
         is_bad: |values, _| matches!(values, [seconds] if *seconds < 7_440),
         also_running: true,
-        reason: "forgets who is silent for less than the 2 h 4 min of RFC 5382: a firewall may \
+        reason: "forgets a connection that is silent for less than the 2 h 4 min of RFC 5382: a firewall may \
                  then drop what an idle connection sends",
         instead: "7440 s or more, or keepalive probes more often than it",
         source: "RFC 5382, REQ-5",

@@ -17,7 +17,7 @@ pub(super) const ROWS: &[Wall] = &[
     Wall {
         id: "refused",
         precedence: 130,
-        limits: "nothing: nobody listens there",
+        limits: "nothing: nothing listens there",
         at: SERVER,
         explains: &[Symptom::Failed(Errno::ECONNREFUSED)],
         signs: &[Sign::Became("ECONNREFUSED", nothing_listens)],
@@ -41,7 +41,7 @@ pub(super) const ROWS: &[Wall] = &[
             refused_as_full,
         )],
         fix: |_, demand| vec![Fix::Flag(format!("serve --max-connections {}", demand.connections))],
-        remark: "who comes beyond it is accepted and reset at once, and counted",
+        remark: "a connection beyond it is accepted and reset at once, and counted",
         ..BLANK
     },
     Wall {

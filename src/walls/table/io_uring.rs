@@ -30,7 +30,7 @@ pub(super) const ROWS: &[Wall] = &[
             Some(_) => Reading { have: Have::Unknown, ..Reading::NOTHING },
         },
         fix: |_, _| vec![Fix::Sysctl("kernel.io_uring_disabled", "0".into())],
-        remark: "1 leaves io_uring to CAP_SYS_ADMIN and the members of kernel.io_uring_group, 2 to nobody",
+        remark: "1 leaves io_uring to CAP_SYS_ADMIN and the members of kernel.io_uring_group; 2 forbids it to all",
         ..BLANK
     },
     Wall {

@@ -79,7 +79,7 @@ pub(super) const ROWS: &[Wall] = &[
             let raised: Vec<String> = raised.map(|pages| pages.to_string()).collect();
             vec![Fix::Sysctl("net.ipv4.tcp_mem", raised.join(" "))]
         },
-        remark: "idle connections hardly use it; what fills it is data that somebody does not read",
+        remark: "idle connections hardly use it; what fills it is data that an application does not read",
         ..BLANK
     },
     Wall {

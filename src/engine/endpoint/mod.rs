@@ -12,111 +12,14 @@ use crate::base::constants::{BATCH_COMPLETIONS, TICK_MS};
 use crate::base::errno::Errno;
 use crate::engine::arena::Arena;
 use crate::engine::driver::{Completion, Driver, Readiness, ShutdownMode};
+use crate::engine::endpoint::event::Event;
 use crate::engine::queue::Queues;
 use crate::engine::slot::{BufferId, CloseStep, ConnState, Queue, ReadSide, Role, WriteSide};
 use crate::engine::token::{Operation, SlotId};
-use crate::engine::worker::{Turn, Wakeup, Worker};
 use crate::observe::stats::CoreStats;
 
-/// What has come of an operation, for the end to go on with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A listener that has no accept has a connection waiting.
-    Waiting(usize),
-    /// An accept into the slot is answered.
-    Accepted(SlotId, Result<u32, Errno>),
-    /// A connect from the slot is answered.
-    Connected(SlotId, Result<u32, Errno>),
-    /// An open connection is readable or has ended, and nothing is on its way out.
-    Readable(SlotId, Result<Readiness, Errno>),
-    /// Bytes came, or the end of the stream (0); before, the reading side was in this state.
-    Received(SlotId, ReadSide, Result<u32, Errno>),
-    /// All bytes are gone.
-    Sent(SlotId),
-    /// The peer takes no more bytes for now: a poll for room is armed.
-    Stalled(SlotId),
-    /// The peer takes bytes again, or is gone.
-    Writable(SlotId, Result<Readiness, Errno>),
-    /// Bytes could not be sent.
-    SendFailed(SlotId, Errno),
-    /// The join of a closing connection may go on, see [`Endpoint::close_step`].
-    Joining(SlotId),
-    /// A descriptor is closed, and its slot is free.
-    Closed,
-}
-
-/// What makes an endpoint an end: it says what follows from each event, and what is due.
-pub trait End {
-    /// Its sockets and time.
-    type Driver: Driver;
-
-    /// What it keeps in a slot.
-    type Role: Role;
-
-    /// What it counts.
-    type Stats: CoreStats;
-
-    /// What the housekeeping thread may tell it.
-    type Command: Send + 'static;
-
-    /// The endpoint under it.
-    fn endpoint(&mut self) -> &mut Endpoint<Self::Driver, Self::Role, Self::Stats>;
-
-    /// A turn begins: its clock is read, and `completions` are to be handled.
-    fn begin(&mut self, completions: usize);
-
-    /// Does what follows from an event.
-    fn on_event(&mut self, event: Event);
-
-    /// Gives up what has waited too long; the tick is late by `late_ms`.
-    fn tick(&mut self, late_ms: u64);
-
-    /// Does what is due, once all that had completed is handled.
-    fn act(&mut self);
-
-    /// Nothing had completed: how long the core may sleep when no bell rings; zero is not at all.
-    fn sleep(&mut self) -> Option<Duration>;
-
-    /// Takes a command, between two turns.
-    fn handle_command(&mut self, command: Self::Command);
-}
-
-impl<E: End<Driver: Wakeup>> Worker for E {
-    type Command = E::Command;
-    type Wakeup = E::Driver;
-
-    /// Submits what was caused, handles what has completed, does what is due.
-    fn turn(&mut self) -> Turn {
-        let mut batch = self.endpoint().begin_turn();
-        let had_work = !batch.is_empty();
-        self.begin(batch.len());
-        for completion in batch.drain(..) {
-            if let Some(event) = self.endpoint().complete(completion) {
-                self.on_event(event);
-            }
-        }
-        self.endpoint().keep_batch(batch);
-        if let Some(late_ms) = self.endpoint().take_tick() {
-            self.tick(late_ms);
-        }
-        self.act();
-        if had_work {
-            return Turn::Busy;
-        }
-        match self.sleep() {
-            Some(Duration::ZERO) => Turn::Busy,
-            deadline => Turn::Idle(deadline),
-        }
-    }
-
-    fn handle_command(&mut self, command: E::Command) {
-        End::handle_command(self, command);
-    }
-
-    fn wakeup(&mut self) -> &mut E::Driver {
-        &mut self.endpoint().driver
-    }
-}
+pub mod end;
+pub mod event;
 
 /// One end's slots with its role in them, its driver, its counters, and the clock of the present turn.
 pub struct Endpoint<D, R, S> {
@@ -239,8 +142,10 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
             }
             Operation::PollWritable => {
                 slot.write = WriteSide::Idle;
-                let event = Event::Writable(id, result.map(Readiness::from_events));
-                Some(if is_closing { Event::Joining(id) } else { event })
+                if is_closing {
+                    return Some(Event::Joining(id));
+                }
+                Some(Event::Writable(id, result.map(Readiness::from_events)))
             }
             Operation::Shutdown => {
                 let is_of_both = slot.write == WriteSide::ShuttingDown;
