@@ -6,7 +6,7 @@
 //! What a protocol sends first goes before it all, what its timer sends in between.
 //!
 //! A server is one core's share: synchronous, single-threaded, and after start it allocates only when
-//! the arena grows. The pump of the runtime calls [`Worker::turn`].
+//! the arena grows. The pump of the runtime calls `turn` of [`crate::engine::worker::Worker`].
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
