@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use megaconn::base::constants::AGE_GRAIN_MS;
+use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{BehaviorFault, EchoFault, Peer};
 use megaconn::engine::driver::Driver;
 use megaconn::engine::slot::ConnState;
-use megaconn::observe::stats::{ByCause, ClientStats, Listed};
+use megaconn::observe::stats::{ByCause, ClientStats, Ending, Listed, LostCause};
 
 use crate::worlds::World;
 use megaconn::engine::driver::ShutdownMode;
@@ -164,6 +166,7 @@ impl World {
     pub(super) fn check_rest(&mut self) {
         assert_eq!(self.shard.end.arena.used(), 0, "slots are in use after the close");
         self.check_latencies();
+        self.check_losses();
         let driver = &mut self.shard.end.driver;
         assert_eq!(driver.buffers_used(), 0, "a buffer was not given back");
         assert_eq!(driver.in_flight(), 0, "something is with the kernel still");
@@ -189,6 +192,29 @@ impl World {
         } else {
             assert_eq!(timeouts, stubborn, "close timeouts, and peers that never ended");
         }
+    }
+
+    /// Every loss is in the log, with a time that can be: no byte has come for longer than it lived.
+    fn check_losses(&self) {
+        let log = self.losses.read();
+        assert_eq!(log.beyond, 0);
+        for (cause, lost) in LostCause::ALL.into_iter().zip(self.stats.lost.iter()) {
+            let of_cause = log.kept.iter().filter(|loss| loss.ending == Ending::Lost(cause));
+            assert_eq!(of_cause.count() as u64, lost.get(), "{} in the log", cause.name());
+        }
+        for (errno, failed) in (0..).map(Errno).zip(self.stats.failed.iter()) {
+            let of_errno = log.kept.iter().filter(|loss| loss.ending == Ending::Failed(errno));
+            // Connects that were given up together never began.
+            assert!(of_errno.count() as u64 <= failed.get(), "{errno} in the log");
+        }
+        for loss in &log.kept {
+            let age_ms = loss.age_ms.expect("no world lasts long enough to forget");
+            assert!(age_ms <= loss.at_ms, "{loss:?} is older than its core");
+            let idle_ms = loss.idle_ms.expect("no world lasts so long");
+            assert!(idle_ms <= age_ms + AGE_GRAIN_MS, "{loss:?} was silent before it was");
+        }
+        let mismatched = self.stats.messages_mismatched_total.get();
+        assert_eq!(log.first_bytes.is_some(), mismatched > 0, "the first unexpected bytes");
     }
 
     /// Times are counted from when a thing was due, also when the core was kept from turning.

@@ -40,8 +40,9 @@ impl Open {
         let from = self.verified * bytes;
         let echo = &peer.sent[from..self.seen];
         let asked = peer.received.get(from..from + bytes);
-        self.is_mismatched =
-            !self.owes_echo || echo.len() > bytes || (echo.len() == bytes && asked != Some(echo));
+        let begins_otherwise = !b"MCN1".iter().zip(echo).all(|(one, other)| one == other);
+        let is_other = echo.len() == bytes && asked != Some(echo);
+        self.is_mismatched = !self.owes_echo || echo.len() > bytes || begins_otherwise || is_other;
         if self.is_mismatched || echo.len() < bytes {
             return None;
         }

@@ -8,7 +8,7 @@ use megaconn::base::constants::TICK_MS;
 use megaconn::drivers::sim::{Parting, SimDriver};
 use megaconn::engine::driver::Driver;
 use megaconn::engine::worker::{Turn, Worker};
-use megaconn::observe::stats::{ClientStats, Listed, LostCause};
+use megaconn::observe::stats::{ClientStats, Listed, LossLog, LostCause};
 
 use crate::Figures;
 use crate::model::Model;
@@ -37,6 +37,7 @@ pub(super) struct Stopped;
 
 pub(super) struct World {
     pub(super) shard: Client<SimDriver, Expect>,
+    pub(super) losses: Arc<LossLog>,
     pub(super) config: Told,
     pub(super) supply: TupleAllocator,
     pub(super) plateaus: Vec<u64>,
@@ -79,9 +80,18 @@ impl World {
         driver.set_behavior(scene.behavior);
         let supply = scene.supply;
         let Told { expect, client } = scene.config.clone();
-        let shard = Client::new(driver, client, expect, supply.clone(), Arc::clone(&stats));
+        let losses = Arc::new(LossLog::default());
+        let shard = Client::new(
+            driver,
+            client,
+            expect,
+            supply.clone(),
+            Arc::clone(&stats),
+            Arc::clone(&losses),
+        );
         World {
             shard,
+            losses,
             model: Model::new(&supply, scene.tuples, scene.is_scarce),
             config: scene.config,
             supply,

@@ -60,6 +60,7 @@ impl World {
             scene.expect.clone(),
             scene.tuples.clone(),
             Arc::clone(&called),
+            Arc::default(),
         );
         let wire = Wire::new(scene.wire, [&mut server.end.driver, &mut client.end.driver]);
         World {

@@ -9,7 +9,7 @@ use megaconn::engine::client::config::ClientConfig;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::host::ports;
-use megaconn::observe::stats::ClientStats;
+use megaconn::observe::stats::{ClientStats, LossLog};
 use megaconn::plan::tuples;
 use megaconn::runtime::start_error::CoreStartError;
 use megaconn::sys::doorbell::Doorbell;
@@ -23,11 +23,12 @@ pub(crate) struct Seed {
     client: ClientConfig,
     expect: Expect,
     tuples: TupleAllocator,
+    losses: Arc<LossLog>,
 }
 
-/// One seed for each core, with its own share of the tuples.
-pub(crate) fn seeds(config: &Config, plan: &RunPlan) -> Vec<Seed> {
-    let seed = |core| {
+/// One seed for each core, with its own share of the tuples and its own log of `losses`.
+pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) -> Vec<Seed> {
+    let seed = |(core, losses): (usize, &Arc<LossLog>)| {
         let driver = UringConfig {
             listeners: Vec::new(),
             targets: plan.tuples.targets().to_vec(),
@@ -40,9 +41,10 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan) -> Vec<Seed> {
             client: client_config(config, plan),
             expect: config.traffic.expect.clone(),
             tuples: allocator(config, plan, core),
+            losses: Arc::clone(losses),
         }
     };
-    (0..plan.cpus.len()).map(seed).collect()
+    losses.iter().enumerate().map(seed).collect()
 }
 
 /// Makes a core on the core itself, where `bell` wakes it.
@@ -51,9 +53,9 @@ pub(crate) fn make_core(
     stats: Arc<ClientStats>,
     bell: &Doorbell,
 ) -> Result<Client<UringDriver, Expect>, CoreStartError> {
-    let Seed { driver, client, expect, tuples } = seed;
+    let Seed { driver, client, expect, tuples, losses } = seed;
     let driver = UringDriver::new(driver, bell).map_err(|e| CoreStartError::driver(&e))?;
-    Ok(Client::new(driver, client, expect, tuples, stats))
+    Ok(Client::new(driver, client, expect, tuples, stats, losses))
 }
 
 /// What every core is told.

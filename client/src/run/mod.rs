@@ -3,9 +3,11 @@
 
 use std::io::{Write, stdout};
 use std::path::Path;
+use std::sync::Arc;
 
 use megaconn::base::stderr::talk;
 use megaconn::observe::metrics::http;
+use megaconn::observe::stats::LossLog;
 use megaconn::results::result::RunResult;
 use megaconn::results::{DOCTOR, ENVIRONMENT, RESULT};
 use megaconn::runtime::process::{Controls, Dumps, Process, open_stats};
@@ -62,7 +64,8 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
         write_json(dir, DOCTOR.name, &examine(&plan.host, &plan.demand, targets))?;
     }
     let panel = begin_panel(config)?;
-    let (seeds, stats) = (seeds(config, plan), process.stats());
+    let losses: Vec<Arc<LossLog>> = cpus.iter().map(|_| Arc::default()).collect();
+    let (seeds, stats) = (seeds(config, plan, &losses), process.stats());
     let dumps = Dumps { out, every: outputs.stats_every };
     let topology = environment.topology;
     let ((mut result, stop), died) =

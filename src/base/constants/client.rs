@@ -12,6 +12,15 @@ pub const CONNECTS_IN_FLIGHT: u32 = 256;
 /// Connects in flight per client core at most.
 pub const CONNECTS_IN_FLIGHT_MAX: u32 = 1_000_000;
 
+/// Connections of which a client core keeps how they were lost: as many as it is likely to hold.
+pub const LOSSES_MAX: usize = 1 << 20;
+
+/// Of bytes that were not expected so many are kept: enough to know a greeting or an HTTP status by.
+pub const FIRST_BYTES_MAX: usize = 64;
+
+/// Time within which connects count as of one age: a core keeps one mark for each.
+pub const AGE_GRAIN_MS: u32 = 10;
+
 /// Connects that a client core starts in one turn, so that completions are seen between them.
 pub const CONNECTS_PER_TURN: u32 = 64;
 

@@ -1,12 +1,14 @@
 //! The end of a connection: ours, or one that came over us.
 
+use std::time::Duration;
+
 use crate::base::constants::{CLOSE_TIMEOUT, CLOSES_IN_FLIGHT};
 use crate::engine::client::Client;
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
-use crate::engine::slot::{CloseStep, Queue};
+use crate::engine::slot::{CloseStep, Queue, low_milliseconds};
 use crate::engine::token::SlotId;
-use crate::observe::stats::LostCause;
+use crate::observe::stats::{Ending, Loss, LostCause};
 
 impl<D: Dial, E: Expectation> Client<D, E> {
     /// Closes connections that rest until `keep` are left; `true` when that is done. Once a whole
@@ -34,6 +36,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         } else {
             self.connections -= 1;
             self.end.stats.lost[cause as usize].add(1);
+            self.note_loss(id, Ending::Lost(cause));
             let slot = &self.end.arena[id];
             let (is_asked, waited) = (slot.role.pending > 0, slot.waited(self.end.now));
             self.phase.has_lost(is_asked, waited, self.end.now);
@@ -41,6 +44,21 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.end.leave_queue(id);
         self.begin_end(id);
         self.close_step(id);
+    }
+
+    /// Writes down how a held connection ended, while its slot still tells.
+    pub(super) fn note_loss(&self, id: SlotId, ending: Ending) {
+        self.add_loss(self.end.arena[id].role.number, ending, self.end.waited(id));
+    }
+
+    /// The same of a connection without a slot.
+    pub(super) fn add_loss(&self, number: u32, ending: Ending, idle: Duration) {
+        let at_ms = low_milliseconds(self.end.now);
+        let age_ms = self.opened.at_ms(number).map(|begun_ms| at_ms.wrapping_sub(begun_ms));
+        // A slot's clock goes round in 71 minutes.
+        let is_known = age_ms.is_some_and(|age_ms| age_ms < u32::MAX / 1_000);
+        let idle_ms = u32::try_from(idle.as_millis()).ok().filter(|_| is_known);
+        self.losses.add(Loss { number, ending, at_ms, age_ms, idle_ms });
     }
 
     pub(super) fn begin_end(&mut self, id: SlotId) {

@@ -8,8 +8,9 @@ use crate::engine::client::Client;
 use crate::engine::client::tuple_allocator::is_taken;
 use crate::engine::driver::Dial;
 use crate::engine::protocol::Expectation;
-use crate::engine::slot::{ConnState, Queue};
+use crate::engine::slot::{ConnState, Queue, low_milliseconds};
 use crate::engine::token::{Operation, SlotId};
+use crate::observe::stats::Ending;
 
 impl<D: Dial, E: Expectation> Client<D, E> {
     /// Starts connects; whether all have been answered.
@@ -36,6 +37,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         };
         self.phase.to_start -= 1;
         self.end.stats.connect_started_total.add(1);
+        self.opened.begin(number, low_milliseconds(self.end.now));
         let token = self.end.arena[id].token(Operation::Connect, id);
         match self.end.driver.connect(token, tuple.source, tuple.target) {
             Ok(()) => {
@@ -47,7 +49,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             }
             Err(errno) => {
                 self.end.arena.put_back(id, self.end.now_ms);
-                self.count_failed(errno);
+                self.count_failed(number, errno, Duration::ZERO);
             }
         }
     }
@@ -99,7 +101,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         if self.is_short(id) {
             self.on_short_failed(id, errno);
         } else {
-            self.count_failed(errno);
+            let number = self.end.arena[id].role.number;
+            self.count_failed(number, errno, self.end.waited(id));
         }
         self.begin_end(id);
         self.close_step(id);
@@ -111,22 +114,22 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.end.stats.connect_latency_us.record(self.end.waited(id));
         let slot = &mut self.end.arena[id];
         slot.transition_to(ConnState::Open);
-        if self.expectation.is_unasked() {
-            slot.wait_from(self.end.now);
-        }
+        slot.wait_from(self.end.now);
         self.end.push(id, Queue::Resting);
         self.end.arm_poll(id);
     }
 
     /// A tuple that is taken is passed over, its connect is made with another; anything else counts.
-    fn count_failed(&mut self, errno: Errno) {
+    fn count_failed(&mut self, number: u32, errno: Errno, waited: Duration) {
         if is_taken(errno) {
             self.tuples.skip();
+            self.losses.skip(number);
             self.phase.start(1, &self.end.stats);
             self.end.stats.tuples_skipped_total.add(1);
         } else {
             self.end.stats.connect_failed_total.add(1);
             self.end.stats.failed[errno.index()].add(1);
+            self.add_loss(number, Ending::Failed(errno), waited);
         }
     }
 }

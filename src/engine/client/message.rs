@@ -87,7 +87,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Nothing is out on it any more.
     fn rest(&mut self, id: SlotId) {
-        self.end.arena[id].role.pending = 0;
+        let slot = &mut self.end.arena[id];
+        slot.role.pending = 0;
+        slot.wait_from(self.end.now);
         self.end.remove(id, Queue::Waiting);
         self.end.push(id, Queue::Resting);
     }
@@ -183,6 +185,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// Bytes that are not what was to come.
     fn mismatch(&mut self, id: SlotId) {
         self.end.stats.messages_mismatched_total.add(1);
+        let slot = &self.end.arena[id];
+        self.losses.unexpected(&self.end.driver.buffer(slot.buffer)[..usize::from(slot.end)]);
         self.lose(id, LostCause::Mismatch);
     }
 }

@@ -16,6 +16,7 @@ use crate::base::constants::{
     CONNECT_TIMEOUT, ECHO_TIMEOUT, MESSAGES_IN_FLIGHT, TICK_LATE_MS, TICK_MS,
 };
 use crate::engine::client::config::ClientConfig;
+use crate::engine::client::opened::Opened;
 use crate::engine::client::phase::{Command, Phase};
 use crate::engine::client::phase_state::PhaseState;
 use crate::engine::client::role::Calling;
@@ -27,13 +28,14 @@ use crate::engine::endpoint::event::Event;
 use crate::engine::protocol::Expectation;
 use crate::engine::slot::Queue;
 use crate::engine::token::Operation;
-use crate::observe::stats::{ClientStats, LostCause};
+use crate::observe::stats::{ClientStats, LossLog, LostCause};
 
 mod churn;
 mod close;
 pub mod config;
 mod connect;
 mod message;
+mod opened;
 mod pacer;
 pub mod phase;
 mod phase_state;
@@ -49,6 +51,8 @@ pub struct Client<D, E: Expectation> {
     config: ClientConfig,
     phase: PhaseState,
     tuples: TupleAllocator,
+    opened: Opened,
+    losses: Arc<LossLog>,
     /// Tuples that were taken, one after the other, since a short connection has begun.
     churn_tries: u32,
     /// Held connections that are open.
@@ -69,6 +73,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         expectation: E,
         tuples: TupleAllocator,
         stats: Arc<ClientStats>,
+        losses: Arc<LossLog>,
     ) -> Client<D, E> {
         Client {
             end: Endpoint::new(driver, config.slots_per_segment, stats),
@@ -76,6 +81,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             config,
             phase: PhaseState::new(),
             tuples,
+            opened: Opened::default(),
+            losses,
             churn_tries: 0,
             connections: 0,
             churning: 0,

@@ -46,7 +46,9 @@ impl Expectation for Echoed {
 
     fn on_bytes(&self, _state: &mut u16, bytes: &[u8]) -> Heard {
         match bytes.len().cmp(&usize::from(self.message_bytes)) {
-            std::cmp::Ordering::Less => Heard::NeedMore,
+            // What is no message is known by its beginning: the rest may never come.
+            std::cmp::Ordering::Less if Message::may_begin(bytes) => Heard::NeedMore,
+            std::cmp::Ordering::Less => Heard::Mismatch,
             std::cmp::Ordering::Equal => {
                 Message::read(bytes).map_or(Heard::Mismatch, Heard::Answer)
             }

@@ -84,6 +84,12 @@ impl Message {
         Duration::from_nanos(u64_at(bytes, 32))
     }
 
+    /// Whether a message may begin with `bytes`.
+    #[must_use]
+    pub fn may_begin(bytes: &[u8]) -> bool {
+        MAGIC.to_le_bytes().iter().zip(bytes).all(|(expected, byte)| expected == byte)
+    }
+
     /// Reads a whole message back.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ pub use crate::observe::stats::figure::{
 };
 pub use crate::observe::stats::latency::Latency;
 pub(crate) use crate::observe::stats::latency::empty_histogram;
+pub use crate::observe::stats::losses::{Ending, Loss, LossLog, Losses};
 pub use crate::observe::stats::lost::{LOST_CAUSES, LostCause};
 pub use crate::observe::stats::role::CoreStats;
 pub use crate::observe::stats::server::{ServerStats, ServerTotals};
@@ -20,6 +21,7 @@ mod common;
 mod figure;
 mod latency;
 mod list;
+mod losses;
 mod lost;
 mod role;
 mod server;
