@@ -42,6 +42,13 @@ pub struct RunResult {
     pub untried: Maybe<u64>,
     /// When connections were lost, if any were.
     pub losses: Maybe<LossTimes>,
+    /// What lost and failed connections have in common; empty when nothing was found.
+    pub loss_patterns: List<LossPattern>,
+    /// The beginning of the first bytes that were not what was expected, as text.
+    pub unexpected_bytes: Maybe<String>,
+    /// What became of the connections to each target; of more than 1,024 targets only those at which
+    /// something was lost or failed.
+    pub targets: List<TargetCounts>,
     /// What the first target says when the run is over. It is asked after losses alone.
     pub target_afterwards: Maybe<TargetNow>,
     /// When the memory reserve was met, if it was.
@@ -89,6 +96,36 @@ pub struct LossTimes {
     pub last_ms: u64,
     /// Most that were lost within one second.
     pub most_in_one_second: u64,
+}
+
+/// What losses have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LossPattern {
+    /// How they ended: an error of a connect by its name, or the cause of a loss.
+    pub ending: Maybe<String>,
+    /// Losses that ended so.
+    pub losses: Maybe<u64>,
+    /// Of those, the ones that have it in common.
+    pub count: Maybe<u64>,
+    /// `moment`, `at-once`, `age`, `idle`, `target`, `source`, `per-source` or `every-nth`.
+    pub shared: Maybe<String>,
+    /// All of it in a sentence.
+    pub text: Maybe<String>,
+}
+
+/// What became of the held connections to one target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TargetCounts {
+    /// Address and port.
+    pub address: Maybe<String>,
+    /// Established and not lost; `null` when the run was stopped in between.
+    pub established: Maybe<u64>,
+    /// Connects that failed.
+    pub failed: Maybe<u64>,
+    /// Connections that were lost.
+    pub lost: Maybe<u64>,
 }
 
 /// What a target says to a new connection when the run is over.

@@ -217,7 +217,8 @@ fn unknown(run: &RunFacts, left: &BTreeMap<Symptom, u64>) -> Option<Attribution>
         left.iter().filter(|(_, n)| **n > 0).map(|(symptom, n)| (*symptom, *n)).collect();
     let symptoms: Vec<Symptom> = left.iter().map(|(symptom, _)| *symptom).collect();
     let evidence = left.iter().map(|(symptom, n)| format!("{} {symptom}", grouped(*n)));
-    let evidence = evidence.chain(run.facts.target_gone.clone()).collect();
+    let patterns = run.facts.patterns.iter().map(ToString::to_string);
+    let evidence = evidence.chain(run.facts.target_gone.clone()).chain(patterns).collect();
     let fix = match run.server {
         None => vec!["run again with --server-metrics ADDR:PORT, to see the server's side".into()],
         Some(_) => vec!["megaconn doctor; kernel log: dmesg".into()],

@@ -13,6 +13,7 @@ pub mod have;
 pub mod host;
 pub mod obsolete;
 pub mod of_server;
+pub mod pattern;
 pub mod place;
 pub mod reading;
 pub mod remedy;

@@ -1,6 +1,7 @@
 //! The facts of a run that is to be diagnosed: what was lost, and what was seen at both ends.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::base::errno::Errno;
 use crate::host::counters::Counters;
@@ -8,6 +9,7 @@ use crate::host::cpu::CpuTime;
 use crate::observe::snapshot::{CoreSnapshot, Snapshot};
 use crate::plan::demand::Demand;
 use crate::walls::host::Host;
+use crate::walls::pattern::Pattern;
 use crate::walls::place::Place;
 use crate::walls::symptom::Symptom;
 
@@ -63,6 +65,13 @@ pub struct ClientFacts {
     pub reserve_met: Option<String>,
     /// Connections that had answered, were held, and then were silent.
     pub silent_after_hold: u64,
+    /// What losses have in common.
+    pub patterns: Vec<Pattern>,
+    /// The beginning of the first bytes that were not expected, as text.
+    pub unexpected_bytes: Option<String>,
+    /// The longest time in which messages were out and none was answered, from when after the start and
+    /// for how long, when it is worth saying.
+    pub unanswered: Option<(Duration, Duration)>,
     /// Seconds that connections were held.
     pub held_seconds: f64,
 }

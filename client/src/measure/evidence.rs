@@ -22,6 +22,7 @@ use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{Counts, Plateau};
 use megaconn::results::result::RunResult;
 use megaconn::walls::host::Host;
+use megaconn::walls::pattern::Pattern;
 use megaconn::walls::run_facts::{ClientFacts, End, RunFacts};
 use megaconn::walls::symptom::Symptom;
 
@@ -105,6 +106,8 @@ impl Evidence {
         result: &RunResult,
         figures: &mut Figures,
         ended_ms: u64,
+        patterns: Vec<Pattern>,
+        unanswered: Option<(Duration, Duration)>,
     ) -> (RunFacts, Moments) {
         self.look("after".to_owned(), figures);
         let totals = figures.totals();
@@ -144,6 +147,9 @@ impl Evidence {
                 latency_p99_us: worst(result, |plateau| plateau.messages.latency_us),
                 silent_after_hold,
                 target_gone: aftermath::server_gone(*result.target_afterwards, *result.losses),
+                patterns,
+                unexpected_bytes: result.unexpected_bytes.0.clone(),
+                unanswered,
                 reserve_met: result.memory_reserve_met.as_ref().map(ToString::to_string),
                 held_seconds: result.plateaus.iter().filter_map(|p| *p.hold_seconds).sum(),
             },

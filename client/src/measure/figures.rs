@@ -8,12 +8,14 @@ use megaconn::base::clock::unix_ms;
 use megaconn::base::side::Side;
 use megaconn::host::open_files;
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
-use megaconn::observe::stats::{ClientStats, ClientTotals, Counter, Figure};
+use megaconn::observe::stats::{ClientStats, ClientTotals, Counter, Figure, LossLog};
+use megaconn::plan::tuples::TuplePlan;
 use megaconn::results::cost::Memory;
 use megaconn::results::lenient::List;
 use megaconn::results::result::{Descriptors, PerCore};
 
 use crate::measure::cost::MemorySamples;
+use crate::measure::losses::LossAccount;
 use crate::measure::server::ServerFigures;
 use crate::measure::server_metrics::ServerMetrics;
 
@@ -21,6 +23,7 @@ use crate::measure::server_metrics::ServerMetrics;
 pub(crate) struct Figures {
     cpus: Vec<u16>,
     stats: Vec<Arc<ClientStats>>,
+    losses: Vec<Arc<LossLog>>,
     pub(crate) server: Option<ServerFigures>,
     /// Connections that the server held before the run.
     server_before: Option<u64>,
@@ -33,6 +36,7 @@ impl Figures {
     pub(crate) fn new(
         cpus: &[u16],
         stats: &[Arc<ClientStats>],
+        losses: Vec<Arc<LossLog>>,
         dir: Option<&Path>,
         metrics: Option<(ServerMetrics, Snapshot)>,
     ) -> Figures {
@@ -41,6 +45,7 @@ impl Figures {
         Figures {
             cpus: cpus.to_vec(),
             stats: stats.to_vec(),
+            losses,
             server: metrics.or_else(|| dir.map(dumps)),
             server_before: None,
             memory: MemorySamples::default(),
@@ -86,6 +91,13 @@ impl Figures {
     /// One counter or gauge over all cores.
     pub(crate) fn sum<F: Figure<Total = u64>>(&self, of: impl Fn(&ClientStats) -> &F) -> u64 {
         F::total(self.stats.iter().map(|stats| of(stats)))
+    }
+
+    /// What is known of lost and failed connections; the first was lost `first_at` after the start.
+    pub(crate) fn losses(&self, plan: &TuplePlan, first_at: Option<Duration>) -> LossAccount {
+        let begun = self.stats.iter().map(|stats| stats.connect_started_total.get());
+        let cores: Vec<_> = self.losses.iter().map(|log| log.read()).zip(begun).collect();
+        LossAccount::new(plan, &cores, first_at)
     }
 
     /// Held connections lost so far, whatever the cause.

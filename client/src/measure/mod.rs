@@ -7,6 +7,7 @@ pub(crate) mod environment;
 pub(crate) mod evidence;
 pub(crate) mod figures;
 pub(crate) mod fit;
+pub(crate) mod losses;
 pub(crate) mod monitor;
 pub(crate) mod server;
 pub(crate) mod server_metrics;

@@ -1,5 +1,5 @@
-//! What is monitored in every phase of a run: whether the memory reserve is left, and when connections
-//! are lost.
+//! What is monitored in every phase of a run: whether the memory reserve is left, when connections are
+//! lost, and for how long nothing is answered.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -95,6 +95,56 @@ impl LossTimeline {
     }
 }
 
+/// The longest time in which messages were out and none was answered, by looks at a counter.
+pub(crate) struct AnswerGap {
+    began: Instant,
+    /// When an answer last came, or nothing was out.
+    answered: (Duration, u64),
+    looked: Duration,
+    longest: Option<(Duration, Duration)>,
+}
+
+/// A gap that is shorter is not worth saying: a busy host has such.
+const GAP_MIN: Duration = Duration::from_secs(3);
+
+/// A look that is later than this was the client's own stop, not the server's.
+const LOOK_LATE: Duration = Duration::from_millis(500);
+
+impl AnswerGap {
+    /// Of a run that begins now.
+    pub(crate) fn new() -> AnswerGap {
+        AnswerGap {
+            began: Instant::now(),
+            answered: (Duration::ZERO, 0),
+            looked: Duration::ZERO,
+            longest: None,
+        }
+    }
+
+    /// Looks, with `answers` until now and `out` messages that have none.
+    pub(crate) fn look(&mut self, answers: u64, out: u64) {
+        self.look_at(self.began.elapsed(), answers, out);
+    }
+
+    /// From when and for how long, if it is worth saying.
+    pub(crate) fn longest(&self) -> Option<(Duration, Duration)> {
+        self.longest
+    }
+
+    fn look_at(&mut self, at: Duration, answers: u64, out: u64) {
+        let is_late = at - self.looked > LOOK_LATE;
+        self.looked = at;
+        if is_late || out == 0 || answers != self.answered.1 {
+            self.answered = (at, answers);
+            return;
+        }
+        let gap = at - self.answered.0;
+        if gap >= GAP_MIN && self.longest.is_none_or(|(_, longest)| gap > longest) {
+            self.longest = Some((self.answered.0, gap));
+        }
+    }
+}
+
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -124,6 +174,24 @@ mod tests {
         assert_eq!(times(&looks), of(100, 2_000, 9));
         // A core that looked late knows the number, and the second that it was lost in at the latest.
         assert_eq!(times(&[(0, 0), (20, 1), (9_000, 100)]), of(20, 9_000, 99));
+    }
+
+    #[test]
+    fn the_longest_time_without_an_answer_is_told() {
+        let mut gap = AnswerGap::new();
+        let mut look = |ms: u64, answers, out| {
+            gap.look_at(Duration::from_millis(ms), answers, out);
+            gap.longest().map(|(from, time)| (from.as_millis(), time.as_millis()))
+        };
+        // Nothing is out, so nothing is missing; then answers come.
+        (0..100).for_each(|n| assert_eq!(look(n * 100, 0, 0), None));
+        (100..110).for_each(|n| assert_eq!(look(n * 100, n, 5), None));
+        // From 10.9 s on none comes.
+        (110..150).for_each(|n| _ = look(n * 100, 109, 5));
+        assert_eq!(look(15_000, 109, 5), Some((10_900, 4_100)));
+        // A client that was stopped itself has seen no gap.
+        assert_eq!(look(60_000, 109, 5), Some((10_900, 4_100)));
+        assert_eq!(look(60_100, 110, 5), Some((10_900, 4_100)));
     }
 
     #[test]

@@ -16,7 +16,8 @@ use megaconn::results::lenient::{List, Map, Maybe, Part};
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{Churn, Connect, Counts, Messages, Plateau, Pushes, Sweep};
 use megaconn::results::result::{
-    Close, Descriptors, LossTimes, PerCore, ReserveMet, RunResult, TargetNow,
+    Close, Descriptors, LossPattern, LossTimes, PerCore, ReserveMet, RunResult, TargetCounts,
+    TargetNow,
 };
 use megaconn::results::verdict::{NextWall, Verdict};
 use megaconn::walls::diagnosis::{Attribution, Diagnosis};
@@ -247,6 +248,23 @@ fn whole_result() -> RunResult {
         lost: Counts::by_cause(&[0, 5, 0, 1, 0, 0]),
         untried: Maybe(Some(2)),
         losses: LossTimes { first_ms: 20, last_ms: 2_000, most_in_one_second: 9 }.into(),
+        loss_patterns: List(vec![LossPattern {
+            ending: "fin".into(),
+            losses: 9.into(),
+            count: 9.into(),
+            shared: "idle".into(),
+            text:
+                "9 of the 9 that were ended by the other side (FIN): 2.0 s after their last byte \
+                   (1.9 s to 2.1 s)"
+                    .into(),
+        }]),
+        unexpected_bytes: "ERR\\n".into(),
+        targets: List(vec![TargetCounts {
+            address: "127.0.0.1:7000".into(),
+            established: 99_985.into(),
+            failed: 6.into(),
+            lost: 9.into(),
+        }]),
         target_afterwards: TargetNow::Refuses.into(),
         memory_reserve_met: Maybe(Some(ReserveMet {
             at_ms: 7,

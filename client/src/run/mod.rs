@@ -71,7 +71,7 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
     let ((mut result, stop), died) =
         process.run(seeds, make_core, dumps, async move |controls| {
             let Controls { commands, signals, dumps } = controls;
-            let figures = Figures::new(cpus, &stats, outputs.out.as_deref(), server);
+            let figures = Figures::new(cpus, &stats, losses, outputs.out.as_deref(), server);
             let controller = Controller::new(config, plan, signals, figures, dumps, panel);
             controller.all(&commands, topology).await
         })?;

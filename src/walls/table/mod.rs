@@ -14,11 +14,12 @@ mod kernel_tables;
 mod memory;
 mod outside;
 mod packets;
+mod peers;
 mod row;
 mod tcp_memory;
 
 /// The rows of each subject.
-const SUBJECTS: [&[Wall]; 10] = [
+const SUBJECTS: [&[Wall]; 11] = [
     addresses::ROWS,
     cpu::ROWS,
     files::ROWS,
@@ -28,6 +29,7 @@ const SUBJECTS: [&[Wall]; 10] = [
     memory::ROWS,
     outside::ROWS,
     packets::ROWS,
+    peers::ROWS,
     tcp_memory::ROWS,
 ];
 

@@ -1,5 +1,7 @@
 //! What a run has come to, put together when it is over.
 
+use std::time::Duration;
+
 use megaconn::base::stderr::talk;
 use megaconn::results::COUNTERS;
 use megaconn::results::lenient::Part;
@@ -8,7 +10,7 @@ use megaconn::results::result::RunResult;
 use megaconn::runtime::signals::Stop;
 use megaconn::walls::diagnosis::diagnose;
 
-use crate::measure::aftermath;
+use crate::measure::{aftermath, losses};
 use crate::output::directory::write_json;
 use crate::output::{notes, result};
 use crate::run::controller::Controller;
@@ -32,6 +34,12 @@ impl Controller<'_> {
         let lost: u64 = totals.lost.iter().sum();
         let established = totals.connected_total.saturating_sub(lost + self.closed_early);
         result.established = established.into();
+        let first_at = self.losses.times().map(|times| Duration::from_millis(times.first_ms));
+        let losses = self.figures.losses(&self.plan.tuples, first_at);
+        let patterns = losses.patterns();
+        result.loss_patterns = patterns.iter().map(losses::row).collect();
+        result.unexpected_bytes = losses.first_bytes().into();
+        result.targets = losses.targets(&self.plan.tuples, established);
         let tried = established + totals.connect_failed_total + lost;
         result.untried = self.config.connections().saturating_sub(tried).into();
         let mut missed = gates::missed(result, self.config);
@@ -40,7 +48,13 @@ impl Controller<'_> {
         }
         result.verdict = Part(result::verdict(missed));
         if let Some(evidence) = self.evidence.take().filter(|_| stop.is_none()) {
-            let (case, moments) = evidence.case(result, &mut self.figures, ended_ms);
+            let (case, moments) = evidence.case(
+                result,
+                &mut self.figures,
+                ended_ms,
+                patterns,
+                self.answers.longest(),
+            );
             result::take_walls(&mut result.verdict, diagnose(&case), &self.plan.rows);
             if let Some(Err(error)) = self
                 .config

@@ -21,7 +21,7 @@ use crate::bystanders::account::ProbeAccount;
 use crate::bystanders::runner::ProbeRunner;
 use crate::measure::evidence::{self, Evidence};
 use crate::measure::figures::Figures;
-use crate::measure::monitor::{LossTimeline, MemoryWatchdog};
+use crate::measure::monitor::{AnswerGap, LossTimeline, MemoryWatchdog};
 use crate::output::progress::Progress;
 use crate::output::result::{self, per_s};
 use crate::run::config::Config;
@@ -45,6 +45,7 @@ pub(crate) struct Controller<'a> {
     evidence: Option<Evidence>,
     memory: MemoryWatchdog,
     losses: LossTimeline,
+    answers: AnswerGap,
     /// Until it is over; with --bystanders.
     panel: Option<ProbeRunner>,
     /// What became of bystanders in the last hold, where a search wants to know.
@@ -80,6 +81,7 @@ impl<'a> Controller<'a> {
             evidence: None,
             memory: MemoryWatchdog::new(plan.host.reserve_bytes),
             losses: LossTimeline::new(),
+            answers: AnswerGap::new(),
             panel,
             kept: Vec::new(),
             closed_early: 0,
@@ -369,6 +371,9 @@ impl<'a> Controller<'a> {
     async fn look(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
         Timer::new(LOOK_EVERY).await;
         self.losses.look(self.figures.lost());
+        let answers =
+            self.figures.sum(|s| &s.messages_total) + self.figures.sum(|s| &s.churned_total);
+        self.answers.look(answers, self.figures.sum(|s| &s.messages_in_flight));
         if self.memory.look(self.figures.sum(|s| &s.connections)) {
             commands.broadcast(Command::OpenNoMore).await;
         }

@@ -1,0 +1,170 @@
+//! What the other side does, or something between: it ends connections by a rule, it falls silent, it
+//! speaks something else. Known by what the losses have in common.
+
+use crate::base::units::grouped;
+use crate::observe::stats::{Ending, LostCause};
+use crate::walls::evidence::{Confidence, Evidence};
+use crate::walls::fix::Fix;
+use crate::walls::pattern::{Pattern, Shared};
+use crate::walls::place::Place;
+use crate::walls::run_facts::RunFacts;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+use crate::walls::table::row::{BETWEEN, BLANK, SERVER};
+use crate::walls::wall::Wall;
+
+/// What ends a connection in order or by a reset.
+const ENDED: &[Symptom] = &[Symptom::Lost(LostCause::Fin), Symptom::Lost(LostCause::Reset)];
+
+pub(super) const ROWS: &[Wall] = &[
+    Wall {
+        id: "idle-limit",
+        precedence: 352,
+        limits: "time for which the server, or a proxy before it, keeps a silent connection",
+        at: BETWEEN,
+        unit: "seconds",
+        explains: ENDED,
+        signs: &[Sign::Seen("connections are ended one time after their last byte", idle_limit)],
+        fix: |_, _| {
+            vec![
+                Fix::Advice("raise the idle timeout of the server, or of the proxy before it"),
+                Fix::Advice("--message-every with less than that time"),
+            ]
+        },
+        remark: "a proxy's idle timeout is often 60 s, a server's 75 s",
+        ..BLANK
+    },
+    Wall {
+        id: "age-limit",
+        precedence: 354,
+        limits: "time for which the server, or a proxy before it, keeps any connection",
+        at: BETWEEN,
+        unit: "seconds",
+        explains: ENDED,
+        signs: &[Sign::Seen("connections are ended at one age", age_limit)],
+        fix: |_, _| {
+            vec![Fix::Advice("raise the greatest age of connections of the server or the proxy")]
+        },
+        remark: "messages do not help: it ends busy connections as well",
+        ..BLANK
+    },
+    Wall {
+        id: "source-limit",
+        precedence: 356,
+        limits: "connections from one source address",
+        at: BETWEEN,
+        unit: "connections",
+        explains: &[
+            Symptom::Lost(LostCause::Fin),
+            Symptom::Lost(LostCause::Reset),
+            Symptom::Failed(crate::base::errno::Errno::ECONNREFUSED),
+            Symptom::Failed(crate::base::errno::Errno::ECONNRESET),
+            Symptom::Failed(crate::base::errno::Errno::ETIMEDOUT),
+        ],
+        signs: &[Sign::Seen("each source address is left with as many", source_limit)],
+        fix: |_, _| {
+            vec![
+                Fix::Advice("raise the limit for each address at the server, proxy or firewall"),
+                Fix::Flag("--source with more addresses".into()),
+            ]
+        },
+        remark: "connlimit of iptables, limit_conn of nginx, maxconn of a stick table",
+        ..BLANK
+    },
+    Wall {
+        id: "server-stalled",
+        precedence: 348,
+        limits: "nothing: the server, or the path to it, stops answering for a while",
+        at: SERVER,
+        unit: "seconds",
+        explains: &[
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Lost(LostCause::Timeout),
+            Symptom::Late,
+        ],
+        signs: &[Sign::Seen("no connection is answered for seconds", stalled)],
+        fix: |_, _| {
+            vec![Fix::Advice(
+                "look at the server at that time: a pause, a stop, a lock, swapping, its host's CPU",
+            )]
+        },
+        remark: "all connections are silent from one moment on, which no idle limit does",
+        ..BLANK
+    },
+    Wall {
+        id: "other-protocol",
+        precedence: 358,
+        limits: "nothing: the server does not speak what --expect says",
+        at: SERVER,
+        unit: "bytes",
+        explains: &[Symptom::Lost(LostCause::Mismatch)],
+        signs: &[Sign::Seen("bytes come that were not expected", other_bytes)],
+        fix: |_, _| {
+            vec![
+                Fix::Flag("--expect nothing, where the server answers no message of ours".into()),
+                Fix::Flag(
+                    "--expect push --push-text TEXT --banner TEXT, where it speaks first".into(),
+                ),
+            ]
+        },
+        remark: "an HTTP server answers 400, a mail server greets first",
+        ..BLANK
+    },
+];
+
+fn patterns(run: &RunFacts) -> impl Iterator<Item = &Pattern> {
+    run.facts.patterns.iter()
+}
+
+fn is_ended(pattern: &Pattern) -> bool {
+    matches!(pattern.ending, Ending::Lost(LostCause::Fin | LostCause::Reset))
+}
+
+/// The patterns that `is_one` accepts, as one sign.
+fn evidence(run: &RunFacts, is_one: impl Fn(&Pattern) -> bool) -> Option<Evidence> {
+    let found: Vec<&Pattern> = patterns(run).filter(|pattern| is_one(pattern)).collect();
+    let text: Vec<String> = found.iter().map(ToString::to_string).collect();
+    (!found.is_empty()).then(|| Evidence {
+        text: format!("client: {}", text.join("; ")),
+        count: Some(found.iter().map(|pattern| pattern.count).sum()),
+        confidence: Confidence::Likely,
+    })
+}
+
+fn idle_limit(run: &RunFacts, _: Place) -> Option<Evidence> {
+    evidence(run, |pattern| is_ended(pattern) && matches!(pattern.shared, Shared::Idle(_)))
+}
+
+fn age_limit(run: &RunFacts, _: Place) -> Option<Evidence> {
+    evidence(run, |pattern| is_ended(pattern) && matches!(pattern.shared, Shared::Age(_)))
+}
+
+fn source_limit(run: &RunFacts, _: Place) -> Option<Evidence> {
+    evidence(run, |pattern| matches!(pattern.shared, Shared::PerSource(_)))
+}
+
+/// While messages were out, not one was answered on any connection, and the client itself ran.
+fn stalled(run: &RunFacts, _: Place) -> Option<Evidence> {
+    let (from, time) = run.facts.unanswered?;
+    let is_gone = run.facts.target_gone.is_some();
+    (!is_gone).then(|| Evidence {
+        text: format!(
+            "client: messages were out and none was answered for {:.1} s, from {:.1} s after the \
+             start on",
+            time.as_secs_f64(),
+            from.as_secs_f64()
+        ),
+        count: None,
+        confidence: Confidence::Likely,
+    })
+}
+
+fn other_bytes(run: &RunFacts, _: Place) -> Option<Evidence> {
+    let count = run.count(Symptom::Lost(LostCause::Mismatch));
+    let bytes = run.facts.unexpected_bytes.as_ref().filter(|_| count > 0)?;
+    let text = format!(
+        "client: {} connections were answered with other bytes, the first: \"{bytes}\"",
+        grouped(count)
+    );
+    Some(Evidence { text, count: Some(count), confidence: Confidence::Certain })
+}
