@@ -95,6 +95,7 @@ impl Begun {
                 cores: CoreSnapshot::of_own(cpus, stats.iter().map(AsRef::as_ref)),
                 // Only a client knows when CPU time was short.
                 cpu_time: None,
+                is_early: false,
             }),
             host: self.host,
             log: Some(lines.into_iter().map(|line| line.text).collect()),

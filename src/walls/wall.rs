@@ -5,7 +5,7 @@ use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
 use crate::walls::host::Host;
 use crate::walls::place::At;
-use crate::walls::sign::Sign;
+use crate::walls::sign::{Need, Sign};
 use crate::walls::symptom::Symptom;
 
 /// One wall. The names are those that `result.json`, `plan` and `doctor` use.
@@ -30,6 +30,10 @@ pub struct Wall {
     pub drops: bool,
     /// What betrays it; one is enough.
     pub signs: &'static [Sign],
+    /// What it means that no sign of it is there, in a clause; empty where the signs say it.
+    pub absent: &'static str,
+    /// What else must have been seen before it is ruled out.
+    pub needs: &'static [Need],
     /// What lifts it, the best first.
     pub fix: fn(&Host, &Demand) -> Vec<Fix>,
     /// What else a reader should know.

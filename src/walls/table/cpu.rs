@@ -13,7 +13,7 @@ use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
 use crate::walls::place::Place;
 use crate::walls::run_facts::{End, RunFacts};
-use crate::walls::sign::Sign;
+use crate::walls::sign::{Need, Sign};
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BLANK, CLIENT, SERVER};
 use crate::walls::wall::Wall;
@@ -28,6 +28,7 @@ pub(super) const ROWS: &[Wall] = &[
             Reading::stops(host.threads_left(), more_threads(demand), |_| u64::MAX)
         },
         signs: &[Sign::Errno(Errno::EAGAIN)],
+        absent: "every thread was started",
         fix: |host, demand| {
             let more = more_threads(demand) + 1024;
             let of_host = (threads::running(&host.procfs).unwrap_or(0) + more).to_string();
@@ -48,6 +49,7 @@ pub(super) const ROWS: &[Wall] = &[
         at: CLIENT,
         explains: &[Symptom::Late],
         signs: &[Sign::Seen("the client's own lag is most of the latency", client_lags)],
+        absent: "the client began in time, or waited for the server",
         fix: |_, _| {
             vec![
                 Fix::Flag("--cores with more of them".into()),
@@ -74,6 +76,8 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Seen("one core refused, another was not half as full", refused_by_one_core),
             Sign::Seen("one core had most of the work, and was full", imbalanced),
         ],
+        absent: "no core was full while another had room",
+        needs: &[Need::CpuTime],
         fix: |_, _| {
             vec![
                 Fix::Flag("serve --steer hash".into()),
@@ -91,6 +95,8 @@ pub(super) const ROWS: &[Wall] = &[
         at: SERVER,
         explains: &[Symptom::Late],
         signs: &[Sign::Seen("the programs kept all their CPUs busy", all_busy)],
+        absent: "the programs left CPU time over",
+        needs: &[Need::CpuTime],
         fix: |_, _| vec![Fix::Flag("--cores with more of them, or more machines".into())],
         remark: "the only wall that is good news",
         ..BLANK

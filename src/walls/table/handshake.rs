@@ -7,7 +7,7 @@ use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
 use crate::walls::place::Place;
-use crate::walls::run_facts::RunFacts;
+use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BETWEEN, BLANK, SERVER, round_up_int};
@@ -21,6 +21,7 @@ pub(super) const ROWS: &[Wall] = &[
         at: SERVER,
         explains: &[Symptom::Failed(Errno::ECONNREFUSED)],
         signs: &[Sign::Became("ECONNREFUSED", nothing_listens)],
+        absent: "no connect was refused",
         fix: |_, _| vec![Fix::Advice("start the server, or check --target's port")],
         remark: "a reset in answer to the SYN: the host is there, the port is not",
         ..BLANK
@@ -40,6 +41,7 @@ pub(super) const ROWS: &[Wall] = &[
             "refused_total rises, all cores are full, and no ring was refused",
             refused_as_full,
         )],
+        absent: "the server refused no connection for want of a free slot",
         fix: |_, demand| vec![Fix::Flag(format!("serve --max-connections {}", demand.connections))],
         remark: "a connection beyond it is accepted and reset at once, and counted",
         ..BLANK
@@ -63,6 +65,7 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         drops: true,
         signs: &[Sign::Rises("TcpExt.ListenOverflows")],
+        absent: "no accept queue overflowed",
         fix: |host, demand| {
             let queue = round_up_int(demand.connects_in_flight.max(4096));
             let mut fixes = vec![
@@ -77,6 +80,7 @@ pub(super) const ROWS: &[Wall] = &[
             fixes
         },
         remark: "the kernel drops SYNs and last ACKs; the client tries again a second later",
+        ..BLANK
     },
     Wall {
         id: "syn-queue",
@@ -94,6 +98,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Rises("TcpExt.TCPReqQFullDrop"),
             Sign::Kernel("SYNs are dropped and no accept queue was full", syns_dropped),
         ],
+        absent: "no SYN was dropped from a full queue",
         fix: |_, demand| {
             let most = round_up_int(demand.connects_in_flight.max(4096));
             vec![
@@ -104,6 +109,7 @@ pub(super) const ROWS: &[Wall] = &[
         },
         remark: "it is full at the listener's backlog, and without syncookies at three quarters of \
                  tcp_max_syn_backlog for whoever was never met before",
+        ..BLANK
     },
     Wall {
         id: "syncookies",
@@ -133,6 +139,7 @@ pub(super) const ROWS: &[Wall] = &[
         at: BETWEEN,
         explains: UNANSWERED,
         signs: &[Sign::Became("connects are not answered", not_answered)],
+        absent: "every connect was answered",
         fix: |_, _| vec![Fix::Advice("check the route and the firewalls between, then the server")],
         remark: "named only when no queue that can be seen dropped anything",
         ..BLANK
@@ -196,6 +203,8 @@ fn not_answered(run: &RunFacts, _: Place) -> Option<Evidence> {
         .collect();
     let retries = run.client.rise("TcpExt.TCPSynRetrans").unwrap_or(0);
     let text = format!("client: {}; TcpExt.TCPSynRetrans +{}", found.join(", "), grouped(retries));
-    let confidence = if run.server.is_some() { Confidence::Likely } else { Confidence::Possible };
+    // What was not measured raises no confidence: the server's queues must be seen to drop nothing.
+    let is_seen = run.server.as_ref().is_some_and(End::has_counters);
+    let confidence = if is_seen { Confidence::Likely } else { Confidence::Possible };
     (!found.is_empty()).then_some(Evidence { text, count: None, confidence })
 }

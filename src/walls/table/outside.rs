@@ -26,6 +26,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Timeout),
         ],
         signs: &[Sign::Kernel("ethtool -S: conntrack_allowance_exceeded rises", exceeded)],
+        absent: "the card counted no packet beyond the cloud's allowance",
         fix: |_, _| vec![Fix::Advice("a larger instance, or untracked security group rules")],
         remark: "a NAT gateway has 55,000 for each destination",
         ..BLANK
@@ -38,6 +39,7 @@ pub(super) const ROWS: &[Wall] = &[
         unit: "seconds",
         explains: &[Symptom::Lost(LostCause::Silent), Symptom::Lost(LostCause::Timeout)],
         signs: &[Sign::Seen("connections are silent after a hold", silent_after_hold)],
+        absent: "no connection that had worked died while it was idle",
         fix: |_, _| vec![Fix::Flag("--keepalive with less than that time, at either end".into())],
         remark: "load balancers: often 350 s; NAT: often 5 minutes",
         ..BLANK

@@ -32,6 +32,7 @@ pub(super) const ROWS: &[Wall] = &[
             "softnet.dropped rises, and an interface's rx_dropped with it",
             backlog_dropped,
         )],
+        absent: "no interface dropped packets before a CPU took them",
         fix: |host, _| {
             let now = host.procfs.number("net.core.netdev_max_backlog").unwrap_or(1000);
             vec![Fix::Sysctl("net.core.netdev_max_backlog", (10 * now).max(10_000).to_string())]
@@ -53,6 +54,7 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         drops: true,
         signs: &[Sign::Kernel("rx_missed_errors or rx_fifo_errors rise", card_dropped)],
+        absent: "no card missed a packet",
         fix: |_, _| vec![Fix::Command("ethtool -G INTERFACE rx 4096".into())],
         remark: "more queues and RSS spread them over more CPUs",
         ..BLANK

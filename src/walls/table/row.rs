@@ -15,6 +15,8 @@ pub(super) const BLANK: Wall = Wall {
     explains: &[],
     drops: false,
     signs: &[],
+    absent: "",
+    needs: &[],
     fix: |_, _| Vec::new(),
     remark: "",
 };
