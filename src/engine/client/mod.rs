@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::constants::{
-    CONNECT_TIMEOUT, ECHO_TIMEOUT, MESSAGES_IN_FLIGHT, TICK_LATE_MS, TICK_MS,
+    CONNECT_TIMEOUT, ECHO_TIMEOUT, HELD_UP_LOOK, MESSAGES_IN_FLIGHT, TICK_LATE_MS, TICK_MS,
 };
 use crate::engine::client::config::ClientConfig;
 use crate::engine::client::phase::{Command, Phase};
@@ -58,6 +58,10 @@ pub struct Client<D, E: Expectation> {
     back_off_until_ms: u64,
     /// When the core went to rest while something was due that could not begin.
     held_up_since: Option<Duration>,
+    /// Whether it is held up by the bound on what may be in flight.
+    is_at_bound: bool,
+    /// When it was last held up.
+    held_up_until: Duration,
 }
 
 impl<D: Dial, E: Expectation> Client<D, E> {
@@ -81,6 +85,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             churning: 0,
             back_off_until_ms: 0,
             held_up_since: None,
+            is_at_bound: false,
+            held_up_until: Duration::ZERO,
         }
     }
 
@@ -95,12 +101,33 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.end.count(Queue::Resting) == 0 || self.end.count(Queue::Waiting) >= MESSAGES_IN_FLIGHT
     }
 
+    /// As much is in flight as may be: 1,024 messages, or as many short connections.
+    fn is_at_bound(&self) -> bool {
+        self.end.count(Queue::Waiting).max(self.churning) >= MESSAGES_IN_FLIGHT
+    }
+
     /// A core that rested while something was due waited for the server: that lag is not its own.
     fn count_held_up(&mut self) {
         if let Some(since) = self.held_up_since.take() {
-            let us = (self.end.now - since).as_micros();
-            self.end.stats.held_up_us_total.add(u64::try_from(us).unwrap_or(u64::MAX));
+            // A rest that took longer than was asked for is the fault of this host, which did not run
+            // the core.
+            let is_any_open = self.connections > 0 || self.churning > 0;
+            let most = if is_any_open { HELD_UP_LOOK } else { Duration::MAX };
+            let waited = (self.end.now - since).min(most);
+            let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+            self.end.stats.held_up_us_total.add(us);
+            if std::mem::take(&mut self.is_at_bound) {
+                self.end.stats.in_flight_bound_us_total.add(us);
+            }
+            self.held_up_until = since + waited;
         }
+    }
+
+    /// Counts how late something that was due at `due` begins, by the client's own fault: what it waited
+    /// for the server is not.
+    fn count_lag(&self, due: Duration) {
+        let since = due.max(self.held_up_until);
+        self.end.stats.schedule_lag_us.record(self.end.now.saturating_sub(since));
     }
 
     /// Does what the phase asks for, within the bounds of what may be in flight.
@@ -185,6 +212,11 @@ pub struct Census {
 impl<D: Dial, E: Expectation> Client<D, E> {
     // ---- for the tests --------------------------------------------------------------------
 
+    /// Until when the core was last held up by the server, for a test that counts its lag.
+    pub fn held_up_until(&self) -> Duration {
+        self.held_up_until
+    }
+
     /// Where the slots are, for a test that counts them.
     pub fn census(&self) -> Census {
         Census {
@@ -247,8 +279,13 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
     }
 
     fn sleep(&mut self) -> Option<Duration> {
-        self.held_up_since = self.is_held_up().then_some(self.end.now);
-        self.deadline()
+        if !self.is_held_up() {
+            return self.deadline();
+        }
+        self.held_up_since = Some(self.end.now);
+        self.is_at_bound = self.is_at_bound();
+        let is_any_open = self.connections > 0 || self.churning > 0;
+        self.deadline().into_iter().chain(is_any_open.then_some(HELD_UP_LOOK)).min()
     }
 
     fn handle_command(&mut self, command: Command) {
