@@ -313,12 +313,11 @@ impl Model {
         now: Duration,
     ) {
         let lag = &self.figures.schedule_lag_us;
-        let held_up_until = shard.held_up_until();
         let sent = shard.end.stats.messages_sent_total.get();
         for _ in std::mem::replace(&mut self.sent_before, sent)..sent {
             let due = if phase == Phase::Traffic { self.messages.begin(now) } else { now };
             if phase == Phase::Traffic {
-                lag.record(now.saturating_sub(due.max(held_up_until)));
+                lag.record(shard.own_lag(due));
             }
             self.dues[0].insert(due);
         }
@@ -338,7 +337,7 @@ impl Model {
                 self.churn_tries = 0;
                 let due = self.churn.begin(now);
                 self.figures.churn_started_total.add(1);
-                lag.record(now.saturating_sub(due.max(held_up_until)));
+                lag.record(shard.own_lag(due));
                 self.dues[1].insert(due);
                 due
             } else {

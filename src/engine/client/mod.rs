@@ -16,6 +16,7 @@ use crate::base::constants::{
     CONNECT_TIMEOUT, ECHO_TIMEOUT, HELD_UP_LOOK, MESSAGES_IN_FLIGHT, TICK_LATE_MS, TICK_MS,
 };
 use crate::engine::client::config::ClientConfig;
+use crate::engine::client::held_up::HeldUp;
 use crate::engine::client::phase::{Command, Phase};
 use crate::engine::client::phase_state::PhaseState;
 use crate::engine::client::role::Calling;
@@ -33,6 +34,7 @@ mod churn;
 mod close;
 pub mod config;
 mod connect;
+mod held_up;
 mod message;
 mod pacer;
 pub mod phase;
@@ -56,12 +58,10 @@ pub struct Client<D, E: Expectation> {
     /// Short connections that have begun and not ended.
     churning: u32,
     back_off_until_ms: u64,
-    /// When the core went to rest while something was due that could not begin.
-    held_up_since: Option<Duration>,
+    /// The rests in which something was due that could not begin.
+    held_up: HeldUp,
     /// Whether it is held up by the bound on what may be in flight.
     is_at_bound: bool,
-    /// When it was last held up.
-    held_up_until: Duration,
 }
 
 impl<D: Dial, E: Expectation> Client<D, E> {
@@ -84,9 +84,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             connections: 0,
             churning: 0,
             back_off_until_ms: 0,
-            held_up_since: None,
+            held_up: HeldUp::new(),
             is_at_bound: false,
-            held_up_until: Duration::ZERO,
         }
     }
 
@@ -108,26 +107,17 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// A core that rested while something was due waited for the server: that lag is not its own.
     fn count_held_up(&mut self) {
-        if let Some(since) = self.held_up_since.take() {
-            // A rest that took longer than was asked for is the fault of this host, which did not run
-            // the core.
-            let is_any_open = self.connections > 0 || self.churning > 0;
-            let most = if is_any_open { HELD_UP_LOOK } else { Duration::MAX };
-            let waited = (self.end.now - since).min(most);
-            let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-            self.end.stats.held_up_us_total.add(us);
-            if std::mem::take(&mut self.is_at_bound) {
-                self.end.stats.in_flight_bound_us_total.add(us);
-            }
-            self.held_up_until = since + waited;
+        let Some(waited) = self.held_up.ends(self.end.now) else { return };
+        let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.end.stats.held_up_us_total.add(us);
+        if std::mem::take(&mut self.is_at_bound) {
+            self.end.stats.in_flight_bound_us_total.add(us);
         }
     }
 
-    /// Counts how late something that was due at `due` begins, by the client's own fault: what it waited
-    /// for the server is not.
+    /// Counts how late something that was due at `due` begins, by the client's own fault.
     fn count_lag(&self, due: Duration) {
-        let since = due.max(self.held_up_until);
-        self.end.stats.schedule_lag_us.record(self.end.now.saturating_sub(since));
+        self.end.stats.schedule_lag_us.record(self.held_up.own_lag(due, self.end.now));
     }
 
     /// Does what the phase asks for, within the bounds of what may be in flight.
@@ -212,9 +202,9 @@ pub struct Census {
 impl<D: Dial, E: Expectation> Client<D, E> {
     // ---- for the tests --------------------------------------------------------------------
 
-    /// Until when the core was last held up by the server, for a test that counts its lag.
-    pub fn held_up_until(&self) -> Duration {
-        self.held_up_until
+    /// The client's own part of a lag, for a test that counts it.
+    pub fn own_lag(&self, due: Duration) -> Duration {
+        self.held_up.own_lag(due, self.end.now)
     }
 
     /// Where the slots are, for a test that counts them.
@@ -282,9 +272,9 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
         if !self.is_held_up() {
             return self.deadline();
         }
-        self.held_up_since = Some(self.end.now);
-        self.is_at_bound = self.is_at_bound();
         let is_any_open = self.connections > 0 || self.churning > 0;
+        self.held_up.begins(self.end.now, is_any_open);
+        self.is_at_bound = self.is_at_bound();
         self.deadline().into_iter().chain(is_any_open.then_some(HELD_UP_LOOK)).min()
     }
 
