@@ -82,7 +82,10 @@ fn why_unseen(run: &RunFacts, wall: &Wall, side: Place) -> Option<&'static str> 
         wall.signs.iter().partition(|sign| matches!(sign, Sign::Logged(_)));
     // The kernel's log repeats what counters say, and leaves lines out.
     let signs = if others.is_empty() { logged } else { others };
-    let by_signs = signs.into_iter().find_map(|sign| why_unmeasured(run, side, sign));
+    // What a wall needs instead of the server's figures is all that its sign reads.
+    let is_by_queues = wall.needs.contains(&Need::Listeners);
+    let mut signs = signs.into_iter().filter(|_| !is_by_queues);
+    let by_signs = signs.find_map(|sign| why_unmeasured(run, side, sign));
     by_signs.or_else(|| wall.needs.iter().find_map(|need| why_unmet(run, side, *need)))
 }
 

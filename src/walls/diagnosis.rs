@@ -103,7 +103,10 @@ impl Candidate {
 
     fn attribution(&self, run: &RunFacts, met: &[Met<'_>]) -> Attribution {
         let is_seen = self.side == Place::Client || run.shares_kernel;
-        let all = (self.wall.fix)(&run.host, &run.demand);
+        let all = match self.wall.fix_of_run {
+            Some(fix) => fix(run),
+            None => (self.wall.fix)(&run.host, &run.demand),
+        };
         // A setting that this host has already lifts nothing. It is left out, unless no other fix
         // is left.
         let lifts = |fix: &&Fix| !(is_seen && run.host.has(fix));
@@ -125,6 +128,9 @@ impl Candidate {
 #[must_use]
 pub fn diagnose(run: &RunFacts) -> Diagnosis {
     let mut candidates: Vec<Candidate> = all().flat_map(|wall| candidates(run, wall)).collect();
+    if candidates.iter().any(|candidate| candidate.wall.drops && !candidate.wall.is_general) {
+        candidates.retain(|candidate| !candidate.wall.is_general);
+    }
     // Stable: the sides of one wall stay in their order.
     candidates
         .sort_by_key(|candidate| (Reverse(candidate.confidence()), candidate.wall.precedence));

@@ -73,11 +73,11 @@ pub struct ClientFacts {
     /// The listeners at the target's port with connections that waited to be accepted when all
     /// connects were over; `None` when the target is not of this host and network namespace.
     pub listeners: Option<Vec<Listener>>,
+    /// Whether all targets are one address, so that one server's figures are of all of them.
+    pub has_one_target_host: bool,
     /// Targets that refused a connect right after the run, of those that had refused some in it; `None`
     /// when they were not all asked.
     pub refusing_targets: Option<Vec<SocketAddr>>,
-    /// Whether the target that is gone did not answer at all; else it refused.
-    pub target_is_silent: bool,
     /// Messages and pushes that had been received when the hold began: connections had worked.
     pub received_before_hold: u64,
     /// Seconds that a connection had nothing to do in the hold, on average.

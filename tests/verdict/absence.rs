@@ -146,7 +146,7 @@ fn the_unknown_has_one_next_step_and_it_is_no_look_at_dmesg() {
             assert_eq!(wall.fix.len(), 1, "{wall:?}");
             assert!(!wall.fix[0].contains("dmesg"), "{wall:?}");
             assert!(wall.evidence[0].contains(": ") && wall.evidence[1].starts_with("lost from"));
-            assert_eq!(wall.evidence.iter().any(|line| line.starts_with("not seen: ")), true);
+            assert!(wall.evidence.iter().any(|line| line.starts_with("not seen: ")));
             let needs_sight = !matches!(cause, LostCause::Local | LostCause::Mismatch);
             assert_eq!(needs_sight, wall.fix[0].contains("--server-metrics"), "{wall:?}");
         }

@@ -18,6 +18,7 @@ use megaconn::walls::symptom::Symptom::{Failed, Late, Lost, NotEnded, Untried};
 use megaconn::walls::table;
 
 mod absence;
+mod acts;
 mod any;
 mod late;
 

@@ -2,6 +2,7 @@
 
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
+use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::LostCause;
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
@@ -11,6 +12,7 @@ use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BETWEEN, BLANK, SERVER, round_up_int};
+use crate::walls::table::target::is_refused_in_part;
 use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
@@ -43,6 +45,7 @@ pub(super) const ROWS: &[Wall] = &[
         )],
         absent: "the server refused no connection for want of a free slot",
         fix: |_, demand| vec![Fix::Flag(format!("serve --max-connections {}", demand.connections))],
+        fix_of_run: Some(|run| vec![Fix::Flag(format!("serve --max-connections {}", enough(run)))]),
         remark: "a connection beyond it is accepted and reset at once, and counted",
         ..BLANK
     },
@@ -164,16 +167,36 @@ fn syns_dropped(run: &RunFacts, side: Place) -> Option<Evidence> {
 
 /// The target's host refused connects. When a server was there and went away, that is only possibly
 /// the wall. The same holds for a server that accepted others, because a firewall may refuse in its
-/// name.
+/// name, unless a target is known to refuse still.
 fn nothing_listens(run: &RunFacts, _: Place) -> Option<Evidence> {
     let n = run.failed(Errno::ECONNREFUSED);
-    let text = format!("client: ECONNREFUSED {} times", grouped(n));
+    if n == 0 || is_refused_in_part(run) {
+        return None;
+    }
+    let refusing = run.facts.refusing_targets.as_deref().unwrap_or_default();
+    let mut text = format!("client: ECONNREFUSED {} times", grouped(n));
+    if let Some(first) = refusing.first() {
+        let more = refusing.len() - 1;
+        text += &format!("; nothing listens at {first}");
+        if more > 0 {
+            text += &format!(" and at {more} more targets");
+        }
+    }
     let went_away =
         [LostCause::Fin, LostCause::Reset].iter().any(|cause| run.count(Symptom::Lost(*cause)) > 0);
     let took_others = run.client.cores.iter().any(|core| core.connections_peak() > 0);
-    let confidence =
-        if went_away || took_others { Confidence::Possible } else { Confidence::Certain };
-    (n > 0).then_some(Evidence { text, count: Some(n), confidence })
+    let is_doubtful = went_away || took_others && refusing.is_empty();
+    let confidence = if is_doubtful { Confidence::Possible } else { Confidence::Certain };
+    Some(Evidence { text, count: Some(n), confidence })
+}
+
+/// Connections that are enough for a server that was full: more than it had, and as many more as it
+/// refused.
+fn enough(run: &RunFacts) -> u64 {
+    let Some(server) = &run.server else { return run.demand.connections };
+    let had: u64 = server.cores.iter().map(CoreSnapshot::connections_peak).sum();
+    let refused = server.figure("refused_total").unwrap_or(0);
+    run.demand.connections.max(had + refused)
 }
 
 /// The server refused connections. It was not for want of a ring or of memory, and no core had free
@@ -186,13 +209,11 @@ fn refused_as_full(run: &RunFacts, side: Place) -> Option<Evidence> {
     grew.then_some(Evidence { text, count: Some(refused), confidence: Confidence::Certain })
 }
 
-/// How a connect ends that gets no answer, or that a local rule forbids.
+/// How a connect ends that gets no answer.
 const UNANSWERED: &[Symptom] = &[
     Symptom::Failed(Errno::ETIMEDOUT),
     Symptom::Failed(Errno::EHOSTUNREACH),
-    Symptom::Failed(Errno::ENETUNREACH),
-    Symptom::Failed(Errno::EPERM),
-    Symptom::Failed(Errno::EACCES),
+    Symptom::Failed(Errno::EHOSTDOWN),
 ];
 
 fn not_answered(run: &RunFacts, _: Place) -> Option<Evidence> {

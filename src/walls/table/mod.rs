@@ -15,10 +15,12 @@ mod memory;
 mod outside;
 mod packets;
 mod row;
+mod server_acts;
+mod target;
 mod tcp_memory;
 
 /// The rows of each subject.
-const SUBJECTS: [&[Wall]; 10] = [
+const SUBJECTS: [&[Wall]; 12] = [
     addresses::ROWS,
     cpu::ROWS,
     files::ROWS,
@@ -28,6 +30,8 @@ const SUBJECTS: [&[Wall]; 10] = [
     memory::ROWS,
     outside::ROWS,
     packets::ROWS,
+    server_acts::ROWS,
+    target::ROWS,
     tcp_memory::ROWS,
 ];
 
