@@ -52,7 +52,7 @@ fn who_cannot_be_sure_does_not_say_so() {
     assert_eq!((named(&run)[0].0, confidence(&run)), ("memory", Confidence::Certain));
 
     lost(&mut run, &[(Failed(Errno::EACCES), 5)]);
-    assert_eq!(named(&run), [("unanswered", Place::Between, 5)]);
+    assert_eq!(named(&run), [("permission", Place::Client, 5)]);
 }
 
 /// Uneven cores explain what was late. Connections that they refused are counted.

@@ -42,7 +42,7 @@ fn everything_that_is_in_a_run_directory_is_in_its_report() {
         "Wall: server-full at the server (certain): 1,321 lost to it",
         "server: refused_total 0 -&gt; 2,000",
         "serve --max-connections 5000",
-        "Ruled out (1)accept-queue: not so",
+        "What else it could have been (1)accept-queue: not so",
         "Wall: client-lag",
         "Met without losstw-buckets",
         "Next wall, by arithmetic: memory at 2,679,801 connections",

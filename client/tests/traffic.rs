@@ -109,7 +109,8 @@ fn latency_counts_from_when_a_message_was_due() {
     assert!((1200..3500).contains(&ms(latency, "max")), "{latency}");
     // Of some 4,000 a tenth is later than a second.
     assert!(ms(latency, "p90") >= 500, "{latency}");
-    assert!(ms(&plateau["schedule_lag_us"], "max") >= 1000, "{}", plateau["schedule_lag_us"]);
+    // What the client waited for the server is no lag of its own.
+    assert!(ms(&plateau["schedule_lag_us"], "max") < 500, "{}", plateau["schedule_lag_us"]);
     assert_eq!(number(messages, "sent"), number(messages, "received"));
 }
 

@@ -100,7 +100,7 @@ fn attribution(wall: &Attribution) -> Markup {
             }
             @if !wall.ruled_out.is_empty() {
                 details {
-                    summary { "Ruled out (" (wall.ruled_out.len()) ")" }
+                    summary { "What else it could have been (" (wall.ruled_out.len()) ")" }
                     ul { @for line in wall.ruled_out.iter() { li { (line) } } }
                 }
             }

@@ -128,6 +128,14 @@ pub struct TargetCounts {
     pub lost: Maybe<u64>,
 }
 
+impl std::fmt::Display for LossTimes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [first, last] = [self.first_ms, self.last_ms].map(|ms| ms as f64 / 1e3);
+        let most = grouped(self.most_in_one_second);
+        write!(f, "lost from {first:.1} s to {last:.1} s after the start, at most {most} a second")
+    }
+}
+
 /// What a target says to a new connection when the run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -34,7 +34,7 @@ pub struct Attribution {
     pub lost: Maybe<u64>,
     /// What was seen, with figures before and after.
     pub evidence: List<String>,
-    /// What else could have explained it, and why it did not.
+    /// What else could have explained it: each wall with its state, `ruled out`, `not seen` or `possible`.
     pub ruled_out: List<String>,
     /// What lifts it, as commands, the best first.
     pub fix: List<String>,

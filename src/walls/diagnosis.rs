@@ -8,14 +8,16 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::base::units::grouped;
+use crate::walls::absence::{self, Met};
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
-use crate::walls::place::{At, Place};
+use crate::walls::look::signs_at;
+use crate::walls::place::Place;
 use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::all;
+use crate::walls::unexplained;
 use crate::walls::wall::Wall;
 
 /// The name of what no wall explains.
@@ -32,7 +34,8 @@ pub struct Attribution {
     pub lost: u64,
     /// What was seen, with figures before and after.
     pub evidence: Vec<String>,
-    /// What else could have explained it, and why it did not.
+    /// What else could have explained it: what is ruled out, what could not be seen, and what remains
+    /// possible.
     pub ruled_out: Vec<String>,
     /// What lifts it, as commands, the best first.
     pub fix: Vec<String>,
@@ -89,9 +92,21 @@ impl Candidate {
         self.evidence.iter().all(|(sign, _)| sign.is_of_kernel())
     }
 
-    fn attribution(&self, run: &RunFacts) -> Attribution {
+    /// What it leaves for a loss that is not charged to it: nothing, when it is charged with all that its
+    /// signs count.
+    fn beside(&self) -> Met<'_> {
+        let is_used_up = self.budget().is_some_and(|budget| budget <= self.lost);
+        let evidence = self.evidence.iter().map(|(_, found)| found.text.as_str());
+        let evidence = if is_used_up { Vec::new() } else { evidence.collect() };
+        Met { id: self.wall.id, side: self.side, evidence }
+    }
+
+    fn attribution(&self, run: &RunFacts, met: &[Met<'_>]) -> Attribution {
         let is_seen = self.side == Place::Client || run.shares_kernel;
-        let all = (self.wall.fix)(&run.host, &run.demand);
+        let all = match self.wall.fix_of_run {
+            Some(fix) => fix(run),
+            None => (self.wall.fix)(&run.host, &run.demand),
+        };
         // A setting that this host has already lifts nothing. It is left out, unless no other fix
         // is left.
         let lifts = |fix: &&Fix| !(is_seen && run.host.has(fix));
@@ -102,7 +117,7 @@ impl Candidate {
             side: self.side,
             lost: self.lost,
             evidence: self.evidence.iter().map(|(_, found)| found.text.clone()).collect(),
-            ruled_out: ruled_out(run, self.wall.id, &self.explained),
+            ruled_out: absence::lines(run, self.wall.id, &self.explained, met),
             fix: fix.map(ToString::to_string).collect(),
             confidence: self.confidence(),
         }
@@ -113,6 +128,9 @@ impl Candidate {
 #[must_use]
 pub fn diagnose(run: &RunFacts) -> Diagnosis {
     let mut candidates: Vec<Candidate> = all().flat_map(|wall| candidates(run, wall)).collect();
+    if candidates.iter().any(|candidate| candidate.wall.drops && !candidate.wall.is_general) {
+        candidates.retain(|candidate| !candidate.wall.is_general);
+    }
     // Stable: the sides of one wall stay in their order.
     candidates
         .sort_by_key(|candidate| (Reverse(candidate.confidence()), candidate.wall.precedence));
@@ -120,13 +138,14 @@ pub fn diagnose(run: &RunFacts) -> Diagnosis {
     for candidate in &mut candidates {
         attribute(run, candidate, &mut left);
     }
+    let beside: Vec<Met<'_>> = candidates.iter().map(Candidate::beside).collect();
     let (dear, free): (Vec<&Candidate>, Vec<&Candidate>) =
         candidates.iter().partition(|candidate| candidate.lost > 0);
     let met = free.into_iter().filter(|candidate| candidate.is_worth_saying());
-    let met_without_loss = met.map(|candidate| candidate.attribution(run)).collect();
+    let met_without_loss = met.map(|candidate| candidate.attribution(run, &beside)).collect();
     let mut walls: Vec<Attribution> =
-        dear.into_iter().map(|candidate| candidate.attribution(run)).collect();
-    walls.extend(unknown(run, &left));
+        dear.into_iter().map(|candidate| candidate.attribution(run, &beside)).collect();
+    walls.extend(unknown(run, &left, &beside));
     walls.sort_by_key(|wall| Reverse(wall.lost));
     Diagnosis { walls, met_without_loss }
 }
@@ -139,16 +158,6 @@ fn candidates(run: &RunFacts, wall: &'static Wall) -> Vec<Candidate> {
         found.then_some(Candidate { wall, side, evidence, lost: 0, explained: Vec::new() })
     };
     wall.at.sides().iter().filter_map(at).collect()
-}
-
-/// The signs of a wall that are found at a side. What one kernel counts for both ends is said once,
-/// of the server.
-fn signs_at(run: &RunFacts, wall: &Wall, side: Place) -> Vec<(Sign, Evidence)> {
-    let is_said_elsewhere = |sign: &&Sign| {
-        run.shares_kernel && wall.at == At::Either && side == Place::Client && sign.is_of_kernel()
-    };
-    let signs = wall.signs.iter().filter(|sign| !is_said_elsewhere(sign));
-    signs.filter_map(|sign| Some((*sign, look_for(run, *sign, side)?))).collect()
 }
 
 /// Attributes to the candidate what it explains of what is left.
@@ -179,113 +188,18 @@ fn sent_again(run: &RunFacts) -> u64 {
     rise(&run.client) + server.map_or(0, rise)
 }
 
-/// The evidence of a sign at a side, if it is there.
-fn look_for(run: &RunFacts, sign: Sign, side: Place) -> Option<Evidence> {
-    let name = side.name();
-    let counted = |n: u64, text: String, confidence| {
-        (n > 0).then_some(Evidence { text, count: Some(n), confidence })
-    };
-    match sign {
-        Sign::Rises(counter) => {
-            let (before, now) = run.end(side)?.counters.as_ref()?;
-            let (was, is) = (before.get(counter)?, now.get(counter)?);
-            let line = format!("{name}: {counter} {} -> {}", grouped(was), grouped(is));
-            counted(is.saturating_sub(was), line, Confidence::Likely)
-        }
-        Sign::Counted(figure) => {
-            let n = run.end(side)?.figure(figure)?;
-            counted(n, format!("{name}: {figure} 0 -> {}", grouped(n)), Confidence::Certain)
-        }
-        Sign::Errno(errno) => {
-            let n = run.end(side)?.failed.get(&errno.to_string()).copied()?;
-            counted(n, format!("{name}: {errno} {} times", grouped(n)), Confidence::Certain)
-        }
-        Sign::Logged(text) => {
-            run.end(side)?;
-            let line = run.log_of(side)?.iter().find(|line| line.contains(text))?;
-            let text = format!("kernel log: {line}");
-            Some(Evidence { text, count: None, confidence: Confidence::Likely })
-        }
-        // What became of connections shows at the client, wherever the wall stands.
-        Sign::Kernel(_, see) | Sign::Became(_, see) | Sign::Seen(_, see) => see(run, side),
-    }
-}
-
 /// The loss that no wall explains, if there is any.
-fn unknown(run: &RunFacts, left: &BTreeMap<Symptom, u64>) -> Option<Attribution> {
+fn unknown(run: &RunFacts, left: &BTreeMap<Symptom, u64>, met: &[Met<'_>]) -> Option<Attribution> {
     let left: Vec<(Symptom, u64)> =
         left.iter().filter(|(_, n)| **n > 0).map(|(symptom, n)| (*symptom, *n)).collect();
     let symptoms: Vec<Symptom> = left.iter().map(|(symptom, _)| *symptom).collect();
-    let evidence = left.iter().map(|(symptom, n)| format!("{} {symptom}", grouped(*n)));
-    let patterns = run.facts.patterns.iter().map(ToString::to_string);
-    let evidence = evidence.chain(run.facts.target_gone.clone()).chain(patterns).collect();
-    let fix = match run.server {
-        None => vec!["run again with --server-metrics ADDR:PORT, to see the server's side".into()],
-        Some(_) => vec!["megaconn doctor; kernel log: dmesg".into()],
-    };
     (!left.is_empty()).then(|| Attribution {
         id: UNKNOWN,
         side: Place::Between,
         lost: left.iter().map(|(_, n)| n).sum(),
-        evidence,
-        ruled_out: ruled_out(run, UNKNOWN, &symptoms),
-        fix,
+        evidence: unexplained::seen(run, &left),
+        ruled_out: absence::lines(run, UNKNOWN, &symptoms, met),
+        fix: vec![unexplained::next_step(run, &left)],
         confidence: Confidence::Possible,
     })
-}
-
-/// For every other wall that explains one of `symptoms`: why it was not met.
-fn ruled_out(run: &RunFacts, id: &str, symptoms: &[Symptom]) -> Vec<String> {
-    let could = |wall: &&Wall| {
-        wall.id != id && wall.explains.iter().any(|symptom| symptoms.contains(symptom))
-    };
-    all().filter(could).flat_map(|wall| absent(run, wall)).collect()
-}
-
-/// Why a wall was not met; sides with the same reason share a line.
-fn absent(run: &RunFacts, wall: &Wall) -> Vec<String> {
-    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
-    for side in wall.at.sides() {
-        let Some(why) = why_absent(run, wall, *side) else { continue };
-        match lines.iter_mut().find(|(line, _)| *line == why) {
-            Some((_, sides)) => sides.push(side.name()),
-            None => lines.push((why, vec![side.name()])),
-        }
-    }
-    let line = |(why, sides): (String, Vec<&str>)| {
-        let place = match sides.join(" or ").as_str() {
-            "between" => String::new(),
-            sides => format!(" at the {sides}"),
-        };
-        format!("{}{place}: {why}", wall.id)
-    };
-    lines.into_iter().map(line).collect()
-}
-
-/// Why a wall was not met at a side; `None` when it was met at this side or the other.
-fn why_absent(run: &RunFacts, wall: &Wall, side: Place) -> Option<String> {
-    let is_met = |side: &Place| !signs_at(run, wall, *side).is_empty();
-    if wall.at.sides().iter().any(is_met) {
-        return None;
-    }
-    if run.end(side).is_none() {
-        return Some("could not be seen".into());
-    }
-    let (unseen, seen): (Vec<&Sign>, Vec<&Sign>) =
-        wall.signs.iter().partition(|sign| is_unmeasured(run, side, **sign));
-    let (what, signs) = if seen.is_empty() { ("not measured", unseen) } else { ("not so", seen) };
-    let signs: Vec<String> = signs.iter().map(ToString::to_string).collect();
-    Some(format!("{what}: {}", signs.join("; ")))
-}
-
-/// Whether a sign was not measured, so that it is neither there nor absent.
-fn is_unmeasured(run: &RunFacts, side: Place, sign: Sign) -> bool {
-    let end = run.end(side);
-    match sign {
-        Sign::Rises(counter) => end.and_then(|end| end.rise(counter)).is_none(),
-        Sign::Kernel(..) => end.is_none_or(|end| end.counters.is_none()),
-        Sign::Logged(_) => run.log_of(side).is_none(),
-        Sign::Counted(figure) => end.and_then(|end| end.figure(figure)).is_none(),
-        Sign::Errno(_) | Sign::Became(..) | Sign::Seen(..) => false,
-    }
 }

@@ -5,12 +5,14 @@
 //! before a run ([`reading`]), and the verdict after it ([`diagnosis`]). To add a wall, add a row to
 //! one of the files of [`table`], and nothing else.
 
+pub mod absence;
 pub mod diagnosis;
 pub mod doctor;
 pub mod evidence;
 pub mod fix;
 pub mod have;
 pub mod host;
+mod look;
 pub mod obsolete;
 pub mod of_server;
 pub mod pattern;
@@ -21,4 +23,5 @@ pub mod run_facts;
 pub mod sign;
 pub mod symptom;
 pub mod table;
+mod unexplained;
 pub mod wall;

@@ -21,6 +21,9 @@ use crate::walls::run_facts::{ClientFacts, End, RunFacts};
 /// Walls that keep a server from starting, whatever connects later.
 const BEFORE_THE_START: [&str; 3] = ["threads", "memlock", "nofile"];
 
+/// What a server did as it was told is a wall to its clients, and none to itself.
+const AS_TOLD: [&str; 2] = ["drain", "idle-timeout"];
+
 /// The wall that keeps a server on `cores` cores from starting, in one line with what lifts it.
 #[must_use]
 pub fn short_at_start(host: &Host, cores: usize) -> Option<String> {
@@ -95,12 +98,14 @@ impl Begun {
                 cores: CoreSnapshot::of_own(cpus, stats.iter().map(AsRef::as_ref)),
                 // Only a client knows when CPU time was short.
                 cpu_time: None,
+                is_early: false,
             }),
             host: self.host,
             log: Some(lines.into_iter().map(|line| line.text).collect()),
             facts: ClientFacts::default(),
         };
-        let of_ours = |wall: &Attribution| wall.side == Place::Server;
+        let of_ours =
+            |wall: &Attribution| wall.side == Place::Server && !AS_TOLD.contains(&wall.id);
         diagnose(&run).met_without_loss.into_iter().filter(of_ours).collect()
     }
 }

@@ -1,11 +1,13 @@
 //! The facts of a run that is to be diagnosed: what was lost, and what was seen at both ends.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::errno::Errno;
 use crate::host::counters::Counters;
 use crate::host::cpu::CpuTime;
+use crate::host::sockets::Listener;
 use crate::observe::snapshot::{CoreSnapshot, Snapshot};
 use crate::plan::demand::Demand;
 use crate::walls::host::Host;
@@ -48,11 +50,18 @@ pub struct End {
     pub cores: Vec<CoreSnapshot>,
     /// CPU time of the program while connections were held.
     pub cpu_time: Option<CpuTime>,
+    /// Whether it was seen for the last time before the end of the run. What it had not counted by
+    /// then it may have counted later.
+    pub is_early: bool,
 }
 
 /// What the client knows besides counters.
 #[derive(Clone, Debug, Default)]
 pub struct ClientFacts {
+    /// The first target, for commands that look at it.
+    pub target: Option<SocketAddr>,
+    /// When connections were lost.
+    pub lost_when: Option<String>,
     /// Sockets in TIME_WAIT towards the targets, on the client's side.
     pub time_wait: Option<u64>,
     /// The client's own lag at the 99th percentile; it is part of the latency.
@@ -63,6 +72,18 @@ pub struct ClientFacts {
     pub target_gone: Option<String>,
     /// Why the client stopped opening connections, when it met its memory reserve.
     pub reserve_met: Option<String>,
+    /// The listeners at the target's port with connections that waited to be accepted when all
+    /// connects were over; `None` when the target is not of this host and network namespace.
+    pub listeners: Option<Vec<Listener>>,
+    /// Whether all targets are one address, so that one server's figures are of all of them.
+    pub has_one_target_host: bool,
+    /// Targets that refused a connect right after the run, of those that had refused some in it; `None`
+    /// when they were not all asked.
+    pub refusing_targets: Option<Vec<SocketAddr>>,
+    /// Messages and pushes that had been received when the hold began: connections had worked.
+    pub received_before_hold: u64,
+    /// Seconds that a connection had nothing to do in the hold, on average.
+    pub idle_seconds: f64,
     /// Connections that had answered, were held, and then were silent.
     pub silent_after_hold: u64,
     /// What losses have in common.
@@ -125,6 +146,7 @@ impl End {
             failed: rise(|view| &view.failed),
             cores: last.cores.clone(),
             cpu_time: None,
+            is_early: false,
         }
     }
 
@@ -136,6 +158,7 @@ impl End {
             now.retain(|name, value| before.get(name).is_some_and(|was| value > was));
         }
         self.figures.retain(|_, rise| *rise > 0);
+        self.is_early = true;
         self
     }
 
@@ -151,6 +174,19 @@ impl End {
     pub fn is_filled_unevenly(&self) -> bool {
         let peaks = self.cores.iter().map(CoreSnapshot::connections_peak);
         peaks.clone().min().zip(peaks.max()).is_some_and(|(least, most)| least < most / 2)
+    }
+
+    /// Whether the figures of the program are known, up to the end of the run.
+    #[must_use]
+    pub fn has_figures(&self) -> bool {
+        !self.is_early && !self.figures.is_empty()
+    }
+
+    /// Whether the kernel's counters are known, up to the end of the run.
+    #[must_use]
+    pub fn has_counters(&self) -> bool {
+        let is_any = |counters: &Counters| counters.iter().next().is_some();
+        !self.is_early && self.counters.as_ref().is_some_and(|(was, is)| is_any(was) && is_any(is))
     }
 
     /// By how much a figure of the program rose.

@@ -34,6 +34,31 @@ impl Sign {
     pub fn is_of_kernel(&self) -> bool {
         matches!(self, Sign::Rises(_) | Sign::Kernel(..) | Sign::Logged(_))
     }
+
+    /// Its absence, in a clause.
+    #[must_use]
+    pub fn absence(&self) -> String {
+        match self {
+            Sign::Rises(name) | Sign::Counted(name) => format!("{name} did not rise"),
+            Sign::Errno(errno) => format!("{errno} did not occur"),
+            Sign::Logged(text) => format!("the kernel's log has no \"{text}\""),
+            Sign::Kernel(what, _) | Sign::Became(what, _) | Sign::Seen(what, _) => {
+                format!("not so: {what}")
+            }
+        }
+    }
+}
+
+/// What must have been seen, beside what the signs of a wall read, before their absence says that the
+/// wall was not met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The CPU time of the program at that end.
+    CpuTime,
+    /// The kernel's log, where the server is gone: a kill stands nowhere else.
+    LogOfAKill,
+    /// The queues of the listeners at the target.
+    Listeners,
 }
 
 impl fmt::Display for Sign {

@@ -5,7 +5,8 @@ use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
 use crate::walls::host::Host;
 use crate::walls::place::At;
-use crate::walls::sign::Sign;
+use crate::walls::run_facts::RunFacts;
+use crate::walls::sign::{Need, Sign};
 use crate::walls::symptom::Symptom;
 
 /// One wall. The names are those that `result.json`, `plan` and `doctor` use.
@@ -28,10 +29,19 @@ pub struct Wall {
     pub explains: &'static [Symptom],
     /// Whether it drops packets, so that what is late because of it was sent again.
     pub drops: bool,
+    /// Whether every wall that drops packets moves its signs, so that it is named only where none of
+    /// those was met.
+    pub is_general: bool,
     /// What betrays it; one is enough.
     pub signs: &'static [Sign],
+    /// What it means that no sign of it is there, in a clause; empty where the signs say it.
+    pub absent: &'static str,
+    /// What else must have been seen before it is ruled out.
+    pub needs: &'static [Need],
     /// What lifts it, the best first.
     pub fix: fn(&Host, &Demand) -> Vec<Fix>,
+    /// What lifts it where it was met, when that depends on the run; in place of `fix`.
+    pub fix_of_run: Option<fn(&RunFacts) -> Vec<Fix>>,
     /// What else a reader should know.
     pub remark: &'static str,
 }

@@ -317,7 +317,7 @@ impl Model {
         for _ in std::mem::replace(&mut self.sent_before, sent)..sent {
             let due = if phase == Phase::Traffic { self.messages.begin(now) } else { now };
             if phase == Phase::Traffic {
-                lag.record(now - due);
+                lag.record(shard.own_lag(due));
             }
             self.dues[0].insert(due);
         }
@@ -337,7 +337,7 @@ impl Model {
                 self.churn_tries = 0;
                 let due = self.churn.begin(now);
                 self.figures.churn_started_total.add(1);
-                lag.record(now - due);
+                lag.record(shard.own_lag(due));
                 self.dues[1].insert(due);
                 due
             } else {

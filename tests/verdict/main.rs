@@ -17,6 +17,8 @@ use megaconn::walls::sign::Sign;
 use megaconn::walls::symptom::Symptom::{Failed, Late, Lost, NotEnded, Untried};
 use megaconn::walls::table;
 
+mod absence;
+mod acts;
 mod any;
 mod late;
 
@@ -146,14 +148,14 @@ fn what_could_not_be_seen_is_said() {
     lost(&mut run, &[(Failed(Errno::ETIMEDOUT), 5)]);
     let wall = &diagnose(&run).walls[0];
     assert_eq!((wall.id, wall.confidence), ("unanswered", Confidence::Possible));
-    let unseen = |line: &&String| line.contains("at the server: could not be seen");
+    let unseen = |line: &&String| line.contains("at the server: not seen, ");
     assert!(wall.ruled_out.iter().any(|line| line.starts_with("accept-queue") && unseen(&line)));
 
     // Seen, but without this counter: that is not 0.
     run.server = Some(End::default());
     let wall = &diagnose(&run).walls[0];
     let line = wall.ruled_out.iter().find(|line| line.starts_with("accept-queue")).unwrap();
-    assert!(line.contains("not measured"), "{line}");
+    assert!(line.contains("the counters of its kernel were not available"), "{line}");
 }
 
 #[test]

@@ -18,6 +18,9 @@ const TAKEN_AFTER: Duration = Duration::from_millis(300);
 /// Time between two tries.
 const TRY_EVERY: Duration = Duration::from_millis(100);
 
+/// Targets that are asked one by one.
+const TARGETS_ASKED: usize = 64;
+
 /// What was seen of a server that went away; `None` when it is there. `target` is what the target says
 /// after the run, `losses` when connections were lost.
 pub(crate) fn server_gone(target: Option<TargetNow>, losses: Option<LossTimes>) -> Option<String> {
@@ -25,6 +28,23 @@ pub(crate) fn server_gone(target: Option<TargetNow>, losses: Option<LossTimes>) 
     let (target, losses) = (target.filter(is_gone)?, losses?);
     let (first, most) = (losses.first_ms as f64 / 1e3, grouped(losses.most_in_one_second));
     Some(format!("{most} connections lost within a second, {first:.1} s after the start; {target}"))
+}
+
+/// Those of `targets` that refuse now; `None` when they are too many, or could not all be asked within
+/// three seconds.
+pub(crate) fn refusing(targets: &[SocketAddr]) -> Option<Vec<SocketAddr>> {
+    let until = Instant::now() + REACH_TIMEOUT;
+    let mut refusing = Vec::new();
+    for target in targets.iter().take(TARGETS_ASKED) {
+        let left = until.checked_duration_since(Instant::now())?;
+        match TcpStream::connect_timeout(target, left.max(TRY_EVERY)) {
+            // A reset leaves no TIME_WAIT behind. Whether it can be had is no matter.
+            Ok(stream) => drop(set_socket_linger(&stream, Some(Duration::ZERO))),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => refusing.push(*target),
+            Err(_) => {}
+        }
+    }
+    (targets.len() <= TARGETS_ASKED || !refusing.is_empty()).then_some(refusing)
 }
 
 /// Asks `target`, for three seconds at most.
@@ -89,6 +109,16 @@ mod tests {
         let (listener, address) = listener();
         drop(listener);
         assert_eq!(ask(address), TargetNow::Refuses);
+    }
+
+    #[test]
+    fn of_many_targets_those_that_refuse_are_told() {
+        let (_listener, taken) = listener();
+        let (gone, refused) = listener();
+        drop(gone);
+        assert_eq!(refusing(&[taken, refused]), Some(vec![refused]));
+        assert_eq!(refusing(&[taken]), Some(Vec::new()));
+        assert_eq!(refusing(&[taken; TARGETS_ASKED + 1]), None, "not all were asked");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use megaconn::host::counters::Counters;
 use megaconn::host::cpu::CpuTime;
 use megaconn::host::kernel_log::KernelLog;
 use megaconn::host::procfs::ProcFs;
-use megaconn::host::sockets;
+use megaconn::host::sockets::{self, Listener};
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use megaconn::observe::stats::{ClientTotals, LostCause};
 use megaconn::plan::demand::{Demand, Ends};
@@ -49,8 +49,14 @@ pub(crate) struct Evidence {
     log: Option<KernelLog>,
     /// Sockets in TIME_WAIT towards the targets.
     time_wait: Option<u64>,
-    /// Silent connections before the first hold began.
+    /// Silent connections, and messages received, before the first hold began.
     silent_before_hold: Option<u64>,
+    received_before_hold: u64,
+    /// Messages and short connections begun until the present hold began, and in all holds.
+    begun_before_hold: u64,
+    begun_in_holds: u64,
+    /// The most that ever waited at the target's listeners while no connect was under way.
+    listeners: Option<Vec<Listener>>,
     /// CPU time of the client and the server when the hold began.
     cpu_time: [Option<CpuTime>; 2],
     /// CPU time of each in its busiest hold.
@@ -72,6 +78,10 @@ impl Evidence {
             time_wait: sockets::time_wait_to(&asked.targets),
             asked,
             silent_before_hold: None,
+            received_before_hold: 0,
+            begun_before_hold: 0,
+            begun_in_holds: 0,
+            listeners: None,
             cpu_time: [None; 2],
             busiest: [None; 2],
         }
@@ -86,12 +96,35 @@ impl Evidence {
 
     /// Connections are held from now on.
     pub(crate) fn hold_begins(&mut self, figures: &mut Figures) {
-        self.silent_before_hold.get_or_insert(silent(&figures.totals()));
+        let totals = figures.totals();
+        if self.silent_before_hold.is_none() {
+            self.silent_before_hold = Some(silent(&totals));
+            self.received_before_hold = totals.messages_total + totals.pushes_total;
+        }
+        self.begun_before_hold = begun(&totals);
         self.cpu_time = cpu_time(figures);
+        self.look_at_listeners();
+    }
+
+    /// Looks at the accept queues of a target on this host, where no connect is under way any more.
+    fn look_at_listeners(&mut self) {
+        if self.asked.demand.ends != Ends::Both {
+            return;
+        }
+        let targets = &self.asked.targets;
+        let is_target = |port| targets.iter().any(|target| target.port() == port);
+        let Some(now) = sockets::listeners(is_target) else { return };
+        let waiting = |listeners: &[Listener]| {
+            listeners.iter().map(|one| u64::from(one.waiting)).sum::<u64>()
+        };
+        if self.listeners.as_deref().is_none_or(|before| waiting(&now) > waiting(before)) {
+            self.listeners = Some(now);
+        }
     }
 
     /// The time of the hold is up, and its traffic has ended.
     pub(crate) fn hold_ends(&mut self, figures: &mut Figures) {
+        self.begun_in_holds += begun(&figures.totals()).saturating_sub(self.begun_before_hold);
         for (end, now) in cpu_time(figures).into_iter().enumerate() {
             let spent = now.zip(self.cpu_time[end]).map(|(now, before)| now.since(before));
             let spent = spent.filter(|time| time.lived_ms > 0);
@@ -128,7 +161,8 @@ impl Evidence {
         let lines = self.log.as_mut().map(KernelLog::lines_since);
         let silent_after_hold =
             self.silent_before_hold.map_or(0, |before| silent(&totals).saturating_sub(before));
-        let Asked { host, demand, max_p99, .. } = self.asked;
+        let held_seconds = result.plateaus.iter().filter_map(|p| *p.hold_seconds).sum();
+        let Asked { host, demand, max_p99, targets } = self.asked;
         let case = RunFacts {
             demand,
             host,
@@ -142,6 +176,15 @@ impl Evidence {
             server,
             log: lines.map(|lines| lines.into_iter().map(|line| line.text).collect()),
             facts: ClientFacts {
+                target: targets.first().copied(),
+                lost_when: result.losses.map(|losses| losses.to_string()),
+                listeners: self.listeners,
+                refusing_targets: (totals.failed[Errno::ECONNREFUSED.index()] > 0)
+                    .then(|| aftermath::refusing(&targets))
+                    .flatten(),
+                has_one_target_host: targets.iter().all(|target| target.ip() == targets[0].ip()),
+                received_before_hold: self.received_before_hold,
+                idle_seconds: idle_seconds(held_seconds, demand.connections, self.begun_in_holds),
                 time_wait: self.time_wait,
                 lag_p99_us: worst(result, |plateau| plateau.schedule_lag_us),
                 latency_p99_us: worst(result, |plateau| plateau.messages.latency_us),
@@ -151,7 +194,7 @@ impl Evidence {
                 unexpected_bytes: result.unexpected_bytes.0.clone(),
                 unanswered,
                 reserve_met: result.memory_reserve_met.as_ref().map(ToString::to_string),
-                held_seconds: result.plateaus.iter().filter_map(|p| *p.hold_seconds).sum(),
+                held_seconds,
             },
         };
         (case, self.moments)
@@ -175,6 +218,16 @@ fn first_and_last(moments: &Moments) -> Option<(Counters, Counters)> {
 fn cpu_time(figures: &mut Figures) -> [Option<CpuTime>; 2] {
     let server = figures.server_view();
     [CpuTime::read(), server.and_then(|server| server.cpu_time())]
+}
+
+/// Messages and short connections that have begun.
+fn begun(totals: &ClientTotals) -> u64 {
+    totals.messages_sent_total + totals.churn_started_total + totals.pushes_total
+}
+
+/// Seconds between two things that a connection had to do in holds of so many seconds.
+fn idle_seconds(held_seconds: f64, connections: u64, begun: u64) -> f64 {
+    if begun == 0 { held_seconds } else { held_seconds * connections as f64 / begun as f64 }
 }
 
 fn silent(totals: &ClientTotals) -> u64 {
@@ -241,6 +294,8 @@ fn slower(latencies: &Histogram, most: Duration) -> u64 {
 
 fn client_end(cores: Vec<CoreSnapshot>, totals: &ClientTotals) -> End {
     let figures = [
+        ("connected_total", totals.connected_total + totals.churned_total),
+        ("in_flight_bound_us_total", totals.in_flight_bound_us_total),
         ("tuples_skipped_total", totals.tuples_skipped_total),
         ("grow_failed_total", totals.grow_failed_total),
         ("held_up_us_total", totals.held_up_us_total),
@@ -250,6 +305,7 @@ fn client_end(cores: Vec<CoreSnapshot>, totals: &ClientTotals) -> End {
     End {
         counters: None,
         cpu_time: None,
+        is_early: false,
         figures: figures.map(|(name, n)| (name.to_owned(), n)).into(),
         failed: failed(totals),
         cores,

@@ -302,10 +302,10 @@ pub(crate) const STOPPED: Wall = Wall {
     },
 };
 
-/// Somebody kills the server, and it is not the kernel.
+/// The server is killed, and not by the kernel. What was due afterwards is not the client's lag.
 pub(crate) const KILLED: Wall = Wall {
-    id: "unknown",
-    side: "between",
+    id: "server-gone",
+    side: "server",
     costs: true,
     run: |met| {
         let _quiet = unchanged();

@@ -50,6 +50,10 @@ pub const SETTLE: Duration = Duration::from_millis(200);
 /// Time in which every core has heard an order: it yields more often.
 pub const STOP_HEARD: Duration = Duration::from_millis(50);
 
+/// Longest rest of a client core that is behind its schedule because it waits for the server: what it
+/// rests longer it was not run, and that is its own lag.
+pub const HELD_UP_LOOK: Duration = Duration::from_millis(10);
+
 /// Messages in flight per client core: each may hold one buffer.
 pub const MESSAGES_IN_FLIGHT: u32 = 1024;
 

@@ -35,7 +35,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.churn_tries = 0;
         self.phase.churn.has_begun();
         self.end.stats.churn_started_total.add(1);
-        self.end.stats.schedule_lag_us.record(self.end.now - due);
+        self.count_lag(due);
     }
 
     /// A connect through the next tuple; `None` when there is no place for it now.

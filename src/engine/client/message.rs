@@ -39,7 +39,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             let due = self.phase.messages.due_by(self.end.now);
             let Some(due) = due.filter(|&due| self.send_message(due)) else { return };
             self.phase.messages.has_begun();
-            self.end.stats.schedule_lag_us.record(self.end.now - due);
+            self.count_lag(due);
         }
     }
 

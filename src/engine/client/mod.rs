@@ -13,9 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::constants::{
-    CONNECT_TIMEOUT, ECHO_TIMEOUT, MESSAGES_IN_FLIGHT, TICK_LATE_MS, TICK_MS,
+    CONNECT_TIMEOUT, ECHO_TIMEOUT, HELD_UP_LOOK, MESSAGES_IN_FLIGHT, TICK_LATE_MS, TICK_MS,
 };
 use crate::engine::client::config::ClientConfig;
+use crate::engine::client::held_up::HeldUp;
 use crate::engine::client::opened::Opened;
 use crate::engine::client::phase::{Command, Phase};
 use crate::engine::client::phase_state::PhaseState;
@@ -34,6 +35,7 @@ mod churn;
 mod close;
 pub mod config;
 mod connect;
+mod held_up;
 mod message;
 mod opened;
 mod pacer;
@@ -60,8 +62,10 @@ pub struct Client<D, E: Expectation> {
     /// Short connections that have begun and not ended.
     churning: u32,
     back_off_until_ms: u64,
-    /// When the core went to rest while something was due that could not begin.
-    held_up_since: Option<Duration>,
+    /// The rests in which something was due that could not begin.
+    held_up: HeldUp,
+    /// Whether it is held up by the bound on what may be in flight.
+    is_at_bound: bool,
 }
 
 impl<D: Dial, E: Expectation> Client<D, E> {
@@ -87,7 +91,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             connections: 0,
             churning: 0,
             back_off_until_ms: 0,
-            held_up_since: None,
+            held_up: HeldUp::new(),
+            is_at_bound: false,
         }
     }
 
@@ -102,12 +107,24 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.end.count(Queue::Resting) == 0 || self.end.count(Queue::Waiting) >= MESSAGES_IN_FLIGHT
     }
 
+    /// As much is in flight as may be: 1,024 messages, or as many short connections.
+    fn is_at_bound(&self) -> bool {
+        self.end.count(Queue::Waiting).max(self.churning) >= MESSAGES_IN_FLIGHT
+    }
+
     /// A core that rested while something was due waited for the server: that lag is not its own.
     fn count_held_up(&mut self) {
-        if let Some(since) = self.held_up_since.take() {
-            let us = (self.end.now - since).as_micros();
-            self.end.stats.held_up_us_total.add(u64::try_from(us).unwrap_or(u64::MAX));
+        let Some(waited) = self.held_up.ends(self.end.now) else { return };
+        let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.end.stats.held_up_us_total.add(us);
+        if std::mem::take(&mut self.is_at_bound) {
+            self.end.stats.in_flight_bound_us_total.add(us);
         }
+    }
+
+    /// Counts how late something that was due at `due` begins, by the client's own fault.
+    fn count_lag(&self, due: Duration) {
+        self.end.stats.schedule_lag_us.record(self.held_up.own_lag(due, self.end.now));
     }
 
     /// Does what the phase asks for, within the bounds of what may be in flight.
@@ -192,6 +209,11 @@ pub struct Census {
 impl<D: Dial, E: Expectation> Client<D, E> {
     // ---- for the tests --------------------------------------------------------------------
 
+    /// The client's own part of a lag, for a test that counts it.
+    pub fn own_lag(&self, due: Duration) -> Duration {
+        self.held_up.own_lag(due, self.end.now)
+    }
+
     /// Where the slots are, for a test that counts them.
     pub fn census(&self) -> Census {
         Census {
@@ -254,8 +276,13 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
     }
 
     fn sleep(&mut self) -> Option<Duration> {
-        self.held_up_since = self.is_held_up().then_some(self.end.now);
-        self.deadline()
+        if !self.is_held_up() {
+            return self.deadline();
+        }
+        let is_any_open = self.connections > 0 || self.churning > 0;
+        self.held_up.begins(self.end.now, is_any_open);
+        self.is_at_bound = self.is_at_bound();
+        self.deadline().into_iter().chain(is_any_open.then_some(HELD_UP_LOOK)).min()
     }
 
     fn handle_command(&mut self, command: Command) {

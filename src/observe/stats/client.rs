@@ -62,6 +62,9 @@ figures! {
         /// Microseconds of rest while something was due and all that could begin it waited for the
         /// server. Rising? The server, or what is between, is behind, not the client.
         held_up_us_total: Counter,
+        /// Of these, with as many messages in flight as a core may have, 1,024. Rising? The server
+        /// answers slowly: more client --cores have more in flight.
+        in_flight_bound_us_total: Counter,
         /// The last order that a core has carried out, by its number.
         order_finished: Gauge,
         /// Microseconds that it took the core.

@@ -26,9 +26,10 @@ pub fn text(report: &Report) -> String {
         let why = "unknown: not shown by this kernel, container or network namespace";
         text += &wrapped("?     ", why);
     }
-    let names: Vec<&str> = unread.iter().map(|row| row.id).collect();
-    if !names.is_empty() {
-        text += &wrapped("n/a   ", &format!("only met, not read here: {}", names.join(", ")));
+    if !unread.is_empty() {
+        let count = unread.len();
+        let line = format!("{count} walls are only met in a run, not read: --format json has them");
+        text += &wrapped("n/a   ", &line);
     }
     text.push('\n');
     text += &binding(report);

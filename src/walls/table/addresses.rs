@@ -30,6 +30,7 @@ pub(super) const ROWS: &[Wall] = &[
         unit: "sockets",
         explains: &[Symptom::Failed(Errno::EADDRNOTAVAIL)],
         signs: &[Sign::Seen("tuples are passed over and are in TIME_WAIT", tuples_in_time_wait)],
+        absent: "no tuple was passed over for a socket in TIME_WAIT",
         fix: |_, _| {
             vec![
                 Fix::Command("sleep 60".into()),
@@ -57,6 +58,7 @@ pub(super) const ROWS: &[Wall] = &[
         },
         explains: &[Symptom::Failed(Errno::EADDRNOTAVAIL), Symptom::Failed(Errno::EADDRINUSE)],
         signs: &[Sign::Errno(Errno::EADDRNOTAVAIL), Sign::Errno(Errno::EADDRINUSE)],
+        absent: "a free source port was found for every connect",
         fix: |_, _| {
             vec![
                 Fix::Flag("--source with more addresses".into()),

@@ -13,7 +13,7 @@ use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
 use crate::walls::place::Place;
 use crate::walls::run_facts::{End, RunFacts};
-use crate::walls::sign::Sign;
+use crate::walls::sign::{Need, Sign};
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BLANK, CLIENT, SERVER};
 use crate::walls::wall::Wall;
@@ -28,6 +28,7 @@ pub(super) const ROWS: &[Wall] = &[
             Reading::stops(host.threads_left(), more_threads(demand), |_| u64::MAX)
         },
         signs: &[Sign::Errno(Errno::EAGAIN)],
+        absent: "every thread was started",
         fix: |host, demand| {
             let more = more_threads(demand) + 1024;
             let of_host = (threads::running(&host.procfs).unwrap_or(0) + more).to_string();
@@ -48,6 +49,7 @@ pub(super) const ROWS: &[Wall] = &[
         at: CLIENT,
         explains: &[Symptom::Late],
         signs: &[Sign::Seen("the client's own lag is most of the latency", client_lags)],
+        absent: "the client began in time, or waited for the server",
         fix: |_, _| {
             vec![
                 Fix::Flag("--cores with more of them".into()),
@@ -74,6 +76,8 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Seen("one core refused, another was not half as full", refused_by_one_core),
             Sign::Seen("one core had most of the work, and was full", imbalanced),
         ],
+        absent: "no core was full while another had room",
+        needs: &[Need::CpuTime],
         fix: |_, _| {
             vec![
                 Fix::Flag("serve --steer hash".into()),
@@ -91,6 +95,8 @@ pub(super) const ROWS: &[Wall] = &[
         at: SERVER,
         explains: &[Symptom::Late],
         signs: &[Sign::Seen("the programs kept all their CPUs busy", all_busy)],
+        absent: "the programs left CPU time over",
+        needs: &[Need::CpuTime],
         fix: |_, _| vec![Fix::Flag("--cores with more of them, or more machines".into())],
         remark: "the only wall that is good news",
         ..BLANK
@@ -106,23 +112,31 @@ fn more_threads(demand: &Demand) -> u64 {
 /// The client began messages or short connections late, and its lag is most of the latency that was
 /// measured.
 fn client_lags(run: &RunFacts, _: Place) -> Option<Evidence> {
-    // Where the server's CPUs are full as well, the wall is `cpu`.
-    let lag = run.facts.lag_p99_us.filter(|_| all_busy(run, Place::Server).is_none())?;
+    // Where the server's CPUs are full as well, the busier end is the wall. What was due at a server that
+    // is gone waited for the server.
+    let is_own = all_busy(run, Place::Server).is_none() && run.facts.target_gone.is_none();
+    let lag = run.facts.lag_p99_us.filter(|_| is_own)?;
+    let share = cpu_share(&run.client).unwrap_or(0.0);
+    let is_busy = share >= BUSY && run.count(Symptom::Late) > 0;
     // A client that rests while a message is due waits for the server, so its lag is the server's.
     // The time in which it was ready to run and was not scheduled is its own.
     let cores = run.client.cores.len().max(1) as u64;
     let waited_us = run.client.cpu_time.map_or(0, |time| 1000 * time.waited_ms);
     let rested_us = run.client.figure("held_up_us_total").unwrap_or(0);
-    if rested_us.saturating_sub(waited_us) / cores >= lag / 2 {
+    if rested_us.saturating_sub(waited_us) / cores >= lag / 2 && !is_busy {
         return None;
     }
     let unbegun = run.client.figure("messages_unsent_total").unwrap_or(0)
         + run.client.figure("churn_unstarted_total").unwrap_or(0);
     let is_most = run.facts.latency_p99_us.is_none_or(|latency| lag >= latency / 2);
-    let text =
-        format!("client: lag p99 {} us, {} not begun in time", grouped(lag), grouped(unbegun));
+    let text = format!(
+        "client: lag p99 {} us, {} not begun in time; {}",
+        grouped(lag),
+        grouped(unbegun),
+        both_shares(run)
+    );
     let confidence = if unbegun > 0 { Confidence::Certain } else { Confidence::Likely };
-    let lags = is_most && lag > LAG_US || unbegun > 0;
+    let lags = is_most && lag > LAG_US || unbegun > 0 || is_busy;
     lags.then_some(Evidence { text, count: None, confidence })
 }
 
@@ -189,13 +203,38 @@ fn all_busy(run: &RunFacts, side: Place) -> Option<Evidence> {
     } else {
         wanted >= BUSY
     };
+    // The busier end is the limit.
+    let is_less_busy = !is_shared && cpu_share(&run.client).is_some_and(|client| client > wanted);
     let share = |n: f64| format!("{:.0} %", 100.0 * n);
     let mut text =
         format!("server: its CPUs ran it {} of the hold; wanted: {}", share(ran), share(wanted));
     if is_shared {
         text += &format!("; the client, on them: {}; {}", share(of_client), share(by_client));
+    } else {
+        text += &format!("; {}", both_shares(run));
     }
-    is_full.then_some(Evidence { text, count: None, confidence: Confidence::Likely })
+    (is_full && !is_less_busy).then_some(Evidence {
+        text,
+        count: None,
+        confidence: Confidence::Likely,
+    })
+}
+
+/// The part of its CPUs that an end wanted; `None` when that is not known.
+fn cpu_share(end: &End) -> Option<f64> {
+    let cpus: BTreeSet<u16> = end.cores.iter().map(|core| core.cpu).collect();
+    let time = end.cpu_time.filter(|_| !cpus.is_empty())?;
+    Some(time.wanted() / cpus.len() as f64)
+}
+
+/// What each end wanted of its CPUs, in words.
+fn both_shares(run: &RunFacts) -> String {
+    let share = |end: Option<&End>| {
+        let share = end.and_then(cpu_share);
+        share.map_or("unknown".to_owned(), |share| format!("{:.0} %", 100.0 * share))
+    };
+    let (client, server) = (share(Some(&run.client)), share(run.server.as_ref()));
+    format!("of their CPUs the client wanted {client}, the server {server}")
 }
 
 /// Share of the time from which on CPUs count as busy. It is below 1: interrupts are booked to no

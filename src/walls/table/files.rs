@@ -38,6 +38,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Errno(Errno::EMFILE),
             Sign::Seen("a segment was refused (EMFILE)", files_used_up),
         ],
+        absent: "no segment and no socket was refused for want of a file (EMFILE)",
         fix: |host, demand| {
             let need = host.segments(demand).saturating_add(Host::own_files(demand));
             vec![Fix::Limit("nofile", need)]
@@ -85,6 +86,7 @@ pub(super) const ROWS: &[Wall] = &[
                 files_logged,
             ),
         ],
+        absent: "the host had a file for every socket (no ENFILE)",
         fix: |host, demand| {
             let used = host.procfs.numbers("fs.file-nr").map_or(0, |numbers| numbers[0]);
             let need = demand.connections.saturating_mul(demand.ends.count()).saturating_add(used);

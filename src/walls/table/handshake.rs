@@ -2,15 +2,17 @@
 
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
+use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::LostCause;
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
 use crate::walls::place::Place;
-use crate::walls::run_facts::RunFacts;
+use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BETWEEN, BLANK, SERVER, round_up_int};
+use crate::walls::table::target::is_refused_in_part;
 use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
@@ -21,6 +23,7 @@ pub(super) const ROWS: &[Wall] = &[
         at: SERVER,
         explains: &[Symptom::Failed(Errno::ECONNREFUSED)],
         signs: &[Sign::Became("ECONNREFUSED", nothing_listens)],
+        absent: "no connect was refused",
         fix: |_, _| vec![Fix::Advice("start the server, or check --target's port")],
         remark: "a reset in answer to the SYN: the host is there, the port is not",
         ..BLANK
@@ -40,7 +43,9 @@ pub(super) const ROWS: &[Wall] = &[
             "refused_total rises, all cores are full, and no ring was refused",
             refused_as_full,
         )],
+        absent: "the server refused no connection for want of a free slot",
         fix: |_, demand| vec![Fix::Flag(format!("serve --max-connections {}", demand.connections))],
+        fix_of_run: Some(|run| vec![Fix::Flag(format!("serve --max-connections {}", enough(run)))]),
         remark: "a connection beyond it is accepted and reset at once, and counted",
         ..BLANK
     },
@@ -63,6 +68,7 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         drops: true,
         signs: &[Sign::Rises("TcpExt.ListenOverflows")],
+        absent: "no accept queue overflowed",
         fix: |host, demand| {
             let queue = round_up_int(demand.connects_in_flight.max(4096));
             let mut fixes = vec![
@@ -77,6 +83,7 @@ pub(super) const ROWS: &[Wall] = &[
             fixes
         },
         remark: "the kernel drops SYNs and last ACKs; the client tries again a second later",
+        ..BLANK
     },
     Wall {
         id: "syn-queue",
@@ -94,6 +101,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Rises("TcpExt.TCPReqQFullDrop"),
             Sign::Kernel("SYNs are dropped and no accept queue was full", syns_dropped),
         ],
+        absent: "no SYN was dropped from a full queue",
         fix: |_, demand| {
             let most = round_up_int(demand.connects_in_flight.max(4096));
             vec![
@@ -104,6 +112,7 @@ pub(super) const ROWS: &[Wall] = &[
         },
         remark: "it is full at the listener's backlog, and without syncookies at three quarters of \
                  tcp_max_syn_backlog for whoever was never met before",
+        ..BLANK
     },
     Wall {
         id: "syncookies",
@@ -133,6 +142,7 @@ pub(super) const ROWS: &[Wall] = &[
         at: BETWEEN,
         explains: UNANSWERED,
         signs: &[Sign::Became("connects are not answered", not_answered)],
+        absent: "every connect was answered",
         fix: |_, _| vec![Fix::Advice("check the route and the firewalls between, then the server")],
         remark: "named only when no queue that can be seen dropped anything",
         ..BLANK
@@ -157,16 +167,36 @@ fn syns_dropped(run: &RunFacts, side: Place) -> Option<Evidence> {
 
 /// The target's host refused connects. When a server was there and went away, that is only possibly
 /// the wall. The same holds for a server that accepted others, because a firewall may refuse in its
-/// name.
+/// name, unless a target is known to refuse still.
 fn nothing_listens(run: &RunFacts, _: Place) -> Option<Evidence> {
     let n = run.failed(Errno::ECONNREFUSED);
-    let text = format!("client: ECONNREFUSED {} times", grouped(n));
+    if n == 0 || is_refused_in_part(run) {
+        return None;
+    }
+    let refusing = run.facts.refusing_targets.as_deref().unwrap_or_default();
+    let mut text = format!("client: ECONNREFUSED {} times", grouped(n));
+    if let Some(first) = refusing.first() {
+        let more = refusing.len() - 1;
+        text += &format!("; nothing listens at {first}");
+        if more > 0 {
+            text += &format!(" and at {more} more targets");
+        }
+    }
     let went_away =
         [LostCause::Fin, LostCause::Reset].iter().any(|cause| run.count(Symptom::Lost(*cause)) > 0);
     let took_others = run.client.cores.iter().any(|core| core.connections_peak() > 0);
-    let confidence =
-        if went_away || took_others { Confidence::Possible } else { Confidence::Certain };
-    (n > 0).then_some(Evidence { text, count: Some(n), confidence })
+    let is_doubtful = went_away || took_others && refusing.is_empty();
+    let confidence = if is_doubtful { Confidence::Possible } else { Confidence::Certain };
+    Some(Evidence { text, count: Some(n), confidence })
+}
+
+/// Connections that are enough for a server that was full: more than it had, and as many more as it
+/// refused.
+fn enough(run: &RunFacts) -> u64 {
+    let Some(server) = &run.server else { return run.demand.connections };
+    let had: u64 = server.cores.iter().map(CoreSnapshot::connections_peak).sum();
+    let refused = server.figure("refused_total").unwrap_or(0);
+    run.demand.connections.max(had + refused)
 }
 
 /// The server refused connections. It was not for want of a ring or of memory, and no core had free
@@ -179,13 +209,11 @@ fn refused_as_full(run: &RunFacts, side: Place) -> Option<Evidence> {
     grew.then_some(Evidence { text, count: Some(refused), confidence: Confidence::Certain })
 }
 
-/// How a connect ends that gets no answer, or that a local rule forbids.
+/// How a connect ends that gets no answer.
 const UNANSWERED: &[Symptom] = &[
     Symptom::Failed(Errno::ETIMEDOUT),
     Symptom::Failed(Errno::EHOSTUNREACH),
-    Symptom::Failed(Errno::ENETUNREACH),
-    Symptom::Failed(Errno::EPERM),
-    Symptom::Failed(Errno::EACCES),
+    Symptom::Failed(Errno::EHOSTDOWN),
 ];
 
 fn not_answered(run: &RunFacts, _: Place) -> Option<Evidence> {
@@ -196,6 +224,8 @@ fn not_answered(run: &RunFacts, _: Place) -> Option<Evidence> {
         .collect();
     let retries = run.client.rise("TcpExt.TCPSynRetrans").unwrap_or(0);
     let text = format!("client: {}; TcpExt.TCPSynRetrans +{}", found.join(", "), grouped(retries));
-    let confidence = if run.server.is_some() { Confidence::Likely } else { Confidence::Possible };
+    // What was not measured raises no confidence: the server's queues must be seen to drop nothing.
+    let is_seen = run.server.as_ref().is_some_and(End::has_counters);
+    let confidence = if is_seen { Confidence::Likely } else { Confidence::Possible };
     (!found.is_empty()).then_some(Evidence { text, count: None, confidence })
 }

@@ -75,6 +75,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Fin),
         ],
         signs: &[Sign::Seen("a ring was refused (ENOMEM)", ring_refused)],
+        absent: "no ring was refused",
         fix: |host, demand| vec![Fix::Limit("memlock", locked(host, demand).div_ceil(1024))],
         remark: "or CAP_IPC_LOCK; charged to all processes of the user together",
         ..BLANK
@@ -95,6 +96,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Fin),
         ],
         signs: &[Sign::Seen("no table was left (ENOSPC)", tables_used_up)],
+        absent: "every segment got its table",
         fix: |_, _| vec![Fix::Flag("--cores with more of them".into())],
         remark: "a table has at most as many slots as this process may have open files",
         ..BLANK

@@ -34,6 +34,7 @@ pub(super) const ROWS: &[Wall] = &[
             "arp_cache.table_fulls or ndisc_cache.table_fulls rises",
             table_full,
         )],
+        absent: "the table of neighbours did not overflow",
         fix: |_, demand| {
             let most = round_up_int((2 * demand.neighbours).max(4096));
             vec![Fix::Sysctl("net.ipv4.neigh.default.gc_thresh3", most.to_string())]
@@ -75,6 +76,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Rises("nf_conntrack.insert_failed"),
             Sign::Kernel("the kernel logs a full table, and counts nothing", table_full_logged),
         ],
+        absent: "the firewall's table dropped nothing",
         fix: |host, demand| {
             let used = host.procfs.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
             // An entry outlives its connection, up to two minutes.

@@ -11,7 +11,7 @@ use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
 use crate::walls::place::Place;
 use crate::walls::run_facts::RunFacts;
-use crate::walls::sign::Sign;
+use crate::walls::sign::{Need, Sign};
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BLANK, round_up};
 use crate::walls::wall::Wall;
@@ -44,6 +44,8 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Seen("kernel log: Memory cgroup out of memory: Killed process", killed_in_cgroup),
             Sign::Seen("the memory reserve of a cgroup was met", cgroup_reserve_met),
         ],
+        absent: "no cgroup ran out of memory",
+        needs: &[Need::LogOfAKill],
         fix: |host, demand| {
             let most = of_cgroup(demand).max(needed(demand).saturating_add(host.reserve_bytes));
             vec![
@@ -81,6 +83,8 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Seen("ENOMEM, and not for a ring", no_memory),
             Sign::Became("ENOBUFS", no_buffers),
         ],
+        absent: "neither the reserve was met nor a process killed, and no operation failed for memory",
+        needs: &[Need::LogOfAKill],
         fix: |_, _| {
             vec![
                 Fix::Flag("--connections with fewer".into()),

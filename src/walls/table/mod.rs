@@ -16,10 +16,12 @@ mod outside;
 mod packets;
 mod peers;
 mod row;
+mod server_acts;
+mod target;
 mod tcp_memory;
 
 /// The rows of each subject.
-const SUBJECTS: [&[Wall]; 11] = [
+const SUBJECTS: [&[Wall]; 13] = [
     addresses::ROWS,
     cpu::ROWS,
     files::ROWS,
@@ -30,6 +32,8 @@ const SUBJECTS: [&[Wall]; 11] = [
     outside::ROWS,
     packets::ROWS,
     peers::ROWS,
+    server_acts::ROWS,
+    target::ROWS,
     tcp_memory::ROWS,
 ];
 

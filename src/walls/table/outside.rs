@@ -26,6 +26,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Lost(LostCause::Timeout),
         ],
         signs: &[Sign::Kernel("ethtool -S: conntrack_allowance_exceeded rises", exceeded)],
+        absent: "the card counted no packet beyond the cloud's allowance",
         fix: |_, _| vec![Fix::Advice("a larger instance, or untracked security group rules")],
         remark: "a NAT gateway has 55,000 for each destination",
         ..BLANK
@@ -38,6 +39,7 @@ pub(super) const ROWS: &[Wall] = &[
         unit: "seconds",
         explains: &[Symptom::Lost(LostCause::Silent), Symptom::Lost(LostCause::Timeout)],
         signs: &[Sign::Seen("connections are silent after a hold", silent_after_hold)],
+        absent: "no connection that had worked died while it was idle",
         fix: |_, _| vec![Fix::Flag("--keepalive with less than that time, at either end".into())],
         remark: "load balancers: often 350 s; NAT: often 5 minutes",
         ..BLANK
@@ -53,14 +55,20 @@ fn exceeded(run: &RunFacts, side: Place) -> Option<Evidence> {
     Some(Evidence { text, count: Some(n), confidence: Confidence::Likely })
 }
 
-/// Connections that had worked, were held in silence, and then did not answer, while the server
-/// answers others.
+/// Connections that had worked, had nothing to do for a while, and then did not answer, while the server
+/// answers others. A connection on which messages went every few seconds was not idle.
 fn silent_after_hold(run: &RunFacts, _: Place) -> Option<Evidence> {
-    let ClientFacts { silent_after_hold: silent, held_seconds, .. } = run.facts;
+    let ClientFacts { silent_after_hold: silent, held_seconds, idle_seconds, .. } = run.facts;
     let text = format!(
-        "client: {} connections answered before a hold of {held_seconds:.0} s, and not after it",
+        "client: {} connections answered before a hold of {held_seconds:.0} s, were idle for \
+         {idle_seconds:.0} s, and did not answer after it",
         grouped(silent)
     );
-    let is_met = silent > 0 && held_seconds > 0.0 && run.facts.target_gone.is_none();
+    let was_idle = held_seconds > 0.0 && idle_seconds >= IDLE_SECONDS.min(held_seconds);
+    let had_worked = run.facts.received_before_hold >= silent;
+    let is_met = silent > 0 && had_worked && was_idle && run.facts.target_gone.is_none();
     is_met.then_some(Evidence { text, count: Some(silent), confidence: Confidence::Possible })
 }
+
+/// Seconds without a byte after which nothing between forgets a connection any sooner.
+const IDLE_SECONDS: f64 = 10.0;

@@ -11,7 +11,7 @@ use crate::walls::place::Place;
 use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
-use crate::walls::table::row::BLANK;
+use crate::walls::table::row::{BETWEEN, BLANK};
 use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
@@ -32,6 +32,7 @@ pub(super) const ROWS: &[Wall] = &[
             "softnet.dropped rises, and an interface's rx_dropped with it",
             backlog_dropped,
         )],
+        absent: "no interface dropped packets before a CPU took them",
         fix: |host, _| {
             let now = host.procfs.number("net.core.netdev_max_backlog").unwrap_or(1000);
             vec![Fix::Sysctl("net.core.netdev_max_backlog", (10 * now).max(10_000).to_string())]
@@ -53,6 +54,7 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         drops: true,
         signs: &[Sign::Kernel("rx_missed_errors or rx_fifo_errors rise", card_dropped)],
+        absent: "no card missed a packet",
         fix: |_, _| vec![Fix::Command("ethtool -G INTERFACE rx 4096".into())],
         remark: "more queues and RSS spread them over more CPUs",
         ..BLANK
@@ -69,7 +71,91 @@ pub(super) const ROWS: &[Wall] = &[
         remark: "packets wait for the next turn; none is lost",
         ..BLANK
     },
+    Wall {
+        id: "packet-loss",
+        precedence: 325,
+        limits: "packets that come through: some were lost on the way",
+        at: BETWEEN,
+        unit: "packets",
+        explains: &[Symptom::Late],
+        drops: true,
+        is_general: true,
+        signs: &[Sign::Kernel(
+            "segments were sent again, and no queue in sight dropped them",
+            lost,
+        )],
+        absent: "hardly a segment was sent again in need",
+        fix: |_, _| {
+            vec![
+                Fix::Command("tc -s qdisc; ip -s -s link, at both ends: which queue drops?".into()),
+                Fix::Command(
+                    "nft list ruleset, at both ends and between: counters of drops".into(),
+                ),
+            ]
+        },
+        fix_of_run: Some(|run| {
+            let target = run.facts.target.map_or_else(|| "TARGET".into(), |at| at.ip().to_string());
+            vec![
+                Fix::Command("tc -s qdisc; ip -s -s link, at both ends: which queue drops?".into()),
+                Fix::Command(format!(
+                    "ping -M do -s 1472 {target}: does a full packet come through?"
+                )),
+                Fix::Command(
+                    "nft list ruleset, at both ends and between: counters of drops".into(),
+                ),
+            ]
+        }),
+        remark: "the counters are of all of the network namespace; a retransmission in vain is none",
+        ..BLANK
+    },
 ];
+
+/// Segments that each end had to send again, beside those to peers that answered no more.
+fn lost(run: &RunFacts, _: Place) -> Option<Evidence> {
+    let server = run.server.as_ref().filter(|_| !run.shares_kernel);
+    let client = if run.shares_kernel { "both ends" } else { "client" };
+    let ends = [(client, Some(&run.client)), ("server", server)];
+    let found: Vec<String> = ends
+        .into_iter()
+        .filter_map(|(name, end)| sent_again(run, name, end.filter(|end| end.has_counters())?))
+        .collect();
+    let text = found.join("; ");
+    (!found.is_empty()).then_some(Evidence { text, count: None, confidence: Confidence::Likely })
+}
+
+/// Times that a segment is sent to a peer that does not answer, at most.
+const TRIES: u64 = 16;
+
+/// What an end had to send again, in words; `None` when that is too little to say.
+fn sent_again(run: &RunFacts, name: &str, end: &End) -> Option<String> {
+    let rise = |counter| end.rise(counter).unwrap_or(0);
+    let (sent, again) = (end.rise("Tcp.OutSegs")?, end.rise("Tcp.RetransSegs")?);
+    // The other end says that it had the segment already.
+    let in_vain = rise("TcpExt.TCPDSACKRecv") + rise("TcpExt.TCPDSACKOfoRecv");
+    let unanswered: u64 = [
+        Symptom::Failed(Errno::ETIMEDOUT),
+        Symptom::Failed(Errno::EHOSTUNREACH),
+        Symptom::Lost(LostCause::Silent),
+        Symptom::Lost(LostCause::Timeout),
+    ]
+    .iter()
+    .map(|symptom| run.count(*symptom))
+    .sum();
+    let needed = again.saturating_sub(in_vain).saturating_sub(TRIES * unanswered);
+    let way = if name == "both ends" { "either way" } else { "on the way from it or back" };
+    let text = format!(
+        "{name}: {} of {} segments sent again, {} of them in vain; {} were SYNs \
+         (TcpExt.TCPSynRetrans), {} after a timeout (TcpExt.TCPTimeouts), {} more than once \
+         (TcpExt.TCPLostRetransmit): lost between, {way}",
+        grouped(again),
+        grouped(sent),
+        grouped(in_vain),
+        grouped(rise("TcpExt.TCPSynRetrans")),
+        grouped(rise("TcpExt.TCPTimeouts")),
+        grouped(rise("TcpExt.TCPLostRetransmit")),
+    );
+    (needed >= 10 && needed >= sent / 1000).then_some(text)
+}
 
 /// The queue before a CPU is the whole host's, and so is its counter. Only the packets that an
 /// interface of this network namespace dropped in the same time were ours.

@@ -32,6 +32,7 @@ pub(super) const ROWS: &[Wall] = &[
             ]
         },
         remark: "a proxy's idle timeout is often 60 s, a server's 75 s",
+        absent: "no nine of ten connections that were ended had one silence before",
         ..BLANK
     },
     Wall {
@@ -46,6 +47,7 @@ pub(super) const ROWS: &[Wall] = &[
             vec![Fix::Advice("raise the greatest age of connections of the server or the proxy")]
         },
         remark: "messages do not help: it ends busy connections as well",
+        absent: "no nine of ten connections that were ended had one age",
         ..BLANK
     },
     Wall {
@@ -69,6 +71,7 @@ pub(super) const ROWS: &[Wall] = &[
             ]
         },
         remark: "connlimit of iptables, limit_conn of nginx, maxconn of a stick table",
+        absent: "source addresses were not left with as many connections each",
         ..BLANK
     },
     Wall {
@@ -89,6 +92,7 @@ pub(super) const ROWS: &[Wall] = &[
             )]
         },
         remark: "all connections are silent from one moment on, which no idle limit does",
+        absent: "answers never stopped for three seconds",
         ..BLANK
     },
     Wall {
@@ -108,6 +112,7 @@ pub(super) const ROWS: &[Wall] = &[
             ]
         },
         remark: "an HTTP server answers 400, a mail server greets first",
+        absent: "no byte came that was not expected",
         ..BLANK
     },
 ];

@@ -14,8 +14,12 @@ pub(super) const BLANK: Wall = Wall {
     read: |_, _| Reading::NOTHING,
     explains: &[],
     drops: false,
+    is_general: false,
     signs: &[],
+    absent: "",
+    needs: &[],
     fix: |_, _| Vec::new(),
+    fix_of_run: None,
     remark: "",
 };
 

@@ -30,6 +30,7 @@ pub(super) const ROWS: &[Wall] = &[
             orphans_reset,
         )],
         explains: &[Symptom::Lost(LostCause::Reset)],
+        absent: "no connection was reset for too many orphans",
         fix: |_, demand| {
             // The limit is the whole host's, and other programs have orphans too. A higher limit by
             // itself takes no memory.
@@ -67,6 +68,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Kernel("TcpExt.TCPMemoryPressures or TcpExt.TCPRcvQDrop rises", under_pressure),
             Sign::Logged("consider tuning tcp_mem"),
         ],
+        absent: "TCP was not short of memory",
         fix: |host, _| {
             let Some(now) = host.procfs.numbers("net.ipv4.tcp_mem") else {
                 return vec![Fix::Advice("raise net.ipv4.tcp_mem, outside this network namespace")];
@@ -94,6 +96,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Late,
         ],
         signs: &[Sign::Kernel("windows close, and net.ipv4.tcp_rmem or tcp_wmem is small", small)],
+        absent: "no window closed before a small buffer",
         fix: |_, _| {
             vec![
                 Fix::Sysctl("net.ipv4.tcp_rmem", "4096 131072 6291456".into()),

@@ -1,0 +1,162 @@
+//! What the server itself did to connections. Its own counters say so, which makes it certain, and each
+//! has the flag that it was told.
+
+use crate::base::units::grouped;
+use crate::observe::stats::LostCause;
+use crate::walls::evidence::{Confidence, Evidence};
+use crate::walls::fix::Fix;
+use crate::walls::place::Place;
+use crate::walls::run_facts::RunFacts;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+use crate::walls::table::row::{BETWEEN, BLANK, SERVER};
+use crate::walls::wall::Wall;
+
+/// How a connection ends that the server ends: in order, or by a reset where bytes were under way.
+const ENDED: &[Symptom] = &[Symptom::Lost(LostCause::Fin), Symptom::Lost(LostCause::Reset)];
+
+pub(super) const ROWS: &[Wall] = &[
+    Wall {
+        id: "idle-timeout",
+        precedence: 141,
+        limits: "time for which the server keeps a connection that sends nothing",
+        at: SERVER,
+        unit: "seconds",
+        explains: ENDED,
+        signs: &[Sign::Counted("idle_timeout_total")],
+        absent: "the server ended no connection for being idle",
+        fix: |_, _| {
+            vec![
+                Fix::Flag("serve --idle-timeout with more, or without it".into()),
+                Fix::Flag("--message-every with less than that time".into()),
+            ]
+        },
+        remark: "the server's --idle-timeout; it counts what it ended",
+        ..BLANK
+    },
+    Wall {
+        id: "drain",
+        precedence: 142,
+        limits: "the life of the server: it was told to end, and ended its connections",
+        at: SERVER,
+        explains: ENDED,
+        signs: &[Sign::Counted("drained_total"), Sign::Counted("drain_cut_total")],
+        absent: "the server was not told to end",
+        fix: |_, _| {
+            vec![
+                Fix::Advice("end the server after the run: something sent it SIGTERM"),
+                Fix::Flag("serve --drain with more time, where connections were cut".into()),
+            ]
+        },
+        remark: "on SIGTERM; --drain is the time that it takes",
+        ..BLANK
+    },
+    Wall {
+        id: "send-timeout",
+        precedence: 143,
+        limits: "time for which the server waits for a peer that takes nothing",
+        at: SERVER,
+        unit: "seconds",
+        explains: ENDED,
+        signs: &[Sign::Counted("send_timeout_total")],
+        absent: "every peer took what the server sent",
+        fix: |_, _| {
+            vec![
+                Fix::Flag("serve --send-timeout with more".into()),
+                Fix::Flag("--cores of the client with more of them: it reads too slowly".into()),
+            ]
+        },
+        remark: "the server's --send-timeout; a peer that takes some bytes is kept",
+        ..BLANK
+    },
+    Wall {
+        id: "push-backlog",
+        precedence: 144,
+        limits: "pushes that are due on one connection and not taken",
+        at: SERVER,
+        unit: "pushes",
+        explains: ENDED,
+        signs: &[Sign::Counted("backlog_total")],
+        absent: "no push waited behind three others",
+        fix: |_, _| vec![Fix::Flag("serve --push-every with more".into())],
+        remark: "a peer that takes nothing for four --push-every is closed",
+        ..BLANK
+    },
+    Wall {
+        id: "evicted",
+        precedence: 145,
+        limits: "buffers of a server's core that peers hold who do not read or do not finish",
+        at: SERVER,
+        unit: "buffers",
+        explains: ENDED,
+        signs: &[Sign::Counted("evicted_total")],
+        absent: "no connection was ended for its buffer",
+        fix: |_, _| {
+            vec![Fix::Flag("serve --cores with more of them: each has its own buffers".into())]
+        },
+        remark: "the one that has held a buffer the longest goes when others wait for one",
+        ..BLANK
+    },
+    Wall {
+        id: "malformed",
+        precedence: 146,
+        limits: "nothing: the bytes made no sense to the server",
+        at: SERVER,
+        explains: ENDED,
+        signs: &[Sign::Counted("malformed_total")],
+        absent: "the server understood all that came",
+        fix: |_, _| vec![Fix::Flag("serve --mode as the client expects it by --expect".into())],
+        remark: "either end speaks another protocol, or what is between changes bytes",
+        ..BLANK
+    },
+    Wall {
+        id: "proxy-between",
+        precedence: 147,
+        limits: "nothing of the server's: a proxy or balancer took connections in its name",
+        at: BETWEEN,
+        unit: "connections",
+        explains: &[
+            Symptom::Lost(LostCause::Reset),
+            Symptom::Lost(LostCause::Fin),
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Lost(LostCause::Timeout),
+            Symptom::Lost(LostCause::Mismatch),
+        ],
+        signs: &[Sign::Seen("the client holds more than the server ever accepted", taken_between)],
+        absent: "the server accepted as many as the client connected, as far as it was seen",
+        fix: |_, _| {
+            vec![
+                Fix::Flag("--target with the server's own address, past what is between".into()),
+                Fix::Advice("raise the limits of the proxy, balancer or NAT between the ends"),
+            ]
+        },
+        remark: "the difference of what the client connected and the server accepted",
+        ..BLANK
+    },
+];
+
+/// The client connected more than the server accepted or refused, and no queue of the server can have
+/// the rest: something else completed those handshakes.
+fn taken_between(run: &RunFacts, _: Place) -> Option<Evidence> {
+    let server = run.server.as_ref().filter(|end| end.has_figures())?;
+    let connected =
+        run.client.figure("connected_total").filter(|_| run.facts.has_one_target_host)?;
+    // The kernel completes handshakes before the server accepts them. Only a queue that never
+    // overflowed has given all of them to the server.
+    server.rise("TcpExt.ListenOverflows").filter(|n| *n == 0)?;
+    server.figure("accept_failed_total").filter(|n| *n == 0)?;
+    let of_server = |name| server.figure(name);
+    let accepted = of_server("accepted_total")?;
+    let refused = of_server("refused_total")? + of_server("refused_memory_total").unwrap_or(0);
+    let missing = connected.checked_sub(accepted + refused)?;
+    let is_clear = missing >= 10 && missing >= connected / 100;
+    let text = format!(
+        "client: {} connected; server: accepted_total 0 -> {}, {} refused: {} were taken by something \
+         between",
+        grouped(connected),
+        grouped(accepted),
+        grouped(refused),
+        grouped(missing)
+    );
+    is_clear.then_some(Evidence { text, count: Some(missing), confidence: Confidence::Certain })
+}
