@@ -22,12 +22,31 @@ names! {
     EPERM EINTR EIO EBADF EAGAIN ENOMEM EACCES EFAULT EBUSY EINVAL ENFILE EMFILE ENOSPC EPIPE ENOSYS
     ENOTSOCK ENOPROTOOPT EPROTO EOPNOTSUPP EAFNOSUPPORT EADDRINUSE EADDRNOTAVAIL ENETDOWN
     ENETUNREACH ECONNABORTED ECONNRESET ENOBUFS EISCONN ENOTCONN ETIMEDOUT ECONNREFUSED EHOSTDOWN
-    EHOSTUNREACH EALREADY EINPROGRESS ECANCELED ENOENT ENODEV ENXIO
+    EMSGSIZE ENONET EHOSTUNREACH EALREADY EINPROGRESS ECANCELED ENOENT ENODEV ENXIO
 }
 
 impl Errno {
     /// Numbers are below this on every architecture we run on.
     pub const LIMIT: usize = 134;
+
+    /// Whether an answer by ICMP or ICMPv6 may give it (`icmp_err_convert` and `icmpv6_err_convert` of the
+    /// kernel).
+    #[must_use]
+    pub fn is_of_icmp(self) -> bool {
+        const OF_ICMP: [Errno; 10] = [
+            Errno::ENETUNREACH,
+            Errno::EHOSTUNREACH,
+            Errno::ECONNREFUSED,
+            Errno::ENOPROTOOPT,
+            Errno::EMSGSIZE,
+            Errno::EOPNOTSUPP,
+            Errno::EHOSTDOWN,
+            Errno::ENONET,
+            Errno::EPROTO,
+            Errno::EACCES,
+        ];
+        OF_ICMP.contains(&self)
+    }
 
     /// The number as an index below [`Errno::LIMIT`]; unknown ones share index 0.
     #[must_use]

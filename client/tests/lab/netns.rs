@@ -170,10 +170,15 @@ impl Lab {
 
     /// The same on `ports`.
     pub(crate) fn serve_ports(&mut self, ports: &str, flags: &[&str]) {
+        self.serve_at(&format!("{SERVER}:{ports}"), flags);
+    }
+
+    /// The same at `listen`.
+    pub(crate) fn serve_at(&mut self, listen: &str, flags: &[&str]) {
         drop(self.program.take());
-        let (listen, core) = (format!("{SERVER}:{ports}"), cores(1));
+        let core = cores(1);
         // One core: where its connections go is no matter of luck then.
-        let always = ["serve", "--listen", &listen, "--metrics", METRICS, "--cores", &core];
+        let always = ["serve", "--listen", listen, "--metrics", METRICS, "--cores", &core];
         let flags = [&always[..], flags].concat();
         // The kernel takes a moment to close what the rings of the one before had open.
         let mut program = None;
@@ -188,6 +193,11 @@ impl Lab {
     pub(crate) fn client(&self, flags: &[&str]) -> Program {
         let out = self.directory.path().to_str().expect("temporary names are plain");
         self.client_elsewhere(&[&["--out", out], flags].concat())
+    }
+
+    /// What the last run has left.
+    pub(crate) fn result(&self) -> Value {
+        result_in(self.directory.path())
     }
 
     /// The same without a run directory: somebody else's.

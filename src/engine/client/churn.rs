@@ -96,7 +96,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.end.arm_send(id);
     }
 
-    fn count_churn_failed(&self, errno: Errno) {
+    pub(super) fn count_churn_failed(&self, errno: Errno) {
         self.end.stats.churn_failed_total.add(1);
         self.end.stats.churn_failed[errno.index()].add(1);
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::base::constants::{CLOSE_TIMEOUT, CLOSES_IN_FLIGHT};
+use crate::base::errno::Errno;
 use crate::engine::client::Client;
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
@@ -26,6 +27,43 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             self.end.arm_shutdown(id, mode);
         }
         self.connections <= keep && u64::from(self.end.arena.used()) == self.connections
+    }
+
+    /// An operation on a connection failed: it is lost, or it never was a connection.
+    pub(super) fn on_error(&mut self, id: SlotId, errno: Errno) {
+        if errno.is_of_icmp() && !self.has_heard(id) {
+            self.undo(id, errno);
+        } else {
+            self.lose(id, LostCause::of(errno));
+        }
+    }
+
+    /// Whether a byte has come on a connection.
+    fn has_heard(&self, id: SlotId) -> bool {
+        let role = &self.end.arena[id].role;
+        let asked = self.expectation.sequence(&role.state);
+        asked > 1 || asked == 1 && role.pending == 0 || self.expectation.had_one(&role.state)
+    }
+
+    /// An answer by ICMP ends a handshake and never a connection, but a connect that it ends may be
+    /// reported as done: then the first look at it says that it failed.
+    fn undo(&mut self, id: SlotId, errno: Errno) {
+        if self.is_short(id) {
+            self.churning -= 1;
+            self.count_churn_failed(errno);
+        } else {
+            self.connections -= 1;
+            self.end.stats.connect_undone_total.add(1);
+            self.end.stats.connect_failed_total.add(1);
+            self.end.stats.failed[errno.index()].add(1);
+            self.note_loss(id, Ending::Failed(errno));
+            let slot = &self.end.arena[id];
+            let (is_asked, waited) = (slot.role.pending > 0, slot.waited(self.end.now));
+            self.phase.has_lost(is_asked, waited, self.end.now);
+        }
+        self.end.leave_queue(id);
+        self.begin_end(id);
+        self.close_step(id);
     }
 
     /// A connection that was open is no more, for a cause that is not ours to choose.

@@ -132,7 +132,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
                 }
                 self.end.arm_poll(id);
             }
-            Err(errno) => self.lose(id, LostCause::of(errno)),
+            Err(errno) => self.on_error(id, errno),
         }
     }
 

@@ -253,7 +253,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
             Event::Stalled(_) => {}
             Event::Writable(id, Ok(_)) => self.end.arm_send(id),
             Event::Writable(id, Err(errno)) | Event::SendFailed(id, errno) => {
-                self.lose(id, LostCause::of(errno));
+                self.on_error(id, errno);
             }
             Event::Joining(id) => self.close_step(id),
             Event::Closed => {}

@@ -23,6 +23,9 @@ figures! {
         connect_started_total: Counter,
         /// Connects that became connections.
         connected_total: Counter,
+        /// Of those, the ones that had failed after all: the kernel said so at the first look at them, and
+        /// they count as failed. Rising? Something between rejects connects by ICMP.
+        connect_undone_total: Counter,
         /// Connects that failed. Rising? See `failed` for the error numbers.
         connect_failed_total: Counter,
         /// Connects that were asked for and not tried, because less memory than --memory-reserve was

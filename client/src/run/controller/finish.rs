@@ -32,7 +32,9 @@ impl Controller<'_> {
         let ends = self.plan.demand.ends.count();
         result.cost_per_connection = Part(self.figures.memory_samples().cost(ends));
         let lost: u64 = totals.lost.iter().sum();
-        let established = totals.connected_total.saturating_sub(lost + self.closed_early);
+        let established = totals
+            .connected_total
+            .saturating_sub(totals.connect_undone_total + lost + self.closed_early);
         result.established = established.into();
         let first_at = self.losses.times().map(|times| Duration::from_millis(times.first_ms));
         let losses = self.figures.losses(&self.plan.tuples, first_at);
