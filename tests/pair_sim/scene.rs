@@ -221,6 +221,7 @@ fn faults(random: &mut Rng) -> Faults {
     Faults {
         open_segment: rate(random, 200),
         would_block: rate(random, 200),
+        unacked: 0,
         stale: rate(random, 500),
         slow_close: rate(random, 20),
         ..Faults::default()

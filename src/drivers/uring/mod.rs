@@ -209,6 +209,11 @@ impl Driver for UringDriver {
         self.push(token, entry);
     }
 
+    fn unacked(&mut self, token: Token) {
+        let ask = opcode::UringCmd16::new(fixed(token), SOCKET_OUTQ).build();
+        self.push(token, ask);
+    }
+
     fn cancel(&mut self, token: Token) {
         let entry = opcode::AsyncCancel::new(token.packed()).build();
         self.push(token.with(Operation::Cancel), entry);
@@ -356,6 +361,10 @@ const _: () = assert!(libc::AF_UNSPEC == 0);
 const POLL_IN: u32 = libc::POLLIN as u32;
 const POLL_OUT: u32 = libc::POLLOUT as u32;
 const POLL_PEER_ENDED: u32 = libc::POLLRDHUP as u32;
+
+/// SOCKET_URING_OP_SIOCOUTQ of the kernel's io_uring.h: what SIOCOUTQ of tcp(7) tells, also of a direct
+/// descriptor. Linux since 6.7 has it; those before answer EOPNOTSUPP.
+const SOCKET_OUTQ: u32 = 1;
 
 /// IORING_RECVSEND_POLL_FIRST of the kernel's io_uring.h.
 const RECV_POLL_FIRST: u16 = 1;

@@ -2,7 +2,7 @@
 //!
 //! accept into a slot (`accept`) -> poll -> readable -> take a buffer, receive -> the protocol ->
 //! send until all is gone -> receive what follows at once -> give the buffer back -> poll ...
-//! (`serve`) -> end of stream, error, timeout (`timers`), drain (`drain`) -> close -> free slot.
+//! (`serve`) -> end of stream, error, timeout (`timers`, `stall`), drain (`drain`) -> close -> free slot.
 //! What a protocol sends first goes before it all, what its timer sends in between.
 //!
 //! A server is one core's share: synchronous, single-threaded, and after start it allocates only when
@@ -23,7 +23,7 @@ use crate::engine::endpoint::event::Event;
 use crate::engine::protocol::Protocol;
 use crate::engine::server::drain::{Command, Drain, MemoryLeft};
 use crate::engine::server::listener::Listener;
-use crate::engine::server::role::{Remainder, Serving};
+use crate::engine::server::role::{Remainder, Serving, Stall};
 use crate::engine::server::spread::Spread;
 use crate::engine::slot::{Queue, low_milliseconds};
 use crate::engine::wheel::Wheel;
@@ -35,6 +35,7 @@ mod listener;
 pub mod role;
 mod serve;
 mod spread;
+mod stall;
 mod timers;
 
 /// How often a protocol's timer may run out: a wheel counts milliseconds, and 24 days of them.
@@ -86,6 +87,8 @@ pub struct Server<D, P: Protocol> {
     buffers_returning: u32,
     /// What is to be done with a buffer when the answer in it is out, by the buffer's number.
     remainders: Box<[Remainder]>,
+    /// What was seen of the peer that does not take what is in a buffer, by the buffer's number.
+    stalls: Box<[Stall]>,
     /// Slots by when to look at them next, for the protocol's timer or for their silence. A slot leaves
     /// it for a queue, and for as long as bytes of the timer are on their way.
     wheel: Wheel,
@@ -119,6 +122,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let has_timers = config.idle_timeout.is_some() || protocol.timer_every().is_some();
         let every = protocol.timer_every();
         assert!(every.is_none_or(|every| TIMERS.contains(&every)), "a timer of {every:?}");
+        let stalls = vec![Stall::default(); driver.buffers()].into();
         let buffers = if P::KEEPS { driver.buffers() } else { 0 };
         let mut server = Server {
             end: Endpoint::new(driver, config.slots_per_segment, stats),
@@ -130,6 +134,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             connections: 0,
             buffers_returning: 0,
             remainders: vec![Remainder::default(); buffers].into(),
+            stalls,
             wheel: if has_timers { Wheel::new(WHEEL_BUCKETS) } else { Wheel::default() },
             spread: Spread::default(),
             drain: None,
@@ -177,6 +182,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
             Event::Sent(id) => self.on_sent(id),
             Event::Stalled(id) => self.on_stalled(id),
             Event::Writable(id, result) => self.on_writable(id, result),
+            Event::Unacked(id, result) => self.on_unacked(id, result),
             Event::SendFailed(id, _) => self.on_send_failed(id),
             Event::Joining(id) => self.close_step(id),
             Event::Closed => self.on_closed(),
@@ -193,7 +199,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
         self.drain();
         self.end.set_gauges(u64::from(self.connections));
         self.end.stats.buffers_awaited.set(self.end.count(Queue::Starved).into());
-        self.end.stats.sends_stalled.set(self.end.count(Queue::Stalled).into());
+        self.end.stats.sends_stalled.set(self.stalled().into());
     }
 
     fn sleep(&mut self) -> Option<Duration> {
