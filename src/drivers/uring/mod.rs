@@ -11,6 +11,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use io_uring::{opcode, squeue, types};
+use rustix::net::Shutdown;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::base::constants::{BUFFER_BYTES, BUFFERS_PER_CORE};
@@ -28,6 +29,7 @@ mod deferred_release;
 mod probe;
 mod ring;
 mod short_wait;
+mod shut_down;
 
 pub use probe::{ProbeError, probe};
 
@@ -79,6 +81,8 @@ pub struct UringDriver {
     keepalive: Option<Duration>,
     pins_source_port: bool,
     defers_release: bool,
+    /// The kernel gives a direct descriptor a number.
+    installs: bool,
     /// What an accept is asked with: to look before it tries, where the kernel can.
     accept_flags: u16,
     bell: OwnedFd,
@@ -108,6 +112,7 @@ impl UringDriver {
             keepalive: config.keepalive,
             pins_source_port: can_pin_source_port(),
             defers_release: deferred_release::defers_release()?,
+            installs: probe::installs(),
             accept_flags: if looks_first { accept::LOOK_FIRST } else { 0 },
             bell: doorbell.descriptor()?,
             is_armed: true,
@@ -196,17 +201,19 @@ impl Driver for UringDriver {
     }
 
     fn shutdown(&mut self, token: Token, mode: ShutdownMode) {
-        let shutdown = |how| opcode::Shutdown::new(fixed(token), how).build();
-        let entry = match mode {
-            ShutdownMode::Sending => shutdown(libc::SHUT_WR),
-            ShutdownMode::Both => shutdown(libc::SHUT_RDWR),
+        let how = match mode {
+            ShutdownMode::Sending => Shutdown::Write,
+            ShutdownMode::Both => Shutdown::Both,
             // A connect to "no address" takes a connection apart at once, see connect(2).
             ShutdownMode::Reset => {
                 let bytes = libc::socklen_t::try_from(size_of::<libc::sockaddr>()).expect("16");
-                opcode::Connect::new(fixed(token), &raw const *self.nowhere, bytes).build()
+                let nowhere = &raw const *self.nowhere;
+                return self
+                    .push(token, opcode::Connect::new(fixed(token), nowhere, bytes).build());
             }
         };
-        self.push(token, entry);
+        let installs = self.installs;
+        self.ring(token).shut_down(token, how, installs);
     }
 
     fn unacked(&mut self, token: Token) {

@@ -11,6 +11,7 @@ use crate::plan::demand::{Demand, Ends};
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
+use crate::walls::host::Host;
 use crate::walls::place::Place;
 use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::sign::Sign;
@@ -25,11 +26,11 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "threads of this user or container",
         unit: "threads",
         read: |host, demand| {
-            Reading::stops(host.threads_left(), more_threads(demand), |_| u64::MAX)
+            Reading::stops(host.threads_left(), more_threads(host, demand), |_| u64::MAX)
         },
         signs: &[Sign::Errno(Errno::EAGAIN)],
         fix: |host, demand| {
-            let more = more_threads(demand) + 1024;
+            let more = more_threads(host, demand) + 1024;
             let of_host = (threads::running(&host.procfs).unwrap_or(0) + more).to_string();
             vec![
                 Fix::Limit("nproc", more),
@@ -38,7 +39,7 @@ pub(super) const ROWS: &[Wall] = &[
                 Fix::Sysctl("kernel.pid_max", of_host),
             ]
         },
-        remark: "each program has two for each core, and two more",
+        remark: "each program has two for each core, and three more; before Linux 6.16 one more for each core",
         ..BLANK
     },
     Wall {
@@ -97,10 +98,11 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
-/// Threads that one program starts. Each core has two, the second for blocking calls. The housekeeping
-/// thread exists already and has a second one as well.
-fn more_threads(demand: &Demand) -> u64 {
-    1 + 2 * demand.cores
+/// Threads that one program starts. Each core has two, the second for blocking calls, and one more where
+/// the kernel shuts connections down by workers. The housekeeping thread exists already and has a second
+/// one as well, and dumps have one.
+fn more_threads(host: &Host, demand: &Demand) -> u64 {
+    2 + (2 + threads::workers_per_core(&host.procfs)) * demand.cores
 }
 
 /// The client began messages or short connections late, and its lag is most of the latency that was
