@@ -3,8 +3,6 @@
 //! A user of the test's own has a limit of its own, which only root may give it. Other users cannot run
 //! this, and say so.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;

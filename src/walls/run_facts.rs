@@ -137,13 +137,6 @@ impl End {
         now.rise(before, counter)
     }
 
-    /// Whether one core had less than half of the connections that another had.
-    #[must_use]
-    pub fn is_filled_unevenly(&self) -> bool {
-        let peaks = self.cores.iter().map(CoreSnapshot::connections_peak);
-        peaks.clone().min().zip(peaks.max()).is_some_and(|(least, most)| least < most / 2)
-    }
-
     /// By how much a figure of the program rose.
     #[must_use]
     pub fn figure(&self, name: &str) -> Option<u64> {

@@ -12,6 +12,7 @@ use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
+use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::drain::Command;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::slot::ConnState;
@@ -95,6 +96,7 @@ impl World {
             listeners: sim.listeners,
             slots_per_segment: [4, 8, 24, 64][random.usize(..4)],
             connections_max: random.u32(4..=80),
+            allowance: Allowance::default(),
             idle_timeout: traits.idle_timeout,
             send_timeout: traits.send_timeout,
         };

@@ -21,6 +21,7 @@ use crate::engine::endpoint::Endpoint;
 use crate::engine::endpoint::end::End;
 use crate::engine::endpoint::event::Event;
 use crate::engine::protocol::Protocol;
+use crate::engine::server::allowance::Allowance;
 use crate::engine::server::drain::{Command, Drain, MemoryLeft};
 use crate::engine::server::listener::Listener;
 use crate::engine::server::role::{Remainder, Serving, Stall};
@@ -30,6 +31,7 @@ use crate::engine::wheel::Wheel;
 use crate::observe::stats::ServerStats;
 
 mod accept;
+pub mod allowance;
 pub mod drain;
 mod listener;
 pub mod role;
@@ -51,6 +53,8 @@ pub struct ServerConfig {
     pub slots_per_segment: u32,
     /// Connections at most, in this core.
     pub connections_max: u32,
+    /// What is left of the connections that all cores may have together.
+    pub allowance: Allowance,
     /// Time after which a peer that sends nothing is closed.
     pub idle_timeout: Option<Duration>,
     /// Time after which a peer that takes nothing is closed.
@@ -65,6 +69,7 @@ impl ServerConfig {
             listeners,
             slots_per_segment,
             connections_max: u32::MAX,
+            allowance: Allowance::default(),
             idle_timeout: None,
             send_timeout: SEND_TIMEOUT,
         }
@@ -82,6 +87,8 @@ pub struct Server<D, P: Protocol> {
     /// The listener that gets the next free slot.
     accepts_first: usize,
     connections: u32,
+    /// Of these, those that are closing because all cores together hold as many as they may.
+    refused: u32,
     /// Buffers of connections that close, or whose receive is being cancelled: they come back by
     /// themselves.
     buffers_returning: u32,
@@ -132,6 +139,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
                 .expect("accepts are few"),
             accepts_first: 0,
             connections: 0,
+            refused: 0,
             buffers_returning: 0,
             remainders: vec![Remainder::default(); buffers].into(),
             stalls,
@@ -197,7 +205,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
     fn act(&mut self) {
         self.look_at_due();
         self.drain();
-        self.end.set_gauges(u64::from(self.connections));
+        self.end.set_gauges(u64::from(self.connections - self.refused));
         self.end.stats.buffers_awaited.set(self.end.count(Queue::Starved).into());
         self.end.stats.sends_stalled.set(self.stalled().into());
     }

@@ -422,6 +422,11 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     pub(super) fn on_closed(&mut self) {
         self.connections -= 1;
+        // Which of them it was is not known any more: what was held gives back last.
+        match self.refused.checked_sub(1) {
+            Some(refused) => self.refused = refused,
+            None => self.config.allowance.give_back(),
+        }
         self.arm_accepts();
     }
 }

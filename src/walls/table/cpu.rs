@@ -71,18 +71,14 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Failed(Errno::ECONNRESET),
             Symptom::Lost(LostCause::Fin),
         ],
-        signs: &[
-            Sign::Seen("one core refused, another was not half as full", refused_by_one_core),
-            Sign::Seen("one core had most of the work, and was full", imbalanced),
-        ],
+        signs: &[Sign::Seen("one core had most of the work, and was full", imbalanced)],
         fix: |_, _| {
             vec![
                 Fix::Flag("serve --steer hash".into()),
                 Fix::Flag("--cores of the client with as many as the server has".into()),
             ]
         },
-        remark: "connections go to the core whose CPU received them, unless --steer says otherwise; \
-                 --max-connections is dealt out evenly",
+        remark: "connections go to the core whose CPU received them, unless --steer says otherwise",
         ..BLANK
     },
     Wall {
@@ -130,22 +126,6 @@ fn client_lags(run: &RunFacts, _: Place) -> Option<Evidence> {
 
 /// Microseconds of lag that a scheduler may cause on any host.
 const LAG_US: u64 = 10_000;
-
-/// One core refused connections while another had free slots. It was not for want of a ring, which
-/// some cores get and some do not.
-fn refused_by_one_core(run: &RunFacts, side: Place) -> Option<Evidence> {
-    let end = run.end(side).filter(|end| end.is_filled_unevenly())?;
-    end.figure("grow_failed_total").filter(|times| *times == 0)?;
-    let refused = end.figure("refused_total").filter(|n| *n > 0)?;
-    let peaks: Vec<String> =
-        end.cores.iter().map(|core| grouped(core.connections_peak())).collect();
-    let text = format!(
-        "server: refused_total 0 -> {} while its cores had at most {}",
-        grouped(refused),
-        peaks.join(" and ")
-    );
-    Some(Evidence { text, count: Some(refused), confidence: Confidence::Certain })
-}
 
 /// One core had most of the work, and its CPU was full.
 fn imbalanced(run: &RunFacts, side: Place) -> Option<Evidence> {
