@@ -17,6 +17,7 @@ use megaconn::engine::close_reason::CloseReason;
 use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::{Action, Protocol};
+use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::drain::Command;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::worker::{Turn, Worker};
@@ -198,6 +199,7 @@ fn live(seed: u64, seen: &mut Seen) {
         listeners: 1,
         slots_per_segment: 8,
         connections_max: 64,
+        allowance: Allowance::default(),
         idle_timeout: (random.u8(..8) == 0).then(|| Duration::from_millis(random.u64(50..300))),
         send_timeout: SEND_TIMEOUT,
     };

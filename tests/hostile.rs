@@ -227,6 +227,27 @@ fn peers_beyond_the_most_are_reset_and_counted_until_others_leave() {
     world.serves_on_after(MOST as u64 + 3);
 }
 
+/// The most is the server's, not a core's: one that has all of the clients holds it alone.
+#[test]
+fn one_core_that_has_all_clients_holds_the_most() {
+    const MOST: usize = 100;
+    let world = World::new(&cores(2), &["--max-connections", "100", "--steer", "cpu"]);
+    let first = cores(1).parse().unwrap();
+    let mut only = rustix::thread::CpuSet::new();
+    only.set(first);
+    // This thread alone: what it sends over loopback is received by the core on its CPU.
+    rustix::thread::sched_setaffinity(None, &only).unwrap();
+    let held: Vec<TcpStream> = (0..MOST).map(|_| world.connect()).collect();
+    for stream in &held {
+        assert_eq!(echo(stream, b"within").unwrap(), b"within");
+    }
+    assert!(is_turned_away(world.address()), "a connection beyond the most was served");
+    until("all are counted", || world.last("connections") == MOST as u64);
+    drop(held);
+    until("all have left", || world.last("connections") == 0);
+    assert_eq!(echo(&world.connect(), b"again").unwrap(), b"again");
+}
+
 /// A connection to a full server is reset or ended, and no byte comes on it.
 fn is_turned_away(server: SocketAddr) -> bool {
     let attempt = || {

@@ -413,3 +413,27 @@ fn the_ring_sees_what_plain_calls_see() {
     });
     result.unwrap();
 }
+
+#[test]
+fn what_a_peer_has_not_acknowledged_is_told() {
+    with_driver(|driver, address| {
+        let peer = TcpStream::connect(address).unwrap();
+        accept(driver, 3).unwrap();
+        let (buffer, ask) = (driver.take_buffer().unwrap(), token(Operation::Unacked, 3));
+        let send = token(Operation::Send, 3);
+        let mut sent = 0;
+        while let Ok(bytes) = {
+            driver.send(send, buffer, 0..BUFFER_BYTES);
+            complete(driver, send)
+        } {
+            sent += u64::from(bytes);
+        }
+        driver.unacked(ask);
+        // Kernels before 6.7 cannot tell.
+        let Ok(unacked) = complete(driver, ask) else { return };
+        assert!(unacked > 0 && u64::from(unacked) <= sent, "{unacked} of {sent}");
+        std::io::copy(&mut (&peer).take(sent), &mut std::io::sink()).unwrap();
+        driver.unacked(ask);
+        assert_eq!(complete(driver, ask), Ok(0), "all of it was read");
+    });
+}

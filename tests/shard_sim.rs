@@ -15,6 +15,7 @@ use megaconn::drivers::sim::{
 };
 use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::echo::Echo;
+use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::worker::{Turn, Worker};
 use megaconn::observe::stats::{Listed, ServerStats};
@@ -172,6 +173,7 @@ fn accepting_goes_on_after_the_host_was_short_of_something() {
             listeners: 2,
             slots_per_segment: 64,
             connections_max: 64,
+            allowance: Allowance::default(),
             idle_timeout: None,
             send_timeout: SEND_TIMEOUT,
         };

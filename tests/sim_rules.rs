@@ -194,7 +194,7 @@ fn a_segment_closed_with_an_accept_in_flight() {
 }
 
 #[test]
-#[should_panic(expected = "is not the shard's to lend")]
+#[should_panic(expected = "is not the endpoint's to lend")]
 fn a_buffer_for_two_operations() {
     let mut driver = connected();
     let buffer = driver.take_buffer().expect("the pool is full");
@@ -221,7 +221,7 @@ fn a_buffer_given_back_twice() {
 }
 
 #[test]
-#[should_panic(expected = "while it is not the shard's")]
+#[should_panic(expected = "while it is not the endpoint's")]
 fn bytes_touched_in_use() {
     let mut driver = connected();
     let buffer = driver.take_buffer().expect("the pool is full");

@@ -86,6 +86,8 @@ impl Driver for Answering {
         self.answer(token, 0);
     }
 
+    fn unacked(&mut self, _: Token) {}
+
     fn cancel(&mut self, token: Token) {
         if let Some(index) = self.awaiting.iter().position(|awaiting| *awaiting == token) {
             let token = self.awaiting.swap_remove(index);

@@ -14,6 +14,7 @@ use megaconn::engine::arena::Arena;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::message::Message;
 use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::role::Serving;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::slot::{ConnState, Timed};
@@ -42,6 +43,7 @@ fn shard_echo(bencher: Bencher, connections: u32) {
         listeners: 1,
         slots_per_segment: SLOTS,
         connections_max: SLOTS,
+        allowance: Allowance::default(),
         idle_timeout: None,
         send_timeout: SEND_TIMEOUT,
     };

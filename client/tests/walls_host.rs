@@ -100,11 +100,6 @@ fn cgroup_reserve() {
 }
 
 #[test]
-fn core_imbalance() {
-    CORE_IMBALANCE.check();
-}
-
-#[test]
 fn client_lag() {
     CLIENT_LAG.check();
 }
@@ -237,7 +232,7 @@ fn how_often_right() {
     println!("{table}");
 }
 
-const ALL: [&Wall; 14] = [
+const ALL: [&Wall; 13] = [
     &MEMLOCK,
     &NOFILE,
     &FILE_MAX,
@@ -246,7 +241,6 @@ const ALL: [&Wall; 14] = [
     &MEMORY,
     &CGROUP_MEMORY,
     &CGROUP_RESERVE,
-    &CORE_IMBALANCE,
     &CLIENT_LAG,
     &CPU,
     &SOFTIRQ_BUDGET,

@@ -19,6 +19,8 @@ pub enum CloseReason {
     Evicted,
     /// It sent nothing for too long.
     Idle,
+    /// The server holds as many as it may: it was accepted beyond them.
+    Refused,
     /// The server goes, and it was at rest.
     Drained,
     /// The server goes, and its time is up.
@@ -29,8 +31,8 @@ impl CloseReason {
     /// Whether it ends by a reset: what the peer does not take is not kept by the kernel either.
     #[must_use]
     pub fn is_hard(self) -> bool {
-        use CloseReason::{Backlog, DrainCut, Evicted, SendTimeout};
-        matches!(self, SendTimeout | Backlog | Evicted | DrainCut)
+        use CloseReason::{Backlog, DrainCut, Evicted, Refused, SendTimeout};
+        matches!(self, Refused | SendTimeout | Backlog | Evicted | DrainCut)
     }
 
     /// The counter of such ends; a peer that has finished needs none.
@@ -44,6 +46,7 @@ impl CloseReason {
             CloseReason::Backlog => Some(&stats.backlog_total),
             CloseReason::Evicted => Some(&stats.evicted_total),
             CloseReason::Idle => Some(&stats.idle_timeout_total),
+            CloseReason::Refused => Some(&stats.refused_total),
             CloseReason::Drained => Some(&stats.drained_total),
             CloseReason::DrainCut => Some(&stats.drain_cut_total),
         }

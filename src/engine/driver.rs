@@ -95,6 +95,10 @@ pub trait Driver {
     /// Ends the sending direction, or both; what waits for the peer then completes.
     fn shutdown(&mut self, token: Token, mode: ShutdownMode);
 
+    /// Completes at once with the bytes that were sent on the slot and that its peer has not acknowledged;
+    /// with an error where the kernel cannot tell. It may complete after the slot's close.
+    fn unacked(&mut self, token: Token);
+
     /// Cancels the operation `token`, which then completes with `ECANCELED`, unless it is done.
     fn cancel(&mut self, token: Token);
 

@@ -126,8 +126,10 @@ pub enum Queue {
     Accepting,
     /// Server: it waits for a buffer.
     Starved,
-    /// Server: its peer takes no bytes.
+    /// Server: its peer takes no bytes, of an answer or of what goes first.
     Stalled,
+    /// Server: its peer takes no bytes, of a text of the timer.
+    StalledText,
     /// Server: a receive waits in the kernel, its buffer in hand.
     Warm,
     /// Server: the beginning of a message is in its buffer.

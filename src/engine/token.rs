@@ -113,6 +113,8 @@ operations! {
     Close = 9,
     /// A connection waits at a listener that has no accept; the slot index is the listener's.
     PollListener = 10,
+    /// How many bytes the slot's peer has not acknowledged.
+    Unacked = 11,
 }
 
 /// The `user_data` of one operation: operation (8 bits), generation (24), segment (16), slot (16).

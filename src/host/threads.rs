@@ -26,6 +26,19 @@ pub fn left(procfs: &ProcFs, user_limit: Option<u64>) -> Option<u64> {
     of_groups.chain(of_user).min().map_or(Some(of_host), |least| Some(least.min(of_host)))
 }
 
+/// Threads that the rings of one core may have of the kernel, which count as ours: none where the driver
+/// can shut connections down and close them without a worker, as on Linux since 6.16. Where the version
+/// cannot be read it is taken for an older one.
+#[must_use]
+pub fn workers_per_core(procfs: &ProcFs) -> u64 {
+    let version = || {
+        let release = procfs.sysctl("kernel.osrelease")?;
+        let mut words = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+        Some((words.next()?.ok()?, words.next()?.ok()?))
+    };
+    u64::from(version().is_none_or(|version| version < (6, 16)))
+}
+
 /// Threads of this process's user, over all processes that can be seen.
 fn of_own_user(procfs: &ProcFs) -> u64 {
     let field = |status: &str, name: &str| {
@@ -71,6 +84,22 @@ mod tests {
         let path = root.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn an_older_kernel_has_a_worker_for_each_core() {
+        let (root, procfs) = host();
+        assert_eq!(workers_per_core(&procfs), 1, "the version is unknown");
+        for (release, workers) in [
+            ("6.1.0-18-cloud-amd64\n", 1),
+            ("6.15.11\n", 1),
+            ("6.16.0\n", 0),
+            ("7.0-rc1\n", 0),
+            ("x\n", 1),
+        ] {
+            write(root.path(), "proc/sys/kernel/osrelease", release);
+            assert_eq!(workers_per_core(&procfs), workers, "{release}");
+        }
     }
 
     #[test]

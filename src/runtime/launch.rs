@@ -4,7 +4,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 
 use glommio::channels::shared_channel::{self, SharedReceiver, SharedSender};
 use glommio::timer::Timer;
@@ -69,6 +70,7 @@ where
     let running = Arc::new(AtomicUsize::new(0));
     let mut cores = Cores { threads: Vec::new(), commands: Vec::new(), running };
     for (core, (cpu, seed)) in seeds.into_iter().enumerate() {
+        try_threads(2).map_err(|source| LaunchError::Executor { cpu, source })?;
         let (sender, receiver) = shared_channel::new_bounded(COMMANDS_WAITING);
         let (ready, is_ready) = mpsc::channel();
         let running = Running::begin(&cores.running);
@@ -114,6 +116,29 @@ where
     Ok(cores)
 }
 
+/// Whether so many more threads may be started: where they may not, glommio panics.
+fn try_threads(count: usize) -> Result<(), ExecutorError> {
+    let (end, ends) = mpsc::channel::<()>();
+    let ends = Arc::new(Mutex::new(ends));
+    let mut threads = Vec::new();
+    let mut tried = Ok(());
+    for _ in 0..count {
+        let ends = Arc::clone(&ends);
+        // It lives until all of them were tried.
+        let wait = move || drop(ends.lock().map(|ends| ends.recv()));
+        match thread::Builder::new().spawn(wait) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                tried = Err(ExecutorError::no_thread(&error));
+                break;
+            }
+        }
+    }
+    drop(end);
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+    tried
+}
+
 fn why_not_begun(core: usize, cpu: u16, thread: ExecutorJoinHandle<bool>) -> LaunchError {
     match thread.join() {
         Ok(_) | Err(GlommioError::BuilderError(BuilderErrorKind::ThreadPanic(_))) => {
@@ -135,6 +160,7 @@ impl<M: Send + Clone + 'static> Cores<M> {
         H: FnOnce(Commands<M>) -> F,
         F: Future<Output = T>,
     {
+        try_threads(1).map_err(LaunchError::Housekeeping)?;
         let executor = LocalExecutorBuilder::new(Placement::Unbound)
             .name("housekeeping")
             .io_memory(EXECUTOR_IO_MEMORY)

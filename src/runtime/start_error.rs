@@ -72,6 +72,11 @@ impl ExecutorError {
         ExecutorError { errno: Some(Errno::ENOMEM), words }
     }
 
+    /// A thread could not be started.
+    pub(super) fn no_thread(error: &io::Error) -> ExecutorError {
+        ExecutorError { errno: Some(Errno::from(error)), words: format!("no thread: {error}") }
+    }
+
     /// By the type of glommio's `error`. Below a limit on locked memory glommio makes no executor, and
     /// gives its own error for that as an `io::Error` without a number: then `memlock_limit` decides,
     /// as it did for glommio.

@@ -169,13 +169,6 @@ impl End {
         now.rise(before, counter)
     }
 
-    /// Whether one core had less than half of the connections that another had.
-    #[must_use]
-    pub fn is_filled_unevenly(&self) -> bool {
-        let peaks = self.cores.iter().map(CoreSnapshot::connections_peak);
-        peaks.clone().min().zip(peaks.max()).is_some_and(|(least, most)| least < most / 2)
-    }
-
     /// Whether the figures of the program are known, up to the end of the run.
     #[must_use]
     pub fn has_figures(&self) -> bool {

@@ -246,6 +246,7 @@ fn faults(random: &mut Rng) -> Faults {
         connect_taken: 0,
         open_segment: rate(300),
         would_block: rate(300),
+        unacked: 0,
         stale: rate(1_000),
         slow_close: rate(30),
         echo: rate(800),

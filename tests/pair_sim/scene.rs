@@ -17,6 +17,7 @@ use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::{Push, Pushes};
 use megaconn::engine::server::ServerConfig;
+use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::drain::MemoryLeft;
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
@@ -92,6 +93,7 @@ impl Scene {
             listeners: LISTENERS,
             slots_per_segment: [4, 8, 24, 64][random.usize(..4)],
             connections_max: if random.u8(..4) == 0 { random.u32(2..=12) } else { 200 },
+            allowance: Allowance::default(),
             idle_timeout: one_in(random, 5).then(|| millis(random, 100..2_000)),
             send_timeout: if one_in(random, 3) { millis(random, 100..400) } else { SEND_TIMEOUT },
         };
@@ -221,6 +223,7 @@ fn faults(random: &mut Rng) -> Faults {
     Faults {
         open_segment: rate(random, 200),
         would_block: rate(random, 200),
+        unacked: 0,
         stale: rate(random, 500),
         slow_close: rate(random, 20),
         ..Faults::default()

@@ -12,6 +12,7 @@ use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
+use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::drain::Command;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::slot::ConnState;
@@ -60,6 +61,10 @@ pub(crate) struct World {
     closed: u64,
     slowest_close: Duration,
     closing: BTreeMap<SlotId, Duration>,
+    /// Peers closed because they took nothing, after the turn before.
+    cut: u64,
+    /// The kernel tells what is acknowledged, or a send tells whether there is room.
+    can_see_progress: bool,
     /// Idle ends after the turn before.
     idle: u64,
     /// Bytes that each peer had received then.
@@ -91,6 +96,7 @@ impl World {
             listeners: sim.listeners,
             slots_per_segment: [4, 8, 24, 64][random.usize(..4)],
             connections_max: random.u32(4..=80),
+            allowance: Allowance::default(),
             idle_timeout: traits.idle_timeout,
             send_timeout: traits.send_timeout,
         };
@@ -119,6 +125,8 @@ impl World {
             closed: 0,
             slowest_close: Duration::from_secs(if sim.faults.slow_close > 0 { 12 } else { 0 }),
             closing: BTreeMap::new(),
+            cut: 0,
+            can_see_progress: sim.faults.unacked == 0 || sim.faults.would_block == 0,
             idle: 0,
             received: Vec::new(),
         };
@@ -282,11 +290,30 @@ impl World {
         let within = END_WITHIN + self.slowest_close;
         let late = self.closing.iter().find(|&(_, &since)| now - since > within);
         assert!(late.is_none(), "an end takes longer than {within:?}: {late:?} at {now:?}");
-        let begun = closing.into_iter().filter(|id| !before.contains_key(id)).collect();
+        let begun: Vec<_> = closing.into_iter().filter(|id| !before.contains_key(id)).collect();
+        self.check_slow_readers(&begun);
         self.check_idle_ends(begun, now);
         let is_drained = self.drain_until.is_some_and(|until| now > until + within);
         let left = self.shard.connections();
         assert!(!is_drained || left == 0, "{left} connections outlive a drain at {now:?}");
+    }
+
+    /// A peer that takes bytes, however slowly, is not closed because it takes none. Where the kernel can
+    /// neither tell nor tries a send in earnest, the server cannot know.
+    fn check_slow_readers(&mut self, begun: &[SlotId]) {
+        let cut = self.stats.send_timeout_total.get() + self.stats.backlog_total.get();
+        let new = cut - std::mem::replace(&mut self.cut, cut);
+        let peers = self.shard.end.driver.peers();
+        let takes_none = |id: &&SlotId| {
+            let peer = peers.iter().find(|peer| peer.slot == Some(**id));
+            let peer = peer.expect("a slot that closes has a peer");
+            !matches!(peer.profile.reading, Reading::Slowly { .. })
+        };
+        let others = begun.iter().filter(takes_none).count() as u64;
+        assert!(
+            new <= others || !self.can_see_progress,
+            "{new} slow readers of {begun:?} were cut"
+        );
     }
 
     /// A connection that was ended as idle was silent for the idle timeout, or sent something just
@@ -379,6 +406,7 @@ fn faults(random: &mut Rng) -> Faults {
         connect_taken: 0,
         open_segment: rate(500),
         would_block: rate(300),
+        unacked: rate(1_000),
         stale: rate(1_000),
         slow_close: rate(50),
         echo: 0,

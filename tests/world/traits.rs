@@ -64,14 +64,16 @@ impl Traits {
 
     pub(crate) fn profile(&self, random: &mut Rng) -> PeerProfile {
         let is_rude = random.bool();
-        let readings = [Reading::Promptly, Reading::WithPauses, Reading::Never];
+        // Half of the least time that a send of any of these worlds has.
+        let slowly = Reading::Slowly { bytes: random.u16(1..=2), every: Duration::from_millis(20) };
+        let readings = [Reading::Promptly, Reading::WithPauses, Reading::Never, slowly];
         let partings = [Parting::HalfClose, Parting::Reset, Parting::Stay];
         let stays = self.peers_stay && random.u8(..4) > 0;
         let parting = if is_rude { partings[random.usize(..3)] } else { Parting::HalfClose };
         PeerProfile {
             bytes: random.usize(..400),
             window: random.usize(8..=200),
-            reading: if is_rude { readings[random.usize(..3)] } else { Reading::Promptly },
+            reading: if is_rude { readings[random.usize(..4)] } else { Reading::Promptly },
             parting: if stays { Parting::Stay } else { parting },
             echo: None,
         }

@@ -201,27 +201,6 @@ pub(crate) const CGROUP_RESERVE: Wall = Wall {
     },
 };
 
-/// All connections come from one CPU, so one core of the server has to take them all.
-pub(crate) const CORE_IMBALANCE: Wall = Wall {
-    id: "core-imbalance",
-    side: "server",
-    costs: true,
-    run: |met| {
-        if cores(1) == cores(2) {
-            skipped("core-imbalance, because there is one CPU alone");
-            return None;
-        }
-        let _quiet = unchanged();
-        let mut flags = vec!["--max-connections", "1200"];
-        flags.extend(
-            met.map(|met| met.flags("core-imbalance", "serve --steer hash")).iter().flatten(),
-        );
-        let scene = Scene::new(&Cage::open(), &flags);
-        let flags = ["--connections", "1000", "--cores", &cores(1)];
-        Some(scene.run(&Cage::open(), &[&flags, &RESET[..]].concat()))
-    },
-};
-
 /// The client has a tenth of a CPU for more messages than that can send.
 pub(crate) const CLIENT_LAG: Wall = Wall {
     id: "client-lag",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use megaconn::drivers::uring::{UringConfig, UringDriver};
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::observe::stats::ServerStats;
 use megaconn::runtime::start_error::CoreStartError;
@@ -21,16 +22,20 @@ pub(crate) struct Seed {
     protocol: Banner<Mode>,
 }
 
-/// One seed for each core: its listeners, of `listeners`, and its share of the connections.
+/// One seed for each core: its listeners, of `listeners`, and what it shares with the others, which is
+/// how many connections are left.
 pub(crate) fn seeds(
     config: &Config,
     prepared: &Prepared,
     listeners: Vec<Vec<Socket>>,
 ) -> Vec<Seed> {
     let traffic = &config.traffic;
-    let seed = |(listeners, &connections_max): (Vec<Socket>, &u32)| {
+    let most = config.connections.max_connections;
+    let allowance = most.map_or(Allowance::default(), Allowance::of);
+    let seed = |listeners: Vec<Socket>| {
         let server = ServerConfig {
-            connections_max,
+            connections_max: most.and_then(|n| u32::try_from(n).ok()).unwrap_or(u32::MAX),
+            allowance: allowance.clone(),
             idle_timeout: traffic.idle_timeout,
             send_timeout: traffic.send_timeout,
             ..ServerConfig::new(listeners.len(), prepared.slots_per_segment)
@@ -39,7 +44,7 @@ pub(crate) fn seeds(
         let protocol = Banner { text: traffic.banner.clone(), then: traffic.mode.clone() };
         Seed { driver, server, protocol }
     };
-    listeners.into_iter().zip(&prepared.connections_max).map(seed).collect()
+    listeners.into_iter().map(seed).collect()
 }
 
 /// Makes a core on the core itself, where `bell` wakes it.

@@ -32,7 +32,4 @@ pub(crate) enum Refusal {
     /// A wall that stops the server before the first connection.
     #[error("{0}")]
     Short(String),
-    /// Too few connections for the cores.
-    #[error("--max-connections {0}: fewer than the {1} cores; fix: --cores with fewer of them")]
-    TooFew(u64, usize),
 }

@@ -194,9 +194,13 @@ impl SimDriver {
             return;
         }
         peer.is_due = true;
-        let pauses = peer.profile.reading == Reading::WithPauses && self.random.u8(..8) == 0;
-        let delay_us = self.random.u64(..if pauses { 1_000_000 } else { 6_000 });
-        self.plan(self.now + Duration::from_micros(delay_us), Event::Act { peer: number });
+        let reading = peer.profile.reading;
+        let pauses = reading == Reading::WithPauses && self.random.u8(..8) == 0;
+        let delay = match reading {
+            Reading::Slowly { every, .. } => every,
+            _ => Duration::from_micros(self.random.u64(..if pauses { 1_000_000 } else { 6_000 })),
+        };
+        self.plan(self.now + delay, Event::Act { peer: number });
     }
 
     pub(super) fn act(&mut self, number: usize) {

@@ -153,6 +153,12 @@ impl SimDriver {
         }
     }
 
+    /// From now on a peer takes what comes in another way.
+    pub fn change_reading(&mut self, peer: usize, reading: Reading) {
+        self.peers[peer].profile.reading = reading;
+        self.wake_peer(peer);
+    }
+
     /// What a pump makes of `turn`, at its shortest: a core does not sleep while there is work.
     pub fn prepare_to_sleep(&mut self, turn: Turn) -> Turn {
         if self.has_work() { Turn::Busy } else { turn }
@@ -290,6 +296,10 @@ impl Driver for SimDriver {
 
     fn shutdown(&mut self, token: Token, mode: ShutdownMode) {
         self.ask(token, Ask::Shutdown(mode));
+    }
+
+    fn unacked(&mut self, token: Token) {
+        self.ask(token, Ask::Unacked);
     }
 
     fn cancel(&mut self, token: Token) {

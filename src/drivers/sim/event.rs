@@ -56,6 +56,7 @@ pub(super) enum Ask {
     Await(BufferId),
     Send(BufferId, Range<u16>),
     Shutdown(ShutdownMode),
+    Unacked,
     Cancel,
     Close,
 }

@@ -15,6 +15,8 @@ pub struct Faults {
     pub open_segment: u32,
     /// Receives and sends that answer `EAGAIN` although they could move bytes.
     pub would_block: u32,
+    /// Questions for what a peer has not acknowledged that the kernel cannot answer.
+    pub unacked: u32,
     /// Lives of a slot after which one of its completions comes again.
     pub stale: u32,
     /// Closes that take up to twelve seconds.

@@ -30,6 +30,7 @@ pub(super) struct Place {
     writing: Option<Token>,
     closing: Option<Token>,
     cancels: u32,
+    questions: u32,
     buffers: [Option<BufferId>; 2],
     generation: Option<Generation>,
 }
@@ -45,7 +46,7 @@ impl Place {
             Operation::PollReadable | Operation::Recv => &mut self.reading,
             Operation::PollWritable | Operation::Send | Operation::Shutdown => &mut self.writing,
             Operation::Close => &mut self.closing,
-            Operation::Cancel | Operation::PollListener => {
+            Operation::Cancel | Operation::PollListener | Operation::Unacked => {
                 unreachable!("{operation:?} belongs to no side of a slot")
             }
         }
@@ -74,7 +75,8 @@ impl Invariants {
         for place in places.expect("a segment that is not open was closed") {
             assert!(place.peer.is_none(), "segment {number} was closed with a descriptor in it");
             assert!(place.is_quiet(), "segment {number} was closed with work in flight: {place:?}");
-            assert_eq!(place.cancels, 0, "segment {number} was closed with a cancel in flight");
+            let aside = place.cancels + place.questions;
+            assert_eq!(aside, 0, "segment {number} was closed with a cancel or question in flight");
         }
     }
 
@@ -120,6 +122,10 @@ impl Invariants {
         }
         let is_current = place.generation == Some(token.generation());
         assert!(is_current, "{token:?}: asked under the generation of another life");
+        if operation == Operation::Unacked {
+            place.questions += 1;
+            return;
+        }
         let side = place.side(operation);
         assert!(side.is_none(), "{token:?}: {side:?} of the same side is in flight still");
         *side = Some(token);
@@ -135,6 +141,10 @@ impl Invariants {
         let place = self.place(token.slot());
         if operation == Operation::Cancel {
             place.cancels -= 1;
+            return None;
+        }
+        if operation == Operation::Unacked {
+            place.questions -= 1;
             return None;
         }
         let asked = place.side(operation).take();

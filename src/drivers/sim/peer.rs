@@ -33,6 +33,13 @@ pub enum Reading {
     Promptly,
     /// With pauses of up to a second.
     WithPauses,
+    /// So many bytes at a time, with as much time in between.
+    Slowly {
+        /// Bytes that it takes at once.
+        bytes: u16,
+        /// Time until it takes the next.
+        every: Duration,
+    },
     /// Not at all, until it leaves.
     Never,
 }
@@ -208,15 +215,21 @@ impl Peer {
                 return true;
             }
             Reading::Promptly | Reading::WithPauses => self.taken = self.received.len(),
+            Reading::Slowly { bytes, .. } => {
+                let waiting = self.received.len() - self.taken;
+                self.taken += waiting.min(bytes.into());
+            }
             Reading::Never => {}
         }
+        let is_slow = matches!(self.profile.reading, Reading::Slowly { .. });
+        let reads_on = is_slow && self.taken < self.received.len();
         if let Some(schedule) = &self.schedule {
             self.end_if_ended(schedule.fault);
             return false;
         }
         match self.profile.echo {
-            Some(echo) => self.answer(echo, random),
-            None => self.talk(random),
+            Some(echo) => self.answer(echo, random) || reads_on,
+            None => self.talk(random) || reads_on,
         }
     }
 

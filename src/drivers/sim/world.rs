@@ -74,7 +74,12 @@ impl SimDriver {
                 self.invariants.place(slot).waiting_readable = Some(token);
                 self.settle(slot);
             }
-            Ask::Recv(..) | Ask::Send(..) | Ask::Shutdown(_) | Ask::Cancel | Ask::Close => {
+            Ask::Recv(..)
+            | Ask::Send(..)
+            | Ask::Shutdown(_)
+            | Ask::Unacked
+            | Ask::Cancel
+            | Ask::Close => {
                 let time = self.now + self.latency();
                 self.plan(time, Event::Effect { token, ask });
             }
@@ -87,6 +92,7 @@ impl SimDriver {
             Ask::Send(..) => self.send_to_peer(token, ask),
             Ask::Shutdown(cut) => self.shut_down(token.slot(), *cut),
             Ask::Close => self.close_place(token.slot()),
+            Ask::Unacked => self.unacked_of(token.slot()),
             Ask::Cancel => return self.cancel_waiting(token),
             Ask::Accept(_) | Ask::PollListener(_) | Ask::Connect | Ask::Poll | Ask::Await(_) => {
                 unreachable!("{ask:?} waits, it does not act")
@@ -174,6 +180,16 @@ impl SimDriver {
         Ok(0)
     }
 
+    /// Bytes that the peer has not taken. The slot may be closed by now.
+    fn unacked_of(&mut self, slot: SlotId) -> Result<u32, Errno> {
+        if self.happens(self.config.faults.unacked) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let number = self.invariants.place(slot).peer.ok_or(Errno::EBADF)?;
+        let peer = &self.peers[number];
+        Ok(u32::try_from(peer.received.len() - peer.taken).expect("a window is small"))
+    }
+
     fn close_place(&mut self, slot: SlotId) -> Result<u32, Errno> {
         let number =
             self.invariants.place(slot).peer.take().expect("the invariants saw a descriptor");
@@ -221,7 +237,7 @@ impl SimDriver {
     pub(super) fn settle(&mut self, slot: SlotId) {
         let place = self.invariants.place(slot);
         let Some(number) = place.peer else { return };
-        let (readable, writable) = events_of(&self.peers[number], place.shut);
+        let (readable, writable) = events_of(&self.peers[number], place.shut, self.is_wired);
         let read = place.waiting_readable.take_if(|_| readable != 0).map(|t| (t, readable));
         let write = place.waiting_writable.take_if(|_| writable != 0).map(|t| (t, writable));
         for (token, events) in read.into_iter().chain(write) {
@@ -286,7 +302,10 @@ impl SimDriver {
             self.repeat(Completion { token: token.with(operation), result });
         }
         let rarely = self.config.mutation.is_some() && self.random.u8(..32) == 0;
-        let is_quiet = matches!(token.operation(), Operation::Cancel | Operation::PollListener);
+        let is_quiet = matches!(
+            token.operation(),
+            Operation::Cancel | Operation::PollListener | Operation::Unacked
+        );
         match self.config.mutation.filter(|_| rarely && !is_extra && !is_quiet) {
             Some(Mutation::RepeatedCompletion) => self.repeat(completion),
             Some(Mutation::WrongGeneration) => {
@@ -306,14 +325,17 @@ impl SimDriver {
 }
 
 /// The poll(2) events for reading and for writing; none is zero.
-fn events_of(peer: &Peer, shut: Shut) -> (u32, u32) {
+fn events_of(peer: &Peer, shut: Shut, is_wired: bool) -> (u32, u32) {
     let both_ended = shut == Shut::Both || (shut == Shut::Sending && peer.has_half_closed);
     let error = if peer.has_reset { POLL_ERR } else { 0 };
     let gone = if peer.has_reset || both_ended { POLL_HUP } else { 0 };
     let is_ended = peer.has_half_closed || gone != 0;
     let ended = if is_ended { POLL_PEER_ENDED | POLL_IN } else { 0 };
     let bytes = if peer.unread().is_empty() { 0 } else { POLL_IN };
-    let room = if peer.room() > 0 { POLL_OUT } else { 0 };
+    // The kernel promises room when a third of the send buffer is free; a send takes any. A wire has
+    // send buffers of a message or so, and moves all that there is room for.
+    let has_room = peer.room() > 0 && (is_wired || 3 * peer.room() >= peer.profile.window);
+    let room = if has_room { POLL_OUT } else { 0 };
     (error | gone | ended | bytes, error | gone | room)
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use io_uring::{opcode, squeue, types};
+use rustix::net::Shutdown;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::base::constants::{BUFFER_BYTES, BUFFERS_PER_CORE};
@@ -28,6 +29,7 @@ mod deferred_release;
 mod probe;
 mod ring;
 mod short_wait;
+mod shut_down;
 
 pub use probe::{ProbeError, probe};
 
@@ -79,6 +81,8 @@ pub struct UringDriver {
     keepalive: Option<Duration>,
     pins_source_port: bool,
     defers_release: bool,
+    /// The kernel gives a direct descriptor a number.
+    installs: bool,
     /// What an accept is asked with: to look before it tries, where the kernel can.
     accept_flags: u16,
     bell: OwnedFd,
@@ -108,6 +112,7 @@ impl UringDriver {
             keepalive: config.keepalive,
             pins_source_port: can_pin_source_port(),
             defers_release: deferred_release::defers_release()?,
+            installs: probe::installs(),
             accept_flags: if looks_first { accept::LOOK_FIRST } else { 0 },
             bell: doorbell.descriptor()?,
             is_armed: true,
@@ -196,17 +201,24 @@ impl Driver for UringDriver {
     }
 
     fn shutdown(&mut self, token: Token, mode: ShutdownMode) {
-        let shutdown = |how| opcode::Shutdown::new(fixed(token), how).build();
-        let entry = match mode {
-            ShutdownMode::Sending => shutdown(libc::SHUT_WR),
-            ShutdownMode::Both => shutdown(libc::SHUT_RDWR),
+        let how = match mode {
+            ShutdownMode::Sending => Shutdown::Write,
+            ShutdownMode::Both => Shutdown::Both,
             // A connect to "no address" takes a connection apart at once, see connect(2).
             ShutdownMode::Reset => {
                 let bytes = libc::socklen_t::try_from(size_of::<libc::sockaddr>()).expect("16");
-                opcode::Connect::new(fixed(token), &raw const *self.nowhere, bytes).build()
+                let nowhere = &raw const *self.nowhere;
+                return self
+                    .push(token, opcode::Connect::new(fixed(token), nowhere, bytes).build());
             }
         };
-        self.push(token, entry);
+        let installs = self.installs;
+        self.ring(token).shut_down(token, how, installs);
+    }
+
+    fn unacked(&mut self, token: Token) {
+        let ask = opcode::UringCmd16::new(fixed(token), SOCKET_OUTQ).build();
+        self.push(token, ask);
     }
 
     fn cancel(&mut self, token: Token) {
@@ -356,6 +368,10 @@ const _: () = assert!(libc::AF_UNSPEC == 0);
 const POLL_IN: u32 = libc::POLLIN as u32;
 const POLL_OUT: u32 = libc::POLLOUT as u32;
 const POLL_PEER_ENDED: u32 = libc::POLLRDHUP as u32;
+
+/// SOCKET_URING_OP_SIOCOUTQ of the kernel's io_uring.h: what SIOCOUTQ of tcp(7) tells, also of a direct
+/// descriptor. Linux since 6.7 has it; those before answer EOPNOTSUPP.
+const SOCKET_OUTQ: u32 = 1;
 
 /// IORING_RECVSEND_POLL_FIRST of the kernel's io_uring.h.
 const RECV_POLL_FIRST: u16 = 1;

@@ -88,6 +88,13 @@ pub fn probe() -> Result<(), ProbeError> {
     }
 }
 
+/// Whether the kernel's ring gives a direct descriptor a number, as Linux since 6.8 does.
+pub(super) fn installs() -> bool {
+    let mut probe = Probe::new();
+    let ring = IoUring::new(1).and_then(|ring| ring.submitter().register_probe(&mut probe));
+    ring.is_ok() && probe.is_supported(opcode::FixedFdInstall::CODE)
+}
+
 fn refused(errno: Errno) -> ProbeError {
     let procfs = ProcFs::host();
     let disabled = procfs.number("kernel.io_uring_disabled").unwrap_or(0);

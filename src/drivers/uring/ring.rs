@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use io_uring::{IoUring, opcode, squeue, types};
+use rustix::net::Shutdown;
 
 use crate::base::constants::{CQ_ENTRIES, SQ_ENTRIES};
 use crate::base::errno::Errno;
@@ -11,6 +12,7 @@ use crate::engine::driver::Completion;
 use crate::engine::token::Token;
 
 use super::deferred_release::DeferredRelease;
+use super::shut_down::{self, Shut};
 
 /// A ring of one segment. Entries wait in the submission queue until `submit` or until it is full.
 pub(super) struct Ring {
@@ -18,6 +20,8 @@ pub(super) struct Ring {
     queued: u32,
     /// Completions that had to be moved out of the way while a full queue was submitted.
     early: VecDeque<Completion>,
+    /// Shutdowns for which there was no descriptor: a worker does them.
+    for_worker: Vec<(Token, Shutdown)>,
     /// On a kernel that defers the release of closed slots.
     deferred: Option<DeferredRelease>,
 }
@@ -43,8 +47,11 @@ impl Ring {
             .build(SQ_ENTRIES)?;
         ring.submitter().register_files_sparse(slots)?;
         ring.submitter().register_eventfd(bell.as_raw_fd())?;
+        // One at most of each kind, so that it is known how many threads a core has.
+        ring.submitter().register_iowq_max_workers(&mut [1, 1])?;
         let deferred = defers_release.then(|| DeferredRelease::new(slots));
-        let mut ring = Ring { ring, queued: 0, early: VecDeque::new(), deferred };
+        let mut ring =
+            Ring { ring, queued: 0, early: VecDeque::new(), for_worker: Vec::new(), deferred };
         ring.arm(is_armed);
         Ok(ring)
     }
@@ -77,6 +84,13 @@ impl Ring {
         for poll in to_cancel {
             self.push(&opcode::AsyncCancel::new(poll).build().user_data(DROPPED));
         }
+    }
+
+    /// Queues the shutdown of a slot, by no worker where the kernel `installs` descriptors.
+    pub(super) fn shut_down(&mut self, token: Token, how: Shutdown, installs: bool) {
+        let slot = types::Fixed(u32::from(token.slot().index()));
+        let make = if installs { shut_down::install } else { shut_down::by_worker };
+        self.push(&make(slot, token, how));
     }
 
     /// A poll that may wait for long is about to be queued.
@@ -113,7 +127,10 @@ impl Ring {
         }
         loop {
             let room = batch.capacity() - batch.len();
-            batch.extend(self.ring.completion().take(room).filter_map(completion));
+            let for_worker = &mut self.for_worker;
+            let completions = self.ring.completion().take(room);
+            batch.extend(completions.filter_map(|entry| completion(&entry, for_worker)));
+            self.hand_to_worker();
             if batch.len() == batch.capacity() || !self.has_more(batch.len() == before) {
                 return;
             }
@@ -167,12 +184,30 @@ impl Ring {
     }
 
     fn set_aside(&mut self) {
+        let for_worker = &mut self.for_worker;
         let completions = self.ring.completion();
-        self.early.extend(completions.filter_map(completion));
+        self.early.extend(completions.filter_map(|entry| completion(&entry, for_worker)));
+    }
+
+    fn hand_to_worker(&mut self) {
+        while let Some((token, how)) = self.for_worker.pop() {
+            self.shut_down(token, how, false);
+        }
     }
 }
 
-fn completion(entry: io_uring::cqueue::Entry) -> Option<Completion> {
+fn completion(
+    entry: &io_uring::cqueue::Entry,
+    for_worker: &mut Vec<(Token, Shutdown)>,
+) -> Option<Completion> {
+    match shut_down::finish(entry.user_data(), entry.result()) {
+        Shut::Done(completion) => return Some(completion),
+        Shut::NotInstalled(token, how) => {
+            for_worker.push((token, how));
+            return None;
+        }
+        Shut::Other => {}
+    }
     let result = u32::try_from(entry.result()).map_err(|_| Errno(-entry.result()));
     Token::unpack(entry.user_data()).map(|token| Completion { token, result })
 }

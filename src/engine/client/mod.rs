@@ -250,7 +250,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
             Event::Received(id, _, result) => self.on_received(id, result),
             Event::Sent(id) => self.on_sent(id),
             // The poll for room tells when it goes on.
-            Event::Stalled(_) => {}
+            Event::Stalled(_) | Event::Unacked(..) => {}
             Event::Writable(id, Ok(_)) => self.end.arm_send(id),
             Event::Writable(id, Err(errno)) | Event::SendFailed(id, errno) => {
                 self.on_error(id, errno);

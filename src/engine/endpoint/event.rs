@@ -24,6 +24,8 @@ pub enum Event {
     Stalled(SlotId),
     /// The peer takes bytes again, or is gone.
     Writable(SlotId, Result<Readiness, Errno>),
+    /// So many bytes that went to the peer are not acknowledged, if the kernel can tell.
+    Unacked(SlotId, Result<u32, Errno>),
     /// Bytes could not be sent.
     SendFailed(SlotId, Errno),
     /// The join of a closing connection may go on, see `Endpoint::close_step`.

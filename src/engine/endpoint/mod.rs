@@ -104,8 +104,8 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
             return Some(Event::Waiting(usize::from(id.index())));
         }
         let Some(slot) = self.arena.current(token) else {
-            // A cancel answers after the slot it spoke of is gone, as a rule.
-            if operation != Operation::Cancel {
+            // A cancel answers after the slot it spoke of is gone, as a rule, and a question may.
+            if !matches!(operation, Operation::Cancel | Operation::Unacked) {
                 self.stats.stale_total.add(1);
             }
             return None;
@@ -158,6 +158,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
                 self.free_closed(id);
                 Some(Event::Closed)
             }
+            Operation::Unacked => (!is_closing).then_some(Event::Unacked(id, result)),
             Operation::Cancel => None,
             Operation::PollListener => unreachable!("it was looked at above"),
         }
@@ -221,6 +222,16 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
         Event::Stalled(id)
     }
 
+    /// Asks how many bytes that went to the peer are not acknowledged.
+    pub fn ask_unacked(&mut self, id: SlotId) {
+        self.driver.unacked(self.arena[id].token(Operation::Unacked, id));
+    }
+
+    /// Takes the poll for room back, so that a send tries whether there is some.
+    pub fn cancel_poll_writable(&mut self, id: SlotId) {
+        self.driver.cancel(self.arena[id].token(Operation::PollWritable, id));
+    }
+
     // ---- queues, each in the order of time ------------------------------------------------
 
     /// Puts a slot that stands in no queue at the end of one.
@@ -253,6 +264,13 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     #[must_use]
     pub fn first(&self, queue: Queue) -> Option<SlotId> {
         self.queues.first(queue)
+    }
+
+    /// The slot that stands behind `id` in its queue.
+    #[must_use]
+    pub fn behind(&self, id: SlotId) -> Option<SlotId> {
+        let next = self.arena[id].next;
+        (next != SlotId::NONE).then_some(next)
     }
 
     /// Slots in `queue`.
@@ -315,7 +333,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
             slot.read = ReadSide::Idle;
         }
         if slot.write == WriteSide::Stalled {
-            self.driver.cancel(slot.token(Operation::PollWritable, id));
+            self.cancel_poll_writable(id);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::base::constants::{BACK_OFF_MS, REFUSALS_PER_VISIT};
 use crate::base::errno::Errno;
+use crate::engine::close_reason::CloseReason;
 use crate::engine::driver::Listen;
 use crate::engine::protocol::Protocol;
 use crate::engine::server::Server;
@@ -34,9 +35,14 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         self.end.now_ms < self.accept_from_ms
     }
 
+    /// Whether this core with `slots`, or all cores together, have as many connections as they may.
+    fn holds_all_it_may(&self, slots: u32) -> bool {
+        slots >= self.config.connections_max || self.config.allowance.is_used_up()
+    }
+
     fn slot_to_accept(&mut self) -> Option<SlotId> {
         let is_short = self.memory != MemoryLeft::Enough;
-        let is_full = is_short || self.end.arena.used() >= self.config.connections_max;
+        let is_full = is_short || self.holds_all_it_may(self.end.arena.used());
         if is_full || self.is_backing_off() {
             return None;
         }
@@ -72,6 +78,12 @@ impl<D: Listen, P: Protocol> Server<D, P> {
                 let slot = &mut self.end.arena[id];
                 slot.transition_to(ConnState::Open);
                 slot.wait_from(self.end.now);
+                if !self.config.allowance.take() {
+                    // Another core was faster; what waits behind is refused without an accept.
+                    self.refused += 1;
+                    self.close(id, CloseReason::Refused);
+                    return self.arm_accepts();
+                }
                 self.end.arm_poll(id);
                 self.start_timer(id);
                 if self.protocol.speaks_first() {
@@ -152,7 +164,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// When the core is not full, but its last slots wait for connections of other listeners, one
     /// of them is freed for `listener`, which has a connection now.
     fn move_accept_to(&mut self, listener: usize) -> bool {
-        let is_full = self.connections >= self.config.connections_max;
+        let is_full = self.holds_all_it_may(self.connections);
         let richest = self.listeners.iter().max_by_key(|other| other.accepts.len());
         let accept = richest.and_then(|other| other.accepts.first()).filter(|_| !is_full);
         if let Some(id) = accept {

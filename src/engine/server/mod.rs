@@ -2,7 +2,7 @@
 //!
 //! accept into a slot (`accept`) -> poll -> readable -> take a buffer, receive -> the protocol ->
 //! send until all is gone -> receive what follows at once -> give the buffer back -> poll ...
-//! (`serve`) -> end of stream, error, timeout (`timers`), drain (`drain`) -> close -> free slot.
+//! (`serve`) -> end of stream, error, timeout (`timers`, `stall`), drain (`drain`) -> close -> free slot.
 //! What a protocol sends first goes before it all, what its timer sends in between.
 //!
 //! A server is one core's share: synchronous, single-threaded, and after start it allocates only when
@@ -21,20 +21,23 @@ use crate::engine::endpoint::Endpoint;
 use crate::engine::endpoint::end::End;
 use crate::engine::endpoint::event::Event;
 use crate::engine::protocol::Protocol;
+use crate::engine::server::allowance::Allowance;
 use crate::engine::server::drain::{Command, Drain, MemoryLeft};
 use crate::engine::server::listener::Listener;
-use crate::engine::server::role::{Remainder, Serving};
+use crate::engine::server::role::{Remainder, Serving, Stall};
 use crate::engine::server::spread::Spread;
 use crate::engine::slot::{Queue, low_milliseconds};
 use crate::engine::wheel::Wheel;
 use crate::observe::stats::ServerStats;
 
 mod accept;
+pub mod allowance;
 pub mod drain;
 mod listener;
 pub mod role;
 mod serve;
 mod spread;
+mod stall;
 mod timers;
 
 /// How often a protocol's timer may run out: a wheel counts milliseconds, and 24 days of them.
@@ -50,6 +53,8 @@ pub struct ServerConfig {
     pub slots_per_segment: u32,
     /// Connections at most, in this core.
     pub connections_max: u32,
+    /// What is left of the connections that all cores may have together.
+    pub allowance: Allowance,
     /// Time after which a peer that sends nothing is closed.
     pub idle_timeout: Option<Duration>,
     /// Time after which a peer that takes nothing is closed.
@@ -64,6 +69,7 @@ impl ServerConfig {
             listeners,
             slots_per_segment,
             connections_max: u32::MAX,
+            allowance: Allowance::default(),
             idle_timeout: None,
             send_timeout: SEND_TIMEOUT,
         }
@@ -81,11 +87,15 @@ pub struct Server<D, P: Protocol> {
     /// The listener that gets the next free slot.
     accepts_first: usize,
     connections: u32,
+    /// Of these, those that are closing because all cores together hold as many as they may.
+    refused: u32,
     /// Buffers of connections that close, or whose receive is being cancelled: they come back by
     /// themselves.
     buffers_returning: u32,
     /// What is to be done with a buffer when the answer in it is out, by the buffer's number.
     remainders: Box<[Remainder]>,
+    /// What was seen of the peer that does not take what is in a buffer, by the buffer's number.
+    stalls: Box<[Stall]>,
     /// Slots by when to look at them next, for the protocol's timer or for their silence. A slot leaves
     /// it for a queue, and for as long as bytes of the timer are on their way.
     wheel: Wheel,
@@ -119,6 +129,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let has_timers = config.idle_timeout.is_some() || protocol.timer_every().is_some();
         let every = protocol.timer_every();
         assert!(every.is_none_or(|every| TIMERS.contains(&every)), "a timer of {every:?}");
+        let stalls = vec![Stall::default(); driver.buffers()].into();
         let buffers = if P::KEEPS { driver.buffers() } else { 0 };
         let mut server = Server {
             end: Endpoint::new(driver, config.slots_per_segment, stats),
@@ -128,8 +139,10 @@ impl<D: Listen, P: Protocol> Server<D, P> {
                 .expect("accepts are few"),
             accepts_first: 0,
             connections: 0,
+            refused: 0,
             buffers_returning: 0,
             remainders: vec![Remainder::default(); buffers].into(),
+            stalls,
             wheel: if has_timers { Wheel::new(WHEEL_BUCKETS) } else { Wheel::default() },
             spread: Spread::default(),
             drain: None,
@@ -177,6 +190,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
             Event::Sent(id) => self.on_sent(id),
             Event::Stalled(id) => self.on_stalled(id),
             Event::Writable(id, result) => self.on_writable(id, result),
+            Event::Unacked(id, result) => self.on_unacked(id, result),
             Event::SendFailed(id, _) => self.on_send_failed(id),
             Event::Joining(id) => self.close_step(id),
             Event::Closed => self.on_closed(),
@@ -191,9 +205,9 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
     fn act(&mut self) {
         self.look_at_due();
         self.drain();
-        self.end.set_gauges(u64::from(self.connections));
+        self.end.set_gauges(u64::from(self.connections - self.refused));
         self.end.stats.buffers_awaited.set(self.end.count(Queue::Starved).into());
-        self.end.stats.sends_stalled.set(self.end.count(Queue::Stalled).into());
+        self.end.stats.sends_stalled.set(self.stalled().into());
     }
 
     fn sleep(&mut self) -> Option<Duration> {

@@ -51,6 +51,31 @@ pub(super) struct Remainder {
     pub(super) close: Option<CloseReason>,
 }
 
+/// What was seen of a peer that takes no more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stall {
+    /// Bytes that it had not acknowledged; `None` before they are known.
+    pub(super) unacked: Option<u32>,
+    /// Where the bytes began that were left to be sent.
+    pub(super) start: u16,
+    /// When it was last looked at, by the clock of stalls.
+    pub(super) looked: u16,
+    /// What became of that look.
+    pub(super) look: Look,
+}
+
+/// What became of a look at a peer that takes no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Look {
+    /// It is answered.
+    #[default]
+    Answered,
+    /// The kernel was asked what is acknowledged.
+    Asked,
+    /// A send tries whether there is room.
+    Tried,
+}
+
 impl<S: Copy + Default + std::fmt::Debug> Role for Serving<S> {
     fn queue(&self) -> Queue {
         self.queue
@@ -97,8 +122,7 @@ impl<S: Copy + Default + std::fmt::Debug> Slot<Serving<S>> {
     /// How long the present stall has lasted, up to 17 minutes, less than 32 ms short.
     #[must_use]
     pub fn stalled_for(&self, now: Duration) -> Duration {
-        let units = stall_units(now).wrapping_sub(self.role.stalled_since);
-        Duration::from_millis(u64::from(units.saturating_sub(1)) * STALL_UNIT_MS)
+        units_since(self.role.stalled_since, now)
     }
 
     /// Whether nothing is on its way in or out, or waits to be: the peer may send, and does not.
@@ -129,6 +153,12 @@ const _: () = assert!(
 );
 
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are what a slot keeps")]
-fn stall_units(time: Duration) -> u16 {
+pub(super) fn stall_units(time: Duration) -> u16 {
     (time.as_millis() / u128::from(STALL_UNIT_MS)) as u16
+}
+
+/// Time since `since` of the clock of stalls, up to 17 minutes, less than 32 ms short.
+pub(super) fn units_since(since: u16, now: Duration) -> Duration {
+    let units = stall_units(now).wrapping_sub(since);
+    Duration::from_millis(u64::from(units.saturating_sub(1)) * STALL_UNIT_MS)
 }

@@ -248,20 +248,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         }
     }
 
-    pub(super) fn on_stalled(&mut self, id: SlotId) {
-        self.leave_queue(id);
-        self.end.arena[id].stall_from(self.end.now);
-        self.end.push(id, Queue::Stalled);
-    }
-
-    pub(super) fn on_writable(&mut self, id: SlotId, result: Result<Readiness, Errno>) {
-        self.end.remove(id, Queue::Stalled);
-        match result {
-            Ok(ready) if !ready.is_gone() => self.end.arm_send(id),
-            Ok(_) | Err(_) => self.close(id, CloseReason::Reset),
-        }
-    }
-
     pub(super) fn on_send_failed(&mut self, id: SlotId) {
         self.close(id, CloseReason::Reset);
     }
@@ -388,7 +374,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let has_stopped = |slot: &Slot<Serving<P::State>>| slot.waited(now) >= STALL_GRACE;
         while evictions > 0 {
             let arena = &self.end.arena;
-            let stalled = self.end.first(Queue::Stalled).filter(|id| is_stalled(&arena[*id]));
+            let stalled = self.longest_stalled().filter(|id| is_stalled(&arena[*id]));
             let partial = || self.end.first(Queue::Partial).filter(|id| has_stopped(&arena[*id]));
             let Some(id) = stalled.or_else(partial) else { return };
             evictions -= 1;
@@ -436,6 +422,11 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     pub(super) fn on_closed(&mut self) {
         self.connections -= 1;
+        // Which of them it was is not known any more: what was held gives back last.
+        match self.refused.checked_sub(1) {
+            Some(refused) => self.refused = refused,
+            None => self.config.allowance.give_back(),
+        }
         self.arm_accepts();
     }
 }

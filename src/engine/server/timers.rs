@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::base::constants::{
-    ACCEPTS_PER_CORE, DRAIN_CLOSES_PER_TURN, DRAIN_LOOKS_PER_TURN, PUSHES_BACKLOG_MAX,
-    SEGMENT_LINGER_MS, TICK_MS, TIMERS_PER_TURN, WARM_TIME,
+    ACCEPTS_PER_CORE, DRAIN_CLOSES_PER_TURN, DRAIN_LOOKS_PER_TURN, SEGMENT_LINGER_MS, TICK_MS,
+    TIMERS_PER_TURN, WARM_TIME,
 };
 use crate::engine::close_reason::CloseReason;
 use crate::engine::driver::Listen;
@@ -75,20 +75,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         is_silent && self.config.idle_timeout.is_some_and(|most| slot.waited(self.end.now) >= most)
     }
 
-    /// How long a peer may take no bytes, and the reason for which it is closed then. With a timer, at
-    /// most `PUSHES_BACKLOG_MAX` texts may come due behind the one that is stuck. An answer has nothing
-    /// behind it but its one buffer, behind which nothing is read.
-    fn send_patience(&self) -> (Duration, CloseReason) {
-        let backlog = self.protocol.timer_every().map(|every| every * PUSHES_BACKLOG_MAX);
-        match backlog {
-            Some(backlog) if backlog < self.config.send_timeout => (backlog, CloseReason::Backlog),
-            _ => (self.config.send_timeout, CloseReason::SendTimeout),
-        }
-    }
-
     /// Gives up what has waited too long, and tidies.
     pub(super) fn give_up_waits(&mut self) {
-        self.close_stalled();
+        self.look_at_stalled();
         while let Some(id) = self.end.first(Queue::Partial).filter(|&id| self.is_idle_too_long(id))
         {
             self.close(id, CloseReason::Idle);
@@ -104,16 +93,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         self.evict_for_starved();
         self.retire_segment();
         self.arm_accepts();
-    }
-
-    fn close_stalled(&mut self) {
-        let (patience, reason) = self.send_patience();
-        while let Some(id) = self.end.first(Queue::Stalled).filter(|_| self.queue_drained) {
-            if self.end.arena[id].stalled_for(self.end.now) < patience {
-                return;
-            }
-            self.close(id, reason);
-        }
     }
 
     /// Gives the highest segment back when the lower ones have had room for all for a while.
@@ -139,7 +118,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let is_deaf = |listener: &Listener| {
             listener.accepts.is_empty() && !listener.is_watched && self.drain.is_none()
         };
-        let has_deadlines = self.end.count(Queue::Stalled) > 0
+        let has_deadlines = self.stalled() > 0
             || self.end.count(Queue::Starved) > 0
             || self.end.count(Queue::Warm) > 0
             || self.end.count(Queue::Partial) > 0

@@ -21,7 +21,7 @@ figures! {
         accepted_total: Counter,
         /// Accepts that failed. Rising? See `failed` for the error numbers.
         accept_failed_total: Counter,
-        /// Connections reset because the core was full. Rising? Raise --max-connections, or memlock.
+        /// Connections reset because the server was full. Rising? Raise --max-connections, or memlock.
         refused_total: Counter,
         /// Connections reset because less memory than --memory-reserve was left. Rising? More memory,
         /// or fewer connections.

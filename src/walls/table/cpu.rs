@@ -11,6 +11,7 @@ use crate::plan::demand::{Demand, Ends};
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
+use crate::walls::host::Host;
 use crate::walls::place::Place;
 use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::sign::{Need, Sign};
@@ -25,12 +26,12 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "threads of this user or container",
         unit: "threads",
         read: |host, demand| {
-            Reading::stops(host.threads_left(), more_threads(demand), |_| u64::MAX)
+            Reading::stops(host.threads_left(), more_threads(host, demand), |_| u64::MAX)
         },
         signs: &[Sign::Errno(Errno::EAGAIN)],
         absent: "every thread was started",
         fix: |host, demand| {
-            let more = more_threads(demand) + 1024;
+            let more = more_threads(host, demand) + 1024;
             let of_host = (threads::running(&host.procfs).unwrap_or(0) + more).to_string();
             vec![
                 Fix::Limit("nproc", more),
@@ -39,7 +40,7 @@ pub(super) const ROWS: &[Wall] = &[
                 Fix::Sysctl("kernel.pid_max", of_host),
             ]
         },
-        remark: "each program has two for each core, and two more",
+        remark: "each program has two for each core, and three more; before Linux 6.16 one more for each core",
         ..BLANK
     },
     Wall {
@@ -72,10 +73,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Failed(Errno::ECONNRESET),
             Symptom::Lost(LostCause::Fin),
         ],
-        signs: &[
-            Sign::Seen("one core refused, another was not half as full", refused_by_one_core),
-            Sign::Seen("one core had most of the work, and was full", imbalanced),
-        ],
+        signs: &[Sign::Seen("one core had most of the work, and was full", imbalanced)],
         absent: "no core was full while another had room",
         needs: &[Need::CpuTime],
         fix: |_, _| {
@@ -84,8 +82,7 @@ pub(super) const ROWS: &[Wall] = &[
                 Fix::Flag("--cores of the client with as many as the server has".into()),
             ]
         },
-        remark: "connections go to the core whose CPU received them, unless --steer says otherwise; \
-                 --max-connections is dealt out evenly",
+        remark: "connections go to the core whose CPU received them, unless --steer says otherwise",
         ..BLANK
     },
     Wall {
@@ -103,10 +100,11 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
-/// Threads that one program starts. Each core has two, the second for blocking calls. The housekeeping
-/// thread exists already and has a second one as well.
-fn more_threads(demand: &Demand) -> u64 {
-    1 + 2 * demand.cores
+/// Threads that one program starts. Each core has two, the second for blocking calls, and one more where
+/// the kernel shuts connections down by workers. The housekeeping thread exists already and has a second
+/// one as well, and dumps have one.
+fn more_threads(host: &Host, demand: &Demand) -> u64 {
+    2 + (2 + threads::workers_per_core(&host.procfs)) * demand.cores
 }
 
 /// The client began messages or short connections late, and its lag is most of the latency that was
@@ -142,22 +140,6 @@ fn client_lags(run: &RunFacts, _: Place) -> Option<Evidence> {
 
 /// Microseconds of lag that a scheduler may cause on any host.
 const LAG_US: u64 = 10_000;
-
-/// One core refused connections while another had free slots. It was not for want of a ring, which
-/// some cores get and some do not.
-fn refused_by_one_core(run: &RunFacts, side: Place) -> Option<Evidence> {
-    let end = run.end(side).filter(|end| end.is_filled_unevenly())?;
-    end.figure("grow_failed_total").filter(|times| *times == 0)?;
-    let refused = end.figure("refused_total").filter(|n| *n > 0)?;
-    let peaks: Vec<String> =
-        end.cores.iter().map(|core| grouped(core.connections_peak())).collect();
-    let text = format!(
-        "server: refused_total 0 -> {} while its cores had at most {}",
-        grouped(refused),
-        peaks.join(" and ")
-    );
-    Some(Evidence { text, count: Some(refused), confidence: Confidence::Certain })
-}
 
 /// One core had most of the work, and its CPU was full.
 fn imbalanced(run: &RunFacts, side: Place) -> Option<Evidence> {

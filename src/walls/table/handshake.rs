@@ -199,10 +199,9 @@ fn enough(run: &RunFacts) -> u64 {
     run.demand.connections.max(had + refused)
 }
 
-/// The server refused connections. It was not for want of a ring or of memory, and no core had free
-/// slots.
+/// The server refused connections. It was not for want of a ring or of memory.
 fn refused_as_full(run: &RunFacts, side: Place) -> Option<Evidence> {
-    let end = run.end(side).filter(|end| !end.is_filled_unevenly())?;
+    let end = run.end(side)?;
     let refused = end.figure("refused_total").filter(|n| *n > 0)?;
     let grew = end.figure("grow_failed_total") == Some(0);
     let text = format!("server: refused_total 0 -> {}", grouped(refused));
