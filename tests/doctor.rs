@@ -208,7 +208,8 @@ fn a_wall_of_the_other_end_is_none_of_this_host() {
 fn troubled() -> FakeHost {
     let host = FakeHost::plentiful();
     host.write("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 1500000 kB\n");
-    host.sysctl("fs.file-nr", "1000\t0\t101000").sysctl("net.core.somaxconn", "128");
+    host.sysctl("fs.file-nr", "1000\t0\t101000").sysctl("fs.file-max", "101000");
+    host.sysctl("net.core.somaxconn", "128");
     host.write("proc/sys/net/ipv4/tcp_mem", "many\n");
     host.write(
         "etc/sysctl.conf",

@@ -131,6 +131,21 @@ mod together {
         SERVER_FULL.check();
     }
 
+    #[test]
+    fn packet_loss() {
+        PACKET_LOSS.check();
+    }
+
+    #[test]
+    fn path_gone() {
+        PATH_GONE.check();
+    }
+
+    #[test]
+    fn refused_between() {
+        REFUSED_BETWEEN.check();
+    }
+
     /// What stands in the way of every connection is said before the first one.
     #[test]
     fn refused_before_the_run() {
@@ -174,7 +189,7 @@ fn how_often_right() {
     println!("{table}");
 }
 
-const ALL: [&Case; 16] = [
+const ALL: [&Case; 19] = [
     &SOURCE_PORTS,
     &TIME_WAIT,
     &ACCEPT_QUEUE,
@@ -191,4 +206,7 @@ const ALL: [&Case; 16] = [
     &UNANSWERED,
     &SERVER_FULL,
     &MIDDLEBOX_IDLE,
+    &PACKET_LOSS,
+    &PATH_GONE,
+    &REFUSED_BETWEEN,
 ];

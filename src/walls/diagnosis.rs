@@ -8,11 +8,12 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use crate::plan::demand::Ends;
 use crate::walls::absence::{self, Met};
 use crate::walls::evidence::{Confidence, Evidence};
-use crate::walls::fix::Fix;
 use crate::walls::look::signs_at;
 use crate::walls::place::Place;
+use crate::walls::present::Present;
 use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
@@ -102,23 +103,18 @@ impl Candidate {
     }
 
     fn attribution(&self, run: &RunFacts, met: &[Met<'_>]) -> Attribution {
-        let is_seen = self.side == Place::Client || run.shares_kernel;
         let all = match self.wall.fix_of_run {
             Some(fix) => fix(run),
             None => (self.wall.fix)(&run.host, &run.demand),
         };
-        // A setting that this host has already lifts nothing. It is left out, unless no other fix
-        // is left.
-        let lifts = |fix: &&Fix| !(is_seen && run.host.has(fix));
-        let is_any = all.iter().any(|fix| lifts(&fix));
-        let fix = all.iter().filter(|fix| !is_any || lifts(fix));
+        let fix = present(run, self.side).useful(&all);
         Attribution {
             id: self.wall.id,
             side: self.side,
             lost: self.lost,
             evidence: self.evidence.iter().map(|(_, found)| found.text.clone()).collect(),
             ruled_out: absence::lines(run, self.wall.id, &self.explained, met),
-            fix: fix.map(ToString::to_string).collect(),
+            fix: fix.iter().map(ToString::to_string).collect(),
             confidence: self.confidence(),
         }
     }
@@ -128,7 +124,11 @@ impl Candidate {
 #[must_use]
 pub fn diagnose(run: &RunFacts) -> Diagnosis {
     let mut candidates: Vec<Candidate> = all().flat_map(|wall| candidates(run, wall)).collect();
-    if candidates.iter().any(|candidate| candidate.wall.drops && !candidate.wall.is_general) {
+    let is_counted = |candidate: &Candidate| {
+        let is_late = candidate.wall.explains.contains(&Symptom::Late);
+        !candidate.wall.is_general && is_late && candidate.is_of_kernel()
+    };
+    if candidates.iter().any(is_counted) {
         candidates.retain(|candidate| !candidate.wall.is_general);
     }
     // Stable: the sides of one wall stay in their order.
@@ -186,6 +186,23 @@ fn sent_again(run: &RunFacts) -> u64 {
     let rise = |end: &End| end.rise("Tcp.RetransSegs").unwrap_or(0);
     let server = run.server.as_ref().filter(|_| !run.shares_kernel);
     rise(&run.client) + server.map_or(0, rise)
+}
+
+/// What is known of the end at which a wall was met. What lies between the ends is lifted from this host.
+fn present(run: &RunFacts, side: Place) -> Present<'_> {
+    let is_server = side == Place::Server;
+    // A server that says itself what it met is this process.
+    let is_itself = run.demand.ends == Ends::Server;
+    let listeners = run.facts.listeners.iter().flatten();
+    let asked = listeners.map(|listener| u64::from(listener.backlog)).min();
+    let cores = run.end(side).map(|end| end.cores.len() as u64).filter(|cores| *cores > 0);
+    Present {
+        host: &run.host,
+        is_this_kernel: !is_server || run.shares_kernel,
+        is_this_process: !is_server || is_itself,
+        cores,
+        backlog: if is_itself { Some(run.demand.backlog) } else { asked },
+    }
 }
 
 /// The loss that no wall explains, if there is any.

@@ -4,6 +4,10 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+/// Sysctls that are a choice and not an amount: the value that the plan needs is set, be it lower
+/// or higher.
+pub const CHOICES: [&str; 2] = ["kernel.io_uring_disabled", "net.ipv4.tcp_tw_reuse"];
+
 /// What lifts a wall.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fix {
@@ -13,6 +17,10 @@ pub enum Fix {
     Limit(&'static str, u64),
     /// A flag of `megaconn` or `megaconn-client`.
     Flag(String),
+    /// A flag of `megaconn` or `megaconn-client` that is an amount, and the least value that is enough.
+    Raise(&'static str, u64),
+    /// More cores for one of the programs, in the words of a flag.
+    Cores(&'static str),
     /// Another command.
     Command(String),
     /// Advice that is no command.
@@ -28,7 +36,7 @@ impl Fix {
             Fix::Limit(..) => {
                 "in this shell; for good in /etc/security/limits.d or the systemd unit"
             }
-            Fix::Flag(_) => "in this run",
+            Fix::Flag(_) | Fix::Raise(..) | Fix::Cores(_) => "in this run",
             Fix::Command(_) => "as long as what it sets",
             Fix::Advice(_) => "",
         }
@@ -54,7 +62,8 @@ impl fmt::Display for Fix {
             Fix::Limit("nproc", threads) => write!(f, "ulimit -u {threads}"),
             Fix::Limit(name, value) => write!(f, "limit {name} {value}"),
             Fix::Flag(text) | Fix::Command(text) => f.write_str(text),
-            Fix::Advice(text) => f.write_str(text),
+            Fix::Raise(flag, value) => write!(f, "{flag} {value}"),
+            Fix::Cores(text) | Fix::Advice(text) => f.write_str(text),
         }
     }
 }

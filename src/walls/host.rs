@@ -5,7 +5,7 @@ use crate::host::meminfo::MemInfo;
 use crate::host::procfs::ProcFs;
 use crate::host::{conntrack, open_files, rlimit, threads};
 use crate::plan::demand::{Demand, Ends};
-use crate::walls::fix::Fix;
+use crate::walls::fix::{CHOICES, Fix};
 use crate::walls::have::Have;
 
 /// The host and the process. The limits of the process are values; everything else is read when it
@@ -68,14 +68,21 @@ impl Host {
         self.procfs.number(sysctl).into()
     }
 
-    /// Whether a fix is already in force: a sysctl, each number of which is at least the wanted
-    /// one.
+    /// Whether a fix is already in force: a sysctl that is a choice and chosen, or each number of which
+    /// is at least the wanted one. A range is in force when it is as wide.
     #[must_use]
     pub fn has(&self, fix: &Fix) -> bool {
         let Fix::Sysctl(name, value) = fix else { return false };
         let wanted: Vec<u64> = value.split(' ').filter_map(|word| word.parse().ok()).collect();
         let have = self.procfs.numbers(name).filter(|have| have.len() == wanted.len());
-        have.is_some_and(|have| have.iter().zip(&wanted).all(|(have, wanted)| have >= wanted))
+        let Some(have) = have else { return false };
+        match (*name, have.as_slice(), wanted.as_slice()) {
+            (name, have, wanted) if CHOICES.contains(&name) => have == wanted,
+            ("net.ipv4.ip_local_port_range", [low, high], [least, most]) => {
+                low <= least && high >= most
+            }
+            (_, have, wanted) => have.iter().zip(wanted).all(|(have, wanted)| have >= wanted),
+        }
     }
 
     /// A field of meminfo, in bytes.

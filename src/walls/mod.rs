@@ -17,6 +17,7 @@ pub mod obsolete;
 pub mod of_server;
 pub mod pattern;
 pub mod place;
+pub mod present;
 pub mod reading;
 pub mod remedy;
 pub mod run_facts;

@@ -7,6 +7,7 @@ use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;
 use crate::walls::place::Place;
+use crate::walls::present::Present;
 use crate::walls::table::all;
 use crate::walls::wall::Wall;
 
@@ -114,7 +115,7 @@ fn row(wall: &'static Wall, host: &Host, demand: &Demand) -> Row {
         remark: wall.remark,
     };
     if row.is_short() {
-        row.fix = (wall.fix)(host, demand);
+        row.fix = Present::of_plan(host, demand).useful(&(wall.fix)(host, demand));
         row.lasts = row.fix.iter().map(Fix::lasts).collect();
     }
     row

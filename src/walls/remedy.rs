@@ -9,16 +9,12 @@ use std::io::{self, ErrorKind, Write as _};
 
 use crate::host::procfs::ProcFs;
 use crate::host::sysctl_files;
-use crate::walls::fix::Fix;
+use crate::walls::fix::{CHOICES, Fix};
 use crate::walls::reading::{Row, Verdict};
 
 /// The name of the files that are written. Files of sysctl.d and limits.d are read in the order of
 /// their names.
 const NAME: &str = "90-megaconn.conf";
-
-/// Sysctls that are a choice and not an amount: the value that the plan needs is set, be it lower
-/// or higher.
-const CHOICES: [&str; 2] = ["kernel.io_uring_disabled", "net.ipv4.tcp_tw_reuse"];
 
 /// A sysctl that is left alone. The client's flags choose source ports inside and outside of the
 /// range, and a wider range takes ports from programs that listen.
@@ -65,7 +61,7 @@ pub fn left(procfs: &ProcFs, rows: &[Row]) -> Vec<String> {
     let is_ours = |fix: &Fix| match fix {
         Fix::Sysctl(key, _) => changes.iter().any(|change| change.key == *key),
         Fix::Limit(..) => true,
-        Fix::Flag(_) | Fix::Command(_) | Fix::Advice(_) => false,
+        Fix::Flag(_) | Fix::Raise(..) | Fix::Cores(_) | Fix::Command(_) | Fix::Advice(_) => false,
     };
     let failed = rows.iter().filter(|row| row.verdict == Verdict::Fail);
     failed

@@ -29,8 +29,8 @@ pub struct Wall {
     pub explains: &'static [Symptom],
     /// Whether it drops packets, so that what is late because of it was sent again.
     pub drops: bool,
-    /// Whether every wall that drops packets moves its signs, so that it is named only where none of
-    /// those was met.
+    /// Whether every queue that drops packets moves its signs, so that it is named only where the kernel
+    /// counted for no wall that makes things late.
     pub is_general: bool,
     /// What betrays it; one is enough.
     pub signs: &'static [Sign],

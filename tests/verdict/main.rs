@@ -20,6 +20,7 @@ use megaconn::walls::table;
 mod absence;
 mod acts;
 mod any;
+mod fixes;
 mod late;
 
 use run_facts::{lost, named, rises, run_facts, server};

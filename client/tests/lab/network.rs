@@ -367,3 +367,74 @@ pub(crate) const MIDDLEBOX_IDLE: Case = Case {
 };
 
 const SILENT: [&str; 5] = ["--connections", "200", "--hold", "4s", "--sweep"];
+
+/// A firewall at the server drops one packet of twenty. Nothing is lost, and it is slow.
+pub(crate) const PACKET_LOSS: Case = Case {
+    id: "packet-loss",
+    side: "between",
+    costs: false,
+    meet: |lab| {
+        lab.has_nft().then_some(())?;
+        lab.client.run("sysctl -qw net.ipv4.tcp_syn_retries=6");
+        lab.server.nft(
+            "chain lossy { type filter hook input priority 0; \
+             iifname link0 meta l4proto tcp numgen inc mod 20 0 drop; }",
+        );
+        lab.serve(&[]);
+        // A reset that is lost is not sent again, so these end in order.
+        Some(lab.run(&["--connections", "500", "--hold", "0s"]))
+    },
+    lift: |lab, run| {
+        run.fix("packet-loss", "nft list ruleset");
+        lab.server.run("nft flush ruleset");
+        Some(lab.run(&["--connections", "500", "--hold", "0s"]))
+    },
+    ..BLANK
+};
+
+/// The way to the server goes while connections are held; its figures go on by their own cable.
+pub(crate) const PATH_GONE: Case = Case {
+    id: "path-gone",
+    side: "between",
+    meet: |lab| {
+        lab.has_nft().then_some(())?;
+        lab.serve(&[]);
+        let mut client = lab.seeing_client(&EACH_SECOND);
+        assert!(client.says("holding"), "{:#?}", client.finish());
+        lab.server.nft("chain cut { type filter hook input priority 0; iifname link0 drop; }");
+        Some(lab.end(client))
+    },
+    lift: |lab, run| {
+        run.fix("path-gone", "ip route get 10.77.0.1");
+        lab.server.run("nft flush ruleset");
+        lab.serve(&[]);
+        Some(lab.run(&["--connections", "100", "--hold", "0s", "--close", "reset"]))
+    },
+    ..BLANK
+};
+
+const EACH_SECOND: [&str; 8] =
+    ["--connections", "100", "--message-every", "1s", "--hold", "13s", "--close", "reset"];
+
+/// A firewall resets some connects in the server's name, and lets others pass.
+pub(crate) const REFUSED_BETWEEN: Case = Case {
+    id: "refused-between",
+    side: "between",
+    meet: |lab| {
+        lab.has_nft().then_some(())?;
+        lab.server.nft(
+            "chain limited { type filter hook input priority 0; iifname link0 \
+             tcp flags & (syn|ack) == syn limit rate over 10/second burst 200 packets \
+             reject with tcp reset; }",
+        );
+        lab.serve(&[]);
+        let run = lab.run(&["--connections", "400", "--hold", "2s", "--close", "reset"]);
+        Some(run)
+    },
+    lift: |lab, run| {
+        run.fix("refused-between", "nft list ruleset");
+        lab.server.run("nft flush ruleset");
+        Some(lab.run(&["--connections", "400", "--hold", "0s", "--close", "reset"]))
+    },
+    ..BLANK
+};

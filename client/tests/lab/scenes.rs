@@ -228,9 +228,9 @@ pub(crate) const CPU: Wall = Wall {
         let group = ControlGroup::cpu(10)?;
         let (cage, rate) = match met {
             None => (Cage::open().group(&group), MANY),
-            // Out of the group it has more of them.
+            // In a group with a quota more cores would do nothing. Out of it the server has more CPU time.
             Some(met) => {
-                met.fix("cpu", "--cores with more of them");
+                met.fix("cpu", "more machines, or fewer messages");
                 (Cage::open(), "1k/s")
             }
         };

@@ -50,9 +50,13 @@ pub const SETTLE: Duration = Duration::from_millis(200);
 /// Time in which every core has heard an order: it yields more often.
 pub const STOP_HEARD: Duration = Duration::from_millis(50);
 
-/// Longest rest of a client core that is behind its schedule because it waits for the server: what it
-/// rests longer it was not run, and that is its own lag.
+/// Rest of a client core that is behind its schedule because it waits for the server, after which it
+/// looks again.
 pub const HELD_UP_LOOK: Duration = Duration::from_millis(10);
+
+/// What such a rest may last on a busy host: what it lasts longer the core was not run, and that is
+/// its own lag.
+pub const HELD_UP_MOST: Duration = Duration::from_millis(40);
 
 /// Messages in flight per client core: each may hold one buffer.
 pub const MESSAGES_IN_FLIGHT: u32 = 1024;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::base::constants::HELD_UP_LOOK;
+use crate::base::constants::HELD_UP_MOST;
 
 /// Time between two moments that are remembered, and how many: they reach as far back as a message may
 /// wait for its answer.
@@ -25,10 +25,10 @@ impl HeldUp {
         HeldUp { rest: None, total: Duration::ZERO, past: [Duration::ZERO; STEPS], newest: 0 }
     }
 
-    /// A rest begins. While connections are open it is to last [`HELD_UP_LOOK`] at most: what it lasts
-    /// longer, this host did not run the core.
+    /// A rest begins. While connections are open it is to last no longer than [`HELD_UP_MOST`]: the rest
+    /// of it this host did not run the core.
     pub(super) fn begins(&mut self, now: Duration, is_any_open: bool) {
-        self.rest = Some((now, if is_any_open { HELD_UP_LOOK } else { Duration::MAX }));
+        self.rest = Some((now, if is_any_open { HELD_UP_MOST } else { Duration::MAX }));
     }
 
     /// The rest is over, if there was one; how long it was held up.
@@ -111,7 +111,7 @@ mod tests {
     fn a_core_that_is_not_run_lags_by_itself() {
         let mut held_up = HeldUp::new();
         held_up.begins(ms(100), true);
-        assert_eq!(held_up.ends(ms(3100)), Some(HELD_UP_LOOK));
+        assert_eq!(held_up.ends(ms(3100)), Some(HELD_UP_MOST));
         let lag = held_up.own_lag(ms(100), ms(3100));
         assert!((ms(2900)..=ms(3000)).contains(&lag), "{lag:?}");
         // With nothing open there is nothing that could be run.

@@ -53,7 +53,7 @@ pub(super) const ROWS: &[Wall] = &[
         absent: "the client began in time, or waited for the server",
         fix: |_, _| {
             vec![
-                Fix::Flag("--cores with more of them".into()),
+                Fix::Cores("--cores with more of them"),
                 Fix::Flag("--message-rate, --message-every or --churn with less".into()),
                 Fix::Advice("more client machines"),
             ]
@@ -94,7 +94,12 @@ pub(super) const ROWS: &[Wall] = &[
         signs: &[Sign::Seen("the programs kept all their CPUs busy", all_busy)],
         absent: "the programs left CPU time over",
         needs: &[Need::CpuTime],
-        fix: |_, _| vec![Fix::Flag("--cores with more of them, or more machines".into())],
+        fix: |_, _| {
+            vec![
+                Fix::Cores("--cores with more of them"),
+                Fix::Advice("more machines, or fewer messages"),
+            ]
+        },
         remark: "the only wall that is good news",
         ..BLANK
     },

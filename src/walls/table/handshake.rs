@@ -4,6 +4,7 @@ use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::LostCause;
+use crate::plan::demand::Demand;
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
@@ -44,8 +45,8 @@ pub(super) const ROWS: &[Wall] = &[
             refused_as_full,
         )],
         absent: "the server refused no connection for want of a free slot",
-        fix: |_, demand| vec![Fix::Flag(format!("serve --max-connections {}", demand.connections))],
-        fix_of_run: Some(|run| vec![Fix::Flag(format!("serve --max-connections {}", enough(run)))]),
+        fix: |_, demand| vec![Fix::Raise("serve --max-connections", demand.connections)],
+        fix_of_run: Some(|run| vec![Fix::Raise("serve --max-connections", enough(run))]),
         remark: "a connection beyond it is accepted and reset at once, and counted",
         ..BLANK
     },
@@ -70,18 +71,16 @@ pub(super) const ROWS: &[Wall] = &[
         signs: &[Sign::Rises("TcpExt.ListenOverflows")],
         absent: "no accept queue overflowed",
         fix: |host, demand| {
-            let queue = round_up_int(demand.connects_in_flight.max(4096));
-            let mut fixes = vec![
-                Fix::Flag(format!("serve --backlog {queue}")),
-                Fix::Sysctl("net.core.somaxconn", queue.to_string()),
-                Fix::Flag("serve --cores with more of them: a listener each".into()),
-            ];
-            // The sysctl caps what the server asks for, so it comes first where it is the smaller.
-            if host.procfs.number("net.core.somaxconn").is_some_and(|most| most < demand.backlog) {
-                fixes.swap(0, 1);
-            }
-            fixes
+            let queue = queue(demand);
+            let have = host.procfs.number("net.core.somaxconn");
+            longer_queue(queue, have.is_some_and(|have| have < queue))
         },
+        fix_of_run: Some(|run| {
+            let queue = queue(&run.demand);
+            let have = run.host.procfs.number("net.core.somaxconn");
+            // What the kernel of another host has is not known, and a sysctl that is enough harms nothing.
+            longer_queue(queue, !run.shares_kernel || have.is_some_and(|have| have < queue))
+        }),
         remark: "the kernel drops SYNs and last ACKs; the client tries again a second later",
         ..BLANK
     },
@@ -105,8 +104,8 @@ pub(super) const ROWS: &[Wall] = &[
         fix: |_, demand| {
             let most = round_up_int(demand.connects_in_flight.max(4096));
             vec![
-                Fix::Flag(format!("serve --backlog {most}")),
                 Fix::Sysctl("net.core.somaxconn", most.to_string()),
+                Fix::Raise("serve --backlog", most),
                 Fix::Sysctl("net.ipv4.tcp_max_syn_backlog", most.to_string()),
             ]
         },
@@ -128,8 +127,8 @@ pub(super) const ROWS: &[Wall] = &[
         fix: |_, demand| {
             let most = round_up_int(demand.connects_in_flight.max(4096));
             vec![
-                Fix::Flag(format!("serve --backlog {most}")),
                 Fix::Sysctl("net.core.somaxconn", most.to_string()),
+                Fix::Raise("serve --backlog", most),
             ]
         },
         remark: "such a connection works; window scaling and SACK need timestamps then",
@@ -148,6 +147,24 @@ pub(super) const ROWS: &[Wall] = &[
         ..BLANK
     },
 ];
+
+/// Length of an accept queue that is enough.
+fn queue(demand: &Demand) -> u64 {
+    round_up_int(demand.connects_in_flight.max(4096))
+}
+
+/// The sysctl caps what the server asks for, so it comes first where it is or may be the smaller.
+fn longer_queue(queue: u64, is_capped: bool) -> Vec<Fix> {
+    let mut fixes = vec![
+        Fix::Raise("serve --backlog", queue),
+        Fix::Sysctl("net.core.somaxconn", queue.to_string()),
+        Fix::Cores("serve --cores with more of them: a listener each"),
+    ];
+    if is_capped {
+        fixes.swap(0, 1);
+    }
+    fixes
+}
 
 /// The listener dropped SYNs, and for none of the causes that have a counter of their own: full
 /// queues, or no route back.

@@ -77,6 +77,7 @@ pub(super) const ROWS: &[Wall] = &[
         signs: &[Sign::Seen("a ring was refused (ENOMEM)", ring_refused)],
         absent: "no ring was refused",
         fix: |host, demand| vec![Fix::Limit("memlock", locked(host, demand).div_ceil(1024))],
+        fix_of_run: Some(|run| vec![Fix::Limit("memlock", enough_locked(run).div_ceil(1024))]),
         remark: "or CAP_IPC_LOCK; charged to all processes of the user together",
         ..BLANK
     },
@@ -97,7 +98,7 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         signs: &[Sign::Seen("no table was left (ENOSPC)", tables_used_up)],
         absent: "every segment got its table",
-        fix: |_, _| vec![Fix::Flag("--cores with more of them".into())],
+        fix: |_, _| vec![Fix::Cores("--cores with more of them")],
         remark: "a table has at most as many slots as this process may have open files",
         ..BLANK
     },
@@ -106,7 +107,7 @@ pub(super) const ROWS: &[Wall] = &[
         precedence: 90,
         limits: "completions that wait to be read",
         unit: "completions",
-        fix: |_, _| vec![Fix::Flag("--cores with more of them".into())],
+        fix: |_, _| vec![Fix::Cores("--cores with more of them")],
         remark: "the kernel keeps what overflows (NODROP): slower, never lost",
         ..BLANK
     },
@@ -128,6 +129,25 @@ fn executors(demand: &Demand) -> u64 {
 fn locked(host: &Host, demand: &Demand) -> u64 {
     let ring_bytes = demand.ends.count() * RING_BYTES;
     host.segments(demand).saturating_mul(ring_bytes).saturating_add(executors(demand))
+}
+
+/// Bytes of locked memory that are enough for a run in which a ring was refused: twice what the rings
+/// that were had took, and as much as those for all connections take by the same measure.
+fn enough_locked(run: &RunFacts) -> u64 {
+    let plan = locked(&run.host, &run.demand);
+    let refused = [Some(&run.client), run.server.as_ref()].into_iter().flatten().filter(|end| {
+        let is_refused = end.figure("grow_failed_total").is_some_and(|n| n > 0);
+        is_refused && end.failed.get(&Errno::ENOMEM.to_string()).is_some_and(|n| *n > 0)
+    });
+    let needed = refused.map(|end| {
+        let sum =
+            |figure| end.cores.iter().filter_map(|core| core.figures.get(figure)).sum::<u64>();
+        let (segments, held) = (sum("segments"), sum("connections_peak").max(1));
+        let all = segments.saturating_mul(run.demand.connections).div_ceil(held);
+        let bytes = |rings: u64| executors(&run.demand) + rings.saturating_mul(RING_BYTES);
+        bytes(all + end.cores.len() as u64).max(2 * bytes(segments))
+    });
+    needed.chain([plan]).max().unwrap_or(plan)
 }
 
 /// A core could not grow for want of memory: it is short of locked memory, where that is limited.

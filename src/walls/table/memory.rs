@@ -13,7 +13,7 @@ use crate::walls::place::Place;
 use crate::walls::run_facts::RunFacts;
 use crate::walls::sign::{Need, Sign};
 use crate::walls::symptom::Symptom;
-use crate::walls::table::row::{BLANK, round_up};
+use crate::walls::table::row::BLANK;
 use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
@@ -46,13 +46,12 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         absent: "no cgroup ran out of memory",
         needs: &[Need::LogOfAKill],
-        fix: |host, demand| {
-            let most = of_cgroup(demand).max(needed(demand).saturating_add(host.reserve_bytes));
-            vec![
-                Fix::Command(format!("systemctl set-property UNIT MemoryMax={most}")),
-                Fix::Flag("--connections with fewer".into()),
-            ]
-        },
+        fix: |host, demand| raise_cgroup(demand, host.reserve_bytes),
+        // The reserve that the client knows is its own. That of a server in a cgroup is an eighth of it.
+        fix_of_run: Some(|run| {
+            let is_own = run.facts.reserve_met.is_some();
+            raise_cgroup(&run.demand, if is_own { run.host.reserve_bytes } else { 0 })
+        }),
         remark: "what sockets take of the kernel is charged to the cgroup as well",
         ..BLANK
     },
@@ -164,10 +163,20 @@ fn of_reserve(run: &RunFacts, side: Place, of_cgroup: bool) -> Option<Evidence> 
     (refused > 0).then_some(evidence)
 }
 
-/// Bytes for a cgroup: what its connections need, as much again for the programs, and a reserve.
-fn of_cgroup(demand: &Demand) -> u64 {
-    round_up(needed(demand).saturating_mul(2).max(128 << 20))
+/// Raises the limit of a cgroup: to what its connections need, as much again for the programs and for
+/// the reserve of an eighth, or a larger reserve that is known.
+fn raise_cgroup(demand: &Demand, reserve_bytes: u64) -> Vec<Fix> {
+    let needed = needed(demand);
+    let most = needed.saturating_mul(2).max(128 << 20).max(needed.saturating_add(reserve_bytes));
+    let most = most.div_ceil(STEP_BYTES).saturating_mul(STEP_BYTES);
+    vec![
+        Fix::Command(format!("systemctl set-property UNIT MemoryMax={most}")),
+        Fix::Flag("--connections with fewer".into()),
+    ]
 }
+
+/// Limits of cgroups are rounded up to this.
+const STEP_BYTES: u64 = 16 << 20;
 
 /// Operations that failed for want of memory. Rings are left out: they are short of locked memory.
 fn no_memory(run: &RunFacts, side: Place) -> Option<Evidence> {

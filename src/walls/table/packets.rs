@@ -141,7 +141,11 @@ fn sent_again(run: &RunFacts, name: &str, end: &End) -> Option<String> {
     .iter()
     .map(|symptom| run.count(*symptom))
     .sum();
-    let needed = again.saturating_sub(in_vain).saturating_sub(TRIES * unanswered);
+    // A queue of a server that is not in sight may have dropped SYNs.
+    let is_seen = run.shares_kernel || run.server.as_ref().is_some_and(End::has_counters);
+    let syns = if is_seen { 0 } else { rise("TcpExt.TCPSynRetrans") };
+    let others = in_vain + syns + TRIES * unanswered;
+    let needed = again.saturating_sub(others);
     let way = if name == "both ends" { "either way" } else { "on the way from it or back" };
     let text = format!(
         "{name}: {} of {} segments sent again, {} of them in vain; {} were SYNs \

@@ -91,9 +91,7 @@ pub(super) const ROWS: &[Wall] = &[
         explains: ENDED,
         signs: &[Sign::Counted("evicted_total")],
         absent: "no connection was ended for its buffer",
-        fix: |_, _| {
-            vec![Fix::Flag("serve --cores with more of them: each has its own buffers".into())]
-        },
+        fix: |_, _| vec![Fix::Cores("serve --cores with more of them: each has its own buffers")],
         remark: "the one that has held a buffer the longest goes when others wait for one",
         ..BLANK
     },
