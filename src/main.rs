@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use megaconn::base::cli_support;
+use megaconn::base::stdout::was_closed_at_start;
+use megaconn::sys::stdio::stdout_was_closed;
 
 use crate::commands::cli::{Cli, Command};
 use crate::commands::{doctor, plan, report, serve, stats, top};
@@ -11,6 +13,7 @@ use crate::commands::{doctor, plan, report, serve, stats, top};
 mod commands;
 
 fn main() -> ExitCode {
+    was_closed_at_start(stdout_was_closed());
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => return cli_support::not_run(&error),

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use megaconn::base::cli_support;
+use megaconn::base::stdout::was_closed_at_start;
+use megaconn::sys::stdio::stdout_was_closed;
 
 use crate::run::outcome::Outcome;
 
@@ -44,6 +46,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    was_closed_at_start(stdout_was_closed());
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => return cli_support::not_run(&error),
@@ -61,6 +64,7 @@ fn ended(outcome: Result<Outcome, impl Display>) -> ExitCode {
         Ok(Outcome::Met) => ExitCode::SUCCESS,
         Ok(Outcome::Missed) => ExitCode::FAILURE,
         Ok(Outcome::Stopped(stop)) => ExitCode::from(stop.exit_status()),
+        Ok(Outcome::Undelivered(undelivered)) => undelivered.report(1),
         Err(error) => cli_support::refused(&error.to_string()),
     }
 }

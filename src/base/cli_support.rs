@@ -1,12 +1,13 @@
 //! What both `main`s share: the line of a refusal, help and version as clap prints them, the
 //! generated completions and manual pages. Only they decide that a process ends.
 
-use std::io::{Write, stdout};
+use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
 
 use crate::base::stderr::talk;
+use crate::base::stdout::deliver;
 
 /// Exit status 2: nothing was started, and why.
 #[must_use]
@@ -21,9 +22,29 @@ pub fn not_run(error: &clap::Error) -> ExitCode {
     if let Some(reason) = refusal(error) {
         return refused(&reason);
     }
-    // When the pipe is closed, the reader has seen enough.
-    let _ = error.print();
-    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+    let status = u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+    if error.use_stderr() {
+        // A closed stderr is nothing that could be told.
+        let _ = error.print();
+        return status;
+    }
+    let text = error.render();
+    let is_plain = !stdout().is_terminal() || no_color();
+    answered(&if is_plain { text.to_string() } else { text.ansi().to_string() }, status)
+}
+
+/// As <https://no-color.org> has it: set, and not empty.
+fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// Writes an answer to stdout; `status` when it is delivered, and 2 when it is not.
+#[must_use]
+pub fn answered(text: &str, status: ExitCode) -> ExitCode {
+    match deliver(text.as_bytes()) {
+        Ok(()) => status,
+        Err(undelivered) => undelivered.report(2),
+    }
 }
 
 /// Writes shell completions to stdout.
@@ -54,10 +75,9 @@ pub fn print_man<C: CommandFactory>() -> ExitCode {
 }
 
 fn print(text: &[u8]) -> ExitCode {
-    match stdout().write_all(text) {
+    match deliver(text) {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader has seen enough.
-        Err(_) => ExitCode::FAILURE,
+        Err(undelivered) => undelivered.report(2),
     }
 }
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::constants::{DUMP_LINE_BYTES, REPORT_FILE_BYTES};
+use crate::base::files;
 use crate::base::side::Side;
+use crate::base::stdout::Undelivered;
 use crate::report::seconds::Seconds;
 use crate::report::ticks::{Span, Ticks};
 use crate::results::bystanders::Bystanders;
@@ -43,8 +45,11 @@ pub enum ReportError {
     #[error("{dir}: is of a scaling run, which has a report of its own; fix: megaconn report {dir}", dir = .0.display())]
     ScaleAmongOthers(PathBuf),
     /// The report cannot be written.
-    #[error("{file}: {1}; fix: --out with a file that you may write", file = .0.display())]
+    #[error("{file}: {}", files::told(.1, "--out with a file that you may write"), file = .0.display())]
     Write(PathBuf, io::Error),
+    /// It did not reach stdout.
+    #[error(transparent)]
+    Undelivered(#[from] Undelivered),
 }
 
 /// What is known of a run.
