@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use megaconn::base::cli_support;
 use megaconn::base::stdout::was_closed_at_start;
 use megaconn::sys::stdio::stdout_was_closed;
@@ -14,9 +13,9 @@ mod commands;
 
 fn main() -> ExitCode {
     was_closed_at_start(stdout_was_closed());
-    let command = match Cli::try_parse() {
+    let command = match cli_support::parsed::<Cli>() {
         Ok(cli) => cli.command,
-        Err(error) => return cli_support::not_run(&error),
+        Err(status) => return status,
     };
     match command {
         Command::Serve(flags) => serve::run(*flags),

@@ -18,7 +18,6 @@ use rustix::process::Signal;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod common;
-#[expect(dead_code, reason = "this file needs only a part of it")]
 mod namespaces;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_megaconn");

@@ -13,7 +13,7 @@ use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::driver::{Driver, ShutdownMode};
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::worker::Worker;
-use megaconn::observe::stats::ClientStats;
+use megaconn::observe::stats::{ClientStats, LossLog};
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
 const CONNECTIONS: u64 = 200;
@@ -49,7 +49,9 @@ fn seconds(faults: Faults, seed: u64) -> (f64, u64) {
     };
     let stats = Arc::new(ClientStats::new());
     let tuples = TupleAllocator::new(plan, 0, CONNECTIONS, 0, 1);
-    let mut client = Client::new(driver, config, Expect::Nothing, tuples, Arc::clone(&stats));
+    let losses = Arc::new(LossLog::default());
+    let figures = Arc::clone(&stats);
+    let mut client = Client::new(driver, config, Expect::Nothing, tuples, figures, losses);
     let phase = Phase::Connect { connections: CONNECTIONS };
     client.handle_command(Command::Do(PhaseCommand { number: 1, phase }));
     let began = client.end.driver.now();

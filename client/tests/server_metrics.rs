@@ -112,7 +112,7 @@ fn who_is_no_server_is_refused() {
     let server = server();
     let nobody = free_ports(Ipv4Addr::LOCALHOST.into(), 1);
     let line = refused(&server, nobody);
-    assert!(line.contains("nobody listens") && line.contains("--metrics"), "{line}");
+    assert!(line.contains("nothing listens") && line.contains("--metrics"), "{line}");
 
     let began = Instant::now();
     let line = refused(&server, says(None));

@@ -3,6 +3,7 @@
 
 pub mod cli_support;
 pub mod clock;
+pub mod command_line;
 pub mod constants;
 pub mod errno;
 pub mod files;
@@ -11,4 +12,5 @@ pub mod service_error;
 pub mod side;
 pub mod stderr;
 pub mod stdout;
+pub mod text;
 pub mod units;

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// A table for people
     Text,

@@ -20,6 +20,7 @@ use megaconn::walls::remedy::{self, Applied};
 
 use crate::commands::answer::{Format, as_json};
 use crate::commands::plan::{self, Ways};
+use crate::commands::serve::flags::backlog;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -38,8 +39,7 @@ pub(crate) struct Flags {
     #[command(flatten)]
     pub(crate) ways: Ways,
     /// Length of each core's accept queue, as for serve
-    #[arg(long, value_name = "N", default_value_t = BACKLOG_DEFAULT,
-          value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = BACKLOG_DEFAULT, value_parser = backlog)]
     pub(crate) backlog: i32,
     /// Lift what is short: write the files that do it, or do it now
     ///
@@ -110,6 +110,10 @@ impl From<Undelivered> for Unanswered {
 
 /// Whether the plan fits, or would with what was written or applied.
 fn answer(flags: &Flags) -> Result<bool, Unanswered> {
+    if flags.fix.is_some() && flags.ways.format == Format::Json {
+        let why = "--fix writes files or a script, which are no JSON; fix: leave out --format json";
+        return Err(why.to_owned().into());
+    }
     let demand = demand(flags)?;
     let reserving = if demand.ends == Ends::Server { Side::Server } else { Side::Client };
     let host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(reserving, None));

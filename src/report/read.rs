@@ -15,6 +15,7 @@ use crate::report::ticks::{Span, Ticks};
 use crate::results::bystanders::Bystanders;
 use crate::results::doctor::Doctor;
 use crate::results::environment::Environment;
+use crate::results::lenient::Part;
 use crate::results::read::{self, Unreadable};
 use crate::results::result::RunResult;
 use crate::results::{BYSTANDERS, DOCTOR, ENVIRONMENT, RESULT, RunFile};
@@ -90,6 +91,10 @@ impl Run {
             }
             read => or_missing(read, RESULT.name, &mut missing),
         };
+        let result = result.map(|mut result: RunResult| {
+            result.cost_per_connection = Part(result.cost_per_connection.0.without_negatives());
+            result
+        });
         let environment = json(dir, ENVIRONMENT);
         let doctor = json(dir, DOCTOR);
         // Dumps in the same directory may be of earlier runs; a server's are of all that it served.

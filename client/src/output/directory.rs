@@ -47,6 +47,9 @@ pub(crate) fn take(dir: &Path) -> Result<Taken, WriteError> {
     if path.is_file() && !File::open(&path).is_ok_and(|dumps| files::is_being_written(&dumps)) {
         earlier.push(of_server);
     }
+    if let Some(name) = earlier.iter().find(|name| dir.join(name).is_dir()) {
+        return Err(WriteError::Out(dir.join(name), io::ErrorKind::IsADirectory.into()));
+    }
     if let Some(aside) = files::set_aside(dir, &earlier).map_err(failed)? {
         let (dir, aside) = (dir.display(), aside.display());
         talk(&format!("--out {dir}: files of an earlier run are set aside: {aside}"));
