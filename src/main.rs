@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use megaconn::base::cli_support;
+use megaconn::base::stdout::was_closed_at_start;
+use megaconn::sys::stdio::stdout_was_closed;
 
 use crate::commands::cli::{Cli, Command};
 use crate::commands::{doctor, plan, report, serve, stats, top};
@@ -11,9 +12,10 @@ use crate::commands::{doctor, plan, report, serve, stats, top};
 mod commands;
 
 fn main() -> ExitCode {
-    let command = match Cli::try_parse() {
+    was_closed_at_start(stdout_was_closed());
+    let command = match cli_support::parsed::<Cli>() {
         Ok(cli) => cli.command,
-        Err(error) => return cli_support::not_run(&error),
+        Err(status) => return status,
     };
     match command {
         Command::Serve(flags) => serve::run(*flags),

@@ -52,7 +52,12 @@ fn values_that_are_none_are_refused_with_an_example() {
         (["--stats-every", "5 days"], ["--stats-every", "1h"]),
         (["--cores", "one"], ["--cores", "0,2-5"]),
         (["--cores", "3-1"], ["--cores", "0,2-5"]),
-        (["--backlog", "0"], ["--backlog", "--help"]),
+        (["--backlog", "0"], ["--backlog", "1 or more"]),
+        (["--backlog", "3G"], ["--backlog", "2147483647 or less"]),
+        (["--max-connections", "-1"], ["--max-connections", "never negative"]),
+        (["--listen", "224.0.0.1:7000"], ["--listen", "multicast"]),
+        (["--listen", "255.255.255.255:7000"], ["--listen", "broadcast"]),
+        (["--listen", "[ff02::1]:7000"], ["--listen", "multicast"]),
         (["--mode", "parrot"], ["--mode", "echo"]),
         (["--mode", "parrot"], ["--mode", "sink"]),
         (["--banner", ""], ["--banner", "1 to 4096 bytes"]),
@@ -80,7 +85,7 @@ fn values_that_are_none_are_refused_with_an_example() {
     let both = ["--idle-timeout", "50m", "--push-every", "11m"];
     refuses(&[["serve", "--mode", "push"].as_slice(), &both].concat(), &["more than 1h together"]);
     refuses(&["serve", "--stats"], &["--stats", "value is required"]);
-    refuses(&["top"], &["ADDR:PORT", "--help"]);
+    refuses(&["top"], &["ADDR:PORT", "add <ADDR:PORT>"]);
     refuses(&["top", "here"], &["here", "127.0.0.1:9100"]);
     refuses(&["top", "127.0.0.1:0"], &["no port"]);
     refuses(&["top", "127.0.0.1:9100", "--every", "99ms"], &["--every", "100ms or more"]);
@@ -91,7 +96,7 @@ fn values_that_are_none_are_refused_with_an_example() {
         (["--connections", "0"], ["--connections", "1 or more"]),
         (["--side", "middle"], ["--side", "server"]),
         (["--side", "client"], ["required", "--target"]),
-        (["--backlog", "0"], ["--backlog", "--help"]),
+        (["--backlog", "0"], ["--backlog", "1 or more"]),
         (["--target", "localhost"], ["--target", "127.0.0.1:7000"]),
         (["--source", "::1"], ["--source", "family"]),
         (["--cores", "9999"], ["--cores", "affinity"]),
@@ -100,6 +105,12 @@ fn values_that_are_none_are_refused_with_an_example() {
     ] {
         refuses(&[["doctor"].as_slice(), &flags].concat(), &words);
     }
+    for fix in ["print", "apply"] {
+        let flags = ["doctor", "--fix", fix, "--format", "json"];
+        refuses(&flags, &["--fix", "--format json", "leave out"]);
+    }
+    let taken = run(&["doctor", "--backlog", "4k", "--connections", "10"]);
+    assert!(taken.code != Some(2), "counts are as everywhere: {taken:#?}");
 }
 
 #[test]

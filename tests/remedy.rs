@@ -8,7 +8,7 @@ use std::process::Command;
 use fake_host::{FakeHost, demand};
 use megaconn::plan::demand::Demand;
 use megaconn::walls::reading::{Row, rows};
-use megaconn::walls::remedy::{apply, changes, files, left, undo};
+use megaconn::walls::remedy::{changes, files, left, prepare};
 use namespaces::{in_namespaces, text, without_rights};
 
 mod fake_host;
@@ -160,7 +160,10 @@ fn what_is_applied_is_told_with_its_undoing_and_nothing_is_lowered() {
     // Somebody takes one of them away in between, and raises another beyond us.
     fs::remove_file(host.procfs().sysctl_path("net.core.somaxconn")).expect("it was there");
     host.sysctl("net.ipv4.tcp_max_syn_backlog", "70000");
-    let applied = apply(&host.procfs(), wanted).expect("we may write what we made");
+    let prepared = prepare(&host.procfs(), wanted).expect("we may write what we made");
+    assert_eq!(host.procfs().number("fs.file-max"), Some(101_000), "nothing is changed yet");
+    let undo = prepared.undo();
+    let applied = prepared.apply(&host.procfs());
     let is_ok: Vec<bool> = applied.iter().map(|applied| applied.result.is_ok()).collect();
     assert_eq!(is_ok, [true, false, false, true]);
     assert_eq!(host.procfs().number("fs.file-max"), Some(262_144));
@@ -170,7 +173,6 @@ fn what_is_applied_is_told_with_its_undoing_and_nothing_is_lowered() {
         "it was lowered"
     );
     assert_eq!(host.procfs().number("net.ipv4.tcp_max_tw_buckets"), Some(262_144));
-    let undo = undo(&applied);
     let expected = "#!/bin/sh\n\
         # Undoes what megaconn doctor --fix apply did:\n\
         # fs.file-max: 101000 -> 262144  (file-max)\n\

@@ -148,7 +148,7 @@ fn runs_are_laid_side_by_side_with_ratios() {
     assert!(text.contains("message latency p5043 us– "), "what one lacks is a dash: {text}");
     assert!(text.contains("Message latency, first") && text.contains("Message latency, second"));
     assert_eq!(html.matches("class=\"plot\"").count(), 20);
-    assert!(text.contains("connect p99, worst phase1355 us1355 us ×1.00"), "{text}");
+    assert!(text.contains("connect p99, worst phase1.36 ms1.36 ms ×1.00"), "{text}");
     // Directories of one name are told apart by their paths.
     let namesake = FakeRun::whole("first");
     let html = html_of(&[first.path(), namesake.path()]).unwrap();

@@ -42,8 +42,8 @@ fn what_happened_to_everything_else_is_told() {
         "connect ::1",
         "3 lost",
         // A row: counts, loss, latencies, against the idle host, what was found and what moved.
-        "opening100,0006035.0 % (2.5 to 12.5)271 us542 us1355 us27.1 ms+141 us (120 to 160)42 % above \
-         312 usloses 5.0 % (2.5 to 12.5)meanwhile TcpExt.ListenOverflows 1,212",
+        "opening100,0006035.0 % (2.5 to 12.5)270 us540 us1.36 ms27 ms+141 us (120 to 160)42 % above \
+         310 usloses 5.0 % (2.5 to 12.5)meanwhile TcpExt.ListenOverflows 1,212",
         "below 12.5 %",
         "too few samples: 44 more are needed",
         "opening100,0003.0 s12.3 %0.10 %0.0 %TcpExt.ListenOverflows 1,212",

@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{Finished, Program, refusal};
 use megaconn::host::cpu::own_thread;
 use megaconn::observe::dump::Dump;
-use megaconn::observe::dump::ticker;
+use megaconn::observe::dump::place;
 use megaconn::observe::stats::{ClientStats, CoreStats, LostCause, ServerStats};
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ impl World {
     fn dump<S: CoreStats + Default>(&self, name: &str, work: impl Fn(u64, &S)) {
         let path = self.0.path().join(name);
         let cores: Vec<Arc<S>> = vec![Arc::default(), Arc::default()];
-        let out = ticker::open(&path).unwrap();
+        let out = place::open(&path).unwrap();
         let mut dump = Dump::new(&[0, 3], &cores, out);
         for (core, stats) in (0..).zip(&cores) {
             stats.thread.set(own_thread());
@@ -171,4 +171,20 @@ fn files_that_are_none_are_refused_with_a_fix() {
     world.write("twice", &server);
     let line = refusal(&mut world.command(&["twice"]));
     assert!(line.contains("more than one process wrote the file"), "{line}");
+}
+
+#[test]
+fn a_file_of_bystanders_is_passed_over_and_said() {
+    let world = World::new();
+    world.write("bystanders.ndjson", b"{\"schema\":\"megaconn.bystander/1\",\"name\":\"ping\"}\n");
+    let all = ["bystanders.ndjson", "client.ndjson", "server.ndjson"];
+    let finished = world.run(&all);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let note = "note: bystanders.ndjson is of bystanders and passed over\n";
+    assert!(finished.stdout.contains(note), "{}", finished.stdout);
+    let json = world.run(&[&all[..], &["--format", "json"]].concat());
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["notes"][0], "bystanders.ndjson is of bystanders and passed over");
+    let line = refusal(&mut world.command(&["bystanders.ndjson"]));
+    assert!(line.contains("passed over: nothing is left"), "{line}");
 }

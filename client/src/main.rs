@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use megaconn::base::cli_support;
+use megaconn::base::stdout::was_closed_at_start;
+use megaconn::sys::stdio::stdout_was_closed;
 
 use crate::run::outcome::Outcome;
 
@@ -44,9 +46,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = match Cli::try_parse() {
+    was_closed_at_start(stdout_was_closed());
+    let command = match cli_support::parsed::<Cli>() {
         Ok(cli) => cli.command,
-        Err(error) => return cli_support::not_run(&error),
+        Err(status) => return status,
     };
     match command {
         Command::Run(flags) => ended(run::run(*flags)),
@@ -61,6 +64,28 @@ fn ended(outcome: Result<Outcome, impl Display>) -> ExitCode {
         Ok(Outcome::Met) => ExitCode::SUCCESS,
         Ok(Outcome::Missed) => ExitCode::FAILURE,
         Ok(Outcome::Stopped(stop)) => ExitCode::from(stop.exit_status()),
+        Ok(Outcome::Undelivered(undelivered)) => undelivered.report(1),
         Err(error) => cli_support::refused(&error.to_string()),
+    }
+}
+
+#[cfg(test)]
+#[path = "../../tests/common/every_flag.rs"]
+mod every_flag;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_refuses_what_cannot_be_with_its_name_the_reason_and_a_fix() {
+        let good = |command: &str| match command {
+            "run" => vec!["--connections", "10", "--target", "127.0.0.1:7000"],
+            "watch" => vec!["--out", "somewhere"],
+            "completions" => vec!["bash"],
+            _ => Vec::new(),
+        };
+        let free = ["banner", "push_text", "stats", "beside", "resolve", "out"];
+        every_flag::walk::<Cli>(good, &free);
     }
 }

@@ -18,7 +18,7 @@ use megaconn::runtime::signals::{Signals, Stop};
 
 use crate::bystanders::flags::BystanderFlags;
 use crate::bystanders::runner::{NoProbeRunner, ProbeRunner};
-use crate::output::directory::{WriteError, create, forget_earlier, write_json, write_report};
+use crate::output::directory::{WriteError, create, take, write_json, write_report};
 use crate::run::outcome::Outcome;
 
 #[derive(Args)]
@@ -63,7 +63,7 @@ pub(crate) fn watch(flags: &Flags) -> Result<Outcome, Refusal> {
     }
     let signals = Signals::install().map_err(Refusal::Signals)?;
     create(dir)?;
-    forget_earlier(dir)?;
+    let _taken = take(dir)?;
     let whom = panel.whom(None, Some(dir));
     talk(&format!("version={}\nbystanders={whom}", megaconn::VERSION));
     let idle = whom.idle;

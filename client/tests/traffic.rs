@@ -222,8 +222,6 @@ fn gates_decide_the_exit_status() {
     // With a thousand messages out at a time, one of them waits for longer.
     let slow = with(&["--connections", "2k", "--max-p99", "1ms", "--message-count", "20"], 1);
     assert!(missed(&slow, "p99 of messages"), "{slow:#}");
-    let few = with_200(&["--min-established", "201"], 1);
-    assert!(missed(&few, "200 established of 201 wanted"), "{few:#}");
     let unknown = with_200(&["--max-p99", "30s", "--message-count", "0", "--sweep"], 1);
     assert!(missed(&unknown, "p99 of messages unknown"), "{unknown:#}");
 }

@@ -1,15 +1,58 @@
-//! The time of day, as dumps and results have it.
+//! The time of day, as dumps and results have it: read once, at the first call, and from then on told
+//! by the clock that only goes forward. A clock that is set meanwhile moves no figure.
 
-use std::time::{Duration, SystemTime};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
 
-/// Time since 1970; none by a clock that is set before that.
-#[must_use]
-pub fn unix_time() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+/// One moment by both clocks.
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    unix: Duration,
+    instant: Instant,
 }
 
-/// Milliseconds since 1970.
+impl Anchor {
+    /// Now; a clock that is set before 1970 shows 1970.
+    fn now() -> Anchor {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Anchor { unix, instant: Instant::now() }
+    }
+
+    fn unix_time_at(self, now: Instant) -> Duration {
+        self.unix + now.saturating_duration_since(self.instant)
+    }
+}
+
+/// Of this process.
+static ANCHOR: OnceLock<Anchor> = OnceLock::new();
+
+/// Time since 1970, by the time of day when the process first asked.
+#[must_use]
+pub fn unix_time() -> Duration {
+    ANCHOR.get_or_init(Anchor::now).unix_time_at(Instant::now())
+}
+
+/// Milliseconds since 1970, as [`unix_time`].
 #[must_use]
 pub fn unix_ms() -> u64 {
     u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_by_the_clock_that_only_goes_forward() {
+        let hour = Duration::from_secs(3_600);
+        let mut anchor = Anchor::now();
+        // As if the time of day had been set by an hour since.
+        anchor.unix += hour;
+        let later = anchor.instant + Duration::from_millis(1_500);
+        assert_eq!(anchor.unix_time_at(later) - anchor.unix, Duration::from_millis(1_500));
+        let of_process = *ANCHOR.get_or_init(Anchor::now);
+        let (before, told, after) = (Instant::now(), unix_time(), Instant::now());
+        let [before, after] = [before, after].map(|at| of_process.unix_time_at(at));
+        assert!(before <= told && told <= after, "another clock was read");
+    }
 }

@@ -85,7 +85,7 @@ mod tests {
         );
         let shorts = [0.0, 950.0, 2e4, 1.5e6, 12_500.0, 1e9, 3e15].map(short);
         assert_eq!(shorts, ["0", "950", "20k", "1.5M", "12.5k", "1G", "3e15"]);
-        assert_eq!([0.4, 559.0, 17_400.0].map(microseconds), ["0 us", "559 us", "17.4 ms"]);
+        assert_eq!([0.4, 559.0, 17_400.0].map(microseconds), ["0 us", "560 us", "17.4 ms"]);
         assert_eq!([0.047, 0.42, 5.14, 113.4].map(seconds), ["47 ms", "0.4 s", "5.1 s", "113 s"]);
         assert_eq!([200.0, 196_480.0, 2.5e6].map(per_second), ["200/s", "196.5k/s", "2.50M/s"]);
         let sizes = [42.0, 8_302.4, 62_976.0, 25_769_803_776.0, -2_097_152.0].map(bytes);

@@ -3,10 +3,14 @@
 
 pub mod cli_support;
 pub mod clock;
+pub mod command_line;
 pub mod constants;
 pub mod errno;
+pub mod files;
 pub mod format;
 pub mod service_error;
 pub mod side;
 pub mod stderr;
+pub mod stdout;
+pub mod text;
 pub mod units;

@@ -2,10 +2,9 @@
 //! ranges (`127.0.0.1:7000-7003`). Every error says what would have been right.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::constants::BUFFER_BYTES;
+pub use crate::base::text::Text;
 
 /// A count: `1000`, `10k`, `1M`, `2.4M`, `1G` (powers of ten).
 ///
@@ -13,8 +12,7 @@ use crate::base::constants::BUFFER_BYTES;
 /// One line, when the text is no such count.
 pub fn count(text: &str) -> Result<u64, String> {
     let suffixes = [("k", 1_000), ("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
-    scaled(text, &suffixes)
-        .ok_or_else(|| format!("`{text}` is no count; fix: write 1000, 10k or 2.4M"))
+    scaled(text, &suffixes).map_err(|why| why.of(text, "count", "1000, 10k or 2.4M"))
 }
 
 /// A count of at least one.
@@ -28,13 +26,27 @@ pub fn positive_count(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A count from 1 to `most`.
+///
+/// # Errors
+/// As [`positive_count`], and for more.
+pub fn count_up_to(text: &str, most: u64) -> Result<u64, String> {
+    let count = positive_count(text)?;
+    let error = || format!("`{text}` is too much; fix: write {most} or less");
+    (count <= most).then_some(count).ok_or_else(error)
+}
+
 /// A rate: a count with `/s`, as `20k/s`.
 ///
 /// # Errors
 /// One line, when the text is no such rate, or 0.
 pub fn rate(text: &str) -> Result<u64, String> {
-    positive_count(text.strip_suffix("/s").unwrap_or(text))
-        .map_err(|_| format!("`{text}` is no rate; fix: write 500/s or 20k/s"))
+    let suffixes = [("k", 1_000), ("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
+    let rate = scaled(text.strip_suffix("/s").unwrap_or(text), &suffixes);
+    match rate.map_err(|why| why.of(text, "rate", "500/s or 20k/s"))? {
+        0 => Err(format!("`{text}` is no rate; fix: write 500/s or 20k/s")),
+        rate => Ok(rate),
+    }
 }
 
 /// A size in bytes: `0`, `65536`, `64KiB`, `512MiB`, `2GiB`, `1TiB`; whole numbers.
@@ -43,8 +55,18 @@ pub fn rate(text: &str) -> Result<u64, String> {
 /// One line, when the text is no such size.
 pub fn size(text: &str) -> Result<u64, String> {
     let suffixes = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
-    scaled(text, &suffixes)
-        .ok_or_else(|| format!("`{text}` is no size; fix: write 512MiB, 2GiB or 0"))
+    scaled(text, &suffixes).map_err(|why| why.of(text, "size", "512MiB, 2GiB or 0"))
+}
+
+/// A size from `least` to `most`, both of which fit a buffer.
+///
+/// # Errors
+/// As [`size`], and for less or more.
+pub fn size_within(text: &str, least: usize, most: u16) -> Result<u16, String> {
+    let size =
+        size(text).map_err(|_| format!("`{text}` is no size; fix: write {least} or 1KiB"))?;
+    let size = u16::try_from(size).ok().filter(|size| usize::from(*size) >= least && *size <= most);
+    size.ok_or_else(|| format!("`{text}` is out of range; fix: write {least} to {most} bytes"))
 }
 
 /// A duration: `500ms`, `30s`, `5m`, `1h`, `0s`.
@@ -52,13 +74,19 @@ pub fn size(text: &str) -> Result<u64, String> {
 /// # Errors
 /// One line, when the text is no such duration.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let error = || format!("`{text}` is no duration; fix: write 500ms, 30s, 5m or 1h");
     let suffixes = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    let error = |why: NotScaled| why.of(text, "duration", "500ms, 30s, 5m or 1h");
     if text.ends_with(|c: char| c.is_ascii_digit()) {
-        return Err(error());
+        return Err(error(NotScaled::Otherwise));
     }
-    scaled(text, &suffixes).map(Duration::from_millis).ok_or_else(error)
+    match scaled(text, &suffixes).map_err(error)? {
+        DURATION_MAX_MS.. => Err(error(NotScaled::TooLarge)),
+        ms => Ok(Duration::from_millis(ms)),
+    }
 }
+
+/// No duration is longer: a hundred years, which any sum of some of them has room for.
+const DURATION_MAX_MS: u64 = 100 * 365 * 24 * 3_600_000;
 
 /// A duration longer than nothing.
 ///
@@ -87,108 +115,48 @@ pub fn keepalive(text: &str) -> Result<Duration, String> {
 /// The kernel takes at most 32,767 s, see tcp(7).
 const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 
-fn scaled(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
+/// Why a text is no number with a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NotScaled {
+    Negative,
+    TooLarge,
+    Otherwise,
+}
+
+impl NotScaled {
+    /// The line: `text` is no `what`, and why where that can be told; what to write.
+    fn of(self, text: &str, what: &str, fix: &str) -> String {
+        let why = match self {
+            NotScaled::Negative => ", which is never negative",
+            NotScaled::TooLarge => " that there may be: it is too large",
+            NotScaled::Otherwise => "",
+        };
+        format!("`{text}` is no {what}{why}; fix: write {fix}")
+    }
+}
+
+fn scaled(text: &str, suffixes: &[(&str, u64)]) -> Result<u64, NotScaled> {
     let found = suffixes.iter().find_map(|(s, scale)| Some((text.strip_suffix(s)?, *scale)));
     let (number, scale) = found.unwrap_or((text, 1));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let is_digits = |t: &str| t.chars().all(|c| c.is_ascii_digit());
-    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) || number.ends_with('.') {
-        return None;
+    if whole.strip_prefix('-').is_some_and(|rest| !rest.is_empty() && is_digits(rest)) {
+        return Err(NotScaled::Negative);
     }
-    let mut value = whole.parse::<u64>().ok()?.checked_mul(scale)?;
+    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) || number.ends_with('.') {
+        return Err(NotScaled::Otherwise);
+    }
+    let whole = whole.parse::<u64>().map_err(|_| NotScaled::TooLarge)?;
+    let mut value = whole.checked_mul(scale).ok_or(NotScaled::TooLarge)?;
     let mut unit = scale;
-    for digit in fraction.chars() {
+    for digit in fraction.chars().filter_map(|digit| digit.to_digit(10)) {
         if !unit.is_multiple_of(10) {
-            return None;
+            return Err(NotScaled::Otherwise);
         }
         unit /= 10;
-        value = value.checked_add(u64::from(digit.to_digit(10)?) * unit)?;
+        value = value.checked_add(u64::from(digit) * unit).ok_or(NotScaled::TooLarge)?;
     }
-    Some(value)
-}
-
-/// Bytes that are sent as they stand, at least one and no more than a buffer takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text(Arc<[u8]>);
-
-impl Text {
-    /// The bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// How many.
-    #[must_use]
-    pub fn len(&self) -> u16 {
-        u16::try_from(self.0.len()).expect("a text fits a buffer")
-    }
-
-    /// Never.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        false
-    }
-}
-
-/// `ok\n`, what the seed of this project pushes.
-impl Default for Text {
-    fn default() -> Text {
-        Text(Arc::from(*b"ok\n"))
-    }
-}
-
-/// As it was typed: `ok\n` is three bytes. `\n`, `\r`, `\t`, `\0`, `\\` and `\xHH` stand for one
-/// byte each.
-impl std::str::FromStr for Text {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Text, String> {
-        let bytes = unescaped(text).ok_or_else(|| {
-            format!("`{text}` has an unknown escape; fix: write \\n, \\r, \\t, \\0, \\\\ or \\xHH")
-        })?;
-        if bytes.is_empty() || bytes.len() > usize::from(BUFFER_BYTES) {
-            let n = bytes.len();
-            return Err(format!("a text of {n} bytes; fix: write 1 to {BUFFER_BYTES} bytes"));
-        }
-        Ok(Text(bytes.into()))
-    }
-}
-
-impl std::fmt::Display for Text {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for &byte in self.0.iter() {
-            match byte {
-                // Quotes belong to a shell; here they are bytes like others.
-                b'\'' | b'"' => write!(f, "{}", char::from(byte))?,
-                byte => write!(f, "{}", byte.escape_ascii())?,
-            }
-        }
-        Ok(())
-    }
-}
-
-fn unescaped(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(if byte == b'\\' { escaped(&mut rest)? } else { byte });
-    }
-    Some(bytes)
-}
-
-/// The byte that an escape stands for, from behind its backslash.
-fn escaped(rest: &mut std::str::Bytes<'_>) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    Some(match rest.next()? {
-        b'n' => b'\n',
-        b'r' => b'\r',
-        b't' => b'\t',
-        b'0' => 0,
-        b'\\' => b'\\',
-        b'x' => digit(rest.next()?)? * 16 + digit(rest.next()?)?,
-        _ => return None,
-    })
+    Ok(value)
 }
 
 /// An address with one port or a range of ports.
@@ -217,8 +185,32 @@ impl std::str::FromStr for Endpoints {
             None => IpAddr::V4(address.parse().map_err(|_| error())?),
         };
         let (low, high) = port_range(ports).map_err(|_| error())?;
+        of_one_host(address)?;
         Ok(Endpoints { address, low, high })
     }
+}
+
+/// An address without a port.
+///
+/// # Errors
+/// One line, when the text is no such address.
+pub fn address(text: &str) -> Result<IpAddr, String> {
+    let address = text.parse();
+    let address =
+        address.map_err(|_| format!("`{text}` is no address; fix: write 10.0.0.5 or ::1"))?;
+    of_one_host(address).map(|()| address)
+}
+
+/// TCP is between two hosts: neither end is a group of them.
+fn of_one_host(address: IpAddr) -> Result<(), String> {
+    let group = match address {
+        _ if address.is_multicast() => "a multicast address",
+        IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
+        _ => return Ok(()),
+    };
+    Err(format!(
+        "{address} is {group}, and TCP has one host at each end; fix: an address of a host"
+    ))
 }
 
 /// A range of ports: `7000` or `7000-7009`, both ends included, none of them 0.
@@ -259,7 +251,8 @@ impl std::fmt::Display for Endpoints {
 /// One line, when the text is no such address.
 pub fn own_address(text: &str) -> Result<SocketAddr, String> {
     let error = |_| format!("`{text}` is no address; fix: write 127.0.0.1:9100 or [::1]:9100");
-    text.parse().map_err(error)
+    let address: SocketAddr = text.parse().map_err(error)?;
+    of_one_host(address.ip()).map(|()| address)
 }
 
 /// An address with one port, to connect to.
@@ -286,14 +279,28 @@ pub fn grouped(n: u64) -> String {
     text
 }
 
-/// A time in the unit that suits it: `559 us`, `17.4 ms`, `12.0 s`.
+/// A time in the unit that suits it, in as many digits as a histogram knows: `560 us`, `17.4 ms`,
+/// `2.0 s`. Its buckets are 3 % wide: two digits, and three of a figure that begins with a 1.
 #[must_use]
 pub fn microseconds(us: u64) -> String {
-    match us {
-        0..10_000 => format!("{us} us"),
-        10_000..10_000_000 => format!("{:.1} ms", us as f64 / 1e3),
-        _ => format!("{:.1} s", us as f64 / 1e6),
-    }
+    let digits = us.checked_ilog10().unwrap_or(0);
+    let first = us / 10_u64.pow(digits);
+    let known = if first == 1 { 2 } else { 1 };
+    let step = 10_u64.pow(digits.saturating_sub(known));
+    // It may come to one digit more: 996 us are 1.0 ms.
+    let us = us.saturating_add(step / 2) / step * step;
+    let (scale, unit) = match us {
+        0..1_000 => return format!("{us} us"),
+        1_000..1_000_000 => (1e3, "ms"),
+        _ => (1e6, "s"),
+    };
+    let in_unit = us as f64 / scale;
+    let places = match in_unit {
+        ..2.0 => 2,
+        ..20.0 => 1,
+        _ => 0,
+    };
+    format!("{in_unit:.places$} {unit}")
 }
 
 #[cfg(test)]
@@ -314,25 +321,14 @@ mod tests {
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(grouped(999), "999");
-        assert_eq!([559, 17_400, 12_000_000].map(microseconds), ["559 us", "17.4 ms", "12.0 s"]);
-    }
-
-    #[test]
-    fn texts_are_bytes() {
-        let bytes = |text: &str| text.parse::<Text>().map(|text| text.bytes().to_vec());
-        assert_eq!(bytes(r"ok\n"), Ok(b"ok\n".to_vec()));
-        assert_eq!(bytes(r"\x41\0\\\r\t"), Ok(b"A\0\\\r\t".to_vec()));
-        assert_eq!(bytes("\u{e9}"), Ok("\u{e9}".as_bytes().to_vec()));
-        let long = "x".repeat(usize::from(BUFFER_BYTES) + 1);
-        for bad in ["", r"\", r"\q", r"\x4", r"\xg0", long.as_str()] {
-            assert!(bytes(bad).is_err(), "{bad:?} was taken for a text");
-        }
-        for typed in [r"ok\n", r#"it's "fine""#] {
-            assert_eq!(typed.parse::<Text>().unwrap().to_string(), typed);
-        }
-        let all: Vec<String> = (0..=u8::MAX).map(|byte| format!("\\x{byte:02x}")).collect();
-        let all: Text = all.concat().parse().unwrap();
-        assert_eq!(all.to_string().parse(), Ok(all), "a text is not what it prints as");
+        let shown = [0, 99, 559, 1_677, 17_400, 285_700, 2_031_615, 12_000_000, 93_400_000];
+        let expected =
+            ["0 us", "99 us", "560 us", "1.68 ms", "17.4 ms", "290 ms", "2.0 s", "12.0 s", "93 s"];
+        assert_eq!(shown.map(microseconds), expected);
+        let edges = [996, 1_996, 9_960, 99_600, 199_600, 996_000, u64::MAX];
+        let edges = edges.map(microseconds);
+        let expected = ["1.00 ms", "2.0 ms", "10.0 ms", "100 ms", "200 ms", "1.00 s"];
+        assert_eq!(edges[..6], expected);
     }
 
     #[test]

@@ -1,11 +1,9 @@
-//! How commands that answer a question give the answer: as text or as JSON, on stdout.
-
-use std::io::{self, Write};
+//! How commands that answer a question give the answer: as text or as JSON.
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// A table for people
     Text,
@@ -20,9 +18,4 @@ pub(crate) enum Format {
 pub(crate) fn as_json(answer: &impl Serialize) -> Result<String, String> {
     let json = serde_json::to_string_pretty(answer);
     json.map(|json| json + "\n").map_err(|error| error.to_string())
-}
-
-/// Writes `text` to stdout; a reader that closed the pipe has read enough.
-pub(crate) fn write_out(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
 }

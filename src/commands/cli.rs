@@ -40,3 +40,25 @@ pub(crate) enum Command {
     /// Write the man page to stdout
     Man,
 }
+
+#[cfg(test)]
+#[path = "../../tests/common/every_flag.rs"]
+mod every_flag;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_refuses_what_cannot_be_with_its_name_the_reason_and_a_fix() {
+        let good = |command: &str| match command {
+            "plan" => vec!["--connections", "10", "--target", "127.0.0.1:7000"],
+            "top" => vec!["127.0.0.1:9100"],
+            "stats" | "report" => vec!["somewhere"],
+            "completions" => vec!["bash"],
+            _ => Vec::new(),
+        };
+        let free = ["banner", "push_text", "stats", "files", "dir", "out"];
+        every_flag::walk::<Cli>(good, &free);
+    }
+}

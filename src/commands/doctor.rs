@@ -8,6 +8,7 @@ use megaconn::base::cli_support;
 use megaconn::base::constants::BACKLOG_DEFAULT;
 use megaconn::base::side::Side;
 use megaconn::base::stderr::talk;
+use megaconn::base::stdout::{Undelivered, deliver, deliver_durably};
 use megaconn::base::units::{self, Endpoints};
 use megaconn::host::rlimit;
 use megaconn::plan::demand::{Demand, Ends};
@@ -17,8 +18,9 @@ use megaconn::walls::host::Host;
 use megaconn::walls::reading;
 use megaconn::walls::remedy::{self, Applied};
 
-use crate::commands::answer::{Format, as_json, write_out};
+use crate::commands::answer::{Format, as_json};
 use crate::commands::plan::{self, Ways};
+use crate::commands::serve::flags::backlog;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -37,8 +39,7 @@ pub(crate) struct Flags {
     #[command(flatten)]
     pub(crate) ways: Ways,
     /// Length of each core's accept queue, as for serve
-    #[arg(long, value_name = "N", default_value_t = BACKLOG_DEFAULT,
-          value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = BACKLOG_DEFAULT, value_parser = backlog)]
     pub(crate) backlog: i32,
     /// Lift what is short: write the files that do it, or do it now
     ///
@@ -84,12 +85,35 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     match answer(flags) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(reason) => cli_support::refused(&reason),
+        Err(Unanswered::Refused(reason)) => cli_support::refused(&reason),
+        Err(Unanswered::Undelivered(undelivered)) => undelivered.report(2),
+    }
+}
+
+/// Why there is no answer, or none that was delivered.
+enum Unanswered {
+    Refused(String),
+    Undelivered(Undelivered),
+}
+
+impl From<String> for Unanswered {
+    fn from(reason: String) -> Unanswered {
+        Unanswered::Refused(reason)
+    }
+}
+
+impl From<Undelivered> for Unanswered {
+    fn from(undelivered: Undelivered) -> Unanswered {
+        Unanswered::Undelivered(undelivered)
     }
 }
 
 /// Whether the plan fits, or would with what was written or applied.
-fn answer(flags: &Flags) -> Result<bool, String> {
+fn answer(flags: &Flags) -> Result<bool, Unanswered> {
+    if flags.fix.is_some() && flags.ways.format == Format::Json {
+        let why = "--fix writes files or a script, which are no JSON; fix: leave out --format json";
+        return Err(why.to_owned().into());
+    }
     let demand = demand(flags)?;
     let reserving = if demand.ends == Ends::Server { Side::Server } else { Side::Client };
     let host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(reserving, None));
@@ -98,14 +122,14 @@ fn answer(flags: &Flags) -> Result<bool, String> {
         None => {
             let targets: Vec<_> = target(flags).into_iter().flat_map(Endpoints::each).collect();
             let report = doctor::report(&host, &demand, &targets);
-            write_out(&as_text(&report, flags.ways.format)?);
+            deliver(as_text(&report, flags.ways.format)?.as_bytes())?;
             Ok(report.fits)
         }
         // A limit that is lifted with sudo is lifted for an ordinary user.
         Some(FixMode::Print) => {
             let host = host.for_a_user();
             let rows = reading::rows(&host, &demand);
-            write_out(&remedy::files(&host.procfs, &rows, &title(&demand)));
+            deliver(remedy::files(&host.procfs, &rows, &title(&demand)).as_bytes())?;
             Ok(remedy::left(&host.procfs, &rows).is_empty())
         }
         Some(FixMode::Apply) => apply(&host.for_a_user(), &demand),
@@ -130,16 +154,19 @@ fn target(flags: &Flags) -> Vec<Endpoints> {
     flags.target.clone()
 }
 
-fn apply(host: &Host, demand: &Demand) -> Result<bool, String> {
+/// The undoing is on its way before the first change, and on its disk where stdout is a file.
+fn apply(host: &Host, demand: &Demand) -> Result<bool, Unanswered> {
     let changes = remedy::changes(&host.procfs, &reading::rows(host, demand));
     let keys: Vec<&str> = changes.iter().map(|change| change.key).collect();
-    let applied = remedy::apply(&host.procfs, changes).map_err(|error| {
-        format!(
-            "--fix apply: {}: {error}; fix: sudo megaconn doctor --fix apply ...",
-            keys.join(", ")
-        )
+    let prepared = remedy::prepare(&host.procfs, changes).map_err(|error| {
+        let keys = keys.join(", ");
+        format!("--fix apply: {keys}: {error}; fix: sudo megaconn doctor --fix apply ...")
     })?;
-    write_out(&remedy::undo(&applied));
+    if let Err(undelivered) = deliver_durably(prepared.undo().as_bytes()) {
+        talk("--fix apply: nothing was changed, since the script that undoes it has no place");
+        return Err(undelivered.into());
+    }
+    let applied = prepared.apply(&host.procfs);
     for Applied { change, result } in &applied {
         let have = change.have.as_deref().unwrap_or("unknown");
         match result {

@@ -16,7 +16,7 @@ use megaconn::walls::host::Host;
 use megaconn::walls::reading::{self, Row, Verdict};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::commands::answer::{Format, as_json, write_out};
+use crate::commands::answer::{Format, as_json};
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -98,8 +98,8 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
                     Err(error) => return cli_support::refused(&error),
                 },
             };
-            write_out(&text);
-            if plan.fits { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let status = if plan.fits { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            cli_support::answered(&text, status)
         }
         Err(reason) => cli_support::refused(&reason),
     }

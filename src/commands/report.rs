@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use megaconn::base::cli_support;
 use megaconn::base::stderr::talk;
-use megaconn::report;
+use megaconn::report::{self, ReportError};
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -36,6 +36,7 @@ pub(crate) fn run(flags: Flags) -> ExitCode {
             talk(&format!("report={}", out.display()));
             ExitCode::SUCCESS
         }
+        Err(ReportError::Undelivered(undelivered)) => undelivered.report(2),
         Err(error) => cli_support::refused(&error.to_string()),
     }
 }

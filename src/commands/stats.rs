@@ -13,7 +13,7 @@ use megaconn::base::cli_support;
 use megaconn::base::units::{grouped, microseconds};
 use megaconn::observe::dump::merge::{Counter, Merge, Merged, SideTotals};
 
-use crate::commands::answer::{Format, as_json, write_out};
+use crate::commands::answer::{Format, as_json};
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -35,10 +35,7 @@ pub(crate) struct Flags {
 /// Exit status 0, or 2 when the files cannot be merged.
 pub(crate) fn run(flags: &Flags) -> ExitCode {
     match merged(&flags.files).and_then(|merged| shown(&merged, flags.format)) {
-        Ok(text) => {
-            write_out(&text);
-            ExitCode::SUCCESS
-        }
+        Ok(text) => cli_support::answered(&text, ExitCode::SUCCESS),
         Err(reason) => cli_support::refused(&reason),
     }
 }
@@ -64,7 +61,12 @@ fn merged(files: &[PathBuf]) -> Result<Merged, String> {
         let file = File::open(path).map_err(unreadable)?;
         merge.add(&name, BufReader::new(file)).map_err(|error| error.to_string())?;
     }
-    merge.finish().map_err(|error| error.to_string())
+    let merged = merge.finish().map_err(|error| error.to_string())?;
+    if merged.sides.is_empty() {
+        let why = merged.notes.join(", ");
+        return Err(format!("{why}: nothing is left; fix: a file that --stats or --out wrote"));
+    }
+    Ok(merged)
 }
 
 fn shown(merged: &Merged, format: Format) -> Result<String, String> {

@@ -7,10 +7,10 @@
 //! page of a scaling run.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 
+use crate::base::files;
+use crate::base::stdout::deliver;
 pub use crate::report::read::ReportError;
 use crate::report::read::Run;
 
@@ -58,10 +58,9 @@ pub fn html(dirs: &[PathBuf]) -> Result<String, ReportError> {
 /// When one of them is no run directory, or the file cannot be written.
 pub fn write(dirs: &[PathBuf], out: &Path) -> Result<(), ReportError> {
     let html = html(dirs)?;
-    let written = if out == Path::new("-") {
-        stdout().lock().write_all(html.as_bytes())
-    } else {
-        fs::write(out, html)
-    };
+    if out == Path::new("-") {
+        return Ok(deliver(html.as_bytes())?);
+    }
+    let written = files::write_whole(out, html.as_bytes());
     written.map_err(|error| ReportError::Write(out.to_owned(), error))
 }

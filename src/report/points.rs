@@ -207,7 +207,7 @@ pub(crate) fn memory(run: &Run) -> Result<Drawing, Missing> {
     let fit = result.cost_per_connection.fit.as_ref();
     if let Some(fit) = fit.filter(|fit| !fit.by_layer.is_empty()) {
         let slope = |(layer, ..): &(&'static str, &str, RGBColor)| {
-            Some((*layer, fit.by_layer.get(*layer)?.slope_bytes))
+            Some((*layer, fit.by_layer.get(*layer)?.slope_bytes?))
         };
         names.push("fit".into());
         stacks.push(LAYERS.iter().filter_map(slope).collect());
@@ -242,8 +242,10 @@ fn stacked(at: f64, stack: &[(&str, f64)]) -> Bar {
     let color =
         |layer: &str| LAYERS.iter().find(|(name, ..)| *name == layer).map(|(.., color)| *color);
     let parts = stack.iter().filter_map(|(layer, n)| Some((color(layer)?, n.max(0.0)))).collect();
-    let sum = stack.iter().map(|(_, bytes)| bytes).sum();
-    Bar { from: at - 0.35, to: at + 0.35, parts, label: format::count(sum) }
+    let sum: f64 = stack.iter().map(|(_, bytes)| bytes).sum();
+    // Others on the host gave back more than connections took.
+    let label = if sum < 0.0 { "unknown".to_owned() } else { format::count(sum) };
+    Bar { from: at - 0.35, to: at + 0.35, parts, label }
 }
 
 pub(crate) fn balance(run: &Run) -> Result<Drawing, Missing> {

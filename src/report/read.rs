@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::constants::{DUMP_LINE_BYTES, REPORT_FILE_BYTES};
+use crate::base::files;
 use crate::base::side::Side;
+use crate::base::stdout::Undelivered;
 use crate::report::seconds::Seconds;
 use crate::report::ticks::{Span, Ticks};
 use crate::results::bystanders::Bystanders;
 use crate::results::doctor::Doctor;
 use crate::results::environment::Environment;
+use crate::results::lenient::Part;
 use crate::results::read::{self, Unreadable};
 use crate::results::result::RunResult;
 use crate::results::{BYSTANDERS, DOCTOR, ENVIRONMENT, RESULT, RunFile};
@@ -43,8 +46,11 @@ pub enum ReportError {
     #[error("{dir}: is of a scaling run, which has a report of its own; fix: megaconn report {dir}", dir = .0.display())]
     ScaleAmongOthers(PathBuf),
     /// The report cannot be written.
-    #[error("{file}: {1}; fix: --out with a file that you may write", file = .0.display())]
+    #[error("{file}: {}", files::told(.1, "--out with a file that you may write"), file = .0.display())]
     Write(PathBuf, io::Error),
+    /// It did not reach stdout.
+    #[error(transparent)]
+    Undelivered(#[from] Undelivered),
 }
 
 /// What is known of a run.
@@ -85,6 +91,10 @@ impl Run {
             }
             read => or_missing(read, RESULT.name, &mut missing),
         };
+        let result = result.map(|mut result: RunResult| {
+            result.cost_per_connection = Part(result.cost_per_connection.0.without_negatives());
+            result
+        });
         let environment = json(dir, ENVIRONMENT);
         let doctor = json(dir, DOCTOR);
         // Dumps in the same directory may be of earlier runs; a server's are of all that it served.

@@ -208,12 +208,13 @@ pub(crate) fn cost(run: &Run) -> Markup {
 /// Bytes of a layer for each connection: by the line, else the last plateau's growth, divided.
 fn of_layer(result: &RunResult, layer: &str) -> Option<f64> {
     let fit = result.cost_per_connection.fit.as_ref();
-    let slope = fit.and_then(|fit| Some(fit.by_layer.get(layer)?.slope_bytes));
-    slope.or_else(|| {
-        let plateau = result.plateaus.last()?;
-        let held = plateau.established.filter(|held| *held > 0)?;
-        Some(plateau.memory.by_layer.get(layer)?.real() / held.real())
-    })
+    if let Some(line) = fit.and_then(|fit| fit.by_layer.get(layer)) {
+        return line.slope_bytes;
+    }
+    let plateau = result.plateaus.last()?;
+    let held = plateau.established.filter(|held| *held > 0)?;
+    let bytes = plateau.memory.by_layer.get(layer).filter(|bytes| **bytes >= 0)?;
+    Some(bytes.real() / held.real())
 }
 
 /// Which sockets are in the kernel's bytes, and how the bytes were calculated.
@@ -227,7 +228,11 @@ fn whose(result: &RunResult) -> String {
             "Both ends are on this host: the kernel's bytes are of both sockets of a connection."
         }
         Some(1) => "The kernel's bytes are of the client's socket alone.",
-        _ => "How many sockets of a connection the kernel's bytes are of is not recorded.",
+        Some(_) => {
+            "The kernel's bytes are of more sockets than a connection has ends: a proxy is on this \
+             host."
+        }
+        None => "How many sockets of a connection the kernel's bytes are of is not recorded.",
     };
     let how = if cost.fit.as_ref().is_none_or(|fit| fit.by_layer.is_empty()) {
         "One plateau has no standard error: its growth over the empty state was divided."

@@ -87,7 +87,7 @@ fn attribution(wall: &Attribution) -> Markup {
                 "Wall: " (id(wall)) " " (place(wall))
                 span.quiet {
                     " (" (wall.confidence.as_deref().unwrap_or("unknown")) "): "
-                    (wall.lost.real().map_or("an unknown number".into(), format::count)) " lost to it"
+                    (wall.toll())
                 }
             }
             @if !wall.evidence.is_empty() {

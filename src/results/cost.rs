@@ -39,7 +39,8 @@ pub struct Cost {
     pub stderr_bytes: Maybe<f64>,
     /// Kernel bytes by slab cache; caches below one byte are left out.
     pub by_slab: Maybe<Map<f64>>,
-    /// Sockets of each connection that are in the kernel's bytes: 2 with both ends on this host.
+    /// Sockets of each connection that are in the kernel's bytes: 2 with both ends on this host, more
+    /// with a proxy on it; `null` where the host's sockets are no multiple of the connections.
     pub sockets_counted: Maybe<u64>,
     /// TCP sockets that the host has got, or lost, beside the connections' since the empty state, at
     /// the plateau where they were most: their memory is in the kernel's bytes as well.
@@ -49,6 +50,27 @@ pub struct Cost {
     pub time_wait: Maybe<i64>,
     /// `null` with too few plateaus for a line: the figures are the last plateau's growth, divided.
     pub fit: Maybe<Fit>,
+}
+
+impl Cost {
+    /// Without bytes below 0, which an older version wrote: memory that others gave back meanwhile
+    /// is no cost of a connection.
+    #[must_use]
+    pub fn without_negatives(mut self) -> Cost {
+        let known = |bytes: Maybe<f64>| Maybe(bytes.filter(|bytes| *bytes >= 0.0));
+        self.kernel_bytes = known(self.kernel_bytes);
+        self.server_user_bytes = known(self.server_user_bytes);
+        self.client_user_bytes = known(self.client_user_bytes);
+        if let Some(by_slab) = self.by_slab.as_mut() {
+            by_slab.retain(|_, bytes| *bytes >= 0.0);
+        }
+        if let Some(fit) = self.fit.as_mut() {
+            for line in fit.by_layer.values_mut() {
+                line.slope_bytes = line.slope_bytes.filter(|bytes| *bytes >= 0.0);
+            }
+        }
+        self
+    }
 }
 
 /// The lines through the empty state and the plateaus.
@@ -64,8 +86,9 @@ pub struct Fit {
 /// A line: bytes = `fixed_bytes` + `slope_bytes` * connections.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// Of each connection.
-    pub slope_bytes: f64,
+    /// Of each connection; `null` where it fell while connections were opened, which is the doing of
+    /// others on the host.
+    pub slope_bytes: Option<f64>,
     /// Standard error of the slope.
     pub stderr_bytes: f64,
     /// Where the line meets no connection: growth over the empty state that no connection explains.

@@ -58,6 +58,12 @@ pub const COUNTERS: RunFile = RunFile { name: "counters.json", schema: "megaconn
 pub const BYSTANDERS: RunFile =
     RunFile { name: "bystanders.ndjson", schema: "megaconn.bystander/1" };
 
+/// What the client's cores counted, a line for each of them and tick.
+pub const CLIENT_DUMPS: &str = "client.ndjson";
+
+/// And the server's, when its `--stats` is there.
+pub const SERVER_DUMPS: &str = "server.ndjson";
+
 /// The text of a file that is one JSON value.
 ///
 /// # Panics

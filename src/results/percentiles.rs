@@ -1,9 +1,10 @@
 //! The percentiles of a latency.
 
-use histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Upper edges of histogram buckets, in microseconds.
+use crate::observe::stats::Durations;
+
+/// Upper edges of histogram buckets, in microseconds, or the longest where that is less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// The median.
@@ -21,8 +22,8 @@ pub struct Percentiles {
 impl Percentiles {
     /// `None` when nothing was recorded. Resolution 3 %.
     #[must_use]
-    pub fn of(all: &Histogram) -> Option<Percentiles> {
-        let at = |quantile: f64| Some(all.quantile_bucket(quantile).ok()??.end());
+    pub fn of(all: &Durations) -> Option<Percentiles> {
+        let at = |quantile: f64| all.quantile_us(quantile);
         Some(Percentiles {
             p50: at(0.5)?,
             p90: at(0.9)?,

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::results::lenient::{List, Maybe};
+use crate::base::units::grouped;
+use crate::results::lenient::{List, Map, Maybe};
 
 /// The verdict.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +31,10 @@ pub struct Attribution {
     pub id: Maybe<String>,
     /// Where it stands: `client`, `server` or `between`.
     pub side: Maybe<String>,
-    /// Connections or messages that were lost to it.
+    /// Connections that were lost to it, or failed.
     pub lost: Maybe<u64>,
+    /// What became of connections, and of messages, each by its name. Another version may have none.
+    pub became: Map<u64>,
     /// What was seen, with figures before and after.
     pub evidence: List<String>,
     /// What else could have explained it: each wall with its state, `ruled out`, `not seen` or `possible`.
@@ -40,6 +43,18 @@ pub struct Attribution {
     pub fix: List<String>,
     /// How sure this is: `certain`, `likely` or `possible`.
     pub confidence: Maybe<String>,
+}
+
+impl Attribution {
+    /// What it took: connections and messages each by their names, never added up.
+    #[must_use]
+    pub fn toll(&self) -> String {
+        if self.became.is_empty() {
+            return format!("{} lost to it", self.lost.map_or("an unknown number".into(), grouped));
+        }
+        let each = self.became.iter().map(|(name, n)| format!("{} {name}", grouped(*n)));
+        each.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The wall that a larger run would meet first.

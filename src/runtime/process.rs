@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::files::told;
 use crate::base::service_error::ServiceError;
 use crate::engine::worker::Worker;
 use crate::host::cpu::own_thread;
-use crate::observe::dump::ticker::{self, NoThread, Ticker};
+use crate::observe::dump::place;
+use crate::observe::dump::ticker::{NoThread, Ticker};
 use crate::observe::metrics::{Metrics, http};
 use crate::observe::stats::CoreStats;
 use crate::runtime::commands::Commands;
@@ -30,7 +32,7 @@ pub enum ProcessError {
     #[error(transparent)]
     Metrics(#[from] ServiceError),
     /// The statistics' file.
-    #[error("--stats {0}: {1}; fix: a path in a directory that you may write")]
+    #[error("--stats {path}: {}", told(.1, "a path in a directory that you may write"), path = .0.display())]
     Stats(PathBuf, #[source] io::Error),
     /// Their writer.
     #[error(transparent)]
@@ -70,7 +72,7 @@ pub struct Controls<M: Send + 'static> {
 /// # Errors
 /// When the file cannot be made.
 pub fn open_stats(path: &Path) -> Result<Box<dyn Write + Send>, ProcessError> {
-    ticker::open(path).map_err(|error| ProcessError::Stats(path.to_owned(), error))
+    place::open(path).map_err(|error| ProcessError::Stats(path.to_owned(), error))
 }
 
 /// What one core is made of.

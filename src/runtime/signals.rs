@@ -1,11 +1,14 @@
-//! SIGINT and SIGTERM stop, a second one at once; SIGUSR1 asks for a dump.
+//! SIGINT, SIGTERM and SIGHUP stop, a second one at once; SIGUSR1 asks for a dump. A SIGHUP that was
+//! ignored when the program began, as `nohup` has it, is ignored from then on.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
+
+use crate::host::procfs::ProcFs;
 
 /// Which signal asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub enum Stop {
     Interrupt,
     /// SIGTERM: exit status 143.
     Terminate,
+    /// SIGHUP: exit status 129. The terminal is gone.
+    HangUp,
 }
 
 impl Stop {
@@ -23,6 +28,7 @@ impl Stop {
         match self {
             Stop::Interrupt => 130,
             Stop::Terminate => 143,
+            Stop::HangUp => 129,
         }
     }
 }
@@ -32,6 +38,7 @@ impl std::fmt::Display for Stop {
         f.write_str(match self {
             Stop::Interrupt => "SIGINT",
             Stop::Terminate => "SIGTERM",
+            Stop::HangUp => "SIGHUP",
         })
     }
 }
@@ -53,7 +60,11 @@ impl Signals {
         // In this order: the second signal, whichever, finds the flag of the first and ends the
         // process at once.
         let again = Arc::new(AtomicBool::new(false));
-        for (signal, stop_by) in [(SIGINT, Stop::Interrupt), (SIGTERM, Stop::Terminate)] {
+        let stops = [(SIGINT, Stop::Interrupt), (SIGTERM, Stop::Terminate), (SIGHUP, Stop::HangUp)];
+        for (signal, stop_by) in stops {
+            if signal == SIGHUP && is_ignored(&ProcFs::host(), SIGHUP) {
+                continue;
+            }
             let status = i32::from(stop_by.exit_status());
             flag::register_conditional_shutdown(signal, status, Arc::clone(&again))?;
             flag::register(signal, Arc::clone(&again))?;
@@ -68,6 +79,7 @@ impl Signals {
     pub fn stop(&self) -> Option<Stop> {
         match self.stop.load(Ordering::Relaxed) {
             0 => None,
+            129 => Some(Stop::HangUp),
             130 => Some(Stop::Interrupt),
             _ => Some(Stop::Terminate),
         }
@@ -77,5 +89,33 @@ impl Signals {
     #[must_use]
     pub fn take_dump_request(&self) -> bool {
         self.dump.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Whether this process ignores `signal`; not, where that cannot be read.
+fn is_ignored(procfs: &ProcFs, signal: i32) -> bool {
+    let status = procfs.read("proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_signal_that_is_ignored_is_left_so() {
+        let root = tempfile::tempdir().unwrap();
+        let ignored = |mask: &str| {
+            fs::create_dir_all(root.path().join("proc/self")).unwrap();
+            let text = format!("Name:\tx\nSigIgn:\t{mask}\nSigCgt:\tffffffffffffffff\n");
+            fs::write(root.path().join("proc/self/status"), text).unwrap();
+            is_ignored(&ProcFs::at(root.path()), SIGHUP)
+        };
+        assert!(!is_ignored(&ProcFs::at(root.path()), SIGHUP), "nothing can be read");
+        assert!(ignored("0000000000001001") && !ignored("0000000000001000") && !ignored("x"));
     }
 }

@@ -31,8 +31,10 @@ pub struct Attribution {
     pub id: &'static str,
     /// Where it stands.
     pub side: Place,
-    /// Connections or messages that were lost to it.
+    /// What became of connections and messages by it, all together: they are put in order by it.
     pub lost: u64,
+    /// And each by itself.
+    pub became: Vec<(Symptom, u64)>,
     /// What was seen, with figures before and after.
     pub evidence: Vec<String>,
     /// What else could have explained it: what is ruled out, what could not be seen, and what remains
@@ -59,7 +61,7 @@ struct Candidate {
     side: Place,
     evidence: Vec<(Sign, Evidence)>,
     lost: u64,
-    explained: Vec<Symptom>,
+    explained: Vec<(Symptom, u64)>,
 }
 
 impl Candidate {
@@ -103,6 +105,7 @@ impl Candidate {
     }
 
     fn attribution(&self, run: &RunFacts, met: &[Met<'_>]) -> Attribution {
+        let explained: Vec<Symptom> = self.explained.iter().map(|(symptom, _)| *symptom).collect();
         let all = match self.wall.fix_of_run {
             Some(fix) => fix(run),
             None => (self.wall.fix)(&run.host, &run.demand),
@@ -113,7 +116,8 @@ impl Candidate {
             side: self.side,
             lost: self.lost,
             evidence: self.evidence.iter().map(|(_, found)| found.text.clone()).collect(),
-            ruled_out: absence::lines(run, self.wall.id, &self.explained, met),
+            became: self.explained.clone(),
+            ruled_out: absence::lines(run, self.wall.id, &explained, met),
             fix: fix.iter().map(ToString::to_string).collect(),
             confidence: self.confidence(),
         }
@@ -173,7 +177,7 @@ fn attribute(run: &RunFacts, candidate: &mut Candidate, left: &mut BTreeMap<Symp
         };
         let taken = budget.map_or(most, |budget| budget.min(most));
         if taken > 0 {
-            candidate.explained.push(*symptom);
+            candidate.explained.push((*symptom, taken));
         }
         *n -= taken;
         budget = budget.map(|budget| budget - taken);
@@ -214,6 +218,7 @@ fn unknown(run: &RunFacts, left: &BTreeMap<Symptom, u64>, met: &[Met<'_>]) -> Op
         id: UNKNOWN,
         side: Place::Between,
         lost: left.iter().map(|(_, n)| n).sum(),
+        became: left.clone(),
         evidence: unexplained::seen(run, &left),
         ruled_out: absence::lines(run, UNKNOWN, &symptoms, met),
         fix: vec![unexplained::next_step(run, &left)],

@@ -4,7 +4,7 @@
 //! No amount is lowered. What the host already has is not written.
 
 use std::fmt::Write;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 
 use crate::host::procfs::ProcFs;
@@ -204,63 +204,84 @@ pub struct Applied {
     pub result: io::Result<String>,
 }
 
-/// Makes the changes that can be made.
+/// Changes that are about to be made, each with its file, open to be written, or why it cannot be
+/// made. Their undoing can be written before the first of them is made.
+#[derive(Debug)]
+pub struct Prepared(Vec<(Change, io::Result<File>)>);
+
+/// Looks which changes can be made, and makes none.
 ///
 /// # Errors
-/// When no change may be made, for want of rights. Then nothing was changed.
-pub fn apply(procfs: &ProcFs, changes: Vec<Change>) -> io::Result<Vec<Applied>> {
-    let open =
-        |change: &Change| OpenOptions::new().write(true).open(procfs.sysctl_path(change.key));
-    let tried: Vec<io::Result<_>> = changes.iter().map(open).collect();
-    if !tried.iter().any(Result::is_ok)
-        && let Some(denied) = tried.into_iter().filter_map(Result::err).find(is_denied)
+/// When none can be made, for want of rights.
+pub fn prepare(procfs: &ProcFs, changes: Vec<Change>) -> io::Result<Prepared> {
+    let open = |change: &Change| {
+        is_as_it_was(procfs, change)?;
+        // Without a truncation: a sysctl takes all of a value at once.
+        OpenOptions::new().write(true).open(procfs.sysctl_path(change.key))
+    };
+    let tried = changes.into_iter().map(|change| (open(&change), change));
+    let mut tried: Vec<_> = tried.map(|(file, change)| (change, file)).collect();
+    let denied = |(_, file): &(Change, io::Result<File>)| file.as_ref().is_err_and(is_denied);
+    if tried.iter().all(|(_, file)| file.is_err())
+        && let Some(index) = tried.iter().position(denied)
+        && let (_, Err(denied)) = tried.swap_remove(index)
     {
         return Err(denied);
     }
-    let set = |change: Change| Applied { result: set(procfs, &change), change };
-    Ok(changes.into_iter().map(set).collect())
+    Ok(Prepared(tried))
 }
 
 fn is_denied(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
+fn is_as_it_was(procfs: &ProcFs, change: &Change) -> io::Result<()> {
+    let have = procfs.sysctl(change.key);
+    let is_so = have.is_some() && have == change.have;
+    let error = "it is not what it was, or cannot be read to be undone";
+    is_so.then_some(()).ok_or_else(|| io::Error::other(error))
+}
+
+impl Prepared {
+    /// A shell script that undoes the changes, the last first. Comments say what is done.
+    #[must_use]
+    pub fn undo(&self) -> String {
+        let mut text = "#!/bin/sh\n# Undoes what megaconn doctor --fix apply did:\n".to_owned();
+        for (Change { key, have, want, walls }, file) in &self.0 {
+            let (have, walls) = (have.as_deref().unwrap_or("unknown"), walls.join(", "));
+            _ = match file {
+                Ok(_) => writeln!(text, "# {key}: {have} -> {want}  ({walls})"),
+                Err(error) => writeln!(text, "# {key} is {have}, not {want}: {error}"),
+            };
+        }
+        if self.0.is_empty() {
+            text.push_str("# nothing, no sysctl is short\n");
+        }
+        for (change, _) in self.0.iter().rev().filter(|(_, file)| file.is_ok()) {
+            let have = change.have.as_deref().unwrap_or_default();
+            _ = writeln!(text, "sysctl -w '{}={have}'", change.key);
+        }
+        text
+    }
+
+    /// Makes the changes that can be made.
+    #[must_use]
+    pub fn apply(self, procfs: &ProcFs) -> Vec<Applied> {
+        let set = |(change, file): (Change, io::Result<File>)| {
+            let result = file.and_then(|file| set(procfs, &change, file));
+            Applied { change, result }
+        };
+        self.0.into_iter().map(set).collect()
+    }
+}
+
 /// Writes a sysctl and reads it back, because the kernel may have adjusted the value.
-fn set(procfs: &ProcFs, change: &Change) -> io::Result<String> {
-    let Some(have) = procfs.sysctl(change.key).filter(|have| change.have.as_ref() == Some(have))
-    else {
-        return Err(io::Error::other("it is not what it was, or cannot be read to be undone"));
-    };
-    let mut file = OpenOptions::new().write(true).open(procfs.sysctl_path(change.key))?;
-    // One write, without a truncation: a sysctl takes all of a value at once.
+fn set(procfs: &ProcFs, change: &Change, mut file: File) -> io::Result<String> {
+    is_as_it_was(procfs, change)?;
     file.write_all(change.want.as_bytes())?;
     let now = procfs.sysctl(change.key).unwrap_or_default();
-    if now == have {
+    if change.have.as_ref() == Some(&now) {
         return Err(io::Error::other("the kernel took it and left the old value"));
     }
     Ok(now)
-}
-
-/// A shell script that undoes the applied changes, the last first. Comments say what was done.
-#[must_use]
-pub fn undo(applied: &[Applied]) -> String {
-    let mut text = "#!/bin/sh\n# Undoes what megaconn doctor --fix apply did:\n".to_owned();
-    for Applied { change, result } in applied {
-        let have = change.have.as_deref().unwrap_or("unknown");
-        let walls = change.walls.join(", ");
-        _ = match result {
-            Ok(now) => writeln!(text, "# {}: {have} -> {now}  ({walls})", change.key),
-            Err(error) => {
-                writeln!(text, "# {} is {have}, not {}: {error}", change.key, change.want)
-            }
-        };
-    }
-    if applied.is_empty() {
-        text.push_str("# nothing, no sysctl is short\n");
-    }
-    for Applied { change, .. } in applied.iter().rev().filter(|applied| applied.result.is_ok()) {
-        let have = change.have.as_deref().unwrap_or_default();
-        _ = writeln!(text, "sysctl -w '{}={have}'", change.key);
-    }
-    text
 }

@@ -23,6 +23,15 @@ pub enum Symptom {
     Missed,
 }
 
+impl Symptom {
+    /// Whether it is of connections: messages and gates are something else, and are not added to
+    /// them.
+    #[must_use]
+    pub fn is_of_connections(self) -> bool {
+        !matches!(self, Symptom::Late | Symptom::Missed)
+    }
+}
+
 impl fmt::Display for Symptom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,12 +1,12 @@
 //! What the client must count, worked out from what the peers' streams show and from the schedules,
-//! turn by turn, with none of the shard's figures.
+//! turn by turn, with none of the shard's figures but that of tuples that were passed over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use megaconn::base::constants::{CHURN_TRIES_MAX, ECHO_LATE_AFTER, SCHEDULE_SLACK};
 use megaconn::base::errno::Errno;
-use megaconn::drivers::sim::{Peer, SimDriver};
+use megaconn::drivers::sim::{Attempt, Peer, SimDriver};
 use megaconn::engine::slot::ConnState;
 use megaconn::observe::stats::{ByCause, ClientStats, LOST_CAUSES, LostCause};
 
@@ -56,6 +56,7 @@ pub(super) struct Model {
     begun: Vec<Duration>,
     tick_at_ms: u64,
     sent_before: u64,
+    skipped_before: u64,
     lost_before: (Causes, Causes),
 }
 
@@ -87,6 +88,7 @@ impl Model {
             begun: Vec::new(),
             tick_at_ms: 0,
             sent_before: 0,
+            skipped_before: 0,
             lost_before: Default::default(),
         }
     }
@@ -169,6 +171,7 @@ impl Model {
         }
         self.account_for_ended(shard, &now_open, phase);
         self.add_opened(shard.end.driver.peers(), config, supply, &now_open, now);
+        self.give_turns_back(shard, config);
         self.count_begun(shard, config, supply, phase, now);
     }
 
@@ -354,6 +357,21 @@ impl Model {
             if attempt.failed.is_none() {
                 self.begun.push(begun);
             }
+        }
+    }
+
+    /// A connect whose tuple turned out to be taken, since the turn before, has used no turn of the
+    /// schedule. One that failed at once never had one.
+    fn give_turns_back(&mut self, shard: &Client<SimDriver, Expect>, config: &Told) {
+        let skipped = shard.end.stats.tuples_skipped_total.get();
+        let skipped = skipped - std::mem::replace(&mut self.skipped_before, skipped);
+        if config.churn_per_s == 0.0 {
+            let is_taken = |attempt: &&Attempt| {
+                matches!(attempt.failed, Some(Errno::EADDRNOTAVAIL | Errno::EADDRINUSE))
+            };
+            let attempts = &shard.end.driver.connects()[self.begun_or_failed..];
+            let at_once = attempts.iter().filter(is_taken).count() as u64;
+            self.connects.begun = self.connects.begun.saturating_sub(skipped - at_once);
         }
     }
 }

@@ -25,12 +25,13 @@ pub(crate) struct BystanderFlags {
     #[arg(long, hide_short_help = true, value_name = "ADDR:PORT", value_parser = units::peer_address)]
     pub(crate) bystander_connect: Vec<SocketAddr>,
     /// Another host they ping; repeatable
-    #[arg(long, hide_short_help = true, value_name = "ADDR")]
+    #[arg(long, hide_short_help = true, value_name = "ADDR", value_parser = units::address)]
     pub(crate) ping: Vec<IpAddr>,
     /// A name they look up
     ///
     /// By the system's resolver.
-    #[arg(long, hide_short_help = true, value_name = "NAME")]
+    #[arg(long, hide_short_help = true, value_name = "NAME",
+          value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) resolve: Option<String>,
     /// Tries of each per second
     ///

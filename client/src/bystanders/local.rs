@@ -16,8 +16,8 @@ use crate::bystanders::rounds::Rounds;
 use crate::bystanders::sample::Outcome;
 
 /// Does `try_it`, which waits, whenever it is due; it says by how much it was late by itself, and is of
-/// when it began then, else the latency is the time since it was due. What was due and never begun, when
-/// it is stopped, is lost.
+/// when it began then, else the latency is the time since it was due. What was due
+/// within a second before it is stopped, and never begun, is no loss.
 pub(crate) fn run(
     place: u8,
     mut rounds: Rounds,
@@ -49,9 +49,12 @@ pub(crate) fn run(
         };
         collector.add(place, due_us, latency_us, outcome);
     }
+    // What the end cut short is neither answered nor lost.
     while let Some((_, due_us)) = rounds.due(collector.now_us()) {
         let late_us = collector.now_us().saturating_sub(due_us);
-        collector.add(place, due_us, late_us, Outcome::TimedOut);
+        if late_us > microseconds(BYSTANDER_TIMEOUT) {
+            collector.add(place, due_us, late_us, Outcome::TimedOut);
+        }
     }
 }
 
@@ -130,6 +133,24 @@ mod tests {
             seen[0].1 >= 40_000 && seen[1].1 >= 35_000,
             "it counts from when it was due: {seen:?}"
         );
+    }
+
+    #[test]
+    fn what_the_end_cuts_short_is_no_loss() {
+        let collector = Collector::new(16);
+        let mut tries = 0;
+        run(5, Rounds::new(0, Duration::from_millis(5)), &collector, || {
+            tries += 1;
+            // Several more become due while the last one goes on.
+            thread::sleep(Duration::from_millis(if tries == 3 { 30 } else { 1 }));
+            if tries == 3 {
+                collector.stop();
+            }
+            Ok(None)
+        });
+        let samples = collector.collected().samples.clone();
+        assert!(samples.iter().all(|sample| sample.outcome == Outcome::Answered), "{samples:?}");
+        assert_eq!(samples.len(), 3);
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl ProbeRunner {
             rate_per_s: (self.whom.rate_per_s as f64).into(),
             probes: self.described.into_iter().map(Named::from).collect(),
             not_probed: self.not_probed.into_iter().collect(),
-            lag_us: Percentiles::of(&self.collector.lag_us.load()).into(),
+            lag_us: Percentiles::of(&self.collector.lag_us.durations()).into(),
             samples_dropped: self.collector.collected().dropped.into(),
             spans: stretches.map(|(stretch, probes)| stretch.account(probes)).collect(),
             answer: answer.into(),

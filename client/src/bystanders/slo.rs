@@ -374,7 +374,7 @@ mod tests {
         ];
         let judged = keep.judge(&rows);
         assert_eq!(judged[0].verdict, Verdict::Broken);
-        assert_eq!(judged[0].sentence, "ping p99 < 5ms: broken, ping 10.0.0.9 p99 7100 us of 200");
+        assert_eq!(judged[0].sentence, "ping p99 < 5ms: broken, ping 10.0.0.9 p99 7.1 ms of 200");
         assert_eq!(judged[1].sentence, "udp loss < 1%: cannot be told, udp was not probed");
         let few = keep.judge(&[row("udp", 20, 1, [1; 4])]);
         assert_eq!(

@@ -11,6 +11,9 @@ use megaconn::results::lenient::{Map, Maybe, Part};
 
 use crate::measure::fit;
 
+/// Connections whose proxy's sockets can be told from those that others open meanwhile.
+const PROXIED_LEAST: u64 = 500;
+
 /// Memory as it was read in a run.
 #[derive(Default)]
 pub(crate) struct MemorySamples {
@@ -25,14 +28,21 @@ impl MemorySamples {
         MemorySamples { empty: memory_now(server), plateaus: Vec::new() }
     }
 
-    /// Reads memory with `held` connections; the growth.
+    /// Reads memory with `held` connections; the growth. Where the host has given back more than was
+    /// taken, what connections took is not known.
     pub(crate) fn add(&mut self, held: u64, server: Option<u64>) -> Memory {
         let grown = growth(memory_now(server), &self.empty);
         // With all connections lost there is nothing to measure, and much that is not given back yet.
         if held > 0 {
             self.plateaus.push((held, grown.clone()));
         }
-        grown
+        let known = |bytes: Maybe<i64>| Maybe(bytes.filter(|bytes| *bytes >= 0));
+        Memory {
+            kernel_bytes: known(grown.kernel_bytes),
+            server_user_bytes: known(grown.server_user_bytes),
+            client_user_bytes: known(grown.client_user_bytes),
+            ..grown
+        }
     }
 
     /// What there was before the first connection.
@@ -54,7 +64,7 @@ impl MemorySamples {
         };
         let by_slab: BTreeMap<String, f64> =
             slabs.iter().filter_map(|name| Some(((*name).to_owned(), slab_each(name)?))).collect();
-        let fit = self.fit();
+        let (fit, sockets_counted) = (self.fit(), self.sockets_counted(ends));
         let stderr_bytes =
             fit.as_ref().and_then(|fit| Some(fit.by_layer.get("kernel")?.stderr_bytes));
         Cost {
@@ -63,17 +73,34 @@ impl MemorySamples {
             client_user_bytes: self.each(client).into(),
             stderr_bytes: stderr_bytes.into(),
             by_slab: (!slabs.is_empty()).then_some(Map(by_slab)).into(),
-            sockets_counted: ends.into(),
-            other_sockets: self.beside(|sockets| sockets.tcp_allocated, ends).into(),
+            sockets_counted: sockets_counted.into(),
+            other_sockets: self
+                .beside(|sockets| sockets.tcp_allocated, sockets_counted.unwrap_or(ends))
+                .into(),
             time_wait: self.beside(|sockets| sockets.tcp_time_wait, 0).into(),
             fit: fit.into(),
         }
     }
 
+    /// Sockets of each connection, of which `ends` are known to be on this host: a proxy on it has two
+    /// more. `None` when the host's sockets were not seen, or are no multiple of the connections.
+    fn sockets_counted(&self, ends: u64) -> Option<u64> {
+        let before = self.empty.sockstat.tcp_allocated?;
+        let (held, memory) = self.plateaus.last()?;
+        let grown = memory.sockstat.tcp_allocated?.checked_sub(before)?;
+        let each = (grown + held / 2) / held;
+        // One proxy, or two, whose sockets are told from those of others where there are many.
+        let is_proxied = [ends + 2, ends + 4].contains(&each)
+            && *held >= PROXIED_LEAST
+            && grown.abs_diff(each * held) * 100 <= *held;
+        let is_of_client = each == 1 && grown.abs_diff(*held) * 100 <= *held;
+        (each == ends || is_proxied || is_of_client).then_some(each)
+    }
+
     /// The slope where there is a line, else the last plateau's growth divided; `None` where nothing
     /// grew: memory of few connections drowns in what the rest of the host does meanwhile.
     fn each(&self, grown: impl Fn(&Memory) -> Option<i64>) -> Option<f64> {
-        let slope = self.line(&grown).map(|line| line.slope_bytes);
+        let slope = self.line(&grown).and_then(|line| line.slope_bytes);
         let divided = || {
             let (held, memory) = self.plateaus.last()?;
             Some(grown(memory)? as f64 / *held as f64)
@@ -100,7 +127,12 @@ impl MemorySamples {
         let of_all = of_all
             .into_iter()
             .filter_map(|(name, grown)| Some((name.to_owned(), self.line(grown)?)));
-        let by_layer: Map<Line> = layers.into_iter().filter_map(of_layer).chain(of_all).collect();
+        let known = |(name, line): (String, Line)| {
+            let slope_bytes = line.slope_bytes.filter(|bytes| *bytes >= 0.0);
+            (name, Line { slope_bytes, ..line })
+        };
+        let lines = layers.into_iter().filter_map(of_layer).chain(of_all);
+        let by_layer: Map<Line> = lines.map(known).collect();
         let held = self.plateaus.iter().map(|(held, _)| *held);
         let connections = std::iter::once(0).chain(held).collect();
         (!by_layer.is_empty()).then_some(Fit { connections, by_layer })
@@ -207,7 +239,7 @@ mod tests {
         assert_eq!((*cost.kernel_bytes, *cost.stderr_bytes), (Some(502.0), None));
         assert_eq!(*cost.by_slab, Some(Map::from_iter([("TCP", 500.0), ("kmalloc-8", 2.0)])));
         assert!(cost.fit.is_none() && cost.server_user_bytes.is_none());
-        assert_eq!(*cost.sockets_counted, Some(2));
+        assert_eq!(*cost.sockets_counted, None, "they were not seen");
     }
 
     #[test]
@@ -219,16 +251,19 @@ mod tests {
         assert_eq!(*fit.connections, [0, 10, 20, 30]);
         let (tcp, kernel) = (fit.by_layer["tcp"], fit.by_layer["kernel"]);
         assert_eq!(tcp, kernel, "nothing else has grown");
-        assert!((tcp.slope_bytes - 680.0).abs() < 1e-9, "by hand, with the empty state: {tcp:?}");
+        assert!(
+            (tcp.slope_bytes.unwrap() - 680.0).abs() < 1e-9,
+            "by hand, with the empty state: {tcp:?}"
+        );
         assert!((tcp.fixed_bytes - 1_800.0).abs() < 1e-9, "{tcp:?}");
-        assert_eq!(*cost.kernel_bytes, Some(kernel.slope_bytes));
+        assert_eq!(*cost.kernel_bytes, kernel.slope_bytes);
         assert_eq!(*cost.stderr_bytes, Some(kernel.stderr_bytes));
         assert!(kernel.stderr_bytes > 50.0, "a step is no line: {kernel:?}");
-        assert_eq!(fit.by_layer["other_slabs"].slope_bytes, 0.0);
+        assert_eq!(fit.by_layer["other_slabs"].slope_bytes, Some(0.0));
         assert!(!fit.by_layer.contains_key("server_user"), "it was not seen");
         assert_eq!(
             *cost.by_slab,
-            Some(Map::from_iter([("TCP", kernel.slope_bytes)])),
+            Some(Map::from_iter([("TCP", kernel.slope_bytes.unwrap())])),
             "none below 1 B"
         );
     }
@@ -238,7 +273,7 @@ mod tests {
         let plateaus = [(7, memory(900, 31)), (19, memory(2_500, -12)), (45, memory(6_100, 77))];
         let cost = samples(&plateaus).cost(2);
         let fit = cost.fit.0.expect("four points have a line");
-        let slope = |name| fit.by_layer[name].slope_bytes;
+        let slope = |name| fit.by_layer[name].slope_bytes.unwrap();
         assert!((slope("tcp") + slope("other_slabs") - slope("kernel")).abs() < 1e-9);
     }
 
@@ -252,6 +287,46 @@ mod tests {
         let unseen = growth(now, &Memory::default());
         assert_eq!((*unseen.kernel_bytes, unseen.by_slab.0), (None, None), "not 300");
         assert!(unseen.by_layer.is_empty());
+    }
+
+    #[test]
+    fn what_others_gave_back_is_no_cost_of_a_connection() {
+        let plateaus = [(10, memory(-500, 90)), (20, memory(-1_000, 40))];
+        let mut samples = samples(&plateaus);
+        let cost = samples.cost(2);
+        let fit = cost.fit.0.expect("three points have a line");
+        assert_eq!((fit.by_layer["tcp"].slope_bytes, *cost.kernel_bytes), (None, None));
+        assert!(fit.by_layer["other_slabs"].slope_bytes.is_some_and(|bytes| bytes >= 0.0));
+        assert!(cost.by_slab.0.is_some_and(|slabs| slabs.0.values().all(|bytes| *bytes > 0.0)));
+        samples.empty.kernel_bytes = i64::MAX.into();
+        samples.empty.client_user_bytes = i64::MAX.into();
+        let shown = samples.add(30, None);
+        assert_eq!((*shown.kernel_bytes, *shown.client_user_bytes), (None, None));
+        let kept = &samples.plateaus.last().expect("it was added").1;
+        assert!(kept.client_user_bytes.is_none_or(|bytes| bytes < 0), "a line needs it: {kept:?}");
+    }
+
+    #[test]
+    fn sockets_of_a_connection_are_counted() {
+        let with = |tcp_allocated| Part(Sockstat { tcp_allocated, ..Sockstat::default() });
+        let mut samples = samples(&[(1_000, memory(1, 1))]);
+        samples.empty.sockstat = with(Some(70));
+        // Both ends, a socket of the client's alone, a proxy between both ends, and sockets of others.
+        for (now, counted) in [
+            (2_075, Some(2)),
+            (1_069, Some(1)),
+            (4_070, Some(4)),
+            (4_079, Some(4)),
+            (3_600, None),
+            (2_400, Some(2)),
+            (70, None),
+            (3, None),
+        ] {
+            samples.plateaus[0].1.sockstat = with(Some(now));
+            assert_eq!(*samples.cost(2).sockets_counted, counted, "{now}");
+        }
+        samples.plateaus[0].1.sockstat = with(Some(4_073));
+        assert_eq!(*samples.cost(2).other_sockets, Some(3), "the proxy's are no others'");
     }
 
     #[test]

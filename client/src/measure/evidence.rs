@@ -133,7 +133,8 @@ impl Evidence {
         }
     }
 
-    /// All of it, now that the run is over, which it was at `ended_ms`.
+    /// All of it, now that the run is over, which it was at `ended_ms`; of a partial one what was not
+    /// tried was not asked for.
     pub(crate) fn case(
         mut self,
         result: &RunResult,
@@ -141,6 +142,7 @@ impl Evidence {
         ended_ms: u64,
         patterns: Vec<Pattern>,
         unanswered: Option<(Duration, Duration)>,
+        is_partial: bool,
     ) -> (RunFacts, Moments) {
         self.look("after".to_owned(), figures);
         let totals = figures.totals();
@@ -166,7 +168,7 @@ impl Evidence {
         let case = RunFacts {
             demand,
             host,
-            symptoms: symptoms(max_p99, result, &totals),
+            symptoms: symptoms(max_p99, result, &totals, is_partial),
             shares_kernel: demand.ends == Ends::Both,
             client: End {
                 counters,
@@ -250,6 +252,7 @@ fn symptoms(
     max_p99: Option<Duration>,
     result: &RunResult,
     totals: &ClientTotals,
+    is_partial: bool,
 ) -> BTreeMap<Symptom, u64> {
     let mut symptoms = BTreeMap::new();
     let mut add = |symptom, n: u64| {
@@ -269,7 +272,9 @@ fn symptoms(
     }
     let gone = result.failed.sum() + result.lost.sum();
     let tried = result.established.or_zero() + gone;
-    add(Symptom::Untried, result.target_connections.or_zero().saturating_sub(tried));
+    if !is_partial {
+        add(Symptom::Untried, result.target_connections.or_zero().saturating_sub(tried));
+    }
     add(Symptom::NotEnded, totals.close_timeout_total);
     let missed = result.verdict.missed.len() as u64;
     if missed > 0 {
@@ -280,7 +285,7 @@ fn symptoms(
         let late = totals.messages_late_total.max(slow);
         add(Symptom::Late, late + unbegun + totals.pushes_overdue_total);
     }
-    if symptoms.is_empty() && missed > 0 {
+    if symptoms.is_empty() && missed > 0 && !is_partial {
         symptoms.insert(Symptom::Missed, missed);
     }
     symptoms

@@ -26,7 +26,7 @@ pub(crate) fn line(points: &[(f64, f64)]) -> Option<Line> {
     let slope = xy / xx;
     let left = sum(&|x, y| (y - slope * x).powi(2));
     Some(Line {
-        slope_bytes: slope,
+        slope_bytes: Some(slope),
         stderr_bytes: (left / (n - 2.0) / xx).sqrt(),
         fixed_bytes: mean_y - slope * mean_x,
         r2: (yy > 0.0).then(|| 1.0 - left / yy),
@@ -46,7 +46,7 @@ mod tests {
         // Sums of squares by hand: xx 10, xy 7, yy 5.2; left over 0.3.
         let points = [(1.0, 1.0), (2.0, 2.0), (3.0, 2.0), (4.0, 3.0), (5.0, 4.0)];
         let line = line(&points).unwrap();
-        is_near(line.slope_bytes, 0.7);
+        is_near(line.slope_bytes.unwrap(), 0.7);
         is_near(line.fixed_bytes, 0.3);
         is_near(line.stderr_bytes, 0.1);
         is_near(line.r2.unwrap(), 1.0 - 0.3 / 5.2);
@@ -56,7 +56,7 @@ mod tests {
     fn a_million_connections_do_not_drown_the_error() {
         let points = [0.0, 1e4, 1e5, 1e6].map(|n| (n, 7_168.0 * n + 5e6));
         let line = line(&points).unwrap();
-        is_near(line.slope_bytes, 7_168.0);
+        is_near(line.slope_bytes.unwrap(), 7_168.0);
         assert!((line.fixed_bytes - 5e6).abs() < 1e-3, "{line:?}");
         assert!(line.stderr_bytes < 1e-6 && line.r2 > Some(1.0 - 1e-12), "{line:?}");
     }
@@ -67,6 +67,6 @@ mod tests {
         assert_eq!(line(&[(0.0, 0.0), (10.0, 3.0)]), None, "two points leave no error to tell");
         assert_eq!(line(&[(5.0, 1.0), (5.0, 2.0), (5.0, 3.0)]), None);
         let flat = line(&[(0.0, 2.0), (1.0, 2.0), (2.0, 2.0)]).unwrap();
-        assert_eq!((flat.slope_bytes, flat.r2), (0.0, None));
+        assert_eq!((flat.slope_bytes, flat.r2), (Some(0.0), None));
     }
 }

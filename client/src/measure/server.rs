@@ -2,12 +2,14 @@
 //! `--stats` wrote into our run directory.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use megaconn::base::clock::unix_ms;
+use megaconn::base::files::{is_being_written, open_regular};
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
+use megaconn::results::SERVER_DUMPS;
 use serde::Deserialize;
 
 use crate::measure::server_metrics::ServerMetrics;
@@ -33,6 +35,12 @@ struct Dumps {
     read_to: u64,
     /// The last line of every core, and its time.
     last: BTreeMap<u64, (u64, String)>,
+    /// Which file is read: a server that was started again has another one of the same name.
+    inode: u64,
+    /// A server was seen writing it.
+    was_written: bool,
+    /// And has ended.
+    has_ended: bool,
 }
 
 /// The fields that every dump line has.
@@ -45,8 +53,15 @@ struct Mark {
 impl ServerFigures {
     /// By the dumps in the run directory `dir`, from `from_ms` on.
     pub(crate) fn of(dir: &Path, from_ms: u64) -> ServerFigures {
-        let path = dir.join("server.ndjson");
-        let dumps = Dumps { path, from_ms, read_to: 0, last: BTreeMap::new() };
+        let dumps = Dumps {
+            path: dir.join(SERVER_DUMPS),
+            from_ms,
+            read_to: 0,
+            last: BTreeMap::new(),
+            inode: 0,
+            was_written: false,
+            has_ended: false,
+        };
         ServerFigures { source: Source::Dumps(dumps), view: None, at_ms: None }
     }
 
@@ -86,7 +101,10 @@ impl ServerFigures {
     pub(crate) fn unseen(&self) -> Option<String> {
         match &self.source {
             Source::Metrics(metrics) => metrics.unseen(),
-            Source::Dumps(_) => None,
+            Source::Dumps(dumps) => {
+                let why = "the server that wrote server.ndjson has ended";
+                dumps.has_ended.then(|| why.to_owned())
+            }
         }
     }
 
@@ -129,7 +147,14 @@ impl Dumps {
     /// Reads what was written since, and says whether there was something; lines that are not whole
     /// yet wait for the next time.
     fn read_on(&mut self) -> bool {
-        let Ok(mut file) = File::open(&self.path) else { return false };
+        let Ok(Some(mut file)) = open_regular(&self.path) else { return false };
+        let Ok(inode) = file.metadata().map(|metadata| metadata.ino()) else { return false };
+        if inode != self.inode {
+            (self.inode, self.read_to, self.was_written) = (inode, 0, false);
+        }
+        let is_written = is_being_written(&file);
+        self.has_ended = self.was_written && !is_written;
+        self.was_written |= is_written;
         let mut text = String::new();
         let read =
             file.seek(SeekFrom::Start(self.read_to)).and_then(|_| file.read_to_string(&mut text));

@@ -11,7 +11,13 @@ pub(crate) fn of(result: &RunResult) -> Map<String> {
         note("bystanders", "not watched, see --bystanders");
     }
     if result.verdict.wall.is_none() {
-        note("verdict.wall", "nothing was lost");
+        let gone = result.failed.sum() + result.lost.sum();
+        let why = match (gone, result.close.as_ref()) {
+            (1.., _) => "the run ended before its evidence was there",
+            (0, None) => "nothing was lost until the run ended",
+            (0, Some(_)) => "nothing was lost",
+        };
+        note("verdict.wall", why);
     }
     if result.verdict.next_wall.is_none() {
         note("verdict.next_wall", "only when nothing was lost, and a limit of this host is known");
@@ -59,10 +65,32 @@ fn of_cost(result: &RunResult) -> Map<String> {
         let why = "not measured: /proc is hidden, or the host gave back more than was taken";
         note("cost_per_connection.kernel_bytes", unless_held(why));
     } else {
-        let ends =
-            if cost.sockets_counted.or_zero() > 1 { "both sockets" } else { "the client's socket" };
+        let sockets = match *cost.sockets_counted {
+            Some(1) => "the client's socket of a connection".to_owned(),
+            Some(2) => "both sockets of a connection".to_owned(),
+            Some(n) => format!("{n} sockets for a connection: a proxy is on this host"),
+            None => "of how many sockets of a connection is not known".to_owned(),
+        };
         let what = "growth of slab and other kernel memory of the whole host";
-        note("cost_per_connection.kernel_bytes", &format!("{what}; {ends} of a connection"));
+        note("cost_per_connection.kernel_bytes", &format!("{what}; {sockets}"));
+    }
+    if cost.sockets_counted.is_none() {
+        let why = "the host's sockets, by /proc/net/sockstat, are no multiple of the connections";
+        note("cost_per_connection.sockets_counted", unless_held(why));
+    }
+    let lines = cost.fit.iter().flat_map(|fit| fit.by_layer.values());
+    if lines.into_iter().any(|line| line.slope_bytes.is_none()) {
+        let why = "null: it fell while connections were opened, which others on the host did";
+        note("cost_per_connection.fit.by_layer.slope_bytes", why);
+    }
+    let memory = result.plateaus.iter().map(|plateau| &plateau.memory);
+    if memory.clone().any(|memory| memory.kernel_bytes.is_none()) {
+        let why = "/proc is hidden, or the host gave back more than was taken";
+        note("plateaus.memory.kernel_bytes", why);
+    }
+    if memory.clone().any(|memory| memory.client_user_bytes.is_none()) {
+        let why = "/proc is hidden, or the process gave back more than it took";
+        note("plateaus.memory.client_user_bytes", why);
     }
     if cost.fit.is_none() {
         let why =

@@ -1,52 +1,67 @@
-//! The progress line: a bar on a terminal, a plain line every two seconds elsewhere; of a hold,
-//! which goes by time, every ten.
+//! The progress line: a bar on a terminal, a plain line every two seconds elsewhere; of a hold, which
+//! goes by time, and of a wait, every ten. It says what is waited for and until when. A time to go that
+//! would grow is not told.
 
-use std::fmt::Write;
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use megaconn::base::stderr::talk;
 use megaconn::base::units::grouped;
 
-/// Count, rate and time to go of one phase.
+/// Count, pace and time to go of one phase.
 pub(crate) struct Progress {
     what: &'static str,
     total: u64,
+    /// What is without an answer for so long is given up.
+    patience: Duration,
     started: Instant,
     /// It counts seconds.
     is_time: bool,
     bar: Option<ProgressBar>,
     said_at: Instant,
+    moved: Moved,
 }
 
-/// Time between two plain lines of a count, and of a time.
+/// What has been seen to move.
+struct Moved {
+    n: u64,
+    at: Instant,
+    /// When it was to be over, by the best pace so far.
+    over_at: Option<Instant>,
+}
+
+/// Time between two plain lines of a count, and of a time or a wait.
 const LINE_EVERY: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
+/// Without a move for so long, that is what is told.
+const STILL_AFTER: Duration = Duration::from_secs(2);
+
 impl Progress {
-    pub(crate) fn new(what: &'static str, total: u64) -> Progress {
-        let bar = stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(total).with_message(what);
-            let style = "{msg:<10} {bar:30} {human_pos}/{human_len} {rate} eta {eta}";
-            let style = ProgressStyle::with_template(style).expect("the template is ours");
-            bar.with_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
-                // A line that cannot be written is drawn again.
-                let _ = write!(out, "{}/s", grouped(rate(state.pos(), state.elapsed())));
-            }))
-        });
-        let now = Instant::now();
-        Progress { what, total, started: now, is_time: false, bar, said_at: now }
+    /// Of a phase with `total` things, of which each is given up after `patience`.
+    pub(crate) fn new(what: &'static str, total: u64, patience: Duration) -> Progress {
+        let template = match total {
+            0 => "{msg:<10} {prefix}",
+            _ => "{msg:<10} {bar:30} {human_pos}/{human_len} {prefix}",
+        };
+        Progress::with(what, total, patience, template)
     }
 
     /// Of a phase that takes a given time: it counts in seconds.
     pub(crate) fn of_time(what: &'static str, time: Duration) -> Progress {
-        let mut progress = Progress { is_time: true, ..Progress::new(what, time.as_secs()) };
-        if let Some(bar) = progress.bar.take() {
-            let style =
-                ProgressStyle::with_template("{msg:<10} {bar:30} {human_pos} of {human_len} s");
-            progress.bar = Some(bar.with_style(style.expect("the template is ours")));
-        }
-        progress
+        let template = "{msg:<10} {bar:30} {human_pos} of {human_len} s";
+        let progress = Progress::with(what, time.as_secs(), Duration::ZERO, template);
+        Progress { is_time: true, ..progress }
+    }
+
+    fn with(what: &'static str, total: u64, patience: Duration, template: &str) -> Progress {
+        let bar = stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template(template).expect("the template is ours");
+            ProgressBar::new(total).with_message(what).with_style(style)
+        });
+        let now = Instant::now();
+        let moved = Moved { n: 0, at: now, over_at: None };
+        Progress { what, total, patience, started: now, is_time: false, bar, said_at: now, moved }
     }
 
     /// Ends it without a word.
@@ -57,13 +72,22 @@ impl Progress {
     }
 
     pub(crate) fn at(&mut self, n: u64) {
-        match &self.bar {
-            Some(bar) => bar.set_position(n),
-            None if self.said_at.elapsed() >= LINE_EVERY[usize::from(self.is_time)] => {
-                self.said_at = Instant::now();
-                talk(&self.line(n));
+        let now = Instant::now();
+        if n != self.moved.n {
+            (self.moved.n, self.moved.at) = (n, now);
+        }
+        let every = LINE_EVERY[usize::from(self.is_time || self.total == 0)];
+        let every = if self.bar.is_some() { LINE_EVERY[0] / 10 } else { every };
+        if now - self.said_at < every {
+            return;
+        }
+        self.said_at = now;
+        match self.bar.clone() {
+            Some(bar) => {
+                bar.set_prefix(self.pace(n, now));
+                bar.set_position(n);
             }
-            None => {}
+            None => talk(&self.line(n, now)),
         }
     }
 
@@ -80,20 +104,96 @@ impl Progress {
         talk(&format!("{what} {n} done in {:.1} s ({}/s)", took.as_secs_f64(), grouped(rate)));
     }
 
-    fn line(&self, n: u64) -> String {
-        if self.is_time {
-            return format!("{} {n} of {} s", self.what, self.total);
+    fn line(&mut self, n: u64, now: Instant) -> String {
+        let pace = self.pace(n, now);
+        let (what, of) = (self.what, grouped(self.total));
+        match self.total {
+            _ if self.is_time => format!("{what} {n} of {} s", self.total),
+            0 => format!("{what}: {pace}"),
+            _ => format!("{what} {} of {of} ({pace})", grouped(n)),
         }
-        let rate = rate(n, self.started.elapsed());
-        let to_go = self.total.saturating_sub(n).checked_div(rate);
-        let to_go = to_go.map_or("-".to_owned(), |s| s.to_string());
-        let (n, total, rate) = (grouped(n), grouped(self.total), grouped(rate));
-        format!("{} {n} of {total} ({rate}/s, {to_go} s to go)", self.what)
+    }
+
+    /// How fast it goes and when it will be over, or what is waited for.
+    fn pace(&mut self, n: u64, now: Instant) -> String {
+        let patience = self.patience.as_secs();
+        let still = now - self.moved.at;
+        if self.total == 0 {
+            let for_s = (now - self.started).as_secs();
+            return format!(
+                "the last answers are waited for, each for {patience} s at most; {for_s} s so far"
+            );
+        }
+        if still >= STILL_AFTER {
+            let still = still.as_secs();
+            return format!(
+                "nothing for {still} s; what has no answer in {patience} s is given up"
+            );
+        }
+        let rate = rate(n, now - self.started);
+        let Some(to_go) = self.total.saturating_sub(n).checked_div(rate) else {
+            return "nothing yet".to_owned();
+        };
+        let over_at = now + Duration::from_secs(to_go.min(YEAR_S));
+        let best = *self.moved.over_at.get_or_insert(over_at);
+        self.moved.over_at = Some(best.min(over_at));
+        let rate = grouped(rate);
+        // A second more or less is how it was rounded.
+        if over_at > best + Duration::from_secs(1) {
+            return format!("{rate}/s, slower than before");
+        }
+        format!("{rate}/s, {to_go} s to go")
     }
 }
+
+/// No time to go is longer, so that it can be added to now.
+const YEAR_S: u64 = 365 * 24 * 3_600;
 
 /// Whole items per second.
 pub(crate) fn rate(n: u64, took: Duration) -> u64 {
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     n.saturating_mul(1000).checked_div(ms).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// The lines after these seconds, with what was done by then.
+    fn lines(total: u64, seen: &[(u64, u64)]) -> Vec<String> {
+        let mut progress = Progress::new("opening", total, PATIENCE);
+        let began = progress.started;
+        let line = |(second, n): &(u64, u64)| {
+            let now = began + Duration::from_secs(*second);
+            if *n != progress.moved.n {
+                (progress.moved.n, progress.moved.at) = (*n, now);
+            }
+            progress.line(*n, now)
+        };
+        seen.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_time_to_go_does_not_grow() {
+        let lines = lines(10_000, &[(2, 2_000), (4, 4_000), (6, 4_100), (9, 4_100), (14, 9_900)]);
+        assert_eq!(
+            lines,
+            [
+                "opening 2,000 of 10,000 (1,000/s, 8 s to go)",
+                "opening 4,000 of 10,000 (1,000/s, 6 s to go)",
+                "opening 4,100 of 10,000 (683/s, slower than before)",
+                "opening 4,100 of 10,000 (nothing for 3 s; what has no answer in 10 s is given up)",
+                "opening 9,900 of 10,000 (707/s, slower than before)",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_has_no_count_says_what_is_waited_for_and_until_when() {
+        let expected =
+            "opening: the last answers are waited for, each for 10 s at most; 7 s so far";
+        assert_eq!(lines(0, &[(7, 0)]), [expected]);
+    }
 }

@@ -177,10 +177,13 @@ pub(crate) fn take_walls(verdict: &mut Verdict, diagnosis: Diagnosis, rows: &[Ro
 }
 
 fn attribution(of: diagnosis::Attribution) -> Attribution {
+    let connections = of.became.iter().filter(|(symptom, _)| symptom.is_of_connections());
+    let connections = connections.map(|(_, n)| n);
     Attribution {
         id: of.id.into(),
         side: of.side.name().into(),
-        lost: of.lost.into(),
+        lost: connections.sum::<u64>().into(),
+        became: of.became.iter().map(|(symptom, n)| (symptom.to_string(), *n)).collect(),
         evidence: of.evidence.into(),
         ruled_out: of.ruled_out.into(),
         fix: of.fix.into(),

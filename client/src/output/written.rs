@@ -1,11 +1,12 @@
 //! `result.json` byte for byte: a made-up result with every part is written as it was stored.
 
-use histogram::Histogram;
+use std::time::Duration;
+
 use megaconn::base::errno::Errno;
 use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::host::sockets::Sockstat;
-use megaconn::observe::stats::LOST_CAUSES;
+use megaconn::observe::stats::{self, LOST_CAUSES, LostCause};
 use megaconn::results;
 use megaconn::results::bystanders::{
     BystanderSpan, Bystanders, CapacityStep, Comparison, Finding, Interval, Latency, Probe, Probed,
@@ -23,6 +24,7 @@ use megaconn::results::verdict::{NextWall, Verdict};
 use megaconn::walls::diagnosis::{Attribution, Diagnosis};
 use megaconn::walls::evidence::Confidence;
 use megaconn::walls::place::Place;
+use megaconn::walls::symptom::Symptom;
 
 use crate::bystanders::account::{Described, ProbeAccount};
 use crate::output::result::{begun, plateau, take_bystanders, take_walls, verdict};
@@ -31,9 +33,9 @@ use crate::output::result::{begun, plateau, take_bystanders, take_walls, verdict
 const STORED: &str = include_str!("../../../tests/run_directory/result.json");
 
 fn percentiles(us: u64) -> Maybe<Percentiles> {
-    let mut all = Histogram::new(5, 32).expect("the form of all dumps");
-    (1..=1_000).for_each(|n| all.increment(us * n).expect("it is in range"));
-    Percentiles::of(&all).into()
+    let all = stats::Latency::new();
+    (1..=1_000).for_each(|n| all.record(Duration::from_micros(us * n)));
+    Percentiles::of(&all.durations()).into()
 }
 
 fn failed() -> Counts {
@@ -116,6 +118,7 @@ fn attribution(id: &'static str, side: Place, confidence: Confidence) -> Attribu
         id,
         side,
         lost: 1_321,
+        became: vec![(Symptom::Lost(LostCause::Reset), 1_321)],
         evidence: vec!["server: refused_total 0 -> 2,000".into()],
         ruled_out: vec!["accept-queue: not so: \"quoted\"".into()],
         fix: vec!["serve --max-connections 5000".into()],
@@ -140,7 +143,7 @@ fn whole_verdict() -> Verdict {
 
 fn cost() -> Cost {
     let line = |slope_bytes| Line {
-        slope_bytes,
+        slope_bytes: Some(slope_bytes),
         stderr_bytes: 8.5,
         fixed_bytes: 4_500_000.0,
         r2: (slope_bytes > 0.0).then_some(0.99),

@@ -107,6 +107,14 @@ impl Config {
         let keeps = bystanders.as_ref().and_then(|plan| Some((plan.keep.as_ref()?, &plan.whom)));
         let hold_least = keeps.map(|(keep, whom)| hold_at_least(keep, whom.rate_per_s));
         let gates = Gates::new(&flags.gates, &plateaus, keeps.is_some());
+        let most = plateaus.last().copied().unwrap_or(0);
+        if gates.min_established > most {
+            return Err(FlagError(format!(
+                "--min-established {} is more than --connections {most}; fix: --min-established {most}, \
+                 or more --connections",
+                gates.min_established
+            )));
+        }
         Ok(Config {
             targets: flags.targets,
             load: Load {
@@ -202,7 +210,7 @@ impl Gates {
 
 /// Whether flags contradict each other, what the contradiction is, and its fix; in the order in which
 /// they are told.
-fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 12] {
+fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 15] {
     let Flags { load, traffic, gates, .. } = flags;
     let (echo, push) =
         (traffic.expect == flags::Expect::Echo, traffic.expect == flags::Expect::Push);
@@ -212,7 +220,21 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 12] {
     let (holds, searches) = (!load.connections.is_empty(), flags.keep_bystanders.is_some());
     let unwatched = !flags.bystanders && flags.panel.names_somebody();
     let is_long = traffic.push_every > Some(EXPECTED_EVERY_MAX);
+    // A search holds for as long as it takes to tell.
+    let no_hold = load.hold.is_zero() && !searches;
+    let by_schedule = traffic.message_every.is_some() || traffic.message_rate.is_some();
     [
+        (
+            no_hold && traffic.churn.is_some(),
+            "--churn is of the hold, of which --hold 0s has none",
+            "--hold 10s",
+        ),
+        (
+            no_hold && by_schedule,
+            "messages by schedule are of the hold, of which --hold 0s has none",
+            "--hold 10s, or --message-count",
+        ),
+        (!holds && traffic.sweep, "--sweep needs connections", "--connections"),
         (!echo && traffic.churn.is_some(), "--churn needs an answer", "--expect echo"),
         (!echo && traffic.sweep, "--sweep needs an answer", "--expect echo"),
         (push && sends, "--expect push sends nothing", "no --message-* flags"),

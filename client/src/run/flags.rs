@@ -116,9 +116,8 @@ pub(crate) struct LoadFlags {
 pub(crate) struct TrafficFlags {
     /// Bytes of a message
     ///
-    /// From 40, which is its header, to 4096.
-    #[arg(long, value_name = "N", default_value_t = 64,
-          value_parser = clap::value_parser!(u16).range(HEADER_BYTES as i64..=BUFFER_BYTES as i64))]
+    /// From 40, which is its header, to 4096 or 4KiB.
+    #[arg(long, value_name = "SIZE", default_value_t = 64, value_parser = message_bytes)]
     pub(crate) message_bytes: u16,
     /// Messages each before the hold
     ///
@@ -257,6 +256,10 @@ fn connects_in_flight(text: &str) -> Result<u32, String> {
     let count = u32::try_from(units::positive_count(text)?).unwrap_or(u32::MAX);
     let error = || format!("{count} is more than {CONNECTS_IN_FLIGHT_MAX}; fix: write 1M or less");
     (count <= CONNECTS_IN_FLIGHT_MAX).then_some(count).ok_or_else(error)
+}
+
+fn message_bytes(text: &str) -> Result<u16, String> {
+    units::size_within(text, HEADER_BYTES, BUFFER_BYTES)
 }
 
 fn message_count(text: &str) -> Result<u16, String> {

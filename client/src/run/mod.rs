@@ -1,11 +1,12 @@
 //! `megaconn-client run`, from start to end: flags to a config, the config to a plan on this host, what
 //! the run needs is opened, the controller leads the cores through it, and the report is written.
 
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use megaconn::base::stderr::talk;
+use megaconn::base::stdout::{Undelivered, deliver};
 use megaconn::observe::metrics::http;
 use megaconn::observe::stats::LossLog;
 use megaconn::results::result::RunResult;
@@ -17,7 +18,7 @@ use crate::bystanders::slo::Slo;
 use crate::measure::environment::{self, examine};
 use crate::measure::figures::Figures;
 use crate::measure::server_metrics;
-use crate::output::directory::{forget_earlier, open_dumps, write_json, write_report};
+use crate::output::directory::{open_dumps, take, write_json, write_report};
 use crate::output::summary::summary;
 use crate::run::config::{BystanderPlan, Config};
 use crate::run::controller::Controller;
@@ -52,6 +53,7 @@ pub(crate) fn run(flags: Flags) -> Result<Outcome, Refusal> {
 fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
     let (cpus, targets, outputs) = (&plan.cpus[..], plan.tuples.targets(), &config.outputs);
     let process = Process::begin(cpus)?;
+    let _taken = outputs.out.as_deref().map(take).transpose()?;
     let server = outputs.server_metrics.map(server_metrics::first).transpose()?;
     let metrics = process.offer_metrics(outputs.metrics)?;
     let out = dumps_place(outputs)?;
@@ -59,7 +61,6 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
     talk(&format!("metrics={}", http::url(metrics)));
     let environment = environment::read(targets, plan.demand.ends.count());
     if let Some(dir) = &outputs.out {
-        forget_earlier(dir)?;
         write_json(dir, ENVIRONMENT.name, &environment)?;
         write_json(dir, DOCTOR.name, &examine(&plan.host, &plan.demand, targets))?;
     }
@@ -80,10 +81,13 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
         result.verdict.missed.push(died.to_string());
     }
     let is_written = report(&result, outputs);
-    Ok(match stop {
-        Some(stop) => Outcome::Stopped(stop),
-        None if *result.verdict.met == Some(true) && is_written => Outcome::Met,
-        None => Outcome::Missed,
+    Ok(match (stop, is_written) {
+        (Some(stop), _) => Outcome::Stopped(stop),
+        (None, Ok(())) if *result.verdict.met == Some(true) => Outcome::Met,
+        (None, Err(Unwritten::Pipe(pipe))) if *result.verdict.met == Some(true) => {
+            Outcome::Undelivered(pipe)
+        }
+        (None, _) => Outcome::Missed,
     })
 }
 
@@ -107,21 +111,43 @@ fn begin_panel(config: &Config) -> Result<Option<ProbeRunner>, Refusal> {
     }
 }
 
-/// Shows and keeps `result`; whether it could be written.
-fn report(result: &RunResult, outputs: &Outputs) -> bool {
-    let summary = summary(result);
-    if outputs.stats.as_deref() == Some(Path::new("-")) {
-        // The dumps go to stdout.
-        talk(summary.trim_end());
-    } else {
-        // A reader may have closed the pipe; the result goes to disk as well.
-        let _ = stdout().write_all(summary.as_bytes());
-    }
-    let Some(dir) = &outputs.out else { return true };
-    let written = write_json(dir, RESULT.name, result);
-    if let Err(error) = &written {
+/// What became of a result that was not shown, or not kept.
+enum Unwritten {
+    /// It is kept, but its reader had seen enough.
+    Pipe(Undelivered),
+    /// It has been told.
+    Failed,
+}
+
+/// Keeps and shows `result`.
+fn report(result: &RunResult, outputs: &Outputs) -> Result<(), Unwritten> {
+    // First what lasts: showing it may fail.
+    let kept = outputs.out.as_deref().map_or(Ok(()), |dir| write_json(dir, RESULT.name, result));
+    if let Err(error) = &kept {
         talk(&format!("error: {error}"));
     }
-    write_report(dir);
-    written.is_ok()
+    let summary = summary(result);
+    let shown = if outputs.stats.as_deref() == Some(Path::new("-")) {
+        // The dumps go to stdout.
+        talk(summary.trim_end());
+        Ok(())
+    } else {
+        deliver(summary.as_bytes())
+    };
+    if let Err(Undelivered::Failed(_)) = &shown {
+        // What it said is not lost: it is for people.
+        talk(summary.trim_end());
+    }
+    if let Some(dir) = &outputs.out {
+        write_report(dir);
+    }
+    match (kept, shown) {
+        (Ok(()), Ok(())) => Ok(()),
+        (Ok(()), Err(pipe @ Undelivered::PipeClosed)) => Err(Unwritten::Pipe(pipe)),
+        (_, Err(failed @ Undelivered::Failed(_))) => {
+            talk(&format!("error: {failed}"));
+            Err(Unwritten::Failed)
+        }
+        (Err(_), _) => Err(Unwritten::Failed),
+    }
 }

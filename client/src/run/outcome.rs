@@ -1,5 +1,6 @@
 //! How a run, or a watch, ended.
 
+use megaconn::base::stdout::Undelivered;
 use megaconn::runtime::signals::Stop;
 
 /// What an exit status tells.
@@ -10,4 +11,6 @@ pub(crate) enum Outcome {
     Missed,
     /// A signal ended it; the report is partial.
     Stopped(Stop),
+    /// Every gate was met, and the reader of the summary had seen enough.
+    Undelivered(Undelivered),
 }

@@ -137,8 +137,7 @@ pub(crate) struct Connections {
     /// Length of accept queues
     ///
     /// Of each core and port; the kernel caps it at net.core.somaxconn.
-    #[arg(long, value_name = "N", default_value_t = BACKLOG_DEFAULT,
-          value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = BACKLOG_DEFAULT, value_parser = backlog)]
     pub(crate) backlog: i32,
 }
 
@@ -180,6 +179,12 @@ pub(crate) enum Steer {
     Cpu,
     /// By the kernel's hash of the addresses and ports
     Hash,
+}
+
+/// As the kernel takes it, a count that is an `int`.
+pub(crate) fn backlog(text: &str) -> Result<i32, String> {
+    let count = units::count_up_to(text, u64::from(i32::MAX.unsigned_abs()))?;
+    i32::try_from(count).map_err(|error| error.to_string())
 }
 
 fn bystander(text: &str) -> Result<SocketAddr, String> {

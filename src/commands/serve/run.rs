@@ -56,7 +56,7 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
         }
         let stop = housekeep(&signals, &commands, &dumps, &mut memory).await;
         let within = config.connections.drain;
-        if stop == Some(Stop::Terminate) && !within.is_zero() {
+        if matches!(stop, Some(Stop::Terminate | Stop::HangUp)) && !within.is_zero() {
             drain(&signals, &commands, &stats, &dumps, within).await;
         }
         dumps.end();

@@ -101,6 +101,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         if self.is_short(id) {
             self.on_short_failed(id, errno);
         } else {
+            if is_taken(errno) {
+                self.phase.connects.give_back();
+            }
             let number = self.end.arena[id].role.number;
             self.count_failed(number, errno, self.end.waited(id));
         }

@@ -33,6 +33,11 @@ impl Pacer {
         self.begun += 1;
     }
 
+    /// One that had begun came to nothing, and did not use its turn: it is due again.
+    pub(super) fn give_back(&mut self) {
+        self.begun = self.begun.saturating_sub(1);
+    }
+
     /// Time until the next thing is due; `None` when nothing ever will be.
     pub(super) fn wait(&self, now: Duration) -> Option<Duration> {
         self.next(now).map(|due| due.saturating_sub(now))

@@ -43,6 +43,9 @@ pub enum LineError {
     /// An object, but none of a dump.
     #[error("is no dump of megaconn; fix: a file that --stats or --out wrote")]
     NotOurs,
+    /// Another file of a run directory, which has its own readers.
+    #[error("is of bystanders, not of cores; fix: leave the file out")]
+    OfBystanders,
     /// Of another version.
     #[error("is {0}, not {SCHEMA}; fix: the megaconn that wrote it")]
     OtherSchema(String),
@@ -64,6 +67,9 @@ impl Line {
             Some(SCHEMA) => {}
             Some(other) if other.starts_with("megaconn.core/") => {
                 return Err(LineError::OtherSchema(other.chars().take(30).collect()));
+            }
+            Some(other) if other.starts_with("megaconn.bystander/") => {
+                return Err(LineError::OfBystanders);
             }
             _ => return Err(LineError::NotOurs),
         }

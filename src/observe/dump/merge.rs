@@ -95,6 +95,10 @@ impl Merge {
                     self.notes.push(format!("{file}: line {line} is cut short and left out"));
                     break;
                 }
+                Err(LineError::OfBystanders) if !has_lines => {
+                    self.notes.push(format!("{file} is of bystanders and passed over"));
+                    return Ok(());
+                }
                 Err(error) => return Err(MergeError::Line(file.to_owned(), line, error)),
             }
             has_lines = true;

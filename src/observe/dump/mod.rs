@@ -14,6 +14,7 @@ use crate::observe::stats::{ByCause, ByErrno, CoreStats, LOST_CAUSES, Reading};
 
 pub mod line;
 pub mod merge;
+pub mod place;
 pub mod ticker;
 
 /// What each line says that it is.

@@ -2,27 +2,16 @@
 //! end. It is a thread of its own, so that no other thread waits for the reader of a pipe, or a disk.
 
 use std::io::{self, Write, stdout};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::base::constants::{DUMP_END_TIMEOUT, READER_NICENESS};
+use crate::base::files;
 use crate::base::stderr::talk;
 use crate::observe::dump::Dump;
 use crate::observe::stats::CoreStats;
-
-/// A place that ticks are written to, `-` being stdout.
-///
-/// # Errors
-/// When the file cannot be made.
-pub fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(stdout()));
-    }
-    Ok(Box::new(io::BufWriter::new(std::fs::File::create(path)?)))
-}
 
 /// Why no thread writes dumps.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +83,8 @@ fn tick_until_end<S: CoreStats>(
         };
         let is_over = request == Err(RecvTimeoutError::Disconnected);
         if let Some(Err(error)) = (!is_over || every.is_some()).then(|| dump.tick()) {
-            talk(&format!("warning: dumps cannot be written any more: {error}"));
+            let told = files::told(&error, "a place that can be written");
+            talk(&format!("warning: dumps cannot be written any more: {told}"));
             every = None;
         }
         if is_over {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use histogram::Histogram;
 
 use crate::base::errno::Errno;
-use crate::observe::stats::latency::{Latency, empty_histogram};
+use crate::observe::stats::latency::{Durations, Latency};
 use crate::observe::stats::lost::LOST_CAUSES;
 
 /// A number that only rises.
@@ -185,12 +185,9 @@ impl Figure for Gauge {
     }
 }
 
-/// Why histograms can be added and subtracted.
-const ALIKE: &str = "all histograms have one form";
-
 impl Figure for Latency {
     const KIND: Kind = Kind::Latency;
-    type Total = Histogram;
+    type Total = Durations;
 
     fn new() -> Latency {
         Latency::new()
@@ -200,12 +197,12 @@ impl Figure for Latency {
         Reading::Latency(self)
     }
 
-    fn total<'a>(cores: impl Iterator<Item = &'a Latency>) -> Histogram {
-        cores.fold(empty_histogram(), |all, one| all.wrapping_add(&one.load()).expect(ALIKE))
+    fn total<'a>(cores: impl Iterator<Item = &'a Latency>) -> Durations {
+        cores.fold(Durations::none(), |all, one| all.and(&one.durations()))
     }
 
-    fn since(now: &Histogram, before: &Histogram) -> Histogram {
-        now.wrapping_sub(before).expect(ALIKE)
+    fn since(now: &Durations, before: &Durations) -> Durations {
+        now.since(before)
     }
 }
 

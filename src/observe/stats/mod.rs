@@ -9,8 +9,8 @@ pub use crate::observe::stats::common::{CommonStats, CommonTotals};
 pub use crate::observe::stats::figure::{
     ByCause, ByErrno, Counter, Description, Figure, Gauge, Kind, Listed, Reading,
 };
-pub use crate::observe::stats::latency::Latency;
 pub(crate) use crate::observe::stats::latency::empty_histogram;
+pub use crate::observe::stats::latency::{Durations, Latency};
 pub use crate::observe::stats::losses::{Ending, Loss, LossLog, Losses};
 pub use crate::observe::stats::lost::{LOST_CAUSES, LostCause};
 pub use crate::observe::stats::role::CoreStats;

@@ -93,7 +93,7 @@ fn named(wall: &Attribution) -> String {
         _ => "between the ends",
     };
     let sure = wall.confidence.as_deref().unwrap_or_default();
-    format!("{} {side} ({sure}): {} lost to it", id(wall), count(wall.lost))
+    format!("{} {side} ({sure}): {}", id(wall), wall.toll())
 }
 
 fn id(wall: &Attribution) -> &str {
@@ -105,7 +105,12 @@ fn of_cost(cost: &Cost, has_note: impl Fn(&str) -> bool) -> Vec<Row> {
     let bytes = |bytes: Maybe<f64>| bytes.map_or("unknown".into(), format::bytes);
     let error = cost.stderr_bytes.filter(|_| cost.kernel_bytes.is_some());
     let error = error.map_or(String::new(), |error| format!(" ± {}", format::count(error.ceil())));
-    let both = if cost.sockets_counted.or_zero() > 1 { " (2 sockets)" } else { "" };
+    let both = match *cost.sockets_counted {
+        Some(1) => String::new(),
+        Some(n) => format!(" ({n} sockets)"),
+        None if cost.kernel_bytes.is_some() => " (unknown sockets)".to_owned(),
+        None => String::new(),
+    };
     let [kernel, server, client] =
         [cost.kernel_bytes, cost.server_user_bytes, cost.client_user_bytes].map(bytes);
     let text = format!("kernel {kernel}{error}{both}, server {server}, client {client}");

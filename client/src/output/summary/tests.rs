@@ -91,9 +91,9 @@ fn a_plain_run() {
          next wall  memory at 2,679,801 connections
        established  1,000,000 of 1,000,000
      failed / lost  0 / 0
-         opened in  5.1 s (196.5k/s)  p50 559 us  p99 1677 us  max 17.3 ms
+         opened in  5.1 s (196.5k/s)  p50 560 us  p99 1.68 ms  max 17.3 ms
           messages  1,000,000 of 1,000,000 verified, 0 mismatched, 0 late
-                    p50 9215 us  p99 27.6 ms  max 285.7 ms
+                    p50 9.2 ms  p99 28 ms  max 290 ms
           held for  60 s
          closed in  8.9 s (111.9k/s), server empty after 9.2 s
     per connection  kernel 8,302 B (2 sockets), server 42 B, client 42 B
@@ -134,12 +134,12 @@ fn several_plateaus_stand_side_by_side() {
            plateau            1,000         10,000      1,000,000
          opened in             5 ms          51 ms          5.1 s
           connects         196.5k/s       196.5k/s       196.5k/s
-       connect p50           559 us         559 us         559 us
-       connect p99          1677 us        1677 us        1677 us
+       connect p50           560 us         560 us         560 us
+       connect p99          1.68 ms        1.68 ms        1.68 ms
           verified            1,000         10,000      1,000,000
-       message p50          9215 us        9215 us        9215 us
-       message p99          27.6 ms        27.6 ms        27.6 ms
-       message max         285.7 ms       285.7 ms       285.7 ms
+       message p50           9.2 ms         9.2 ms         9.2 ms
+       message p99            28 ms          28 ms          28 ms
+       message max           290 ms         290 ms         290 ms
            churned              602            602     601 of 602
          churn p99           180 us         180 us         180 us
     client lag p99            27 us          27 us          27 us
@@ -157,6 +157,7 @@ fn attribution(id: &str, lost: u64) -> Attribution {
         id: id.into(),
         side: "server".into(),
         lost: lost.into(),
+        became: Map::default(),
         evidence: List(vec!["server: refused_total 0 -> 2,000".into()]),
         ruled_out: List::default(),
         fix: List(vec!["serve --max-connections 5000".into()]),
@@ -200,9 +201,9 @@ fn a_run_that_missed_its_target_says_why_before_all() {
                     and 2 more, see result.json
        established  3,000 of 5,000
      failed / lost  ECONNRESET 679 / reset 1,321
-         opened in  25 ms (196.5k/s)  p50 559 us  p99 1677 us  max 17.3 ms
+         opened in  25 ms (196.5k/s)  p50 560 us  p99 1.68 ms  max 17.3 ms
           messages  5,000 of 5,000 verified, 0 mismatched, 0 late
-                    p50 9215 us  p99 27.6 ms  max 285.7 ms
+                    p50 9.2 ms  p99 28 ms  max 290 ms
           held for  60 s
          closed in  8.9 s (111.9k/s), server empty after 9.2 s
     per connection  kernel 8,302 B (2 sockets), server 42 B, client 42 B
@@ -314,15 +315,15 @@ fn bystanders_have_a_line_each() {
                     p99 7.1 ms, < 5 ms wanted
        established  1,000,000 of 1,000,000
      failed / lost  0 / 0
-         opened in  5.1 s (196.5k/s)  p50 559 us  p99 1677 us  max 17.3 ms
+         opened in  5.1 s (196.5k/s)  p50 560 us  p99 1.68 ms  max 17.3 ms
           messages  1,000,000 of 1,000,000 verified, 0 mismatched, 0 late
-                    p50 9215 us  p99 27.6 ms  max 285.7 ms
+                    p50 9.2 ms  p99 28 ms  max 290 ms
           held for  60 s
          closed in  8.9 s (111.9k/s), server empty after 9.2 s
     per connection  kernel 8,302 B (2 sockets), server 42 B, client 42 B
         bystanders  ping      no effect found, p99 164 us
-                    connect   p50 90 us -> 1107 us opening 1,000,000
-                    udp       loses 3.1 % opening 1,000,000, p99 180 us -> 396 us
+                    connect   p50 90 us -> 1.11 ms opening 1,000,000
+                    udp       loses 3.1 % opening 1,000,000, p99 180 us -> 400 us
                     disk      too few samples, 44 more are needed
                     schedule  no effect found, p99 280 us (1 of 2 phases short)
     ");
@@ -347,19 +348,19 @@ fn bystanders_of_a_full_screen_share_a_line_unless_they_suffer() {
            plateau            1,000         10,000      1,000,000
          opened in             5 ms          51 ms          5.1 s
           connects         196.5k/s       196.5k/s       196.5k/s
-       connect p50           559 us         559 us         559 us
-       connect p99          1677 us        1677 us        1677 us
+       connect p50           560 us         560 us         560 us
+       connect p99          1.68 ms        1.68 ms        1.68 ms
           verified            1,000         10,000      1,000,000
-       message p50          9215 us        9215 us        9215 us
-       message p99          27.6 ms        27.6 ms        27.6 ms
-       message max         285.7 ms       285.7 ms       285.7 ms
+       message p50           9.2 ms         9.2 ms         9.2 ms
+       message p99            28 ms          28 ms          28 ms
+       message max           290 ms         290 ms         290 ms
     client lag p99            27 us          27 us          27 us
      live at sweep                9              9              9
           held for             60 s           60 s           60 s
          closed in  8.9 s (111.9k/s), server empty after 9.2 s
     per connection  kernel 8,302 B (2 sockets), server 42 B, client 42 B
-        bystanders  udp      loses 3.1 % opening 1,000,000, p99 180 us -> 396 us
-                    connect  p50 90 us -> 1107 us opening 1,000,000
+        bystanders  udp      loses 3.1 % opening 1,000,000, p99 180 us -> 400 us
+                    connect  p50 90 us -> 1.11 ms opening 1,000,000
                     no effect found: ping, schedule; too few samples: disk
     ");
 }

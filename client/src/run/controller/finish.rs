@@ -20,7 +20,7 @@ impl Controller<'_> {
     /// Fills in what is known only now.
     pub(super) fn finish(mut self, result: &mut RunResult, stop: Option<Stop>, ended_ms: u64) {
         self.figures.refresh_server();
-        let totals = self.figures.totals();
+        let totals = self.counted_at_stop.take().unwrap_or_else(|| self.figures.totals());
         result.failed = Counts::by_errno(&totals.failed);
         result.lost = Counts::by_cause(&totals.lost);
         result.losses = self.losses.times().into();
@@ -32,9 +32,7 @@ impl Controller<'_> {
         let ends = self.plan.demand.ends.count();
         result.cost_per_connection = Part(self.figures.memory_samples().cost(ends));
         let lost: u64 = totals.lost.iter().sum();
-        let established = totals
-            .connected_total
-            .saturating_sub(totals.connect_undone_total + lost + self.closed_early);
+        let established = self.established(&totals);
         result.established = established.into();
         let first_at = self.losses.times().map(|times| Duration::from_millis(times.first_ms));
         let losses = self.figures.losses(&self.plan.tuples, first_at);
@@ -49,13 +47,14 @@ impl Controller<'_> {
             missed.insert(0, format!("stopped by {stop}, the report is partial"));
         }
         result.verdict = Part(result::verdict(missed));
-        if let Some(evidence) = self.evidence.take().filter(|_| stop.is_none()) {
+        if let Some(evidence) = self.evidence.take() {
             let (case, moments) = evidence.case(
                 result,
                 &mut self.figures,
                 ended_ms,
                 patterns,
                 self.answers.longest(),
+                stop.is_some(),
             );
             result::take_walls(&mut result.verdict, diagnose(&case), &self.plan.rows);
             if let Some(Err(error)) = self

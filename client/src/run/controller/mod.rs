@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
 use megaconn::base::clock::unix_ms;
-use megaconn::base::constants::{LOOK_EVERY, SETTLE, STOP_HEARD};
+use megaconn::base::constants::{
+    CLOSE_TIMEOUT, CONNECT_TIMEOUT, ECHO_TIMEOUT, LOOK_EVERY, SETTLE, STOP_HEARD,
+};
 use megaconn::base::stderr::talk;
 use megaconn::base::units::grouped;
 use megaconn::engine::client::phase::{Command, Phase, PhaseCommand};
 use megaconn::observe::dump::ticker::Ticker;
+use megaconn::observe::stats::ClientTotals;
 use megaconn::results::bystanders::SpanPhase;
 use megaconn::results::lenient::{Maybe, Part};
 use megaconn::results::plateau::{Counts, Plateau, Sweep};
@@ -52,6 +55,8 @@ pub(crate) struct Controller<'a> {
     kept: Vec<ProbeAccount>,
     /// Held connections that a search closed before the end.
     closed_early: u64,
+    /// What had been counted when a signal ended a plateau: what comes later is in no figure.
+    counted_at_stop: Option<ClientTotals>,
 }
 
 /// The run ends here; the report is made of what there is.
@@ -85,6 +90,7 @@ impl<'a> Controller<'a> {
             panel,
             kept: Vec::new(),
             closed_early: 0,
+            counted_at_stop: None,
         }
     }
 
@@ -140,8 +146,12 @@ impl<'a> Controller<'a> {
                 self.command(commands, Phase::Hold).await;
                 Timer::new(STOP_HEARD).await;
             }
-            let counted = self.figures.totals().since(&before);
-            plateau.established = self.figures.sum(|s| &s.connections).into();
+            let totals = self.figures.totals();
+            let counted = totals.since(&before);
+            plateau.established = self.established(&totals).into();
+            if matches!(ended, Err(Stopped::BySignal(_))) {
+                self.counted_at_stop = Some(totals);
+            }
             let asked = result::Asked {
                 expect: &self.config.traffic.expect,
                 churn_per_s: self.config.traffic.churn_per_s(),
@@ -170,6 +180,13 @@ impl<'a> Controller<'a> {
         }
         self.watch(SpanPhase::Recovery, 0);
         self.rest(commands).await
+    }
+
+    /// Connections that were established, and neither lost nor closed by a search, by `totals`.
+    fn established(&self, totals: &ClientTotals) -> u64 {
+        let lost: u64 = totals.lost.iter().sum();
+        let gone = totals.connect_undone_total + lost + self.closed_early;
+        totals.connected_total.saturating_sub(gone)
     }
 
     /// Closes what is open beyond `connections`, when a search goes down.
@@ -286,7 +303,7 @@ impl<'a> Controller<'a> {
         phase: Phase,
         total: u64,
     ) -> Result<Duration, Stopped> {
-        let mut progress = Progress::new(phase.verb(), total);
+        let mut progress = Progress::new(phase.verb(), total, patience(phase));
         let before = self.done(phase);
         let number = self.command(commands, phase).await;
         loop {
@@ -385,5 +402,16 @@ impl<'a> Controller<'a> {
             None if !commands.all_run() => Err(Stopped::ByDeath),
             None => Ok(()),
         }
+    }
+}
+
+/// How long an answer may take in a phase before its connection is given up.
+fn patience(phase: Phase) -> Duration {
+    match phase {
+        Phase::Connect { .. } => CONNECT_TIMEOUT,
+        Phase::Messages | Phase::Sweep => ECHO_TIMEOUT,
+        // A short connection is connected first.
+        Phase::Hold | Phase::Traffic => CONNECT_TIMEOUT + ECHO_TIMEOUT,
+        Phase::Close { .. } => CLOSE_TIMEOUT,
     }
 }

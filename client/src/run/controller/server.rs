@@ -1,12 +1,16 @@
 //! What the controller waits to see of the server: that its figures are of now, and that it is empty.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use megaconn::base::constants::{SERVER_EMPTY_TIMEOUT, SERVER_TICK_TIMEOUT};
+use megaconn::base::stderr::talk;
 use megaconn::engine::client::phase::Command;
 use megaconn::runtime::commands::Commands;
 
 use crate::run::controller::{Controller, Stopped};
+
+/// Time between two lines that say what is waited for.
+const SAY_EVERY: Duration = Duration::from_secs(5);
 
 impl Controller<'_> {
     /// Waits for a dump of the server that shows what is held, if it dumps at all.
@@ -35,7 +39,15 @@ impl Controller<'_> {
         began_ms: u64,
     ) -> Result<Option<f64>, Stopped> {
         let began = Instant::now();
+        let mut said_at = began;
         while began.elapsed() < SERVER_EMPTY_TIMEOUT {
+            if said_at.elapsed() >= SAY_EVERY {
+                said_at = Instant::now();
+                let left = (SERVER_EMPTY_TIMEOUT - began.elapsed()).as_secs();
+                talk(&format!(
+                    "waiting for the server to be seen empty, for {left} s more at most"
+                ));
+            }
             self.figures.refresh_server();
             let Some(server) = self.figures.server.as_ref().filter(|s| s.at_ms().is_some()) else {
                 break;
