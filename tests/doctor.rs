@@ -43,8 +43,9 @@ const READ: &[(&str, &str, Text, Verdict)] = &[
     ("orphans", "proc/sys/net/ipv4/tcp_max_orphans", plain, Verdict::Warn),
     ("syn-queue", "proc/sys/net/ipv4/tcp_max_syn_backlog", plain, Verdict::Warn),
     ("tcp-mem", "proc/sys/net/ipv4/tcp_mem", |n| format!("1\t{n}\t9999999\n"), Verdict::Warn),
-    ("threads", "proc/sys/kernel/threads-max", plain, Verdict::Fail),
-    ("threads", "proc/sys/kernel/pid_max", plain, Verdict::Fail),
+    // Of which 100 are there already.
+    ("threads", "proc/sys/kernel/threads-max", |n| plain(n + 100), Verdict::Fail),
+    ("threads", "proc/sys/kernel/pid_max", |n| plain(n + 100), Verdict::Fail),
     ("tw-buckets", "proc/sys/net/ipv4/tcp_max_tw_buckets", plain, Verdict::Warn),
 ];
 

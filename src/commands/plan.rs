@@ -6,6 +6,7 @@ use clap::Args;
 use megaconn::base::cli_support;
 use megaconn::base::side::Side;
 use megaconn::base::units::{self, Endpoints, grouped};
+use megaconn::host::procfs::ProcFs;
 use megaconn::host::{ports, rlimit};
 use megaconn::plan::demand::Demand;
 use megaconn::plan::tuples::{PortRange, Sources, TuplePlan, resolve_sources};
@@ -128,9 +129,10 @@ pub(crate) fn demand(
 ) -> Result<Demand, String> {
     let cores = ways.cores.resolve().map_err(|error| error.to_string())?.len();
     let targets: Vec<_> = target.iter().flat_map(|endpoints| endpoints.each()).collect();
-    let range = ways.source_ports.map_or_else(ports::ephemeral, |p| p.low..=p.high);
+    let procfs = ProcFs::host();
+    let range = ways.source_ports.map_or_else(|| ports::ephemeral(&procfs), |p| p.low..=p.high);
     let sources = resolve_sources(&ways.source, &targets).map_err(|error| error.to_string())?;
-    let tuples = TuplePlan::new(targets.clone(), &sources, ports::usable(range), cores)
+    let tuples = TuplePlan::new(targets.clone(), &sources, ports::usable(&procfs, range), cores)
         .map_err(|error| error.to_string())?;
     Ok(Demand::of_client(connections, &targets, tuples.capacity(), cores as u64))
 }

@@ -6,7 +6,10 @@ pub mod conntrack;
 pub mod counters;
 pub mod cpu;
 pub mod headroom;
+#[cfg(test)]
+mod in_namespace;
 pub mod kernel_log;
+pub mod limit;
 pub mod links;
 pub mod meminfo;
 pub mod neighbour_tables;

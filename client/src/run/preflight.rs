@@ -6,6 +6,7 @@ use std::sync::Arc;
 use megaconn::base::constants::{SOURCES_TRIED_MAX, TARGETS_TRIED_MAX};
 use megaconn::base::side::Side;
 use megaconn::drivers::uring;
+use megaconn::host::procfs::ProcFs;
 use megaconn::host::{ports, rlimit};
 use megaconn::plan::demand::Demand;
 use megaconn::plan::tuples::{TuplePlan, resolve_sources};
@@ -67,9 +68,10 @@ impl RunPlan {
 
 fn tuples(config: &Config, cores: usize) -> Result<TuplePlan, Refusal> {
     let (targets, typed) = (config.targets(), &config.targets);
-    let range = typed.source_ports.map_or_else(ports::ephemeral, |p| p.low..=p.high);
+    let procfs = ProcFs::host();
+    let range = typed.source_ports.map_or_else(|| ports::ephemeral(&procfs), |p| p.low..=p.high);
     let sources = resolve_sources(&typed.source, &targets)?;
-    Ok(TuplePlan::new(targets, &sources, ports::usable(range), cores)?)
+    Ok(TuplePlan::new(targets, &sources, ports::usable(&procfs, range), cores)?)
 }
 
 fn demand(config: &Config, tuples: &TuplePlan, cores: u64) -> Demand {
