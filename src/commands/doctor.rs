@@ -93,7 +93,7 @@ fn answer(flags: &Flags) -> Result<bool, String> {
     let demand = demand(flags)?;
     let reserving = if demand.ends == Ends::Server { Side::Server } else { Side::Client };
     let host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(reserving, None));
-    let host = host.with_tracking(demand.ends);
+    let host = Host { ring: plan::ring(), ..host.with_tracking(demand.ends) };
     match flags.fix {
         None => {
             let targets: Vec<_> = target(flags).into_iter().flat_map(Endpoints::each).collect();

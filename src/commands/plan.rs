@@ -6,6 +6,7 @@ use clap::Args;
 use megaconn::base::cli_support;
 use megaconn::base::side::Side;
 use megaconn::base::units::{self, Endpoints, grouped};
+use megaconn::drivers::uring::{self, ProbeError};
 use megaconn::host::procfs::ProcFs;
 use megaconn::host::{ports, rlimit};
 use megaconn::plan::demand::Demand;
@@ -13,7 +14,7 @@ use megaconn::plan::tuples::{PortRange, Sources, TuplePlan, resolve_sources};
 use megaconn::runtime::memory_reserve;
 use megaconn::runtime::topology::CoreList;
 use megaconn::walls::doctor::text::wrapped;
-use megaconn::walls::host::Host;
+use megaconn::walls::host::{Host, RingTried};
 use megaconn::walls::reading::{self, Row, Verdict};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
@@ -109,6 +110,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 fn make(flags: &Flags) -> Result<Plan, String> {
     let demand = demand(flags.connections, &flags.target, &flags.ways)?;
     let host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(Side::Client, None));
+    let host = Host { ring: ring(), ..host };
     let mut rows = reading::rows(&host, &demand);
     rows.retain(|row| row.need.is_some());
     Ok(Plan {
@@ -119,6 +121,18 @@ fn make(flags: &Flags) -> Result<Plan, String> {
         segments: host.segments(&demand),
         rows,
     })
+}
+
+/// What comes of a ring that is tried here and now.
+pub(crate) fn ring() -> RingTried {
+    match uring::probe() {
+        Ok(()) => RingTried::Works,
+        Err(ProbeError::Disabled { .. }) => RingTried::Disabled,
+        Err(ProbeError::Filtered | ProbeError::Hidden) => RingTried::Filtered,
+        Err(ProbeError::Missing | ProbeError::Lacks { .. }) => RingTried::TooOld,
+        // Locked memory is a wall by itself.
+        Err(ProbeError::Memlock { .. } | ProbeError::Other(_)) => RingTried::Not,
+    }
 }
 
 /// What `connections` to `target` take, or why they cannot be made.

@@ -11,7 +11,7 @@ use megaconn::host::{ports, rlimit};
 use megaconn::plan::demand::Demand;
 use megaconn::plan::tuples::{TuplePlan, resolve_sources};
 use megaconn::runtime::memory_reserve;
-use megaconn::walls::host::Host;
+use megaconn::walls::host::{Host, RingTried};
 use megaconn::walls::reading::{self, Row};
 
 use crate::output::directory;
@@ -44,7 +44,8 @@ impl RunPlan {
         let nofile = rlimit::raise_nofile();
         let demand = demand(config, &tuples, cpus.len() as u64);
         let reserve_bytes = memory_reserve::bytes(Side::Client, config.memory_reserve);
-        let host = Host::read(nofile, reserve_bytes);
+        // It was tried above.
+        let host = Host { ring: RingTried::Works, ..Host::read(nofile, reserve_bytes) };
         let rows = reading::rows(&host, &demand);
         if let Some(row) = rows.iter().find(|row| !row.fits()) {
             return Err(does_not_fit(config.connections(), config.traffic.churn_per_s(), row));
