@@ -113,7 +113,8 @@ fn answer(flags: &Flags) -> Result<bool, String> {
 }
 
 fn demand(flags: &Flags) -> Result<Demand, String> {
-    let demand = plan::demand(flags.connections, &target(flags), &flags.ways)?;
+    let (demand, unused) = plan::demand(flags.connections, &target(flags), &flags.ways)?;
+    unused.iter().for_each(|words| talk(&format!("note: {words}")));
     let backlog = flags.backlog.unsigned_abs().into();
     Ok(match flags.side.into() {
         Ends::Server => Demand { backlog, ..Demand::of_server(demand.connections, demand.cores) },

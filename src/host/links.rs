@@ -11,8 +11,9 @@ const LINK: u16 = 16;
 /// `struct ifinfomsg`: of any family, all interfaces.
 const ANY: [u8; 16] = [0; 16];
 
-/// Where the type and the flags stand in it.
+/// Where the type, the number and the flags stand in it.
 const TYPE_AT: usize = 2;
+const INDEX_AT: usize = 4;
 const FLAGS_AT: usize = 8;
 
 const NAME: u16 = 3;
@@ -21,6 +22,7 @@ const INFO_KIND: u16 = 1;
 const STATISTICS: u16 = 23;
 
 const TYPE_ETHER: u16 = 1;
+const FLAG_UP: u32 = 1;
 const FLAG_LOOPBACK: u32 = 8;
 
 /// Counters by their names in `/sys`: the index in `struct rtnl_link_stats64`, and the column of
@@ -41,6 +43,12 @@ pub struct Link {
     /// The kernel's name for the kind, such as `veth` or `vlan`; `None` for a card, for loopback, and
     /// where the kernel does not say.
     pub kind: Option<String>,
+    /// Its number; 0 where it was read from a file that has none.
+    pub index: u32,
+    /// Whether it is the one by which a host reaches itself.
+    pub is_loopback: bool,
+    /// Whether it has been set up.
+    pub is_up: bool,
     /// Whether it may be a network card, which `ethtool` knows more of.
     pub is_card: bool,
     /// Its counters of packets that were lost, as far as they could be read.
@@ -76,7 +84,8 @@ fn parse(link: &[u8]) -> Option<Link> {
     };
     let kind = find(attributes, INFO).and_then(|info| find(info, INFO_KIND)).map(text);
     let is_ether = link.get(TYPE_AT..TYPE_AT + 2)? == TYPE_ETHER.to_ne_bytes();
-    let is_loopback = netlink::word(link, FLAGS_AT)? & FLAG_LOOPBACK != 0;
+    let flags = netlink::word(link, FLAGS_AT)?;
+    let is_loopback = flags & FLAG_LOOPBACK != 0;
     let statistics = find(attributes, STATISTICS).unwrap_or_default();
     let counter = |(name, index, _): (&'static str, usize, _)| {
         let bytes = statistics.get(8 * index..8 * (index + 1))?.try_into().ok()?;
@@ -84,6 +93,9 @@ fn parse(link: &[u8]) -> Option<Link> {
     };
     Some(Link {
         name: text(find(attributes, NAME)?),
+        index: netlink::word(link, INDEX_AT)?,
+        is_loopback,
+        is_up: flags & FLAG_UP != 0,
         is_card: kind.is_none() && is_ether && !is_loopback,
         kind,
         counters: COUNTERS.into_iter().filter_map(counter).collect(),
@@ -98,7 +110,15 @@ fn of_line(line: &str) -> Option<Link> {
         Some((name, columns.get(column?)?.parse().ok()?))
     };
     let counters = COUNTERS.into_iter().filter_map(counter).collect();
-    Some(Link { name: name.trim().to_owned(), kind: None, is_card: false, counters })
+    Some(Link {
+        name: name.trim().to_owned(),
+        index: 0,
+        is_loopback: false,
+        is_up: true,
+        kind: None,
+        is_card: false,
+        counters,
+    })
 }
 
 #[cfg(test)]
@@ -127,6 +147,9 @@ mod tests {
         ];
         let expected = Link {
             name: "eth0".into(),
+            index: 0,
+            is_loopback: false,
+            is_up: false,
             kind: Some("veth".into()),
             is_card: false,
             counters: counters.to_vec(),

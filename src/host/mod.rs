@@ -1,6 +1,7 @@
 //! Reads the kernel of this host and decides nothing: files of /proc and /sys, netlink, limits of
 //! the process. The walls decide what a reading means for a plan or a run.
 
+pub mod addresses;
 pub mod cgroup;
 pub mod conntrack;
 pub mod counters;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use megaconn::base::constants::{SOURCES_TRIED_MAX, TARGETS_TRIED_MAX};
 use megaconn::base::side::Side;
+use megaconn::base::stderr::talk;
 use megaconn::drivers::uring;
-use megaconn::host::procfs::ProcFs;
-use megaconn::host::{ports, rlimit};
+use megaconn::host::rlimit;
 use megaconn::plan::demand::Demand;
-use megaconn::plan::tuples::{TuplePlan, resolve_sources};
+use megaconn::plan::sources::{self, Typed};
+use megaconn::plan::tuples::TuplePlan;
 use megaconn::runtime::memory_reserve;
 use megaconn::walls::host::{Host, RingTried};
 use megaconn::walls::reading::{self, Row};
@@ -68,11 +69,10 @@ impl RunPlan {
 }
 
 fn tuples(config: &Config, cores: usize) -> Result<TuplePlan, Refusal> {
-    let (targets, typed) = (config.targets(), &config.targets);
-    let procfs = ProcFs::host();
-    let range = typed.source_ports.map_or_else(|| ports::ephemeral(&procfs), |p| p.low..=p.high);
-    let sources = resolve_sources(&typed.source, &targets)?;
-    Ok(TuplePlan::new(targets, &sources, ports::usable(&procfs, range), cores)?)
+    let typed = Typed { sources: &config.targets.source, ports: config.targets.source_ports };
+    let planned = sources::plan(&typed, config.targets(), cores)?;
+    planned.unused_in_words().iter().for_each(|words| talk(&format!("note: {words}")));
+    Ok(planned.tuples)
 }
 
 fn demand(config: &Config, tuples: &TuplePlan, cores: u64) -> Demand {
