@@ -212,8 +212,24 @@ fn io_uring_forbidden_by_a_filter_is_refused() {
     }
 }
 
+#[test]
+fn plan_and_doctor_try_a_ring() {
+    for command in ["plan --connections 1k --target 127.0.0.1:7000", "doctor --connections 1k"] {
+        let answer = behind_filter(libc::EPERM, move || {
+            Program::start(&mut megaconn(&command.split(' ').collect::<Vec<_>>())).finish()
+        });
+        assert_eq!(answer.code, Some(1), "{answer:#?}");
+        assert!(answer.stdout.contains("FAIL  io-uring-seccomp"), "{answer:#?}");
+    }
+}
+
 /// What a server says whose io_uring_setup fails with `errno`.
 fn refusal_behind_filter(errno: i32) -> String {
+    behind_filter(errno, || refusal(&mut megaconn(&["serve"])))
+}
+
+/// Does something in a thread in which io_uring_setup fails with `errno`.
+fn behind_filter<T: Send + 'static>(errno: i32, act: impl FnOnce() -> T + Send + 'static) -> T {
     // The filter holds for the thread that applies it, and for what that thread starts.
     let thread = thread::spawn(move || {
         let rules = [(libc::SYS_io_uring_setup, Vec::new())].into();
@@ -222,7 +238,7 @@ fn refusal_behind_filter(errno: i32) -> String {
         let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, architecture);
         let program: BpfProgram = filter.unwrap().try_into().unwrap();
         seccompiler::apply_filter(&program).unwrap();
-        refusal(&mut megaconn(&["serve"]))
+        act()
     });
     thread.join().expect("see the panic of the thread")
 }

@@ -6,7 +6,7 @@ use megaconn::plan::demand::{Demand, Ends};
 use megaconn::walls::doctor::text::text;
 use megaconn::walls::doctor::{Bound, Report, report};
 use megaconn::walls::have::Have;
-use megaconn::walls::host::Host;
+use megaconn::walls::host::{Host, RingTried};
 use megaconn::walls::reading::{Row, Verdict};
 use megaconn::walls::table::all;
 use namespaces::{in_namespaces, text as words};
@@ -43,8 +43,9 @@ const READ: &[(&str, &str, Text, Verdict)] = &[
     ("orphans", "proc/sys/net/ipv4/tcp_max_orphans", plain, Verdict::Warn),
     ("syn-queue", "proc/sys/net/ipv4/tcp_max_syn_backlog", plain, Verdict::Warn),
     ("tcp-mem", "proc/sys/net/ipv4/tcp_mem", |n| format!("1\t{n}\t9999999\n"), Verdict::Warn),
-    ("threads", "proc/sys/kernel/threads-max", plain, Verdict::Fail),
-    ("threads", "proc/sys/kernel/pid_max", plain, Verdict::Fail),
+    // Of which 100 are there already.
+    ("threads", "proc/sys/kernel/threads-max", |n| plain(n + 100), Verdict::Fail),
+    ("threads", "proc/sys/kernel/pid_max", |n| plain(n + 100), Verdict::Fail),
     ("tw-buckets", "proc/sys/net/ipv4/tcp_max_tw_buckets", plain, Verdict::Warn),
 ];
 
@@ -82,7 +83,7 @@ fn a_wall_that_is_hidden_or_garbled_is_unknown_and_never_0() {
         let host = FakeHost::plentiful();
         std::fs::remove_file(host.root().join(file)).expect("it was written");
         let row = row(&host, id);
-        // Without the module nothing is tracked.
+        // Without the module nothing is tracked, and the other sysctls of net are there.
         let expected = if *id == "conntrack" { Verdict::Ok } else { Verdict::Unknown };
         assert_eq!((row.have, row.verdict), (None, expected), "{row:?}");
     }
@@ -97,12 +98,51 @@ fn entries_that_cannot_be_counted_are_not_taken_for_none() {
 }
 
 #[test]
+fn what_cannot_be_seen_is_not_taken_for_what_is_not_there() {
+    let host = FakeHost::plentiful();
+    std::fs::remove_dir_all(host.root().join("proc/sys")).expect("it was written");
+    // /proc with subset=pid shows the files of processes alone.
+    for id in ["conntrack", "io-uring-disabled", "threads", "somaxconn"] {
+        let report = examine(&host.host(), &demand());
+        let rows = report.rows.into_iter().filter(|row| row.id == id);
+        rows.for_each(|row| assert_eq!(row.verdict, Verdict::Unknown, "{row:?}"));
+    }
+    let host = FakeHost::plentiful();
+    assert_eq!(row(&host, "cgroup-memory").verdict, Verdict::Ok, "this kernel has no groups");
+    host.write("proc/self/cgroup", "4:memory:/a\n0::/a\n");
+    assert_eq!(row(&host, "cgroup-memory").verdict, Verdict::Unknown, "no mount shows the group");
+    host.write("proc/self/cgroup", "");
+    assert_eq!(row(&host, "cgroup-memory").verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_ring_that_was_tried_says_more_than_any_file() {
+    let fake = FakeHost::plentiful();
+    fake.write("proc/self/status", "Seccomp:\t2\n");
+    let verdicts = |ring: RingTried| {
+        let report = examine(&Host { ring, ..fake.host() }, &demand());
+        ["io-uring-disabled", "io-uring-seccomp"].map(|id| {
+            let row = report.rows.iter().find(|row| row.id == id).expect("there is such a row");
+            assert_eq!(row.fix.is_empty(), row.fits(), "{row:?}");
+            row.verdict
+        })
+    };
+    assert_eq!(verdicts(RingTried::Not), [Verdict::Ok, Verdict::Unknown]);
+    assert_eq!(verdicts(RingTried::Works), [Verdict::Ok, Verdict::Ok]);
+    assert_eq!(verdicts(RingTried::Filtered), [Verdict::Ok, Verdict::Fail]);
+    assert_eq!(verdicts(RingTried::Disabled), [Verdict::Fail, Verdict::Unknown]);
+    assert_eq!(verdicts(RingTried::TooOld), [Verdict::Fail, Verdict::Unknown]);
+}
+
+#[test]
 fn nothing_at_all_is_known_of_an_empty_host() {
     let report = examine(&FakeHost::empty().host(), &demand());
     for row in &report.rows {
         let is_ours = ["source-ports", "memlock", "fixed-files", "nofile"].contains(&row.id);
         assert!(is_ours || row.have.is_none(), "{row:?}");
         assert!(is_ours || row.allows_connections.is_none(), "{row:?}");
+        assert!(is_ours || row.verdict >= Verdict::Unknown, "{row:?}");
+        assert!(is_ours || row.verdict != Verdict::Ok, "{row:?}");
     }
     assert!(report.fits, "an unknown was held against the plan");
 }

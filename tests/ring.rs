@@ -14,6 +14,7 @@ use megaconn::engine::driver::{Completion, Dial, Driver, Listen, Readiness, Shut
 use megaconn::engine::token::{Generation, Operation, SlotId, Token};
 use megaconn::engine::worker::Wakeup;
 use megaconn::host::ports;
+use megaconn::host::procfs::ProcFs;
 use megaconn::sys::doorbell::Doorbell;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -34,7 +35,7 @@ fn with_driver<T: 'static>(test: impl FnOnce(&mut UringDriver, SocketAddr) -> T 
         let config = UringConfig {
             listeners: vec![listener],
             targets: vec![address],
-            ephemeral_ports: ports::ephemeral(),
+            ephemeral_ports: ports::ephemeral(&ProcFs::host()),
             buffers: (4, BUFFER_BYTES),
             keepalive: None,
         };
@@ -143,8 +144,8 @@ fn a_receive_waits_for_bytes_and_may_be_taken_back() {
 #[test]
 fn connect_uses_the_planned_source_inside_and_outside_of_the_ephemeral_range() {
     with_driver(|driver, _| {
-        let inside = *ports::ephemeral().end() - 3;
-        let outside = ports::ephemeral().start().checked_sub(317).unwrap();
+        let inside = *ports::ephemeral(&ProcFs::host()).end() - 3;
+        let outside = ports::ephemeral(&ProcFs::host()).start().checked_sub(317).unwrap();
         for (index, port) in (0..).zip([inside, outside]) {
             let source = SocketAddr::from(([127, 9, 8, 7], port));
             let connect = token(Operation::Connect, index);

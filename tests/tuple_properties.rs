@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use megaconn::plan::tuples::{
-    AddressRange, PortRange, Sources, TupleError, TuplePlan, resolve_sources,
-};
+use megaconn::host::addresses::Addresses;
+use megaconn::host::procfs::ProcFs;
+use megaconn::plan::sources;
+use megaconn::plan::tuples::{AddressRange, PortRange, Sources, TupleError, TuplePlan};
 use proptest::prelude::*;
 
 /// A small space: v4 and v6 sources, some ports, v4 and v6 targets, some cores.
@@ -51,7 +52,66 @@ fn plan(space: &Space) -> TuplePlan {
     TuplePlan::new(space.targets.clone(), &space.sources, space.ports.clone(), space.cores).unwrap()
 }
 
+/// Sources, ports and targets that overlap: `127.0.0.N:7000+M` and as many of `[fd00::N]`.
+fn overlapping() -> impl Strategy<Value = Space> {
+    let target = (1..6_u8, 0..5_u16, any::<bool>());
+    let targets = prop::collection::btree_set(target, 1..12);
+    (1..5_u8, 1..5_u16, targets, 1..4_usize).prop_map(|(last, ports, targets, cores)| {
+        let four = |n: u8| IpAddr::from([127, 0, 0, n]);
+        let six = |n: u8| IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n.into()));
+        let place = |(n, port, is_v4): (u8, u16, bool)| {
+            SocketAddr::new(if is_v4 { four(n) } else { six(n) }, 7000 + port)
+        };
+        let range = |low, high| AddressRange::new(low, high).unwrap();
+        Space {
+            sources: vec![
+                range(four(1), four(last)),
+                range(four(6), four(7)),
+                range(six(2), six(3)),
+            ],
+            ports: (7000..7000 + ports).collect(),
+            targets: targets.into_iter().map(place).collect(),
+            cores,
+            addresses: (0, 0),
+        }
+    })
+}
+
 proptest! {
+    #[test]
+    fn no_connection_is_to_itself_and_no_other_is_missing(space in overlapping()) {
+        let plan = plan(&space);
+        let all: Vec<_> = (0..plan.capacity()).map(|n| plan.get(n).unwrap()).collect();
+        prop_assert_eq!(plan.get(plan.capacity()), None);
+        for (n, tuple) in all.iter().enumerate() {
+            prop_assert_eq!(tuple.number, n as u64);
+            prop_assert_ne!(tuple.source, space.targets[tuple.target]);
+        }
+        let mut expected = BTreeSet::new();
+        for (n, target) in space.targets.iter().enumerate() {
+            let of_family = space.sources.iter().filter(|s| s.first().is_ipv4() == target.is_ipv4());
+            for range in of_family {
+                let mut address = range.first();
+                while address <= range.last() {
+                    let from = space.ports.iter().map(|port| SocketAddr::new(address, *port));
+                    expected.extend(from.filter(|from| from != target).map(|from| (from, n)));
+                    address = match address {
+                        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() + 1).into(),
+                        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() + 1).into(),
+                    };
+                }
+            }
+        }
+        let found: BTreeSet<_> = all.iter().map(|tuple| (tuple.source, tuple.target)).collect();
+        prop_assert_eq!(all.len(), found.len());
+        prop_assert_eq!(&found, &expected);
+        for some in 0..=all.len() {
+            let used: BTreeSet<_> = all[..some].iter().map(|tuple| tuple.source.ip()).collect();
+            let named: Vec<_> = plan.addresses_for(some as u64).collect();
+            prop_assert_eq!(named.iter().copied().collect::<BTreeSet<_>>(), used, "of {}", some);
+        }
+    }
+
     #[test]
     fn the_space_is_used_in_full_without_a_double(space in space()) {
         let plan = plan(&space);
@@ -130,7 +190,8 @@ fn sources_are_parsed() {
 fn auto_takes_loopback_addresses_for_loopback_targets() {
     let four: SocketAddr = "127.0.0.1:7000".parse().unwrap();
     let six: SocketAddr = "[::1]:7000".parse().unwrap();
-    let ranges = resolve_sources(&[Sources::Auto], &[four, six]).unwrap();
+    let addresses = Addresses::read(&ProcFs::host()).unwrap();
+    let ranges = sources::resolve(&[Sources::Auto], &[four, six], &addresses).unwrap().0;
     assert_eq!(ranges.len(), 2);
     assert_eq!(ranges[0].first(), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)));
     let plan = TuplePlan::new(vec![four, six], &ranges, (32_768..=60_999).collect(), 2).unwrap();

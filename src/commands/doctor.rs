@@ -117,7 +117,7 @@ fn answer(flags: &Flags) -> Result<bool, Unanswered> {
     let demand = demand(flags)?;
     let reserving = if demand.ends == Ends::Server { Side::Server } else { Side::Client };
     let host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(reserving, None));
-    let host = host.with_tracking(demand.ends);
+    let host = Host { ring: plan::ring(), ..host.with_tracking(demand.ends) };
     match flags.fix {
         None => {
             let targets: Vec<_> = target(flags).into_iter().flat_map(Endpoints::each).collect();
@@ -137,7 +137,8 @@ fn answer(flags: &Flags) -> Result<bool, Unanswered> {
 }
 
 fn demand(flags: &Flags) -> Result<Demand, String> {
-    let demand = plan::demand(flags.connections, &target(flags), &flags.ways)?;
+    let (demand, unused) = plan::demand(flags.connections, &target(flags), &flags.ways)?;
+    unused.iter().for_each(|words| talk(&format!("note: {words}")));
     let backlog = flags.backlog.unsigned_abs().into();
     Ok(match flags.side.into() {
         Ends::Server => Demand { backlog, ..Demand::of_server(demand.connections, demand.cores) },

@@ -5,14 +5,17 @@ use std::process::ExitCode;
 use clap::Args;
 use megaconn::base::cli_support;
 use megaconn::base::side::Side;
+use megaconn::base::stderr::talk;
 use megaconn::base::units::{self, Endpoints, grouped};
-use megaconn::host::{ports, rlimit};
+use megaconn::drivers::uring::{self, ProbeError};
+use megaconn::host::rlimit;
 use megaconn::plan::demand::Demand;
-use megaconn::plan::tuples::{PortRange, Sources, TuplePlan, resolve_sources};
+use megaconn::plan::sources::{self, Typed};
+use megaconn::plan::tuples::{PortRange, Sources};
 use megaconn::runtime::memory_reserve;
 use megaconn::runtime::topology::CoreList;
 use megaconn::walls::doctor::text::wrapped;
-use megaconn::walls::host::Host;
+use megaconn::walls::host::{Host, RingTried};
 use megaconn::walls::reading::{self, Row, Verdict};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
@@ -106,8 +109,10 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 }
 
 fn make(flags: &Flags) -> Result<Plan, String> {
-    let demand = demand(flags.connections, &flags.target, &flags.ways)?;
+    let (demand, unused) = demand(flags.connections, &flags.target, &flags.ways)?;
+    unused.iter().for_each(|words| talk(&format!("note: {words}")));
     let host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(Side::Client, None));
+    let host = Host { ring: ring(), ..host };
     let mut rows = reading::rows(&host, &demand);
     rows.retain(|row| row.need.is_some());
     Ok(Plan {
@@ -120,19 +125,32 @@ fn make(flags: &Flags) -> Result<Plan, String> {
     })
 }
 
-/// What `connections` to `target` take, or why they cannot be made.
+/// What comes of a ring that is tried here and now.
+pub(crate) fn ring() -> RingTried {
+    match uring::probe() {
+        Ok(()) => RingTried::Works,
+        Err(ProbeError::Disabled { .. }) => RingTried::Disabled,
+        Err(ProbeError::Filtered | ProbeError::Hidden) => RingTried::Filtered,
+        Err(ProbeError::Missing | ProbeError::Lacks { .. }) => RingTried::TooOld,
+        // Locked memory is a wall by itself.
+        Err(ProbeError::Memlock { .. } | ProbeError::Other(_)) => RingTried::Not,
+    }
+}
+
+/// What `connections` to `target` take, and what is left out, in words; or why they cannot be made.
 pub(crate) fn demand(
     connections: u64,
     target: &[Endpoints],
     ways: &Ways,
-) -> Result<Demand, String> {
+) -> Result<(Demand, Option<String>), String> {
     let cores = ways.cores.resolve().map_err(|error| error.to_string())?.len();
     let targets: Vec<_> = target.iter().flat_map(|endpoints| endpoints.each()).collect();
-    let range = ways.source_ports.map_or_else(ports::ephemeral, |p| p.low..=p.high);
-    let sources = resolve_sources(&ways.source, &targets).map_err(|error| error.to_string())?;
-    let tuples = TuplePlan::new(targets.clone(), &sources, ports::usable(range), cores)
-        .map_err(|error| error.to_string())?;
-    Ok(Demand::of_client(connections, &targets, tuples.capacity(), cores as u64))
+    let typed = Typed { sources: &ways.source, ports: ways.source_ports };
+    let planned =
+        sources::plan(&typed, targets.clone(), cores).map_err(|error| error.to_string())?;
+    let capacity = planned.tuples.capacity();
+    let demand = Demand::of_client(connections, &targets, capacity, cores as u64);
+    Ok((demand, planned.unused_in_words()))
 }
 
 fn as_table(plan: &Plan) -> String {

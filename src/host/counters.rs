@@ -6,8 +6,8 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::neighbour_tables;
 use crate::host::procfs::ProcFs;
+use crate::host::{links, neighbour_tables};
 
 /// Counters that only rise, by names like `TcpExt.ListenOverflows`, `Tcp.RetransSegs`,
 /// `softnet.dropped`, `arp_cache.table_fulls`, `nf_conntrack.drop`, `vmstat.oom_kill`,
@@ -36,8 +36,10 @@ impl Counters {
         }
         counters.add_vmstat(&text("proc/vmstat"));
         counters.add_cpus(&text("proc/stat"));
-        for interface in procfs.names("sys/class/net") {
-            counters.add_interface(&interface, procfs);
+        for link in links::all(procfs) {
+            for (name, value) in link.counters {
+                counters.set(&format!("{}.{name}", link.name), value);
+            }
         }
         counters
     }
@@ -47,9 +49,8 @@ impl Counters {
     #[must_use]
     pub fn read_with_cards(procfs: &ProcFs) -> Counters {
         let mut counters = Counters::read(procfs);
-        let is_card = |name: &String| procfs.path(&format!("sys/class/net/{name}/device")).exists();
-        for interface in procfs.names("sys/class/net").into_iter().filter(is_card) {
-            let output = Command::new("ethtool").args(["-S", &interface]).output();
+        for card in links::all(procfs).into_iter().filter(|link| link.is_card) {
+            let output = Command::new("ethtool").args(["-S", &card.name]).output();
             if let Ok(output) = output {
                 counters.add_ethtool(&String::from_utf8_lossy(&output.stdout));
             }
@@ -149,9 +150,12 @@ impl Counters {
             if number.is_empty() || ticks.len() < 5 {
                 continue;
             }
-            let all: u64 = ticks.iter().sum();
+            let all = ticks.iter().fold(0, |sum: u64, ticks| sum.saturating_add(*ticks));
             self.set(&format!("cpu{number}.ticks"), all);
-            self.set(&format!("cpu{number}.busy_ticks"), all - ticks[3] - ticks[4]);
+            self.set(
+                &format!("cpu{number}.busy_ticks"),
+                all.saturating_sub(ticks[3]).saturating_sub(ticks[4]),
+            );
         }
     }
 
@@ -164,16 +168,7 @@ impl Counters {
                 && let Ok(value) = value.trim().parse::<u64>()
             {
                 let name = format!("ethtool.{}", name.trim());
-                self.set(&name, self.get(&name).unwrap_or(0) + value);
-            }
-        }
-    }
-
-    fn add_interface(&mut self, interface: &str, procfs: &ProcFs) {
-        for counter in ["rx_missed_errors", "rx_fifo_errors", "rx_dropped", "tx_dropped"] {
-            let path = format!("sys/class/net/{interface}/statistics/{counter}");
-            if let Some(value) = procfs.read(&path).and_then(|text| text.trim().parse().ok()) {
-                self.set(&format!("{interface}.{counter}"), value);
+                self.set(&name, self.get(&name).unwrap_or(0).saturating_add(value));
             }
         }
     }
@@ -215,7 +210,7 @@ const HARM: [&str; 22] = [
 fn sum_of(terms: impl Iterator<Item = Option<u64>>) -> Option<u64> {
     let mut terms = terms.peekable();
     terms.peek()?;
-    terms.sum()
+    terms.try_fold(0, |sum: u64, term| sum.checked_add(term?))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! thread that is ready and does not run waits: other threads run, or its control group is at its
 //! limit.
 
-use std::fs;
+use crate::host::procfs::ProcFs;
 
 /// The CPU time of a process up to a moment, or from one moment to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,18 +21,15 @@ impl CpuTime {
     /// This process's, now; `None` when it cannot be read. Threads that have ended are not counted.
     #[must_use]
     pub fn read() -> Option<CpuTime> {
-        let text = |path: &str| fs::read_to_string(path).ok();
+        let procfs = ProcFs::host();
+        let text = |path: &str| procfs.read(path);
         let ticks_per_second = rustix::param::clock_ticks_per_second();
         let mut time = CpuTime {
-            lived_ms: lived_ms(
-                &text("/proc/self/stat")?,
-                &text("/proc/uptime")?,
-                ticks_per_second,
-            )?,
+            lived_ms: lived_ms(&text("proc/self/stat")?, &text("proc/uptime")?, ticks_per_second)?,
             ..CpuTime::default()
         };
-        for thread in fs::read_dir("/proc/self/task").ok()?.flatten() {
-            let schedstat = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+        for thread in procfs.names("proc/self/task") {
+            let schedstat = text(&format!("proc/self/task/{thread}/schedstat")).unwrap_or_default();
             let mut ns = schedstat.split_whitespace().map_while(|word| word.parse::<u64>().ok());
             time.ran_ms += ns.next().unwrap_or(0) / 1_000_000;
             time.waited_ms += ns.next().unwrap_or(0) / 1_000_000;
@@ -81,7 +78,7 @@ pub const THREAD_FIGURES: [(&str, &str); 2] = [
 /// [`THREAD_FIGURES`]; `None` when it cannot be read. The thread itself does nothing for it.
 #[must_use]
 pub fn thread_us(id: u64) -> Option<[u64; 2]> {
-    let schedstat = fs::read_to_string(format!("/proc/self/task/{id}/schedstat")).ok()?;
+    let schedstat = ProcFs::host().read(&format!("proc/self/task/{id}/schedstat"))?;
     let mut ns = schedstat.split_whitespace().map(|word| word.parse::<u64>().ok());
     Some([ns.next()?? / 1_000, ns.next()?? / 1_000])
 }
@@ -100,8 +97,9 @@ fn lived_ms(stat: &str, uptime: &str, ticks_per_second: u64) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(") ")?;
     let began = fields.split(' ').nth(22 - 3)?.parse::<u64>().ok()?;
     let (seconds, hundredths) = uptime.split_whitespace().next()?.split_once('.')?;
-    let up_ms = seconds.parse::<u64>().ok()? * 1000 + hundredths.parse::<u64>().ok()? * 10;
-    up_ms.checked_sub((began * 1000).checked_div(ticks_per_second)?)
+    let hundredths = hundredths.parse::<u64>().ok()?.checked_mul(10)?;
+    let up_ms = seconds.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(hundredths)?;
+    up_ms.checked_sub(began.checked_mul(1000)?.checked_div(ticks_per_second)?)
 }
 
 #[cfg(test)]

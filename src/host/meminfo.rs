@@ -1,16 +1,15 @@
 //! How much memory is used, as the kernel counts it.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use crate::host::procfs::ProcFs;
 
 /// Resident bytes of this process, from `/proc/self/statm`; `None` when it cannot be read.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
-    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    let statm = ProcFs::host().read("proc/self/statm")?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+    pages.checked_mul(rustix::param::page_size() as u64)
 }
 
 /// Fields of `/proc/meminfo`, in bytes.
@@ -21,7 +20,7 @@ impl MemInfo {
     /// The host's memory now.
     #[must_use]
     pub fn read() -> MemInfo {
-        MemInfo::parse(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
+        MemInfo::of(&ProcFs::host()).unwrap_or_default()
     }
 
     /// The memory of the host below `procfs`; `None` when it cannot be read.
@@ -36,7 +35,7 @@ impl MemInfo {
         let field = |line: &str| {
             let (name, value) = line.split_once(':')?;
             let kib: u64 = value.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-            Some((name.to_owned(), kib * 1024))
+            Some((name.to_owned(), kib.checked_mul(1024)?))
         };
         MemInfo(text.lines().filter_map(field).collect())
     }
@@ -82,20 +81,20 @@ impl KernelMemory {
     /// The kernel's memory now.
     #[must_use]
     pub fn read() -> KernelMemory {
-        let text = |path| fs::read_to_string(path).ok();
-        KernelMemory::parse(text("/proc/slabinfo").as_deref(), &MemInfo::read())
+        KernelMemory::parse(ProcFs::host().read("proc/slabinfo").as_deref(), &MemInfo::read())
     }
 
     /// From the text of `/proc/slabinfo`, where it could be read, and `/proc/meminfo`.
     #[must_use]
     pub fn parse(slabinfo: Option<&str>, meminfo: &MemInfo) -> KernelMemory {
         let by_slab = slabinfo.map(parse_slabinfo).filter(|slabs| !slabs.is_empty());
-        let slabs = by_slab.as_ref().map(|slabs| slabs.values().sum());
+        let sum = |numbers: &mut dyn Iterator<Item = u64>| numbers.fold(0, u64::saturating_add);
+        let slabs = by_slab.as_ref().map(|slabs| sum(&mut slabs.values().copied()));
         let outside: Vec<u64> = OUTSIDE_SLABS.iter().filter_map(|f| meminfo.get(f)).collect();
         KernelMemory {
             slabs: slabs.or_else(|| meminfo.get("Slab")),
             by_slab,
-            outside_slabs: (!outside.is_empty()).then(|| outside.iter().sum()),
+            outside_slabs: (!outside.is_empty()).then(|| sum(&mut outside.into_iter())),
         }
     }
 
@@ -126,8 +125,8 @@ impl KernelMemory {
         for (layer, caches) in SLAB_LAYERS {
             let mut found = caches.iter().filter_map(|cache| by_slab.get(*cache)).peekable();
             if found.peek().is_some() {
-                let bytes = found.sum();
-                other -= bytes;
+                let bytes = found.fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+                other = other.saturating_sub(bytes);
                 layers.insert(layer, bytes);
             }
         }
@@ -143,7 +142,7 @@ fn parse_slabinfo(text: &str) -> BTreeMap<String, u64> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let pages_per_slab: u64 = fields.get(5)?.parse().ok()?;
         let slabs: u64 = fields.get(14)?.parse().ok()?;
-        Some((fields[0].to_owned(), slabs * pages_per_slab * page))
+        Some((fields[0].to_owned(), slabs.checked_mul(pages_per_slab)?.checked_mul(page)?))
     };
     text.lines().filter_map(cache).collect()
 }

@@ -4,6 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::base::constants::{EXECUTOR_MEMLOCK_LEAST, SEGMENT_SLOTS_MAX};
+use crate::host::procfs::ProcFs;
 
 /// Raises the soft limit on open files to the hard one, and returns the limit that then holds. It
 /// bounds the table of a segment, and fewer, larger segments need less locked memory.
@@ -69,6 +70,6 @@ fn is_capable(capability: CapabilitySet) -> bool {
 
 /// Whether user 0 is root of the host.
 fn is_first_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let map = ProcFs::host().read("proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().eq(["0", "0", "4294967295"])
 }

@@ -1,7 +1,8 @@
 //! Threads: how many there are, and how many a process may still start.
 
-use crate::host::cgroup;
-use crate::host::procfs::ProcFs;
+use crate::host::cgroup::{self, Directory};
+use crate::host::limit::Limit;
+use crate::host::procfs::{ProcFs, Unread};
 
 /// Threads that the host has now; `None` when `/proc/loadavg` does not say.
 #[must_use]
@@ -11,19 +12,22 @@ pub fn running(procfs: &ProcFs) -> Option<u64> {
 }
 
 /// Threads that this process may still start: by the host, by every pids cgroup that it is in, and by
-/// its user's limit, where there is one. `None` when the host's own limits cannot be read.
+/// its user's limit, where there is one. `None` when one of these cannot be read.
 #[must_use]
 pub fn left(procfs: &ProcFs, user_limit: Option<u64>) -> Option<u64> {
     let most = procfs.number("kernel.threads-max")?.min(procfs.number("kernel.pid_max")?);
-    let of_host = most.saturating_sub(running(procfs).unwrap_or(0));
-    let groups = cgroup::directories(procfs, "pids");
-    let of_groups = groups.iter().filter_map(|group| {
-        let number =
-            |name: &str| procfs.read(group.path.join(name).to_str()?)?.trim().parse::<u64>().ok();
-        Some(number("pids.max")?.saturating_sub(number("pids.current")?))
-    });
-    let of_user = user_limit.map(|most| most.saturating_sub(of_own_user(procfs)));
-    of_groups.chain(of_user).min().map_or(Some(of_host), |least| Some(least.min(of_host)))
+    let of_host = Limit::Left(most.saturating_sub(running(procfs)?));
+    let of_user = match user_limit {
+        Some(most) => of_own_user(procfs).map(|used| most.saturating_sub(used)).into(),
+        None => Limit::None,
+    };
+    let groups = cgroup::find(procfs, "pids");
+    let hidden = if groups.is_whole { Limit::None } else { Limit::Unknown };
+    let of_groups = groups.directories.iter().map(|group| of_group(procfs, group));
+    match of_groups.fold(hidden, Limit::min).min(of_host).min(of_user) {
+        Limit::Left(left) => Some(left),
+        Limit::None | Limit::Unknown => None,
+    }
 }
 
 /// Threads that the rings of one core may have of the kernel, which count as ours: none where the driver
@@ -39,18 +43,35 @@ pub fn workers_per_core(procfs: &ProcFs) -> u64 {
     u64::from(version().is_none_or(|version| version < (6, 16)))
 }
 
-/// Threads of this process's user, over all processes that can be seen.
-fn of_own_user(procfs: &ProcFs) -> u64 {
+/// Threads that a pids cgroup still allows.
+fn of_group(procfs: &ProcFs, group: &Directory) -> Limit<u64> {
+    let text = |name: &str| procfs.text(group.path.join(name).to_str().ok_or(Unread::Absent)?);
+    let number = |text: Result<String, Unread>| text.ok()?.trim().parse::<u64>().ok();
+    match text("pids.max") {
+        // The root of a hierarchy has no limit, and no file for one.
+        Err(Unread::Absent) => Limit::None,
+        Ok(text) if text.trim() == "max" => Limit::None,
+        most => {
+            let used = number(text("pids.current"));
+            number(most).zip(used).map(|(most, used)| most.saturating_sub(used)).into()
+        }
+    }
+}
+
+/// Threads of this process's user, over all processes that can be seen; `None` when not even this
+/// process can be.
+fn of_own_user(procfs: &ProcFs) -> Option<u64> {
     let field = |status: &str, name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse::<u64>().ok()
     };
     let status = |process: &str| procfs.read(&format!("proc/{process}/status"));
-    let Some(user) = status("self").and_then(|status| field(&status, "Uid:")) else { return 0 };
+    let user = field(&status("self")?, "Uid:")?;
     let processes = procfs.names("proc").into_iter().filter(|name| name.parse::<u32>().is_ok());
     let of_user = processes.filter_map(|process| status(&process));
     let of_user = of_user.filter(|status| field(status, "Uid:") == Some(user));
-    of_user.filter_map(|status| field(&status, "Threads:")).sum()
+    let threads: Vec<u64> = of_user.filter_map(|status| field(&status, "Threads:")).collect();
+    (!threads.is_empty()).then(|| threads.into_iter().fold(0, u64::saturating_add))
 }
 
 #[cfg(test)]
@@ -73,6 +94,7 @@ mod tests {
             ("proc/4711/status", "Uid:\t42\t42\t42\t42\nThreads:\t7\n"),
             ("proc/self/cgroup", "0::/box\n"),
             ("proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"),
+            ("sys/fs/cgroup/box/cgroup.procs", "4711\n"),
         ] {
             write(root.path(), path, text);
         }
@@ -116,5 +138,30 @@ mod tests {
         assert_eq!(left(&procfs, Some(50)), Some(38));
         write(root.path(), "proc/sys/kernel/pid_max", "many\n");
         assert_eq!(left(&procfs, Some(50)), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_no_limit() {
+        let hidden = |path: &str| {
+            let (root, procfs) = host();
+            write(root.path(), "sys/fs/cgroup/box/pids.max", "30\n");
+            write(root.path(), "sys/fs/cgroup/box/pids.current", "10\n");
+            assert_eq!(left(&procfs, Some(50)), Some(20));
+            let path = root.path().join(path);
+            if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+            (left(&procfs, Some(50)), left(&procfs, None))
+        };
+        for path in [
+            "proc/loadavg",
+            "proc/sys/kernel/threads-max",
+            "proc/self/mountinfo",
+            "sys/fs/cgroup/box/pids.current",
+            "sys/fs/cgroup/box",
+            "sys",
+        ] {
+            assert_eq!(hidden(path), (None, None), "{path}");
+        }
+        assert_eq!(hidden("proc/self/status"), (None, Some(20)), "the user's limit alone needs it");
+        assert_eq!(hidden("sys/fs/cgroup/box/pids.max"), (Some(38), Some(800)));
     }
 }

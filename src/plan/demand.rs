@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use crate::base::constants::{BACKLOG_DEFAULT, CONNECTS_IN_FLIGHT};
+use crate::host::addresses::Addresses;
+use crate::host::procfs::ProcFs;
 
 /// What is planned.
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +52,9 @@ impl Ends {
     /// The client's end, and the server's when any of `targets` is an address of this host.
     #[must_use]
     pub fn of(targets: &[SocketAddr]) -> Ends {
-        let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-        let is_ours = |target: &SocketAddr| {
-            let ip = target.ip();
-            ip.is_loopback() || interfaces.iter().any(|interface| interface.ip() == ip)
-        };
+        let addresses = Addresses::read(&ProcFs::host()).unwrap_or_default();
+        let is_ours =
+            |target: &SocketAddr| target.ip().is_loopback() || addresses.is_ours(target.ip());
         if targets.iter().any(is_ours) { Ends::Both } else { Ends::Client }
     }
 }

@@ -4,5 +4,9 @@
 //! Nothing here changes the host.
 
 pub mod demand;
+mod holes;
+mod ranges;
 pub mod route;
+pub mod sources;
+mod tuple_error;
 pub mod tuples;

@@ -4,148 +4,11 @@
 //! of `n` owns the numbers `k`, `k + n`, `k + 2n` ..., so parts are disjoint and together are all.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-use crate::base::units;
-use crate::plan::route;
-
-/// `--source`: where connections come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sources {
-    /// On loopback the addresses of 127.0.0.0/8 (or ::1), elsewhere all of the outgoing interface.
-    Auto,
-    /// These addresses, both ends included.
-    Range(AddressRange),
-}
-
-/// Consecutive addresses of one family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressRange {
-    low: IpAddr,
-    high: IpAddr,
-}
-
-impl AddressRange {
-    /// The addresses from `low` to `high`.
-    ///
-    /// # Errors
-    /// When the families differ or `high` is below `low`.
-    pub fn new(low: IpAddr, high: IpAddr) -> Result<AddressRange, String> {
-        if low.is_ipv4() != high.is_ipv4() || high < low {
-            return Err(format!("{low}-{high} is no range; fix: write the lower address first"));
-        }
-        Ok(AddressRange { low, high })
-    }
-
-    /// First address.
-    #[must_use]
-    pub fn first(&self) -> IpAddr {
-        self.low
-    }
-
-    /// How many addresses; 2^64 - 1 stands for more.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        let span = bits(self.high) - bits(self.low);
-        u64::try_from(span).unwrap_or(u64::MAX).saturating_add(1)
-    }
-
-    /// Never.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        false
-    }
-
-    fn nth(&self, n: u64) -> IpAddr {
-        let value = bits(self.low) + u128::from(n);
-        match self.low {
-            IpAddr::V4(_) => {
-                let low = u32::try_from(value).expect("the range lies in one family");
-                IpAddr::V4(Ipv4Addr::from_bits(low))
-            }
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from_bits(value)),
-        }
-    }
-}
-
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => v6.to_bits(),
-    }
-}
-
-impl FromStr for Sources {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Sources, String> {
-        let error = || {
-            format!(
-                "`{text}` is no source; fix: write auto, 10.0.0.5, 10.0.0.0/28 or 10.0.0.5-10.0.0.9"
-            )
-        };
-        let address = |text: &str| text.parse::<IpAddr>().map_err(|_| error());
-        if text == "auto" {
-            return Ok(Sources::Auto);
-        }
-        if text.contains('/') {
-            let net: ipnet::IpNet = text.parse().map_err(|_| error())?;
-            let low = net.hosts().next().ok_or_else(error)?;
-            return AddressRange::new(low, last_host(net)).map(Sources::Range);
-        }
-        let (low, high) = text.split_once('-').unwrap_or((text, text));
-        AddressRange::new(address(low)?, address(high)?).map(Sources::Range)
-    }
-}
-
-/// The last usable host of a network without walking through it.
-fn last_host(net: ipnet::IpNet) -> IpAddr {
-    match net {
-        // Network and broadcast addresses are no hosts, but in a /31 and /32 all are.
-        ipnet::IpNet::V4(v4) if v4.prefix_len() < 31 => {
-            IpAddr::V4(Ipv4Addr::from_bits(v4.broadcast().to_bits() - 1))
-        }
-        other => other.broadcast(),
-    }
-}
-
-/// `--source-ports LO-HI`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortRange {
-    /// First port.
-    pub low: u16,
-    /// Last port.
-    pub high: u16,
-}
-
-impl FromStr for PortRange {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<PortRange, String> {
-        units::port_range(text).map(|(low, high)| PortRange { low, high })
-    }
-}
-
-/// A plan that cannot be made.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum TupleError {
-    /// No source has the family of the target.
-    #[error("--source: no address of the family of target {0}; fix: add a --source of that family")]
-    NoSource(SocketAddr),
-    /// Two sources overlap.
-    #[error("--source: {0} and {1} overlap; fix: name every address once")]
-    Overlap(IpAddr, IpAddr),
-    /// A target stands twice.
-    #[error("--target: {0} is named twice; fix: name every target once")]
-    TwiceTarget(SocketAddr),
-    /// Every port is reserved.
-    #[error("--source-ports: every port is in net.ipv4.ip_local_reserved_ports; fix: other ports")]
-    NoPort,
-    /// The way to the target is unknown.
-    #[error("--source auto: no route to {0} ({1}); fix: name the addresses by --source")]
-    NoRoute(SocketAddr, String),
-}
+use crate::plan::holes::Holes;
+pub use crate::plan::ranges::{AddressRange, PortRange, Sources};
+pub use crate::plan::tuple_error::{NotASource, NotATarget, TupleError};
 
 /// One connection-to-be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -164,10 +27,12 @@ pub struct TuplePlan {
     targets: Vec<SocketAddr>,
     ports: Vec<u16>,
     blocks: Vec<Block>,
+    /// Tuples whose source is their target. A connection to itself is none.
+    holes: Holes,
     cores: u64,
 }
 
-/// The tuples of one family: consecutive numbers; target fastest, then port, then address.
+/// The tuples of one family, towards this host or others: consecutive numbers; target fastest, then port, then address.
 #[derive(Clone, Debug)]
 struct Block {
     sources: Vec<AddressRange>,
@@ -188,26 +53,91 @@ impl TuplePlan {
         ports: Vec<u16>,
         cores: usize,
     ) -> Result<TuplePlan, TupleError> {
+        TuplePlan::with_others(targets, sources, ports, cores, &HashSet::new())
+    }
+
+    /// The same where the targets at the addresses of `others` are on other hosts. No loopback address
+    /// is a source towards those.
+    ///
+    /// # Errors
+    /// As [`TuplePlan::new`].
+    ///
+    /// # Panics
+    /// Without a core.
+    pub fn with_others(
+        targets: Vec<SocketAddr>,
+        sources: &[AddressRange],
+        ports: Vec<u16>,
+        cores: usize,
+        others: &HashSet<IpAddr>,
+    ) -> Result<TuplePlan, TupleError> {
         assert!(cores > 0, "a plan is for at least one core");
         if ports.is_empty() {
             return Err(TupleError::NoPort);
         }
         reject_doubles(&targets, sources)?;
         let mut blocks = Vec::new();
-        for v4 in [true, false] {
-            let of_family = |target: &&usize| targets[**target].is_ipv4() == v4;
-            let all: Vec<usize> = (0..targets.len()).collect();
-            let here: Vec<usize> = all.iter().filter(of_family).copied().collect();
-            let from: Vec<_> = sources.iter().filter(|s| s.low.is_ipv4() == v4).copied().collect();
-            match here.first() {
-                Some(&first) if from.is_empty() => {
-                    return Err(TupleError::NoSource(targets[first]));
-                }
-                Some(_) => blocks.push(Block { sources: from, targets: here }),
-                None => {}
+        for (v4, is_other) in [(true, false), (true, true), (false, false), (false, true)] {
+            let is_here = |target: &SocketAddr| {
+                target.is_ipv4() == v4 && others.contains(&target.ip()) == is_other
+            };
+            let here: Vec<usize> = (0..targets.len()).filter(|n| is_here(&targets[*n])).collect();
+            let Some(&first) = here.first() else { continue };
+            let of_family = sources.iter().filter(|source| source.first().is_ipv4() == v4);
+            let leads = |source: &&AddressRange| !is_other || !source.first().is_loopback();
+            let from: Vec<_> = of_family.clone().filter(leads).copied().collect();
+            if from.is_empty() {
+                return Err(match of_family.into_iter().next() {
+                    Some(loopback) => TupleError::LoopbackSource(loopback.first(), targets[first]),
+                    None => TupleError::NoSource(targets[first]),
+                });
             }
+            blocks.push(Block { sources: from, targets: here });
         }
-        Ok(TuplePlan { targets, ports, blocks, cores: cores as u64 })
+        let mut plan =
+            TuplePlan { targets, ports, blocks, holes: Holes::default(), cores: cores as u64 };
+        plan.holes = Holes::new(plan.to_themselves());
+        Ok(plan)
+    }
+
+    /// A plan without a tuple, where nothing can be reached.
+    ///
+    /// # Panics
+    /// Without a core.
+    #[must_use]
+    pub fn empty(targets: Vec<SocketAddr>, cores: usize) -> TuplePlan {
+        assert!(cores > 0, "a plan is for at least one core");
+        let (ports, blocks, holes) = (Vec::new(), Vec::new(), Holes::default());
+        TuplePlan { targets, ports, blocks, holes, cores: cores as u64 }
+    }
+
+    /// The tuples whose source is their target, by their numbers among all: at most one a target.
+    fn to_themselves(&self) -> Vec<u64> {
+        let mut index_of = vec![None; 1 << 16];
+        for (index, port) in self.ports.iter().enumerate() {
+            index_of[usize::from(*port)].get_or_insert(index as u64);
+        }
+        let mut found = Vec::new();
+        let mut begin = 0_u64;
+        for block in &self.blocks {
+            let ports = self.ports.len() as u64;
+            let number = |nth: usize, target: SocketAddr| {
+                let port = index_of[usize::from(target.port())]?;
+                let mut before = 0_u64;
+                let address = block.sources.iter().find_map(|range| {
+                    let found = range.index_of(target.ip()).and_then(|n| before.checked_add(n));
+                    before = before.saturating_add(range.len());
+                    found
+                })?;
+                let of_port = address.checked_mul(ports)?.checked_add(port)?;
+                let of_target = of_port.checked_mul(block.targets.len() as u64)?;
+                of_target.checked_add(nth as u64)?.checked_add(begin)
+            };
+            let targets = block.targets.iter().enumerate();
+            found.extend(targets.filter_map(|(nth, target)| number(nth, self.targets[*target])));
+            begin = begin.saturating_add(self.block_len(block));
+        }
+        found
     }
 
     /// Where connections go, by the index that tuples carry.
@@ -225,7 +155,9 @@ impl TuplePlan {
     /// How many tuples there are.
     #[must_use]
     pub fn capacity(&self) -> u64 {
-        self.blocks.iter().fold(0, |sum, block| sum.saturating_add(self.block_len(block)))
+        let all =
+            self.blocks.iter().fold(0_u64, |n, block| n.saturating_add(self.block_len(block)));
+        all - self.holes.count()
     }
 
     /// Tuples per source address.
@@ -237,13 +169,22 @@ impl TuplePlan {
 
     /// The source addresses that the first `connections` tuples come from, in order.
     pub fn addresses_for(&self, connections: u64) -> impl Iterator<Item = IpAddr> {
-        let mut number = 0;
+        let mut next = 0;
+        let numbered = |among_all: u64| among_all - self.holes.before(among_all);
         std::iter::from_fn(move || {
-            let tuple = self.get(number).filter(|tuple| tuple.number < connections)?;
-            let v4 = tuple.source.is_ipv4();
-            let block = self.blocks.iter().find(|block| block.sources[0].low.is_ipv4() == v4)?;
-            number += (self.ports.len() * block.targets.len()) as u64;
-            Some(tuple.source.ip())
+            loop {
+                let begin = next;
+                let (block, rest) = self.locate(begin)?;
+                let of_address = (self.ports.len() * block.targets.len()) as u64;
+                next = begin - rest % of_address + of_address;
+                if numbered(begin) >= connections {
+                    return None;
+                }
+                // All tuples of an address may be to themselves.
+                if numbered(next) > numbered(begin) {
+                    return self.at(0, begin).map(|tuple| tuple.source.ip());
+                }
+            }
         })
     }
 
@@ -256,7 +197,12 @@ impl TuplePlan {
     /// Tuple number `number`; `None` past the end.
     #[must_use]
     pub fn get(&self, number: u64) -> Option<Tuple> {
-        let mut rest = number;
+        self.at(number, self.holes.passed_over(number)?)
+    }
+
+    /// The block of tuple `among_all`, counted with the holes, and its place in the block.
+    fn locate(&self, among_all: u64) -> Option<(&Block, u64)> {
+        let mut rest = among_all;
         let block = self.blocks.iter().find(|block| {
             let len = self.block_len(block);
             let is_here = rest < len;
@@ -265,6 +211,11 @@ impl TuplePlan {
             }
             is_here
         })?;
+        Some((block, rest))
+    }
+
+    fn at(&self, number: u64, among_all: u64) -> Option<Tuple> {
+        let (block, rest) = self.locate(among_all)?;
         let target = block.targets[index(rest % block.targets.len() as u64)];
         let rest = rest / block.targets.len() as u64;
         let port = self.ports[index(rest % self.ports.len() as u64)];
@@ -276,12 +227,22 @@ impl TuplePlan {
             }
             is_here
         })?;
-        Some(Tuple { number, source: SocketAddr::new(range.nth(nth), port), target })
+        Some(Tuple { number, source: source(range.nth(nth), port, self.targets[target]), target })
     }
 
     fn block_len(&self, block: &Block) -> u64 {
         let addresses = block.sources.iter().fold(0_u64, |n, range| n.saturating_add(range.len()));
         addresses.saturating_mul((self.ports.len() * block.targets.len()) as u64)
+    }
+}
+
+/// A link-local source is on the link of its target.
+fn source(address: IpAddr, port: u16, target: SocketAddr) -> SocketAddr {
+    match (address, target) {
+        (IpAddr::V6(ip), SocketAddr::V6(to)) if ip.is_unicast_link_local() => {
+            SocketAddrV6::new(ip, port, 0, to.scope_id()).into()
+        }
+        _ => SocketAddr::new(address, port),
     }
 }
 
@@ -296,9 +257,10 @@ fn reject_doubles(targets: &[SocketAddr], sources: &[AddressRange]) -> Result<()
         return Err(TupleError::TwiceTarget(*target));
     }
     for (n, range) in sources.iter().enumerate() {
-        let overlaps = |other: &&AddressRange| other.low <= range.high && range.low <= other.high;
+        let overlaps =
+            |other: &&AddressRange| other.first() <= range.last() && range.first() <= other.last();
         if let Some(other) = sources[..n].iter().find(overlaps) {
-            return Err(TupleError::Overlap(other.low, range.low));
+            return Err(TupleError::Overlap(other.first(), range.first()));
         }
     }
     Ok(())
@@ -309,61 +271,4 @@ fn reject_doubles(targets: &[SocketAddr], sources: &[AddressRange]) -> Result<()
 pub fn share(total: u64, cores: usize, core: usize) -> u64 {
     let (cores, core) = (cores as u64, core as u64);
     total / cores + u64::from(core < total % cores)
-}
-
-/// Turns `--source` into addresses of this host.
-///
-/// # Errors
-/// When `auto` finds no route to a target, or no interface with the address it leads through.
-pub fn resolve_sources(
-    sources: &[Sources],
-    targets: &[SocketAddr],
-) -> Result<Vec<AddressRange>, TupleError> {
-    let mut ranges = Vec::new();
-    for source in sources {
-        match source {
-            Sources::Range(range) => ranges.push(*range),
-            Sources::Auto => {
-                // By address: a range of ports goes one way.
-                let mut addresses = HashSet::new();
-                for target in targets.iter().filter(|target| addresses.insert(target.ip())) {
-                    for range in automatic(*target)? {
-                        if !ranges.contains(&range) {
-                            ranges.push(range);
-                        }
-                    }
-                }
-            }
-        }
-    }
-    Ok(ranges)
-}
-
-/// The addresses `auto` takes for one target.
-fn automatic(target: SocketAddr) -> Result<Vec<AddressRange>, TupleError> {
-    match target.ip() {
-        // 127.0.0.1 is left to other programs.
-        IpAddr::V4(v4) if v4.is_loopback() => {
-            let (low, high) = (Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 255, 255, 254));
-            Ok(vec![AddressRange { low: low.into(), high: high.into() }])
-        }
-        IpAddr::V6(v6) if v6.is_loopback() => {
-            Ok(vec![AddressRange { low: target.ip(), high: target.ip() }])
-        }
-        _ => {
-            let no_route = |error: std::io::Error| TupleError::NoRoute(target, error.to_string());
-            let interfaces = route::outgoing(target).map_err(no_route)?;
-            let addresses =
-                interfaces.iter().map(if_addrs::Interface::ip).filter(|ip| usable(*ip, target));
-            let mut addresses: Vec<IpAddr> = addresses.collect();
-            addresses.sort_unstable();
-            addresses.dedup();
-            Ok(addresses.into_iter().map(|ip| AddressRange { low: ip, high: ip }).collect())
-        }
-    }
-}
-
-fn usable(ip: IpAddr, target: SocketAddr) -> bool {
-    let is_link_local = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    ip.is_ipv4() == target.is_ipv4() && !is_link_local
 }

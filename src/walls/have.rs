@@ -1,5 +1,7 @@
 //! What a wall has on this host, and what a plan needs of it.
 
+use crate::host::limit::Limit;
+
 /// What a wall has and what a plan needs of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
@@ -33,6 +35,16 @@ impl Have {
         match self {
             Have::Some(number) => Some(number),
             Have::Unlimited | Have::Unknown | Have::Nothing => None,
+        }
+    }
+}
+
+impl From<Limit<u64>> for Have {
+    fn from(limit: Limit<u64>) -> Have {
+        match limit {
+            Limit::None => Have::Unlimited,
+            Limit::Left(left) => Have::Some(left),
+            Limit::Unknown => Have::Unknown,
         }
     }
 }

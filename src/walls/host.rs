@@ -8,6 +8,21 @@ use crate::plan::demand::{Demand, Ends};
 use crate::walls::fix::{CHOICES, Fix};
 use crate::walls::have::Have;
 
+/// What came of a ring that was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingTried {
+    /// It was not tried, or failed for something that has a wall of its own.
+    Not,
+    /// It works.
+    Works,
+    /// The sysctl forbids it.
+    Disabled,
+    /// A filter of system calls forbids it.
+    Filtered,
+    /// The kernel has none, or lacks an operation.
+    TooOld,
+}
+
 /// The host and the process. The limits of the process are values; everything else is read when it
 /// is asked for.
 #[derive(Clone, Debug)]
@@ -28,6 +43,8 @@ pub struct Host {
     pub reserve_bytes: u64,
     /// Whether a connection of this host is tracked; `None` when that was not tried.
     pub tracks: Option<bool>,
+    /// Whether this process may have a ring.
+    pub ring: RingTried,
 }
 
 impl Host {
@@ -43,6 +60,7 @@ impl Host {
             nproc: rlimit::nproc().map_or(Have::Unlimited, Have::Some),
             reserve_bytes,
             tracks: None,
+            ring: RingTried::Not,
         }
     }
 

@@ -55,7 +55,8 @@ impl FakeHost {
     pub(crate) fn plentiful() -> FakeHost {
         let host = FakeHost::empty();
         host.write("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 8000000 kB\n");
-        host.write("proc/self/status", "Name:\tx\nSeccomp:\t0\n");
+        host.write("proc/self/status", "Name:\tx\nUid:\t7\t7\t7\t7\nThreads:\t1\nSeccomp:\t0\n");
+        host.write("proc/loadavg", "0.10 0.20 0.30 2/100 4711\n");
         for (key, value) in [
             ("fs.file-max", "800000"),
             ("fs.file-nr", "1000\t0\t800000"),

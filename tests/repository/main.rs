@@ -1,5 +1,5 @@
 //! The house rules that a machine can hold: which folder may use which, no circle among modules,
-//! unsafe code beside the kernel alone, files of one idea, a reason for every dependency.
+//! unsafe code beside the kernel alone, one reader of the kernel's files, files of one idea, a reason for every dependency.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -16,6 +16,7 @@ mod circles;
 mod files;
 mod graph;
 mod made_up;
+mod readings;
 mod rooms;
 mod tree;
 mod uses;
@@ -100,6 +101,14 @@ fn nothing_is_left_to_do_without_a_note() {
     let all = files::all(&root());
     let offences: Vec<_> = all.iter().filter_map(|(n, text)| files::left_to_do(n, text)).collect();
     assert_none("lines are left to do without a note", &offences);
+}
+
+#[test]
+fn the_kernel_is_read_in_one_place() {
+    let all = files::all(&root());
+    let offences: Vec<_> =
+        all.iter().flat_map(|(name, text)| readings::beside_the_reader(name, text)).collect();
+    assert_none("lines read the kernel beside src/host/procfs.rs", &offences);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! in `/proc/pressure`; where that is not there, nothing is said.
 
 use std::collections::BTreeMap;
-use std::fs;
+
+use megaconn::host::procfs::ProcFs;
 
 const RESOURCES: [&str; 3] = ["cpu", "io", "memory"];
 
@@ -11,9 +12,11 @@ pub(crate) struct Pressure([Option<u64>; 3]);
 
 impl Pressure {
     pub(crate) fn read() -> Pressure {
-        Pressure(RESOURCES.map(|resource| {
-            some_total_us(&fs::read_to_string(format!("/proc/pressure/{resource}")).ok()?)
-        }))
+        let procfs = ProcFs::host();
+        Pressure(
+            RESOURCES
+                .map(|resource| some_total_us(&procfs.read(&format!("proc/pressure/{resource}"))?)),
+        )
     }
 
     /// In per cent of the time of `us` that has passed since `before`.

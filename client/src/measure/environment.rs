@@ -1,10 +1,10 @@
 //! `environment.json` and `doctor.json`: what the figures were taken on, and what was short of it.
 
-use std::fs;
 use std::net::SocketAddr;
 
 use megaconn::host::links;
 use megaconn::host::meminfo::MemInfo;
+use megaconn::host::procfs::ProcFs;
 use megaconn::plan::demand::Demand;
 use megaconn::plan::route;
 use megaconn::results::ENVIRONMENT;
@@ -76,12 +76,11 @@ fn topology(targets: &[SocketAddr], ends_here: u64) -> &'static str {
 }
 
 fn sysctl(name: &str) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
-    Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    ProcFs::host().sysctl(&name.replace('/', "."))
 }
 
 fn limits() -> Map<String> {
-    let text = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let text = ProcFs::host().read("proc/self/limits").unwrap_or_default();
     let row = |line: &str| {
         // Names are padded to 26 columns, see proc_pid_limits(5).
         let (name, values) = line.split_at_checked(26)?;
@@ -92,7 +91,7 @@ fn limits() -> Map<String> {
 }
 
 fn cpu_model() -> Option<String> {
-    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let text = ProcFs::host().read("proc/cpuinfo")?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }

@@ -9,6 +9,7 @@ use megaconn::engine::client::config::ClientConfig;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::host::ports;
+use megaconn::host::procfs::ProcFs;
 use megaconn::observe::stats::{ClientStats, LossLog};
 use megaconn::plan::tuples;
 use megaconn::runtime::start_error::CoreStartError;
@@ -32,7 +33,7 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) ->
         let driver = UringConfig {
             listeners: Vec::new(),
             targets: plan.tuples.targets().to_vec(),
-            ephemeral_ports: ports::ephemeral(),
+            ephemeral_ports: ports::ephemeral(&ProcFs::host()),
             buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
             keepalive: config.traffic.keepalive,
         };

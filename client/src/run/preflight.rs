@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use megaconn::base::constants::{SOURCES_TRIED_MAX, TARGETS_TRIED_MAX};
 use megaconn::base::side::Side;
+use megaconn::base::stderr::talk;
 use megaconn::drivers::uring;
-use megaconn::host::{ports, rlimit};
+use megaconn::host::rlimit;
 use megaconn::plan::demand::Demand;
-use megaconn::plan::tuples::{TuplePlan, resolve_sources};
+use megaconn::plan::sources::{self, Typed};
+use megaconn::plan::tuples::TuplePlan;
 use megaconn::runtime::memory_reserve;
-use megaconn::walls::host::Host;
+use megaconn::walls::host::{Host, RingTried};
 use megaconn::walls::reading::{self, Row};
 
 use crate::output::directory;
@@ -43,7 +45,8 @@ impl RunPlan {
         let nofile = rlimit::raise_nofile();
         let demand = demand(config, &tuples, cpus.len() as u64);
         let reserve_bytes = memory_reserve::bytes(Side::Client, config.memory_reserve);
-        let host = Host::read(nofile, reserve_bytes);
+        // It was tried above.
+        let host = Host { ring: RingTried::Works, ..Host::read(nofile, reserve_bytes) };
         let rows = reading::rows(&host, &demand);
         if let Some(row) = rows.iter().find(|row| !row.fits()) {
             return Err(does_not_fit(config.connections(), config.traffic.churn_per_s(), row));
@@ -66,10 +69,10 @@ impl RunPlan {
 }
 
 fn tuples(config: &Config, cores: usize) -> Result<TuplePlan, Refusal> {
-    let (targets, typed) = (config.targets(), &config.targets);
-    let range = typed.source_ports.map_or_else(ports::ephemeral, |p| p.low..=p.high);
-    let sources = resolve_sources(&typed.source, &targets)?;
-    Ok(TuplePlan::new(targets, &sources, ports::usable(range), cores)?)
+    let typed = Typed { sources: &config.targets.source, ports: config.targets.source_ports };
+    let planned = sources::plan(&typed, config.targets(), cores)?;
+    planned.unused_in_words().iter().for_each(|words| talk(&format!("note: {words}")));
+    Ok(planned.tuples)
 }
 
 fn demand(config: &Config, tuples: &TuplePlan, cores: u64) -> Demand {

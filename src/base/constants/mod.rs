@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 mod client;
+mod host;
 
 pub use client::*;
+pub use host::*;
 
 /// Slots in one segment at most: a ring finds a request to cancel in at most 256 hash chains, so a
 /// larger table makes cancelling slow; and a slot index must fit 16 bits of the token.

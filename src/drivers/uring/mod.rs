@@ -142,7 +142,10 @@ impl UringDriver {
             // A port that is bound outright is barred to every automatic connect of the host,
             // whatever its addresses; a pinned one is shared as long as the 4-tuples differ.
             socket::pin_source_port(&socket, source.port())?;
-            socket.bind(&SocketAddr::new(source.ip(), 0).into())?;
+            // The link of a link-local address stays.
+            let mut at_any_port = source;
+            at_any_port.set_port(0);
+            socket.bind(&at_any_port.into())?;
         } else {
             socket.set_reuse_address(true)?;
             socket.bind(&source.into())?;

@@ -121,6 +121,6 @@ fn refused(errno: Errno) -> ProbeError {
 
 /// Whether a seccomp filter is on this process.
 fn is_filtered() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = ProcFs::host().read("proc/self/status").unwrap_or_default();
     status.lines().any(|line| line.starts_with("Seccomp:") && line.trim_end().ends_with('2'))
 }

@@ -5,12 +5,12 @@
 //! cgroup and one for the host. The groups are those that the process was in at its start.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use crate::base::errno::Errno;
 use crate::host::cgroup::{self, Directory};
-use crate::host::procfs::ProcFs;
+use crate::host::limit::Limit;
+use crate::host::procfs::{self, ProcFs, Unread};
 
 /// What [`MemoryHeadroom::limit`] says of the host as a whole.
 pub const HOST: &str = "host";
@@ -37,17 +37,29 @@ pub fn place(limit: &str) -> String {
 pub struct MemoryHeadrooms {
     host: Option<File>,
     groups: Vec<Group>,
+    /// Whether a group that is not in sight may have a limit.
+    is_hidden: bool,
 }
 
 impl MemoryHeadrooms {
     /// The host and the memory cgroups of this process, as far as they can be seen.
     #[must_use]
     pub fn find(procfs: &ProcFs) -> MemoryHeadrooms {
-        let groups = cgroup::directories(procfs, "memory").into_iter();
+        let found = cgroup::find(procfs, "memory");
+        let groups: Vec<_> =
+            found.directories.iter().map(|found| Group::open(procfs, found)).collect();
         MemoryHeadrooms {
-            host: File::open(procfs.path("proc/meminfo")).ok(),
-            groups: groups.filter_map(|found| Group::open(procfs, &found)).collect(),
+            host: procfs.open("proc/meminfo").ok(),
+            is_hidden: !found.is_whole || groups.iter().any(Result::is_err),
+            groups: groups.into_iter().filter_map(|group| group.ok().flatten()).collect(),
         }
+    }
+
+    /// The bytes that the groups of this process leave to it.
+    #[must_use]
+    pub fn of_groups(&self) -> Limit<u64> {
+        let hidden = if self.is_hidden { Limit::Unknown } else { Limit::None };
+        self.groups.iter().map(Group::left).fold(hidden, Limit::min)
     }
 
     /// Every limit as it stands now, the host's first; a cgroup without a limit is left out.
@@ -100,25 +112,56 @@ struct Group {
 
 impl Group {
     /// `None` when it is not there, or its hierarchy does not count memory.
-    fn open(procfs: &ProcFs, found: &Directory) -> Option<Group> {
-        let open = |name: &str| File::open(procfs.path(found.path.join(name).to_str()?)).ok();
+    ///
+    /// # Errors
+    /// When it has a limit that cannot be read.
+    fn open(procfs: &ProcFs, found: &Directory) -> Result<Option<Group>, Unread> {
         let names = if found.version == 1 { &VERSION_1 } else { &VERSION_2 };
-        Some(Group {
+        let open = |name: &str| procfs.open(found.path.join(name).to_str().ok_or(Unread::Absent)?);
+        let limit = match open(names.limit) {
+            Err(Unread::Absent) => return Ok(None),
+            limit => limit?,
+        };
+        Ok(Some(Group {
             directory: format!("/{}", found.path.display()).into(),
-            limit: open(names.limit)?,
+            limit,
             usage: open(names.usage)?,
             statistics: open("memory.stat")?,
             names,
-        })
+        }))
     }
 
-    /// `None` when it has no limit, or is gone.
+    fn left(&self) -> Limit<u64> {
+        let headroom = |found: Result<Option<MemoryHeadroom>, Unread>| match found {
+            // A group that is gone limits nothing.
+            Err(Unread::Unreadable(Errno::ENODEV)) | Ok(None) => Limit::None,
+            Ok(Some(headroom)) => Limit::Left(headroom.available_bytes),
+            Err(_) => Limit::Unknown,
+        };
+        headroom(self.read())
+    }
+
+    /// `None` when it has no limit, is gone, or cannot be read.
     fn headroom(&self) -> Option<MemoryHeadroom> {
-        let total_bytes = Text::of(&self.limit).ok()?.number().filter(|&n| n < NO_LIMIT_BYTES)?;
-        let used = Text::of(&self.usage).ok()?.number()?;
-        let cache = Text::of(&self.statistics).ok()?.field(self.names.cache).unwrap_or(0);
+        self.read().ok().flatten()
+    }
+
+    /// `None` when it has no limit.
+    fn read(&self) -> Result<Option<MemoryHeadroom>, Unread> {
+        let garbled = Unread::Unreadable(Errno::EINVAL);
+        let limit = Text::of(&self.limit)?;
+        if limit.lines().next().is_some_and(|line| line.trim() == "max") {
+            return Ok(None);
+        }
+        let total_bytes = limit.number().ok_or(garbled)?;
+        if total_bytes >= NO_LIMIT_BYTES {
+            return Ok(None);
+        }
+        let used = Text::of(&self.usage)?.number().ok_or(garbled)?;
+        let cache = Text::of(&self.statistics)?.field(self.names.cache).unwrap_or(0);
         let available_bytes = total_bytes.saturating_sub(used.saturating_sub(cache));
-        Some(MemoryHeadroom { limit: Arc::clone(&self.directory), total_bytes, available_bytes })
+        let limit = Arc::clone(&self.directory);
+        Ok(Some(MemoryHeadroom { limit, total_bytes, available_bytes }))
     }
 }
 
@@ -135,9 +178,9 @@ impl Text {
     /// `meminfo` and `memory.stat` have less than 4 KiB, so all their fields are in it.
     const BYTES_MAX: usize = 8 * 1024;
 
-    fn of(file: &File) -> io::Result<Text> {
+    fn of(file: &File) -> Result<Text, Unread> {
         let mut text = Text { bytes: [0; Text::BYTES_MAX], length: 0 };
-        text.length = file.read_at(&mut text.bytes, 0)?;
+        text.length = procfs::first_bytes(file, &mut text.bytes)?;
         Ok(text)
     }
 

@@ -59,7 +59,15 @@ pub(super) const ROWS: &[Wall] = &[
         explains: &[Symptom::Failed(Errno::EADDRNOTAVAIL), Symptom::Failed(Errno::EADDRINUSE)],
         signs: &[Sign::Errno(Errno::EADDRNOTAVAIL), Sign::Errno(Errno::EADDRINUSE)],
         absent: "a free source port was found for every connect",
-        fix: |_, _| {
+        fix: |_, demand| {
+            // Then this host does not even reach itself.
+            if demand.tuples == Some(0) {
+                return vec![
+                    Fix::Command("ip link set lo up".into()),
+                    Fix::Command("ip addr add 127.0.0.1/8 dev lo".into()),
+                    Fix::Command("sysctl -w net.ipv6.conf.lo.disable_ipv6=0".into()),
+                ];
+            }
             vec![
                 Fix::Flag("--source with more addresses".into()),
                 Fix::Flag("--target ADDR:PORT-PORT with more ports".into()),

@@ -2,13 +2,14 @@
 
 use crate::base::constants::{EXECUTOR_LOCKED_BYTES, RING_BYTES, SEGMENTS_MAX};
 use crate::base::errno::Errno;
+use crate::host::procfs::Sysctl;
 use crate::host::rlimit;
 use crate::observe::stats::LostCause;
 use crate::plan::demand::Demand;
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
-use crate::walls::host::Host;
+use crate::walls::host::{Host, RingTried};
 use crate::walls::place::Place;
 use crate::walls::run_facts::RunFacts;
 use crate::walls::sign::Sign;
@@ -16,20 +17,34 @@ use crate::walls::symptom::Symptom;
 use crate::walls::table::row::BLANK;
 use crate::walls::wall::Wall;
 
+const UNLIMITED: Reading = Reading { have: Have::Unlimited, ..Reading::NOTHING };
+const UNKNOWN: Reading = Reading { have: Have::Unknown, ..Reading::NOTHING };
+const FORBIDDEN: Reading =
+    Reading { have: Have::Some(0), need: Some(1), allows: Some(0), stops: true };
+
 pub(super) const ROWS: &[Wall] = &[
     Wall {
         id: "io-uring-disabled",
         precedence: 10,
         limits: "io_uring on the whole host",
         unit: "0 allows all",
-        read: |host, _| match host.procfs.sysctl("kernel.io_uring_disabled").as_deref() {
+        read: |host, _| match (host.ring, host.procfs.find_sysctl("kernel.io_uring_disabled")) {
+            (RingTried::Works, _) => UNLIMITED,
+            (RingTried::Disabled | RingTried::TooOld, _) => FORBIDDEN,
             // Before Linux 6.6 there is no such setting.
-            None | Some("0") => Reading { have: Have::Unlimited, ..Reading::NOTHING },
-            Some("1") if is_exempt(host) => Reading { have: Have::Unlimited, ..Reading::NOTHING },
-            Some("1" | "2") => Reading::stops(Have::Some(0), 1, |_| 0),
-            Some(_) => Reading { have: Have::Unknown, ..Reading::NOTHING },
+            (_, Sysctl::Missing) => UNLIMITED,
+            (_, Sysctl::Value(value)) => match value.as_str() {
+                "0" => UNLIMITED,
+                "1" if is_exempt(host) => UNLIMITED,
+                "1" | "2" => FORBIDDEN,
+                _ => UNKNOWN,
+            },
+            (_, Sysctl::Hidden) => UNKNOWN,
         },
-        fix: |_, _| vec![Fix::Sysctl("kernel.io_uring_disabled", "0".into())],
+        fix: |host, _| match host.ring {
+            RingTried::TooOld => vec![Fix::Advice("Linux 6.1 or newer, with io_uring")],
+            _ => vec![Fix::Sysctl("kernel.io_uring_disabled", "0".into())],
+        },
         remark: "1 leaves io_uring to CAP_SYS_ADMIN and the members of kernel.io_uring_group; 2 forbids it to all",
         ..BLANK
     },
@@ -37,13 +52,15 @@ pub(super) const ROWS: &[Wall] = &[
         id: "io-uring-seccomp",
         precedence: 20,
         limits: "io_uring in a container",
-        unit: "filters",
+        unit: "0 allows none",
         read: |host, _| {
             let status = host.procfs.read("proc/self/status").unwrap_or_default();
             let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
-            match mode.map(str::trim) {
-                Some("0") => Reading { have: Have::Unlimited, ..Reading::NOTHING },
-                _ => Reading { have: Have::Unknown, ..Reading::NOTHING },
+            match (host.ring, mode.map(str::trim)) {
+                (RingTried::Filtered, _) => FORBIDDEN,
+                (RingTried::Works, _) | (_, Some("0")) => UNLIMITED,
+                // A filter may leave io_uring alone.
+                _ => UNKNOWN,
             }
         },
         fix: |_, _| {

@@ -2,6 +2,7 @@
 
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
+use crate::host::procfs::Sysctl;
 use crate::observe::stats::LostCause;
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
@@ -49,14 +50,14 @@ pub(super) const ROWS: &[Wall] = &[
         unit: "entries",
         read: |host, demand| {
             let none = Reading { have: Have::Unlimited, need: Some(0), ..Reading::NOTHING };
-            // Without the module nothing is tracked.
-            if host.procfs.sysctl("net.netfilter.nf_conntrack_max").is_none() {
-                return none;
-            }
             let most = host.procfs.number("net.netfilter.nf_conntrack_max");
             let used = host.procfs.number("net.netfilter.nf_conntrack_count");
             let have = most.zip(used).map(|(most, used)| most.saturating_sub(used)).into();
+            // Without the module nothing is tracked.
+            let is_missing =
+                host.procfs.find_sysctl("net.netfilter.nf_conntrack_max") == Sysctl::Missing;
             match host.tracks {
+                _ if is_missing => none,
                 Some(false) => none,
                 Some(true) => Reading::stops(have, demand.connections, |have| have),
                 None => Reading::disturbs(have, demand.connections),

@@ -3,12 +3,12 @@
 use crate::base::constants::{KERNEL_BYTES_PER_SOCKET, USER_BYTES_PER_CONNECTION};
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
-use crate::host::headroom::{self, MemoryHeadrooms};
+use crate::host::headroom::MemoryHeadrooms;
 use crate::observe::stats::LostCause;
 use crate::plan::demand::Demand;
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
-use crate::walls::have::{Have, Reading};
+use crate::walls::have::Reading;
 use crate::walls::place::Place;
 use crate::walls::run_facts::RunFacts;
 use crate::walls::sign::{Need, Sign};
@@ -23,11 +23,9 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "memory of the container, sockets included",
         unit: "bytes",
         read: |host, demand| {
-            let headrooms = MemoryHeadrooms::find(&host.procfs);
-            let groups = headrooms.read().filter(|headroom| &*headroom.limit != headroom::HOST);
-            let have = groups.map(|headroom| headroom.available_bytes).min();
+            let have = MemoryHeadrooms::find(&host.procfs).of_groups();
             let need = needed(demand).saturating_add(host.reserve_bytes);
-            Reading::stops(have.map_or(Have::Unlimited, Have::Some), need, |have| {
+            Reading::stops(have.into(), need, |have| {
                 have.saturating_sub(host.reserve_bytes) / per_connection(demand)
             })
         },
