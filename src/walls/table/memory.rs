@@ -1,11 +1,13 @@
 //! Memory of the host and of a container.
 
-use crate::base::constants::{KERNEL_BYTES_PER_SOCKET, USER_BYTES_PER_CONNECTION};
+use crate::base::constants::{
+    CHARGED_BYTES_PER_ACCEPTED, KERNEL_BYTES_PER_SOCKET, USER_BYTES_PER_CONNECTION,
+};
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::host::headroom::{self, MemoryHeadrooms};
 use crate::observe::stats::LostCause;
-use crate::plan::demand::Demand;
+use crate::plan::demand::{Demand, Ends};
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
@@ -13,7 +15,7 @@ use crate::walls::place::Place;
 use crate::walls::run_facts::RunFacts;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
-use crate::walls::table::row::{BLANK, round_up};
+use crate::walls::table::row::BLANK;
 use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
@@ -26,9 +28,9 @@ pub(super) const ROWS: &[Wall] = &[
             let headrooms = MemoryHeadrooms::find(&host.procfs);
             let groups = headrooms.read().filter(|headroom| &*headroom.limit != headroom::HOST);
             let have = groups.map(|headroom| headroom.available_bytes).min();
-            let need = needed(demand).saturating_add(host.reserve_bytes);
+            let need = charged(demand).saturating_add(host.reserve_bytes);
             Reading::stops(have.map_or(Have::Unlimited, Have::Some), need, |have| {
-                have.saturating_sub(host.reserve_bytes) / per_connection(demand)
+                have.saturating_sub(host.reserve_bytes) / charged_per_connection(demand)
             })
         },
         explains: &[
@@ -45,7 +47,7 @@ pub(super) const ROWS: &[Wall] = &[
             Sign::Seen("the memory reserve of a cgroup was met", cgroup_reserve_met),
         ],
         fix: |host, demand| {
-            let most = of_cgroup(demand).max(needed(demand).saturating_add(host.reserve_bytes));
+            let most = of_cgroup(demand).max(charged(demand).saturating_add(host.reserve_bytes));
             vec![
                 Fix::Command(format!("systemctl set-property UNIT MemoryMax={most}")),
                 Fix::Flag("--connections with fewer".into()),
@@ -99,6 +101,22 @@ fn per_connection(demand: &Demand) -> u64 {
 
 fn needed(demand: &Demand) -> u64 {
     demand.connections.saturating_mul(per_connection(demand))
+}
+
+/// What the cgroup of the program is charged for a connection. Of those that arrive it is not charged
+/// the socket.
+fn charged_per_connection(demand: &Demand) -> u64 {
+    let client = KERNEL_BYTES_PER_SOCKET + USER_BYTES_PER_CONNECTION;
+    let server = CHARGED_BYTES_PER_ACCEPTED + USER_BYTES_PER_CONNECTION;
+    match demand.ends {
+        Ends::Client => client,
+        Ends::Server => server,
+        Ends::Both => client + server,
+    }
+}
+
+fn charged(demand: &Demand) -> u64 {
+    demand.connections.saturating_mul(charged_per_connection(demand))
 }
 
 /// How a line on a killed process begins, by the memory that was used up. The text between "memory"
@@ -160,9 +178,11 @@ fn of_reserve(run: &RunFacts, side: Place, of_cgroup: bool) -> Option<Evidence> 
     (refused > 0).then_some(evidence)
 }
 
-/// Bytes for a cgroup: what its connections need, as much again for the programs, and a reserve.
+/// Bytes for a cgroup: what is charged for its connections, 64 MiB for the programs, and the reserve that
+/// they leave of so much, an eighth.
 fn of_cgroup(demand: &Demand) -> u64 {
-    round_up(needed(demand).saturating_mul(2).max(128 << 20))
+    let bytes = charged(demand).saturating_add(64 << 20).saturating_mul(8) / 7;
+    bytes.div_ceil(1 << 20).saturating_mul(1 << 20)
 }
 
 /// Operations that failed for want of memory. Rings are left out: they are short of locked memory.
