@@ -194,6 +194,34 @@ fn a_client_opens_no_more_holds_what_is_open_and_says_why() {
     assert_eq!(number(wall, "lost"), untried);
 }
 
+/// With the reserve that it chooses by itself a server lives in whatever it starts in.
+#[test]
+fn a_server_in_a_small_cgroup_refuses_and_is_not_killed() {
+    let group = match Group::new("small") {
+        Ok(group) => group,
+        Err(why) => return eprintln!("SKIPPED: {why}"),
+    };
+    let directory = tempfile::tempdir().unwrap();
+    group.write(24 * MIB).unwrap();
+    let mut command = group.command(&server_binary());
+    let refused = Program::start(command.args(["serve", "--listen", "127.0.0.1:7999"])).finish();
+    let line = refused.stderr.last().unwrap();
+    assert!(line.starts_with("error: cgroup-memory: a server needs"), "{refused:?}");
+    assert_eq!(refused.code, Some(2));
+
+    group.write(64 * MIB).unwrap();
+    let (server, address) = serve(group.command(&server_binary()), directory.path(), &[]);
+    let stats = directory.path().join("s.ndjson");
+    let mut flood = Command::new(env!("CARGO_BIN_EXE_megaconn-client"));
+    flood.args(["run", "--target", &address.to_string(), "--source", "127.0.0.0/8"]);
+    flood.args(["--connections", "60k", "--hold", "0s", "--close", "reset", "--cores", &cores(2)]);
+    Program::start(&mut flood).finish();
+    until("it has refused", || last(&stats, "refused_cgroup_total") > 0);
+    until("all have left", || last(&stats, "connections") == 0);
+    assert_eq!(echo(&connect(address), b"alive").unwrap(), b"alive");
+    server.signal(Signal::TERM);
+}
+
 #[test]
 fn a_plan_that_leaves_less_than_the_reserve_is_refused() {
     let address = free_ports(Ipv4Addr::LOCALHOST.into(), 1).to_string();

@@ -37,6 +37,15 @@ pub fn memlock_limit() -> Option<u64> {
     getrlimit(Resource::Memlock).current
 }
 
+/// Bytes of address space that this process may still map; `None` without a limit.
+#[must_use]
+pub fn address_space_left() -> Option<u64> {
+    let limit = getrlimit(Resource::As).current?;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').next().and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+    Some(limit.saturating_sub(pages.saturating_mul(rustix::param::page_size() as u64)))
+}
+
 /// Whether `fs.file-max` does not bind this process (CAP_SYS_ADMIN).
 #[must_use]
 pub fn passes_file_max() -> bool {

@@ -10,8 +10,8 @@ use std::thread;
 use glommio::channels::shared_channel::{self, SharedReceiver, SharedSender};
 use glommio::timer::Timer;
 use glommio::{
-    BuilderErrorKind, ExecutorJoinHandle, GlommioError, Latency, LocalExecutorBuilder, Placement,
-    Shares,
+    BuilderErrorKind, CpuSet, ExecutorJoinHandle, GlommioError, Latency, LocalExecutorBuilder,
+    Placement, Shares,
 };
 
 use crate::base::constants::{
@@ -22,7 +22,9 @@ use crate::host::rlimit;
 use crate::runtime::commands::{Commands, receive_commands};
 use crate::runtime::doorbell::forward_doorbell;
 use crate::runtime::pump::{Inbox, pump};
-use crate::runtime::start_error::{CoreStartError, ExecutorError, LaunchError};
+use crate::runtime::start_error::{
+    CoreStartError, ExecutorError, LaunchError, check_address_space,
+};
 use crate::sys::doorbell::Doorbell;
 
 /// The running cores.
@@ -67,6 +69,7 @@ where
     S: Send + 'static,
     W: Worker + 'static,
 {
+    check_address_space(seeds.len())?;
     let running = Arc::new(AtomicUsize::new(0));
     let mut cores = Cores { threads: Vec::new(), commands: Vec::new(), running };
     for (core, (cpu, seed)) in seeds.into_iter().enumerate() {
@@ -74,7 +77,9 @@ where
         let (sender, receiver) = shared_channel::new_bounded(COMMANDS_WAITING);
         let (ready, is_ready) = mpsc::channel();
         let running = Running::begin(&cores.running);
-        let thread = LocalExecutorBuilder::new(Placement::Fixed(usize::from(cpu)))
+        let placement = placement(cpu);
+        let is_pinned = matches!(placement, Placement::Fixed(_));
+        let thread = LocalExecutorBuilder::new(placement)
             .name(&format!("core-{core}"))
             .io_memory(EXECUTOR_IO_MEMORY)
             .ring_depth(EXECUTOR_RING_DEPTH)
@@ -83,6 +88,9 @@ where
                 // Dropped with the thread, however it ends: a panic of glommio's own leaves the
                 // executor's tasks where they are.
                 RUNNING.set(Some(running));
+                if !is_pinned {
+                    pin(cpu);
+                }
                 let made = Doorbell::new()
                     .map_err(|error| CoreStartError::doorbell(&error))
                     .and_then(|bell| Ok((make(seed, &bell)?, bell)));
@@ -116,6 +124,23 @@ where
     Ok(cores)
 }
 
+/// How glommio pins a core's threads to its CPU. It looks the CPU up in /sys, and panics where it is not
+/// there: then the core pins itself.
+fn placement(cpu: u16) -> Placement {
+    let cpu = usize::from(cpu);
+    let is_known =
+        || Ok::<_, GlommioError<()>>(CpuSet::online()?.filter(|at| at.cpu == cpu).len() == 1);
+    if is_known().unwrap_or(false) { Placement::Fixed(cpu) } else { Placement::Unbound }
+}
+
+/// Pins this thread. The CPU is one of those that the process may use, so the kernel does not refuse it;
+/// if it does all the same, the core runs wherever it may.
+fn pin(cpu: u16) {
+    let mut only = rustix::thread::CpuSet::new();
+    only.set(usize::from(cpu));
+    let _ = rustix::thread::sched_setaffinity(None, &only);
+}
+
 /// Whether so many more threads may be started: where they may not, glommio panics.
 fn try_threads(count: usize) -> Result<(), ExecutorError> {
     let (end, ends) = mpsc::channel::<()>();
@@ -142,6 +167,9 @@ fn try_threads(count: usize) -> Result<(), ExecutorError> {
 fn why_not_begun(core: usize, cpu: u16, thread: ExecutorJoinHandle<bool>) -> LaunchError {
     match thread.join() {
         Ok(_) | Err(GlommioError::BuilderError(BuilderErrorKind::ThreadPanic(_))) => {
+            if let Some(source) = ExecutorError::no_address_space() {
+                return LaunchError::Executor { cpu, source };
+            }
             let Some(limit) = rlimit::memlock_bytes() else { return LaunchError::Died { core } };
             LaunchError::Executor { cpu, source: ExecutorError::memlock_in_use(limit) }
         }
@@ -168,8 +196,13 @@ impl<M: Send + Clone + 'static> Cores<M> {
             .make()
             .map_err(|error| LaunchError::Housekeeping(error.into()))?;
         let running = self.running;
-        let result = executor
-            .run(async { housekeeping(Commands::connect(self.commands, running).await).await });
+        let result = executor.run(async {
+            // It may miss a timer as a core may: on a CPU with a quota a hold went on for minutes.
+            let beats = glommio::spawn_local(heartbeat()).detach();
+            let result = housekeeping(Commands::connect(self.commands, running).await).await;
+            beats.cancel();
+            result
+        });
         let mut died = None;
         for (core, thread) in self.threads.into_iter().enumerate() {
             if !matches!(thread.join(), Ok(true)) {

@@ -4,9 +4,11 @@
 use std::time::{Duration, Instant};
 
 use crate::base::constants::{
-    LOOK_EVERY, LOOK_SELDOM, MEMORY_LINE_EVERY, MEMORY_RESERVE_CLIENT_LEAST_BYTES,
+    BUFFER_BYTES, BUFFERS_LEAST, BUFFERS_MEMORY_PART, BUFFERS_PER_CORE, LOOK_EVERY, LOOK_SELDOM,
+    MEMORY_LEAST_BYTES, MEMORY_LINE_EVERY, MEMORY_RESERVE_CLIENT_LEAST_BYTES,
     MEMORY_RESERVE_CLIENT_LEAST_PART, MEMORY_RESERVE_CLIENT_PART, MEMORY_RESERVE_LEAST_BYTES,
-    MEMORY_RESERVE_LEAST_PART, MEMORY_RESERVE_PART, MEMORY_RESERVE_SLACK_PART, MEMORY_TAKEN_PER_S,
+    MEMORY_RESERVE_LEAST_PART, MEMORY_RESERVE_PART, MEMORY_RESERVE_SLACK_PART,
+    MEMORY_RESERVE_SMALLEST_BYTES, MEMORY_TAKEN_PER_S,
 };
 use crate::base::side::Side;
 use crate::base::stderr::talk;
@@ -15,12 +17,14 @@ use crate::host::headroom::{self, MemoryHeadroom, MemoryHeadrooms};
 use crate::host::procfs::ProcFs;
 
 /// What `side` leaves, unless it is told, where there are `total_bytes` of memory: 5 % or 512 MiB,
-/// whichever is more, but of a small memory no more than an eighth; a client leaves some more.
+/// whichever is more, but of a small memory no more than an eighth, and of the smallest 16 MiB; a client
+/// leaves some more.
 #[must_use]
 pub fn default_bytes(side: Side, total_bytes: u64) -> u64 {
     let least = |bytes: u64, part| bytes.min(total_bytes / part);
     let reserve = (total_bytes / MEMORY_RESERVE_PART)
-        .max(least(MEMORY_RESERVE_LEAST_BYTES, MEMORY_RESERVE_LEAST_PART));
+        .max(least(MEMORY_RESERVE_LEAST_BYTES, MEMORY_RESERVE_LEAST_PART))
+        .max(MEMORY_RESERVE_SMALLEST_BYTES.min(total_bytes / 2));
     let more = (reserve / MEMORY_RESERVE_CLIENT_PART)
         .max(least(MEMORY_RESERVE_CLIENT_LEAST_BYTES, MEMORY_RESERVE_CLIENT_LEAST_PART));
     match side {
@@ -35,6 +39,20 @@ pub fn default_bytes(side: Side, total_bytes: u64) -> u64 {
 pub fn bytes(side: Side, asked: Option<u64>) -> u64 {
     let total = || MemoryHeadrooms::find(&ProcFs::host()).total_bytes();
     asked.unwrap_or_else(|| total().map_or(0, |total| default_bytes(side, total)))
+}
+
+/// The limit on memory that is too small for a server, and what it is, when there is one.
+#[must_use]
+pub fn too_small(headrooms: &MemoryHeadrooms) -> Option<MemoryHeadroom> {
+    headrooms.read().find(|headroom| headroom.total_bytes < MEMORY_LEAST_BYTES)
+}
+
+/// Buffers for each of `cores` where there are `total_bytes` of memory; `None` where that is unknown.
+#[must_use]
+pub fn buffers_per_core(total_bytes: Option<u64>, cores: usize) -> u16 {
+    let all = total_bytes.unwrap_or(u64::MAX) / BUFFERS_MEMORY_PART / u64::from(BUFFER_BYTES);
+    let each = u16::try_from(all / (cores.max(1) as u64)).unwrap_or(u16::MAX);
+    each.clamp(BUFFERS_LEAST, BUFFERS_PER_CORE)
 }
 
 /// Looks whether the reserve is left.
@@ -158,13 +176,15 @@ mod tests {
     #[test]
     fn the_default_protects_and_leaves_room_to_work() {
         let server = |total| default_bytes(Side::Server, total);
+        // Of the smallest an eighth is less than what the programs take between two looks.
+        assert_eq!((server(64 * MIB), server(32 * MIB)), (16 * MIB, 16 * MIB));
         assert_eq!(server(256 * MIB), 32 * MIB);
         assert_eq!(server(512 * MIB), 64 * MIB);
         assert_eq!(server(4 * GIB), 512 * MIB);
         assert_eq!(server(10 * GIB), 512 * MIB);
         assert_eq!(server(24 * GIB), 24 * GIB / 20);
         assert_eq!(server(0), 0);
-        for total in [64 * MIB, GIB, 4 * GIB, 24 * GIB, 2048 * GIB] {
+        for total in [128 * MIB, GIB, 4 * GIB, 24 * GIB, 2048 * GIB] {
             let (server, client) = (server(total), default_bytes(Side::Client, total));
             assert!(client - server >= (64 * MIB).min(total / 16), "{client}, {server}");
             assert!(client < total / 5, "{client} of {total}");
@@ -198,6 +218,13 @@ mod tests {
         assert_eq!((rest_with(GIB), rest_with(0)), (LOOK_EVERY, LOOK_EVERY));
         let rest = rest_with(GIB + GIB / 4);
         assert!((60..=63).contains(&rest.as_millis()), "{rest:?} for 256 MiB at 4 GiB/s");
+    }
+
+    #[test]
+    fn all_buffers_are_an_eighth_of_the_memory_at_most() {
+        let buffers = |mib: u64, cores| buffers_per_core(Some(mib * MIB), cores);
+        assert_eq!((buffers(64, 2), buffers(64, 1), buffers(32, 64)), (1_024, 2_048, 64));
+        assert_eq!((buffers(8_192, 8), buffers_per_core(None, 2)), (8_192, 8_192));
     }
 
     #[test]

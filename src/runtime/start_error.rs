@@ -4,8 +4,9 @@ use std::io;
 
 use glommio::{GlommioError, ReactorErrorKind};
 
-use crate::base::constants::EXECUTOR_MEMLOCK_LEAST;
+use crate::base::constants::{CORE_ADDRESS_SPACE, EXECUTOR_MEMLOCK_LEAST, PROCESS_ADDRESS_SPACE};
 use crate::base::errno::Errno;
+use crate::base::units::grouped;
 use crate::host::rlimit;
 
 /// Cores that did not start, or one that did not end well.
@@ -30,6 +31,18 @@ pub enum LaunchError {
         /// At which step, and why.
         source: CoreStartError,
     },
+    /// Less address space than the cores take: beyond it any allocation would end the process.
+    #[error(
+        "address-space: {cores} cores need {} bytes of address space, have {}; \
+         fix: ulimit -v unlimited, or fewer --cores",
+        grouped(address_space(*cores)), grouped(*left_bytes)
+    )]
+    AddressSpace {
+        /// Cores to be started.
+        cores: usize,
+        /// Bytes within RLIMIT_AS that are not mapped.
+        left_bytes: u64,
+    },
     /// A core panicked: our bug.
     #[error("core {core} ended by itself: a bug of megaconn; fix: none known, please report it")]
     Died {
@@ -47,6 +60,7 @@ impl LaunchError {
                 source.wall()
             }
             LaunchError::Core { source, .. } => source.wall(),
+            LaunchError::AddressSpace { .. } => Some(ADDRESS_SPACE),
             LaunchError::Died { .. } => None,
         }
     }
@@ -58,6 +72,8 @@ impl LaunchError {
 pub struct ExecutorError {
     /// What the kernel said, or would have said; `None` when glommio does not tell.
     errno: Option<Errno>,
+    /// The address space of this process was too small for it.
+    lacks_address_space: bool,
     /// For people to read, and for nothing else.
     words: String,
 }
@@ -69,12 +85,23 @@ impl ExecutorError {
             "no ring within RLIMIT_MEMLOCK ({memlock_bytes} bytes), which all io_uring programs of \
              this user share, and get back a moment after one has ended (os error 12)"
         );
-        ExecutorError { errno: Some(Errno::ENOMEM), words }
+        ExecutorError { errno: Some(Errno::ENOMEM), lacks_address_space: false, words }
     }
 
     /// A thread could not be started.
     pub(super) fn no_thread(error: &io::Error) -> ExecutorError {
-        ExecutorError { errno: Some(Errno::from(error)), words: format!("no thread: {error}") }
+        let errno = Errno::from(error);
+        let lacks_address_space = lacks_address_space(errno, rlimit::address_space_left());
+        let words = format!("no thread: {error}");
+        ExecutorError { errno: Some(errno), lacks_address_space, words }
+    }
+
+    /// glommio gave up, and there is too little address space left; `None` when there is enough.
+    pub(super) fn no_address_space() -> Option<ExecutorError> {
+        let is_short = lacks_address_space(Errno::ENOMEM, rlimit::address_space_left());
+        let words = "no memory within RLIMIT_AS (os error 12)".to_owned();
+        let error = ExecutorError { errno: Some(Errno::ENOMEM), lacks_address_space: true, words };
+        is_short.then_some(error)
     }
 
     /// By the type of glommio's `error`. Below a limit on locked memory glommio makes no executor, and
@@ -90,11 +117,14 @@ impl ExecutorError {
             }
             error => error.raw_os_error().map(Errno),
         };
-        ExecutorError { errno, words: error.to_string() }
+        let left = rlimit::address_space_left();
+        let lacks_address_space = errno.is_some_and(|errno| lacks_address_space(errno, left));
+        ExecutorError { errno, lacks_address_space, words: error.to_string() }
     }
 
     fn wall(&self) -> Option<&'static str> {
         match self.errno? {
+            _ if self.lacks_address_space => Some(ADDRESS_SPACE),
             // Neither a thread nor its rings wait for anything: there are too many threads.
             Errno::EAGAIN => Some("threads"),
             errno => wall_of_resources(errno),
@@ -117,6 +147,8 @@ pub struct CoreStartError {
     pub step: CoreStep,
     /// What the kernel said.
     pub source: Errno,
+    /// The address space of this process was too small for it.
+    pub lacks_address_space: bool,
 }
 
 /// What is made on a core before it runs, in this order.
@@ -137,29 +169,37 @@ impl CoreStartError {
     /// What made the doorbell fail.
     #[must_use]
     pub fn doorbell(error: &io::Error) -> CoreStartError {
-        CoreStartError { step: CoreStep::Doorbell, source: Errno::from(error) }
+        CoreStartError::new(CoreStep::Doorbell, Errno::from(error))
     }
 
     /// What made the driver fail.
     #[must_use]
     pub fn driver(error: &io::Error) -> CoreStartError {
-        CoreStartError { step: CoreStep::Driver, source: Errno::from(error) }
+        CoreStartError::new(CoreStep::Driver, Errno::from(error))
     }
 
     /// What made the first segment fail, under the limit of this process.
     #[must_use]
     pub fn first_segment(errno: Errno) -> CoreStartError {
         let memlock_bytes = rlimit::memlock_bytes();
-        CoreStartError { step: CoreStep::FirstSegment { memlock_bytes }, source: errno }
+        CoreStartError::new(CoreStep::FirstSegment { memlock_bytes }, errno)
+    }
+
+    fn new(step: CoreStep, source: Errno) -> CoreStartError {
+        let lacks_address_space = lacks_address_space(source, rlimit::address_space_left());
+        CoreStartError { step, source, lacks_address_space }
     }
 
     fn wall(self) -> Option<&'static str> {
-        wall_of_resources(self.source)
+        if self.lacks_address_space { Some(ADDRESS_SPACE) } else { wall_of_resources(self.source) }
     }
 
     fn sentence(self) -> String {
         let errno = self.source;
         match self.step {
+            _ if self.lacks_address_space => {
+                format!("{}; {ADDRESS_SPACE_FIX}", io::Error::from_raw_os_error(errno.0))
+            }
             CoreStep::Doorbell | CoreStep::Driver => format!(
                 "{}; fix: more open files by `ulimit -n`, more locked memory by `ulimit -l`",
                 io::Error::from_raw_os_error(errno.0)
@@ -178,6 +218,34 @@ impl CoreStartError {
     }
 }
 
+/// The wall of RLIMIT_AS.
+const ADDRESS_SPACE: &str = "address-space";
+
+const ADDRESS_SPACE_FIX: &str = "fix: ulimit -v unlimited, or fewer --cores";
+
+/// Bytes of address space that so many cores take at their start, and what runs beside them.
+fn address_space(cores: usize) -> u64 {
+    CORE_ADDRESS_SPACE.saturating_mul(cores as u64).saturating_add(PROCESS_ADDRESS_SPACE)
+}
+
+/// Whether so many cores can be started within the address space that is left.
+///
+/// # Errors
+/// When they cannot.
+pub(super) fn check_address_space(cores: usize) -> Result<(), LaunchError> {
+    match rlimit::address_space_left().filter(|left| *left < address_space(cores)) {
+        Some(left_bytes) => Err(LaunchError::AddressSpace { cores, left_bytes }),
+        None => Ok(()),
+    }
+}
+
+/// Whether an error is one of memory, a thread's stack included, and less address space is `left` than a
+/// core takes.
+fn lacks_address_space(errno: Errno, left: Option<u64>) -> bool {
+    let is_of_memory = matches!(errno, Errno::ENOMEM | Errno::EAGAIN);
+    is_of_memory && left.is_some_and(|left| left < CORE_ADDRESS_SPACE)
+}
+
 /// The wall of a resource that every step takes: each makes descriptors and locks memory.
 fn wall_of_resources(errno: Errno) -> Option<&'static str> {
     match errno {
@@ -193,6 +261,9 @@ fn named(wall: Option<&str>) -> String {
 }
 
 fn not_started(what: &str, reason: &ExecutorError) -> String {
+    if reason.lacks_address_space {
+        return format!("the {what} did not start: {reason}; {ADDRESS_SPACE_FIX}");
+    }
     format!(
         "the {what} did not start: {reason}; fix: more locked memory by `ulimit -l`, more open files \
          by `ulimit -n`, or fewer --cores"
@@ -253,7 +324,7 @@ mod tests {
         let first_segment = CoreStep::FirstSegment { memlock_bytes: None };
         for step in [CoreStep::Doorbell, CoreStep::Driver, first_segment] {
             let wall = |errno| {
-                let source = CoreStartError { step, source: errno };
+                let source = CoreStartError { step, source: errno, lacks_address_space: false };
                 LaunchError::Core { core: 1, source }.wall()
             };
             assert_eq!(wall(Errno::ENOMEM), Some("memlock"));
@@ -261,6 +332,28 @@ mod tests {
             // No step of a core makes a thread.
             assert_eq!((wall(Errno::EAGAIN), wall(Errno::EINVAL)), (None, None));
         }
+    }
+
+    #[test]
+    fn what_there_is_no_address_space_for_is_no_other_wall() {
+        let (enough, little) = (Some(CORE_ADDRESS_SPACE), Some(CORE_ADDRESS_SPACE - 1));
+        assert!(lacks_address_space(Errno::ENOMEM, little));
+        // The C library says so of a thread's stack.
+        assert!(lacks_address_space(Errno::EAGAIN, little));
+        for (errno, left) in
+            [(Errno::ENOMEM, enough), (Errno::ENOMEM, None), (Errno::EMFILE, little)]
+        {
+            assert!(!lacks_address_space(errno, left), "{errno} with {left:?}");
+        }
+        let (step, source) = (CoreStep::Driver, Errno::ENOMEM);
+        let source = CoreStartError { step, source, lacks_address_space: true };
+        let error = LaunchError::Core { core: 2, source };
+        assert_eq!(error.wall(), Some("address-space"));
+        assert_eq!(
+            error.to_string(),
+            "address-space: core 2: Cannot allocate memory (os error 12); fix: ulimit -v unlimited, or \
+             fewer --cores"
+        );
     }
 
     #[test]
@@ -298,7 +391,8 @@ mod tests {
     #[test]
     fn a_line_of_a_core_says_what_to_raise() {
         let line = |step, source| {
-            LaunchError::Core { core: 2, source: CoreStartError { step, source } }.to_string()
+            let source = CoreStartError { step, source, lacks_address_space: false };
+            LaunchError::Core { core: 2, source }.to_string()
         };
         assert_eq!(
             line(CoreStep::Driver, Errno::EMFILE),

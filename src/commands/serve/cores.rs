@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use megaconn::base::constants::BUFFER_BYTES;
 use megaconn::drivers::uring::{UringConfig, UringDriver};
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::mode::Mode;
@@ -40,7 +41,8 @@ pub(crate) fn seeds(
             send_timeout: traffic.send_timeout,
             ..ServerConfig::new(listeners.len(), prepared.slots_per_segment)
         };
-        let driver = UringConfig::listening(listeners);
+        let buffers = (prepared.buffers, BUFFER_BYTES);
+        let driver = UringConfig { buffers, ..UringConfig::listening(listeners) };
         let protocol = Banner { text: traffic.banner.clone(), then: traffic.mode.clone() };
         Seed { driver, server, protocol }
     };

@@ -3,6 +3,8 @@
 
 use megaconn::base::side::Side;
 use megaconn::drivers::uring;
+use megaconn::host::headroom::{self, MemoryHeadrooms};
+use megaconn::host::procfs::ProcFs;
 use megaconn::host::rlimit;
 use megaconn::runtime::memory_reserve;
 use megaconn::walls::host::Host;
@@ -19,6 +21,8 @@ pub(crate) struct Prepared {
     pub(crate) slots_per_segment: u32,
     /// Bytes of memory that are left to other programs.
     pub(crate) memory_reserve: u64,
+    /// Buffers of each core.
+    pub(crate) buffers: u16,
     pub(crate) host: Host,
 }
 
@@ -31,10 +35,19 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, Refusal> {
     let cpus = config.places.cores.resolve()?;
     let nofile = rlimit::raise_nofile();
     let memory_reserve = memory_reserve::bytes(Side::Server, config.connections.memory_reserve);
+    let headrooms = MemoryHeadrooms::find(&ProcFs::host());
+    let is_told = config.connections.memory_reserve.is_some();
+    if let Some(limit) = memory_reserve::too_small(&headrooms).filter(|_| !is_told) {
+        return Err(Refusal::TooSmall {
+            place: headroom::place(&limit.limit),
+            total_bytes: limit.total_bytes,
+        });
+    }
+    let buffers = memory_reserve::buffers_per_core(headrooms.total_bytes(), cpus.len());
     let host = Host::read(nofile, memory_reserve);
     if let Some(reason) = short_at_start(&host, cpus.len()) {
         return Err(Refusal::Short(reason));
     }
     let slots_per_segment = rlimit::slots_per_segment(nofile);
-    Ok(Prepared { cpus, nofile, slots_per_segment, memory_reserve, host })
+    Ok(Prepared { cpus, nofile, slots_per_segment, memory_reserve, buffers, host })
 }

@@ -1,6 +1,8 @@
 //! Why a server did not start, each with its fix.
 
+use megaconn::base::constants::MEMORY_LEAST_BYTES;
 use megaconn::base::service_error::ServiceError;
+use megaconn::base::units::grouped;
 use megaconn::drivers::uring::ProbeError;
 use megaconn::runtime::listeners::ListenError;
 use megaconn::runtime::process::ProcessError;
@@ -29,6 +31,18 @@ pub(crate) enum Refusal {
     /// The bystander's address.
     #[error(transparent)]
     Bystander(#[from] ServiceError),
+    /// Less memory than any server takes.
+    #[error(
+        "cgroup-memory: a server needs {} bytes of memory at least, there are {} {place}; fix: \
+         systemctl set-property UNIT MemoryMax={}; or: --memory-reserve, to start all the same",
+        grouped(MEMORY_LEAST_BYTES), grouped(*total_bytes), 2 * MEMORY_LEAST_BYTES
+    )]
+    TooSmall {
+        /// Where, in words.
+        place: String,
+        /// How much there is.
+        total_bytes: u64,
+    },
     /// A wall that stops the server before the first connection.
     #[error("{0}")]
     Short(String),

@@ -1,11 +1,13 @@
 //! Memory of the host and of a container.
 
-use crate::base::constants::{KERNEL_BYTES_PER_SOCKET, USER_BYTES_PER_CONNECTION};
+use crate::base::constants::{
+    CHARGED_BYTES_PER_ACCEPTED, KERNEL_BYTES_PER_SOCKET, USER_BYTES_PER_CONNECTION,
+};
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::host::headroom::MemoryHeadrooms;
 use crate::observe::stats::LostCause;
-use crate::plan::demand::Demand;
+use crate::plan::demand::{Demand, Ends};
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
@@ -24,9 +26,9 @@ pub(super) const ROWS: &[Wall] = &[
         unit: "bytes",
         read: |host, demand| {
             let have = MemoryHeadrooms::find(&host.procfs).of_groups();
-            let need = needed(demand).saturating_add(host.reserve_bytes);
+            let need = charged(demand).saturating_add(host.reserve_bytes);
             Reading::stops(have.into(), need, |have| {
-                have.saturating_sub(host.reserve_bytes) / per_connection(demand)
+                have.saturating_sub(host.reserve_bytes) / charged_per_connection(demand)
             })
         },
         explains: &[
@@ -102,6 +104,22 @@ fn needed(demand: &Demand) -> u64 {
     demand.connections.saturating_mul(per_connection(demand))
 }
 
+/// What the cgroup of the program is charged for a connection. Of those that arrive it is not charged
+/// the socket.
+fn charged_per_connection(demand: &Demand) -> u64 {
+    let client = KERNEL_BYTES_PER_SOCKET + USER_BYTES_PER_CONNECTION;
+    let server = CHARGED_BYTES_PER_ACCEPTED + USER_BYTES_PER_CONNECTION;
+    match demand.ends {
+        Ends::Client => client,
+        Ends::Server => server,
+        Ends::Both => client + server,
+    }
+}
+
+fn charged(demand: &Demand) -> u64 {
+    demand.connections.saturating_mul(charged_per_connection(demand))
+}
+
 /// How a line on a killed process begins, by the memory that was used up. The text between "memory"
 /// and the colon differs between kernels.
 const CGROUP_KILL: &str = "Memory cgroup out of memory";
@@ -161,11 +179,12 @@ fn of_reserve(run: &RunFacts, side: Place, of_cgroup: bool) -> Option<Evidence> 
     (refused > 0).then_some(evidence)
 }
 
-/// Raises the limit of a cgroup: to what its connections need, as much again for the programs and for
-/// the reserve of an eighth, or a larger reserve that is known.
+/// Raises the limit of a cgroup: to what is charged for its connections, 64 MiB for the programs, and the
+/// reserve that they leave of so much, an eighth, or a larger reserve that is known.
 fn raise_cgroup(demand: &Demand, reserve_bytes: u64) -> Vec<Fix> {
-    let needed = needed(demand);
-    let most = needed.saturating_mul(2).max(128 << 20).max(needed.saturating_add(reserve_bytes));
+    let charged = charged(demand);
+    let with_eighth = charged.saturating_add(64 << 20).saturating_mul(8) / 7;
+    let most = with_eighth.max(charged.saturating_add(reserve_bytes));
     let most = most.div_ceil(STEP_BYTES).saturating_mul(STEP_BYTES);
     vec![
         Fix::Command(format!("systemctl set-property UNIT MemoryMax={most}")),
