@@ -65,6 +65,32 @@ fn a_server_that_stops_accepting_shows_in_its_queue() {
     assert!(evidence.contains("wait in the accept queue of port"), "{evidence}");
 }
 
+/// B8: two listeners on one port, one of which has stopped accepting.
+#[test]
+fn one_of_two_listeners_that_stops_accepting_is_told_apart() {
+    let listener = |address: SocketAddr| {
+        let (domain, kind) = (socket2::Domain::IPV4, socket2::Type::STREAM);
+        let socket = socket2::Socket::new(domain, kind, None).unwrap();
+        rustix::net::sockopt::set_socket_reuseport(&socket, true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.listen(1024).unwrap();
+        TcpListener::from(socket)
+    };
+    let stopped = listener(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let target = stopped.local_addr().unwrap();
+    let works = listener(target);
+    thread::spawn(move || {
+        for stream in works.incoming().map_while(Result::ok) {
+            thread::spawn(move || echo(stream, &mut [0; 4096]));
+        }
+    });
+    let result = run(target, &["--connections", "100", "--hold", "1s"]);
+    assert_eq!(named(&result), ("accept-stalled", "server", "likely"), "{result:#}");
+    let evidence = result["verdict"]["wall"]["evidence"][0].as_str().unwrap();
+    assert!(evidence.contains("2 listeners on the target's ports have "), "{evidence}");
+    drop(stopped);
+}
+
 fn echo(mut stream: TcpStream, bytes: &mut [u8]) {
     while let Ok(n @ 1..) = stream.read(bytes) {
         if stream.write_all(&bytes[..n]).is_err() {
