@@ -196,3 +196,30 @@ pub(crate) fn per_s(n: u64, took: Duration) -> Option<f64> {
     let seconds = took.as_secs_f64();
     (n > 0 && seconds > 0.0).then(|| n as f64 / seconds)
 }
+
+#[cfg(test)]
+mod tests {
+    use megaconn::observe::stats::LostCause;
+    use megaconn::walls::evidence::Confidence;
+    use megaconn::walls::place::Place;
+    use megaconn::walls::symptom::Symptom;
+
+    use super::*;
+
+    #[test]
+    fn late_messages_and_lost_connections_are_never_added() {
+        let wall = attribution(diagnosis::Attribution {
+            id: "unknown",
+            side: Place::Between,
+            lost: 57_545,
+            became: vec![(Symptom::Lost(LostCause::Reset), 545), (Symptom::Late, 57_000)],
+            evidence: Vec::new(),
+            ruled_out: Vec::new(),
+            fix: Vec::new(),
+            confidence: Confidence::Possible,
+        });
+        assert_eq!(*wall.lost, Some(545));
+        let each = "545 connections lost (reset), 57,000 late or not begun in time";
+        assert_eq!(wall.toll(), each);
+    }
+}

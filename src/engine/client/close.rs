@@ -96,6 +96,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         // A slot's clock goes round in 71 minutes.
         let is_known = age_ms.is_some_and(|age_ms| age_ms < u32::MAX / 1_000);
         let idle_ms = u32::try_from(idle.as_millis()).ok().filter(|_| is_known);
+        // Its number may be another's by now, in a second round: it is no younger than its silence.
+        let age_ms = age_ms.max(idle_ms);
         self.losses.add(Loss { number, ending, at_ms, age_ms, idle_ms });
     }
 
