@@ -67,9 +67,12 @@ fn an_idle_limit_is_named_with_its_time() {
     assert_eq!(wall(&result), "idle-limit", "{result:#}");
     assert_eq!(shared(&result), ["idle"], "{result:#}");
     let text = result["loss_patterns"][0]["text"].as_str().unwrap();
-    assert!(text.contains("1.5 s after their last byte") && text.contains("FIN"), "{text}");
+    assert!(
+        text.contains("1.5 s after the last message on them") && text.contains("FIN"),
+        "{text}"
+    );
     let evidence = result["verdict"]["wall"]["evidence"].to_string();
-    assert!(evidence.contains("1.5 s after their last byte"), "{evidence}");
+    assert!(evidence.contains("1.5 s after the last message on them"), "{evidence}");
 }
 
 #[test]

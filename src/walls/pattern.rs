@@ -25,7 +25,7 @@ pub struct Lost {
     pub at: Duration,
     /// Since its connect began.
     pub age: Option<Duration>,
-    /// Since the last byte on it.
+    /// Since a message was last sent on it or a text came, or since it was there.
     pub idle: Option<Duration>,
     /// Where it came from.
     pub source: IpAddr,
@@ -51,7 +51,7 @@ pub enum Shared {
     AtOnce(Duration),
     /// They ended at one age.
     Age(Duration),
-    /// They ended so long after the last byte on them.
+    /// They ended so long after the last message on them.
     Idle(Duration),
     /// They are of one target among several.
     Target(SocketAddr),
@@ -276,7 +276,9 @@ impl fmt::Display for Pattern {
                 write!(f, "{:?} after their connect at the latest", self.spread.1)
             }
             Shared::Age(age) => write!(f, "{} after they were opened ({spread})", seconds(age)),
-            Shared::Idle(idle) => write!(f, "{} after their last byte ({spread})", seconds(idle)),
+            Shared::Idle(idle) => {
+                write!(f, "{} after the last message on them ({spread})", seconds(idle))
+            }
             Shared::Target(target) => write!(f, "all of the target {target}"),
             Shared::Source(source) => write!(f, "all from the address {source}"),
             Shared::PerSource(left) => {

@@ -94,10 +94,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         let at_ms = low_milliseconds(self.end.now);
         let age_ms = self.opened.at_ms(number).map(|begun_ms| at_ms.wrapping_sub(begun_ms));
         // A slot's clock goes round in 71 minutes.
-        let is_known = age_ms.is_some_and(|age_ms| age_ms < u32::MAX / 1_000);
+        let is_known = age_ms.unwrap_or(at_ms) < u32::MAX / 1_000;
         let idle_ms = u32::try_from(idle.as_millis()).ok().filter(|_| is_known);
-        // Its number may be another's by now, in a second round: it is no younger than its silence.
-        let age_ms = age_ms.max(idle_ms);
         self.losses.add(Loss { number, ending, at_ms, age_ms, idle_ms });
     }
 

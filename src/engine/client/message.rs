@@ -87,9 +87,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Nothing is out on it any more.
     fn rest(&mut self, id: SlotId) {
-        let slot = &mut self.end.arena[id];
-        slot.role.pending = 0;
-        slot.wait_from(self.end.now);
+        self.end.arena[id].role.pending = 0;
         self.end.remove(id, Queue::Waiting);
         self.end.push(id, Queue::Resting);
     }

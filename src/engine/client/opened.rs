@@ -7,6 +7,8 @@ use crate::base::constants::AGE_GRAIN_MS;
 #[derive(Debug, Default)]
 pub(super) struct Opened {
     marks: Vec<(u32, u32)>,
+    /// The numbers began again: a number may be that of an older connection, which still lives.
+    is_second_round: bool,
 }
 
 impl Opened {
@@ -14,8 +16,8 @@ impl Opened {
     pub(super) fn begin(&mut self, number: u32, now_ms: u32) {
         if let Some(&(first, at_ms)) = self.marks.last() {
             if first > number {
-                // The numbers begin again: what still lives of the round before has no known age.
-                self.marks.clear();
+                self.is_second_round = true;
+                return;
             } else if now_ms.wrapping_sub(at_ms) < AGE_GRAIN_MS {
                 return;
             }
@@ -23,8 +25,11 @@ impl Opened {
         self.marks.push((number, now_ms));
     }
 
-    /// When connection `number` was begun; `None` when it is of an earlier round.
+    /// When connection `number` was begun; `None` when its number was given twice.
     pub(super) fn at_ms(&self, number: u32) -> Option<u32> {
+        if self.is_second_round {
+            return None;
+        }
         let behind = self.marks.partition_point(|(first, _)| *first <= number);
         Some(self.marks[behind.checked_sub(1)?].1)
     }
@@ -47,11 +52,12 @@ mod tests {
     }
 
     #[test]
-    fn a_second_round_forgets_the_first() {
+    fn in_a_second_round_no_age_is_known() {
         let mut opened = Opened::default();
         opened.begin(5, 100);
         opened.begin(6, 200);
+        assert_eq!([4, 5, 9].map(|number| opened.at_ms(number)), [None, Some(100), Some(200)]);
         opened.begin(2, 300);
-        assert_eq!([1, 2, 6].map(|number| opened.at_ms(number)), [None, Some(300), Some(300)]);
+        assert_eq!([2, 6].map(|number| opened.at_ms(number)), [None, None]);
     }
 }

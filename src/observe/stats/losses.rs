@@ -30,8 +30,8 @@ pub struct Loss {
     pub at_ms: u32,
     /// Since its connect began; `None` when that is not known any more.
     pub age_ms: Option<u32>,
-    /// Since the last byte came or went on it, or since it was established; `None` when it is so old
-    /// that its slot cannot tell.
+    /// Since a message was last sent on it or a text came, or since it was established; `None` when it is
+    /// so old that its slot cannot tell.
     pub idle_ms: Option<u32>,
 }
 

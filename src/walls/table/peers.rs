@@ -24,7 +24,10 @@ pub(super) const ROWS: &[Wall] = &[
         at: BETWEEN,
         unit: "seconds",
         explains: ENDED,
-        signs: &[Sign::Seen("connections are ended one time after their last byte", idle_limit)],
+        signs: &[Sign::Seen(
+            "connections are ended one time after the last message on them",
+            idle_limit,
+        )],
         fix: |_, _| {
             vec![
                 Fix::Advice("raise the idle timeout of the server, or of the proxy before it"),
