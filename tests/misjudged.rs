@@ -166,3 +166,20 @@ fn a_wall_is_not_named_for_another_ones_signs() {
         assert_eq!((walls.len(), walls[0].0, walls[0].2), (1, id, 9), "{line:?}");
     }
 }
+
+/// A CPU quota makes a client late: more cores would use it up sooner.
+#[test]
+fn a_cpu_quota_is_not_the_client_s_own_lag() {
+    let mut run = run_facts();
+    lost(&mut run, &[(Late, 70)]);
+    run.facts.lag_p99_us = Some(900_000);
+    assert_eq!(named(&run)[0].0, "client-lag");
+    rises(&mut run.client, "cgroup.nr_throttled", 3, 40);
+    rises(&mut run.client, "cgroup.throttled_ms", 100, 2_600);
+    assert_eq!(named(&run), [("cpu-quota", Place::Client, 70)]);
+    let wall = &diagnose(&run).walls[0];
+    assert!(wall.fix.iter().all(|fix| !fix.contains("with more")), "{:?}", wall.fix);
+    // A burst at the start was held up for a moment.
+    rises(&mut run.client, "cgroup.throttled_ms", 100, 120);
+    assert_eq!(named(&run)[0].0, "client-lag");
+}

@@ -100,8 +100,8 @@ fn cgroup_reserve() {
 }
 
 #[test]
-fn client_lag() {
-    CLIENT_LAG.check();
+fn cpu_quota() {
+    CPU_QUOTA.check();
 }
 
 #[test]
@@ -241,7 +241,7 @@ const ALL: [&Wall; 13] = [
     &MEMORY,
     &CGROUP_MEMORY,
     &CGROUP_RESERVE,
-    &CLIENT_LAG,
+    &CPU_QUOTA,
     &CPU,
     &SOFTIRQ_BUDGET,
     &STOPPED,

@@ -74,6 +74,80 @@ fn own_path<'a>(line: &'a str, version: u8, controller: &str) -> Option<&'a Path
     is_it.then_some(Path::new(path))
 }
 
+/// What the groups of this process have counted of their own limits, by name: how often, and for how many
+/// milliseconds, a CPU quota held it up, how often `memory.high` did, and how often `pids.max` refused a
+/// thread. What no group counts is left out.
+#[must_use]
+pub fn counters(procfs: &ProcFs) -> Vec<(&'static str, u64)> {
+    let sum = |controller: &str, file: &str, field: &str, unit: u64| {
+        let texts = directories(procfs, controller).into_iter().filter_map(|group| {
+            let text = procfs.read(group.path.join(file).to_str()?)?;
+            let value =
+                text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(' '))?;
+            value.trim().parse::<u64>().ok().map(|n| n / unit)
+        });
+        texts.reduce(u64::saturating_add)
+    };
+    let throttled_ms = sum("cpu", "cpu.stat", "throttled_usec", 1_000)
+        .or_else(|| sum("cpu", "cpu.stat", "throttled_time", 1_000_000));
+    [
+        (THROTTLED, sum("cpu", "cpu.stat", "nr_throttled", 1)),
+        (THROTTLED_MS, throttled_ms),
+        (MEMORY_HIGH, sum("memory", "memory.events", "high", 1)),
+        (PIDS_MAX, sum("pids", "pids.events", "max", 1)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
+}
+
+/// How all their names begin.
+pub const PREFIX: &str = "cgroup.";
+
+/// Periods in which a CPU quota was used up.
+pub const THROTTLED: &str = "cgroup.nr_throttled";
+
+/// Milliseconds for which it then held threads up.
+pub const THROTTLED_MS: &str = "cgroup.throttled_ms";
+
+/// Times that `memory.high` held the process up.
+pub const MEMORY_HIGH: &str = "cgroup.memory_high";
+
+/// Threads that `pids.max` refused.
+pub const PIDS_MAX: &str = "cgroup.pids_max";
+
+/// Hundredths of a CPU that the groups of this process let it have; `Ok(None)` without a quota.
+///
+/// # Errors
+/// When no hierarchy can be seen, so that nothing is known.
+pub fn cpu_quota_percent(procfs: &ProcFs) -> Result<Option<u64>, NoHierarchy> {
+    let groups = directories(procfs, "cpu");
+    if groups.is_empty() {
+        return Err(NoHierarchy);
+    }
+    let number = |text: Option<&str>| text?.trim().parse::<u64>().ok();
+    let quotas = groups.iter().filter_map(|group| {
+        let text = |name: &str| procfs.read(group.path.join(name).to_str()?);
+        let (quota, period) = match group.version {
+            1 => {
+                let (quota, period) = (text("cpu.cfs_quota_us")?, text("cpu.cfs_period_us")?);
+                (number(Some(&quota))?, number(Some(&period))?)
+            }
+            _ => {
+                let both = text("cpu.max")?;
+                let mut words = both.split_whitespace();
+                (number(words.next())?, number(words.next())?)
+            }
+        };
+        (quota.saturating_mul(100)).checked_div(period)
+    });
+    Ok(quotas.min())
+}
+
+/// No hierarchy of control groups is in sight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoHierarchy;
+
 /// Where a hierarchy with the controller is mounted, from a line of `mountinfo`.
 struct Mount<'a> {
     version: u8,
@@ -114,5 +188,73 @@ impl<'a> Mount<'a> {
         let full: PathBuf = self.point.join(path);
         let path = full.strip_prefix("/").ok()?.components().collect();
         Some(Directory { version: self.version, path })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A tree with `files`, in a group `box` of each hierarchy that is mounted.
+    fn tree(mounts: &str, own: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, ProcFs) {
+        let root = tempfile::tempdir().unwrap();
+        let always = [("proc/self/cgroup", own), ("proc/self/mountinfo", mounts)];
+        for (path, text) in always.iter().chain(files) {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let procfs = ProcFs::at(root.path());
+        (root, procfs)
+    }
+
+    #[test]
+    fn quotas_and_what_they_cost_are_read_in_both_versions() {
+        let (_root, version_2) = tree(
+            "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            "0::/box\n",
+            &[
+                ("sys/fs/cgroup/box/cpu.max", "50000 100000\n"),
+                (
+                    "sys/fs/cgroup/box/cpu.stat",
+                    "usage_usec 9\nnr_throttled 7\nthrottled_usec 8000\n",
+                ),
+                ("sys/fs/cgroup/box/memory.events", "low 0\nhigh 3\nmax 5\n"),
+                ("sys/fs/cgroup/box/pids.events", "max 2\n"),
+            ],
+        );
+        assert_eq!(cpu_quota_percent(&version_2), Ok(Some(50)));
+        assert_eq!(
+            counters(&version_2),
+            [(THROTTLED, 7), (THROTTLED_MS, 8), (MEMORY_HIGH, 3), (PIDS_MAX, 2)]
+        );
+        let (_root, version_1) = tree(
+            "30 23 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n",
+            "4:cpu:/box\n",
+            &[
+                ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n"),
+                ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
+                ("sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "150000\n"),
+                ("sys/fs/cgroup/cpu/box/cpu.cfs_period_us", "100000\n"),
+                (
+                    "sys/fs/cgroup/cpu/box/cpu.stat",
+                    "nr_periods 9\nnr_throttled 1\nthrottled_time 5000000\n",
+                ),
+            ],
+        );
+        assert_eq!(cpu_quota_percent(&version_1), Ok(Some(150)));
+        assert_eq!(counters(&version_1), [(THROTTLED, 1), (THROTTLED_MS, 5)]);
+    }
+
+    #[test]
+    fn without_a_quota_there_is_none_and_without_a_hierarchy_nothing_is_known() {
+        let mount = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let (_root, free) =
+            tree(mount, "0::/box\n", &[("sys/fs/cgroup/box/cpu.max", "max 100000\n")]);
+        assert_eq!(cpu_quota_percent(&free), Ok(None));
+        let (_root, hidden) = tree("", "0::/box\n", &[]);
+        assert_eq!((cpu_quota_percent(&hidden), counters(&hidden)), (Err(NoHierarchy), vec![]));
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::host::procfs::ProcFs;
-use crate::host::{links, neighbour_tables};
+use crate::host::{cgroup, links, neighbour_tables};
 
 /// Counters that only rise, by names like `TcpExt.ListenOverflows`, `Tcp.RetransSegs`,
 /// `softnet.dropped`, `arp_cache.table_fulls`, `nf_conntrack.drop`, `vmstat.oom_kill`,
@@ -41,6 +41,9 @@ impl Counters {
                 counters.set(&format!("{}.{name}", link.name), value);
             }
         }
+        for (name, value) in cgroup::counters(procfs) {
+            counters.set(name, value);
+        }
         counters
     }
 
@@ -56,6 +59,17 @@ impl Counters {
             }
         }
         counters
+    }
+
+    /// The same for another program of this host: what control groups count is `theirs`, or not measured.
+    #[must_use]
+    pub fn with_groups_of(mut self, theirs: Option<&Counters>) -> Counters {
+        self.retain(|name, _| !name.starts_with(cgroup::PREFIX));
+        let groups = theirs.into_iter().flat_map(Counters::iter);
+        groups
+            .filter(|(name, _)| name.starts_with(cgroup::PREFIX))
+            .for_each(|(name, value)| self.set(name, value));
+        self
     }
 
     /// One counter.

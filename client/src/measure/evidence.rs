@@ -154,9 +154,16 @@ impl Evidence {
                 let end = End::of_server(self.server_before.as_ref(), last);
                 let is_of_the_end = figures.server_is_of(ended_ms);
                 let end = if is_of_the_end { end } else { end.seen_early() };
-                Some(End { counters: shared.or(end.counters), ..end })
+                let counters = match shared {
+                    Some(shared) => Some(of_server(shared, end.counters.as_ref())),
+                    None => end.counters,
+                };
+                Some(End { counters, ..end })
             }
-            None => shared.map(|shared| End { counters: Some(shared), ..End::default() }),
+            None => shared.map(|shared| {
+                let counters = Some(of_server(shared, None));
+                End { counters, ..End::default() }
+            }),
         };
         let [of_client, of_server] = self.busiest;
         let server = server.map(|end| End { cpu_time: of_server, ..end });
@@ -211,6 +218,15 @@ fn add(moments: &mut Moments, at: String, server: Option<&Snapshot>) {
 }
 
 /// The client's.
+/// What the kernel that both ends share has counted for the server, whose control groups are its own.
+fn of_server(
+    (before, now): (Counters, Counters),
+    own: Option<&(Counters, Counters)>,
+) -> (Counters, Counters) {
+    let own = own.map_or((None, None), |(before, now)| (Some(before), Some(now)));
+    (before.with_groups_of(own.0), now.with_groups_of(own.1))
+}
+
 fn first_and_last(moments: &Moments) -> Option<(Counters, Counters)> {
     let of = |moment: &Moment| moment.client.0.clone();
     Some((moments.moments.first().map(of)?, moments.moments.last().map(of)?))

@@ -202,19 +202,23 @@ pub(crate) const CGROUP_RESERVE: Wall = Wall {
 };
 
 /// The client has a tenth of a CPU for more messages than that can send.
-pub(crate) const CLIENT_LAG: Wall = Wall {
-    id: "client-lag",
+pub(crate) const CPU_QUOTA: Wall = Wall {
+    id: "cpu-quota",
     side: "client",
     costs: true,
     run: |met| {
         let _alone = HostWide::claim();
         let group = ControlGroup::cpu(10)?;
-        if let Some(met) = met {
-            met.fix("client-lag", "--message-rate, --message-every or --churn with less");
-        }
-        let rate = if met.is_some() { "100/s" } else { MANY };
+        // Out of the group it has more of it.
+        let (cage, rate) = match met {
+            None => (Cage::open().group(&group), MANY),
+            Some(met) => {
+                met.fix("cpu-quota", "systemctl set-property UNIT CPUQuota=");
+                (Cage::open(), "1k/s")
+            }
+        };
         let scene = Scene::new(&Cage::open(), &[]);
-        Some(scene.run(&Cage::open().group(&group), &messages(rate)))
+        Some(scene.run(&cage, &messages(rate)))
     },
 };
 

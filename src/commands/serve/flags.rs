@@ -120,7 +120,7 @@ pub(crate) struct Connections {
     /// While less is left, of the host or of what a memory cgroup of the server may have, new connections
     /// are reset and counted in refused_memory_total; those that are open stay. The server accepts again
     /// when an eighth more is left. 0 is no reserve. Default: 5 % of the memory or 512MiB, whichever is more,
-    /// but of less than 4GiB no more than an eighth.
+    /// but of less than 4GiB no more than an eighth, and 16MiB at least.
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) memory_reserve: Option<u64>,
     /// Which core gets a connection

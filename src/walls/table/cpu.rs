@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
-use crate::host::threads;
+use crate::host::{cgroup, threads};
 use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::LostCause;
 use crate::plan::demand::{Demand, Ends};
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
-use crate::walls::have::Reading;
+use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;
 use crate::walls::place::Place;
 use crate::walls::run_facts::{End, RunFacts};
@@ -28,7 +28,7 @@ pub(super) const ROWS: &[Wall] = &[
         read: |host, demand| {
             Reading::stops(host.threads_left(), more_threads(host, demand), |_| u64::MAX)
         },
-        signs: &[Sign::Errno(Errno::EAGAIN)],
+        signs: &[Sign::Errno(Errno::EAGAIN), Sign::Rises(cgroup::PIDS_MAX)],
         absent: "every thread was started",
         fix: |host, demand| {
             let more = more_threads(host, demand) + 1024;
@@ -41,6 +41,33 @@ pub(super) const ROWS: &[Wall] = &[
             ]
         },
         remark: "each program has two for each core, and three more; before Linux 6.16 one more for each core",
+        ..BLANK
+    },
+    Wall {
+        id: "cpu-quota",
+        precedence: 285,
+        limits: "CPU time that a control group lets its programs have",
+        unit: "hundredths of a CPU",
+        read: |host, demand| {
+            let have = match cgroup::cpu_quota_percent(&host.procfs) {
+                Ok(quota) => quota.map_or(Have::Unlimited, Have::Some),
+                Err(cgroup::NoHierarchy) => Have::Unknown,
+            };
+            Reading::disturbs(have, 100 * demand.cores)
+        },
+        explains: &[Symptom::Late],
+        signs: &[Sign::Seen("a control group held the program up for its quota", throttled)],
+        absent: "no quota held the programs up",
+        fix: |_, demand| {
+            vec![
+                Fix::Command(format!(
+                    "systemctl set-property UNIT CPUQuota={}%",
+                    100 * (demand.cores + 1)
+                )),
+                Fix::Flag("--cores with fewer of them, as many as the quota has".into()),
+            ]
+        },
+        remark: "with more cores the quota of a period is used up sooner, and all of them wait",
         ..BLANK
     },
     Wall {
@@ -112,12 +139,36 @@ fn more_threads(host: &Host, demand: &Demand) -> u64 {
     2 + (2 + threads::workers_per_core(&host.procfs)) * demand.cores
 }
 
+/// A control group's CPU quota was used up, and held threads up for a part of the run that matters.
+fn throttled(run: &RunFacts, side: Place) -> Option<Evidence> {
+    let end = run.end(side)?;
+    let (times, ms) = (end.rise(cgroup::THROTTLED)?, end.rise(cgroup::THROTTLED_MS)?);
+    let lived_ms = end.cpu_time.map_or(0, |time| time.lived_ms);
+    let is_much = times > 0 && ms >= (lived_ms / THROTTLED_PART).max(THROTTLED_LEAST_MS);
+    let text = format!(
+        "{}: {} +{}, threads were held up for {} ms",
+        side.name(),
+        cgroup::THROTTLED,
+        grouped(times),
+        grouped(ms)
+    );
+    is_much.then_some(Evidence { text, count: None, confidence: Confidence::Certain })
+}
+
+/// Part of a run for which a quota may hold threads up without a word.
+const THROTTLED_PART: u64 = 50;
+
+/// Milliseconds that it may in any run: a quota of a burst at the start.
+const THROTTLED_LEAST_MS: u64 = 50;
+
 /// The client began messages or short connections late, and its lag is most of the latency that was
 /// measured.
 fn client_lags(run: &RunFacts, _: Place) -> Option<Evidence> {
     // Where the server's CPUs are full as well, the busier end is the wall. What was due at a server that
     // is gone waited for the server.
-    let is_own = all_busy(run, Place::Server).is_none() && run.facts.target_gone.is_none();
+    let is_held_up = throttled(run, Place::Client).is_some();
+    let is_server = all_busy(run, Place::Server).is_some() || run.facts.target_gone.is_some();
+    let is_own = !is_held_up && !is_server;
     let lag = run.facts.lag_p99_us.filter(|_| is_own)?;
     let share = cpu_share(&run.client).unwrap_or(0.0);
     let is_busy = share >= BUSY && run.count(Symptom::Late) > 0;

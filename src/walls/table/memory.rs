@@ -5,6 +5,7 @@ use crate::base::constants::{
 };
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
+use crate::host::cgroup;
 use crate::host::headroom::MemoryHeadrooms;
 use crate::observe::stats::LostCause;
 use crate::plan::demand::{Demand, Ends};
@@ -53,6 +54,21 @@ pub(super) const ROWS: &[Wall] = &[
             raise_cgroup(&run.demand, if is_own { run.host.reserve_bytes } else { 0 })
         }),
         remark: "what sockets take of the kernel is charged to the cgroup as well",
+        ..BLANK
+    },
+    Wall {
+        id: "memory-high",
+        precedence: 205,
+        limits: "memory of the container, from which on the kernel slows it down",
+        explains: &[Symptom::Late],
+        signs: &[Sign::Rises(cgroup::MEMORY_HIGH)],
+        absent: "no cgroup was held up for its memory",
+        fix: |host, demand| {
+            let need = charged(demand).saturating_add(64 << 20).saturating_mul(8) / 7;
+            let most = need.max(charged(demand).saturating_add(host.reserve_bytes));
+            vec![Fix::Command(format!("systemctl set-property UNIT MemoryHigh={most}"))]
+        },
+        remark: "the programs are held up whenever they take more, and are not killed",
         ..BLANK
     },
     Wall {
