@@ -196,3 +196,27 @@ fn low_ports_are_not_for_every_user() {
     };
     assert_eq!(have, 124);
 }
+
+#[test]
+fn a_listener_on_an_address_of_many_hosts_is_refused() {
+    let place = tempfile::tempdir().expect("there is a place for temporary files");
+    for (listen, why) in [
+        ("224.0.0.1:7000", "a multicast address has no TCP"),
+        ("[ff02::1]:7000", "a multicast address has no TCP"),
+        ("255.255.255.255:7000", "a broadcast address has no TCP"),
+        ("10.9.0.255:7000", "a broadcast address has no TCP"),
+        ("[fe80::1]:7000", "[fe80::1%eth0]:7000"),
+        ("10.9.0.3:7000", "no such address"),
+    ] {
+        let script = format!("{CABLE} exec timeout 20 \"$1\" serve --listen '{listen}' --cores 0");
+        let output = match in_namespaces(&script, place.path()) {
+            Ok(output) => output,
+            Err(why) => return eprintln!("SKIPPED: {why}"),
+        };
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{listen}: {said}");
+        for word in [&format!("--listen {listen}: "), why, "fix: "] {
+            assert!(said.contains(word), "no `{word}`: {said}");
+        }
+    }
+}

@@ -150,7 +150,7 @@ fn demand(flags: &Flags) -> Result<Demand, String> {
 fn target(flags: &Flags) -> Vec<Endpoints> {
     if flags.target.is_empty() {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        return vec![Endpoints { address, low: PORT_DEFAULT, high: PORT_DEFAULT }];
+        return vec![Endpoints { address, scope: 0, low: PORT_DEFAULT, high: PORT_DEFAULT }];
     }
     flags.target.clone()
 }
