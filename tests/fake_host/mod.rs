@@ -15,7 +15,9 @@ pub(crate) struct FakeHost(TempDir);
 impl FakeHost {
     /// With nothing in it.
     pub(crate) fn empty() -> FakeHost {
-        FakeHost(tempfile::tempdir().expect("a directory for a test can be made"))
+        // In memory where that can be, since a test may write many thousand files.
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        FakeHost(directory.expect("a directory for a test can be made"))
     }
 
     pub(crate) fn root(&self) -> &Path {

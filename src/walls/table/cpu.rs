@@ -31,8 +31,9 @@ pub(super) const ROWS: &[Wall] = &[
         signs: &[Sign::Errno(Errno::EAGAIN), Sign::Rises(cgroup::PIDS_MAX)],
         absent: "every thread was started",
         fix: |host, demand| {
-            let more = more_threads(host, demand) + 1024;
-            let of_host = (threads::running(&host.procfs).unwrap_or(0) + more).to_string();
+            let more = more_threads(host, demand).saturating_add(1024);
+            let running = threads::running(&host.procfs).unwrap_or(0);
+            let of_host = running.saturating_add(more).to_string();
             vec![
                 Fix::Limit("nproc", more),
                 Fix::Command(format!("systemctl set-property UNIT TasksMax={more}")),

@@ -37,7 +37,7 @@ pub(super) const ROWS: &[Wall] = &[
         )],
         absent: "the table of neighbours did not overflow",
         fix: |_, demand| {
-            let most = round_up_int((2 * demand.neighbours).max(4096));
+            let most = round_up_int(demand.neighbours.saturating_mul(2).max(4096));
             vec![Fix::Sysctl("net.ipv4.neigh.default.gc_thresh3", most.to_string())]
         },
         remark: "one address block behind a route, instead of on the link, needs one neighbour",

@@ -35,7 +35,10 @@ pub(super) const ROWS: &[Wall] = &[
         absent: "no interface dropped packets before a CPU took them",
         fix: |host, _| {
             let now = host.procfs.number("net.core.netdev_max_backlog").unwrap_or(1000);
-            vec![Fix::Sysctl("net.core.netdev_max_backlog", (10 * now).max(10_000).to_string())]
+            vec![Fix::Sysctl(
+                "net.core.netdev_max_backlog",
+                now.saturating_mul(10).max(10_000).to_string(),
+            )]
         },
         remark: "column 2 of /proc/net/softnet_stat is of the whole host; whose packets they were, the \
                  interfaces say",
@@ -66,7 +69,7 @@ pub(super) const ROWS: &[Wall] = &[
         signs: &[Sign::Rises("softnet.time_squeeze")],
         fix: |host, _| {
             let now = host.procfs.number("net.core.netdev_budget").unwrap_or(300);
-            vec![Fix::Sysctl("net.core.netdev_budget", (2 * now).max(600).to_string())]
+            vec![Fix::Sysctl("net.core.netdev_budget", now.saturating_mul(2).max(600).to_string())]
         },
         remark: "packets wait for the next turn; none is lost",
         ..BLANK

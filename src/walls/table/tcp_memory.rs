@@ -77,7 +77,8 @@ pub(super) const ROWS: &[Wall] = &[
             // others around it.
             let pages = host.meminfo("MemTotal").unwrap_or(0) / 4096 / 16;
             let usual = [pages / 4 * 3, pages, pages / 2 * 3];
-            let raised = now.iter().zip(usual).map(|(pages, usual)| (4 * pages).max(usual));
+            let raised =
+                now.iter().zip(usual).map(|(pages, usual)| pages.saturating_mul(4).max(usual));
             let raised: Vec<String> = raised.map(|pages| pages.to_string()).collect();
             vec![Fix::Sysctl("net.ipv4.tcp_mem", raised.join(" "))]
         },
