@@ -31,7 +31,8 @@ fn connections() -> io::Result<Vec<(TcpStream, TcpStream)>> {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
     let address = listener.local_addr()?;
     let pair = |_| {
-        let stream = TcpStream::connect(address)?;
+        // Loopback may be down, or a firewall may drop what goes over it.
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         Ok((stream, listener.accept()?.0))
     };

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use megaconn::base::constants::{SOURCES_TRIED_MAX, TARGETS_TRIED_MAX};
+use megaconn::base::constants::SOURCES_TRIED_MAX;
 use megaconn::base::side::Side;
 use megaconn::base::stderr::talk;
 use megaconn::drivers::uring;
@@ -17,7 +17,7 @@ use megaconn::walls::reading::{self, Row};
 
 use crate::output::directory;
 use crate::run::config::Config;
-use crate::run::reach::{own_address, reach};
+use crate::run::reach::{own_address, reach_all};
 use crate::run::refusal::{Refusal, does_not_fit};
 
 /// What a config comes to on this host.
@@ -53,8 +53,7 @@ impl RunPlan {
         }
         let sources = tuples.addresses_for(config.connections());
         sources.take(SOURCES_TRIED_MAX).try_for_each(own_address)?;
-        let targets = tuples.targets().iter();
-        targets.take(TARGETS_TRIED_MAX).try_for_each(|target| reach(*target))?;
+        reach_all(tuples.targets())?;
         config.outputs.out.as_deref().map_or(Ok(()), directory::create)?;
         Ok(RunPlan {
             cpus,

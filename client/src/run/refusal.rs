@@ -43,6 +43,8 @@ pub(crate) enum Refusal {
     Refused(SocketAddr, Errno),
     #[error("unanswered: --target {0}: no answer ({1}); fix: check the route and the firewall")]
     Unreachable(SocketAddr, String),
+    #[error("{first}; {dead} of {of} targets do not take connections: {names}")]
+    SomeTargets { first: Box<Refusal>, dead: usize, of: usize, names: String },
     #[error(transparent)]
     ServerMetrics(#[from] NoMetrics),
     #[error(transparent)]

@@ -90,8 +90,8 @@ pub const SERVER_EMPTY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time a target has to answer the client's first connect.
 pub const REACH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Targets that are tried before a run; a long port range is one server.
-pub const TARGETS_TRIED_MAX: usize = 16;
+/// Targets that are tried at the same time before a run.
+pub const TARGETS_TRIED_AT_ONCE: usize = 16;
 
 /// Source addresses that are tried before a run.
 pub const SOURCES_TRIED_MAX: usize = 4096;
