@@ -162,7 +162,7 @@ fn a_target_that_no_connection_can_go_to_is_refused() {
     ] {
         let Some((code, _, stderr)) = plan(CABLE, &format!("--target {target}")) else { return };
         assert_eq!(code, 2, "{target}: {stderr}");
-        assert!(stderr.contains(&format!("--target {target}: ")), "{stderr}");
+        assert!(stderr.contains("--target ") && stderr.contains(target), "{stderr}");
         assert!(stderr.contains(why) && stderr.contains("fix: "), "{stderr}");
     }
 }
@@ -201,9 +201,9 @@ fn low_ports_are_not_for_every_user() {
 fn a_listener_on_an_address_of_many_hosts_is_refused() {
     let place = tempfile::tempdir().expect("there is a place for temporary files");
     for (listen, why) in [
-        ("224.0.0.1:7000", "a multicast address has no TCP"),
-        ("[ff02::1]:7000", "a multicast address has no TCP"),
-        ("255.255.255.255:7000", "a broadcast address has no TCP"),
+        ("224.0.0.1:7000", "224.0.0.1 is a multicast address"),
+        ("[ff02::1]:7000", "ff02::1 is a multicast address"),
+        ("255.255.255.255:7000", "is the broadcast address"),
         ("10.9.0.255:7000", "a broadcast address has no TCP"),
         ("[fe80::1]:7000", "[fe80::1%eth0]:7000"),
         ("10.9.0.3:7000", "no such address"),
@@ -215,7 +215,7 @@ fn a_listener_on_an_address_of_many_hosts_is_refused() {
         };
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{listen}: {said}");
-        for word in [&format!("--listen {listen}: "), why, "fix: "] {
+        for word in ["--listen ", listen, why, "fix: "] {
             assert!(said.contains(word), "no `{word}`: {said}");
         }
     }

@@ -260,10 +260,12 @@ fn read_trees(first: u64, count: u64) {
             };
             let fate_of =
                 |path: &str| named.iter().find(|(name, _)| *name == path).map(|(_, fate)| *fate);
-            // Where the kernel has no such wall, its other files say nothing.
+            // Where the kernel has no such wall, or a limit is so high that it is none, its other files
+            // say nothing.
             let is_gone = |id: &str| {
                 HOLDS.iter().any(|(path, ids, is_none)| {
-                    *is_none && ids.contains(&id) && fate_of(path) == Some(Fate::Absent)
+                    let fate = fate_of(path).filter(|_| *is_none && ids.contains(&id));
+                    matches!(fate, Some(Fate::Absent | Fate::Huge))
                 })
             };
             for (path, ids, is_none) in HOLDS {
