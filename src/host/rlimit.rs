@@ -41,7 +41,7 @@ pub fn memlock_limit() -> Option<u64> {
 #[must_use]
 pub fn address_space_left() -> Option<u64> {
     let limit = getrlimit(Resource::As).current?;
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let statm = ProcFs::host().read("proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').next().and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
     Some(limit.saturating_sub(pages.saturating_mul(rustix::param::page_size() as u64)))
 }
