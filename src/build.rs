@@ -10,8 +10,9 @@ fn main() {
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     if let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) {
-        let is_changed =
-            git(&["status", "--porcelain", "-uno"]).is_none_or(|text| !text.is_empty());
+        // Without writing the index, which would be a change and have the programs built again.
+        let status = ["--no-optional-locks", "status", "--porcelain", "-uno"];
+        let is_changed = git(&status).is_none_or(|text| !text.is_empty());
         let mark = if is_changed { "-dirty" } else { "" };
         println!("cargo:rustc-env=MEGACONN_COMMIT={commit}{mark}");
     }
