@@ -1,5 +1,6 @@
 //! Obsolete, mistaken and harmful settings: each is found in a file and, where it counts, in the
-//! running kernel. A setting that is right, hidden or no number is not reported.
+//! running kernel. A setting that is right or hidden is not reported. Whatever a file looks like, its
+//! lines are judged, or it is said that they set nothing or are not judged.
 
 use fake_host::FakeHost;
 use megaconn::walls::obsolete::rules::Plan;
@@ -86,10 +87,13 @@ fn a_bad_value_is_found_in_a_file_and_in_the_kernel_and_a_good_one_in_neither() 
         assert_eq!(setting.places, ["running kernel"], "{key}");
         host.sysctl(key, good);
         assert_eq!(found(&host), [], "{key} = {good} is blamed");
-        for garbage in ["", "many", "1 2 three", "-1", "99999999999999999999999"] {
-            host.write("etc/sysctl.conf", &format!("{key} = {garbage}\n"));
-            host.sysctl(key, garbage);
+        for garbage in ["", "many", "one 2 3", "99999999999999999999999"] {
+            host.write("etc/sysctl.conf", "").sysctl(key, garbage);
             assert_eq!(found(&host), [], "{key} = {garbage} is judged");
+            // The kernel has the good one, since it refuses this one.
+            host.write("etc/sysctl.conf", &format!("{key} = {garbage}\n")).sysctl(key, good);
+            let [setting] = found(&host).try_into().unwrap();
+            assert_eq!((setting.kind, setting.value.as_str()), (Kind::Refused, garbage), "{key}");
         }
     }
 }
@@ -177,6 +181,188 @@ fn what_hurts_comes_first_and_every_reason_has_its_source() {
     );
     let kinds: Vec<Kind> = found(&host).iter().map(|setting| setting.kind).collect();
     assert_eq!(kinds, [Kind::Harmful, Kind::Mistaken, Kind::Obsolete]);
+}
+
+/// What is found in a file: kind and line, which is 0 for the file itself.
+type Said = &'static [(Kind, usize)];
+
+/// What is special about a file, its bytes, and what is found in it.
+const FILES: &[(&str, &[u8], Said)] = &[
+    ("GBK comment", b"# \xd7\xee\xb4\xf3\xc1\xac\xbd\xd3\\\nnet.core.somaxconn=128\n", HARM_2),
+    ("Latin-1 comment", b"; gr\xf6\xdfer\nnet.core.somaxconn=128 # f\xfcr alle\n", HARM_2),
+    ("GBK behind the value", b"net.core.somaxconn = 128 # \xb6\xd3\xc1\xd0\n", HARM_1),
+    ("CRLF", b"# x\r\nnet.core.somaxconn = 128\r\n", HARM_2),
+    ("old Mac line ends", b"net.core.somaxconn = 128\rnet.core.somaxconn = 4096\r", REFUSED_1),
+    ("mark before a key", b"\xef\xbb\xbfnet.core.somaxconn = 128\n", REFUSED_1),
+    ("mark before a comment", b"\xef\xbb\xbf# x = 1\nnet.core.somaxconn = 128\n", HARM_2),
+    ("no line end", b"net.core.somaxconn=128", HARM_1),
+    ("blank", b"\n \t\n\x0c\n#\n;\n#net.core.somaxconn=1\n", &[]),
+    ("comment behind", b"net.core.somaxconn = 128 # why = 1\n", HARM_1),
+    ("comment touches", b"net.core.somaxconn = 128# why\n", REFUSED_1),
+    ("backslash", b"net.core.somaxconn = 128 \\\n", HARM_1),
+    ("double quotes", b"net.core.somaxconn = \"128\"\n", REFUSED_1),
+    ("single quotes", b"net.core.somaxconn='4096'\n", REFUSED_1),
+    ("quoted key", b"\"net.core.somaxconn\" = 128\n", REFUSED_1),
+    ("semicolon", b"net.core.somaxconn = 128;\n", REFUSED_1),
+    ("no-break space", b"net.core.somaxconn = 128\xc2\xa0\n", REFUSED_1),
+    ("no-break space in the key", b"net.core.somaxconn\xc2\xa0= 128\n", REFUSED_1),
+    ("command", b"sysctl -w net.core.somaxconn=128\n", REFUSED_1),
+    ("command with sudo", b"  sudo sysctl -w net.core.somaxconn=128\n", REFUSED_1),
+    ("command and quotes", b"sysctl -w \"net.ipv4.tcp_rmem=1 2 3\"\n", REFUSED_1),
+    ("echo", b"echo 128 > /proc/sys/net/core/somaxconn\n", REFUSED_1),
+    ("no equals", b"net.core.somaxconn 128\n", REFUSED_1),
+    ("colon", b"net.core.somaxconn: 128\n", REFUSED_1),
+    ("no key", b" = 128\n", REFUSED_1),
+    ("no value", b"net.core.somaxconn =\n", REFUSED_1),
+    ("plus", b"net.core.somaxconn += 128\n", REFUSED_1),
+    ("zero byte", b"net.core.somaxconn\0 = 128\n", REFUSED_1),
+    ("octal", b"net.core.somaxconn = 0200\n", HARM_1),
+    ("hexadecimal", b"net.core.somaxconn = 0x80\n", HARM_1),
+    ("too many figures", b"net.core.somaxconn = 128 65535\n", HARM_1),
+    ("too few figures", b"net.ipv4.ip_local_port_range = 1024\n", HARM_1),
+    ("figures with tabs", b"net.ipv4.ip_local_port_range\t=\t1024\t \t65535\n", HARM_1),
+    ("figures with a hyphen", b"net.ipv4.ip_local_port_range = 1024-65535\n", REFUSED_1),
+    ("reversed", b"net.ipv4.ip_local_port_range = 65535 1024\n", REFUSED_1),
+    ("thousands", b"net.core.somaxconn = 65,535\n", REFUSED_1),
+    ("unit", b"net.core.somaxconn = 64k\n", REFUSED_1),
+    ("below zero", b"net.core.somaxconn = -1\n", REFUSED_1),
+    ("out of bounds", b"net.ipv4.tcp_retries2 = 256\n", REFUSED_1),
+    ("failure is ignored", b"-net.core.somaxconn = 128\n", HARM_1),
+    ("dash and space", b"- net.core.somaxconn = 128\n", HARM_1),
+    ("slashes", b"net/core/somaxconn = 128\n", HARM_1),
+    ("slashes and dots", b"net/core.somaxconn = 128\n", &[(Kind::Obsolete, 1)]),
+    ("dots and slashes", b"net.core/somaxconn = 128\n", &[(Kind::Obsolete, 1)]),
+    ("repeated dots", b".net..core.somaxconn = 128\n", HARM_1),
+    ("whole path", b"/proc/sys/net/core/somaxconn = 128\n", &[(Kind::Obsolete, 1)]),
+    ("interface with a dot", b"net.ipv4.conf.eth0/200.rp_filter = 0\n", &[]),
+    ("two names of one key", b"net/core/somaxconn = 128\nnet.core.somaxconn = 4096\n", &[]),
+    ("twice, good last", b"net.core.somaxconn = 128\nnet.core.somaxconn = 4096\n", &[]),
+    ("twice, bad last", b"net.core.somaxconn = 4096\nnet.core.somaxconn = 128\n", HARM_2),
+    (
+        "undone by what is refused",
+        b"net.core.somaxconn = 128\nnet.core.somaxconn = \"4096\"\n",
+        &[(Kind::Harmful, 1), (Kind::Refused, 2)],
+    ),
+    ("pattern", b"net.core.somax* = 128\n", HARM_1),
+    ("pattern for one part", b"net.*.somaxconn = 128\n", HARM_1),
+    ("pattern of too few parts", b"net.* = 128\n", &[]),
+    ("pattern and own line", b"net.core.somaxconn = 4096\nnet.core.somax* = 128\n", &[]),
+    ("pattern and exclusion", b"net.core.somax* = 128\n-net.core.somaxconn\n", &[]),
+    ("UTF-16", b"\xff\xfen\0e\0t\0.\0a\0=\x001\0\n\0", &[(Kind::Unread, 0)]),
+];
+
+const HARM_1: Said = &[(Kind::Harmful, 1)];
+const HARM_2: Said = &[(Kind::Harmful, 2)];
+const REFUSED_1: Said = &[(Kind::Refused, 1)];
+
+#[test]
+fn every_way_in_which_a_file_is_written_is_judged_or_said_not_to_be() {
+    for (name, bytes, expected) in FILES {
+        let host = host();
+        host.write("etc/sysctl.d/50-x.conf", "");
+        std::fs::write(host.root().join("etc/sysctl.d/50-x.conf"), bytes).unwrap();
+        let place = |setting: &Setting| -> usize {
+            let [place] = &setting.places[..] else { panic!("{name}: {setting:?}") };
+            let rest = place.strip_prefix("/etc/sysctl.d/50-x.conf").unwrap();
+            rest.strip_prefix(':').map_or(0, |line| line.parse().unwrap())
+        };
+        let found = found(&host);
+        let said: Vec<_> = found.iter().map(|setting| (setting.kind, place(setting))).collect();
+        assert_eq!(said, *expected, "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn what_is_no_readable_file_is_named_and_never_waited_for() {
+    let host = host();
+    let directory = host.root().join("etc/sysctl.d");
+    std::fs::create_dir_all(directory.join("directory.conf")).unwrap();
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, directory.join(name)).unwrap();
+    for (name, to) in [
+        ("dangling.conf", "nowhere"),
+        ("full.conf", "/dev/full"),
+        ("loop.conf", "loop.conf"),
+        ("masked.conf", "/dev/null"),
+        ("zero.conf", "/dev/zero"),
+    ] {
+        link(to, name);
+        host.write(&format!("usr/lib/sysctl.d/{name}"), "net.core.somaxconn = 128\n");
+    }
+    let pipe = std::process::Command::new("mkfifo").arg(directory.join("pipe.conf")).status();
+    assert!(pipe.unwrap().success());
+    std::fs::write(directory.join("long.conf"), "#\n".repeat(1 << 20)).unwrap();
+    let latin: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"gr\xf6.conf");
+    std::fs::write(directory.join(latin), "net.core.somaxconn = 128\n").unwrap();
+    let procfs = host.procfs();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(settings(&procfs, &plan())));
+    let found = told.recv_timeout(std::time::Duration::from_secs(10)).expect("a reading waits");
+    let mut said: Vec<&str> = found.iter().map(|setting| setting.key.as_str()).collect();
+    said.sort_unstable();
+    let names = ["dangling", "directory", "full", "gr\u{fffd}", "long", "loop", "pipe", "zero"];
+    assert_eq!(said, names.map(|name| format!("/etc/sysctl.d/{name}.conf")));
+    assert!(found.iter().all(|setting| setting.kind == Kind::Unread));
+    let reasons = |name: &str| found.iter().find(|s| s.key.contains(name)).unwrap().reason;
+    assert!(reasons("dangling").starts_with("a link to nothing"));
+    assert!(reasons("loop").contains("cannot be read") && reasons("long").contains("1 MiB"));
+}
+
+#[test]
+fn a_bad_line_that_the_running_kernel_does_not_follow_says_what_the_next_boot_does() {
+    let host = host();
+    let running = || found(&host).into_iter().map(|s| (s.places, s.running)).collect::<Vec<_>>();
+    let file = "/etc/sysctl.conf:1".to_owned();
+    host.write("etc/sysctl.conf", "net.core.somaxconn = 128 # old\n");
+    assert_eq!(running(), [(vec![file.clone()], Some("4096".to_owned()))]);
+    host.sysctl("net.core.somaxconn", "128");
+    let kernel = "running kernel".to_owned();
+    assert_eq!(running(), [(vec![file.clone()], None), (vec![kernel], None)]);
+    std::fs::remove_file(host.root().join("proc/sys/net/core/somaxconn")).unwrap();
+    assert_eq!(running()[0], (vec![file], None), "what runs is unknown");
+}
+
+/// Pieces of real lines and any bytes between them, from a generator with a seed.
+#[test]
+fn no_soup_of_bytes_ends_it() {
+    let host = host();
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    host.write("etc/sysctl.conf", "");
+    for round in 0..2_000 {
+        let mut bytes = Vec::new();
+        for _ in 0..next(40) {
+            match next(4) {
+                0 => bytes.push(u8::try_from(next(256)).unwrap()),
+                1 => bytes.push(b"=#;-./*?[]!\n\r\0 \t\"0x"[usize::try_from(next(19)).unwrap()]),
+                _ => {
+                    let (_, file, _) = FILES[usize::try_from(next(FILES.len() as u64)).unwrap()];
+                    let end = usize::try_from(next(file.len() as u64 + 1)).unwrap();
+                    bytes.extend_from_slice(&file[..end]);
+                }
+            }
+        }
+        std::fs::write(host.root().join("etc/sysctl.conf"), &bytes).unwrap();
+        for setting in found(&host) {
+            let shown = format!("{}{}", setting.key, setting.places.concat());
+            assert!(!setting.places.is_empty() && !shown.contains('\n'), "round {round}");
+        }
+    }
+}
+
+#[test]
+fn a_long_file_of_nothing_but_faults_takes_little_time() {
+    let host = host();
+    let lines = (0..30_000).map(|n| format!("fs.a{n}\n")).collect::<String>();
+    host.write("etc/sysctl.d/a.conf", &lines);
+    host.write("etc/sysctl.d/b.conf", &lines.replace('\n', "=1\n"));
+    let start = std::time::Instant::now();
+    assert!(found(&host).len() == 60_000);
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
 
 #[test]

@@ -5,9 +5,10 @@
 //! of the task's own network namespace. Those below `/sys/class/net` are of the namespace in which
 //! `/sys` was mounted, so no figure is taken from there: `links` has them.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::base::constants::{HOST_FILE_BYTES_MAX, HOST_FILE_FIRST_READ_BYTES};
@@ -86,6 +87,28 @@ impl ProcFs {
         self.text(path).ok()
     }
 
+    /// The text of a file of at most `bytes_max`, as [`ProcFs::text`] gives it. Unlike a file of the
+    /// kernel, it says how long it is before it is read.
+    ///
+    /// # Errors
+    /// Why there is no text.
+    pub fn config_text(&self, path: &str, bytes_max: usize) -> Result<String, Unread> {
+        let bytes = fs::metadata(self.path(path)).map_err(|error| unread(&error))?;
+        if bytes.is_file() && bytes.len() > bytes_max as u64 {
+            return Err(Unread::TooLong);
+        }
+        self.text(path)
+    }
+
+    /// Whether a path leads to `/dev/null`.
+    #[must_use]
+    pub fn is_null(&self, path: &str) -> bool {
+        let metadata = fs::metadata(self.path(path));
+        metadata.is_ok_and(|metadata| {
+            metadata.file_type().is_char_device() && metadata.rdev() == libc::makedev(1, 3)
+        })
+    }
+
     /// A file that can be read again and again by [`first_bytes`].
     ///
     /// # Errors
@@ -151,6 +174,17 @@ impl ProcFs {
             entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort();
         names
+    }
+}
+
+impl ProcFs {
+    /// The names in a directory, whatever bytes they have.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn raw_names(&self, directory: &str) -> Result<Vec<OsString>, Unread> {
+        let entries = fs::read_dir(self.path(directory)).map_err(|error| unread(&error))?;
+        Ok(entries.flatten().map(|entry| entry.file_name()).collect())
     }
 }
 

@@ -9,5 +9,9 @@ pub const HOST_FILE_FIRST_READ_BYTES: usize = 256 * 1024;
 /// sysctl.d is what somebody typed.
 pub const HOST_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Bytes of a file of sysctl.d at most. The longest that distributions bring is 10 KiB.
+pub const SYSCTL_FILE_BYTES_MAX: usize = 1024 * 1024;
+
+const _: () = assert!(SYSCTL_FILE_BYTES_MAX <= HOST_FILE_BYTES_MAX);
 const _: () = assert!(HOST_FILE_FIRST_READ_BYTES >= 32_768 * "65535,".len());
 const _: () = assert!(HOST_FILE_FIRST_READ_BYTES < 4 * 1024 * 1024);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::base::units::grouped;
 use crate::plan::demand::Ends;
 use crate::walls::doctor::Report;
-use crate::walls::obsolete::setting::Setting;
+use crate::walls::obsolete::setting::{Kind, Setting};
 use crate::walls::reading::{Row, Verdict};
 
 /// Columns of a line at most.
@@ -99,8 +99,18 @@ fn add_setting(text: &mut String, setting: &Setting) {
     let Setting { key, value, kind, reason, instead, .. } = setting;
     text.push('\n');
     let places = setting.places.join(", ");
-    *text += &wrapped("", &format!("{} setting: {key} = {value} ({places})", kind.name()));
+    let line = match (kind, value.as_str()) {
+        (Kind::Unread, _) => format!("unread file: {key}"),
+        // It is no assignment, or it is one of nothing.
+        (_, "") => format!("{} setting: {key} ({places})", kind.name()),
+        _ => format!("{} setting: {key} = {value} ({places})", kind.name()),
+    };
+    *text += &wrapped("", &line);
     *text += &wrapped(INDENT, reason);
+    if let Some(running) = &setting.running {
+        let now = format!("now it is {running}: the line has its effect at the next boot");
+        *text += &wrapped(INDENT, &now);
+    }
     *text += &wrapped(&format!("{INDENT}instead: "), instead);
 }
 
