@@ -27,7 +27,7 @@ pub trait Protocol {
     type State: Copy + Default + std::fmt::Debug;
 
     /// Whether there may be more to do when an answer is out, see [`Action::kept`] and [`Action::close`].
-    /// Where there never is, no memory is kept for it, and an answer that says otherwise panics.
+    /// Where there never is, no memory is kept for it, and an answer that says otherwise is a fault (found in debug builds).
     const KEEPS: bool = true;
 
     /// Whether [`Protocol::on_open`] has something to send: only then a new connection takes a buffer.

@@ -141,8 +141,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     fn answer(&mut self, id: SlotId, Action { send, kept, close }: Action) -> Handled {
         let slot = &mut self.end.arena[id];
         (slot.start, slot.end) = (send.start, send.end);
-        let is_all = kept.is_empty() && close.is_none();
-        assert!(P::KEEPS || is_all, "a protocol that keeps nothing has left something to do");
+        let has_more = !kept.is_empty() || close.is_some();
+        debug_assert!(P::KEEPS || !has_more, "a protocol that keeps nothing left something to do");
+        let is_all = !P::KEEPS || !has_more;
         if !is_all {
             slot.role.pending |= KEPT;
             self.remainders[slot.buffer.index()] =
@@ -342,7 +343,12 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// Gives a buffer to the slot that has waited the longest for one and has a use for it, or back.
     fn hand_on(&mut self, buffer: BufferId) {
         while let Some(waiting) = self.end.pop(Queue::Starved) {
-            self.end.arena[waiting].buffer = buffer;
+            let slot = &mut self.end.arena[waiting];
+            slot.buffer = buffer;
+            if slot.role.pending == 0 {
+                self.end.arm_recv(waiting);
+                return self.await_due(waiting);
+            }
             match self.speak(waiting) {
                 Spoken::Sends => return,
                 Spoken::Silent if self.end.arena[waiting].read == ReadSide::Polling => {
