@@ -203,13 +203,19 @@ pub fn first_bytes(file: &File, bytes: &mut [u8]) -> Result<usize, Unread> {
         .map_err(|errno| unread(&errno.into()))
 }
 
+/// The first read where there is no memory for a large one.
+const SHORT_READ_BYTES: usize = 4096;
+
 /// All of a file. Some files below `/proc/sys` give all that they have in the first read, and nothing
 /// in a second one, so the first one has room for the longest of them.
 fn whole(file: &File) -> Result<Vec<u8>, Unread> {
-    let mut bytes = Vec::with_capacity(HOST_FILE_FIRST_READ_BYTES);
+    let mut bytes = Vec::new();
     loop {
         if bytes.len() == bytes.capacity() {
-            bytes.reserve(HOST_FILE_FIRST_READ_BYTES);
+            // A process with little address space reads what is short, and says what it has.
+            let more = bytes.try_reserve_exact(HOST_FILE_FIRST_READ_BYTES);
+            more.or_else(|_| bytes.try_reserve_exact(SHORT_READ_BYTES))
+                .map_err(|_| Unread::Unreadable(Errno::ENOMEM))?;
         }
         let read = rustix::io::retry_on_intr(|| {
             rustix::io::read(file, rustix::buffer::spare_capacity(&mut bytes))
