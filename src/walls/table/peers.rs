@@ -155,7 +155,10 @@ fn source_limit(run: &RunFacts, _: Place) -> Option<Evidence> {
 fn stalled(run: &RunFacts, _: Place) -> Option<Evidence> {
     let (from, time) = run.facts.unanswered?;
     let is_gone = run.facts.target_gone.is_some();
-    (!is_gone).then(|| Evidence {
+    // Connections that were idle all the time before are forgotten by something between, as a rule.
+    let were_idle =
+        run.facts.silent_after_hold > 0 && run.facts.idle_seconds >= run.facts.held_seconds * 0.9;
+    (!is_gone && !were_idle).then(|| Evidence {
         text: format!(
             "client: messages were out and none was answered for {:.1} s, from {:.1} s after the \
              start on",
