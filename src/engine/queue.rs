@@ -26,6 +26,7 @@ impl SlotQueue {
     ///
     /// # Panics
     /// When the slot stands in a queue already.
+    #[inline]
     pub fn push<R: Role>(&mut self, arena: &mut Arena<R>, id: SlotId) {
         self.list.push(arena, id, self.queue);
     }
@@ -37,6 +38,7 @@ impl SlotQueue {
     }
 
     /// Takes the slot that has waited the longest.
+    #[inline]
     pub fn pop<R: Role>(&mut self, arena: &mut Arena<R>) -> Option<SlotId> {
         self.list.pop(arena, self.queue)
     }
@@ -45,6 +47,7 @@ impl SlotQueue {
     ///
     /// # Panics
     /// When the slot stands in another queue, or in none.
+    #[inline]
     pub fn remove<R: Role>(&mut self, arena: &mut Arena<R>, id: SlotId) {
         self.list.remove(arena, id, self.queue);
     }
@@ -59,51 +62,6 @@ impl SlotQueue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.len() == 0
-    }
-}
-
-/// The queues of one core, each with the name by which its slots know it.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Queues([List; Queue::COUNT]);
-
-impl Queues {
-    #[inline]
-    pub(in crate::engine) fn push<R: Role>(
-        &mut self,
-        arena: &mut Arena<R>,
-        id: SlotId,
-        queue: Queue,
-    ) {
-        self.0[queue as usize].push(arena, id, queue);
-    }
-
-    #[inline]
-    pub(in crate::engine) fn remove<R: Role>(
-        &mut self,
-        arena: &mut Arena<R>,
-        id: SlotId,
-        queue: Queue,
-    ) {
-        self.0[queue as usize].remove(arena, id, queue);
-    }
-
-    #[inline]
-    pub(in crate::engine) fn pop<R: Role>(
-        &mut self,
-        arena: &mut Arena<R>,
-        queue: Queue,
-    ) -> Option<SlotId> {
-        self.0[queue as usize].pop(arena, queue)
-    }
-
-    #[inline]
-    pub(in crate::engine) fn first(&self, queue: Queue) -> Option<SlotId> {
-        self.0[queue as usize].first()
-    }
-
-    #[inline]
-    pub(in crate::engine) fn len(&self, queue: Queue) -> u32 {
-        self.0[queue as usize].len()
     }
 }
 

@@ -149,9 +149,32 @@ pub enum Queue {
 }
 
 impl Queue {
-    /// How many there are.
-    pub(in crate::engine) const COUNT: usize = Queue::Ending as usize + 1;
+    /// Every one, at the place of its number.
+    pub(in crate::engine) const ALL: [Queue; 13] = [
+        Queue::None,
+        Queue::Accepting,
+        Queue::Starved,
+        Queue::Stalled,
+        Queue::StalledText,
+        Queue::Warm,
+        Queue::Partial,
+        Queue::Wheel,
+        Queue::Connecting,
+        Queue::Resting,
+        Queue::Waiting,
+        Queue::Overdue,
+        Queue::Ending,
+    ];
 }
+
+const _: () = {
+    let mut number = 0;
+    while number < Queue::ALL.len() {
+        assert!(Queue::ALL[number] as usize == number, "a queue is found by its number");
+        number += 1;
+    }
+    assert!(Queue::Ending as usize + 1 == number, "no queue is left out");
+};
 
 /// What one end of a connection keeps in a slot besides, in 8 bytes: [`crate::engine::server`] and
 /// [`crate::engine::client`] have one each. One of the bytes names the queue in which the slot stands.

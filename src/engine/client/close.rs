@@ -32,7 +32,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// An operation on a connection failed: it is lost, or it never was a connection.
     pub(super) fn on_error(&mut self, id: SlotId, errno: Errno) {
         if errno.is_of_icmp() && !self.has_heard(id) {
-            self.undo(id, errno);
+            self.give_up_open(id, Ending::Failed(errno));
         } else {
             self.lose(id, LostCause::of(errno));
         }
@@ -45,38 +45,33 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         asked > 1 || asked == 1 && role.pending == 0 || self.expectation.had_one(&role.state)
     }
 
-    /// An answer by ICMP ends a handshake and never a connection, but a connect that it ends may be
-    /// reported as done: then the first look at it says that it failed.
-    fn undo(&mut self, id: SlotId, errno: Errno) {
-        if self.is_short(id) {
-            self.churning -= 1;
-            self.count_churn_failed(errno);
-        } else {
-            self.connections -= 1;
-            self.end.stats.connect_undone_total.add(1);
-            self.end.stats.connect_failed_total.add(1);
-            self.end.stats.failed[errno.index()].add(1);
-            self.note_loss(id, Ending::Failed(errno));
-            let slot = &self.end.arena[id];
-            let (is_asked, waited) = (slot.role.pending > 0, slot.waited(self.end.now));
-            self.phase.has_lost(is_asked, waited, self.end.now);
-        }
-        self.end.leave_queue(id);
-        self.begin_end(id);
-        self.close_step(id);
-    }
-
     /// A connection that was open is no more, for a cause that is not ours to choose.
     pub(super) fn lose(&mut self, id: SlotId, cause: LostCause) {
+        self.give_up_open(id, Ending::Lost(cause));
+    }
+
+    /// An open connection goes as `ending` says. An answer by ICMP ends a handshake and never a
+    /// connection, but a connect that it ends may be reported as done: then the first look at it says
+    /// that it failed.
+    fn give_up_open(&mut self, id: SlotId, ending: Ending) {
         if self.is_short(id) {
             self.churning -= 1;
-            self.end.stats.churn_lost[cause as usize].add(1);
+            match ending {
+                Ending::Lost(cause) => self.end.stats.churn_lost[cause as usize].add(1),
+                Ending::Failed(errno) => self.count_churn_failed(errno),
+            }
         } else {
             self.connections -= 1;
-            self.end.stats.lost[cause as usize].add(1);
-            self.note_loss(id, Ending::Lost(cause));
+            match ending {
+                Ending::Lost(cause) => self.end.stats.lost[cause as usize].add(1),
+                Ending::Failed(errno) => {
+                    self.end.stats.connect_undone_total.add(1);
+                    self.count_connects_failed(errno, 1);
+                }
+            }
             let slot = &self.end.arena[id];
             let (is_asked, waited) = (slot.role.pending > 0, slot.waited(self.end.now));
+            self.note_loss(slot.role.number, ending, waited);
             self.phase.has_lost(is_asked, waited, self.end.now);
         }
         self.end.leave_queue(id);
@@ -84,13 +79,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.close_step(id);
     }
 
-    /// Writes down how a held connection ended, while its slot still tells.
-    pub(super) fn note_loss(&self, id: SlotId, ending: Ending) {
-        self.add_loss(self.end.arena[id].role.number, ending, self.end.waited(id));
-    }
-
-    /// The same of a connection without a slot.
-    pub(super) fn add_loss(&self, number: u32, ending: Ending, idle: Duration) {
+    /// Writes down how a held connection ended, after `idle` without a byte.
+    pub(super) fn note_loss(&self, number: u32, ending: Ending, idle: Duration) {
         let at_ms = low_milliseconds(self.end.now);
         let age_ms = self.opened.at_ms(number).map(|begun_ms| at_ms.wrapping_sub(begun_ms));
         // A slot's clock goes round in 71 minutes.

@@ -84,8 +84,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Counts every connect that was not started yet as failed.
     fn give_up(&mut self, errno: Errno) {
-        self.end.stats.connect_failed_total.add(self.phase.to_start);
-        self.end.stats.failed[errno.index()].add(self.phase.to_start);
+        self.count_connects_failed(errno, self.phase.to_start);
         self.phase.to_start = 0;
     }
 
@@ -130,9 +129,13 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             self.phase.start(1, &self.end.stats);
             self.end.stats.tuples_skipped_total.add(1);
         } else {
-            self.end.stats.connect_failed_total.add(1);
-            self.end.stats.failed[errno.index()].add(1);
-            self.add_loss(number, Ending::Failed(errno), waited);
+            self.count_connects_failed(errno, 1);
+            self.note_loss(number, Ending::Failed(errno), waited);
         }
+    }
+
+    pub(super) fn count_connects_failed(&self, errno: Errno, connects: u64) {
+        self.end.stats.connect_failed_total.add(connects);
+        self.end.stats.failed[errno.index()].add(connects);
     }
 }

@@ -13,7 +13,7 @@ use crate::base::errno::Errno;
 use crate::engine::arena::Arena;
 use crate::engine::driver::{Completion, Driver, Readiness, ShutdownMode};
 use crate::engine::endpoint::event::Event;
-use crate::engine::queue::Queues;
+use crate::engine::queue::SlotQueue;
 use crate::engine::slot::{BufferId, CloseStep, ConnState, Queue, ReadSide, Role, WriteSide};
 use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::CoreStats;
@@ -27,7 +27,8 @@ pub struct Endpoint<D, R, S> {
     pub driver: D,
     /// The slots.
     pub arena: Arena<R>,
-    queues: Queues,
+    /// By the number of the queue.
+    queues: [SlotQueue; Queue::ALL.len()],
     /// What is counted.
     pub stats: Arc<S>,
     /// When the present turn began.
@@ -47,7 +48,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
         Endpoint {
             driver,
             arena: Arena::new(slots_per_segment),
-            queues: Queues::default(),
+            queues: Queue::ALL.map(SlotQueue::new),
             stats,
             now: Duration::ZERO,
             now_ms: 0,
@@ -236,7 +237,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
 
     /// Puts a slot that stands in no queue at the end of one.
     pub fn push(&mut self, id: SlotId, queue: Queue) {
-        self.queues.push(&mut self.arena, id, queue);
+        self.queues[queue as usize].push(&mut self.arena, id);
     }
 
     /// Takes a slot out of `queue`, wherever it stands in it.
@@ -244,7 +245,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     /// # Panics
     /// When it stands in another one, or in none.
     pub fn remove(&mut self, id: SlotId, queue: Queue) {
-        self.queues.remove(&mut self.arena, id, queue);
+        self.queues[queue as usize].remove(&mut self.arena, id);
     }
 
     /// Takes a slot out of the queue in which it stands, if any.
@@ -257,13 +258,13 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
 
     /// Takes the slot that has stood in `queue` the longest.
     pub fn pop(&mut self, queue: Queue) -> Option<SlotId> {
-        self.queues.pop(&mut self.arena, queue)
+        self.queues[queue as usize].pop(&mut self.arena)
     }
 
     /// The slot that has stood in `queue` the longest.
     #[must_use]
     pub fn first(&self, queue: Queue) -> Option<SlotId> {
-        self.queues.first(queue)
+        self.queues[queue as usize].first()
     }
 
     /// The slot that stands behind `id` in its queue.
@@ -276,7 +277,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     /// Slots in `queue`.
     #[must_use]
     pub fn count(&self, queue: Queue) -> u32 {
-        self.queues.len(queue)
+        self.queues[queue as usize].len()
     }
 
     /// How long a slot's present wait has lasted.
