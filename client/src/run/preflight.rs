@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use megaconn::base::constants::SOURCES_TRIED_MAX;
 use megaconn::base::side::Side;
 use megaconn::base::stderr::talk;
 use megaconn::drivers::uring;
@@ -17,7 +16,7 @@ use megaconn::walls::reading::{self, Row};
 
 use crate::output::directory;
 use crate::run::config::Config;
-use crate::run::reach::{own_address, reach_all};
+use crate::run::reach::reach_all;
 use crate::run::refusal::{Refusal, does_not_fit};
 
 /// What a config comes to on this host.
@@ -51,8 +50,6 @@ impl RunPlan {
         if let Some(row) = rows.iter().find(|row| !row.fits()) {
             return Err(does_not_fit(config.connections(), config.traffic.churn_per_s(), row));
         }
-        let sources = tuples.addresses_for(config.connections());
-        sources.take(SOURCES_TRIED_MAX).try_for_each(own_address)?;
         reach_all(tuples.targets())?;
         config.outputs.out.as_deref().map_or(Ok(()), directory::create)?;
         Ok(RunPlan {

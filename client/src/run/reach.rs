@@ -1,7 +1,7 @@
 //! What is tried with ordinary sockets before a run, so that it is not a million failures.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -12,17 +12,6 @@ use megaconn::base::errno::Errno;
 use rustix::net::sockopt::set_socket_linger;
 
 use crate::run::refusal::Refusal;
-
-/// Whether `address` is one of this host: it can be bound then.
-pub(crate) fn own_address(address: IpAddr) -> Result<(), Refusal> {
-    TcpListener::bind(SocketAddr::new(address, 0)).map_or_else(
-        |error| match Errno::from(&error) {
-            Errno::EADDRNOTAVAIL => Err(Refusal::NoSuchSource(address)),
-            _ => Ok(()),
-        },
-        |_| Ok(()),
-    )
-}
 
 /// One ordinary connect to each target, some of them at a time, within [`REACH_TIMEOUT`] over all. A target
 /// that had no turn in that time is not refused: the run will tell.
@@ -83,7 +72,7 @@ fn reach(target: SocketAddr, patience: Duration) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, TcpListener};
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! Why a run was refused before it began, each with its fix.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use megaconn::base::errno::Errno;
 use megaconn::base::units::grouped;
@@ -30,8 +30,6 @@ pub(crate) enum Refusal {
     DoesNotFit(String),
     #[error(transparent)]
     Flags(#[from] FlagError),
-    #[error("--source {0}: this host has no such address; fix: ip addr add {0} dev INTERFACE")]
-    NoSuchSource(IpAddr),
     #[error(
         "source-ports: --target {0}: every source port is taken by another socket, or in TIME_WAIT; \
          fix: --source with another address, or wait 60 s"

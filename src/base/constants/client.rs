@@ -93,9 +93,6 @@ pub const REACH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Targets that are tried at the same time before a run.
 pub const TARGETS_TRIED_AT_ONCE: usize = 16;
 
-/// Source addresses that are tried before a run.
-pub const SOURCES_TRIED_MAX: usize = 4096;
-
 /// Tries of each bystander per second, unless --bystander-rate says otherwise.
 pub const BYSTANDER_RATE: u64 = 20;
 
