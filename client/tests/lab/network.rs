@@ -280,13 +280,22 @@ const HANDSHAKES: [&str; 8] =
 pub(crate) const REFUSED: Case = Case {
     id: "refused",
     meet: |lab| {
-        // A client that comes to a port range tries the first sixteen.
-        lab.serve_ports("7000-7015", &[]);
+        lab.has_nft().then_some(())?;
+        lab.serve_ports("7000-7017", &[]);
+        // The look before the run finds a listener at the last two ports; the run finds what is
+        // there once it has ended: a reset.
+        lab.server.nft(
+            "chain gone {
+                type filter hook input priority 0
+                tcp dport 7016-7017 tcp flags & (syn|ack) == syn \
+                    limit rate over 1/hour burst 2 packets reject with tcp reset
+            }",
+        );
         Some(lab.run(&TO_18_PORTS))
     },
     lift: |lab, run| {
         run.fix("refused", "start the server");
-        lab.serve_ports("7000-7017", &[]);
+        lab.server.run("nft delete table ip lab");
         Some(lab.run(&TO_18_PORTS))
     },
     ..BLANK
