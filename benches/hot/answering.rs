@@ -25,6 +25,9 @@ pub(crate) struct Answering {
     resting: Vec<Token>,
     /// Receives that wait for bytes.
     awaiting: Vec<Token>,
+    /// Where each slot's receive is among those that wait, so that a cancel costs the same with any
+    /// number of them. All slots are in one segment.
+    place: Vec<usize>,
     done: Vec<Completion>,
     buffers: Vec<BufferId>,
     message_bytes: u32,
@@ -38,6 +41,7 @@ impl Answering {
             arriving: peers,
             resting: Vec::new(),
             awaiting: Vec::new(),
+            place: vec![usize::MAX; usize::from(u16::MAX) + 1],
             done: Vec::new(),
             buffers: (0..BUFFERS).map(BufferId::new).collect(),
             message_bytes: u32::try_from(message_bytes).expect("a message is short"),
@@ -75,6 +79,7 @@ impl Driver for Answering {
     }
 
     fn await_bytes(&mut self, token: Token, _: BufferId) {
+        self.place[usize::from(token.slot().index())] = self.awaiting.len();
         self.awaiting.push(token);
     }
 
@@ -89,10 +94,15 @@ impl Driver for Answering {
     fn unacked(&mut self, _: Token) {}
 
     fn cancel(&mut self, token: Token) {
-        if let Some(index) = self.awaiting.iter().position(|awaiting| *awaiting == token) {
-            let token = self.awaiting.swap_remove(index);
-            self.done.push(Completion { token, result: Err(Errno::ECANCELED) });
+        let place = self.place[usize::from(token.slot().index())];
+        if self.awaiting.get(place) != Some(&token) {
+            return;
         }
+        self.awaiting.swap_remove(place);
+        if let Some(moved) = self.awaiting.get(place) {
+            self.place[usize::from(moved.slot().index())] = place;
+        }
+        self.done.push(Completion { token, result: Err(Errno::ECANCELED) });
     }
 
     fn close(&mut self, token: Token) {

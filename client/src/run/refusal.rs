@@ -58,12 +58,13 @@ pub(crate) fn does_not_fit(connections: u64, churn: Option<u64>, row: &Row) -> R
     let churn = churn.map_or(String::new(), |rate| format!(" with --churn {rate}/s"));
     let wanted = format!("{}{churn}", grouped(connections));
     let Row { id, unit, .. } = row;
-    let allowed = grouped(row.allows_connections.unwrap_or(u64::MAX));
     let need = grouped(row.need.unwrap_or(0));
     let have = row.have.map_or("no limit".to_owned(), grouped);
-    Refusal::DoesNotFit(format!(
-        "{id}: --connections {wanted}: this host allows {allowed} (need {need} {unit}, have {have}); \
-         fix: {}",
-        row.fixes()
-    ))
+    let short = format!("need {need} {unit}, have {have}");
+    // Some limits have nothing to do with the number of connections.
+    let short = match row.allows_connections {
+        Some(allowed) => format!("this host allows {} ({short})", grouped(allowed)),
+        None => short,
+    };
+    Refusal::DoesNotFit(format!("{id}: --connections {wanted}: {short}; fix: {}", row.fixes()))
 }

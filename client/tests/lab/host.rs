@@ -104,6 +104,11 @@ impl ControlGroup {
         ControlGroup::new("pids", ("pids.max", &count), ("pids.max", &count))
     }
 
+    /// Its directory in the tree of control groups.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Lets who is in it have so many bytes from now on.
     pub(crate) fn limit_memory(&self, bytes: u64) {
         let files = ["memory.limit_in_bytes", "memory.max"].map(|name| self.0.join(name));

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::server_binary;
-use lab::host::skipped;
+use lab::host::{ControlGroup, skipped};
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
 #[path = "../common/mod.rs"]
@@ -27,6 +27,12 @@ struct Host {
     within: &'static str,
     /// What the shell does before; when that fails the host cannot be made here.
     prelude: &'static str,
+    /// A control group that all are in.
+    group: fn() -> Option<ControlGroup>,
+    /// What begins each program.
+    start: &'static str,
+    /// What follows the arguments of each, beside its output into a file.
+    stdio: &'static str,
     target: &'static str,
     /// Exit status of the run, and what its output has.
     run: (i32, &'static str),
@@ -40,6 +46,9 @@ const ORDINARY: Host = Host {
     name: "",
     within: "unshare -n -m",
     prelude: "ip link set lo up",
+    group: || None,
+    start: "",
+    stdio: "",
     target: "127.0.0.1:7000",
     run: (0, "5,000 of 5,000"),
     doctor: (0, "it fits"),
@@ -113,21 +122,55 @@ const HOSTS: &[Host] = &[
         within: "env -u HOME -u TERM -u USER -u LOGNAME -u SHELL -u LANG unshare -n -m",
         ..ORDINARY
     },
-    Host { name: "without stdin", prelude: "ip link set lo up; exec <&-", ..ORDINARY },
+    Host { name: "without stdin", stdio: "<&-", ..ORDINARY },
+    Host {
+        name: "without stdout",
+        stdio: ">&-",
+        run: (1, "error: stdout: Bad file descriptor"),
+        doctor: (2, "error: stdout: Bad file descriptor"),
+        ..ORDINARY
+    },
+    Host { name: "without stderr", stdio: "2>&-", server: (143, ""), ..ORDINARY },
+    Host {
+        name: "without any of the three",
+        stdio: "<&- >&- 2>&-",
+        run: (1, ""),
+        doctor: (2, ""),
+        server: (143, ""),
+        ..ORDINARY
+    },
+    Host { name: "half a CPU", group: || ControlGroup::cpu(50), ..ORDINARY },
+    Host { name: "16 threads", group: || ControlGroup::threads(16), ..ORDINARY },
+    Host {
+        name: "4 threads",
+        group: || ControlGroup::threads(4),
+        run: (2, "error: threads: --connections 5,000: need "),
+        doctor: (1, "FAIL  threads"),
+        server: (2, "error: threads: a server on "),
+        ..ORDINARY
+    },
+    Host {
+        name: "an ordinary user without capabilities",
+        prelude: "ip link set lo up; chown 65534:65534 .; cp $SERVER $CLIENT .; SERVER=./megaconn; CLIENT=./megaconn-client",
+        start: "setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all --",
+        ..ORDINARY
+    },
 ];
 
-/// Both programs in turn; each exit status and each output in a file.
+/// Both programs in turn; each exit status and each output in a file. The server is there when it has
+/// said so, or written its first statistics where it cannot say anything.
 const BODY: &str = r#"
-"$SERVER" serve --listen "$TARGET" >server.txt 2>&1 &
+$START "$SERVER" serve --listen "$TARGET" --stats server.ndjson --stats-every 100ms >server.txt 2>&1 $STDIO &
 server=$!
 tries=0
-until grep -q '^listening on' server.txt || ! kill -0 $server 2>/dev/null || [ $tries -gt 200 ]; do
+until grep -q '^listening on' server.txt || [ -s server.ndjson ] || ! kill -0 $server 2>/dev/null ||
+    [ $tries -gt 200 ]; do
     sleep 0.05
     tries=$((tries + 1))
 done
-timeout 20 "$SERVER" doctor --connections 5000 --target "$TARGET" >doctor.txt 2>&1
+timeout 20 $START "$SERVER" doctor --connections 5000 --target "$TARGET" >doctor.txt 2>&1 $STDIO
 echo $? >doctor.code
-timeout 40 "$CLIENT" run --target "$TARGET" --connections 5000 --hold 1s --out run >run.txt 2>&1
+timeout 40 $START "$CLIENT" run --target "$TARGET" --connections 5000 --hold 1s --out run >run.txt 2>&1 $STDIO
 echo $? >run.code
 kill $server
 wait $server
@@ -137,7 +180,12 @@ echo $? >server.code
 fn looks_right(host: &Host) -> Result<(), String> {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
-    let script = format!("({}) || exit 77\n{}\n{BODY}", host.prelude, host.prelude);
+    let group = (host.group)();
+    let join =
+        group.as_ref().map(|group| format!("echo $$ >{}/cgroup.procs", group.path().display()));
+    let body = BODY.replace("$START", host.start).replace("$STDIO", host.stdio);
+    let (prelude, join) = (host.prelude, join.unwrap_or_default());
+    let script = format!("({prelude}) || exit 77\n{prelude}\n{join}\n{body}");
     let mut words = host.within.split(' ').chain(["/bin/sh", "-c", &script]);
     let output = Command::new(words.next().unwrap())
         .args(words)
