@@ -146,6 +146,12 @@ impl TuplePlan {
         &self.targets
     }
 
+    /// Source ports of the plan.
+    #[must_use]
+    pub fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
     /// Cores the tuples are dealt out to.
     #[must_use]
     pub fn cores(&self) -> usize {

@@ -63,6 +63,9 @@ pub(crate) struct Flags {
 #[derive(Args)]
 pub(crate) struct Targets {
     /// Server address and ports; repeatable
+    ///
+    /// Before the run one ordinary connection is made to each, and ended by FIN without a byte: a
+    /// target that does not take it is refused. A server that takes one connection only has had it.
     #[arg(long, value_name = "ADDR:PORT[-PORT]", required = true)]
     pub(crate) target: Vec<Endpoints>,
     /// Source addresses

@@ -50,7 +50,7 @@ impl RunPlan {
         if let Some(row) = rows.iter().find(|row| !row.fits()) {
             return Err(does_not_fit(config.connections(), config.traffic.churn_per_s(), row));
         }
-        reach_all(tuples.targets())?;
+        reach_all(tuples.targets(), tuples.ports())?;
         config.outputs.out.as_deref().map_or(Ok(()), directory::create)?;
         Ok(RunPlan {
             cpus,

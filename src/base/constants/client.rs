@@ -90,6 +90,9 @@ pub const SERVER_EMPTY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time a target has to answer the client's first connect.
 pub const REACH_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Time a target has to end the connection of that look, after ours has ended.
+pub const REACH_END_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// Targets that are tried at the same time before a run.
 pub const TARGETS_TRIED_AT_ONCE: usize = 16;
 
