@@ -168,6 +168,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     // ---- it is idle, until it is readable -------------------------------------------------
 
     /// Asks to be told when the slot is readable or has ended: what an idle connection costs.
+    #[inline]
     pub fn arm_poll(&mut self, id: SlotId) {
         let slot = &mut self.arena[id];
         slot.read = ReadSide::Polling;
@@ -175,6 +176,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     }
 
     /// Receives bytes that are there into the slot's buffer, behind those that it has.
+    #[inline]
     pub fn arm_recv(&mut self, id: SlotId) {
         let slot = &mut self.arena[id];
         slot.read = ReadSide::Receiving;
@@ -191,6 +193,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     // ---- bytes out, until all are gone ----------------------------------------------------
 
     /// Sends the bytes of the slot's buffer from `start` to `end`.
+    #[inline]
     pub fn arm_send(&mut self, id: SlotId) {
         let slot = &mut self.arena[id];
         slot.write = WriteSide::Sending;
@@ -236,6 +239,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     // ---- queues, each in the order of time ------------------------------------------------
 
     /// Puts a slot that stands in no queue at the end of one.
+    #[inline]
     pub fn push(&mut self, id: SlotId, queue: Queue) {
         self.queues[queue as usize].push(&mut self.arena, id);
     }
@@ -244,11 +248,13 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     ///
     /// # Panics
     /// When it stands in another one, or in none.
+    #[inline]
     pub fn remove(&mut self, id: SlotId, queue: Queue) {
         self.queues[queue as usize].remove(&mut self.arena, id);
     }
 
     /// Takes a slot out of the queue in which it stands, if any.
+    #[inline]
     pub fn leave_queue(&mut self, id: SlotId) {
         match self.arena[id].queue() {
             Queue::None => {}
@@ -257,12 +263,14 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     }
 
     /// Takes the slot that has stood in `queue` the longest.
+    #[inline]
     pub fn pop(&mut self, queue: Queue) -> Option<SlotId> {
         self.queues[queue as usize].pop(&mut self.arena)
     }
 
     /// The slot that has stood in `queue` the longest.
     #[must_use]
+    #[inline]
     pub fn first(&self, queue: Queue) -> Option<SlotId> {
         self.queues[queue as usize].first()
     }
@@ -296,6 +304,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     // ---- buffers --------------------------------------------------------------------------
 
     /// A buffer of the core's pool; `None` when all are in use.
+    #[inline]
     pub fn take_buffer(&mut self) -> Option<BufferId> {
         let buffer = self.driver.take_buffer()?;
         self.buffers_used += 1;
@@ -309,6 +318,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     }
 
     /// Takes the slot's buffer out of it, if it has one.
+    #[inline]
     pub fn detach_buffer(&mut self, id: SlotId) -> Option<BufferId> {
         let slot = &mut self.arena[id];
         slot.end = 0;

@@ -271,12 +271,20 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     /// Sends what is pending from the slot's buffer, if it has one: what goes first before anything of
     /// the timer.
+    #[inline]
     fn speak(&mut self, id: SlotId) -> Spoken {
-        loop {
+        if self.can_speak(id) { self.say(id) } else { Spoken::Silent }
+    }
+
+    #[inline]
+    fn can_speak(&self, id: SlotId) -> bool {
+        let slot = &self.end.arena[id];
+        slot.role.is_pending(OPENING | TIMER_DUE) && slot.buffer != BufferId::NONE
+    }
+
+    fn say(&mut self, id: SlotId) -> Spoken {
+        while self.can_speak(id) {
             let slot = &mut self.end.arena[id];
-            if !slot.role.is_pending(OPENING | TIMER_DUE) || slot.buffer == BufferId::NONE {
-                return Spoken::Silent;
-            }
             let is_opening = slot.role.is_pending(OPENING);
             let out = self.end.driver.buffer(slot.buffer);
             let action = if is_opening {
@@ -299,6 +307,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
                 self.restart_timer(id);
             }
         }
+        Spoken::Silent
     }
 
     // ---- it has just had bytes, and may go on ---------------------------------------------
@@ -389,10 +398,12 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     }
 
     /// Takes a slot out of the queue in which it stands, if any.
+    #[inline]
     pub(super) fn leave_queue(&mut self, id: SlotId) {
         match self.end.arena[id].queue() {
+            Queue::None => {}
             Queue::Wheel => self.wheel.remove(&mut self.end.arena, id),
-            _ => self.end.leave_queue(id),
+            queue => self.end.remove(id, queue),
         }
     }
 

@@ -27,18 +27,21 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     }
 
     /// Adds an open slot to the wheel, unless it stands in a queue, or there is nothing to look for.
+    #[inline]
     pub(super) fn await_due(&mut self, id: SlotId) {
+        if self.protocol.timer_every().is_some() || self.config.idle_timeout.is_some() {
+            self.add_to_wheel(id);
+        }
+    }
+
+    fn add_to_wheel(&mut self, id: SlotId) {
         let slot = &mut self.end.arena[id];
         if slot.is_queued() {
             return;
         }
-        match (self.protocol.timer_every(), self.config.idle_timeout) {
-            (Some(_), _) => {}
-            (None, Some(most)) => {
-                let rest = most.saturating_sub(slot.waited(self.end.now));
-                slot.role.set_due_ms(low_milliseconds(self.end.now + rest).wrapping_add(1));
-            }
-            (None, None) => return,
+        if let (None, Some(most)) = (self.protocol.timer_every(), self.config.idle_timeout) {
+            let rest = most.saturating_sub(slot.waited(self.end.now));
+            slot.role.set_due_ms(low_milliseconds(self.end.now + rest).wrapping_add(1));
         }
         self.wheel.add(&mut self.end.arena, id);
     }
