@@ -31,7 +31,7 @@ fn cores(counted: &[(u64, u64, i32)]) -> (Vec<u16>, Vec<Arc<ServerStats>>) {
 
 fn text_of(counted: &[(u64, u64, i32)]) -> String {
     let (cpus, stats) = cores(counted);
-    Metrics::new(&cpus, &stats).text()
+    Metrics::new(&cpus, &stats, &[]).text()
 }
 
 /// A place for dump lines that can be looked at.

@@ -94,8 +94,8 @@ impl Process {
     fn view(&self) -> Snapshot {
         let cpus = |n: usize| (0..n).map(|n| u16::try_from(2 * n).unwrap()).collect::<Vec<_>>();
         let text = match &self.cores {
-            Cores::OfServer(cores) => Metrics::new(&cpus(cores.len()), cores).text(),
-            Cores::OfClient(cores) => Metrics::new(&cpus(cores.len()), cores).text(),
+            Cores::OfServer(cores) => Metrics::new(&cpus(cores.len()), cores, &[]).text(),
+            Cores::OfClient(cores) => Metrics::new(&cpus(cores.len()), cores, &[]).text(),
         };
         let mut view = Snapshot::from_metrics(&text).unwrap();
         view.figures.insert("process_resident_bytes".into(), 30 << 20);

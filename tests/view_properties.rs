@@ -17,7 +17,7 @@ use proptest::sample::Index;
 
 fn text_of<S: CoreStats + Debug>(cores: &[Arc<S>]) -> String {
     let cpus: Vec<u16> = (0..cores.len()).map(|cpu| u16::try_from(cpu).unwrap()).collect();
-    Metrics::new(&cpus, cores).text()
+    Metrics::new(&cpus, cores, &[]).text()
 }
 
 /// Both sides' texts of cores that have counted so much, with the figure that tells it.

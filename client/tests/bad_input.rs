@@ -43,7 +43,8 @@ fn values_that_are_none_are_refused_with_an_example() {
     for (flags, words) in [
         (["--memory-reserve", "5%"], ["--memory-reserve", "512MiB"]),
         (["--memory-reserve", "1GB"], ["--memory-reserve", "2GiB"]),
-        (["--source", "here"], ["--source", "10.0.0.0/28"]),
+        (["--source", "here"], ["--source here", "ip link"]),
+        (["--source", "10.0.0.256"], ["--source", "10.0.0.0/28"]),
         (["--source", "127.0.0.9-127.0.0.2"], ["--source", "lower address first"]),
         (["--source", "127.0.0.0/33"], ["--source", "10.0.0.0/28"]),
         (["--source-ports", "40000-30000"], ["--source-ports", "lowest first"]),
@@ -77,12 +78,14 @@ fn values_that_are_none_are_refused_with_an_example() {
         refuses_beside_good(&flags, &words);
     }
     for (connections, word) in
-        [("0", "1 or more"), ("many", "10k"), ("-1", "never negative"), ("1e6", "2.4M")]
+        [("0", "1 or more"), ("many", "10k"), ("-1", "never negative"), ("1e-6", "2.4M")]
     {
         refuses(&["--target", "127.0.0.1:7000", "--connections", connections], &[word]);
     }
     for (target, word) in [
-        ("localhost:7000", "127.0.0.1:7000"),
+        ("nothing.invalid:7000", "getent ahosts nothing.invalid"),
+        ("wss://localhost:7000/x", "wss is not built yet"),
+        ("10.0.0.0-10.255.0.0:7000", "65536 at most"),
         ("127.0.0.1", "127.0.0.1:7000"),
         ("::1:7000", "[::1]:7000"),
         ("127.0.0.1:7009-7000", "7000-7009"),

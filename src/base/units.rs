@@ -8,14 +8,29 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 pub use crate::base::text::Text;
 
-/// A count: `1000`, `10k`, `1M`, `2.4M`, `1G` (powers of ten).
+/// A count: `1000`, `10k`, `1M`, `2.4M`, `1G` (powers of ten), `2.4e6`.
 ///
 /// # Errors
 /// One line, when the text is no such count.
 pub fn count(text: &str) -> Result<u64, String> {
-    let suffixes = [("k", 1_000), ("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
-    scaled(text, &suffixes).map_err(|why| why.of(text, "count", "1000, 10k or 2.4M"))
+    scaled(text, &POWERS).map_err(|why| why.of(text, "count", "1000, 10k or 2.4M"))
 }
+
+/// Powers of ten as people write them.
+const POWERS: [(&str, u64); 12] = [
+    ("k", 1_000),
+    ("K", 1_000),
+    ("M", 1_000_000),
+    ("G", 1_000_000_000),
+    ("e3", 1_000),
+    ("e4", 10_000),
+    ("e5", 100_000),
+    ("e6", 1_000_000),
+    ("e7", 10_000_000),
+    ("e8", 100_000_000),
+    ("e9", 1_000_000_000),
+    ("e10", 10_000_000_000),
+];
 
 /// A count of at least one.
 ///
@@ -43,8 +58,7 @@ pub fn count_up_to(text: &str, most: u64) -> Result<u64, String> {
 /// # Errors
 /// One line, when the text is no such rate, or 0.
 pub fn rate(text: &str) -> Result<u64, String> {
-    let suffixes = [("k", 1_000), ("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
-    let rate = scaled(text.strip_suffix("/s").unwrap_or(text), &suffixes);
+    let rate = scaled(text.strip_suffix("/s").unwrap_or(text), &POWERS);
     match rate.map_err(|why| why.of(text, "rate", "500/s or 20k/s"))? {
         0 => Err(format!("`{text}` is no rate; fix: write 500/s or 20k/s")),
         rate => Ok(rate),
@@ -71,13 +85,13 @@ pub fn size_within(text: &str, least: usize, most: u16) -> Result<u16, String> {
     size.ok_or_else(|| format!("`{text}` is out of range; fix: write {least} to {most} bytes"))
 }
 
-/// A duration: `500ms`, `30s`, `5m`, `1h`, `0s`.
+/// A duration: `500ms`, `30s`, `5m`, `1h`, `7d`, `0s`.
 ///
 /// # Errors
 /// One line, when the text is no such duration.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let suffixes = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-    let error = |why: NotScaled| why.of(text, "duration", "500ms, 30s, 5m or 1h");
+    let suffixes = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let error = |why: NotScaled| why.of(text, "duration", "500ms, 30s, 5m, 1h or 7d");
     if text.ends_with(|c: char| c.is_ascii_digit()) {
         return Err(error(NotScaled::Otherwise));
     }
@@ -258,6 +272,17 @@ impl Endpoints {
         (self.low..=self.high).map(move |port| self.at(port))
     }
 
+    /// Whether a listener on these takes connections to `target`. The unspecified address is every
+    /// address of its family, and that of IPv6 is every one of both.
+    #[must_use]
+    pub fn takes(&self, target: SocketAddr) -> bool {
+        let is_any = match self.address {
+            IpAddr::V4(any) => any.is_unspecified() && target.is_ipv4(),
+            IpAddr::V6(any) => any.is_unspecified(),
+        };
+        (is_any || self.address == target.ip()) && (self.low..=self.high).contains(&target.port())
+    }
+
     fn at(self, port: u16) -> SocketAddr {
         match self.address {
             IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, self.scope).into(),
@@ -343,6 +368,11 @@ mod tests {
     fn counts_sizes_rates_and_times() {
         assert_eq!(count("2.4M"), Ok(2_400_000));
         assert_eq!(count("10k"), Ok(10_000));
+        assert_eq!(
+            (count("2.4e6"), count("1e3"), count("5e9")),
+            (Ok(2_400_000), Ok(1_000), Ok(5_000_000_000))
+        );
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
         assert_eq!(count("0"), Ok(0));
         assert_eq!(rate("20k/s"), Ok(20_000));
         assert_eq!((size("0"), size("65536")), (Ok(0), Ok(65_536)));
@@ -365,9 +395,21 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused() {
-        for bad in
-            ["", "-1", "1.", ".5", "1e6", "M", "1 M", "1.2345k", "99999999999999999999", "1x"]
-        {
+        for bad in [
+            "",
+            "-1",
+            "1.",
+            ".5",
+            "1e-6",
+            "e6",
+            "1e",
+            "1e2",
+            "M",
+            "1 M",
+            "1.2345k",
+            "99999999999999999999",
+            "1x",
+        ] {
             assert!(count(bad).is_err(), "{bad:?} was taken for a count");
         }
         for bad in ["", "-1", "1GB", "5 GiB", "1.5GiB", "GiB", "1k", "99999999TiB", "10%"] {
@@ -378,7 +420,7 @@ mod tests {
             keepalive("30s").is_ok() && keepalive("1.5s").is_err() && keepalive("10h").is_err()
         );
         assert!(positive_count("0").is_err() && rate("0/s").is_err());
-        for bad in ["", "5", "-5s", "5 s", "s", "5d"] {
+        for bad in ["", "5", "-5s", "5 s", "s", "5w"] {
             assert!(duration(bad).is_err(), "{bad:?} was taken for a duration");
         }
     }

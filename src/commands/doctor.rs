@@ -12,6 +12,7 @@ use megaconn::base::stdout::{Undelivered, deliver, deliver_durably};
 use megaconn::base::units::{self, Endpoints};
 use megaconn::host::rlimit;
 use megaconn::plan::demand::{Demand, Ends};
+use megaconn::plan::named::Targets;
 use megaconn::runtime::memory_reserve;
 use megaconn::walls::doctor::{self, Report};
 use megaconn::walls::host::Host;
@@ -34,8 +35,8 @@ pub(crate) struct Flags {
     #[arg(long, value_enum, default_value = "both")]
     pub(crate) side: EndsHere,
     /// Where they go, and so where the server listens; repeatable [default: 127.0.0.1:7000]
-    #[arg(long, value_name = "ADDR:PORT[-PORT]", required_if_eq("side", "client"))]
-    pub(crate) target: Vec<Endpoints>,
+    #[arg(long, value_name = "HOST:PORT[-PORT]", required_if_eq("side", "client"))]
+    pub(crate) target: Vec<Targets>,
     #[command(flatten)]
     pub(crate) ways: Ways,
     /// Length of each core's accept queue, as for serve
@@ -114,13 +115,14 @@ fn answer(flags: &Flags) -> Result<bool, Unanswered> {
         let why = "--fix writes files or a script, which are no JSON; fix: leave out --format json";
         return Err(why.to_owned().into());
     }
-    let demand = demand(flags)?;
+    let endpoints = endpoints(flags)?;
+    let demand = demand(flags, &endpoints)?;
     let reserving = if demand.ends == Ends::Server { Side::Server } else { Side::Client };
     let host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(reserving, None));
     let host = Host { ring: plan::ring(), ..host.with_tracking(demand.ends) };
     match flags.fix {
         None => {
-            let targets: Vec<_> = target(flags).into_iter().flat_map(Endpoints::each).collect();
+            let targets: Vec<_> = endpoints.into_iter().flat_map(Endpoints::each).collect();
             let report = doctor::report(&host, &demand, &targets);
             deliver(as_text(&report, flags.ways.format)?.as_bytes())?;
             Ok(report.fits)
@@ -136,8 +138,8 @@ fn answer(flags: &Flags) -> Result<bool, Unanswered> {
     }
 }
 
-fn demand(flags: &Flags) -> Result<Demand, String> {
-    let (demand, unused) = plan::demand(flags.connections, &target(flags), &flags.ways)?;
+fn demand(flags: &Flags, endpoints: &[Endpoints]) -> Result<Demand, String> {
+    let (demand, unused) = plan::demand(flags.connections, endpoints, &flags.ways)?;
     unused.iter().for_each(|words| talk(&format!("note: {words}")));
     let backlog = flags.backlog.unsigned_abs().into();
     Ok(match flags.side.into() {
@@ -147,12 +149,12 @@ fn demand(flags: &Flags) -> Result<Demand, String> {
 }
 
 /// Where the connections go: to what a server listens on by default, unless it is said.
-fn target(flags: &Flags) -> Vec<Endpoints> {
+fn endpoints(flags: &Flags) -> Result<Vec<Endpoints>, String> {
     if flags.target.is_empty() {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        return vec![Endpoints { address, scope: 0, low: PORT_DEFAULT, high: PORT_DEFAULT }];
+        return Ok(vec![Endpoints { address, scope: 0, low: PORT_DEFAULT, high: PORT_DEFAULT }]);
     }
-    flags.target.clone()
+    plan::endpoints(&flags.target)
 }
 
 /// The undoing is on its way before the first change, and on its disk where stdout is a file.

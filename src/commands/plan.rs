@@ -10,6 +10,7 @@ use megaconn::base::units::{self, Endpoints, grouped};
 use megaconn::drivers::uring::{self, ProbeError};
 use megaconn::host::rlimit;
 use megaconn::plan::demand::Demand;
+use megaconn::plan::named::{self, Targets};
 use megaconn::plan::sources::{self, Typed};
 use megaconn::plan::tuples::{PortRange, Sources};
 use megaconn::runtime::memory_reserve;
@@ -30,8 +31,8 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "N", value_parser = units::positive_count)]
     pub(crate) connections: u64,
     /// Where they go; repeatable
-    #[arg(long, value_name = "ADDR:PORT[-PORT]", required = true)]
-    pub(crate) target: Vec<Endpoints>,
+    #[arg(long, value_name = "HOST:PORT[-PORT]", required = true)]
+    pub(crate) target: Vec<Targets>,
     #[command(flatten)]
     pub(crate) ways: Ways,
 }
@@ -39,8 +40,8 @@ pub(crate) struct Flags {
 /// How connections are made, and how the answer is given.
 #[derive(Args)]
 pub(crate) struct Ways {
-    /// Where they come from: auto, an address, a CIDR block or a range A-B; repeatable
-    #[arg(long, value_name = "auto|ADDR|CIDR|A-B", default_value = "auto")]
+    /// Where they come from: auto, an address, a CIDR block, a range A-B or an interface; repeatable
+    #[arg(long, value_name = "auto|ADDR|CIDR|A-B|INTERFACE", default_value = "auto")]
     pub(crate) source: Vec<Sources>,
     /// Source ports to use [default: net.ipv4.ip_local_port_range]
     #[arg(long, value_name = "LO-HI")]
@@ -109,7 +110,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 }
 
 fn make(flags: &Flags) -> Result<Plan, String> {
-    let (demand, unused) = demand(flags.connections, &flags.target, &flags.ways)?;
+    let (demand, unused) = demand(flags.connections, &endpoints(&flags.target)?, &flags.ways)?;
     unused.iter().for_each(|words| talk(&format!("note: {words}")));
     let host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(Side::Client, None));
     let host = Host { ring: ring(), ..host };
@@ -135,6 +136,13 @@ pub(crate) fn ring() -> RingTried {
         // Locked memory is a wall by itself.
         Err(ProbeError::Memlock { .. } | ProbeError::Other(_)) => RingTried::Not,
     }
+}
+
+/// Where `targets` are; what each name stands for is told.
+pub(crate) fn endpoints(targets: &[Targets]) -> Result<Vec<Endpoints>, String> {
+    let resolved = named::resolve(targets).map_err(|error| error.to_string())?;
+    resolved.notes.iter().for_each(|words| talk(&format!("note: {words}")));
+    Ok(resolved.endpoints)
 }
 
 /// What `connections` to `target` take, and what is left out, in words; or why they cannot be made.

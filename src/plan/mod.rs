@@ -5,6 +5,7 @@
 
 pub mod demand;
 mod holes;
+pub mod named;
 mod ranges;
 pub mod route;
 pub mod sources;

@@ -7,12 +7,14 @@ use std::str::FromStr;
 use crate::base::units;
 
 /// `--source`: where connections come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sources {
     /// On loopback the addresses of 127.0.0.0/8 (or ::1), elsewhere all of the outgoing interface.
     Auto,
     /// These addresses, both ends included.
     Range(AddressRange),
+    /// All addresses of the interface with this name.
+    Interface(String),
 }
 
 /// Consecutive addresses of one family.
@@ -116,7 +118,7 @@ impl FromStr for Sources {
     fn from_str(text: &str) -> Result<Sources, String> {
         let error = || {
             format!(
-                "`{text}` is no source; fix: write auto, 10.0.0.5, 10.0.0.0/28 or 10.0.0.5-10.0.0.9"
+                "`{text}` is no source; fix: write auto, 10.0.0.5, 10.0.0.0/28, 10.0.0.5-10.0.0.9 or eth0"
             )
         };
         let address = |text: &str| text.parse::<IpAddr>().map_err(|_| error());
@@ -128,9 +130,22 @@ impl FromStr for Sources {
             let low = net.hosts().next().ok_or_else(error)?;
             return AddressRange::new(low, last_host(net)).map(Sources::Range);
         }
+        if is_interface(text) {
+            return Ok(Sources::Interface(text.to_owned()));
+        }
         let (low, high) = text.split_once('-').unwrap_or((text, text));
         AddressRange::new(address(low)?, address(high)?).map(Sources::Range)
     }
+}
+
+/// Whether it can be the name of an interface, or of one of its labels, and is no address: it begins with
+/// a letter and has no more than 15 bytes, and two colons are in addresses of IPv6 alone.
+fn is_interface(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.@:".contains(c);
+    text.len() <= 15
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(is_part)
+        && text.matches(':').count() < 2
 }
 
 /// The last usable host of a network without walking through it.

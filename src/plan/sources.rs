@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::base::errno::Errno;
 use crate::host::addresses::Addresses;
+use crate::host::links;
 use crate::host::ports;
 use crate::host::procfs::ProcFs;
 use crate::plan::route;
@@ -133,6 +134,9 @@ pub fn resolve(
                 here.extend(of_it);
                 absent.extend(not_of_it);
             }
+            Sources::Interface(name) => {
+                here.extend(of_interface(name, targets, addresses)?);
+            }
             Sources::Auto => {
                 for target in &ways {
                     for range in automatic(*target, addresses)? {
@@ -145,6 +149,33 @@ pub fn resolve(
         }
     }
     Ok((here, absent))
+}
+
+/// The addresses of an interface that can be used towards some of `targets`. A label, as `eth0:1`, is a
+/// name of its interface.
+fn of_interface(
+    name: &str,
+    targets: &[SocketAddr],
+    addresses: &Addresses,
+) -> Result<Vec<AddressRange>, TupleError> {
+    let link = name.split(':').next().unwrap_or(name);
+    let found = links::all(&ProcFs::host()).into_iter().find(|found| found.name == link);
+    let index = found.ok_or_else(|| TupleError::NoInterface(name.to_owned()))?.index;
+    let own = addresses.list.iter().filter(|a| a.interface == index && !a.is_tentative);
+    let leads_somewhere = |ip: &IpAddr| {
+        targets.iter().any(|target| {
+            if target.ip().is_loopback() {
+                ip.is_ipv4() == target.is_ipv4() && addresses.is_ours(*ip)
+            } else {
+                leads(*ip, *target, addresses)
+            }
+        })
+    };
+    let usable: Vec<IpAddr> = own.map(|address| address.ip).filter(leads_somewhere).collect();
+    if usable.is_empty() {
+        return Err(TupleError::BareInterface(name.to_owned()));
+    }
+    Ok(ranges(usable))
 }
 
 /// The parts of a range that are here, and those that are not.

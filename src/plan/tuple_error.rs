@@ -35,6 +35,14 @@ pub enum TupleError {
     /// None of the addresses can be used.
     #[error("--source {0}: {1}")]
     NoSuchSource(AddressRange, NotASource),
+    /// No interface of this name.
+    #[error("--source {0}: there is no such interface; fix: see `ip link`")]
+    NoInterface(String),
+    /// An interface that leads to none of the targets.
+    #[error(
+        "--source {0}: it has no address of the family of a target; fix: ip addr add ADDRESS dev {0}"
+    )]
+    BareInterface(String),
     /// A loopback address towards another host.
     #[error(
         "--source {0}: a loopback address does not lead to another host, as {1} is; fix: --source auto"

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::base::files::told;
 use crate::base::service_error::ServiceError;
+use crate::base::units::Endpoints;
 use crate::engine::worker::Worker;
 use crate::host::cpu::own_thread;
 use crate::observe::dump::place;
@@ -102,15 +103,18 @@ impl<S: CoreStats + Debug + Default> Process<S> {
         self.stats.clone()
     }
 
-    /// Answers scrapers at `address`, if there is one, until the process ends; says where that is.
+    /// Answers scrapers at `address`, if there is one, until the process ends; says where that is. A
+    /// process that listens at `listen` gives its figures to programs of this host as well.
     ///
     /// # Errors
     /// When the address cannot be served.
     pub fn offer_metrics(
         &self,
         address: Option<SocketAddr>,
+        listen: &[Endpoints],
     ) -> Result<Option<SocketAddr>, ProcessError> {
-        Ok(http::offer(address, Metrics::new(&self.cpus, &self.stats))?)
+        let metrics = Metrics::new(&self.cpus, &self.stats, listen);
+        Ok(http::offer(address, !listen.is_empty(), metrics)?)
     }
 
     /// Makes a core of each seed, in the order of the CPUs, and runs `housekeeping` on this thread

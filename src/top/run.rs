@@ -140,9 +140,12 @@ const PAGE: usize = 10;
 fn look_again_and_again(target: usize, address: SocketAddr, every: Duration, tell: &Sender<News>) {
     loop {
         let began = Instant::now();
-        let seen = fetch::text(address).map_err(|error| error.to_string()).and_then(|text| {
-            Snapshot::from_metrics(&text).map_err(|error| format!("no figures of ours: {error}"))
-        });
+        let seen = fetch::text(&fetch::Place::Address(address))
+            .map_err(|error| error.to_string())
+            .and_then(|text| {
+                Snapshot::from_metrics(&text)
+                    .map_err(|error| format!("no figures of ours: {error}"))
+            });
         let news = News { target, at: Instant::now(), seen };
         if tell.send(news).is_err() {
             return;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use megaconn::base::constants::{
     BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SEARCH_STEPS, TIME_WAIT,
 };
+use megaconn::base::units::Endpoints;
 use megaconn::engine::client::config::Schedule;
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::echo::Echoed;
@@ -21,6 +22,8 @@ use crate::run::plateaus::hold_at_least;
 /// What a run is to do.
 pub(crate) struct Config {
     pub(crate) targets: Targets,
+    /// What the targets come to.
+    pub(crate) endpoints: Vec<Endpoints>,
     pub(crate) load: Load,
     pub(crate) traffic: Traffic,
     /// Bytes of memory that are left to other programs; `None` is by what there is.
@@ -88,11 +91,11 @@ pub(crate) struct BystanderPlan {
 pub(crate) struct FlagError(String);
 
 impl Config {
-    /// What `flags` mean together.
+    /// What `flags` mean together; their targets are `endpoints`.
     ///
     /// # Errors
     /// The first two of them that contradict each other.
-    pub(crate) fn new(flags: Flags) -> Result<Config, FlagError> {
+    pub(crate) fn new(flags: Flags, endpoints: Vec<Endpoints>) -> Result<Config, FlagError> {
         let conflict = conflicts(&flags).into_iter().find(|(is_so, ..)| *is_so);
         if let Some((_, what, fix)) = conflict {
             return Err(FlagError(format!("{what}; fix: {fix}")));
@@ -100,7 +103,7 @@ impl Config {
         let plateaus = plateaus(&flags.load.connections)?;
         let churn = churn(&flags.load, &flags.traffic, plateaus.len());
         let bystanders = flags.bystanders.then(|| {
-            let target = flags.targets.target.first().map(|endpoints| endpoints.address);
+            let target = endpoints.first().map(|endpoints| endpoints.address);
             let whom = flags.panel.whom(target, flags.outputs.out.as_deref());
             BystanderPlan { whom, keep: flags.keep_bystanders }
         });
@@ -117,6 +120,7 @@ impl Config {
         }
         Ok(Config {
             targets: flags.targets,
+            endpoints,
             load: Load {
                 plateaus,
                 rate_per_s: flags.load.rate,
@@ -138,7 +142,7 @@ impl Config {
 
     /// Every address and port of a server.
     pub(crate) fn targets(&self) -> Vec<SocketAddr> {
-        self.targets.target.iter().flat_map(|endpoints| endpoints.each()).collect()
+        self.endpoints.iter().flat_map(|endpoints| endpoints.each()).collect()
     }
 
     /// What a search for the safe capacity is to keep.

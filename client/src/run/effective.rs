@@ -6,7 +6,6 @@ use std::time::Duration;
 use megaconn::engine::client::config::Schedule;
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::expect::Expect;
-use megaconn::observe::metrics::http;
 
 use crate::run::config::{Config, Load, Traffic};
 use crate::run::preflight::RunPlan;
@@ -34,7 +33,6 @@ pub(crate) fn lines(config: &Config, plan: &RunPlan) -> Vec<String> {
         format!("max_p99={}", time(gates.max_p99)),
         format!("memory_reserve={}", plan.host.reserve_bytes),
         format!("slots_per_segment={}", plan.slots_per_segment),
-        format!("server_metrics={}", http::url(config.outputs.server_metrics)),
         format!("bystanders={}", or(bystanders.map(|plan| &plan.whom), "off")),
     ]);
     lines

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use megaconn::base::constants::{BUFFER_BYTES, CONNECTS_IN_FLIGHT, CONNECTS_IN_FLIGHT_MAX};
-use megaconn::base::units::{self, Endpoints, Text};
+use megaconn::base::units::{self, Text};
 use megaconn::engine::protocol::message::HEADER_BYTES;
+use megaconn::plan::named;
 use megaconn::plan::tuples::{PortRange, Sources};
 use megaconn::runtime::topology::CoreList;
 
 use crate::bystanders::flags::BystanderFlags;
 use crate::bystanders::slo::Slo;
+use crate::measure::server_metrics::Look;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -62,16 +64,20 @@ pub(crate) struct Flags {
 /// Where connections go, where they come from, and on which CPUs they are made.
 #[derive(Args)]
 pub(crate) struct Targets {
-    /// Server address and ports; repeatable
+    /// Server host and ports; repeatable
+    ///
+    /// An address, a range of addresses as 10.0.0.2-10.0.0.9:7000, a list with commas, or a name, which
+    /// stands for all its addresses and is looked up once. Connections are dealt out to all evenly.
     ///
     /// Before the run one ordinary connection is made to each, and ended by FIN without a byte: a
     /// target that does not take it is refused. A server that takes one connection only has had it.
-    #[arg(long, value_name = "ADDR:PORT[-PORT]", required = true)]
-    pub(crate) target: Vec<Endpoints>,
+    #[arg(long, value_name = "HOST:PORT[-PORT]", required = true)]
+    pub(crate) target: Vec<named::Targets>,
     /// Source addresses
     ///
     /// Where connections come from; repeatable. `auto` takes 127.0.0.2 to 127.255.255.254 on
-    /// loopback, else all addresses of the outgoing interface; or ADDR, CIDR, or A-B.
+    /// loopback, else all addresses of the outgoing interface; or ADDR, CIDR, A-B, or the name of an
+    /// interface, which stands for its addresses.
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub(crate) source: Vec<Sources>,
     /// Source ports [default: the kernel's]
@@ -241,12 +247,15 @@ pub(crate) struct Outputs {
     /// Of --stats, or of the client.ndjson of --out.
     #[arg(long, hide_short_help = true, value_name = "DUR", default_value = "1s", value_parser = units::positive_duration)]
     pub(crate) stats_every: Duration,
-    /// Server's metrics address
+    /// Where the server's figures are
     ///
-    /// What `megaconn serve --metrics` was given: the server's figures, and its host's counters, are
-    /// read there before the run, at each plateau and after it.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = units::peer_address)]
-    pub(crate) server_metrics: Option<SocketAddr>,
+    /// They, and its host's counters, are read before the run, at each plateau and after it. `auto`
+    /// finds a megaconn server of this host that is yours or root's, and else one that has its
+    /// --metrics at port 9100 of the first target. ADDR:PORT is what `megaconn serve --metrics` was
+    /// given; `none` looks nowhere. A server that writes its --stats to server.ndjson in --out is
+    /// seen by that, unless ADDR:PORT is given.
+    #[arg(long, value_name = "auto|none|ADDR:PORT", default_value = "auto")]
+    pub(crate) server_metrics: Look,
     /// Own metrics address
     ///
     /// OpenMetrics text at http://ADDR:PORT/metrics while the run goes on; with port 0 the kernel

@@ -9,6 +9,7 @@ use megaconn::base::stderr::talk;
 use megaconn::base::stdout::{Undelivered, deliver};
 use megaconn::observe::metrics::http;
 use megaconn::observe::stats::LossLog;
+use megaconn::plan::named::{self, Resolved};
 use megaconn::results::result::RunResult;
 use megaconn::results::{DOCTOR, ENVIRONMENT, RESULT};
 use megaconn::runtime::process::{Controls, Dumps, Process, open_stats};
@@ -45,7 +46,9 @@ mod refusal;
 /// # Errors
 /// Why the run was refused, before the first connection.
 pub(crate) fn run(flags: Flags) -> Result<Outcome, Refusal> {
-    let config = Config::new(flags)?;
+    let Resolved { endpoints, notes } = named::resolve(&flags.targets.target)?;
+    let config = Config::new(flags, endpoints)?;
+    notes.iter().for_each(|words| talk(&format!("note: {words}")));
     let plan = RunPlan::prepare(&config)?;
     execute(&config, &plan)
 }
@@ -54,10 +57,12 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
     let (cpus, targets, outputs) = (&plan.cpus[..], plan.tuples.targets(), &config.outputs);
     let process = Process::begin(cpus)?;
     let _taken = outputs.out.as_deref().map(take).transpose()?;
-    let server = outputs.server_metrics.map(server_metrics::first).transpose()?;
-    let metrics = process.offer_metrics(outputs.metrics)?;
+    let server = server_metrics::find(outputs.server_metrics, targets, outputs.out.as_deref())?;
+    let metrics = process.offer_metrics(outputs.metrics, &[])?;
     let out = dumps_place(outputs)?;
     effective::lines(config, plan).iter().for_each(|line| talk(line));
+    let seen_at = server.as_ref().map(|(server, _)| server.place().to_string());
+    talk(&format!("server_metrics={}", seen_at.as_deref().unwrap_or("none")));
     talk(&format!("metrics={}", http::url(metrics)));
     let environment = environment::read(targets, plan.demand.ends.count());
     if let Some(dir) = &outputs.out {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use megaconn::base::errno::Errno;
 use megaconn::base::units::grouped;
 use megaconn::drivers::uring::ProbeError;
+use megaconn::plan::named::NameError;
 use megaconn::plan::tuples::TupleError;
 use megaconn::runtime::process::ProcessError;
 use megaconn::runtime::topology::CoreError;
@@ -22,6 +23,8 @@ pub(crate) enum Refusal {
     Cores(#[from] CoreError),
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    #[error(transparent)]
+    Name(#[from] NameError),
     #[error(transparent)]
     Tuples(#[from] TupleError),
     #[error(transparent)]

@@ -87,6 +87,12 @@ pub const SERVER_TICK_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// Time that the server's dumps have to show it empty.
 pub const SERVER_EMPTY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Time in which a name of a target has to be found.
+pub const NAME_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Addresses in one range of targets.
+pub const TARGET_ADDRESSES_MAX: u64 = 65_536;
+
 /// Time a target has to answer the client's first connect.
 pub const REACH_TIMEOUT: Duration = Duration::from_secs(3);
 

@@ -234,6 +234,10 @@ pub const DUMP_LINE_BYTES: u64 = 1 << 20;
 /// Time that the last dump has to be written; the reader of the pipe may have stopped reading.
 pub const DUMP_END_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The port of a server's host where a client looks for figures that it was not told of: the one that
+/// the documentation gives to `--metrics`.
+pub const METRICS_PORT: u16 = 9100;
+
 /// Time in which a metrics address has to take the connection of its reader: the client, or
 /// `megaconn top`.
 pub const FETCH_CONNECT: Duration = Duration::from_secs(1);

@@ -37,7 +37,7 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
     let process = Process::begin(cpus)?;
     let opened = open_listeners(config, cpus)?;
     let out = config.outputs.stats.as_deref().map(open_stats).transpose()?;
-    let metrics = process.offer_metrics(config.outputs.metrics)?;
+    let metrics = process.offer_metrics(config.outputs.metrics, &config.places.listen)?;
     let bystander = bystander::offer(config.bystander)?;
     let lines = effective::lines(config, &prepared, metrics, bystander);
     lines.iter().for_each(|line| talk(line));

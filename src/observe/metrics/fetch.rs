@@ -1,11 +1,52 @@
-//! Asks a metrics address for its text, within a time that is bounded, whatever is there.
+//! Asks a metrics address, or a server of this host, for its text, within a time that is bounded,
+//! whatever is there.
 
+use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use socket2::Socket;
+
 use crate::base::constants::{FETCH_BYTES, FETCH_CONNECT, FETCH_READ};
 use crate::base::errno::Errno;
+use crate::observe::metrics::local::LocalServer;
+
+/// Where figures are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A metrics address.
+    Address(SocketAddr),
+    /// A server of this host.
+    Local(LocalServer),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Address(address) => write!(f, "http://{address}/metrics"),
+            Place::Local(LocalServer(process)) => write!(f, "process {process} of this host"),
+        }
+    }
+}
+
+impl Place {
+    fn connect(self) -> std::io::Result<Socket> {
+        match self {
+            Place::Address(address) => {
+                TcpStream::connect_timeout(&address, FETCH_CONNECT).map(Socket::from)
+            }
+            Place::Local(server) => server.connect(FETCH_CONNECT),
+        }
+    }
+
+    fn host(self) -> String {
+        match self {
+            Place::Address(address) => address.to_string(),
+            Place::Local(_) => "localhost".to_owned(),
+        }
+    }
+}
 
 /// Why no text came.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,8 +72,8 @@ pub enum TextError {
 ///
 /// # Errors
 /// When no whole answer comes in time, or the answer is something else.
-pub fn text(address: SocketAddr) -> Result<String, TextError> {
-    let answer = ask(address)?;
+pub fn text(place: &Place) -> Result<String, TextError> {
+    let answer = ask(*place)?;
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
     let Ok(httparse::Status::Complete(head)) = response.parse(&answer) else {
@@ -45,11 +86,12 @@ pub fn text(address: SocketAddr) -> Result<String, TextError> {
 }
 
 /// All that comes as an answer, until the connection ends.
-fn ask(address: SocketAddr) -> Result<Vec<u8>, TextError> {
-    let mut stream = TcpStream::connect_timeout(&address, FETCH_CONNECT).map_err(why)?;
+fn ask(place: Place) -> Result<Vec<u8>, TextError> {
+    let mut stream = place.connect().map_err(why)?;
     let deadline = Instant::now() + FETCH_READ;
     stream.set_write_timeout(Some(FETCH_READ)).map_err(why)?;
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let host = place.host();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(why)?;
     let mut answer = Vec::new();
     let mut chunk = [0; 16 * 1024];

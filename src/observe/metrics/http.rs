@@ -1,38 +1,43 @@
-//! Answers `GET /metrics`. One thread that is not pinned does all of it, and everything that a
+//! Answers `GET /metrics`, at an address and for programs of this host. One thread that is not pinned does all of it, and everything that a
 //! scraper may be slow, many or rude with has a bound, so that no core is disturbed by one.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::Socket;
 
 use crate::base::constants::{
     METRICS_ACCEPTS_PER_TURN, METRICS_CLIENTS, METRICS_HEAD_BYTES, METRICS_HEADERS, METRICS_REST,
     METRICS_TEXT_EVERY, METRICS_TIMEOUT, READER_NICENESS,
 };
 pub use crate::base::service_error::ServiceError;
-use crate::observe::metrics::{CONTENT_TYPE, Metrics};
+use crate::observe::metrics::{CONTENT_TYPE, Metrics, local};
 
 /// The flag that names the address.
 const FLAG: &str = "--metrics";
 
-/// Answers scrapers at `address`, if there is one, until the process ends; says where that is.
+/// Answers scrapers at `address`, if there is one, and programs of this host with `for_this_host`, until
+/// the process ends; says what the address is. What this host does not permit for its own programs
+/// is not offered.
 ///
 /// # Errors
 /// As [`Endpoint::bind`] and [`Endpoint::serve`].
 pub fn offer(
     address: Option<SocketAddr>,
+    for_this_host: bool,
     metrics: Metrics,
 ) -> Result<Option<SocketAddr>, ServiceError> {
-    let Some(address) = address else { return Ok(None) };
-    let endpoint = Endpoint::bind(address)?;
+    let endpoint = Endpoint::bind(address, for_this_host)?;
     let address = endpoint.address();
-    endpoint.serve(move || metrics.text())?;
-    Ok(Some(address))
+    match endpoint.serve(move || metrics.text()) {
+        Err(error) if address.is_some() => Err(error),
+        _ => Ok(address),
+    }
 }
 
 /// Where the figures of a metrics address are, as the effective configuration has it.
@@ -41,29 +46,48 @@ pub fn url(address: Option<SocketAddr>) -> String {
     address.map_or_else(|| "none".to_owned(), |address| format!("http://{address}/metrics"))
 }
 
-/// A metrics address that gives no answers yet.
+/// Places where figures are asked for, which give no answers yet.
 #[derive(Debug)]
 pub struct Endpoint {
-    listener: TcpListener,
-    address: SocketAddr,
+    listeners: Vec<Listener>,
+    address: Option<SocketAddr>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Listener {
+    socket: Socket,
+    /// Which of those that connect are answered.
+    admits: fn(&Socket) -> bool,
 }
 
 impl Endpoint {
-    /// Listens at `address`; with port 0 the kernel chooses one.
+    /// Listens at `address`, where the kernel chooses port 0, and with `for_this_host` on a socket for
+    /// programs of this host.
     ///
     /// # Errors
     /// When the address cannot be listened on, with the fix.
-    pub fn bind(address: SocketAddr) -> Result<Endpoint, ServiceError> {
-        let failed = |error| ServiceError::new(FLAG, address, &error);
-        let listener = TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Endpoint { listener, address })
+    pub fn bind(
+        address: Option<SocketAddr>,
+        for_this_host: bool,
+    ) -> Result<Endpoint, ServiceError> {
+        let mut endpoint = Endpoint { listeners: Vec::new(), address: None };
+        if let Some(address) = address {
+            let failed = |error| ServiceError::new(FLAG, address, &error);
+            let listener = TcpListener::bind(address).map_err(failed)?;
+            listener.set_nonblocking(true).map_err(failed)?;
+            endpoint.address = Some(listener.local_addr().map_err(failed)?);
+            endpoint.listeners.push(Listener { socket: listener.into(), admits: |_| true });
+        }
+        if let (true, Ok(socket)) = (for_this_host, local::listen()) {
+            endpoint.listeners.push(Listener { socket, admits: local::admits });
+        }
+        Ok(endpoint)
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
@@ -72,8 +96,11 @@ impl Endpoint {
     /// # Errors
     /// When there is no thread for it.
     pub fn serve(self, text: impl Fn() -> String + Send + 'static) -> Result<(), ServiceError> {
-        let address = self.address;
-        let mut desk = Desk { listener: self.listener, text, text_at: None, clients: Vec::new() };
+        let Endpoint { listeners, address } = self;
+        if listeners.is_empty() {
+            return Ok(());
+        }
+        let mut desk = Desk { listeners, text, text_at: None, clients: Vec::new() };
         let run = move || {
             // The thread's own, though the call is named for a process. Its default will do, too.
             let _ = rustix::process::setpriority_process(None, READER_NICENESS);
@@ -84,13 +111,14 @@ impl Endpoint {
             }
         };
         let thread = thread::Builder::new().name("metrics".into()).spawn(run);
-        thread.map(drop).map_err(|error| ServiceError::new(FLAG, address, &error))
+        let any = SocketAddr::from(([0, 0, 0, 0], 0));
+        thread.map(drop).map_err(|error| ServiceError::new(FLAG, address.unwrap_or(any), &error))
     }
 }
 
-/// The listener and the clients it has accepted.
+/// The listeners and the clients they have accepted.
 struct Desk<T> {
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     text: T,
     /// When the text was last read.
     text_at: Option<Instant>,
@@ -101,7 +129,9 @@ impl<T: Fn() -> String> Desk<T> {
     /// Sleeps until a descriptor is ready or a time is up.
     fn wait(&self) {
         let now = Instant::now();
-        let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
+        let listeners = self.listeners.iter();
+        let mut fds: Vec<_> =
+            listeners.map(|listener| PollFd::new(&listener.socket, PollFlags::IN)).collect();
         let mut until: Option<Instant> = None;
         for client in &self.clients {
             let (flags, due) = match client.state {
@@ -127,16 +157,19 @@ impl<T: Fn() -> String> Desk<T> {
         for client in &mut self.clients {
             client.step(now);
         }
-        self.accept(now);
+        for index in 0..self.listeners.len() {
+            self.accept(index, now);
+        }
         self.answer(now);
         self.clients.retain(|client| !matches!(client.state, State::Gone));
     }
 
-    fn accept(&mut self, now: Instant) {
+    fn accept(&mut self, listener: usize, now: Instant) {
+        let Listener { socket, admits } = &self.listeners[listener];
         for _ in 0..METRICS_ACCEPTS_PER_TURN {
             // Whatever is wrong with a connection or with us: the next turn tries again.
-            let Ok((stream, _)) = self.listener.accept() else { return };
-            if stream.set_nonblocking(true).is_err() {
+            let Ok((stream, _)) = socket.accept() else { return };
+            if !admits(&stream) || stream.set_nonblocking(true).is_err() {
                 continue;
             }
             let live = |client: &&Client| !matches!(client.state, State::Gone);
@@ -168,7 +201,7 @@ impl<T: Fn() -> String> Desk<T> {
 
 /// One connection.
 struct Client {
-    stream: TcpStream,
+    stream: Socket,
     /// Until then it must have done what its state waits for.
     deadline: Instant,
     state: State,
@@ -189,7 +222,7 @@ enum State {
 }
 
 impl Client {
-    fn new(stream: TcpStream, now: Instant) -> Client {
+    fn new(stream: Socket, now: Instant) -> Client {
         Client { stream, deadline: now + METRICS_TIMEOUT, state: State::Reading(Vec::new()) }
     }
 

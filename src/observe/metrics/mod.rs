@@ -17,6 +17,7 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::base::errno::Errno;
+use crate::base::units::Endpoints;
 use crate::host::counters::Counters;
 use crate::host::cpu::{THREAD_FIGURES, thread_us};
 use crate::host::procfs::ProcFs;
@@ -25,12 +26,16 @@ use crate::observe::stats::{CoreStats, Description, Kind, LOST_CAUSES, Reading};
 
 pub mod fetch;
 pub mod http;
+pub mod local;
 
 /// What the name of every metric begins with, before an underscore.
 pub const PREFIX: &str = "megaconn";
 
 /// Media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The name of what says where a server listens, behind the prefix; a sample has `_info` behind it.
+pub const LISTEN: &str = "listen";
 
 /// Powers of two of the buckets, in microseconds: 16 us to 67 s.
 const BUCKET_POWERS: std::ops::RangeInclusive<u32> = 4..=26;
@@ -40,13 +45,17 @@ const BUCKET_POWERS: std::ops::RangeInclusive<u32> = 4..=26;
 pub struct Metrics(Registry);
 
 impl Metrics {
-    /// Of the cores of one side.
+    /// Of the cores of one side, which listens at `listen`.
     #[must_use]
-    pub fn new<S: CoreStats + Debug>(cpus: &[u16], stats: &[Arc<S>]) -> Metrics {
+    pub fn new<S: CoreStats + Debug>(
+        cpus: &[u16],
+        stats: &[Arc<S>],
+        listen: &[Endpoints],
+    ) -> Metrics {
         let cores = cpus.iter().copied().zip(stats.iter().cloned()).collect();
         let labels = [("side".into(), S::SIDE.name().into())];
         let mut registry = Registry::with_prefix_and_labels(PREFIX, labels.into_iter());
-        registry.register_collector(Box::new(Process { cores }));
+        registry.register_collector(Box::new(Process { cores, listen: listen.to_vec() }));
         Metrics(registry)
     }
 
@@ -63,11 +72,13 @@ impl Metrics {
 #[derive(Debug)]
 struct Process<S> {
     cores: Vec<(u16, Arc<S>)>,
+    listen: Vec<Endpoints>,
 }
 
 impl<S: CoreStats + Debug> Collector for Process<S> {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         encode_process(&mut encoder)?;
+        self.encode_listen(&mut encoder)?;
         encode_host(&mut encoder)?;
         self.encode_figures(&mut encoder)?;
         self.encode_threads(&mut encoder)
@@ -83,6 +94,16 @@ impl<S: CoreStats> Process<S> {
         (0..).zip(&self.cores).map(|(core, (cpu, stats))| {
             ([("core", core), ("cpu", u64::from(*cpu))], stats.as_ref())
         })
+    }
+
+    /// By this a client knows whose figures these are.
+    fn encode_listen(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Where it listens for connections.";
+        let mut family = encoder.encode_descriptor(LISTEN, help, None, MetricType::Info)?;
+        for endpoints in &self.listen {
+            family.encode_info(&[("address", endpoints.to_string())])?;
+        }
+        Ok(())
     }
 
     /// A family for each figure, with a sample of each core.
@@ -245,7 +266,7 @@ mod tests {
         cores[0].accepted_total.add(7);
         cores[1].set_connections(3);
         cores[1].failed[Errno::ECONNREFUSED.index()].add(5);
-        let text = Metrics::new(&[0, 4], &cores).text();
+        let text = Metrics::new(&[0, 4], &cores, &[]).text();
         for line in [
             "# TYPE megaconn_accepted counter",
             "# HELP megaconn_accepted Connections accepted.",
@@ -276,7 +297,7 @@ mod tests {
         let cores: [Arc<ClientStats>; 2] = Default::default();
         cores[0].lost[0].add(2);
         cores[1].churn_failed[Errno::ECONNREFUSED.index()].add(3);
-        let text = Metrics::new(&[0, 4], &cores).text();
+        let text = Metrics::new(&[0, 4], &cores, &[]).text();
         for line in [
             "megaconn_lost_total{side=\"client\",core=\"0\",cpu=\"0\",cause=\"fin\"} 2",
             "megaconn_lost_total{side=\"client\",core=\"1\",cpu=\"4\",cause=\"fin\"} 0",
@@ -290,8 +311,8 @@ mod tests {
 
     #[test]
     fn no_side_has_the_figures_of_the_other() {
-        let server = Metrics::new(&[0], &[Arc::<ServerStats>::default()]).text();
-        let client = Metrics::new(&[0], &[Arc::<ClientStats>::default()]).text();
+        let server = Metrics::new(&[0], &[Arc::<ServerStats>::default()], &[]).text();
+        let client = Metrics::new(&[0], &[Arc::<ClientStats>::default()], &[]).text();
         for (name, [of_server, of_client]) in [
             ("connections", [true, true]),
             ("accepted", [true, false]),
@@ -357,7 +378,7 @@ mod tests {
         assert_eq!((of(f64::INFINITY), all.count), (1, 7));
         let exact = 100.003_078;
         assert!((all.sum - exact).abs() < 0.02 * exact, "{} is not about {exact}", all.sum);
-        let text = Metrics::new(&[0, 1], &cores).text();
+        let text = Metrics::new(&[0, 1], &cores, &[]).text();
         for line in [
             "# TYPE megaconn_message_latency_seconds histogram",
             "# UNIT megaconn_message_latency_seconds seconds",

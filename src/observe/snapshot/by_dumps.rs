@@ -51,6 +51,7 @@ impl Snapshot {
             lost: by_name("lost", lost)?,
             cores,
             host: None,
+            listen: Vec::new(),
         })
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::base::side::Side;
+use crate::base::units::Endpoints;
 use crate::host::counters::Counters;
-use crate::observe::metrics::{HOST_COUNTER, PREFIX};
+use crate::observe::metrics::{HOST_COUNTER, LISTEN, PREFIX};
 use crate::observe::names::Names;
 use crate::observe::snapshot::sample::Sample;
 use crate::observe::snapshot::{
@@ -64,6 +65,7 @@ struct Draft {
     lost: BTreeMap<(u64, String), u64>,
     process: BTreeMap<String, u64>,
     host: Option<Counters>,
+    listen: Vec<Endpoints>,
 }
 
 impl Draft {
@@ -75,6 +77,7 @@ impl Draft {
             lost: BTreeMap::new(),
             process: BTreeMap::new(),
             host: None,
+            listen: Vec::new(),
         }
     }
 
@@ -88,6 +91,10 @@ impl Draft {
                 return Err(TWICE);
             }
             host.set(counter, sample.whole()?);
+        } else if name.strip_suffix("_info") == Some(LISTEN) {
+            let address = sample.label("address").ok_or("has no address")?;
+            // An address of a link names an interface, which is on its own host alone.
+            self.listen.extend(address.parse::<Endpoints>());
         } else if names.process.contains(name) {
             set_once(&mut self.process, name.to_owned(), sample.whole()?)?;
         } else if name == "failed_total" {
@@ -130,6 +137,7 @@ impl Draft {
             lost: by_name("lost", without_core(self.lost))?,
             cores,
             host: self.host,
+            listen: self.listen,
         })
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::side::Side;
+use crate::base::units::Endpoints;
 use crate::host::counters::Counters;
 use crate::host::cpu::CpuTime;
 use crate::observe::names::Names;
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub cores: Vec<CoreSnapshot>,
     /// Counters of its host's kernel; dumps do not have them.
     pub host: Option<Counters>,
+    /// Where a server listens; dumps do not say it.
+    pub listen: Vec<Endpoints>,
 }
 
 /// One core at one moment.

@@ -1,18 +1,26 @@
 //! Lines of flags, and what they come to.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 
 use clap::Parser;
 use megaconn::base::constants::CONNECTS_IN_FLIGHT;
+use megaconn::plan::named;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use super::*;
+use crate::measure::server_metrics::Look;
 
 #[derive(Parser)]
 struct Line {
     #[command(flatten)]
     flags: Flags,
+}
+
+fn of(flags: Flags) -> Result<Config, FlagError> {
+    let resolved = named::resolve(&flags.targets.target).expect("there is no name among them");
+    Config::new(flags, resolved.endpoints)
 }
 
 /// The flags of `line`, which has a target besides. The words of a bound are joined by `_`.
@@ -27,16 +35,18 @@ fn flags(line: &str) -> Flags {
 
 /// Of ten connections, and what else is in `line`.
 fn config(line: &str) -> Config {
-    Config::new(flags(&format!("--connections 10 {line}"))).expect("the flags go together")
+    of(flags(&format!("--connections 10 {line}"))).expect("the flags go together")
 }
 
 fn refusal(line: &str) -> String {
-    Config::new(flags(line)).err().unwrap_or_else(|| panic!("{line} is taken")).to_string()
+    of(flags(line)).err().unwrap_or_else(|| panic!("{line} is taken")).to_string()
 }
 
 #[test]
 fn what_is_not_typed_has_its_default() {
-    let Config { targets, load, traffic, memory_reserve, gates, outputs, bystanders } = config("");
+    let Config { targets, load, traffic, memory_reserve, gates, outputs, bystanders, endpoints } =
+        config("");
+    assert_eq!(endpoints.len(), 1);
     assert_eq!((targets.target.len(), targets.source.len()), (1, 1));
     assert_eq!((targets.source_ports.is_none(), Ok(targets.cores)), (true, "all".parse()));
     let (hold, connects_in_flight) = (Duration::from_secs(10), CONNECTS_IN_FLIGHT);
@@ -53,7 +63,7 @@ fn what_is_not_typed_has_its_default() {
     assert_eq!(gates, Gates { min_established: 10, max_lost: 0, max_p99: None });
     assert_eq!((outputs.out, outputs.stats), (None, None));
     assert_eq!(outputs.stats_every, Duration::from_secs(1));
-    assert_eq!((outputs.metrics, outputs.server_metrics), (None, None));
+    assert_eq!((outputs.metrics, outputs.server_metrics), (None, Look::Auto));
     assert!(bystanders.is_none());
 }
 
@@ -68,7 +78,7 @@ fn each_flag_is_where_it_is_used() {
     );
     let ports = targets.source_ports.expect("it was typed");
     assert_eq!((ports.low, ports.high, Ok(targets.cores)), (40_000, 40_009, "0".parse()));
-    assert_eq!(Ok(targets.source[0]), "127.0.0.9".parse());
+    assert_eq!(Ok(&targets.source[0]), "127.0.0.9".parse().as_ref());
     let hold = Duration::from_secs(3);
     let expected = Load { plateaus: vec![10], rate_per_s: Some(5), connects_in_flight: 7, hold };
     assert_eq!(load, expected);
@@ -80,8 +90,8 @@ fn each_flag_is_where_it_is_used() {
     assert_eq!(gates, Gates { min_established: 8, max_lost: 2, max_p99 });
     assert_eq!(outputs.out, Some(PathBuf::from("runs/x")));
     assert_eq!(outputs.stats_every, Duration::from_secs(2));
-    let addresses = [outputs.server_metrics, outputs.metrics].map(|a| a.map(|a| a.port()));
-    assert_eq!(addresses, [Some(1), Some(2)]);
+    assert_eq!(outputs.server_metrics, Look::At(SocketAddr::from(([127, 0, 0, 1], 1))));
+    assert_eq!(outputs.metrics.map(|address| address.port()), Some(2));
 }
 
 #[test]
@@ -192,21 +202,21 @@ fn short_connections_take_tuples_until_the_first_is_free_again() {
         ),
         ("--churn 5/s", 5 * 11),
     ] {
-        let config = Config::new(flags(line)).expect("the flags go together");
+        let config = of(flags(line)).expect("the flags go together");
         assert_eq!(config.traffic.churn, Some(Churn { per_s: 5, tuples }), "{line}");
     }
 }
 
 #[test]
 fn churn_alone_holds_nothing() {
-    let config = Config::new(flags("--churn 5/s")).expect("the flags go together");
+    let config = of(flags("--churn 5/s")).expect("the flags go together");
     assert_eq!((config.load.plateaus.as_slice(), config.connections()), (&[0][..], 0));
     assert_eq!(config.gates.min_established, 0);
 }
 
 #[test]
 fn the_last_plateau_is_the_most_that_is_held() {
-    let config = Config::new(flags("--connections 1k,10k,20k")).expect("the flags go together");
+    let config = of(flags("--connections 1k,10k,20k")).expect("the flags go together");
     assert_eq!((config.connections(), config.gates.min_established), (20_000, 20_000));
     assert_eq!(config.expected_time(), (Duration::from_secs(10) + BYSTANDERS_TIME) * 3);
     assert_eq!(config.targets().len(), 2);
@@ -263,7 +273,7 @@ fn no_system_call_asks_the_host() {
         let program: BpfProgram =
             filter.expect("it is well formed").try_into().expect("it is small");
         seccompiler::apply_filter(&program).expect("a thread may bind itself");
-        Config::new(flags).is_ok()
+        of(flags).is_ok()
     });
     assert!(thread.join().expect("it does not panic"));
 }

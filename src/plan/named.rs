@@ -1,0 +1,274 @@
+//! `--target` as it is typed: addresses, ranges and lists of them, and names, which are looked up once
+//! before a run.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+use std::sync::mpsc;
+use std::thread;
+
+use crate::base::constants::{NAME_TIMEOUT, TARGET_ADDRESSES_MAX};
+use crate::base::units::{Endpoints, port_range};
+use crate::plan::ranges::AddressRange;
+use crate::plan::route;
+
+/// One value of `--target`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Targets(Vec<Target>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Target {
+    At(Endpoints),
+    Range(AddressRange, (u16, u16)),
+    Name(String, (u16, u16)),
+}
+
+/// What the values of `--target` come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// All addresses with their ports, in the order in which they were typed.
+    pub endpoints: Vec<Endpoints>,
+    /// What each name stands for, in words.
+    pub notes: Vec<String>,
+}
+
+/// Why a name is no target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The resolver has no address.
+    #[error("--target {0}: no address has this name ({1}); fix: check the name: getent ahosts {0}")]
+    Unknown(String, String),
+    /// The resolver does not answer.
+    #[error(
+        "--target {0}: the name servers did not answer in {secs} s; fix: check /etc/resolv.conf, or \
+         write the address", secs = NAME_TIMEOUT.as_secs()
+    )]
+    Silent(String),
+    /// This host has no way to any of them.
+    #[error(
+        "--target {0}: no route leads to any of its addresses ({1}); fix: see `ip route` and \
+         `ip -6 route`"
+    )]
+    NoWay(String, String),
+}
+
+impl FromStr for Targets {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Targets, String> {
+        let rest = without_scheme(text)?;
+        let mut targets = Vec::new();
+        // An item without a port has the ports of the next one that has some.
+        let mut ports = None;
+        for item in rest.rsplit(',') {
+            let (host, own) = split_ports(item);
+            ports = own.or(ports);
+            targets.push(target(host, ports, text)?);
+        }
+        targets.reverse();
+        Ok(Targets(targets))
+    }
+}
+
+/// `tcp://` is what there is; others will follow.
+fn without_scheme(text: &str) -> Result<&str, String> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok(text) };
+    match scheme {
+        "tcp" => Ok(rest.strip_suffix('/').unwrap_or(rest)),
+        "ws" | "wss" | "tls" => Err(format!(
+            "`{text}`: {scheme} is not built yet; fix: write tcp://HOST:PORT, or HOST:PORT"
+        )),
+        _ => Err(format!(
+            "`{text}`: there is no scheme {scheme}; fix: write tcp://HOST:PORT, or HOST:PORT"
+        )),
+    }
+}
+
+fn split_ports(item: &str) -> (&str, Option<&str>) {
+    match item.rsplit_once(':') {
+        // The last colon of `[fe80::1]` is none before a port.
+        Some((host, ports)) if !ports.ends_with(']') => (host, Some(ports)),
+        _ => (item, None),
+    }
+}
+
+fn target(host: &str, ports: Option<&str>, text: &str) -> Result<Target, String> {
+    let error = || {
+        format!(
+            "`{text}` is no target; fix: write 127.0.0.1:7000, 127.0.0.1:7000-7009, [::1]:7000, \
+             10.0.0.2-10.0.0.9:7000 or example.org:7000"
+        )
+    };
+    let text = ports.ok_or_else(error)?;
+    let ports = port_range(text).map_err(|_| error())?;
+    let address = |text: &str| text.parse::<IpAddr>().ok();
+    if let Some((low, high)) = host.split_once('-')
+        && let (Some(low), Some(high)) = (address(low), address(high))
+    {
+        let range = AddressRange::new(low, high)?;
+        if range.len() > TARGET_ADDRESSES_MAX {
+            let most = TARGET_ADDRESSES_MAX;
+            return Err(format!("{range} has {} addresses; fix: {most} at most", range.len()));
+        }
+        return Ok(Target::Range(range, ports));
+    }
+    if is_name(host) {
+        return Ok(Target::Name(host.to_owned(), ports));
+    }
+    // What is neither of these is an address, or says what is wrong with it.
+    let is_address = host.starts_with('[') || address(host).is_some_and(|ip| ip.is_ipv4());
+    if is_address { format!("{host}:{text}").parse().map(Target::At) } else { Err(error()) }
+}
+
+/// Whether it can be the name of a host: letters, digits, hyphens and underscores between dots, the last
+/// part no number, which would be a part of an address.
+fn is_name(host: &str) -> bool {
+    let labels = host.strip_suffix('.').unwrap_or(host).split('.');
+    let is_label = |label: &str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        (1..=63).contains(&label.len())
+            && label.chars().all(is_part)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_number = |label: &str| label.chars().all(|c| c.is_ascii_digit());
+    let last = labels.clone().next_back().unwrap_or_default();
+    host.len() <= 253 && labels.clone().all(is_label) && !is_number(last)
+}
+
+/// Looks the names up.
+///
+/// # Errors
+/// The first name that has no address which this host has a way to.
+pub fn resolve(all: &[Targets]) -> Result<Resolved, NameError> {
+    let mut resolved = Resolved::default();
+    for target in all.iter().flat_map(|targets| &targets.0) {
+        match target {
+            Target::At(endpoints) => resolved.endpoints.push(*endpoints),
+            Target::Range(range, ports) => {
+                let each = (0..range.len()).map(|n| endpoints(range.nth(n), 0, *ports));
+                resolved.endpoints.extend(each);
+            }
+            Target::Name(name, ports) => {
+                let (ways, others) = addresses(name)?;
+                resolved.notes.push(in_words(name, &ways, &others));
+                resolved.endpoints.extend(ways.iter().map(|address| {
+                    let scope = if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
+                    endpoints(address.ip(), scope, *ports)
+                }));
+            }
+        }
+    }
+    Ok(resolved)
+}
+
+fn endpoints(address: IpAddr, scope: u32, (low, high): (u16, u16)) -> Endpoints {
+    Endpoints { address: address.to_canonical(), scope, low, high }
+}
+
+/// The addresses of a name: those that this host has a way to, and the others.
+fn addresses(name: &str) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), NameError> {
+    let (tell, told) = mpsc::channel();
+    let asked = name.to_owned();
+    let look = move || {
+        let found = (asked.as_str(), 1).to_socket_addrs().map(Iterator::collect::<BTreeSet<_>>);
+        // After the time is up it is not waited for any more.
+        let _ = tell.send(found);
+    };
+    let unknown = |error: &io::Error| NameError::Unknown(name.to_owned(), error.to_string());
+    thread::Builder::new().name("names".into()).spawn(look).map_err(|error| unknown(&error))?;
+    let found = told.recv_timeout(NAME_TIMEOUT).map_err(|_| NameError::Silent(name.to_owned()))?;
+    let found = found.map_err(|error| unknown(&error))?;
+    let (ways, others): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|address| route::outgoing_address(*address).is_ok());
+    if ways.is_empty() {
+        return Err(NameError::NoWay(name.to_owned(), listed(&others)));
+    }
+    Ok((ways, others))
+}
+
+fn in_words(name: &str, ways: &[SocketAddr], others: &[SocketAddr]) -> String {
+    let none = if others.is_empty() {
+        String::new()
+    } else {
+        format!("; without a route, and not used: {}", listed(others))
+    };
+    format!("--target {name}: {}{none}", listed(ways))
+}
+
+fn listed(addresses: &[SocketAddr]) -> String {
+    let names: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Vec<String> {
+        let targets: Targets = text.parse().unwrap();
+        let resolved = resolve(&[targets]).unwrap();
+        resolved.endpoints.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn addresses_ranges_and_lists() {
+        assert_eq!(of("127.0.0.1:7000-7001"), ["127.0.0.1:7000-7001"]);
+        assert_eq!(of("tcp://127.0.0.1:7000"), ["127.0.0.1:7000"]);
+        assert_eq!(of("10.0.0.9-10.0.0.10:7"), ["10.0.0.9:7", "10.0.0.10:7"]);
+        assert_eq!(of("10.0.0.1,10.0.0.5:7,[::1]:8-9"), ["10.0.0.1:7", "10.0.0.5:7", "[::1]:8-9"]);
+        assert_eq!(of("[::1],[::2]:8"), ["[::1]:8", "[::2]:8"]);
+        assert_eq!(of("[fe80::1%1]:7"), ["[fe80::1%1]:7"]);
+        assert_eq!(of("[::ffff:10.0.0.1]:7"), ["10.0.0.1:7"]);
+    }
+
+    #[test]
+    fn a_name_is_every_address_that_it_has() {
+        let targets: Targets = "localhost:7000-7001".parse().unwrap();
+        let resolved = resolve(&[targets]).unwrap();
+        let loopback =
+            Endpoints { address: [127, 0, 0, 1].into(), scope: 0, low: 7000, high: 7001 };
+        assert!(resolved.endpoints.contains(&loopback), "{resolved:?}");
+        assert!(resolved.notes[0].starts_with("--target localhost: "), "{resolved:?}");
+        // RFC 6761: no name server has it.
+        let targets: Targets = "nothing.invalid:1".parse().unwrap();
+        let error = resolve(&[targets]).unwrap_err().to_string();
+        assert!(error.contains("--target nothing.invalid: "), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused() {
+        for bad in [
+            "",
+            "7000",
+            ":7000",
+            "::1:7000",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "127.0.0.1:9-8",
+            "1.2.3:7",
+            "1.2.3.400:7",
+            "1.2.3.4:70000",
+            "a b:1",
+            "-a:1",
+            "a..b:1",
+            "a:1,",
+            ",a:1",
+            "a:",
+            "10.0.0.9-10.0.0.2:7",
+            "10.0.0.0-10.255.255.255:7",
+            "http://a:1",
+            "ws://a:1",
+            "wss://a:443/stream",
+            "tls://a:443",
+            "tcp://a:1/x",
+            "255.255.255.255:1",
+            "224.0.0.1:1",
+        ] {
+            assert!(bad.parse::<Targets>().is_err(), "{bad:?} was taken for a target");
+        }
+        let error = "wss://push.example:443/stream".parse::<Targets>().unwrap_err();
+        assert!(error.contains("wss is not built yet") && !error.contains('\n'), "{error}");
+    }
+}
