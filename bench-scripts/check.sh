@@ -12,7 +12,9 @@ usage: check.sh [--quick]
   --quick  formats, lints, shell scripts, unit tests, and the tests of the house rules, the verdict,
            the doctor, bad input, the protocols, the server in the simulator, and whole runs
 
-Without it everything, as CI runs it. Exit status: 0 all is well; 2 refused; any other: a check failed.
+Without it everything, as CI runs it. With MEGACONN_HOST_WIDE=1 in the environment tests change
+values of the whole host for a moment, such as fs.file-max, and restore them; CI sets it.
+Exit status: 0 all is well; 2 refused; any other: a check failed.
 EOF
 }
 
@@ -93,6 +95,8 @@ has_parser python3 || has_parser /usr/bin/python3 ||
     skip "metrics read by Prometheus's Python parser: no python3 has it (apt-get install python3-prometheus-client)"
 command -v promtool >/dev/null ||
     skip "metrics and dashboard read by Prometheus itself: promtool is not installed (apt-get install prometheus)"
+[ -n "${MEGACONN_HOST_WIDE:-}" ] ||
+    skip "walls of the whole host: MEGACONN_HOST_WIDE=1 lets tests change its values for a moment"
 command -v tmux >/dev/null || skip "the live view in a terminal: tmux is not installed (apt-get install tmux)"
 if [ "$(nproc)" -ge 2 ]; then
     step bench-scripts/compare.sh --quick --only echo-16,rate-500 --servers epoll,ring,tokio,glommio

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use megaconn::base::units::Endpoints;
+use megaconn::base::endpoints::Endpoints;
 use megaconn::host::procfs::ProcFs;
 use megaconn::host::sockets::{self, Sockstat};
 

@@ -44,7 +44,7 @@ fn values_that_are_none_are_refused_with_an_example() {
         (["--listen", "127.0.0.1:7009-7000"], ["--listen", "7000-7009"]),
         (["--listen", "127.0.0.1:70000"], ["--listen", "127.0.0.1:7000"]),
         (["--max-connections", "many"], ["--max-connections", "10k"]),
-        (["--max-connections", "1e6"], ["--max-connections", "2.4M"]),
+        (["--max-connections", "1e-6"], ["--max-connections", "2.4M"]),
         (["--max-connections", "0"], ["--max-connections", "1 or more"]),
         (["--memory-reserve", "5%"], ["--memory-reserve", "512MiB"]),
         (["--memory-reserve", "1.5GiB"], ["--memory-reserve", "2GiB"]),

@@ -85,7 +85,7 @@ mod tests {
             "completions" => vec!["bash"],
             _ => Vec::new(),
         };
-        let free = ["banner", "push_text", "stats", "beside", "resolve", "out"];
+        let free = ["banner", "push_text", "stats", "beside", "resolve", "out", "source"];
         every_flag::walk::<Cli>(good, &free);
     }
 }

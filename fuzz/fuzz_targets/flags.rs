@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use megaconn::base::units::{self, Endpoints, Text};
+use megaconn::base::endpoints::Endpoints;
+use megaconn::base::units::{self, Text};
 use megaconn::plan::tuples::{PortRange, Sources, TuplePlan};
 use megaconn::runtime::topology::CoreList;
 

@@ -5,6 +5,7 @@ pub mod cli_support;
 pub mod clock;
 pub mod command_line;
 pub mod constants;
+pub mod endpoints;
 pub mod errno;
 pub mod files;
 pub mod format;

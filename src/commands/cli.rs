@@ -58,7 +58,7 @@ mod tests {
             "completions" => vec!["bash"],
             _ => Vec::new(),
         };
-        let free = ["banner", "push_text", "stats", "files", "dir", "out"];
+        let free = ["banner", "push_text", "stats", "files", "dir", "out", "source"];
         every_flag::walk::<Cli>(good, &free);
     }
 }

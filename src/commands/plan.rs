@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use megaconn::base::cli_support;
+use megaconn::base::endpoints::Endpoints;
 use megaconn::base::side::Side;
 use megaconn::base::stderr::talk;
-use megaconn::base::units::{self, Endpoints, grouped};
+use megaconn::base::units::{self, grouped};
 use megaconn::drivers::uring::{self, ProbeError};
 use megaconn::host::rlimit;
 use megaconn::plan::demand::Demand;

@@ -3,6 +3,7 @@
 //!
 //! Nothing here changes the host.
 
+mod deal;
 pub mod demand;
 mod holes;
 pub mod named;

@@ -9,7 +9,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::base::constants::{NAME_TIMEOUT, TARGET_ADDRESSES_MAX};
-use crate::base::units::{Endpoints, port_range};
+use crate::base::endpoints::Endpoints;
+use crate::base::units::port_range;
 use crate::plan::ranges::AddressRange;
 use crate::plan::route;
 

@@ -36,7 +36,10 @@ pub enum TupleError {
     #[error("--source {0}: {1}")]
     NoSuchSource(AddressRange, NotASource),
     /// No interface of this name.
-    #[error("--source {0}: there is no such interface; fix: see `ip link`")]
+    #[error(
+        "--source {0}: neither an address nor an interface of this host; fix: write auto, 10.0.0.5, \
+         10.0.0.0/28, 10.0.0.5-10.0.0.9, or a name of `ip link`"
+    )]
     NoInterface(String),
     /// An interface that leads to none of the targets.
     #[error(

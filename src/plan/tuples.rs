@@ -1,11 +1,13 @@
 //! The tuple plan: the whole 4-tuple of every connection, fixed before the first SYN.
 //!
-//! source addresses x source ports x targets, numbered once and dealt out to the cores: core `k`
+//! source addresses x source ports x targets, numbered once, each target in turn, and dealt out to the
+//! cores: core `k`
 //! of `n` owns the numbers `k`, `k + n`, `k + 2n` ..., so parts are disjoint and together are all.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
+use crate::plan::deal::{Deal, Extent};
 use crate::plan::holes::Holes;
 pub use crate::plan::ranges::{AddressRange, PortRange, Sources};
 pub use crate::plan::tuple_error::{NotASource, NotATarget, TupleError};
@@ -27,12 +29,13 @@ pub struct TuplePlan {
     targets: Vec<SocketAddr>,
     ports: Vec<u16>,
     blocks: Vec<Block>,
+    deal: Deal,
     /// Tuples whose source is their target. A connection to itself is none.
     holes: Holes,
     cores: u64,
 }
 
-/// The tuples of one family, towards this host or others: consecutive numbers; target fastest, then port, then address.
+/// The tuples of one family, towards this host or others; target fastest, then port, then address.
 #[derive(Clone, Debug)]
 struct Block {
     sources: Vec<AddressRange>,
@@ -94,8 +97,9 @@ impl TuplePlan {
             }
             blocks.push(Block { sources: from, targets: here });
         }
-        let mut plan =
-            TuplePlan { targets, ports, blocks, holes: Holes::default(), cores: cores as u64 };
+        let extents: Vec<Extent> = blocks.iter().map(|block| block.extent(ports.len())).collect();
+        let (deal, holes) = (Deal::new(&extents), Holes::default());
+        let mut plan = TuplePlan { targets, ports, blocks, deal, holes, cores: cores as u64 };
         plan.holes = Holes::new(plan.to_themselves());
         Ok(plan)
     }
@@ -107,8 +111,9 @@ impl TuplePlan {
     #[must_use]
     pub fn empty(targets: Vec<SocketAddr>, cores: usize) -> TuplePlan {
         assert!(cores > 0, "a plan is for at least one core");
-        let (ports, blocks, holes) = (Vec::new(), Vec::new(), Holes::default());
-        TuplePlan { targets, ports, blocks, holes, cores: cores as u64 }
+        let (ports, blocks) = (Vec::new(), Vec::new());
+        let (deal, holes) = (Deal::default(), Holes::default());
+        TuplePlan { targets, ports, blocks, deal, holes, cores: cores as u64 }
     }
 
     /// The tuples whose source is their target, by their numbers among all: at most one a target.
@@ -118,8 +123,7 @@ impl TuplePlan {
             index_of[usize::from(*port)].get_or_insert(index as u64);
         }
         let mut found = Vec::new();
-        let mut begin = 0_u64;
-        for block in &self.blocks {
+        for (which, block) in self.blocks.iter().enumerate() {
             let ports = self.ports.len() as u64;
             let number = |nth: usize, target: SocketAddr| {
                 let port = index_of[usize::from(target.port())]?;
@@ -130,12 +134,12 @@ impl TuplePlan {
                     found
                 })?;
                 let of_port = address.checked_mul(ports)?.checked_add(port)?;
-                let of_target = of_port.checked_mul(block.targets.len() as u64)?;
-                of_target.checked_add(nth as u64)?.checked_add(begin)
+                let targets = block.targets.len() as u64;
+                let place = of_port.checked_mul(targets)?.checked_add(nth as u64)?;
+                self.deal.number(which, targets, place)
             };
             let targets = block.targets.iter().enumerate();
             found.extend(targets.filter_map(|(nth, target)| number(nth, self.targets[*target])));
-            begin = begin.saturating_add(self.block_len(block));
         }
         found
     }
@@ -161,9 +165,7 @@ impl TuplePlan {
     /// How many tuples there are.
     #[must_use]
     pub fn capacity(&self) -> u64 {
-        let all =
-            self.blocks.iter().fold(0_u64, |n, block| n.saturating_add(self.block_len(block)));
-        all - self.holes.count()
+        self.deal.len() - self.holes.count()
     }
 
     /// Tuples per source address.
@@ -171,27 +173,6 @@ impl TuplePlan {
     pub fn per_source(&self) -> u64 {
         let targets = self.blocks.first().map_or(0, |block| block.targets.len());
         (self.ports.len() * targets) as u64
-    }
-
-    /// The source addresses that the first `connections` tuples come from, in order.
-    pub fn addresses_for(&self, connections: u64) -> impl Iterator<Item = IpAddr> {
-        let mut next = 0;
-        let numbered = |among_all: u64| among_all - self.holes.before(among_all);
-        std::iter::from_fn(move || {
-            loop {
-                let begin = next;
-                let (block, rest) = self.locate(begin)?;
-                let of_address = (self.ports.len() * block.targets.len()) as u64;
-                next = begin - rest % of_address + of_address;
-                if numbered(begin) >= connections {
-                    return None;
-                }
-                // All tuples of an address may be to themselves.
-                if numbered(next) > numbered(begin) {
-                    return self.at(0, begin).map(|tuple| tuple.source.ip());
-                }
-            }
-        })
     }
 
     /// The `index`-th tuple of `core`; `None` past the end of its part.
@@ -206,22 +187,9 @@ impl TuplePlan {
         self.at(number, self.holes.passed_over(number)?)
     }
 
-    /// The block of tuple `among_all`, counted with the holes, and its place in the block.
-    fn locate(&self, among_all: u64) -> Option<(&Block, u64)> {
-        let mut rest = among_all;
-        let block = self.blocks.iter().find(|block| {
-            let len = self.block_len(block);
-            let is_here = rest < len;
-            if !is_here {
-                rest -= len;
-            }
-            is_here
-        })?;
-        Some((block, rest))
-    }
-
     fn at(&self, number: u64, among_all: u64) -> Option<Tuple> {
-        let (block, rest) = self.locate(among_all)?;
+        let (block, rest) = self.deal.locate(among_all)?;
+        let block = &self.blocks[block];
         let target = block.targets[index(rest % block.targets.len() as u64)];
         let rest = rest / block.targets.len() as u64;
         let port = self.ports[index(rest % self.ports.len() as u64)];
@@ -235,10 +203,15 @@ impl TuplePlan {
         })?;
         Some(Tuple { number, source: source(range.nth(nth), port, self.targets[target]), target })
     }
+}
 
-    fn block_len(&self, block: &Block) -> u64 {
-        let addresses = block.sources.iter().fold(0_u64, |n, range| n.saturating_add(range.len()));
-        addresses.saturating_mul((self.ports.len() * block.targets.len()) as u64)
+impl Block {
+    fn extent(&self, ports: usize) -> Extent {
+        let addresses = self.sources.iter().fold(0_u64, |n, range| n.saturating_add(range.len()));
+        Extent {
+            targets: self.targets.len() as u64,
+            rounds: addresses.saturating_mul(ports as u64),
+        }
     }
 }
 

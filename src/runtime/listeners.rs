@@ -6,8 +6,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::base::constants::LISTENERS_MAX;
+use crate::base::endpoints::Endpoints;
 use crate::base::errno::Errno;
-use crate::base::units::Endpoints;
 use crate::host::addresses::Addresses;
 use crate::host::procfs::ProcFs;
 use crate::sys::socket::{SteerError, keep_alive, steer_by_cpu};

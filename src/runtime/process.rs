@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::endpoints::Endpoints;
 use crate::base::files::told;
 use crate::base::service_error::ServiceError;
-use crate::base::units::Endpoints;
 use crate::engine::worker::Worker;
 use crate::host::cpu::own_thread;
 use crate::observe::dump::place;

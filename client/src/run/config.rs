@@ -7,7 +7,7 @@ use std::time::Duration;
 use megaconn::base::constants::{
     BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SEARCH_STEPS, TIME_WAIT,
 };
-use megaconn::base::units::Endpoints;
+use megaconn::base::endpoints::Endpoints;
 use megaconn::engine::client::config::Schedule;
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::echo::Echoed;

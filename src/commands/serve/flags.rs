@@ -9,7 +9,8 @@ use clap::{Args, ValueEnum};
 use megaconn::base::constants::{
     BACKLOG_DEFAULT, DRAIN_MAX, IDLE_TIMEOUT_MAX, PUSH_EVERY_MAX, SEND_TIMEOUT_MAX,
 };
-use megaconn::base::units::{self, Endpoints, Text};
+use megaconn::base::endpoints::Endpoints;
+use megaconn::base::units::{self, Text};
 use megaconn::runtime::topology::CoreList;
 
 #[derive(Args)]

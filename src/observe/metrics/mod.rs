@@ -16,8 +16,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::base::endpoints::Endpoints;
 use crate::base::errno::Errno;
-use crate::base::units::Endpoints;
 use crate::host::counters::Counters;
 use crate::host::cpu::{THREAD_FIGURES, thread_us};
 use crate::host::procfs::ProcFs;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::endpoints::Endpoints;
 use crate::base::side::Side;
-use crate::base::units::Endpoints;
 use crate::host::counters::Counters;
 use crate::observe::metrics::{HOST_COUNTER, LISTEN, PREFIX};
 use crate::observe::names::Names;

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::endpoints::Endpoints;
 use crate::base::side::Side;
-use crate::base::units::Endpoints;
 use crate::host::counters::Counters;
 use crate::host::cpu::CpuTime;
 use crate::observe::names::Names;

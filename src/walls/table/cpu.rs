@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
+use crate::host::cpu::CpuTime;
 use crate::host::{cgroup, threads};
 use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::LostCause;
@@ -210,7 +211,7 @@ fn imbalanced(run: &RunFacts, side: Place) -> Option<Evidence> {
     let is_uneven = end.cores.len() > 1 && share >= 1.5 / end.cores.len() as f64;
     // The core's share of the CPU time is taken to be its share of the work. When the core has CPU
     // time left, a message waits for something else.
-    let wanted = end.cpu_time?.wanted() * share;
+    let wanted = cpu_time(end)?.wanted() * share;
     let text = format!(
         "server: the busiest core had {} of {} {}, and {:.0} % of a CPU to do",
         grouped(most),
@@ -231,11 +232,11 @@ fn all_busy(run: &RunFacts, side: Place) -> Option<Evidence> {
     let cpus_of = |end: &End| end.cores.iter().map(|core| core.cpu).collect::<BTreeSet<u16>>();
     let server = run.end(side)?;
     let (cpus, clients) = (cpus_of(server), cpus_of(&run.client));
-    let time = server.cpu_time.filter(|_| !cpus.is_empty())?;
+    let time = cpu_time(server).filter(|_| !cpus.is_empty())?;
     let per_cpu = |share: f64| share / cpus.len() as f64;
     let (ran, wanted) = (per_cpu(time.ran()), per_cpu(time.wanted()));
     let is_shared = run.demand.ends == Ends::Both && !cpus.is_disjoint(&clients);
-    let client = run.client.cpu_time.filter(|_| is_shared).unwrap_or_default();
+    let client = cpu_time(&run.client).filter(|_| is_shared).unwrap_or_default();
     let (of_client, by_client) = (per_cpu(client.ran()), per_cpu(client.wanted()));
     let is_full = if is_shared {
         ran + of_client >= BUSY || wanted + by_client >= 1.0 && wanted >= 0.5
@@ -259,10 +260,19 @@ fn all_busy(run: &RunFacts, side: Place) -> Option<Evidence> {
     })
 }
 
+/// What the kernel counted of an end's CPU time, where that was long enough to tell a share: it counts whole
+/// milliseconds, of which a burst may use each.
+fn cpu_time(end: &End) -> Option<CpuTime> {
+    end.cpu_time.filter(|time| time.lived_ms >= SHARE_LEAST_MS)
+}
+
+/// Milliseconds of which a share of CPU time is told.
+const SHARE_LEAST_MS: u64 = 500;
+
 /// The part of its CPUs that an end wanted; `None` when that is not known.
 fn cpu_share(end: &End) -> Option<f64> {
     let cpus: BTreeSet<u16> = end.cores.iter().map(|core| core.cpu).collect();
-    let time = end.cpu_time.filter(|_| !cpus.is_empty())?;
+    let time = cpu_time(end).filter(|_| !cpus.is_empty())?;
     Some(time.wanted() / cpus.len() as f64)
 }
 
