@@ -91,7 +91,8 @@ fn lists_ranges_and_interfaces() {
             "127.0.0.1-127.0.0.5:7000",
             "127.0.0.1,10.5.5.5:7000",
             "tcp://10.5.5.5:7000 --source a0",
-            "10.5.5.5:7000 --source a0:1 --source lo",
+            "10.5.5.5:7000 --source a0:1",
+            "127.0.0.1:7000 --source lo",
         ],
     );
     let Some((is_done, said)) = run("0.0.0.0:7000", &["127.0.0.1:7000 --source a1"]) else {

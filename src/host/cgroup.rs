@@ -40,7 +40,8 @@ pub fn find(procfs: &ProcFs, controller: &str) -> Groups {
     let text = own.as_deref().unwrap_or_default();
     let each = mounts.iter().flat_map(|mount| mount.directories(text, controller));
     let is_whole = match &own {
-        Ok(text) => is_in_sight(procfs, text, &mounts, controller),
+        // Of a line without an end the path may be that of another group.
+        Ok(text) => text.ends_with('\n') && is_in_sight(procfs, text, &mounts, controller),
         // Others of the process's files are there, so this kernel has no groups.
         Err(Unread::Absent) => !procfs.names("proc/self").is_empty(),
         Err(_) => false,

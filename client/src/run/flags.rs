@@ -64,7 +64,7 @@ pub(crate) struct Flags {
 /// Where connections go, where they come from, and on which CPUs they are made.
 #[derive(Args)]
 pub(crate) struct Targets {
-    /// Server host and ports; repeatable
+    /// Server address and ports; repeatable
     ///
     /// An address, a range of addresses as 10.0.0.2-10.0.0.9:7000, a list with commas, or a name, which
     /// stands for all its addresses and is looked up once. Connections are dealt out to all evenly.
@@ -247,14 +247,14 @@ pub(crate) struct Outputs {
     /// Of --stats, or of the client.ndjson of --out.
     #[arg(long, hide_short_help = true, value_name = "DUR", default_value = "1s", value_parser = units::positive_duration)]
     pub(crate) stats_every: Duration,
-    /// Where the server's figures are
+    /// Server's figures
     ///
     /// They, and its host's counters, are read before the run, at each plateau and after it. `auto`
     /// finds a megaconn server of this host that is yours or root's, and else one that has its
     /// --metrics at port 9100 of the first target. ADDR:PORT is what `megaconn serve --metrics` was
     /// given; `none` looks nowhere. A server that writes its --stats to server.ndjson in --out is
     /// seen by that, unless ADDR:PORT is given.
-    #[arg(long, value_name = "auto|none|ADDR:PORT", default_value = "auto")]
+    #[arg(long, value_name = "WHERE", default_value = "auto")]
     pub(crate) server_metrics: Look,
     /// Own metrics address
     ///

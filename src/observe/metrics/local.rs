@@ -18,7 +18,7 @@ use crate::host::procfs::ProcFs;
 const NAME: &str = "megaconn-server-";
 
 /// Unix sockets of this network namespace; an abstract name begins with `@`.
-const SOCKETS: &str = "/proc/net/unix";
+const SOCKETS: &str = "proc/net/unix";
 
 /// A process of this host that gives its figures, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
