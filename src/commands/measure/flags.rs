@@ -21,7 +21,7 @@ pub(crate) struct Flags {
     /// With several numbers, which rise, each is a plateau: opened on top of the one before, settled,
     /// measured and held. `max`, last or alone, opens until a limit of this host is met, or the memory
     /// reserve, and holds what there is then.
-    #[arg(long, value_name = "N[,N...][,max]", value_delimiter = ',', default_value = "1M")]
+    #[arg(long, value_name = "N[,N...][,max]", value_delimiter = ',', default_value = "max")]
     pub(crate) connections: Vec<Wanted>,
     /// Time to hold a plateau
     #[arg(long, value_name = "DUR", default_value = "60s", value_parser = units::duration)]
