@@ -7,7 +7,7 @@ use megaconn::base::stdout::was_closed_at_start;
 use megaconn::sys::stdio::stdout_was_closed;
 
 use crate::commands::cli::{Cli, Command};
-use crate::commands::{doctor, plan, report, serve, stats, top};
+use crate::commands::{doctor, measure, plan, report, serve, stats, top};
 
 mod commands;
 
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Err(status) => return status,
     };
     match command {
+        Command::Measure(flags) => measure::run(&flags),
         Command::Serve(flags) => serve::run(*flags),
         Command::Doctor(flags) => doctor::run(&flags),
         Command::Plan(flags) => plan::run(&flags),

@@ -38,9 +38,47 @@ pub fn unix_ms() -> u64 {
     u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A moment since 1970 as a name of files: `20261129-021500`, in UTC.
+#[must_use]
+pub fn stamp(unix: Duration) -> String {
+    let seconds = unix.as_secs();
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
+}
+
+/// The Gregorian date of a day since 1970. A year begins in March here, so that the leap day is its last.
+fn date(days: u64) -> (u64, u64, u64) {
+    // Since 1 March of the year 0; 400 years have 146,097 days.
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + next, month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_has_its_date() {
+        for (seconds, expected) in [
+            (0, "19700101-000000"),
+            (951_782_399, "20000228-235959"),
+            (951_782_400, "20000229-000000"),
+            (951_868_800, "20000301-000000"),
+            (1_735_689_599, "20241231-235959"),
+            (1_795_918_500, "20261129-021500"),
+            (4_107_542_400, "21000301-000000"),
+        ] {
+            assert_eq!(stamp(Duration::from_secs(seconds)), expected, "{seconds}");
+        }
+    }
 
     #[test]
     fn time_goes_by_the_clock_that_only_goes_forward() {

@@ -15,3 +15,4 @@ pub mod stderr;
 pub mod stdout;
 pub mod text;
 pub mod units;
+pub mod wanted;

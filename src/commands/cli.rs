@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{doctor, plan, report, serve, stats, top};
+use crate::commands::{doctor, measure, plan, report, serve, stats, top};
 
 /// Holds millions of long-lived TCP connections on one host, and says what each one costs.
 ///
@@ -11,8 +11,8 @@ use crate::commands::{doctor, plan, report, serve, stats, top};
 #[derive(Parser)]
 #[command(name = "megaconn", version = megaconn::VERSION, max_term_width = 100)]
 #[command(after_help = "Examples:\n  \
-    megaconn serve --listen 127.0.0.1:7000 --stats server.ndjson\n  \
-    megaconn plan --connections 1M --target 127.0.0.1:7000")]
+    megaconn measure\n  \
+    megaconn serve --listen 127.0.0.1:7000 --stats server.ndjson")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -20,6 +20,8 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Measure this host with both ends on it: how many it holds, what stops it, what each one costs
+    Measure(measure::flags::Flags),
     /// Serve connections until SIGINT or SIGTERM
     Serve(Box<serve::flags::Flags>),
     /// Say by arithmetic alone whether this host can open that many connections, and what binds first
@@ -58,7 +60,7 @@ mod tests {
             "completions" => vec!["bash"],
             _ => Vec::new(),
         };
-        let free = ["banner", "push_text", "stats", "files", "dir", "out", "source"];
+        let free = ["banner", "push_text", "stats", "files", "dir", "out", "source", "ends"];
         every_flag::walk::<Cli>(good, &free);
     }
 }

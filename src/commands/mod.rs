@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod cli;
 pub(crate) mod doctor;
+pub(crate) mod measure;
 pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod serve;

@@ -15,6 +15,7 @@ pub mod links;
 pub mod meminfo;
 pub mod neighbour_tables;
 pub mod netlink;
+pub mod oom_kills;
 pub mod open_files;
 pub mod ports;
 pub mod procfs;

@@ -168,6 +168,12 @@ pub struct PortRange {
     pub high: u16,
 }
 
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.low, self.high)
+    }
+}
+
 impl FromStr for PortRange {
     type Err = String;
 

@@ -2,7 +2,7 @@
 //!
 //! | File | Types |
 //! |---|---|
-//! | `result.json` | [`result::RunResult`], with [`plateau`], [`cost`], [`verdict`] and [`bystanders`] |
+//! | `result.json` | [`result::RunResult`], with [`plateau`], [`max`], [`cost`], [`verdict`] and [`bystanders`] |
 //! | `environment.json` | [`environment::Environment`] |
 //! | `doctor.json` | [`doctor::Doctor`], as far as it is read: `walls::doctor` writes it |
 //! | `counters.json` | [`counters::Moments`] |
@@ -23,6 +23,7 @@ pub mod counters;
 pub mod doctor;
 pub mod environment;
 pub mod lenient;
+pub mod max;
 pub mod percentiles;
 pub mod plateau;
 pub mod read;

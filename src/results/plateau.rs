@@ -181,6 +181,16 @@ impl Counts {
         Counts(Maybe(Some(counts.into_iter().filter(|(_, n)| *n > 0).collect())))
     }
 
+    /// These but for those of `others`.
+    #[must_use]
+    pub fn without(&self, others: &Counts) -> Counts {
+        let Some(counts) = self.by_name() else { return self.clone() };
+        let other = |name: &String| {
+            others.by_name().and_then(|others| others.get(name)).copied().unwrap_or(0)
+        };
+        Counts::named(counts.iter().map(|(name, n)| (name, n.saturating_sub(other(name)))))
+    }
+
     /// By name; `None` when they are missing.
     #[must_use]
     pub fn by_name(&self) -> Option<&BTreeMap<String, u64>> {

@@ -8,6 +8,7 @@ use crate::host::headroom;
 use crate::results::bystanders::{Bystanders, SafeCapacity};
 use crate::results::cost::{Cost, Memory};
 use crate::results::lenient::{List, Map, Maybe, Part};
+use crate::results::max::Max;
 use crate::results::plateau::{Counts, Plateau};
 use crate::results::verdict::Verdict;
 
@@ -59,6 +60,8 @@ pub struct RunResult {
     pub memory_before: Part<Memory>,
     /// In the order in which they were held.
     pub plateaus: List<Plateau>,
+    /// With --connections max: what ended the opening.
+    pub max: Maybe<Max>,
     /// `null` when the run ended before the close.
     pub close: Maybe<Close>,
     /// With --keep-bystanders: the most connections with which they were kept.

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{
+    Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal,
+};
+
 use crate::base::endpoints::Endpoints;
 use crate::base::files::told;
 use crate::base::service_error::ServiceError;
@@ -48,6 +52,24 @@ pub struct Process<S> {
     cpus: Vec<u16>,
     stats: Vec<Arc<S>>,
     signals: Signals,
+}
+
+/// The environment variable that has the number of the process with which this one is to end. It is set by
+/// `megaconn measure` for the ends that it starts.
+pub const PARENT: &str = "MEGACONN_PARENT";
+
+/// Has the kernel end this process when the one that started it ends, if that one asked for it.
+fn end_with_parent() {
+    let parent = std::env::var(PARENT).ok().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
+    if parent.is_none() {
+        return;
+    }
+    // A kernel that does not do it leaves us alone.
+    let _ = set_parent_process_death_signal(Some(Signal::TERM));
+    if getppid() != parent {
+        // It ended before.
+        let _ = kill_process(getpid(), Signal::TERM);
+    }
 }
 
 /// Where the dumps go, and how often.
@@ -93,6 +115,7 @@ impl<S: CoreStats + Debug + Default> Process<S> {
     /// When the kernel refuses a handler.
     pub fn begin(cpus: &[u16]) -> Result<Process<S>, ProcessError> {
         let signals = Signals::install().map_err(ProcessError::Signals)?;
+        end_with_parent();
         let stats = cpus.iter().map(|_| Arc::default()).collect();
         Ok(Process { cpus: cpus.to_vec(), stats, signals })
     }

@@ -93,7 +93,8 @@ impl Signals {
 }
 
 /// Whether this process ignores `signal`; not, where that cannot be read.
-fn is_ignored(procfs: &ProcFs, signal: i32) -> bool {
+#[must_use]
+pub fn is_ignored(procfs: &ProcFs, signal: i32) -> bool {
     let status = procfs.read("proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

@@ -72,6 +72,8 @@ pub struct ClientFacts {
     pub target_gone: Option<String>,
     /// Why the client stopped opening connections, when it met its memory reserve.
     pub reserve_met: Option<String>,
+    /// What ended the opening of as many connections as there can be, where that was no failed connect.
+    pub no_more: Option<NoMore>,
     /// The listeners at the target's port with connections that waited to be accepted when all
     /// connects were over; `None` when the target is not of this host and network namespace.
     pub listeners: Option<Vec<Listener>>,
@@ -95,6 +97,17 @@ pub struct ClientFacts {
     pub unanswered: Option<(Duration, Duration)>,
     /// Seconds that connections were held.
     pub held_seconds: f64,
+}
+
+/// Why no more connections were opened, of as many as there can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoMore {
+    /// The memory reserve was met.
+    Memory,
+    /// Few files are left for others; in words.
+    Files(String),
+    /// Each tuple is in use; their number.
+    Tuples(u64),
 }
 
 impl RunFacts {

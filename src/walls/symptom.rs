@@ -14,6 +14,8 @@ pub enum Symptom {
     Lost(LostCause),
     /// Connections were not even tried.
     Untried,
+    /// No more could be opened, of as many as there can be, for a reason that no connect met.
+    NoMore,
     /// Messages, pushes or short connections were late or did not begin in time, or a gate on
     /// latency was missed.
     Late,
@@ -28,7 +30,7 @@ impl Symptom {
     /// them.
     #[must_use]
     pub fn is_of_connections(self) -> bool {
-        !matches!(self, Symptom::Late | Symptom::Missed)
+        !matches!(self, Symptom::NoMore | Symptom::Late | Symptom::Missed)
     }
 }
 
@@ -38,6 +40,7 @@ impl fmt::Display for Symptom {
             Symptom::Failed(errno) => write!(f, "connects failed ({errno})"),
             Symptom::Lost(cause) => write!(f, "connections lost ({})", cause.name()),
             Symptom::Untried => f.write_str("connections not tried"),
+            Symptom::NoMore => f.write_str("end of the opening"),
             Symptom::Late => f.write_str("late or not begun in time"),
             Symptom::NotEnded => f.write_str("connections not ended in time"),
             Symptom::Missed => f.write_str("gates missed"),

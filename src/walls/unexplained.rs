@@ -100,7 +100,7 @@ pub(super) fn next_step(run: &RunFacts, left: &[(Symptom, u64)]) -> String {
         Some(Symptom::NotEnded) => {
             format!("on the server's host while it closes: ss -tn state close-wait sport = :{port}")
         }
-        Some(Symptom::Untried) => "megaconn doctor on this host, for as many connections".into(),
+        Some(Symptom::Untried | Symptom::NoMore) => "megaconn doctor on this host, for as many connections".into(),
         Some(Symptom::Late | Symptom::Missed) | None => {
             "run again with half the messages: late again, it is not the load; then megaconn doctor \
              on the server's host"

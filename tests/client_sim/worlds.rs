@@ -306,7 +306,7 @@ impl World {
         assert!(in_time, "the core sleeps for {limit:?}: {census:?}");
         let waits = census.connecting + census.waiting + census.ending > 0;
         let is_due = match self.phase {
-            Phase::Connect { .. } => census.to_start > 0,
+            Phase::Connect { .. } | Phase::Fill { .. } => census.to_start > 0,
             Phase::Messages | Phase::Sweep | Phase::Hold | Phase::Close { .. } => false,
             Phase::Traffic => {
                 let has_schedule = self.config.schedule != Schedule::None;

@@ -23,7 +23,7 @@ use megaconn::results::plateau::{Counts, Plateau};
 use megaconn::results::result::RunResult;
 use megaconn::walls::host::Host;
 use megaconn::walls::pattern::Pattern;
-use megaconn::walls::run_facts::{ClientFacts, End, RunFacts};
+use megaconn::walls::run_facts::{ClientFacts, End, NoMore, RunFacts};
 use megaconn::walls::symptom::Symptom;
 
 use crate::measure::aftermath;
@@ -61,6 +61,10 @@ pub(crate) struct Evidence {
     cpu_time: [Option<CpuTime>; 2],
     /// CPU time of each in its busiest hold.
     busiest: [Option<CpuTime>; 2],
+    /// Of as many connections as there can be, why no more were opened.
+    no_more: Option<NoMore>,
+    /// And pushes that were overdue until then.
+    overdue_at_wall: u64,
 }
 
 impl Evidence {
@@ -84,6 +88,8 @@ impl Evidence {
             listeners: None,
             cpu_time: [None; 2],
             busiest: [None; 2],
+            no_more: None,
+            overdue_at_wall: 0,
         }
     }
 
@@ -133,6 +139,13 @@ impl Evidence {
         }
     }
 
+    /// As many as there can be were opened: why no more were, if no connect tells. What lifts a wall is
+    /// to let twice as many through as the `held`. So many pushes were `overdue` until then.
+    pub(crate) fn opened_no_more(&mut self, no_more: Option<NoMore>, held: u64, overdue: u64) {
+        (self.no_more, self.overdue_at_wall) = (no_more, overdue);
+        self.asked.demand.connections = held.saturating_mul(2).max(1);
+    }
+
     /// All of it, now that the run is over, which it was at `ended_ms`; of a partial one what was not
     /// tried was not asked for.
     pub(crate) fn case(
@@ -172,10 +185,15 @@ impl Evidence {
             self.silent_before_hold.map_or(0, |before| silent(&totals).saturating_sub(before));
         let held_seconds = result.plateaus.iter().filter_map(|p| *p.hold_seconds).sum();
         let Asked { host, demand, max_p99, targets } = self.asked;
+        let mut symptoms = symptoms(max_p99, result, &totals, is_partial);
+        symptoms.extend(self.no_more.as_ref().map(|_| (Symptom::NoMore, 1)));
+        if self.overdue_at_wall > 0 {
+            symptoms.entry(Symptom::Late).or_insert(self.overdue_at_wall);
+        }
         let case = RunFacts {
             demand,
             host,
-            symptoms: symptoms(max_p99, result, &totals, is_partial),
+            symptoms,
             shares_kernel: demand.ends == Ends::Both,
             client: End {
                 counters,
@@ -202,6 +220,7 @@ impl Evidence {
                 patterns,
                 unexpected_bytes: result.unexpected_bytes.0.clone(),
                 unanswered,
+                no_more: self.no_more,
                 reserve_met: result.memory_reserve_met.as_ref().map(ToString::to_string),
                 held_seconds,
             },

@@ -6,6 +6,7 @@ pub(crate) mod cost;
 pub(crate) mod environment;
 pub(crate) mod evidence;
 pub(crate) mod figures;
+pub(crate) mod files;
 pub(crate) mod fit;
 pub(crate) mod losses;
 pub(crate) mod monitor;

@@ -17,6 +17,7 @@ use megaconn::results::result::RunResult;
 use megaconn::results::verdict::{Attribution, NextWall, Verdict};
 use megaconn::walls::diagnosis::{self, Diagnosis};
 use megaconn::walls::reading::{self, Row};
+use megaconn::walls::symptom::Symptom;
 
 /// What a run asks of each plateau, as far as its figures depend on it.
 pub(crate) struct Asked<'a> {
@@ -174,6 +175,36 @@ pub(crate) fn take_walls(verdict: &mut Verdict, diagnosis: Diagnosis, rows: &[Ro
     let next = reading::next_wall(rows).filter(|_| verdict.wall.is_none());
     let next = next.map(|(id, at)| NextWall { id: id.into(), at_connections: at.into() });
     verdict.next_wall = next.into();
+}
+
+/// Takes what ended the opening of as many connections as there can be, and what would end it next.
+pub(crate) fn take_end_of_opening(result: &mut RunResult, mut diagnosis: Diagnosis, rows: &[Row]) {
+    let Some(max) = result.max.as_mut() else { return };
+    let held = max.connections.or_zero();
+    let at_wall = max.failed.sum() + max.lost.sum();
+    // A limit that ended it by itself, unless far more became of the connections at another one.
+    let ends = |wall: &diagnosis::Attribution| {
+        wall.became.iter().any(|(symptom, _)| *symptom == Symptom::NoMore)
+    };
+    let by_itself = diagnosis.walls.iter().position(ends).filter(|_| at_wall <= held / 10);
+    if let Some(index) = by_itself {
+        diagnosis.walls[..=index].rotate_right(1);
+    }
+    let ended_by = diagnosis.walls.first().map(|wall| wall.id);
+    max.stopped_by = ended_by.map(str::to_owned).into();
+    take_walls(&mut result.verdict, diagnosis, &[]);
+    let is_next = |row: &&Row| {
+        Some(row.id) != ended_by && row.allows_connections.is_some_and(|allows| allows > held)
+    };
+    let next = rows.iter().find(is_next).map(|row| NextWall {
+        id: row.id.to_owned().into(),
+        at_connections: row.allows_connections.into(),
+    });
+    result.verdict.next_wall = next.into();
+    if max.connections.is_some() && ended_by.is_none_or(|id| id == diagnosis::UNKNOWN) {
+        result.verdict.met = false.into();
+        result.verdict.missed.push("what ended the opening is not known".to_owned());
+    }
 }
 
 fn attribution(of: diagnosis::Attribution) -> Attribution {

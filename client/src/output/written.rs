@@ -14,6 +14,7 @@ use megaconn::results::bystanders::{
 };
 use megaconn::results::cost::{Cost, Fit, Line, Memory};
 use megaconn::results::lenient::{List, Map, Maybe, Part};
+use megaconn::results::max::Max;
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{Churn, Connect, Counts, Messages, Plateau, Pushes, Sweep};
 use megaconn::results::result::{
@@ -284,6 +285,14 @@ fn whole_result() -> RunResult {
             rate_per_s: 111_900.5.into(),
             server_seconds: Maybe(None),
             timeouts: Maybe(Some(1)),
+        })),
+        max: Maybe(Some(Max {
+            connections: Maybe(Some(100_000)),
+            stopped_by: "memory".into(),
+            expected_wall: "memory".into(),
+            expected_connections: Maybe(Some(98_000)),
+            failed: Counts::named([("ENOMEM", 1)]),
+            lost: Counts::none(),
         })),
         safe_capacity: Maybe(Some(safe_capacity())),
         cost_per_connection: Part(cost()),

@@ -8,6 +8,7 @@ use megaconn::base::constants::{
     BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SEARCH_STEPS, TIME_WAIT,
 };
 use megaconn::base::endpoints::Endpoints;
+use megaconn::base::wanted::Wanted;
 use megaconn::engine::client::config::Schedule;
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::echo::Echoed;
@@ -39,6 +40,8 @@ pub(crate) struct Config {
 pub(crate) struct Load {
     /// Held connections of each plateau, each more than the one before; one 0 for churn alone.
     pub(crate) plateaus: Vec<u64>,
+    /// Whether as many as there can be are held after them.
+    pub(crate) to_max: bool,
     pub(crate) rate_per_s: Option<u64>,
     /// Of each core.
     pub(crate) connects_in_flight: u32,
@@ -100,8 +103,8 @@ impl Config {
         if let Some((_, what, fix)) = conflict {
             return Err(FlagError(format!("{what}; fix: {fix}")));
         }
-        let plateaus = plateaus(&flags.load.connections)?;
-        let churn = churn(&flags.load, &flags.traffic, plateaus.len());
+        let (plateaus, to_max) = plateaus(&flags.load.connections)?;
+        let churn = churn(&flags.load, &flags.traffic, plateaus.len() + usize::from(to_max));
         let bystanders = flags.bystanders.then(|| {
             let target = endpoints.first().map(|endpoints| endpoints.address);
             let whom = flags.panel.whom(target, flags.outputs.out.as_deref());
@@ -109,9 +112,9 @@ impl Config {
         });
         let keeps = bystanders.as_ref().and_then(|plan| Some((plan.keep.as_ref()?, &plan.whom)));
         let hold_least = keeps.map(|(keep, whom)| hold_at_least(keep, whom.rate_per_s));
-        let gates = Gates::new(&flags.gates, &plateaus, keeps.is_some());
+        let gates = Gates::new(&flags.gates, &plateaus, to_max, keeps.is_some());
         let most = plateaus.last().copied().unwrap_or(0);
-        if gates.min_established > most {
+        if gates.min_established > most && !to_max {
             return Err(FlagError(format!(
                 "--min-established {} is more than --connections {most}; fix: --min-established {most}, \
                  or more --connections",
@@ -123,11 +126,12 @@ impl Config {
             endpoints,
             load: Load {
                 plateaus,
+                to_max,
                 rate_per_s: flags.load.rate,
                 connects_in_flight: flags.load.connects_in_flight,
                 hold: flags.load.hold.max(hold_least.unwrap_or_default()),
             },
-            traffic: Traffic::new(flags.traffic, churn),
+            traffic: Traffic::new(flags.traffic, churn, to_max),
             memory_reserve: flags.memory_reserve,
             gates,
             outputs: flags.outputs,
@@ -135,7 +139,7 @@ impl Config {
         })
     }
 
-    /// Held connections of the last plateau.
+    /// Held connections of the last plateau that has a number.
     pub(crate) fn connections(&self) -> u64 {
         self.load.plateaus.last().copied().unwrap_or(0)
     }
@@ -152,13 +156,14 @@ impl Config {
 
     /// About how long the run may take, for a buffer that is to hold all of it.
     pub(crate) fn expected_time(&self) -> Duration {
-        let steps = if self.keep().is_some() { SEARCH_STEPS } else { self.load.plateaus.len() };
+        let plateaus = self.load.plateaus.len() + usize::from(self.load.to_max);
+        let steps = if self.keep().is_some() { SEARCH_STEPS } else { plateaus };
         (self.load.hold + BYSTANDERS_TIME) * u32::try_from(steps).unwrap_or(u32::MAX)
     }
 }
 
 impl Traffic {
-    fn new(flags: TrafficFlags, churn: Option<Churn>) -> Traffic {
+    fn new(flags: TrafficFlags, churn: Option<Churn>, to_max: bool) -> Traffic {
         let per_s =
             flags.message_rate.map_or(Schedule::None, |rate| Schedule::PerSecond(rate as f64));
         let schedule = flags.message_every.map_or(per_s, Schedule::Every);
@@ -171,8 +176,9 @@ impl Traffic {
                 every: flags.push_every,
             }),
         };
-        // One message proves each connection, when nothing else does.
-        let proves = matches!(expect, Expect::Echo(_)) && schedule == Schedule::None;
+        // One message proves each connection, when nothing else does. As many as there can be are those
+        // that were proven before they are held.
+        let proves = matches!(expect, Expect::Echo(_)) && (schedule == Schedule::None || to_max);
         Traffic {
             message_bytes: flags.message_bytes,
             message_count: flags.message_count.unwrap_or(u16::from(proves)),
@@ -201,9 +207,10 @@ impl Traffic {
 }
 
 impl Gates {
-    fn new(flags: &GateFlags, plateaus: &[u64], searches: bool) -> Gates {
+    fn new(flags: &GateFlags, plateaus: &[u64], to_max: bool, searches: bool) -> Gates {
         // Whatever number a search finds is an answer, however small it is.
         let fewest = if searches { 0 } else { plateaus.last().copied().unwrap_or(0) };
+        let fewest = fewest.max(to_max.into());
         Gates {
             min_established: flags.min_established.unwrap_or(fewest),
             max_lost: flags.max_lost,
@@ -214,7 +221,7 @@ impl Gates {
 
 /// Whether flags contradict each other, what the contradiction is, and its fix; in the order in which
 /// they are told.
-fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 15] {
+fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 16] {
     let Flags { load, traffic, gates, .. } = flags;
     let (echo, push) =
         (traffic.expect == flags::Expect::Echo, traffic.expect == flags::Expect::Push);
@@ -249,20 +256,36 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 15] {
         (!push && traffic.push_every.is_some(), "--push-every is for pushes", "--expect push"),
         (!holds && searches, "--keep-bystanders needs connections", "--connections"),
         (!flags.bystanders && searches, "--keep-bystanders needs them", "--bystanders"),
+        (
+            searches && load.connections.contains(&Wanted::Max),
+            "--keep-bystanders searches up to a number, and max is none",
+            "--connections with a number",
+        ),
         (unwatched, "--ping and its like are bystanders", "add --bystanders"),
         (is_long, "--push-every is too long", "30m or less"),
     ]
 }
 
-/// Plateaus, which rise.
-fn plateaus(connections: &[u64]) -> Result<Vec<u64>, FlagError> {
+/// Plateaus, which rise, and whether as many as there can be come after them.
+fn plateaus(wanted: &[Wanted]) -> Result<(Vec<u64>, bool), FlagError> {
+    let to_max = wanted.last() == Some(&Wanted::Max);
+    let numbers = &wanted[..wanted.len() - usize::from(to_max)];
+    let number = |wanted: &Wanted| match wanted {
+        Wanted::Count(count) => Some(*count),
+        Wanted::Max => None,
+    };
+    let Some(connections) = numbers.iter().map(number).collect::<Option<Vec<u64>>>() else {
+        let error = "--connections: max is followed by another plateau; fix: write max last";
+        return Err(FlagError(error.into()));
+    };
     if let Some(pair) = connections.windows(2).find(|pair| pair[0] >= pair[1]) {
         return Err(FlagError(format!(
             "--connections: {} is followed by {}; fix: write plateaus that rise",
             pair[0], pair[1]
         )));
     }
-    Ok(if connections.is_empty() { vec![0] } else { connections.to_vec() })
+    let is_churn_alone = connections.is_empty() && !to_max;
+    Ok((if is_churn_alone { vec![0] } else { connections }, to_max))
 }
 
 fn churn(load: &LoadFlags, traffic: &TrafficFlags, plateaus: usize) -> Option<Churn> {

@@ -41,7 +41,7 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) ->
             driver,
             client: client_config(config, plan),
             expect: config.traffic.expect.clone(),
-            tuples: allocator(config, plan, core),
+            tuples: allocator(plan, core),
             losses: Arc::clone(losses),
         }
     };
@@ -76,9 +76,9 @@ fn client_config(config: &Config, plan: &RunPlan) -> ClientConfig {
 }
 
 /// The tuples of `core`, which has its even share of the connections.
-fn allocator(config: &Config, plan: &RunPlan, core: usize) -> TupleAllocator {
+fn allocator(plan: &RunPlan, core: usize) -> TupleAllocator {
     let cores = plan.cpus.len();
-    let share = tuples::share(config.connections(), cores, core);
+    let share = tuples::share(plan.demand.connections, cores, core);
     let churn = plan.demand.churn_tuples.div_ceil(cores as u64);
     TupleAllocator::new(Arc::clone(&plan.tuples), core, share, churn, plan.run_id)
 }

@@ -14,14 +14,14 @@ use crate::run::preflight::RunPlan;
 pub(crate) fn lines(config: &Config, plan: &RunPlan) -> Vec<String> {
     let tuples = &plan.tuples;
     let targets = tuples.targets();
-    let addresses = config.connections().div_ceil(tuples.per_source().max(1));
+    let addresses = plan.demand.connections.div_ceil(tuples.per_source().max(1));
     let Config { load, traffic, gates, .. } = config;
     let bystanders = config.bystanders.as_ref();
     let mut lines = vec![
         format!("version={}", megaconn::VERSION),
         format!("targets={} (first {})", targets.len(), targets[0]),
         format!("cores={}", list(&plan.cpus)),
-        format!("connections={}", list(&load.plateaus)),
+        format!("connections={}", connections(load)),
         format!("source_addresses={addresses} ({} tuples each)", tuples.per_source()),
         format!("tuples={}", tuples.capacity()),
     ];
@@ -62,6 +62,12 @@ fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
         format!("sweep={}", traffic.sweep),
         format!("keepalive={}", time(traffic.keepalive)),
     ]
+}
+
+fn connections(load: &Load) -> String {
+    let max = load.to_max.then(|| "max".to_owned());
+    let all: Vec<String> = load.plateaus.iter().map(ToString::to_string).chain(max).collect();
+    all.join(",")
 }
 
 fn list(items: &[impl ToString]) -> String {

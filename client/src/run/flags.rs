@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use megaconn::base::constants::{BUFFER_BYTES, CONNECTS_IN_FLIGHT, CONNECTS_IN_FLIGHT_MAX};
 use megaconn::base::units::{self, Text};
+use megaconn::base::wanted::Wanted;
 use megaconn::engine::protocol::message::HEADER_BYTES;
 use megaconn::plan::named;
 use megaconn::plan::tuples::{PortRange, Sources};
@@ -98,10 +99,16 @@ pub(crate) struct LoadFlags {
     /// Connections to hold, in plateaus
     ///
     /// With several numbers, which rise, each is a plateau: opened on top of the one before,
-    /// settled, measured and held. Needed unless --churn is given.
-    #[arg(long, value_name = "N[,N...]", value_parser = units::positive_count,
-          value_delimiter = ',', required_unless_present = "churn")]
-    pub(crate) connections: Vec<u64>,
+    /// settled, measured and held. `max`, last or alone, opens until a limit is met, or the memory
+    /// reserve, holds and verifies what there is then, and says which limit it was, what lifts it and
+    /// which comes next. Needed unless --churn is given.
+    #[arg(
+        long,
+        value_name = "N[,N...][,max]",
+        value_delimiter = ',',
+        required_unless_present = "churn"
+    )]
+    pub(crate) connections: Vec<Wanted>,
     /// Connects per second [default: no limit]
     ///
     /// Over all cores, by an open-loop schedule. Without it as fast as they go.
@@ -209,7 +216,7 @@ pub(crate) struct TrafficFlags {
 pub(crate) struct GateFlags {
     /// Gate: fewest established
     ///
-    /// Fail when fewer connections are. Default: all that were asked for.
+    /// Fail when fewer connections are. Default: all that were asked for; with `max` one.
     #[arg(long, value_name = "N", value_parser = units::count)]
     pub(crate) min_established: Option<u64>,
     /// Gate: most lost

@@ -33,6 +33,7 @@ mod config;
 mod controller;
 mod cores;
 mod effective;
+mod filling;
 pub(crate) mod flags;
 mod gates;
 pub(crate) mod outcome;

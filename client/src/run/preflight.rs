@@ -22,6 +22,10 @@ use crate::run::refusal::{Refusal, does_not_fit};
 /// What a config comes to on this host.
 pub(crate) struct RunPlan {
     pub(crate) cpus: Vec<u16>,
+    /// Held connections of each plateau.
+    pub(crate) plateaus: Vec<u64>,
+    /// With --connections max: what the last of them is expected to come to.
+    pub(crate) max: Option<MaxPlan>,
     pub(crate) tuples: Arc<TuplePlan>,
     pub(crate) demand: Demand,
     pub(crate) host: Host,
@@ -32,7 +36,33 @@ pub(crate) struct RunPlan {
     pub(crate) run_id: u64,
 }
 
+/// As many connections as there can be, as far as it is known before the run.
+pub(crate) struct MaxPlan {
+    /// The most that tuples allow.
+    pub(crate) most: u64,
+    /// The wall that comes first, by arithmetic.
+    pub(crate) expected_wall: &'static str,
+    /// How many connections that one allows.
+    pub(crate) expected: u64,
+}
+
+impl MaxPlan {
+    fn of(rows: &[Row], tuples: &TuplePlan, demand: &Demand, cores: usize) -> MaxPlan {
+        // A connection keeps its number in 32 bits of its core.
+        let numbered = u64::from(u32::MAX).saturating_mul(cores as u64);
+        let most = tuples.capacity().saturating_sub(demand.churn_tuples).min(numbered);
+        let (expected_wall, expected) =
+            reading::next_wall(rows).filter(|(_, at)| *at < most).unwrap_or(("source-ports", most));
+        MaxPlan { most, expected_wall, expected }
+    }
+}
+
 impl RunPlan {
+    /// Held connections of the last plateau, at most.
+    pub(crate) fn connections(&self) -> u64 {
+        self.plateaus.last().copied().unwrap_or(0)
+    }
+
     /// Asks the host for what `config` needs.
     ///
     /// # Errors
@@ -42,18 +72,26 @@ impl RunPlan {
         let cpus = config.targets.cores.resolve()?;
         let tuples = tuples(config, cpus.len())?;
         let nofile = rlimit::raise_nofile();
-        let demand = demand(config, &tuples, cpus.len() as u64);
+        let mut demand = demand(config, &tuples, cpus.len() as u64);
         let reserve_bytes = memory_reserve::bytes(Side::Client, config.memory_reserve);
         // It was tried above.
         let host = Host { ring: RingTried::Works, ..Host::read(nofile, reserve_bytes) };
         let rows = reading::rows(&host, &demand);
         if let Some(row) = rows.iter().find(|row| !row.fits()) {
-            return Err(does_not_fit(config.connections(), config.traffic.churn_per_s(), row));
+            return Err(does_not_fit(demand.connections, config.traffic.churn_per_s(), row));
+        }
+        let max = config.load.to_max.then(|| MaxPlan::of(&rows, &tuples, &demand, cpus.len()));
+        let mut plateaus = config.load.plateaus.clone();
+        if let Some(max) = &max {
+            plateaus.push(max.most.max(demand.connections));
+            demand.connections = max.expected.max(demand.connections);
         }
         reach_all(tuples.targets(), tuples.ports())?;
         config.outputs.out.as_deref().map_or(Ok(()), directory::create)?;
         Ok(RunPlan {
             cpus,
+            plateaus,
+            max,
             tuples: Arc::new(tuples),
             demand,
             host,
@@ -72,7 +110,8 @@ fn tuples(config: &Config, cores: usize) -> Result<TuplePlan, Refusal> {
 }
 
 fn demand(config: &Config, tuples: &TuplePlan, cores: u64) -> Demand {
-    let connections = config.connections();
+    // Of as many as there can be one at least must fit.
+    let connections = config.connections().max(config.load.to_max.into());
     Demand {
         churn_tuples: config.traffic.churn.map_or(0, |churn| churn.tuples),
         connects_in_flight: cores * u64::from(config.load.connects_in_flight),

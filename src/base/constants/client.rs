@@ -21,6 +21,10 @@ pub const FIRST_BYTES_MAX: usize = 64;
 /// Time within which connects count as of one age: a core keeps one mark for each.
 pub const AGE_GRAIN_MS: u32 = 10;
 
+/// Connects of a client core that opens as many as it can, of which half must have come to stay: else it
+/// has met a wall. Enough that a burst of losses on the way is none.
+pub const GROWTH_WINDOW: u64 = 256;
+
 /// Connects that a client core starts in one turn, so that completions are seen between them.
 pub const CONNECTS_PER_TURN: u32 = 64;
 

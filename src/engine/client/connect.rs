@@ -68,7 +68,12 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 
     fn grow_and_take(&mut self) -> Option<SlotId> {
-        self.end.arena.next_segment()?;
+        if self.end.arena.next_segment().is_none() {
+            if self.phase.is_filling() {
+                self.give_up(Errno::EMFILE);
+            }
+            return None;
+        }
         match self.end.grow() {
             Ok(()) => self.end.arena.take(),
             Err(errno) => {
@@ -84,6 +89,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Counts every connect that was not started yet as failed.
     fn give_up(&mut self, errno: Errno) {
+        if self.phase.is_filling() {
+            return self.give_up_filling(errno);
+        }
         self.count_connects_failed(errno, self.phase.to_start);
         self.phase.to_start = 0;
     }
@@ -119,6 +127,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         slot.wait_from(self.end.now);
         self.end.push(id, Queue::Resting);
         self.end.arm_poll(id);
+        self.look_for_wall(None);
     }
 
     /// A tuple that is taken is passed over, its connect is made with another; anything else counts.
@@ -131,6 +140,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         } else {
             self.count_connects_failed(errno, 1);
             self.note_loss(number, Ending::Failed(errno), waited);
+            self.look_for_wall(Some(errno));
         }
     }
 

@@ -16,6 +16,7 @@ use crate::base::constants::{
     CONNECT_TIMEOUT, ECHO_TIMEOUT, HELD_UP_LOOK, MESSAGES_IN_FLIGHT, TICK_LATE_MS, TICK_MS,
 };
 use crate::engine::client::config::ClientConfig;
+use crate::engine::client::growth::Growth;
 use crate::engine::client::held_up::HeldUp;
 use crate::engine::client::opened::Opened;
 use crate::engine::client::phase::{Command, Phase};
@@ -35,6 +36,8 @@ mod churn;
 mod close;
 pub mod config;
 mod connect;
+mod fill;
+mod growth;
 mod held_up;
 mod message;
 mod opened;
@@ -54,6 +57,7 @@ pub struct Client<D, E: Expectation> {
     phase: PhaseState,
     tuples: TupleAllocator,
     opened: Opened,
+    growth: Growth,
     losses: Arc<LossLog>,
     /// Tuples that were taken, one after the other, since a short connection has begun.
     churn_tries: u32,
@@ -86,6 +90,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             phase: PhaseState::new(),
             tuples,
             opened: Opened::default(),
+            growth: Growth::default(),
             losses,
             churn_tries: 0,
             connections: 0,
@@ -131,7 +136,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     fn advance(&mut self) {
         let is_carried_out = match self.phase.now() {
             Phase::Hold => self.end.count(Queue::Waiting) == 0 && self.churning == 0,
-            Phase::Connect { .. } => self.start_connects(),
+            Phase::Connect { .. } | Phase::Fill { .. } => self.start_connects(),
             Phase::Messages | Phase::Sweep => self.start_messages(),
             Phase::Traffic => {
                 self.start_scheduled_messages();
@@ -294,6 +299,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
                 }
                 let stats = &self.end.stats;
                 self.phase.take(command, &self.config, &self.tuples, connections, now, stats);
+                self.growth = Growth::since(self.connects_answered(), connections);
             }
             Command::OpenNoMore => self.phase.open_no_more(now, &self.end.stats),
         }

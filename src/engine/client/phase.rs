@@ -10,6 +10,11 @@ pub enum Phase {
         /// Held connections of all cores since the start: each plateau adds to the one before.
         connections: u64,
     },
+    /// The same until a wall is met, if that is before there are so many.
+    Fill {
+        /// Held connections of all cores since the start, at most.
+        most: u64,
+    },
     /// Send every connection's messages, as fast as they are answered.
     Messages,
     /// Send by the schedule, and open and close short connections by theirs, until told otherwise.
@@ -46,7 +51,7 @@ impl Phase {
     pub fn verb(self) -> &'static str {
         match self {
             Phase::Hold => "settling",
-            Phase::Connect { .. } => "opening",
+            Phase::Connect { .. } | Phase::Fill { .. } => "opening",
             Phase::Messages => "verifying",
             Phase::Traffic => "holding",
             Phase::Sweep => "sweeping",

@@ -20,7 +20,7 @@ pub(super) struct PhaseState {
     pub(super) keep: u64,
     /// Of these, connects that are to be started still.
     pub(super) to_start: u64,
-    /// Memory is short: nothing is opened any more.
+    /// Memory is short, or another wall is met: nothing is opened any more.
     opens_no_more: bool,
     /// The core's part of all connections, and so of what is due on them.
     part: f64,
@@ -73,7 +73,7 @@ impl PhaseState {
         self.end_churn(until, stats);
         (self.command, self.since) = (command, now);
         match command.phase {
-            Phase::Connect { connections } => {
+            Phase::Connect { connections } | Phase::Fill { most: connections } => {
                 let share = tuples.share(connections);
                 self.part = share as f64 / connections.max(1) as f64;
                 self.start(share.saturating_sub(self.asked), stats);
@@ -107,8 +107,16 @@ impl PhaseState {
     pub(super) fn start(&mut self, connects: u64, stats: &ClientStats) {
         self.to_start += connects;
         if self.opens_no_more {
-            stats.connect_untried_total.add(std::mem::take(&mut self.to_start));
+            let untried = std::mem::take(&mut self.to_start);
+            // As many as there can be were asked for, and no number.
+            let untried = if self.is_filling() { 0 } else { untried };
+            stats.connect_untried_total.add(untried);
         }
+    }
+
+    /// Whether connections are opened until a wall is met.
+    pub(super) fn is_filling(&self) -> bool {
+        matches!(self.command.phase, Phase::Fill { .. })
     }
 
     /// From now on nothing is opened. What of churn was due before, and not begun, is counted; nothing
@@ -152,7 +160,9 @@ impl PhaseState {
     /// or for the tick. `None` when nothing is to be begun.
     pub(super) fn wait(&self, now: Duration, has_resting: bool) -> Option<Duration> {
         let pacers = match self.command.phase {
-            Phase::Connect { .. } if self.to_start > 0 => [Some(&self.connects), None],
+            Phase::Connect { .. } | Phase::Fill { .. } if self.to_start > 0 => {
+                [Some(&self.connects), None]
+            }
             Phase::Traffic => [Some(&self.churn), has_resting.then_some(&self.messages)],
             _ => return None,
         };

@@ -84,6 +84,11 @@ impl TupleAllocator {
         self.skipped += 1;
     }
 
+    /// Whether a held connection's tuple was another process's.
+    pub fn has_skipped(&self) -> bool {
+        self.skipped > 0
+    }
+
     /// A tuple for a short connection.
     pub fn next_churn(&mut self) -> Option<(u32, Tuple)> {
         if self.next_churn >= self.until {

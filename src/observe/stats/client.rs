@@ -31,6 +31,9 @@ figures! {
         /// Connects that were asked for and not tried, because less memory than --memory-reserve was
         /// left. Rising? More memory, or fewer connections.
         connect_untried_total: Counter,
+        /// Whether the core met a wall while it opened as many connections as there can be: 0 or 1. 1? It
+        /// opens none any more; the verdict says which wall.
+        wall_met: Gauge,
         /// Tuples passed over: something else, or TIME_WAIT, holds them. Rising? More --source.
         tuples_skipped_total: Counter,
         /// Messages sent.

@@ -6,7 +6,7 @@ use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
 use crate::walls::place::Place;
-use crate::walls::run_facts::RunFacts;
+use crate::walls::run_facts::{NoMore, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BLANK, CLIENT, round_up_int};
@@ -56,8 +56,16 @@ pub(super) const ROWS: &[Wall] = &[
                 })
             }
         },
-        explains: &[Symptom::Failed(Errno::EADDRNOTAVAIL), Symptom::Failed(Errno::EADDRINUSE)],
-        signs: &[Sign::Errno(Errno::EADDRNOTAVAIL), Sign::Errno(Errno::EADDRINUSE)],
+        explains: &[
+            Symptom::NoMore,
+            Symptom::Failed(Errno::EADDRNOTAVAIL),
+            Symptom::Failed(Errno::EADDRINUSE),
+        ],
+        signs: &[
+            Sign::Errno(Errno::EADDRNOTAVAIL),
+            Sign::Errno(Errno::EADDRINUSE),
+            Sign::Seen("every tuple is in use", all_in_use),
+        ],
         absent: "a free source port was found for every connect",
         fix: |_, demand| {
             // Then this host does not even reach itself.
@@ -101,6 +109,18 @@ pub(super) const ROWS: &[Wall] = &[
         ..BLANK
     },
 ];
+
+/// As many connections as there can be were opened, and all tuples have one.
+fn all_in_use(run: &RunFacts, _: Place) -> Option<Evidence> {
+    let Some(NoMore::Tuples(tuples)) = run.facts.no_more else { return None };
+    let text =
+        format!("client: all {} pairs of source port and target are in use", grouped(tuples));
+    Some(Evidence {
+        text,
+        count: Some(run.count(Symptom::NoMore)),
+        confidence: Confidence::Certain,
+    })
+}
 
 /// Tuples were passed over, and at least half as many are in TIME_WAIT towards the targets.
 fn tuples_in_time_wait(run: &RunFacts, _: Place) -> Option<Evidence> {

@@ -7,7 +7,7 @@ use crate::walls::fix::Fix;
 use crate::walls::have::{Have, Reading};
 use crate::walls::host::Host;
 use crate::walls::place::Place;
-use crate::walls::run_facts::RunFacts;
+use crate::walls::run_facts::{NoMore, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::io_uring::grow_refused;
@@ -74,6 +74,7 @@ pub(super) const ROWS: &[Wall] = &[
             Reading::stops(host.files_left(), need, |have| have / ends)
         },
         explains: &[
+            Symptom::NoMore,
             Symptom::Failed(Errno::ENFILE),
             Symptom::Failed(Errno::ETIMEDOUT),
             Symptom::Lost(LostCause::Silent),
@@ -81,6 +82,7 @@ pub(super) const ROWS: &[Wall] = &[
         ],
         signs: &[
             Sign::Errno(Errno::ENFILE),
+            Sign::Seen("few files are left for other programs", few_left),
             Sign::Kernel(
                 "the kernel logs it, and the server's errors cannot be seen",
                 files_logged,
@@ -97,6 +99,14 @@ pub(super) const ROWS: &[Wall] = &[
         ..BLANK
     },
 ];
+
+/// As many connections as there can be were opened, but for the files that other programs need.
+fn few_left(run: &RunFacts, side: Place) -> Option<Evidence> {
+    let Some(NoMore::Files(text)) = &run.facts.no_more else { return None };
+    let (count, confidence) = (Some(run.count(Symptom::NoMore)), Confidence::Certain);
+    let evidence = Evidence { text: text.clone(), count, confidence };
+    Some(evidence).filter(|_| side == Place::Client)
+}
 
 /// The host had no file left, and the process may be a server that does not report it. A server
 /// that is seen counts it by itself, as the client does.

@@ -79,7 +79,15 @@ pub(super) const ROWS: &[Wall] = &[
             let queue = queue(&run.demand);
             let have = run.host.procfs.number("net.core.somaxconn");
             // What the kernel of another host has is not known, and a sysctl that is enough harms nothing.
-            longer_queue(queue, !run.shares_kernel || have.is_some_and(|have| have < queue))
+            let is_capped = !run.shares_kernel || have.is_some_and(|have| have < queue);
+            let mut fixes = longer_queue(queue, is_capped);
+            // Of a server without figures it is not known which program it is.
+            if run.server.as_ref().is_none_or(|server| server.figures.is_empty()) {
+                fixes.push(Fix::Advice(
+                    "in a server of another kind: a longer backlog for listen(2), or faster accepts",
+                ));
+            }
+            fixes
         }),
         remark: "the kernel drops SYNs and last ACKs; the client tries again a second later",
         ..BLANK

@@ -33,6 +33,7 @@ pub(super) const ROWS: &[Wall] = &[
             })
         },
         explains: &[
+            Symptom::NoMore,
             Symptom::Untried,
             Symptom::Failed(Errno::ENOMEM),
             Symptom::Failed(Errno::ENOBUFS),
@@ -51,7 +52,11 @@ pub(super) const ROWS: &[Wall] = &[
         // The reserve that the client knows is its own. That of a server in a cgroup is an eighth of it.
         fix_of_run: Some(|run| {
             let is_own = run.facts.reserve_met.is_some();
-            raise_cgroup(&run.demand, if is_own { run.host.reserve_bytes } else { 0 })
+            let reserve_bytes = if is_own { run.host.reserve_bytes } else { 0 };
+            let mut fixes = raise_cgroup(&run.demand, reserve_bytes);
+            // As many as there can be are never too many.
+            fixes.truncate(if run.facts.no_more.is_some() { 1 } else { fixes.len() });
+            fixes
         }),
         remark: "what sockets take of the kernel is charged to the cgroup as well",
         ..BLANK
@@ -83,6 +88,7 @@ pub(super) const ROWS: &[Wall] = &[
             })
         },
         explains: &[
+            Symptom::NoMore,
             Symptom::Untried,
             Symptom::Failed(Errno::ENOMEM),
             Symptom::Failed(Errno::ENOBUFS),
@@ -107,6 +113,16 @@ pub(super) const ROWS: &[Wall] = &[
                 Fix::Advice("more memory"),
             ]
         },
+        fix_of_run: Some(|run| {
+            let fewer = Fix::Flag("--connections with fewer".into());
+            let more = Fix::Advice("more memory");
+            let reserve = Fix::Flag("--memory-reserve with less, if others need less".into());
+            if run.facts.no_more.is_some() {
+                vec![more, reserve]
+            } else {
+                vec![fewer, reserve, more]
+            }
+        }),
         remark: "both programs stop before it, at --memory-reserve, and keep what they hold",
         ..BLANK
     },
@@ -179,9 +195,10 @@ fn cgroup_reserve_met(run: &RunFacts, side: Place) -> Option<Evidence> {
 fn of_reserve(run: &RunFacts, side: Place, of_cgroup: bool) -> Option<Evidence> {
     if side != Place::Server {
         let met = run.facts.reserve_met.clone().filter(|met| met.contains("cgroup") == of_cgroup);
+        let opened_no_more = run.count(Symptom::Untried) + run.count(Symptom::NoMore);
         // The loss is the connections that were not tried. The server counts by itself what it
         // refused.
-        let (count, confidence) = (Some(run.count(Symptom::Untried)), Confidence::Certain);
+        let (count, confidence) = (Some(opened_no_more), Confidence::Certain);
         return met.map(|text| Evidence { text, count, confidence });
     }
     let figure = |name| run.end(side).and_then(|end| end.figure(name)).unwrap_or(0);

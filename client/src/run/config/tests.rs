@@ -50,7 +50,8 @@ fn what_is_not_typed_has_its_default() {
     assert_eq!((targets.target.len(), targets.source.len()), (1, 1));
     assert_eq!((targets.source_ports.is_none(), Ok(targets.cores)), (true, "all".parse()));
     let (hold, connects_in_flight) = (Duration::from_secs(10), CONNECTS_IN_FLIGHT);
-    let expected = Load { plateaus: vec![10], rate_per_s: None, connects_in_flight, hold };
+    let expected =
+        Load { plateaus: vec![10], to_max: false, rate_per_s: None, connects_in_flight, hold };
     assert_eq!(load, expected);
     assert_eq!((traffic.message_bytes, traffic.message_count), (64, 1));
     assert_eq!(
@@ -80,7 +81,13 @@ fn each_flag_is_where_it_is_used() {
     assert_eq!((ports.low, ports.high, Ok(targets.cores)), (40_000, 40_009, "0".parse()));
     assert_eq!(Ok(&targets.source[0]), "127.0.0.9".parse().as_ref());
     let hold = Duration::from_secs(3);
-    let expected = Load { plateaus: vec![10], rate_per_s: Some(5), connects_in_flight: 7, hold };
+    let expected = Load {
+        plateaus: vec![10],
+        to_max: false,
+        rate_per_s: Some(5),
+        connects_in_flight: 7,
+        hold,
+    };
     assert_eq!(load, expected);
     assert_eq!((traffic.message_bytes, traffic.message_count), (100, 4));
     assert_eq!((traffic.churn_per_s(), traffic.close), (Some(6), ShutdownMode::Reset));
@@ -220,6 +227,23 @@ fn the_last_plateau_is_the_most_that_is_held() {
     assert_eq!((config.connections(), config.gates.min_established), (20_000, 20_000));
     assert_eq!(config.expected_time(), (Duration::from_secs(10) + BYSTANDERS_TIME) * 3);
     assert_eq!(config.targets().len(), 2);
+}
+
+#[test]
+fn as_many_as_there_can_be_come_after_all_numbers() {
+    let both = Config::new(flags("--connections 1k,max")).expect("the flags go together");
+    assert_eq!((&both.load.plateaus[..], both.load.to_max), (&[1_000][..], true));
+    assert_eq!((both.gates.min_established, both.traffic.message_count), (1_000, 1));
+    assert_eq!(both.expected_time(), (Duration::from_secs(10) + BYSTANDERS_TIME) * 2);
+    let alone = Config::new(flags("--connections max --message-every 1s --min-established 2M"));
+    let alone = alone.expect("the flags go together");
+    assert_eq!((&alone.load.plateaus[..], alone.gates.min_established), (&[][..], 2_000_000));
+    assert_eq!(alone.traffic.message_count, 1, "each is verified before the hold");
+    let one = Config::new(flags("--connections max")).expect("the flags go together");
+    assert_eq!(one.gates.min_established, 1);
+    assert!(refusal("--connections max,10").contains("fix: write max last"));
+    let search = refusal("--connections 10,max --bystanders --keep-bystanders ping_loss_<_1%");
+    assert!(search.contains("fix: --connections with a number"), "{search}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use megaconn::base::stderr::talk;
 use megaconn::results::COUNTERS;
 use megaconn::results::lenient::Part;
+use megaconn::results::max::Max;
 use megaconn::results::plateau::Counts;
 use megaconn::results::result::RunResult;
 use megaconn::runtime::signals::Stop;
@@ -21,8 +22,10 @@ impl Controller<'_> {
     pub(super) fn finish(mut self, result: &mut RunResult, stop: Option<Stop>, ended_ms: u64) {
         self.figures.refresh_server();
         let totals = self.counted_at_stop.take().unwrap_or_else(|| self.figures.totals());
-        result.failed = Counts::by_errno(&totals.failed);
-        result.lost = Counts::by_cause(&totals.lost);
+        let none = Max::default();
+        let of_max = result.max.as_ref().unwrap_or(&none);
+        result.failed = Counts::by_errno(&totals.failed).without(&of_max.failed);
+        result.lost = Counts::by_cause(&totals.lost).without(&of_max.lost);
         result.losses = self.losses.times().into();
         let target = self.plan.tuples.targets()[0];
         result.target_afterwards = result.losses.map(|_| aftermath::ask(target)).into();
@@ -41,13 +44,19 @@ impl Controller<'_> {
         result.unexpected_bytes = losses.first_bytes().into();
         result.targets = losses.targets(&self.plan.tuples, established);
         let tried = established + totals.connect_failed_total + lost;
-        result.untried = self.config.connections().saturating_sub(tried).into();
+        let asked = result.target_connections.or_zero();
+        result.untried = asked.saturating_sub(tried).into();
         let mut missed = gates::missed(result, self.config);
         if let Some(stop) = stop {
             missed.insert(0, format!("stopped by {stop}, the report is partial"));
         }
         result.verdict = Part(result::verdict(missed));
-        if let Some(evidence) = self.evidence.take() {
+        if let Some(mut evidence) = self.evidence.take() {
+            if let Some(filling) = &self.filling {
+                let is_reserve_met = self.memory.reserve_met().is_some();
+                let no_more = filling.no_more(is_reserve_met, self.plan.connections());
+                evidence.opened_no_more(no_more, established, filling.overdue_at_wall());
+            }
             let (case, moments) = evidence.case(
                 result,
                 &mut self.figures,
@@ -56,7 +65,11 @@ impl Controller<'_> {
                 self.answers.longest(),
                 stop.is_some(),
             );
-            result::take_walls(&mut result.verdict, diagnose(&case), &self.plan.rows);
+            if result.max.is_some() {
+                result::take_end_of_opening(result, diagnose(&case), &self.plan.rows);
+            } else {
+                result::take_walls(&mut result.verdict, diagnose(&case), &self.plan.rows);
+            }
             if let Some(Err(error)) = self
                 .config
                 .outputs

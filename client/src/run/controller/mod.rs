@@ -28,9 +28,11 @@ use crate::measure::monitor::{AnswerGap, LossTimeline, MemoryWatchdog};
 use crate::output::progress::Progress;
 use crate::output::result::{self, per_s};
 use crate::run::config::Config;
+use crate::run::filling::{Filling, Opened};
 use crate::run::plateaus::Plateaus;
 use crate::run::preflight::RunPlan;
 
+mod fill;
 mod finish;
 mod server;
 
@@ -57,6 +59,8 @@ pub(crate) struct Controller<'a> {
     closed_early: u64,
     /// What had been counted when a signal ended a plateau: what comes later is in no figure.
     counted_at_stop: Option<ClientTotals>,
+    /// From when as many are opened as there can be.
+    filling: Option<Filling>,
 }
 
 /// The run ends here; the report is made of what there is.
@@ -91,6 +95,7 @@ impl<'a> Controller<'a> {
             kept: Vec::new(),
             closed_early: 0,
             counted_at_stop: None,
+            filling: None,
         }
     }
 
@@ -116,7 +121,7 @@ impl<'a> Controller<'a> {
         }
         result.seconds = started.elapsed().as_secs_f64().into();
         let ended_ms = unix_ms();
-        if stop.is_none() && self.figures.totals().is_anything_amiss() {
+        if stop.is_none() && (self.filling.is_some() || self.figures.totals().is_anything_amiss()) {
             // The verdict is also about what the server saw. A signal ends the wait, and the verdict
             // is made without it.
             let _ = self.await_server_tick(commands, ended_ms).await;
@@ -135,7 +140,7 @@ impl<'a> Controller<'a> {
         self.figures.mark_empty();
         result.memory_before = Part(self.figures.memory_samples().empty());
         self.evidence = Some(Evidence::begin(self.asked(), &mut self.figures));
-        let mut plateaus = Plateaus::new(&self.config.load.plateaus, self.config.keep().cloned());
+        let mut plateaus = Plateaus::new(&self.plan.plateaus, self.config.keep().cloned());
         while let Some(connections) = plateaus.next() {
             self.close_down_to(commands, connections, result.plateaus.last()).await?;
             let before = self.figures.totals();
@@ -149,15 +154,18 @@ impl<'a> Controller<'a> {
             let totals = self.figures.totals();
             let counted = totals.since(&before);
             plateau.established = self.established(&totals).into();
-            if matches!(ended, Err(Stopped::BySignal(_))) {
-                self.counted_at_stop = Some(totals);
-            }
             let asked = result::Asked {
                 expect: &self.config.traffic.expect,
                 churn_per_s: self.config.traffic.churn_per_s(),
                 cores: self.plan.cpus.len(),
             };
             result::count(&mut plateau, &counted, &asked);
+            if self.is_max(connections) {
+                self.take_max(&mut plateau, result, &totals);
+            }
+            if matches!(ended, Err(Stopped::BySignal(_))) {
+                self.counted_at_stop = Some(totals);
+            }
             if let Some(evidence) = &mut self.evidence {
                 let at = format!("plateau of {connections}");
                 evidence.look(at, &mut self.figures);
@@ -242,14 +250,15 @@ impl<'a> Controller<'a> {
     ) -> Result<(), Stopped> {
         let connections = plateau.connections.or_zero();
         self.watch(SpanPhase::Connecting, connections);
-        let connect = Phase::Connect { connections };
-        let (began, connected) = (Instant::now(), self.figures.sum(|s| &s.connected_total));
-        let new = connections.saturating_sub(self.figures.sum(|s| &s.connections));
-        let took = self.phase(commands, connect, new).await;
-        let time = took.as_ref().map_or_else(|_| began.elapsed(), |took| *took);
-        let opened = self.figures.sum(|s| &s.connected_total) - connected;
-        result::opened(&mut plateau.connect, opened, time);
-        took?;
+        let is_max = self.is_max(connections);
+        if is_max {
+            self.fill(commands, plateau).await?;
+        } else {
+            let new = connections.saturating_sub(self.figures.sum(|s| &s.connections));
+            let mut opened = Opened::default();
+            let connect = Phase::Connect { connections };
+            self.open(commands, (connect, new), &mut opened, plateau).await?;
+        }
         self.wait(commands, SETTLE).await?;
         let in_hold = if self.config.traffic.is_any() {
             // Else bystanders would never see them at rest.
@@ -267,6 +276,7 @@ impl<'a> Controller<'a> {
             let took = self.phase(commands, Phase::Messages, messages).await?;
             plateau.messages.seconds = took.as_secs_f64().into();
         }
+        let connections = if is_max { self.filled() } else { connections };
 
         if let Some(evidence) = &mut self.evidence {
             evidence.hold_begins(&mut self.figures);
@@ -320,7 +330,7 @@ impl<'a> Controller<'a> {
     /// What moves while a phase goes on.
     fn done(&self, phase: Phase) -> u64 {
         match phase {
-            Phase::Connect { .. } => self.figures.sum(|s| &s.connected_total),
+            Phase::Connect { .. } | Phase::Fill { .. } => self.figures.sum(|s| &s.connected_total),
             Phase::Messages | Phase::Sweep => self.figures.sum(|s| &s.messages_total),
             Phase::Close { .. } => self.figures.sum(|s| &s.connections),
             Phase::Hold | Phase::Traffic => 0,
@@ -391,7 +401,8 @@ impl<'a> Controller<'a> {
         let answers =
             self.figures.sum(|s| &s.messages_total) + self.figures.sum(|s| &s.churned_total);
         self.answers.look(answers, self.figures.sum(|s| &s.messages_in_flight));
-        if self.memory.look(self.figures.sum(|s| &s.connections)) {
+        let is_short = self.memory.look(self.figures.sum(|s| &s.connections));
+        if is_short || self.has_met_wall() {
             commands.broadcast(Command::OpenNoMore).await;
         }
         if let Some(dumps) = self.dumps.as_ref().filter(|_| self.signals.take_dump_request()) {
@@ -408,7 +419,7 @@ impl<'a> Controller<'a> {
 /// How long an answer may take in a phase before its connection is given up.
 fn patience(phase: Phase) -> Duration {
     match phase {
-        Phase::Connect { .. } => CONNECT_TIMEOUT,
+        Phase::Connect { .. } | Phase::Fill { .. } => CONNECT_TIMEOUT,
         Phase::Messages | Phase::Sweep => ECHO_TIMEOUT,
         // A short connection is connected first.
         Phase::Hold | Phase::Traffic => CONNECT_TIMEOUT + ECHO_TIMEOUT,
