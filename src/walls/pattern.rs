@@ -123,7 +123,7 @@ fn of_one_kind(ending: Ending, losses: &[&Lost], all: &[Lost], tried: &Tried) ->
         let count = near.filter(|lost| lost.at <= at.low + MOMENT).count();
         (count, Shared::Moment(at.low), (at.low, at.high))
     });
-    let time = moment.or_else(|| of_time(losses, at));
+    let time = at_once(losses).or(moment).or_else(|| of_time(losses, at));
     let none = (Duration::ZERO, Duration::ZERO);
     let place = [of_target(losses, tried), of_source(losses, all, tried), of_number(losses, tried)];
     let place = place.into_iter().flatten().map(|(count, shared)| (count, shared, none));
@@ -174,21 +174,27 @@ fn spread_of(mut times: Vec<Duration>) -> Option<Spread> {
     Some(Spread { low, middle: times[from + count / 2], high, count })
 }
 
-/// At once, or after one silence, or at one age, at moments that differ by more. Where nothing was ever sent both are the
-/// same, and the silence is the more likely cause.
+/// The spread of a time that is known of each loss.
+fn known(losses: &[&Lost], pick: fn(&Lost) -> Option<Duration>) -> Option<Spread> {
+    let times: Option<Vec<Duration>> = losses.iter().map(|lost| pick(lost)).collect();
+    spread_of(times?)
+}
+
+/// As soon as they were there. It is told of those that were opened within a second as well.
+fn at_once(losses: &[&Lost]) -> Option<(usize, Shared, (Duration, Duration))> {
+    let age = known(losses, |lost| lost.age).filter(|age| age.high < AT_ONCE);
+    age.map(|age| age.shared(Shared::AtOnce))
+}
+
+/// After one silence, or at one age, at moments that differ by more. Where nothing was ever sent both are
+/// the same, and the silence is the more likely cause.
 fn of_time(losses: &[&Lost], at: Option<Spread>) -> Option<(usize, Shared, (Duration, Duration))> {
-    let known = |pick: fn(&Lost) -> Option<Duration>| -> Option<Spread> {
-        let times: Option<Vec<Duration>> = losses.iter().map(|lost| pick(lost)).collect();
-        spread_of(times?)
-    };
     let is_told =
         |spread: &Spread| spread.is_one() && at.is_some_and(|at| at.width() > spread.width() * 2);
-    let at_once = known(|lost| lost.age).filter(|age| age.high < AT_ONCE);
-    if let Some(age) = at_once {
-        return Some(age.shared(Shared::AtOnce));
-    }
-    let idle = known(|lost| lost.idle).filter(is_told).map(|idle| idle.shared(Shared::Idle));
-    idle.or_else(|| known(|lost| lost.age).filter(is_told).map(|age| age.shared(Shared::Age)))
+    let idle = known(losses, |lost| lost.idle).filter(is_told);
+    let idle = idle.map(|idle| idle.shared(Shared::Idle));
+    let age = || known(losses, |lost| lost.age).filter(is_told);
+    idle.or_else(|| age().map(|age| age.shared(Shared::Age)))
 }
 
 /// One target among several that were tried.

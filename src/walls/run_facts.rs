@@ -70,6 +70,10 @@ pub struct ClientFacts {
     pub latency_p99_us: Option<u64>,
     /// Why the target is gone: asked again after losses, it did not answer or refused.
     pub target_gone: Option<String>,
+    /// Whether it did not even refuse: then the path to it may be gone, and not the server.
+    pub target_is_silent: bool,
+    /// Why this host itself lets nothing go to the target when the run is over, if it does not.
+    pub no_way: Option<Errno>,
     /// Why the client stopped opening connections, when it met its memory reserve.
     pub reserve_met: Option<String>,
     /// The listeners at the target's port with connections that waited to be accepted when all

@@ -245,7 +245,8 @@ impl Lab {
     pub(crate) fn client_elsewhere(&self, flags: &[&str]) -> Program {
         let (target, cores) = (format!("{SERVER}:7000"), cores(2));
         let target = if flags.contains(&"--target") { &[][..] } else { &["--target", &target] };
-        let flags = [&["run", "--cores", &cores], target, flags].concat();
+        let cores = if flags.contains(&"--cores") { &[][..] } else { &["--cores", &cores] };
+        let flags = [&["run"], cores, target, flags].concat();
         let client = Path::new(env!("CARGO_BIN_EXE_megaconn-client"));
         Program::start(&mut self.in_cage(Place::Client, client, &flags))
     }

@@ -20,6 +20,11 @@ const fn alone(row: Row) -> Row {
     Row { is_alone: true, ..row }
 }
 
+/// The backlog is that of the SYN queue as well, and what is beyond it is answered by cookies.
+const fn with_cookies(row: Row) -> Row {
+    Row { beside: &["syncookies"], ..row }
+}
+
 const fn cheap(row: Row) -> Row {
     Row { is_cheap: true, ..row }
 }
@@ -101,7 +106,7 @@ pub(crate) const ROWS: &[Row] = &[
     // It sent nothing for longer than a message may be late.
     seen(
         "client stopped for 3 s",
-        &[Wall("client-lag", "client")],
+        &[Met("client-lag", "client")],
         during(
             &[(500, Step::ToClient(Signal::STOP)), (3000, Step::ToClient(Signal::CONT))],
             ours(&[], EACH_HALF),
@@ -113,18 +118,18 @@ pub(crate) const ROWS: &[Row] = &[
         &[Wall("server-full", "server"), Unknown("after their connect at the latest")],
         ours(&["--max-connections", "300"], OPEN),
     ),
-    row(
+    with_cookies(row(
         "--backlog 4, all at once",
         &[Wall("accept-queue", "server")],
         &[Wall("unanswered", "between")],
         ours(&["--backlog", "4"], AT_ONCE_1K),
-    ),
-    row(
+    )),
+    with_cookies(row(
         "somaxconn of 8",
         &[Wall("accept-queue", "server")],
         &[Wall("unanswered", "between")],
         after(&[Step::Server("sysctl -qw net.core.somaxconn=8")], AT_ONCE_1K),
-    ),
+    )),
     row(
         "SYN cookies always",
         &[Met("syncookies", "server")],
@@ -145,11 +150,11 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     // Limits of the server's process and group.
     row(
-        "64 MiB for the server",
+        "40 MiB for the server",
         &[Wall("cgroup-memory", "server")],
         AT_ONCE,
         server_in(
-            In::Memory(64 << 20),
+            In::Memory(40 << 20),
             &["--connections", "25k", "--hold", "0s", "--close", "reset"],
         ),
     ),
@@ -167,33 +172,37 @@ pub(crate) const ROWS: &[Row] = &[
     // Limits of the client, before its first connection.
     cheap(seen(
         "32 open files for the client",
-        &[Refused("nofile")],
+        &[Refused("error: nofile: ")],
         client_in(In::Limit('n', 32), OPEN),
     )),
     cheap(seen(
         "64 KiB of locked memory for the client",
-        &[Refused("memlock")],
+        &[Refused("error: memlock: ")],
         client_in(In::Limit('l', 64), OPEN),
     )),
-    cheap(seen("4 threads for the client", &[Refused("threads")], client_in(In::Threads(4), OPEN))),
+    cheap(seen(
+        "4 threads for the client",
+        &[Refused("error: threads: ")],
+        client_in(In::Threads(4), OPEN),
+    )),
     seen(
         "100 MiB of addresses for the client",
-        &[Refused("address-space")],
+        &[Refused("error: address-space: ")],
         client_in(In::Limit('v', 100 << 10), OPEN),
     ),
     cheap(seen(
         "100 source ports for 500",
-        &[Refused("source-ports")],
+        &[Refused("error: source-ports: ")],
         ours(&[], &["--source-ports", "40000-40099", "--connections", "500", "--hold", "0s"]),
     )),
     seen(
         "a port range of 100",
-        &[Refused("source-ports")],
+        &[Refused("error: source-ports: ")],
         after(&[Step::Client("sysctl -qw net.ipv4.ip_local_port_range='40000 40099'")], OPEN),
     ),
     seen(
         "all but 100 ports reserved",
-        &[Refused("source-ports")],
+        &[Refused("error: source-ports: ")],
         after(
             &[
                 Step::Client("sysctl -qw net.ipv4.ip_local_port_range='40000 41099'"),
@@ -206,7 +215,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     seen(
         "ports below 1024, by a user",
-        &[Refused("permission"), Refused("source-ports")],
+        &[Refused("net.ipv4.ip_unprivileged_port_start")],
         client_in(
             In::Without("net_bind_service"),
             &["--source-ports", "700-900", "--connections", "100", "--hold", "0s"],
@@ -214,12 +223,12 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     seen(
         "more memory reserved than there is",
-        &[Refused("memory")],
+        &[Refused("error: memory: ")],
         ours(&[], &["--memory-reserve", "1024GiB", "--connections", "500", "--hold", "0s"]),
     ),
     alone(seen(
         "io_uring disabled for the client",
-        &[Refused("io-uring-disabled")],
+        &[Refused("error: io-uring-disabled: ")],
         Play {
             build: Build::HostWide,
             before: &[Step::Host("kernel.io_uring_disabled", "1")],

@@ -51,7 +51,9 @@ pub(crate) fn judge(row: &Row, right: &[Is], over: &Over) -> Judged {
     let seen = verdict["wall"].to_string();
     let is = |is: &Is| match is {
         Is::Wall(id, side) => wall == Some((id, side)),
-        Is::Met(id, side) => wall.is_none() && met.contains(&(*id, *side)),
+        Is::Met(id, side) => {
+            wall == Some((id, side)) || wall.is_none() && met.contains(&(*id, *side))
+        }
         Is::Nothing => wall.is_none() && met.iter().all(|(id, _)| row.beside.contains(id)),
         Is::Unknown(text) => wall.is_some_and(|(id, _)| id == "unknown") && seen.contains(text),
         Is::Refused(_) => false,
@@ -82,8 +84,7 @@ pub(crate) fn judge(row: &Row, right: &[Is], over: &Over) -> Judged {
 /// Judges a run that ended before its first connection.
 fn of_refusal(right: &[Is], over: &Over) -> Judged {
     let line = over.finished.stderr.last().map_or("", String::as_str);
-    let name = line.strip_prefix("error: ").and_then(|rest| rest.split(": ").next());
-    let is_expected = |is: &Is| matches!(is, Is::Refused(id) if name == Some(id));
+    let is_expected = |is: &Is| matches!(is, Is::Refused(text) if line.contains(text));
     let is_refused = over.finished.code == Some(2);
     let worth = match right.iter().any(is_expected) && is_refused {
         true => Worth::Right,

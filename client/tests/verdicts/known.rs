@@ -31,17 +31,22 @@ const fn alone(row: Row) -> Row {
     Row { is_alone: true, ..row }
 }
 
+/// The backlog is that of the SYN queue as well, and what is beyond it is answered by cookies.
+const fn with_cookies(row: Row) -> Row {
+    Row { beside: &["syncookies"], ..row }
+}
+
 use Is::{Met, Nothing, Unknown, Wall as Of};
 
 pub(crate) const ROWS: &[Row] = &[
     own("ports of one address used up", &[Of("source-ports", "client")], &network::SOURCE_PORTS),
     own("ports in TIME_WAIT", &[Of("time-wait", "client")], &network::TIME_WAIT),
-    other(
+    with_cookies(other(
         "accept queue of 8",
         &[Of("accept-queue", "server")],
         &[Of("unanswered", "between")],
         &network::ACCEPT_QUEUE,
-    ),
+    )),
     other(
         "SYN queue of 64 by somaxconn",
         &[Of("syn-queue", "server")],

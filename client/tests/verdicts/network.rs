@@ -150,17 +150,17 @@ pub(crate) const ROWS: &[Row] = &[
         Routed,
     ),
     row(
-        "SYNs beyond 200/s dropped, and tried again",
+        "SYNs beyond 150/s dropped, and tried again",
         LOSS,
         &[Met("packet-loss", "between"), Nothing],
         &[
             PATIENT,
             Step::ServerNft(
                 "chain slow { type filter hook input priority 0; iifname link0 \
-                 tcp flags & (syn|ack) == syn limit rate over 200/second burst 50 packets drop; }",
+                 tcp flags & (syn|ack) == syn limit rate over 150/second burst 50 packets drop; }",
             ),
         ],
-        OPEN,
+        &["--connections", "400", "--rate", "200", "--hold", "0s", "--close", "reset"],
     ),
     seen(
         "SYNs beyond 300 connections dropped",
@@ -226,7 +226,7 @@ pub(crate) const ROWS: &[Row] = &[
         InHold(&[(
             500,
             Step::ServerNft(
-                "chain quota { type filter hook input priority 0; iifname link0 \
+                "chain used { type filter hook input priority 0; iifname link0 \
                  quota over 20 kbytes drop; }",
             ),
         )]),
@@ -305,7 +305,16 @@ pub(crate) const ROWS: &[Row] = &[
         WhileOpening(&[(1500, Step::Client("ip route del default"))]),
     ),
     played(
-        played(seen("the router's way on is removed", REJECTED, &[], OPENING), Routed),
+        played(
+            row(
+                "the router's way on is removed",
+                &[Wall("path-gone", "between"), Wall("refused-between", "between")],
+                REJECTED,
+                &[],
+                OPENING,
+            ),
+            Routed,
+        ),
         WhileOpening(&[(1500, Step::Between("ip addr del 10.77.0.254/24 dev link0"))]),
     ),
     played(
@@ -320,11 +329,11 @@ pub(crate) const ROWS: &[Row] = &[
         seen("a black hole route at the client", ROUTE, &[], OPENING),
         WhileOpening(&[(1500, Step::Client("ip route add blackhole 10.77.0.1/32"))]),
     ),
-    played(seen("no server at all", &[Refused("refused")], &[], OPEN), NoServer),
+    played(seen("no server at all", &[Refused("refused: --target")], &[], OPEN), NoServer),
     played(
         seen(
             "no host at all",
-            &[Refused("unanswered")],
+            &[Refused("unanswered: --target")],
             &[],
             &["--target", "10.77.0.9:7000", "--connections", "500", "--hold", "0s"],
         ),
@@ -333,7 +342,7 @@ pub(crate) const ROWS: &[Row] = &[
     played(
         seen(
             "no way to the host",
-            &[Refused("route"), Refused("unanswered")],
+            &[Refused("no route leads there")],
             &[],
             &["--target", "10.55.0.9:7000", "--connections", "500", "--hold", "0s"],
         ),

@@ -36,13 +36,13 @@ pub(crate) struct Row {
 pub(crate) enum Is {
     /// This wall at this side cost most.
     Wall(&'static str, &'static str),
-    /// This wall at this side was met, and cost nothing.
+    /// This wall at this side was met. Whether anything was lost to it is a matter of chance.
     Met(&'static str, &'static str),
     /// No wall, and nothing lost.
     Nothing,
     /// A loss has no name, and this is in what was seen of it.
     Unknown(&'static str),
-    /// The run is refused before its first connection, by this name.
+    /// The run is refused before its first connection, and this is in the line that says why.
     Refused(&'static str),
 }
 

@@ -191,12 +191,16 @@ fn client_lags(run: &RunFacts, _: Place) -> Option<Evidence> {
         both_shares(run)
     );
     let confidence = if unbegun > 0 { Confidence::Certain } else { Confidence::Likely };
-    let lags = is_most && lag > LAG_US || unbegun > 0 || is_busy;
+    let least = if run.count(Symptom::Late) > 0 { LAG_US } else { LAG_WORTH_SAYING_US };
+    let lags = is_most && lag > least || unbegun > 0 || is_busy;
     lags.then_some(Evidence { text, count: None, confidence })
 }
 
 /// Microseconds of lag that a scheduler may cause on any host.
 const LAG_US: u64 = 10_000;
+
+/// Microseconds of lag that are worth saying where nothing was late.
+const LAG_WORTH_SAYING_US: u64 = 500_000;
 
 /// One core had most of the work, and its CPU was full.
 fn imbalanced(run: &RunFacts, side: Place) -> Option<Evidence> {
@@ -242,6 +246,8 @@ fn all_busy(run: &RunFacts, side: Place) -> Option<Evidence> {
     } else {
         wanted >= BUSY
     };
+    // In a moment without load a program may be ready and not run.
+    let is_long = time.lived_ms >= HOLD_MS || run.count(Symptom::Late) > 0;
     // The busier end is the limit.
     let is_less_busy = !is_shared && cpu_share(&run.client).is_some_and(|client| client > wanted);
     let share = |n: f64| format!("{:.0} %", 100.0 * n);
@@ -252,12 +258,15 @@ fn all_busy(run: &RunFacts, side: Place) -> Option<Evidence> {
     } else {
         text += &format!("; {}", both_shares(run));
     }
-    (is_full && !is_less_busy).then_some(Evidence {
+    (is_full && is_long && !is_less_busy).then_some(Evidence {
         text,
         count: None,
         confidence: Confidence::Likely,
     })
 }
+
+/// Milliseconds of a hold in which the use of a CPU can be told.
+const HOLD_MS: u64 = 500;
 
 /// The part of its CPUs that an end wanted; `None` when that is not known.
 fn cpu_share(end: &End) -> Option<f64> {

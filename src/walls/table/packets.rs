@@ -11,6 +11,7 @@ use crate::walls::place::Place;
 use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
+use crate::walls::table::outside::died_idle;
 use crate::walls::table::row::{BETWEEN, BLANK};
 use crate::walls::wall::Wall;
 
@@ -80,13 +81,20 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "packets that come through: some were lost on the way",
         at: BETWEEN,
         unit: "packets",
-        explains: &[Symptom::Late],
+        explains: &[
+            Symptom::Late,
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Lost(LostCause::Timeout),
+        ],
         drops: true,
         is_general: true,
-        signs: &[Sign::Kernel(
-            "segments were sent again, and no queue in sight dropped them",
-            lost,
-        )],
+        signs: &[
+            Sign::Kernel("segments were sent again, and no queue in sight dropped them", lost),
+            Sign::Kernel(
+                "connections that worked are not acknowledged, and the target takes others",
+                not_acknowledged,
+            ),
+        ],
         absent: "hardly a segment was sent again in need",
         fix: |_, _| {
             vec![
@@ -123,7 +131,48 @@ fn lost(run: &RunFacts, _: Place) -> Option<Evidence> {
         .filter_map(|(name, end)| sent_again(run, name, end.filter(|end| end.has_counters())?))
         .collect();
     let text = found.join("; ");
-    (!found.is_empty()).then_some(Evidence { text, count: None, confidence: Confidence::Likely })
+    let count = Some(run.count(Symptom::Late));
+    (!found.is_empty()).then_some(Evidence { text, count, confidence: Confidence::Likely })
+}
+
+/// Whether what was sent on connections that are silent was not even acknowledged: the kernel sent it
+/// again and again. `None` when it was not measured.
+pub(super) fn is_unacknowledged(run: &RunFacts) -> Option<bool> {
+    let rise = |counter| run.client.rise(counter);
+    let after_timeouts = rise("TcpExt.TCPTimeouts")?.saturating_sub(rise("TcpExt.TCPSynRetrans")?);
+    Some(after_timeouts >= (2 * silent(run)).max(TIMEOUTS_LEAST))
+}
+
+/// Timeouts that any busy host may have.
+const TIMEOUTS_LEAST: u64 = 20;
+
+fn silent(run: &RunFacts) -> u64 {
+    let causes = [LostCause::Silent, LostCause::Timeout];
+    causes.iter().map(|cause| run.count(Symptom::Lost(*cause))).sum()
+}
+
+/// Connections that worked, or that the server has accepted, were not acknowledged any more, while it
+/// takes others. Something between lets a part through: full packets, or what is not new.
+fn not_acknowledged(run: &RunFacts, _: Place) -> Option<Evidence> {
+    let facts = &run.facts;
+    let silent = silent(run);
+    let is_there = facts.target_gone.is_none() && facts.no_way.is_none();
+    let had_worked = facts.silent_after_hold >= silent && facts.received_before_hold >= silent;
+    let has_accepted = run.server.as_ref().is_some_and(|end| {
+        end.has_counters() && end.rise("TcpExt.ListenDrops") == Some(0) && end.has_figures()
+    });
+    let is_met = silent > 0
+        && is_there
+        && (had_worked || has_accepted)
+        && is_unacknowledged(run) == Some(true)
+        && !died_idle(run);
+    let text = format!(
+        "client: {} connections are silent, and what was sent on them was not acknowledged \
+         (TcpExt.TCPTimeouts +{}), while the target takes others",
+        grouped(silent),
+        grouped(run.client.rise("TcpExt.TCPTimeouts").unwrap_or(0))
+    );
+    is_met.then_some(Evidence { text, count: Some(silent), confidence: Confidence::Likely })
 }
 
 /// Times that a segment is sent to a peer that does not answer, at most.

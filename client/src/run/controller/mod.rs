@@ -390,7 +390,9 @@ impl<'a> Controller<'a> {
         self.losses.look(self.figures.lost());
         let answers =
             self.figures.sum(|s| &s.messages_total) + self.figures.sum(|s| &s.churned_total);
-        self.answers.look(answers, self.figures.sum(|s| &s.messages_in_flight));
+        let begun = self.figures.sum(|s| &s.messages_sent_total)
+            + self.figures.sum(|s| &s.churn_started_total);
+        self.answers.look(begun, answers, self.figures.sum(|s| &s.messages_in_flight));
         if self.memory.look(self.figures.sum(|s| &s.connections)) {
             commands.broadcast(Command::OpenNoMore).await;
         }
