@@ -125,7 +125,8 @@ fn of_one_kind(ending: Ending, losses: &[&Lost], all: &[Lost], tried: &Tried) ->
     });
     let time = at_once(losses).or(moment).or_else(|| of_time(losses, at));
     let none = (Duration::ZERO, Duration::ZERO);
-    let place = [of_target(losses, tried), of_source(losses, all, tried), of_number(losses, tried)];
+    let place =
+        [of_target(losses, tried), of_source(losses, all, tried), of_number(losses, all, tried)];
     let place = place.into_iter().flatten().map(|(count, shared)| (count, shared, none));
     time.into_iter().chain(place).map(pattern).collect()
 }
@@ -150,10 +151,11 @@ impl Spread {
         self.high - self.low
     }
 
-    /// Narrow beside what it is a spread of, and to what a core's log can tell.
+    /// Narrow beside what it is a spread of, and to what a core's log can tell. A timer of the kernel, such
+    /// as that of SO_RCVTIMEO, comes up to an eighth late.
     fn is_one(&self) -> bool {
         let grain = Duration::from_millis(u64::from(AGE_GRAIN_MS) * 10);
-        self.middle > Duration::ZERO && self.width() <= grain.max(self.middle / 20)
+        self.middle > Duration::ZERO && self.width() <= grain.max(self.middle / 8)
     }
 
     fn shared(&self, of: fn(Duration) -> Shared) -> (usize, Shared, (Duration, Duration)) {
@@ -233,13 +235,14 @@ fn of_source(losses: &[&Lost], all: &[Lost], tried: &Tried) -> Option<(usize, Sh
     (is_a_limit && is_exact).then_some((losses.len(), Shared::PerSource(most)))
 }
 
-/// Every n-th in the order of opening, when that many were lost.
-fn of_number(losses: &[&Lost], tried: &Tried) -> Option<(usize, Shared)> {
-    let all: u64 = tried.by_target.values().sum();
+/// Every n-th in the order of opening, when that many were lost, however each of them ended.
+fn of_number(losses: &[&Lost], all: &[Lost], tried: &Tried) -> Option<(usize, Shared)> {
+    let begun: u64 = tried.by_target.values().sum();
     (2..=16_u64).find_map(|n| {
-        let (_, count) = most_common(losses.iter().map(|lost| lost.number % n))?;
-        let of_class = all / n;
-        let is_whole = count as u64 * 10 >= of_class * 9 && of_class >= LOSSES_MIN as u64;
+        let (class, count) = most_common(losses.iter().map(|lost| lost.number % n))?;
+        let gone = all.iter().filter(|lost| lost.number % n == class).count() as u64;
+        let of_class = begun / n;
+        let is_whole = gone * 10 >= of_class * 9 && of_class >= LOSSES_MIN as u64;
         (is_most(count, losses.len()) && is_whole).then_some((count, Shared::EveryNth(n)))
     })
 }

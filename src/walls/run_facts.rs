@@ -68,6 +68,8 @@ pub struct ClientFacts {
     pub lag_p99_us: Option<u64>,
     /// Latency of messages or short connections at the 99th percentile.
     pub latency_p99_us: Option<u64>,
+    /// Microseconds that the half of all connects took at most; the slowest plateau.
+    pub connect_p50_us: Option<u64>,
     /// Why the target is gone: asked again after losses, it did not answer or refused.
     pub target_gone: Option<String>,
     /// Whether it did not even refuse: then the path to it may be gone, and not the server.

@@ -196,6 +196,12 @@ impl Evidence {
                 idle_seconds: idle_seconds(held_seconds, demand.connections, self.begun_in_holds),
                 time_wait: self.time_wait,
                 lag_p99_us: worst(result, |plateau| plateau.schedule_lag_us),
+                connect_p50_us: result
+                    .plateaus
+                    .iter()
+                    .filter_map(|plateau| *plateau.connect.latency_us)
+                    .map(|percentiles| percentiles.p50)
+                    .max(),
                 latency_p99_us: worst(result, |plateau| plateau.messages.latency_us),
                 silent_after_hold,
                 target_gone: aftermath::server_gone(*result.target_afterwards, *result.losses),

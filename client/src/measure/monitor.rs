@@ -102,6 +102,8 @@ pub(crate) struct AnswerGap {
     answered: (Duration, u64, u64),
     looked: Duration,
     longest: Option<(Duration, Duration)>,
+    /// Whether connections have their first messages: what never worked has not stopped.
+    is_first_exchange: bool,
 }
 
 /// A gap that is shorter is not worth saying: a busy host has such.
@@ -118,7 +120,13 @@ impl AnswerGap {
             answered: (Duration::ZERO, 0, 0),
             looked: Duration::ZERO,
             longest: None,
+            is_first_exchange: false,
         }
+    }
+
+    /// Another phase begins; in that of the first messages nothing is looked for.
+    pub(crate) fn enter(&mut self, is_first_exchange: bool) {
+        self.is_first_exchange = is_first_exchange;
     }
 
     /// Looks, with `begun` messages and `answers` until now and `out` messages that have none.
@@ -134,7 +142,7 @@ impl AnswerGap {
     fn look_at(&mut self, at: Duration, begun: u64, answers: u64, out: u64) {
         let is_late = at - self.looked > LOOK_LATE;
         self.looked = at;
-        if is_late || out == 0 || answers != self.answered.1 {
+        if is_late || self.is_first_exchange || out == 0 || answers != self.answered.1 {
             self.answered = (at, answers, begun);
             return;
         }
@@ -197,14 +205,16 @@ mod tests {
         assert_eq!(look(60_100, 110, 50), Some((10_900, 4_100)));
     }
 
-    /// All have been answered but some that never are; or none ever was.
+    /// All have been answered but some that never are; or none ever was; or these are the first messages.
     #[test]
     fn what_was_silent_from_the_start_is_no_gap() {
-        for answers in [0, 150] {
+        for (answers, begun_later, is_first) in [(0, 99, false), (150, 0, false), (150, 99, true)] {
             let mut gap = AnswerGap::new();
+            gap.enter(is_first);
             for ms in (0..15_000).step_by(100) {
-                let answers = if ms < 200 { 0 } else { answers };
-                gap.look_at(Duration::from_millis(ms), 200, answers, 50);
+                let (answers, more) = if ms < 200 { (0, 0) } else { (answers, begun_later) };
+                let more = if ms > 200 { more } else { 0 };
+                gap.look_at(Duration::from_millis(ms), 200 + more, answers, 50);
             }
             assert_eq!(gap.longest(), None, "{answers} answers");
         }

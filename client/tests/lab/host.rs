@@ -205,8 +205,8 @@ pub(crate) struct Scene {
     pub(crate) server: Program,
     pub(crate) address: SocketAddr,
     pub(crate) directory: tempfile::TempDir,
-    /// Where the client is, and where the server, when the one does not see the other.
-    apart: Option<[Namespace; 2]>,
+    /// Where the client is first, and where the server last; none where no namespace can be made.
+    places: Vec<Namespace>,
 }
 
 impl Scene {
@@ -214,34 +214,38 @@ impl Scene {
     /// apart from the client and cannot.
     pub(crate) fn new(sight: Sight, cage: &Cage, flags: &[&str]) -> Option<Scene> {
         let directory = tempfile::tempdir().expect("there is a place for temporary files");
-        let apart = (sight == Sight::Without).then(Scene::apart).transpose();
-        let apart = apart.map_err(|error| skipped(&error)).ok()?;
-        let address = match apart {
-            None => free_ports(Ipv4Addr::LOCALHOST.into(), 1),
-            Some(_) => SocketAddr::from(([10, 77, 0, 1], 7000)),
+        let places = match sight {
+            // What others do on this host is counted elsewhere then.
+            Sight::With => Namespace::new().into_iter().collect(),
+            Sight::Without => Scene::apart().map_err(|error| skipped(&error)).ok()?,
+        };
+        let address = match (sight, places.is_empty()) {
+            (Sight::With, true) => free_ports(Ipv4Addr::LOCALHOST.into(), 1),
+            (Sight::With, false) => SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)),
+            (Sight::Without, _) => SocketAddr::from(([10, 77, 0, 1], 7000)),
         };
         let stats = directory.path().join("server.ndjson");
         let stats = stats.to_str().expect("temporary names are plain");
         let listen = address.to_string();
-        let stats = match apart {
-            None => &["--stats", stats, "--stats-every", "100ms"][..],
-            Some(_) => &[],
+        let stats = match sight {
+            Sight::With => &["--stats", stats, "--stats-every", "100ms"][..],
+            Sight::Without => &[],
         };
         let always = [&["serve", "--listen", &listen], stats].concat();
         let two = cores(2);
         let flags = [&always[..], &with_cores(flags, &two)].concat();
-        let place = apart.as_ref().map(|[_, server]| server);
-        let mut server = Program::start(&mut placed(place, cage, &server_binary(), &flags));
+        let program = &mut placed(places.last(), cage, &server_binary(), &flags);
+        let mut server = Program::start(program);
         if !server.says("listening on") {
             panic!("the server did not start: {:#?}", server.finish());
         }
-        Some(Scene { server, address, directory, apart })
+        Some(Scene { server, address, directory, places })
     }
 
-    fn apart() -> Result<[Namespace; 2], String> {
-        let [client, server] = [Namespace::new()?, Namespace::new()?];
+    fn apart() -> Result<Vec<Namespace>, String> {
+        let (client, server) = (Namespace::new()?, Namespace::new()?);
         client.cable("link0", "10.77.0.2", &server, "10.77.0.1");
-        Ok([client, server])
+        Ok(vec![client, server])
     }
 
     /// A client with `flags` in `cage` that has begun.
@@ -252,8 +256,7 @@ impl Scene {
         let two = cores(2);
         let flags = [&always[..], &with_cores(flags, &two)].concat();
         let client = Path::new(env!("CARGO_BIN_EXE_megaconn-client"));
-        let place = self.apart.as_ref().map(|[client, _]| client);
-        Program::start(&mut placed(place, cage, client, &flags))
+        Program::start(&mut placed(self.places.first(), cage, client, &flags))
     }
 
     /// A whole run.

@@ -5,21 +5,25 @@ use serde_json::Value;
 use crate::row::{Is, Over, Row};
 
 /// What a verdict was worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Worth {
     Right,
     /// It names nothing, or what it names is `unknown`.
     Unknown,
+    #[default]
     Wrong,
 }
 
 /// A verdict, and what it is worth.
+#[derive(Default)]
 pub(crate) struct Judged {
     pub(crate) worth: Worth,
     /// What it named, for a reader.
     pub(crate) named: String,
     /// Walls that it named besides and that were not met.
     pub(crate) false_beside: Vec<String>,
+    /// Whether what is right is that it has no name.
+    pub(crate) is_nameless: bool,
     /// What it was named for.
     pub(crate) why: String,
 }
@@ -77,6 +81,7 @@ pub(crate) fn judge(row: &Row, right: &[Is], over: &Over) -> Judged {
         worth,
         named: [vec![first], rest].concat().join(" + "),
         false_beside: false_beside.map(text).collect(),
+        is_nameless: wall.is_some_and(|(id, _)| id == "unknown"),
         why: evidence(verdict),
     }
 }
@@ -91,5 +96,5 @@ fn of_refusal(right: &[Is], over: &Over) -> Judged {
         false => Worth::Wrong,
     };
     let named = format!("exit {:?}: {line}", over.finished.code);
-    Judged { worth, named, false_beside: Vec::new(), why: String::new() }
+    Judged { worth, named, ..Judged::default() }
 }

@@ -36,6 +36,16 @@ const fn with_cookies(row: Row) -> Row {
     Row { beside: &["syncookies"], ..row }
 }
 
+/// The server itself ends those that take no pushes for so long.
+const fn not_taken(row: Row) -> Row {
+    Row { beside: &["push-backlog"], ..row }
+}
+
+/// Nothing listens there any more, in truth.
+const fn refused_then(row: Row) -> Row {
+    Row { beside: &["refused"], ..row }
+}
+
 use Is::{Met, Nothing, Unknown, Wall as Of};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -93,7 +103,16 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     own("a firewall resets some", &[Of("refused-between", "between")], &network::REFUSED_BETWEEN),
     wall("locked memory of the server", &[Of("memlock", "server")], AT_ONCE, &scenes::MEMLOCK),
-    wall("open files of the server", &[Of("nofile", "server")], AT_ONCE, &scenes::NOFILE),
+    // It accepts no more, because it has no file for another ring.
+    Row {
+        beside: &["accept-stalled"],
+        ..wall(
+            "open files of the server",
+            &[Of("nofile", "server")],
+            &[Unknown("no answer came"), Unknown("after their connect at the latest")],
+            &scenes::NOFILE,
+        )
+    },
     wall(
         "files of the host",
         &[Of("file-max", "client")],
@@ -101,26 +120,26 @@ pub(crate) const ROWS: &[Row] = &[
         &scenes::FILE_MAX,
     ),
     // The value is of the whole host, and here that is the host of both ends.
-    wall(
+    not_taken(wall(
         "tcp_mem of 1 page",
         &[Of("tcp-mem", "server"), Of("tcp-mem", "client")],
         &[Of("tcp-mem", "server"), Of("tcp-mem", "client")],
         &scenes::TCP_MEM,
-    ),
-    wall(
+    )),
+    not_taken(wall(
         "socket buffers of 2 KiB",
         &[Of("socket-buffers", "client")],
         &[Of("socket-buffers", "client")],
         &scenes::SOCKET_BUFFERS,
-    ),
+    )),
     wall("memory reserve of the server", &[Of("memory", "server")], AT_ONCE, &scenes::MEMORY),
     // Without sight the client sees it go, and here the log of the kernel that both share.
-    wall(
+    refused_then(wall(
         "server killed for its cgroup's memory",
         &[Of("cgroup-memory", "server")],
         &[Of("server-gone", "server"), Of("cgroup-memory", "server")],
         &scenes::CGROUP_MEMORY,
-    ),
+    )),
     wall(
         "cgroup of the client shrinks",
         &[Of("cgroup-memory", "client")],

@@ -96,8 +96,7 @@ fn meet(turn: Turn) -> Option<Judged> {
         Err(_) => Some(Judged {
             worth: Worth::Wrong,
             named: "the run panicked, hung, or could not be made".to_owned(),
-            false_beside: Vec::new(),
-            why: String::new(),
+            ..Judged::default()
         }),
     }
 }
@@ -181,7 +180,7 @@ impl Table {
         let mut csv = String::from(
             "situation,sight,expected,right,unknown,wrong,with_a_false_wall_besides,named\n",
         );
-        let mut sums: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
+        let mut sums: BTreeMap<&str, [usize; 6]> = BTreeMap::new();
         for turn in round {
             let is_of_it = |(other, _): &&(Turn, Judged)| {
                 other.row.name == turn.row.name && other.sight == turn.sight
@@ -190,14 +189,16 @@ impl Table {
                 found.iter().filter(is_of_it).map(|(_, judged)| judged).collect();
             let count = |worth| judged.iter().filter(|judged| judged.worth == worth).count();
             let beside = judged.iter().filter(|judged| !judged.false_beside.is_empty()).count();
-            let counts = [count(Worth::Right), count(Worth::Unknown), count(Worth::Wrong), beside];
+            let is_nameless =
+                |judged: &&&Judged| judged.worth == Worth::Right && judged.is_nameless;
+            let nameless = judged.iter().filter(is_nameless).count();
+            let [right, unknown, wrong] = [Worth::Right, Worth::Unknown, Worth::Wrong].map(count);
             let mut named: BTreeMap<&str, usize> = BTreeMap::new();
             judged.iter().for_each(|judged| *named.entry(&judged.named).or_default() += 1);
             let named: Vec<String> =
                 named.iter().map(|(named, times)| format!("{times}x {named}")).collect();
             let expected = format!("{:?}", turn.row.right(turn.sight));
             let sight = sight_name(turn.sight);
-            let [right, unknown, wrong, beside] = counts;
             csv += &format!(
                 "{},{sight},{},{right},{unknown},{wrong},{beside},{}\n",
                 field(turn.row.name),
@@ -206,18 +207,19 @@ impl Table {
             );
             let sum = sums.entry(sight).or_default();
             let rows = usize::from(!judged.is_empty());
-            for (sum, n) in sum.iter_mut().zip(counts.into_iter().chain([rows])) {
+            for (sum, n) in sum.iter_mut().zip([right, unknown, wrong, beside, nameless, rows]) {
                 *sum += n;
             }
         }
         let mut text = String::from(
-            "sight | situations | right | unknown | wrong | right of all | a false wall besides\n\
-             ---|---|---|---|---|---|---\n",
+            "sight | situations | right | of them by a pattern without a name | unknown | wrong | \
+             right of all | a false wall besides\n---|---|---|---|---|---|---|---\n",
         );
-        for (sight, [right, unknown, wrong, beside, rows]) in sums {
+        for (sight, [right, unknown, wrong, beside, nameless, rows]) in sums {
             let share = 100.0 * right as f64 / (right + unknown + wrong).max(1) as f64;
             text += &format!(
-                "{sight} | {rows} | {right} | {unknown} | {wrong} | {share:.1} % | {beside}\n"
+                "{sight} | {rows} | {right} | {nameless} | {unknown} | {wrong} | {share:.1} % | \
+                 {beside}\n"
             );
         }
         Table { csv, sums: text }

@@ -132,10 +132,19 @@ pub(crate) const ROWS: &[Row] = &[
         Routed,
     ),
     seen(
-        "a queue of 6 KB at 2 Mbit/s drops",
+        "a queue of 4 KB at 1 Mbit/s drops",
         LOSS,
-        &[PATIENT, Step::Client("tc qdisc add dev link0 root tbf rate 2mbit burst 3000 limit 6000")],
-        CHAT,
+        &[PATIENT, Step::Client("tc qdisc add dev link0 root tbf rate 1mbit burst 2000 limit 4000")],
+        &[
+            "--connections",
+            "100",
+            "--message-bytes",
+            "512",
+            "--message-every",
+            "500ms",
+            "--hold",
+            "3s",
+        ],
     ),
     // Full packets vanish: connections open, and what is sent on them is sent again and again.
     played(
@@ -309,7 +318,8 @@ pub(crate) const ROWS: &[Row] = &[
             row(
                 "the router's way on is removed",
                 &[Wall("path-gone", "between"), Wall("refused-between", "between")],
-                REJECTED,
+                // It holds its ICMP back, so that most get no answer.
+                &[Wall("refused-between", "between"), Wall("unanswered", "between")],
                 &[],
                 OPENING,
             ),

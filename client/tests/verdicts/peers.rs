@@ -46,7 +46,8 @@ const fn says(says: Says) -> Manner {
 
 /// Opened over a second, so that what depends on an age is told from a moment.
 const SPREAD: &[&str] = &["--connections", "60", "--rate", "40", "--hold", "3s"];
-const SPREAD_LONG: &[&str] = &["--connections", "60", "--message-every", "4s", "--hold", "7500ms"];
+const SPREAD_LONG: &[&str] =
+    &["--connections", "60", "--rate", "30", "--message-count", "0", "--hold", "4s"];
 const SHORT: &[&str] = &["--connections", "100", "--hold", "500ms"];
 const FOUR_TARGETS: &[&str] = &["--connections", "200", "--hold", "1s"];
 const BUSY: &[&str] =

@@ -330,6 +330,7 @@ impl<'a> Controller<'a> {
     /// Commands the cores to a phase; its number.
     async fn command(&mut self, commands: &Commands<Command>, phase: Phase) -> u64 {
         self.phases += 1;
+        self.answers.enter(matches!(phase, Phase::Messages));
         commands.broadcast(Command::Do(PhaseCommand { number: self.phases, phase })).await;
         self.phases
     }
