@@ -13,7 +13,14 @@ pub(super) fn signs_at(run: &RunFacts, wall: &Wall, side: Place) -> Vec<(Sign, E
     let is_said_elsewhere = |sign: &&Sign| {
         run.shares_kernel && wall.at == At::Either && side == Place::Client && sign.is_of_kernel()
     };
-    let signs = wall.signs.iter().filter(|sign| !is_said_elsewhere(sign));
+    // The log is the whole host's. What this network namespace counts tells whose a line is.
+    let counts = |sign: &Sign| match sign {
+        Sign::Rises(counter) => run.end(side).and_then(|end| end.rise(counter)).is_some(),
+        _ => false,
+    };
+    let is_counted = wall.signs.iter().any(counts);
+    let is_anothers = |sign: &&Sign| is_counted && matches!(sign, Sign::Logged(_));
+    let signs = wall.signs.iter().filter(|sign| !is_said_elsewhere(sign) && !is_anothers(sign));
     signs.filter_map(|sign| Some((*sign, look_for(run, *sign, side)?))).collect()
 }
 

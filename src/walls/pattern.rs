@@ -123,9 +123,10 @@ fn of_one_kind(ending: Ending, losses: &[&Lost], all: &[Lost], tried: &Tried) ->
         let count = near.filter(|lost| lost.at <= at.low + MOMENT).count();
         (count, Shared::Moment(at.low), (at.low, at.high))
     });
-    let time = moment.or_else(|| of_time(losses, at));
+    let time = at_once(losses).or(moment).or_else(|| of_time(losses, at));
     let none = (Duration::ZERO, Duration::ZERO);
-    let place = [of_target(losses, tried), of_source(losses, all, tried), of_number(losses, tried)];
+    let place =
+        [of_target(losses, tried), of_source(losses, all, tried), of_number(losses, all, tried)];
     let place = place.into_iter().flatten().map(|(count, shared)| (count, shared, none));
     time.into_iter().chain(place).map(pattern).collect()
 }
@@ -150,10 +151,11 @@ impl Spread {
         self.high - self.low
     }
 
-    /// Narrow beside what it is a spread of, and to what a core's log can tell.
+    /// Narrow beside what it is a spread of, and to what a core's log can tell. A timer of the kernel, such
+    /// as that of SO_RCVTIMEO, comes up to an eighth late.
     fn is_one(&self) -> bool {
         let grain = Duration::from_millis(u64::from(AGE_GRAIN_MS) * 10);
-        self.middle > Duration::ZERO && self.width() <= grain.max(self.middle / 20)
+        self.middle > Duration::ZERO && self.width() <= grain.max(self.middle / 8)
     }
 
     fn shared(&self, of: fn(Duration) -> Shared) -> (usize, Shared, (Duration, Duration)) {
@@ -174,21 +176,27 @@ fn spread_of(mut times: Vec<Duration>) -> Option<Spread> {
     Some(Spread { low, middle: times[from + count / 2], high, count })
 }
 
-/// At once, or after one silence, or at one age, at moments that differ by more. Where nothing was ever sent both are the
-/// same, and the silence is the more likely cause.
+/// The spread of a time that is known of each loss.
+fn known(losses: &[&Lost], pick: fn(&Lost) -> Option<Duration>) -> Option<Spread> {
+    let times: Option<Vec<Duration>> = losses.iter().map(|lost| pick(lost)).collect();
+    spread_of(times?)
+}
+
+/// As soon as they were there. It is told of those that were opened within a second as well.
+fn at_once(losses: &[&Lost]) -> Option<(usize, Shared, (Duration, Duration))> {
+    let age = known(losses, |lost| lost.age).filter(|age| age.high < AT_ONCE);
+    age.map(|age| age.shared(Shared::AtOnce))
+}
+
+/// After one silence, or at one age, at moments that differ by more. Where nothing was ever sent both are
+/// the same, and the silence is the more likely cause.
 fn of_time(losses: &[&Lost], at: Option<Spread>) -> Option<(usize, Shared, (Duration, Duration))> {
-    let known = |pick: fn(&Lost) -> Option<Duration>| -> Option<Spread> {
-        let times: Option<Vec<Duration>> = losses.iter().map(|lost| pick(lost)).collect();
-        spread_of(times?)
-    };
     let is_told =
         |spread: &Spread| spread.is_one() && at.is_some_and(|at| at.width() > spread.width() * 2);
-    let at_once = known(|lost| lost.age).filter(|age| age.high < AT_ONCE);
-    if let Some(age) = at_once {
-        return Some(age.shared(Shared::AtOnce));
-    }
-    let idle = known(|lost| lost.idle).filter(is_told).map(|idle| idle.shared(Shared::Idle));
-    idle.or_else(|| known(|lost| lost.age).filter(is_told).map(|age| age.shared(Shared::Age)))
+    let idle = known(losses, |lost| lost.idle).filter(is_told);
+    let idle = idle.map(|idle| idle.shared(Shared::Idle));
+    let age = || known(losses, |lost| lost.age).filter(is_told);
+    idle.or_else(|| age().map(|age| age.shared(Shared::Age)))
 }
 
 /// One target among several that were tried.
@@ -227,13 +235,14 @@ fn of_source(losses: &[&Lost], all: &[Lost], tried: &Tried) -> Option<(usize, Sh
     (is_a_limit && is_exact).then_some((losses.len(), Shared::PerSource(most)))
 }
 
-/// Every n-th in the order of opening, when that many were lost.
-fn of_number(losses: &[&Lost], tried: &Tried) -> Option<(usize, Shared)> {
-    let all: u64 = tried.by_target.values().sum();
+/// Every n-th in the order of opening, when that many were lost, however each of them ended.
+fn of_number(losses: &[&Lost], all: &[Lost], tried: &Tried) -> Option<(usize, Shared)> {
+    let begun: u64 = tried.by_target.values().sum();
     (2..=16_u64).find_map(|n| {
-        let (_, count) = most_common(losses.iter().map(|lost| lost.number % n))?;
-        let of_class = all / n;
-        let is_whole = count as u64 * 10 >= of_class * 9 && of_class >= LOSSES_MIN as u64;
+        let (class, count) = most_common(losses.iter().map(|lost| lost.number % n))?;
+        let gone = all.iter().filter(|lost| lost.number % n == class).count() as u64;
+        let of_class = begun / n;
+        let is_whole = gone * 10 >= of_class * 9 && of_class >= LOSSES_MIN as u64;
         (is_most(count, losses.len()) && is_whole).then_some((count, Shared::EveryNth(n)))
     })
 }

@@ -68,8 +68,14 @@ pub struct ClientFacts {
     pub lag_p99_us: Option<u64>,
     /// Latency of messages or short connections at the 99th percentile.
     pub latency_p99_us: Option<u64>,
+    /// Microseconds that the half of all connects took at most; the slowest plateau.
+    pub connect_p50_us: Option<u64>,
     /// Why the target is gone: asked again after losses, it did not answer or refused.
     pub target_gone: Option<String>,
+    /// Whether it did not even refuse: then the path to it may be gone, and not the server.
+    pub target_is_silent: bool,
+    /// Why this host itself lets nothing go to the target when the run is over, if it does not.
+    pub no_way: Option<Errno>,
     /// Why the client stopped opening connections, when it met its memory reserve.
     pub reserve_met: Option<String>,
     /// What ended the opening of as many connections as there can be, where that was no failed connect.

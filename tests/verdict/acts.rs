@@ -1,6 +1,8 @@
 //! What the server itself did, what lies between, and what this host does: each named by what was
 //! counted, with its side and its flag.
 
+use std::time::Duration;
+
 use megaconn::base::errno::Errno;
 use megaconn::host::cpu::CpuTime;
 use megaconn::host::sockets::Listener;
@@ -125,6 +127,95 @@ fn silence_is_a_middlebox_only_after_work_and_rest() {
     assert_eq!(named(&run)[0].0, UNKNOWN, "messages went each second");
     (run.facts.held_seconds, run.facts.idle_seconds) = (4.0, 4.0);
     assert_eq!(named(&run)[0].0, "middlebox-idle", "a short hold without a message");
+}
+
+/// What is sent to a server that stands still is acknowledged by its kernel; something between that has
+/// forgotten a connection, or lets a part through, acknowledges nothing.
+#[test]
+fn silence_is_held_against_what_was_acknowledged() {
+    let mut run = run_facts();
+    lost(&mut run, &[(Lost(LostCause::Silent), 200)]);
+    (run.facts.silent_after_hold, run.facts.received_before_hold) = (200, 1000);
+    (run.facts.held_seconds, run.facts.idle_seconds) = (8.0, 0.5);
+    run.facts.unanswered = Some((Duration::from_secs(3), Duration::from_secs(10)));
+    rises(&mut run.client, "TcpExt.TCPSynRetrans", 0, 7);
+    for (timeouts, busy, idle) in
+        [(9, "server-stalled", "server-stalled"), (1007, "packet-loss", "middlebox-idle")]
+    {
+        rises(&mut run.client, "TcpExt.TCPTimeouts", 0, timeouts);
+        run.facts.idle_seconds = 0.5;
+        assert_eq!(named(&run)[0].0, busy, "{timeouts}");
+        run.facts.idle_seconds = 8.0;
+        assert_eq!(named(&run)[0].0, idle, "{timeouts}");
+    }
+    // Those that never worked may wait in a queue that is not seen, unless the server has accepted them.
+    (run.facts.silent_after_hold, run.facts.unanswered) = (0, None);
+    assert_eq!(named(&run)[0].0, UNKNOWN);
+    rises(server(&mut run), "TcpExt.ListenDrops", 4, 4);
+    counted(&mut run, &[("accepted_total", 1000)]);
+    assert_eq!(named(&run), [("packet-loss", Place::Between, 200)]);
+    rises(server(&mut run), "TcpExt.ListenDrops", 4, 300);
+    assert_ne!(named(&run)[0].0, "packet-loss");
+}
+
+/// A target that does not even refuse may be out of reach.
+#[test]
+fn a_silent_target_is_no_server_that_went_away() {
+    let mut run = run_facts();
+    lost(&mut run, &[(Lost(LostCause::Silent), 200)]);
+    run.facts.target_gone = Some("the target does not answer any more".into());
+    run.facts.target_is_silent = true;
+    run.server = None;
+    let wall = first(&run);
+    assert_eq!(wall.id, UNKNOWN);
+    assert!(wall.evidence.iter().any(|line| line.contains("does not answer")), "{wall:?}");
+    // Gone by two ways.
+    run.server = Some(End::default().seen_early());
+    assert_eq!(first(&run).id, "server-gone");
+}
+
+/// B19: this host's own routes are asked when the run is over, and ICMP tells of others'.
+#[test]
+fn a_way_that_is_gone_is_this_hosts_or_a_routers() {
+    for (errno, id) in [
+        (Errno::ENETUNREACH, "route"),
+        (Errno::EHOSTUNREACH, "route"),
+        (Errno::EINVAL, "route"),
+        (Errno::EACCES, "permission"),
+    ] {
+        let mut run = run_facts();
+        lost(&mut run, &[(Lost(LostCause::Silent), 200), (Failed(errno), 100)]);
+        run.facts.target_gone = Some("the target does not answer any more".into());
+        (run.facts.target_is_silent, run.facts.no_way) = (true, Some(errno));
+        assert_eq!(named(&run), [(id, Place::Client, 300)], "{errno}");
+        assert!(diagnose(&run).met_without_loss.is_empty());
+    }
+    for errno in [Errno::ENETUNREACH, Errno::EHOSTUNREACH, Errno::ECONNREFUSED] {
+        let mut run = run_facts();
+        lost(&mut run, &[(Failed(errno), 100)]);
+        run.client.cores = vec![core(0, 400, 0)];
+        rises(&mut run.client, "Icmp.InDestUnreachs", 3, 103);
+        assert_eq!(named(&run), [("refused-between", Place::Between, 100)], "{errno}");
+        rises(&mut run.client, "Icmp.InDestUnreachs", 3, 50);
+        assert_ne!(named(&run)[0].0, "refused-between", "{errno}");
+    }
+}
+
+/// What has cost nothing and is small is no news.
+#[test]
+fn what_any_host_has_now_and_then_is_not_named() {
+    let mut run = run_facts();
+    (run.facts.lag_p99_us, run.facts.time_wait) = (Some(40_000), Some(2000));
+    run.client.figures = [("tuples_skipped_total".to_owned(), 2000)].into();
+    rises(&mut run.client, "softnet.time_squeeze", 5, 6);
+    assert!(diagnose(&run).met_without_loss.is_empty(), "{:?}", diagnose(&run));
+    rises(&mut run.client, "softnet.time_squeeze", 5, 600);
+    run.facts.lag_p99_us = Some(2_000_000);
+    let met = diagnose(&run).met_without_loss;
+    assert_eq!(
+        met.iter().map(|wall| wall.id).collect::<Vec<_>>(),
+        ["client-lag", "softirq-budget"]
+    );
 }
 
 /// B24: a firewall's reset while others are held.

@@ -3,11 +3,12 @@
 //! this host itself is short of something for a moment.
 
 use std::io::{ErrorKind, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use megaconn::base::constants::REACH_TIMEOUT;
+use megaconn::base::errno::Errno;
 use megaconn::base::units::grouped;
 use megaconn::results::result::{LossTimes, TargetNow};
 use rustix::net::sockopt::set_socket_linger;
@@ -37,14 +38,33 @@ pub(crate) fn refusing(targets: &[SocketAddr]) -> Option<Vec<SocketAddr>> {
     let mut refusing = Vec::new();
     for target in targets.iter().take(TARGETS_ASKED) {
         let left = until.checked_duration_since(Instant::now())?;
-        match TcpStream::connect_timeout(target, left.max(TRY_EVERY)) {
-            // A reset leaves no TIME_WAIT behind. Whether it can be had is no matter.
-            Ok(stream) => drop(set_socket_linger(&stream, Some(Duration::ZERO))),
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => refusing.push(*target),
-            Err(_) => {}
+        // What refuses some in its name lets one of several pass.
+        if (0..TRIES).all(|_| refuses(*target, left.max(TRY_EVERY))) {
+            refusing.push(*target);
         }
     }
     (targets.len() <= TARGETS_ASKED || !refusing.is_empty()).then_some(refusing)
+}
+
+/// Times that a target is asked that refuses.
+const TRIES: u32 = 5;
+
+fn refuses(target: SocketAddr, patience: Duration) -> bool {
+    match TcpStream::connect_timeout(&target, patience) {
+        // A reset leaves no TIME_WAIT behind. Whether it can be had is no matter.
+        Ok(stream) => set_socket_linger(&stream, Some(Duration::ZERO)).is_err(),
+        Err(error) => error.kind() == ErrorKind::ConnectionRefused,
+    }
+}
+
+/// Why this host itself lets nothing go to `target`: the error of its own routes. Nothing is sent.
+pub(crate) fn no_way(target: SocketAddr) -> Option<Errno> {
+    let any: IpAddr = match target.ip() {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(target).err().map(|error| Errno::from(&error))
 }
 
 /// Asks `target`, for three seconds at most.

@@ -20,7 +20,7 @@ use megaconn::results::counters::{Moment, Moments};
 use megaconn::results::lenient::{Maybe, Part};
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{Counts, Plateau};
-use megaconn::results::result::RunResult;
+use megaconn::results::result::{RunResult, TargetNow};
 use megaconn::walls::host::Host;
 use megaconn::walls::pattern::Pattern;
 use megaconn::walls::run_facts::{ClientFacts, End, NoMore, RunFacts};
@@ -214,9 +214,17 @@ impl Evidence {
                 idle_seconds: idle_seconds(held_seconds, demand.connections, self.begun_in_holds),
                 time_wait: self.time_wait,
                 lag_p99_us: worst(result, |plateau| plateau.schedule_lag_us),
+                connect_p50_us: result
+                    .plateaus
+                    .iter()
+                    .filter_map(|plateau| *plateau.connect.latency_us)
+                    .map(|percentiles| percentiles.p50)
+                    .max(),
                 latency_p99_us: worst(result, |plateau| plateau.messages.latency_us),
                 silent_after_hold,
                 target_gone: aftermath::server_gone(*result.target_afterwards, *result.losses),
+                target_is_silent: *result.target_afterwards == Some(TargetNow::Silent),
+                no_way: targets.first().and_then(|target| aftermath::no_way(*target)),
                 patterns,
                 unexpected_bytes: result.unexpected_bytes.0.clone(),
                 unanswered,

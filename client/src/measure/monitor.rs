@@ -95,13 +95,15 @@ impl LossTimeline {
     }
 }
 
-/// The longest time in which messages were out and none was answered, by looks at a counter.
+/// The longest time in which messages were sent and none was answered, by looks at counters.
 pub(crate) struct AnswerGap {
     began: Instant,
-    /// When an answer last came, or nothing was out.
-    answered: (Duration, u64),
+    /// When an answer last came, or nothing was out; the answers and the messages begun until then.
+    answered: (Duration, u64, u64),
     looked: Duration,
     longest: Option<(Duration, Duration)>,
+    /// Whether connections have their first messages: what never worked has not stopped.
+    is_first_exchange: bool,
 }
 
 /// A gap that is shorter is not worth saying: a busy host has such.
@@ -115,15 +117,21 @@ impl AnswerGap {
     pub(crate) fn new() -> AnswerGap {
         AnswerGap {
             began: Instant::now(),
-            answered: (Duration::ZERO, 0),
+            answered: (Duration::ZERO, 0, 0),
             looked: Duration::ZERO,
             longest: None,
+            is_first_exchange: false,
         }
     }
 
-    /// Looks, with `answers` until now and `out` messages that have none.
-    pub(crate) fn look(&mut self, answers: u64, out: u64) {
-        self.look_at(self.began.elapsed(), answers, out);
+    /// Another phase begins; in that of the first messages nothing is looked for.
+    pub(crate) fn enter(&mut self, is_first_exchange: bool) {
+        self.is_first_exchange = is_first_exchange;
+    }
+
+    /// Looks, with `begun` messages and `answers` until now and `out` messages that have none.
+    pub(crate) fn look(&mut self, begun: u64, answers: u64, out: u64) {
+        self.look_at(self.began.elapsed(), begun, answers, out);
     }
 
     /// From when and for how long, if it is worth saying.
@@ -131,15 +139,18 @@ impl AnswerGap {
         self.longest
     }
 
-    fn look_at(&mut self, at: Duration, answers: u64, out: u64) {
+    fn look_at(&mut self, at: Duration, begun: u64, answers: u64, out: u64) {
         let is_late = at - self.looked > LOOK_LATE;
         self.looked = at;
-        if is_late || out == 0 || answers != self.answered.1 {
-            self.answered = (at, answers);
+        if is_late || self.is_first_exchange || out == 0 || answers != self.answered.1 {
+            self.answered = (at, answers, begun);
             return;
         }
         let gap = at - self.answered.0;
-        if gap >= GAP_MIN && self.longest.is_none_or(|(_, longest)| gap > longest) {
+        // What never answered has not stopped, and connections that are silent since they were there
+        // are no sign that the others are: most of what is out must have been sent in the gap.
+        let has_stopped = answers > 0 && begun.saturating_sub(self.answered.2) * 2 >= out;
+        if has_stopped && gap >= GAP_MIN && self.longest.is_none_or(|(_, longest)| gap > longest) {
             self.longest = Some((self.answered.0, gap));
         }
     }
@@ -180,18 +191,33 @@ mod tests {
     fn the_longest_time_without_an_answer_is_told() {
         let mut gap = AnswerGap::new();
         let mut look = |ms: u64, answers, out| {
-            gap.look_at(Duration::from_millis(ms), answers, out);
+            gap.look_at(Duration::from_millis(ms), answers + out, answers, out);
             gap.longest().map(|(from, time)| (from.as_millis(), time.as_millis()))
         };
         // Nothing is out, so nothing is missing; then answers come.
         (0..100).for_each(|n| assert_eq!(look(n * 100, 0, 0), None));
         (100..110).for_each(|n| assert_eq!(look(n * 100, n, 5), None));
         // From 10.9 s on none comes.
-        (110..150).for_each(|n| _ = look(n * 100, 109, 5));
-        assert_eq!(look(15_000, 109, 5), Some((10_900, 4_100)));
+        (110..150).for_each(|n| _ = look(n * 100, 109, 50));
+        assert_eq!(look(15_000, 109, 50), Some((10_900, 4_100)));
         // A client that was stopped itself has seen no gap.
-        assert_eq!(look(60_000, 109, 5), Some((10_900, 4_100)));
-        assert_eq!(look(60_100, 110, 5), Some((10_900, 4_100)));
+        assert_eq!(look(60_000, 109, 50), Some((10_900, 4_100)));
+        assert_eq!(look(60_100, 110, 50), Some((10_900, 4_100)));
+    }
+
+    /// All have been answered but some that never are; or none ever was; or these are the first messages.
+    #[test]
+    fn what_was_silent_from_the_start_is_no_gap() {
+        for (answers, begun_later, is_first) in [(0, 99, false), (150, 0, false), (150, 99, true)] {
+            let mut gap = AnswerGap::new();
+            gap.enter(is_first);
+            for ms in (0..15_000).step_by(100) {
+                let (answers, more) = if ms < 200 { (0, 0) } else { (answers, begun_later) };
+                let more = if ms > 200 { more } else { 0 };
+                gap.look_at(Duration::from_millis(ms), 200 + more, answers, 50);
+            }
+            assert_eq!(gap.longest(), None, "{answers} answers");
+        }
     }
 
     #[test]

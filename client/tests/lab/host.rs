@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::netns::Run;
+use super::netns::{Namespace, Run, Sight};
 use crate::common::{Program, cores, free_ports, result_in, server_binary};
 
 /// Values of the whole host that a test has changed. One test at a time, over all processes; they are
@@ -196,8 +196,13 @@ impl Cage {
 
     /// `program` with `flags`, inside.
     pub(crate) fn command(&self, program: &Path, flags: &[&str]) -> Command {
+        self.command_by(&[], program, flags)
+    }
+
+    /// The same, started by a command that becomes what follows it.
+    pub(crate) fn command_by(&self, by: &[&str], program: &Path, flags: &[&str]) -> Command {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("{}exec \"$@\"", self.before), "sh"]);
+        command.args(["-c", &format!("{}exec \"$@\"", self.before), "sh"]).args(by);
         if !self.without.is_empty() && rustix::process::geteuid().is_root() {
             let dropped: Vec<String> = self.without.iter().map(|name| format!("-{name}")).collect();
             command.args(["setpriv", "--bounding-set", &dropped.join(","), "--"]);
@@ -212,24 +217,47 @@ pub(crate) struct Scene {
     pub(crate) server: Program,
     pub(crate) address: SocketAddr,
     pub(crate) directory: tempfile::TempDir,
+    /// Where the client is first, and where the server last; none where no namespace can be made.
+    places: Vec<Namespace>,
 }
 
 impl Scene {
-    /// A server with `flags` in `cage`, which listens.
-    pub(crate) fn new(cage: &Cage, flags: &[&str]) -> Scene {
+    /// A server with `flags` in `cage`, which listens; `None`, said loudly, where it would have to be
+    /// apart from the client and cannot.
+    pub(crate) fn new(sight: Sight, cage: &Cage, flags: &[&str]) -> Option<Scene> {
         let directory = tempfile::tempdir().expect("there is a place for temporary files");
-        let address = free_ports(Ipv4Addr::LOCALHOST.into(), 1);
+        let places = match sight {
+            // What others do on this host is counted elsewhere then.
+            Sight::With => Namespace::new().into_iter().collect(),
+            Sight::Without => Scene::apart().map_err(|error| skipped(&error)).ok()?,
+        };
+        let address = match (sight, places.is_empty()) {
+            (Sight::With, true) => free_ports(Ipv4Addr::LOCALHOST.into(), 1),
+            (Sight::With, false) => SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)),
+            (Sight::Without, _) => SocketAddr::from(([10, 77, 0, 1], 7000)),
+        };
         let stats = directory.path().join("server.ndjson");
         let stats = stats.to_str().expect("temporary names are plain");
         let listen = address.to_string();
-        let always = ["serve", "--listen", &listen, "--stats", stats, "--stats-every", "100ms"];
+        let stats = match sight {
+            Sight::With => &["--stats", stats, "--stats-every", "100ms"][..],
+            Sight::Without => &[],
+        };
+        let always = [&["serve", "--listen", &listen], stats].concat();
         let two = cores(2);
         let flags = [&always[..], &with_cores(flags, &two)].concat();
-        let mut server = Program::start(&mut cage.command(&server_binary(), &flags));
+        let program = &mut placed(places.last(), cage, &server_binary(), &flags);
+        let mut server = Program::start(program);
         if !server.says("listening on") {
             panic!("the server did not start: {:#?}", server.finish());
         }
-        Scene { server, address, directory }
+        Some(Scene { server, address, directory, places })
+    }
+
+    fn apart() -> Result<Vec<Namespace>, String> {
+        let (client, server) = (Namespace::new()?, Namespace::new()?);
+        client.cable("link0", "10.77.0.2", &server, "10.77.0.1");
+        Ok(vec![client, server])
     }
 
     /// A client with `flags` in `cage` that has begun.
@@ -240,7 +268,7 @@ impl Scene {
         let two = cores(2);
         let flags = [&always[..], &with_cores(flags, &two)].concat();
         let client = Path::new(env!("CARGO_BIN_EXE_megaconn-client"));
-        Program::start(&mut cage.command(client, &flags))
+        Program::start(&mut placed(self.places.first(), cage, client, &flags))
     }
 
     /// A whole run.
@@ -253,6 +281,13 @@ impl Scene {
         let finished = client.finish();
         assert!(matches!(finished.code, Some(0 | 1)), "{finished:#?}");
         Run { finished, result: result_in(self.directory.path()) }
+    }
+}
+
+fn placed(place: Option<&Namespace>, cage: &Cage, program: &Path, flags: &[&str]) -> Command {
+    match place {
+        None => cage.command(program, flags),
+        Some(place) => place.caged(cage, program, flags),
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::host::{HostWide, skipped, unchanged};
+use super::host::{Cage, HostWide, skipped, unchanged};
 use crate::common::{Finished, Program, cores, result_in, server_binary, until};
 
 /// Where the server listens, and where its figures are: on a cable of their own.
@@ -22,6 +22,14 @@ const METRICS: &str = "10.99.0.1:9100";
 /// The client's address on the server's link.
 const CLIENT: &str = "10.77.0.2";
 
+/// Whether the client sees the server: its figures, and what its kernel counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    With,
+    /// The server is in another network namespace and gives the client no figures.
+    Without,
+}
+
 /// A network namespace with its loopback up, which lives as long as this.
 pub(crate) struct Namespace {
     name: String,
@@ -29,7 +37,7 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     /// A new one, or why there is none.
-    fn new() -> Result<Namespace, String> {
+    pub(crate) fn new() -> Result<Namespace, String> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         static STALE: Once = Once::new();
         STALE.call_once(remove_stale);
@@ -47,6 +55,16 @@ impl Namespace {
         command
     }
 
+    /// The same in a cage. What the cage is made of, like control groups, is in sight of the program.
+    pub(crate) fn caged(&self, cage: &Cage, program: &Path, flags: &[&str]) -> Command {
+        cage.command_by(&["nsenter", &format!("--net={}", self.path())], program, flags)
+    }
+
+    /// The file that stands for it.
+    pub(crate) fn path(&self) -> String {
+        format!("/run/netns/{}", self.name)
+    }
+
     /// Runs a line of shell inside, which must succeed; what it wrote to stdout.
     pub(crate) fn run(&self, line: &str) -> String {
         let output = self.command(Path::new("sh"), &["-c", line]).output();
@@ -59,7 +77,7 @@ impl Namespace {
     }
 
     /// Lays a cable to `other`, with an address for each end; both ends have its name.
-    fn cable(&self, name: &str, address: &str, other: &Namespace, others: &str) {
+    pub(crate) fn cable(&self, name: &str, address: &str, other: &Namespace, others: &str) {
         let (here, there) = (&self.name, &other.name);
         let peer = ["peer", "name", name, "netns", there];
         let add = [&["link", "add", name, "netns", here, "type", "veth"][..], &peer].concat();
@@ -110,13 +128,16 @@ fn said(output: Output) -> Result<String, String> {
 
 /// A client's host, a server's host, and what is between them.
 pub(crate) struct Lab {
-    program: Option<Program>,
+    pub(crate) program: Option<Program>,
     pub(crate) client: Namespace,
     pub(crate) server: Namespace,
     /// A router that all goes through, if there is one.
     pub(crate) between: Option<Namespace>,
     /// Values of the whole host, where the lab changes some; then no other lab is open.
     pub(crate) host: Option<HostWide>,
+    /// What the programs are started in.
+    pub(crate) cages: Cages,
+    sight: Sight,
     directory: tempfile::TempDir,
     _open: Option<File>,
 }
@@ -132,18 +153,35 @@ pub(crate) enum Build {
     Router,
 }
 
+/// The cages of both ends.
+#[derive(Default)]
+pub(crate) struct Cages {
+    pub(crate) client: Option<Cage>,
+    pub(crate) server: Option<Cage>,
+}
+
 impl Lab {
-    /// A lab; `None`, said loudly, where none can be made.
+    /// A lab whose runs see the server; `None`, said loudly, where none can be made.
     pub(crate) fn new(build: Build) -> Option<Lab> {
+        Lab::with(build, Sight::With)
+    }
+
+    /// A lab whose runs see as much.
+    pub(crate) fn with(build: Build, sight: Sight) -> Option<Lab> {
         let alone = build == Build::HostWide;
         let host = alone.then(HostWide::claim);
         let open = (!alone).then(unchanged);
-        Lab::made(build, host, open)
+        Lab::made(build, sight, host, open)
             .map_err(|error| skipped(&format!("no network namespace can be made: {error}")))
             .ok()
     }
 
-    fn made(build: Build, host: Option<HostWide>, open: Option<File>) -> Result<Lab, String> {
+    fn made(
+        build: Build,
+        sight: Sight,
+        host: Option<HostWide>,
+        open: Option<File>,
+    ) -> Result<Lab, String> {
         let (client, server) = (Namespace::new()?, Namespace::new()?);
         let between = (build == Build::Router).then(Namespace::new).transpose()?;
         client.cable("figures0", "10.99.0.2", &server, "10.99.0.1");
@@ -160,7 +198,9 @@ impl Lab {
         // A connect that nobody answers fails after three seconds, not two minutes.
         client.run("sysctl -qw net.ipv4.tcp_syn_retries=1");
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-        Ok(Lab { program: None, client, server, between, host, directory, _open: open })
+        let cages = Cages::default();
+        let (program, _open) = (None, open);
+        Ok(Lab { program, client, server, between, host, cages, sight, directory, _open })
     }
 
     /// Ends the server, if there is one, and starts one with `flags` on port 7000.
@@ -183,7 +223,8 @@ impl Lab {
         // The kernel takes a moment to close what the rings of the one before had open.
         let mut program = None;
         until("the server listens", || {
-            let begun = Program::start(&mut self.server.command(&server_binary(), &flags));
+            let mut command = self.in_cage(Place::Server, &server_binary(), &flags);
+            let begun = Program::start(&mut command);
             program.insert(begun).says("listening on")
         });
         self.program = program;
@@ -204,18 +245,33 @@ impl Lab {
     pub(crate) fn client_elsewhere(&self, flags: &[&str]) -> Program {
         let (target, cores) = (format!("{SERVER}:7000"), cores(2));
         let target = if flags.contains(&"--target") { &[][..] } else { &["--target", &target] };
-        let flags = [&["run", "--cores", &cores], target, flags].concat();
+        let cores = if flags.contains(&"--cores") { &[][..] } else { &["--cores", &cores] };
+        let flags = [&["run"], cores, target, flags].concat();
         let client = Path::new(env!("CARGO_BIN_EXE_megaconn-client"));
-        Program::start(&mut self.client.command(client, &flags))
+        Program::start(&mut self.in_cage(Place::Client, client, &flags))
     }
 
-    /// A client with `flags` that sees the server, unless [`is_blind`].
+    fn in_cage(&self, place: Place, program: &Path, flags: &[&str]) -> Command {
+        let (namespace, cage) = match place {
+            Place::Client => (&self.client, &self.cages.client),
+            Place::Server => (&self.server, &self.cages.server),
+        };
+        match cage {
+            None => namespace.command(program, flags),
+            Some(cage) => namespace.caged(cage, program, flags),
+        }
+    }
+
+    /// A client with `flags` that sees of the server what is to be seen in this lab.
     pub(crate) fn seeing_client(&self, flags: &[&str]) -> Program {
-        let sight = if is_blind() { &[][..] } else { &["--server-metrics", METRICS] };
+        let sight = match self.sight {
+            Sight::With => &["--server-metrics", METRICS][..],
+            Sight::Without => &[],
+        };
         self.client(&[sight, flags].concat())
     }
 
-    /// A whole run, which sees the server.
+    /// A whole run, which sees so much.
     pub(crate) fn run(&self, flags: &[&str]) -> Run {
         self.end(self.seeing_client(flags))
     }
@@ -254,9 +310,10 @@ impl Lab {
     }
 }
 
-/// Whether the labs of this process are to show what a client says that does not see the server.
-pub(crate) fn is_blind() -> bool {
-    std::env::var_os("MEGACONN_LAB_BLIND").is_some()
+/// An end of a lab.
+enum Place {
+    Client,
+    Server,
 }
 
 /// A run that is over.

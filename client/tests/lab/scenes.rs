@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::host::{Cage, ControlGroup, HostWide, Scene, skipped, unchanged};
-use super::netns::{Build, Lab, Run};
+use super::netns::{Build, Lab, Run, Sight};
 use crate::common::{Program, cores};
 
 /// A wall and how to meet it.
@@ -18,7 +18,7 @@ pub(crate) struct Wall {
     pub(crate) costs: bool,
     /// The run that meets it; or, given that run, the same after the fix that its verdict names.
     /// `None` where this host does not permit it.
-    pub(crate) run: fn(Option<&Run>) -> Option<Run>,
+    pub(crate) run: fn(Sight, Option<&Run>) -> Option<Run>,
 }
 
 const RESET: [&str; 4] = ["--hold", "100ms", "--close", "reset"];
@@ -28,13 +28,13 @@ pub(crate) const MEMLOCK: Wall = Wall {
     id: "memlock",
     side: "server",
     costs: true,
-    run: |met| {
+    run: |sight, met| {
         let kib = met.map_or(800, |met| last_number(met.fix("memlock", "ulimit -l ")));
         let _quiet = unchanged();
         // The kernel gives the rings of programs that have ended back a moment later.
         sleep(Duration::from_secs(1));
         let cage = Cage::open().limit('n', 256).limit('l', kib).without("ipc_lock");
-        let scene = Scene::new(&cage, &[]);
+        let scene = Scene::new(sight, &cage, &[])?;
         Some(scene.run(&Cage::open(), &[&["--connections", "5k"], &RESET[..]].concat()))
     },
 };
@@ -44,10 +44,10 @@ pub(crate) const NOFILE: Wall = Wall {
     id: "nofile",
     side: "server",
     costs: true,
-    run: |met| {
+    run: |sight, met| {
         let files = met.map_or(100, |met| last_number(met.fix("nofile", "ulimit -n ")));
         let _quiet = unchanged();
-        let scene = Scene::new(&Cage::open().limit('n', files), &["--cores", &cores(1)]);
+        let scene = Scene::new(sight, &Cage::open().limit('n', files), &["--cores", &cores(1)])?;
         Some(scene.run(&Cage::open(), &[&["--connections", "10k"], &RESET[..]].concat()))
     },
 };
@@ -57,9 +57,9 @@ pub(crate) const FILE_MAX: Wall = Wall {
     id: "file-max",
     side: "client",
     costs: true,
-    run: |met| {
+    run: |sight, met| {
         let mut host = HostWide::claim();
-        let scene = Scene::new(&Cage::open(), &[]);
+        let scene = Scene::new(sight, &Cage::open(), &[])?;
         let flags = ["--connections", "2k", "--rate", "2k/s"];
         let cage = Cage::open().without("sys_admin");
         let mut client = scene.client(&cage, &[&flags, &RESET[..]].concat());
@@ -85,12 +85,12 @@ pub(crate) const TCP_MEM: Wall = Wall {
     id: "tcp-mem",
     side: "server",
     costs: true,
-    run: |met| {
+    run: |sight, met| {
         let mut host = HostWide::claim();
         let fix = met.map(|met| met.fix("tcp-mem", "sysctl -w net.ipv4.tcp_mem='"));
         let value = fix.map_or("1 1 1", |fix| fix.split('\'').nth(1).expect("it has a value"));
         let text = "x".repeat(PUSH_BYTES);
-        let scene = Scene::new(&Cage::open(), &pushing(&text));
+        let scene = Scene::new(sight, &Cage::open(), &pushing(&text))?;
         if !host.set("net.ipv4.tcp_mem", value) {
             skipped("tcp-mem, because net.ipv4.tcp_mem cannot be set");
             return None;
@@ -106,8 +106,8 @@ pub(crate) const SOCKET_BUFFERS: Wall = Wall {
     id: "socket-buffers",
     side: "client",
     costs: true,
-    run: |met| {
-        let mut lab = Lab::new(Build::Link)?;
+    run: |sight, met| {
+        let mut lab = Lab::with(Build::Link, sight)?;
         let fix = |name: &str| {
             met.map(|met| met.fix("socket-buffers", &format!("sysctl -w {name}")).to_owned())
         };
@@ -151,13 +151,13 @@ pub(crate) const MEMORY: Wall = Wall {
     id: "memory",
     side: "server",
     costs: true,
-    run: |met| {
+    run: |sight, met| {
         if let Some(met) = met {
             met.fix("memory", "--memory-reserve with less");
         }
         let _quiet = unchanged();
         let reserve = if met.is_some() { "64MiB" } else { "1024GiB" };
-        let scene = Scene::new(&Cage::open(), &["--memory-reserve", reserve]);
+        let scene = Scene::new(sight, &Cage::open(), &["--memory-reserve", reserve])?;
         Some(scene.run(&Cage::open(), &[&["--connections", "500"], &RESET[..]].concat()))
     },
 };
@@ -167,14 +167,14 @@ pub(crate) const CGROUP_MEMORY: Wall = Wall {
     id: "cgroup-memory",
     side: "server",
     costs: true,
-    run: |met| {
+    run: |sight, met| {
         let bytes = met.map_or(26 << 20, |met| {
             last_number(met.fix("cgroup-memory", "systemctl set-property UNIT MemoryMax="))
         });
         let _quiet = unchanged();
         let group = ControlGroup::memory(bytes)?;
         let reserve = ["--memory-reserve", "0"];
-        let scene = Scene::new(&Cage::open().group(&group), &reserve);
+        let scene = Scene::new(sight, &Cage::open().group(&group), &reserve)?;
         Some(scene.run(&Cage::open(), &[&["--connections", "20k"], &RESET[..]].concat()))
     },
 };
@@ -184,10 +184,10 @@ pub(crate) const CGROUP_RESERVE: Wall = Wall {
     id: "cgroup-memory",
     side: "client",
     costs: true,
-    run: |met| {
+    run: |sight, met| {
         let _quiet = unchanged();
         let group = ControlGroup::memory(512 << 20)?;
-        let scene = Scene::new(&Cage::open(), &[]);
+        let scene = Scene::new(sight, &Cage::open(), &[])?;
         let flags = ["--connections", "4k", "--rate", "4k/s"];
         let cage = Cage::open().group(&group);
         let mut client = scene.client(&cage, &[&flags, &RESET[..]].concat());
@@ -206,7 +206,7 @@ pub(crate) const CPU_QUOTA: Wall = Wall {
     id: "cpu-quota",
     side: "client",
     costs: true,
-    run: |met| {
+    run: |sight, met| {
         let _alone = HostWide::claim();
         let group = ControlGroup::cpu(10)?;
         // Out of the group it has more of it.
@@ -217,7 +217,7 @@ pub(crate) const CPU_QUOTA: Wall = Wall {
                 (Cage::open(), "1k/s")
             }
         };
-        let scene = Scene::new(&Cage::open(), &[]);
+        let scene = Scene::new(sight, &Cage::open(), &[])?;
         Some(scene.run(&cage, &messages(rate)))
     },
 };
@@ -227,7 +227,7 @@ pub(crate) const CPU: Wall = Wall {
     id: "cpu",
     side: "server",
     costs: true,
-    run: |met| {
+    run: |sight, met| {
         let _alone = HostWide::claim();
         let group = ControlGroup::cpu(10)?;
         let (cage, rate) = match met {
@@ -238,7 +238,7 @@ pub(crate) const CPU: Wall = Wall {
                 (Cage::open(), "1k/s")
             }
         };
-        let scene = Scene::new(&cage, &[]);
+        let scene = Scene::new(sight, &cage, &[])?;
         Some(scene.run(&Cage::open(), &messages(rate)))
     },
 };
@@ -254,7 +254,7 @@ pub(crate) const SOFTIRQ_BUDGET: Wall = Wall {
     id: "softirq-budget",
     side: "server",
     costs: false,
-    run: |met| {
+    run: |sight, met| {
         let mut host = HostWide::claim();
         let fix = met.map(|met| met.fix("softirq-budget", "sysctl -w net.core.netdev_budget="));
         let value = fix.map_or("1".to_owned(), |fix| last_number(fix).to_string());
@@ -262,7 +262,7 @@ pub(crate) const SOFTIRQ_BUDGET: Wall = Wall {
             skipped("softirq-budget, because net.core.netdev_budget cannot be set");
             return None;
         }
-        let scene = Scene::new(&Cage::open(), &[]);
+        let scene = Scene::new(sight, &Cage::open(), &[])?;
         Some(scene.run(&Cage::open(), &[&["--connections", "500"], &RESET[..]].concat()))
     },
 };
@@ -272,9 +272,9 @@ pub(crate) const STOPPED: Wall = Wall {
     id: "unknown",
     side: "between",
     costs: true,
-    run: |met| {
+    run: |sight, met| {
         let _alone = HostWide::claim();
-        let scene = met.is_none().then(|| Scene::new(&Cage::open(), &[]))?;
+        let scene = met.is_none().then(|| Scene::new(sight, &Cage::open(), &[]))??;
         let gate = ["--max-p99", "500ms"];
         let mut client = scene.client(&Cage::open(), &[&messages("1k/s")[..], &gate].concat());
         assert!(client.says("holding"), "{:#?}", client.finish());
@@ -290,9 +290,9 @@ pub(crate) const KILLED: Wall = Wall {
     id: "server-gone",
     side: "server",
     costs: true,
-    run: |met| {
+    run: |sight, met| {
         let _quiet = unchanged();
-        let scene = met.is_none().then(|| Scene::new(&Cage::open(), &[]))?;
+        let scene = met.is_none().then(|| Scene::new(sight, &Cage::open(), &[]))??;
         let mut client = scene.client(&Cage::open(), &messages("1k/s"));
         assert!(client.says("holding"), "{:#?}", client.finish());
         scene.server.signal(Signal::KILL);

@@ -71,6 +71,15 @@ fn what_ends_at_once_has_its_moment_in_common_and_no_age() {
     assert!(line.contains("3,000 of the 3,000") && line.contains("(FIN)"), "{line}");
 }
 
+/// A server that is full resets what comes: all came within a second, and the age tells more.
+#[test]
+fn what_ends_as_soon_as_it_is_there_is_told_before_its_moment() {
+    let losses: Vec<Lost> = (0..200)
+        .map(|n| Lost { age: Some(Duration::from_millis(5 + n % 20)), ..lost(n, FIN, n, 0) })
+        .collect();
+    let [Shared::AtOnce(_)] = shared(&losses, 3_000)[..] else { panic!("not at once") };
+}
+
 #[test]
 fn losses_at_any_time_have_nothing_in_common() {
     let any = |n: u64| lost(n, FIN, 4_000 + n * 104_729 % 50_000, n * 7_919 % 9_000);
@@ -121,6 +130,14 @@ fn every_fourth_is_found() {
     let losses: Vec<Lost> = (0..4_000).filter(|n| n % 4 == 3).map(any).collect();
     let found = shared(&losses, 4_000);
     assert!(found.contains(&Shared::EveryNth(4)), "{found:?}");
+    // A part of them has failed already.
+    let split = |lost: &Lost| Lost {
+        ending: if lost.number % 20 == 3 { Ending::Failed(Errno::ECONNRESET) } else { FIN },
+        ..*lost
+    };
+    let parts: Vec<Lost> = losses.iter().map(split).collect();
+    let found = shared(&parts, 4_000);
+    assert_eq!(found.iter().filter(|s| **s == Shared::EveryNth(4)).count(), 2, "{found:?}");
     // A tenth of them is not every one of a class.
     let some: Vec<Lost> = losses.iter().filter(|lost| by_chance(&lost.number)).copied().collect();
     assert!(!shared(&some, 4_000).iter().any(|s| matches!(s, Shared::EveryNth(_))));

@@ -192,12 +192,16 @@ fn client_lags(run: &RunFacts, _: Place) -> Option<Evidence> {
         both_shares(run)
     );
     let confidence = if unbegun > 0 { Confidence::Certain } else { Confidence::Likely };
-    let lags = is_most && lag > LAG_US || unbegun > 0 || is_busy;
+    let least = if run.count(Symptom::Late) > 0 { LAG_US } else { LAG_WORTH_SAYING_US };
+    let lags = is_most && lag > least || unbegun > 0 || is_busy;
     lags.then_some(Evidence { text, count: None, confidence })
 }
 
 /// Microseconds of lag that a scheduler may cause on any host.
 const LAG_US: u64 = 10_000;
+
+/// Microseconds of lag that are worth saying where nothing was late.
+const LAG_WORTH_SAYING_US: u64 = 500_000;
 
 /// One core had most of the work, and its CPU was full.
 fn imbalanced(run: &RunFacts, side: Place) -> Option<Evidence> {

@@ -13,7 +13,7 @@ use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::row::{BETWEEN, BLANK, SERVER, round_up_int};
-use crate::walls::table::target::is_refused_in_part;
+use crate::walls::table::target::{by_icmp, is_refused_in_part};
 use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
@@ -195,7 +195,7 @@ fn syns_dropped(run: &RunFacts, side: Place) -> Option<Evidence> {
 /// name, unless a target is known to refuse still.
 fn nothing_listens(run: &RunFacts, _: Place) -> Option<Evidence> {
     let n = run.failed(Errno::ECONNREFUSED);
-    if n == 0 || is_refused_in_part(run) {
+    if n == 0 || is_refused_in_part(run) || by_icmp(run).is_some() {
         return None;
     }
     let refusing = run.facts.refusing_targets.as_deref().unwrap_or_default();

@@ -10,6 +10,7 @@ use crate::walls::place::Place;
 use crate::walls::run_facts::{ClientFacts, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
+use crate::walls::table::packets::is_unacknowledged;
 use crate::walls::table::row::{BETWEEN, BLANK};
 use crate::walls::wall::Wall;
 
@@ -55,8 +56,16 @@ fn exceeded(run: &RunFacts, side: Place) -> Option<Evidence> {
     Some(Evidence { text, count: Some(n), confidence: Confidence::Likely })
 }
 
-/// Connections that had worked, had nothing to do for a while, and then did not answer, while the server
-/// answers others. A connection on which messages went every few seconds was not idle.
+/// Connections that had worked, had nothing to do for a while, and then did not answer, and what was sent
+/// on them was not acknowledged. A connection on which messages went every few seconds was not idle.
+pub(super) fn died_idle(run: &RunFacts) -> bool {
+    let ClientFacts { silent_after_hold: silent, held_seconds, idle_seconds, .. } = run.facts;
+    let was_idle = held_seconds > 0.0 && idle_seconds >= IDLE_SECONDS.min(held_seconds);
+    let had_worked = run.facts.received_before_hold >= silent;
+    silent > 0 && had_worked && was_idle && is_unacknowledged(run) != Some(false)
+}
+
+/// Such connections, while the server answers others.
 fn silent_after_hold(run: &RunFacts, _: Place) -> Option<Evidence> {
     let ClientFacts { silent_after_hold: silent, held_seconds, idle_seconds, .. } = run.facts;
     let text = format!(
@@ -64,9 +73,7 @@ fn silent_after_hold(run: &RunFacts, _: Place) -> Option<Evidence> {
          {idle_seconds:.0} s, and did not answer after it",
         grouped(silent)
     );
-    let was_idle = held_seconds > 0.0 && idle_seconds >= IDLE_SECONDS.min(held_seconds);
-    let had_worked = run.facts.received_before_hold >= silent;
-    let is_met = silent > 0 && had_worked && was_idle && run.facts.target_gone.is_none();
+    let is_met = died_idle(run) && run.facts.target_gone.is_none();
     is_met.then_some(Evidence { text, count: Some(silent), confidence: Confidence::Possible })
 }
 

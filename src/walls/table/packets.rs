@@ -2,6 +2,7 @@
 
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
+use crate::host::counters::Counters;
 use crate::observe::stats::LostCause;
 use crate::plan::demand::Ends;
 use crate::walls::evidence::{Confidence, Evidence};
@@ -11,6 +12,7 @@ use crate::walls::place::Place;
 use crate::walls::run_facts::{End, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
+use crate::walls::table::outside::died_idle;
 use crate::walls::table::row::{BETWEEN, BLANK};
 use crate::walls::wall::Wall;
 
@@ -66,7 +68,7 @@ pub(super) const ROWS: &[Wall] = &[
         id: "softirq-budget",
         precedence: 320,
         limits: "packets that one turn of the kernel takes in",
-        signs: &[Sign::Rises("softnet.time_squeeze")],
+        signs: &[Sign::Kernel("softnet.time_squeeze rises with the packets", squeezed)],
         fix: |host, _| {
             let now = host.procfs.number("net.core.netdev_budget").unwrap_or(300);
             vec![Fix::Sysctl("net.core.netdev_budget", now.saturating_mul(2).max(600).to_string())]
@@ -80,13 +82,20 @@ pub(super) const ROWS: &[Wall] = &[
         limits: "packets that come through: some were lost on the way",
         at: BETWEEN,
         unit: "packets",
-        explains: &[Symptom::Late],
+        explains: &[
+            Symptom::Late,
+            Symptom::Lost(LostCause::Silent),
+            Symptom::Lost(LostCause::Timeout),
+        ],
         drops: true,
         is_general: true,
-        signs: &[Sign::Kernel(
-            "segments were sent again, and no queue in sight dropped them",
-            lost,
-        )],
+        signs: &[
+            Sign::Kernel("segments were sent again, and no queue in sight dropped them", lost),
+            Sign::Kernel(
+                "connections that worked are not acknowledged, and the target takes others",
+                not_acknowledged,
+            ),
+        ],
         absent: "hardly a segment was sent again in need",
         fix: |_, _| {
             vec![
@@ -123,8 +132,52 @@ fn lost(run: &RunFacts, _: Place) -> Option<Evidence> {
         .filter_map(|(name, end)| sent_again(run, name, end.filter(|end| end.has_counters())?))
         .collect();
     let text = found.join("; ");
-    (!found.is_empty()).then_some(Evidence { text, count: None, confidence: Confidence::Likely })
+    let count = Some(run.count(Symptom::Late));
+    (!found.is_empty()).then_some(Evidence { text, count, confidence: Confidence::Likely })
 }
+
+/// Whether what was sent on connections that are silent was not even acknowledged: the kernel sent it
+/// again and again. `None` when it was not measured.
+pub(super) fn is_unacknowledged(run: &RunFacts) -> Option<bool> {
+    let rise = |counter| run.client.rise(counter);
+    let after_timeouts = rise("TcpExt.TCPTimeouts")?.saturating_sub(rise("TcpExt.TCPSynRetrans")?);
+    Some(after_timeouts >= (2 * silent(run)).max(TIMEOUTS_LEAST))
+}
+
+/// Timeouts that any busy host may have.
+const TIMEOUTS_LEAST: u64 = 20;
+
+fn silent(run: &RunFacts) -> u64 {
+    let causes = [LostCause::Silent, LostCause::Timeout];
+    causes.iter().map(|cause| run.count(Symptom::Lost(*cause))).sum()
+}
+
+/// Connections that worked, or that the server has accepted, were not acknowledged any more, while it
+/// takes others. Something between lets a part through: full packets, or what is not new.
+fn not_acknowledged(run: &RunFacts, _: Place) -> Option<Evidence> {
+    let facts = &run.facts;
+    let silent = silent(run);
+    let is_there = facts.target_gone.is_none() && facts.no_way.is_none();
+    let had_worked = facts.silent_after_hold >= silent && facts.received_before_hold >= silent;
+    let has_accepted = run.server.as_ref().is_some_and(|end| {
+        end.has_counters() && end.rise("TcpExt.ListenDrops") == Some(0) && end.has_figures()
+    });
+    let is_met = silent > 0
+        && is_there
+        && (had_worked || has_accepted)
+        && is_unacknowledged(run) == Some(true)
+        && !died_idle(run);
+    let text = format!(
+        "client: {} connections are silent, and what was sent on them was not acknowledged \
+         (TcpExt.TCPTimeouts +{}), while the target takes others",
+        grouped(silent),
+        grouped(run.client.rise("TcpExt.TCPTimeouts").unwrap_or(0))
+    );
+    is_met.then_some(Evidence { text, count: Some(silent), confidence: Confidence::Likely })
+}
+
+/// The least time that TCP waits for an answer.
+const RTO_MIN_US: u64 = 200_000;
 
 /// Times that a segment is sent to a peer that does not answer, at most.
 const TRIES: u64 = 16;
@@ -133,8 +186,14 @@ const TRIES: u64 = 16;
 fn sent_again(run: &RunFacts, name: &str, end: &End) -> Option<String> {
     let rise = |counter| end.rise(counter).unwrap_or(0);
     let (sent, again) = (end.rise("Tcp.OutSegs")?, end.rise("Tcp.RetransSegs")?);
-    // The other end says that it had the segment already.
-    let in_vain = rise("TcpExt.TCPDSACKRecv") + rise("TcpExt.TCPDSACKOfoRecv");
+    // The other end says that it had the segment already; or a probe of the tail was not the cure of a loss.
+    // Of the probe of a last FIN nothing is heard.
+    let known = rise("TcpExt.TCPDSACKRecv") + rise("TcpExt.TCPDSACKOfoRecv");
+    let probes = rise("TcpExt.TCPLossProbes").saturating_sub(rise("TcpExt.TCPLossProbeRecovery"));
+    // Where an answer takes longer than TCP waits for one, nearly all is sent again before it comes.
+    let is_slow = run.facts.connect_p50_us.is_some_and(|us| us >= RTO_MIN_US);
+    let too_soon = if is_slow { rise("TcpExt.TCPTimeouts") } else { 0 };
+    let in_vain = known.max(probes) + too_soon;
     let unanswered: u64 = [
         Symptom::Failed(Errno::ETIMEDOUT),
         Symptom::Failed(Errno::EHOSTUNREACH),
@@ -147,6 +206,9 @@ fn sent_again(run: &RunFacts, name: &str, end: &End) -> Option<String> {
     // A queue of a server that is not in sight may have dropped SYNs.
     let is_seen = run.shares_kernel || run.server.as_ref().is_some_and(End::has_counters);
     let syns = if is_seen { 0 } else { rise("TcpExt.TCPSynRetrans") };
+    // A SYN that ICMP rejects is sent again, and was not lost; not all of the ICMP comes.
+    let is_rejected = rise("Icmp.InDestUnreachs") >= 10;
+    let syns = if is_rejected { rise("TcpExt.TCPSynRetrans") } else { syns };
     let others = in_vain + syns + TRIES * unanswered;
     let needed = again.saturating_sub(others);
     let way = if name == "both ends" { "either way" } else { "on the way from it or back" };
@@ -164,9 +226,31 @@ fn sent_again(run: &RunFacts, name: &str, end: &End) -> Option<String> {
     (needed >= 10 && needed >= sent / 1000).then_some(text)
 }
 
+/// Turns of the kernel ended with packets left. The counter is of the whole host, on which that happens now
+/// and then.
+fn squeezed(run: &RunFacts, side: Place) -> Option<Evidence> {
+    let end = run.end(side)?;
+    let (before, now) = end.counters.as_ref()?;
+    let n = end.rise(SQUEEZED).filter(|n| *n >= SQUEEZED_LEAST)?;
+    let packets = end.rise("Tcp.InSegs").unwrap_or(0);
+    let of = |counters: &Counters| grouped(counters.get(SQUEEZED).unwrap_or(0));
+    let text = format!("{}: {SQUEEZED} {} -> {}", side.name(), of(before), of(now));
+    let is_worth_saying = n.saturating_mul(SQUEEZED_OF) >= packets;
+    let evidence = Evidence { text, count: None, confidence: Confidence::Likely };
+    is_worth_saying.then_some(evidence)
+}
+
+const SQUEEZED: &str = "softnet.time_squeeze";
+
+/// Turns that any host ends early.
+const SQUEEZED_LEAST: u64 = 10;
+
+/// One turn that ended early for so many packets is worth saying.
+const SQUEEZED_OF: u64 = 200;
+
 /// The queue before a CPU is the whole host's, and so is its counter. Only the packets that an
 /// interface of this network namespace dropped in the same time were ours.
-fn backlog_dropped(run: &RunFacts, side: Place) -> Option<Evidence> {
+pub(super) fn backlog_dropped(run: &RunFacts, side: Place) -> Option<Evidence> {
     let end = run.end(side)?;
     let dropped = end.rise("softnet.dropped").filter(|n| *n > 0)?;
     let (line, ours) = interfaces_rise(end, &[".rx_dropped"])?;

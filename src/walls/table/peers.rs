@@ -10,6 +10,8 @@ use crate::walls::place::Place;
 use crate::walls::run_facts::RunFacts;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
+use crate::walls::table::outside::died_idle;
+use crate::walls::table::packets::is_unacknowledged;
 use crate::walls::table::row::{BETWEEN, BLANK, SERVER};
 use crate::walls::wall::Wall;
 
@@ -24,7 +26,7 @@ pub(super) const ROWS: &[Wall] = &[
         at: BETWEEN,
         unit: "seconds",
         explains: ENDED,
-        signs: &[Sign::Seen(
+        signs: &[Sign::Became(
             "connections are ended one time after the last message on them",
             idle_limit,
         )],
@@ -45,7 +47,7 @@ pub(super) const ROWS: &[Wall] = &[
         at: BETWEEN,
         unit: "seconds",
         explains: ENDED,
-        signs: &[Sign::Seen("connections are ended at one age", age_limit)],
+        signs: &[Sign::Became("connections are ended at one age", age_limit)],
         fix: |_, _| {
             vec![Fix::Advice("raise the greatest age of connections of the server or the proxy")]
         },
@@ -66,7 +68,7 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Failed(crate::base::errno::Errno::ECONNRESET),
             Symptom::Failed(crate::base::errno::Errno::ETIMEDOUT),
         ],
-        signs: &[Sign::Seen("each source address is left with as many", source_limit)],
+        signs: &[Sign::Became("each source address is left with as many", source_limit)],
         fix: |_, _| {
             vec![
                 Fix::Advice("raise the limit for each address at the server, proxy or firewall"),
@@ -105,7 +107,7 @@ pub(super) const ROWS: &[Wall] = &[
         at: SERVER,
         unit: "bytes",
         explains: &[Symptom::Lost(LostCause::Mismatch)],
-        signs: &[Sign::Seen("bytes come that were not expected", other_bytes)],
+        signs: &[Sign::Became("bytes come that were not expected", other_bytes)],
         fix: |_, _| {
             vec![
                 Fix::Flag("--expect nothing, where the server answers no message of ours".into()),
@@ -151,14 +153,14 @@ fn source_limit(run: &RunFacts, _: Place) -> Option<Evidence> {
     evidence(run, |pattern| matches!(pattern.shared, Shared::PerSource(_)))
 }
 
-/// While messages were out, not one was answered on any connection, and the client itself ran.
+/// While messages were sent, not one was answered on any connection, and the client itself ran. The
+/// kernel of a server that stands still acknowledges them all the same, and something between that has
+/// forgotten idle connections does not.
 fn stalled(run: &RunFacts, _: Place) -> Option<Evidence> {
     let (from, time) = run.facts.unanswered?;
-    let is_gone = run.facts.target_gone.is_some();
-    // Connections that were idle all the time before are forgotten by something between, as a rule.
-    let were_idle =
-        run.facts.silent_after_hold > 0 && run.facts.idle_seconds >= run.facts.held_seconds * 0.9;
-    (!is_gone && !were_idle).then(|| Evidence {
+    let is_gone = run.facts.target_gone.is_some() || run.facts.no_way.is_some();
+    let is_path = is_unacknowledged(run) == Some(true) || died_idle(run);
+    (!is_gone && !is_path).then(|| Evidence {
         text: format!(
             "client: messages were out and none was answered for {:.1} s, from {:.1} s after the \
              start on",

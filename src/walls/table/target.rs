@@ -21,8 +21,11 @@ pub(super) const ROWS: &[Wall] = &[
         precedence: 101,
         limits: "where this host knows a way to",
         at: CLIENT,
-        explains: &[Symptom::Failed(Errno::ENETUNREACH), Symptom::Failed(Errno::ENETDOWN)],
-        signs: &[Sign::Became("ENETUNREACH or ENETDOWN", no_way)],
+        explains: NO_WAY,
+        signs: &[Sign::Became(
+            "ENETUNREACH or ENETDOWN, or no way to the target at the end",
+            no_way,
+        )],
         absent: "this host had a way to the target",
         fix: |_, _| vec![Fix::Command("ip route get TARGET".into())],
         fix_of_run: Some(|run| way_to(run, "ip route get")),
@@ -100,8 +103,11 @@ pub(super) const ROWS: &[Wall] = &[
         precedence: 214,
         limits: "connections that something between lets pass",
         at: BETWEEN,
-        explains: &[Symptom::Failed(Errno::ECONNREFUSED)],
-        signs: &[Sign::Became("some are refused while the same targets take others", refused_some)],
+        explains: REJECTED,
+        signs: &[
+            Sign::Became("some are refused while the same targets take others", refused_some),
+            Sign::Became("some are rejected by ICMP while others come through", rejected_some),
+        ],
         absent: "no target refused some and took others",
         fix: |_, _| {
             vec![
@@ -117,8 +123,8 @@ pub(super) const ROWS: &[Wall] = &[
         precedence: 255,
         limits: "what this host permits",
         at: CLIENT,
-        explains: &[Symptom::Failed(Errno::EACCES), Symptom::Failed(Errno::EPERM)],
-        signs: &[Sign::Became("EACCES or EPERM", forbidden)],
+        explains: FORBIDDEN,
+        signs: &[Sign::Became("EACCES or EPERM, or the target is forbidden at the end", forbidden)],
         absent: "this host forbade nothing",
         fix: |_, _| vec![Fix::Command("nft list ruleset, on this host".into())],
         fix_of_run: Some(|run| {
@@ -172,6 +178,39 @@ const GONE: &[Symptom] = &[
     Symptom::Missed,
 ];
 
+/// The errors of a way that this host does not have, and how connections end whose way went.
+const NO_WAY: &[Symptom] = &[
+    Symptom::Failed(Errno::ENETUNREACH),
+    Symptom::Failed(Errno::ENETDOWN),
+    Symptom::Failed(Errno::EHOSTUNREACH),
+    Symptom::Failed(Errno::EINVAL),
+    Symptom::Failed(Errno::ETIMEDOUT),
+    Symptom::Lost(LostCause::Silent),
+    Symptom::Lost(LostCause::Timeout),
+    Symptom::Late,
+    Symptom::NotEnded,
+    Symptom::Missed,
+];
+
+/// The same for a way that is forbidden.
+const FORBIDDEN: &[Symptom] = &[
+    Symptom::Failed(Errno::EACCES),
+    Symptom::Failed(Errno::EPERM),
+    Symptom::Failed(Errno::ETIMEDOUT),
+    Symptom::Lost(LostCause::Silent),
+    Symptom::Lost(LostCause::Timeout),
+    Symptom::Late,
+    Symptom::NotEnded,
+    Symptom::Missed,
+];
+
+/// What ICMP or a reset in the server's name makes of a connect.
+const REJECTED: &[Symptom] = &[
+    Symptom::Failed(Errno::ECONNREFUSED),
+    Symptom::Failed(Errno::EHOSTUNREACH),
+    Symptom::Failed(Errno::ENETUNREACH),
+];
+
 /// A command that looks at the way to the target.
 fn way_to(run: &RunFacts, command: &str) -> Vec<Fix> {
     let target = run.facts.target.map_or_else(|| "TARGET".into(), |at| at.ip().to_string());
@@ -188,13 +227,49 @@ fn failed(run: &RunFacts, errnos: &[Errno], confidence: Confidence) -> Option<Ev
     (!each.is_empty()).then_some(Evidence { text, count: Some(count), confidence })
 }
 
+/// A router that has no way on says the same by ICMP.
 fn no_way(run: &RunFacts, _: Place) -> Option<Evidence> {
-    failed(run, &[Errno::ENETUNREACH, Errno::ENETDOWN], Confidence::Certain)
+    let errno = run.facts.no_way.filter(|errno| !matches!(*errno, Errno::EACCES | Errno::EPERM));
+    errno.map(|errno| at_the_end(run, errno)).or_else(|| {
+        let found = failed(run, &[Errno::ENETUNREACH, Errno::ENETDOWN], Confidence::Certain)?;
+        by_icmp(run).is_none().then_some(found)
+    })
 }
 
 /// A full table of tracked connections forbids as well, and has its own counters.
 fn forbidden(run: &RunFacts, _: Place) -> Option<Evidence> {
-    failed(run, &[Errno::EACCES, Errno::EPERM], Confidence::Likely)
+    let errno = run.facts.no_way.filter(|errno| matches!(*errno, Errno::EACCES | Errno::EPERM));
+    let now = errno.map(|errno| at_the_end(run, errno));
+    now.or_else(|| failed(run, &[Errno::EACCES, Errno::EPERM], Confidence::Likely))
+}
+
+/// This host lets nothing go to the target when the run is over.
+fn at_the_end(run: &RunFacts, errno: Errno) -> Evidence {
+    let target = run.facts.target.map_or_else(|| "the target".into(), |at| at.ip().to_string());
+    let text = format!("client: this host itself lets nothing go to {target} now ({errno})");
+    Evidence { text, count: None, confidence: Confidence::Certain }
+}
+
+/// Connects that were rejected, where ICMP said so at least as often and others came through: how many.
+/// The host of a port on which nothing listens answers by a reset.
+pub(super) fn by_icmp(run: &RunFacts) -> Option<u64> {
+    let n: u64 = REJECTED.iter().map(|symptom| run.count(*symptom)).sum();
+    let took_others = run.client.cores.iter().any(|core| core.connections_peak() > 0);
+    let messages = run.client.rise("Icmp.InDestUnreachs")?;
+    (n > 0 && took_others && messages >= n).then_some(n)
+}
+
+fn rejected_some(run: &RunFacts, _: Place) -> Option<Evidence> {
+    let n = by_icmp(run)?;
+    let errnos = [Errno::ECONNREFUSED, Errno::EHOSTUNREACH, Errno::ENETUNREACH];
+    let found = failed(run, &errnos, Confidence::Likely)?;
+    let messages = run.client.rise("Icmp.InDestUnreachs")?;
+    let text = format!(
+        "{}; Icmp.InDestUnreachs +{}: a firewall, or a router without a way on, says so",
+        found.text,
+        grouped(messages)
+    );
+    Some(Evidence { text, count: Some(n), ..found })
 }
 
 /// Connections wait at listeners of the target where the client has opened all that it can.
@@ -221,18 +296,22 @@ fn waiting(run: &RunFacts, _: Place) -> Option<Evidence> {
 /// The target is gone, and nothing shows that the server lives. Where the kernel logs that it killed a
 /// server, the memory is the wall.
 fn gone(run: &RunFacts, _: Place) -> Option<Evidence> {
-    let text = run.facts.target_gone.clone()?;
+    let text = run.facts.target_gone.clone().filter(|_| run.facts.no_way.is_none())?;
+    // A target that does not even refuse may be out of reach. A server that is seen by another way as
+    // well, and is gone there too, is not.
+    let is_doubtful =
+        run.facts.target_is_silent && !run.server.as_ref().is_some_and(|end| end.is_early);
     let lives = run.server.as_ref().is_some_and(|end| end.has_figures());
     let is_killed =
         |line: &String| line.contains(": Killed process ") && line.contains(" (megaconn) ");
     let is_killed = run.log.iter().flatten().any(is_killed);
-    let is_gone = !lives && !is_killed;
+    let is_gone = !lives && !is_killed && !is_doubtful;
     is_gone.then_some(Evidence { text, count: None, confidence: Confidence::Likely })
 }
 
 /// The target is gone, and the server's figures are of the end of the run.
 fn cut_off(run: &RunFacts, _: Place) -> Option<Evidence> {
-    let gone = run.facts.target_gone.as_ref()?;
+    let gone = run.facts.target_gone.as_ref().filter(|_| run.facts.no_way.is_none())?;
     let server = run.server.as_ref().filter(|end| end.has_figures())?;
     let is_ending = ["drained_total", "drain_cut_total"]
         .iter()
@@ -245,7 +324,7 @@ fn cut_off(run: &RunFacts, _: Place) -> Option<Evidence> {
 /// run.
 fn refused_some(run: &RunFacts, _: Place) -> Option<Evidence> {
     let n = run.failed(Errno::ECONNREFUSED);
-    if n == 0 || !is_refused_in_part(run) {
+    if n == 0 || !is_refused_in_part(run) || by_icmp(run).is_some() {
         return None;
     }
     let held: u64 = run.client.cores.iter().map(|core| core.connections_peak()).sum();

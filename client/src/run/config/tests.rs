@@ -231,15 +231,15 @@ fn the_last_plateau_is_the_most_that_is_held() {
 
 #[test]
 fn as_many_as_there_can_be_come_after_all_numbers() {
-    let both = Config::new(flags("--connections 1k,max")).expect("the flags go together");
+    let both = of(flags("--connections 1k,max")).expect("the flags go together");
     assert_eq!((&both.load.plateaus[..], both.load.to_max), (&[1_000][..], true));
     assert_eq!((both.gates.min_established, both.traffic.message_count), (1_000, 1));
     assert_eq!(both.expected_time(), (Duration::from_secs(10) + BYSTANDERS_TIME) * 2);
-    let alone = Config::new(flags("--connections max --message-every 1s --min-established 2M"));
+    let alone = of(flags("--connections max --message-every 1s --min-established 2M"));
     let alone = alone.expect("the flags go together");
     assert_eq!((&alone.load.plateaus[..], alone.gates.min_established), (&[][..], 2_000_000));
     assert_eq!(alone.traffic.message_count, 1, "each is verified before the hold");
-    let one = Config::new(flags("--connections max")).expect("the flags go together");
+    let one = of(flags("--connections max")).expect("the flags go together");
     assert_eq!(one.gates.min_established, 1);
     assert!(refusal("--connections max,10").contains("fix: write max last"));
     let search = refusal("--connections 10,max --bystanders --keep-bystanders ping_loss_<_1%");

@@ -340,6 +340,7 @@ impl<'a> Controller<'a> {
     /// Commands the cores to a phase; its number.
     async fn command(&mut self, commands: &Commands<Command>, phase: Phase) -> u64 {
         self.phases += 1;
+        self.answers.enter(matches!(phase, Phase::Messages));
         commands.broadcast(Command::Do(PhaseCommand { number: self.phases, phase })).await;
         self.phases
     }
@@ -400,7 +401,9 @@ impl<'a> Controller<'a> {
         self.losses.look(self.figures.lost());
         let answers =
             self.figures.sum(|s| &s.messages_total) + self.figures.sum(|s| &s.churned_total);
-        self.answers.look(answers, self.figures.sum(|s| &s.messages_in_flight));
+        let begun = self.figures.sum(|s| &s.messages_sent_total)
+            + self.figures.sum(|s| &s.churn_started_total);
+        self.answers.look(begun, answers, self.figures.sum(|s| &s.messages_in_flight));
         let is_short = self.memory.look(self.figures.sum(|s| &s.connections));
         if is_short || self.has_met_wall() {
             commands.broadcast(Command::OpenNoMore).await;
