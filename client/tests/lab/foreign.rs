@@ -211,7 +211,7 @@ fn is_unwelcome(manner: Manner, number: u64, from: IpAddr, held: &Held) -> bool 
         Some((Whom::BeyondOfSource(most), _)) => {
             by_source.get(&from).is_some_and(|count| *count >= most)
         }
-        Some((Whom::EveryNth(n), _)) => number % n == 0,
+        Some((Whom::EveryNth(n), _)) => number.is_multiple_of(n),
     }
 }
 
