@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lab::host::{Cage, ControlGroup, Scene};
+use lab::netns::Sight;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod common;
@@ -15,7 +16,7 @@ const REST: Duration = Duration::from_secs(20);
 #[test]
 fn a_hold_ends_by_the_clock_with_a_tenth_of_a_cpu() {
     let Some(group) = ControlGroup::cpu(10) else { return };
-    let scene = Scene::new(&Cage::open(), &[]);
+    let Some(scene) = Scene::new(Sight::With, &Cage::open(), &[]) else { return };
     for _ in 0..3 {
         // More messages than a tenth of a CPU sends.
         let flags = ["--connections", "300", "--hold", "3s", "--message-every", "20ms"];
