@@ -56,7 +56,7 @@ fn met(run: &Run, wall: &str, side: &str, fix: &str) -> u64 {
 }
 
 /// A server that the client sees.
-fn scene(cage: &Cage, flags: &[&str]) -> Scene {
+fn beside(cage: &Cage, flags: &[&str]) -> Scene {
     Scene::new(Sight::With, cage, flags).expect("it is beside the client")
 }
 
@@ -70,7 +70,7 @@ fn at_wall(run: &Run) -> u64 {
 #[test]
 fn source_ports() {
     let _quiet = unchanged();
-    let scene = scene(&Cage::open(), &[]);
+    let scene = beside(&Cage::open(), &[]);
     let run = scene.run(&Cage::open(), &max(&few_tuples("20000-20499")));
     assert_eq!(met(&run, "source-ports", "client", "--source with more"), 500);
     assert_eq!(at_wall(&run), 0);
@@ -99,7 +99,7 @@ fn the_memory_reserve() {
     for _ in 0..5 {
         let available = meminfo("MemAvailable").expect("the kernel says");
         let reserve = (available - (256 << 20)).to_string();
-        let scene = scene(&Cage::open(), &["--memory-reserve", "0"]);
+        let scene = beside(&Cage::open(), &["--memory-reserve", "0"]);
         let plateaus = ["--connections", "500,max", "--hold", "300ms", "--close", "reset"];
         let flags = [&plateaus[..], &["--memory-reserve", &reserve]].concat();
         let mut client = scene.client(&Cage::open(), &flags);
@@ -129,7 +129,7 @@ fn meminfo(field: &str) -> Option<u64> {
 fn the_memory_of_a_cgroup() {
     let _quiet = unchanged();
     let Some(group) = ControlGroup::memory(96 << 20) else { return };
-    let scene = scene(&Cage::open(), &[]);
+    let scene = beside(&Cage::open(), &[]);
     let run = scene.run(&Cage::open().group(&group), &max(&[]));
     let fix = "systemctl set-property UNIT MemoryMax=";
     let held = met(&run, "cgroup-memory", "client", fix);
@@ -139,7 +139,7 @@ fn the_memory_of_a_cgroup() {
 #[test]
 fn file_max() {
     let mut host = HostWide::claim();
-    let scene = scene(&Cage::open(), &[]);
+    let scene = beside(&Cage::open(), &[]);
     let used: u64 = fs::read_to_string("/proc/sys/fs/file-nr")
         .ok()
         .and_then(|text| text.split_whitespace().next()?.parse().ok())
@@ -157,7 +157,7 @@ fn file_max() {
 #[test]
 fn file_max_that_others_have_used_up() {
     let mut host = HostWide::claim();
-    let scene = scene(&Cage::open(), &[]);
+    let scene = beside(&Cage::open(), &[]);
     let cage = Cage::open().without("sys_admin");
     let mut client = scene.client(&cage, &max(&["--rate", "2k/s", "--memory-reserve", "0"]));
     assert!(client.says("metrics="), "{:#?}", client.finish());
@@ -178,7 +178,7 @@ fn memlock() {
     let _alone = HostWide::claim();
     // The kernel gives the rings of programs that have ended back a moment later.
     sleep(Duration::from_secs(1));
-    let scene = scene(&Cage::open(), &[]);
+    let scene = beside(&Cage::open(), &[]);
     let cage = Cage::open().limit('n', 256).limit('l', 2_000).without("ipc_lock");
     let run = scene.run(&cage, &max(&[]));
     let held = met(&run, "memlock", "client", "ulimit -l ");
@@ -187,7 +187,7 @@ fn memlock() {
     drop(scene);
     sleep(Duration::from_secs(1));
     let cage = Cage::open().limit('n', 256).limit('l', 800).without("ipc_lock");
-    let scene = scene(&cage, &[]);
+    let scene = beside(&cage, &[]);
     let run = scene.run(&Cage::open(), &max(&[]));
     met(&run, "memlock", "server", "ulimit -l ");
 }
@@ -199,7 +199,7 @@ fn tcp_mem() {
     let mut host = HostWide::claim();
     let text = "x".repeat(2_000);
     let push = ["--mode", "push", "--push-every", "200ms", "--push-text", &text];
-    let scene = scene(&Cage::open(), &push);
+    let scene = beside(&Cage::open(), &push);
     if !host.set("net.ipv4.tcp_mem", "1 1 1") {
         return skipped("tcp-mem, because net.ipv4.tcp_mem cannot be set");
     }
@@ -221,7 +221,7 @@ fn tcp_mem() {
 #[test]
 fn a_full_server() {
     let _quiet = unchanged();
-    let scene = scene(&Cage::open(), &["--max-connections", "500"]);
+    let scene = beside(&Cage::open(), &["--max-connections", "500"]);
     let run = scene.run(&Cage::open(), &max(&[]));
     assert_eq!(met(&run, "server-full", "server", "serve --max-connections 10"), 500);
     // Some are turned away before it is known, and no more than some.
@@ -327,7 +327,7 @@ fn conntrack() {
 #[test]
 fn a_signal_while_it_opens_leaves_a_whole_partial_report() {
     let _quiet = unchanged();
-    let scene = scene(&Cage::open(), &[]);
+    let scene = beside(&Cage::open(), &[]);
     let mut client = scene.client(&Cage::open(), &max(&["--rate", "1k/s"]));
     assert!(client.says("opening"), "{:#?}", client.finish());
     client.signal(Signal::INT);
