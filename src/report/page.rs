@@ -11,6 +11,7 @@ use crate::report::read::Run;
 use crate::report::tables::{cost, plateaus};
 use crate::report::verdict::verdict;
 use crate::results::lenient::{Figure, Maybe};
+use crate::results::max;
 use crate::results::percentiles::Percentiles;
 
 const STYLE: &str = include_str!("style.css");
@@ -61,6 +62,9 @@ pub(crate) fn sheet(title: &str, body: &Markup) -> Markup {
 fn one(run: &Run) -> Markup {
     let runs = std::slice::from_ref(run);
     html! {
+        @if let Some(answer) = run.result.as_ref().and_then(max::answer) {
+            p.answer { (answer) }
+        }
         (verdict(run))
         (tiles(run))
         (charts(runs))

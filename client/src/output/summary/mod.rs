@@ -7,6 +7,7 @@ use megaconn::base::units::grouped;
 use megaconn::results::bystanders::Bystanders;
 use megaconn::results::cost::Cost;
 use megaconn::results::lenient::Maybe;
+use megaconn::results::max;
 use megaconn::results::result::RunResult;
 use megaconn::results::verdict::{Attribution, Verdict};
 
@@ -28,7 +29,8 @@ pub(crate) fn summary(result: &RunResult) -> String {
 }
 
 fn screen(result: &RunResult, of_bystanders: fn(&Bystanders) -> Vec<Row>) -> String {
-    let mut rows = of_verdict(&result.verdict);
+    let mut rows: Vec<Row> = max::answer(result).into_iter().map(|text| ("answer", text)).collect();
+    rows.extend(of_verdict(&result.verdict));
     rows.extend(result.safe_capacity.as_ref().map(bystanders::safe_capacity));
     let (established, target) = (count(result.established), count(result.target_connections));
     rows.push(("established", format!("{established} of {target}")));
@@ -54,7 +56,8 @@ fn coloured(text: &str, is_met: bool) -> String {
         true => (MET, style(MET).green().bold()),
         false => (MISSED, style(MISSED).red().bold()),
     };
-    text.replacen(word, &styled.to_string(), 1)
+    // The answer before it may have the word as well.
+    text.replacen(&format!("verdict  {word}"), &format!("verdict  {styled}"), 1)
 }
 
 const MET: &str = "met";
