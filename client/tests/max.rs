@@ -199,20 +199,21 @@ fn tcp_mem() {
     let mut host = HostWide::claim();
     let text = "x".repeat(2_000);
     let push = ["--mode", "push", "--push-every", "200ms", "--push-text", &text];
-    let scene = beside(&Cage::open(), &push);
+    let world = World::with(Ipv4Addr::LOCALHOST.into(), 1, "100ms", &push);
     if !host.set("net.ipv4.tcp_mem", "1 1 1") {
         return skipped("tcp-mem, because net.ipv4.tcp_mem cannot be set");
     }
     let expect = ["--expect", "push", "--push-every", "200ms", "--push-text", &text];
     let few = few_tuples("22000-22499");
     let flags = [&few[..], &expect, &["--rate", "250/s"]].concat();
-    let mut client = scene.client(&Cage::open(), &max(&flags));
+    let mut client = world.client(&max(&flags));
     assert!(client.says("metrics="), "{:#?}", client.finish());
     sleep(Duration::from_millis(1_000));
     client.signal(Signal::STOP);
     sleep(Duration::from_millis(2_000));
     client.signal(Signal::CONT);
-    let run = scene.end(client);
+    let finished = client.finish();
+    let run = Run { finished, result: world.result() };
     met(&run, "tcp-mem", "server", "sysctl -w net.ipv4.tcp_mem=");
 }
 

@@ -10,8 +10,8 @@ use crate::report::host::{command, environment, walls};
 use crate::report::read::Run;
 use crate::report::tables::{cost, plateaus};
 use crate::report::verdict::verdict;
+use crate::results::answer;
 use crate::results::lenient::{Figure, Maybe};
-use crate::results::max;
 use crate::results::percentiles::Percentiles;
 
 const STYLE: &str = include_str!("style.css");
@@ -62,7 +62,7 @@ pub(crate) fn sheet(title: &str, body: &Markup) -> Markup {
 fn one(run: &Run) -> Markup {
     let runs = std::slice::from_ref(run);
     html! {
-        @if let Some(answer) = run.result.as_ref().and_then(max::answer) {
+        @if let Some(answer) = run.result.as_ref().and_then(answer::sentence) {
             p.answer { (answer) }
         }
         (verdict(run))

@@ -2,11 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::format;
-use crate::base::units::grouped;
 use crate::results::lenient::Maybe;
 use crate::results::plateau::Counts;
-use crate::results::result::RunResult;
 
 /// The end of the opening, with `--connections max`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,67 +22,4 @@ pub struct Max {
     pub failed: Counts,
     /// Connections that ended at the wall, by cause, before they were verified. They are in no other count.
     pub lost: Counts,
-}
-
-/// The answer of a run that opened as many as there can be, as a person says it: the number, what stopped
-/// it, what lifts that, and what is next; `None` of another run, and of one that a signal ended.
-#[must_use]
-pub fn answer(result: &RunResult) -> Option<String> {
-    let held = grouped((*result.max.as_ref()?.connections)?);
-    let mut text = format!("This host held {held} connections");
-    let known = result.verdict.wall.as_ref().filter(|wall| wall.id.as_deref() != Some("unknown"));
-    match known {
-        Some(wall) => {
-            let id = wall.id.as_deref().unwrap_or_default();
-            let side = wall.side.as_deref().filter(|side| *side != "between");
-            text += &format!("; `{id}`");
-            text += &side.map_or(String::new(), |side| format!(" at the {side}"));
-            text += " stopped it";
-            let cost = result.cost_per_connection.kernel_bytes.filter(|_| id.contains("memory"));
-            text += &cost.map_or(String::new(), |bytes| {
-                format!(" ({} of the kernel's for each)", format::bytes(bytes))
-            });
-            if let Some(fix) = wall.fix.first() {
-                text += &format!(". What lifts it: {fix}");
-            }
-        }
-        None => text += "; what stopped it is not known",
-    }
-    if let Some(next) = result.verdict.next_wall.as_ref() {
-        let (id, at) = (next.id.as_deref().unwrap_or_default(), next.at_connections.map(grouped));
-        let at = at.unwrap_or_else(|| "an unknown number".into());
-        text += &format!(". The next wall is `{id}` at {at}");
-    }
-    Some(text + ".")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::results::verdict::{Attribution, NextWall};
-
-    #[test]
-    fn the_answer_is_a_sentence() {
-        let mut result = RunResult::default();
-        assert_eq!(answer(&result), None, "no run to a limit");
-        result.max = Some(Max { connections: 2_531_004.into(), ..Max::default() }).into();
-        let unknown = "This host held 2,531,004 connections; what stopped it is not known.";
-        assert_eq!(answer(&result).as_deref(), Some(unknown));
-        let wall = Attribution {
-            id: "memory".to_owned().into(),
-            side: "client".to_owned().into(),
-            fix: vec!["more memory".to_owned()].into(),
-            ..Attribution::default()
-        };
-        result.verdict.wall = Some(wall).into();
-        result.cost_per_connection.kernel_bytes = 8_300.0.into();
-        let next = NextWall { id: "file-max".to_owned().into(), at_connections: 9_000_000.into() };
-        result.verdict.next_wall = Some(next).into();
-        let known = "This host held 2,531,004 connections; `memory` at the client stopped it (8,300 B of \
-                     the kernel's for each). What lifts it: more memory. The next wall is `file-max` at \
-                     9,000,000.";
-        assert_eq!(answer(&result).as_deref(), Some(known));
-        result.max = Some(Max::default()).into();
-        assert_eq!(answer(&result), None, "a signal came first");
-    }
 }

@@ -17,6 +17,7 @@
 //! Writing is exact: the order of the fields is the order of the keys, and what was not measured is
 //! `null`.
 
+pub mod answer;
 pub mod bystanders;
 pub mod cost;
 pub mod counters;

@@ -9,6 +9,7 @@ use crate::host::counters::Counters;
 use crate::host::cpu::CpuTime;
 use crate::host::sockets::Listener;
 use crate::observe::snapshot::{CoreSnapshot, Snapshot};
+use crate::observe::stats::LostCause;
 use crate::plan::demand::Demand;
 use crate::walls::host::Host;
 use crate::walls::pattern::Pattern;
@@ -116,11 +117,31 @@ pub enum NoMore {
     Tuples(u64),
 }
 
+/// Timeouts that any busy host may have.
+const TIMEOUTS_LEAST: u64 = 20;
+
 impl RunFacts {
     /// How much of `symptom` there was.
     #[must_use]
     pub fn count(&self, symptom: Symptom) -> u64 {
         self.symptoms.get(&symptom).copied().unwrap_or(0)
+    }
+
+    /// Connections that were lost because nothing came any more.
+    #[must_use]
+    pub fn silent(&self) -> u64 {
+        let causes = [LostCause::Silent, LostCause::Timeout];
+        causes.iter().map(|cause| self.count(Symptom::Lost(*cause))).sum()
+    }
+
+    /// Whether what was sent on connections that are silent was not even acknowledged: the kernel sent it
+    /// again and again. `None` when it was not measured.
+    #[must_use]
+    pub fn is_unacknowledged(&self) -> Option<bool> {
+        let rise = |counter| self.client.rise(counter);
+        let timeouts = rise("TcpExt.TCPTimeouts")?;
+        let after_timeouts = timeouts.saturating_sub(rise("TcpExt.TCPSynRetrans")?);
+        Some(after_timeouts >= (2 * self.silent()).max(TIMEOUTS_LEAST))
     }
 
     /// What is known of a side. What lies between the ends shows at the client.

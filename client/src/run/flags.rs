@@ -104,7 +104,7 @@ pub(crate) struct LoadFlags {
     /// which comes next. Needed unless --churn is given.
     #[arg(
         long,
-        value_name = "N[,N...][,max]",
+        value_name = "N[,N...]|max",
         value_delimiter = ',',
         required_unless_present = "churn"
     )]

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use megaconn::base::constants::{MESSAGES_OUT_BYTES, REPORT_BYTES};
 use megaconn::base::side::Side;
 use megaconn::base::stderr::talk;
 use megaconn::drivers::uring;
@@ -73,7 +74,11 @@ impl RunPlan {
         let tuples = tuples(config, cpus.len())?;
         let nofile = rlimit::raise_nofile();
         let mut demand = demand(config, &tuples, cpus.len() as u64);
-        let reserve_bytes = memory_reserve::bytes(Side::Client, config.memory_reserve);
+        let mut reserve_bytes = memory_reserve::bytes(Side::Client, config.memory_reserve);
+        if config.load.to_max && reserve_bytes > 0 {
+            // What the run takes itself, when it has opened all.
+            reserve_bytes += REPORT_BYTES + cpus.len() as u64 * MESSAGES_OUT_BYTES;
+        }
         // It was tried above.
         let host = Host { ring: RingTried::Works, ..Host::read(nofile, reserve_bytes) };
         let rows = reading::rows(&host, &demand);

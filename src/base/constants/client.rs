@@ -142,3 +142,11 @@ pub const BYSTANDER_DISK_BYTES: usize = 4096;
 /// Time between an attempt at a server's metrics that failed and the next one, so that a run does
 /// not wait for a server that is gone.
 pub const SERVER_METRICS_RETRY: Duration = Duration::from_secs(5);
+
+/// Memory that a run takes for its figures and its report, after its connections were opened.
+pub const REPORT_BYTES: u64 = 8 << 20;
+
+/// Memory that the messages take which a core has out at once, in its buffers and the kernel's: 1,024
+/// of 4 KiB and as much. In a control group of 96 MiB a run to the limit that left less was killed while
+/// it verified what it had opened.
+pub const MESSAGES_OUT_BYTES: u64 = 8 << 20;

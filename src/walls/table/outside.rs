@@ -10,7 +10,6 @@ use crate::walls::place::Place;
 use crate::walls::run_facts::{ClientFacts, RunFacts};
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
-use crate::walls::table::packets::is_unacknowledged;
 use crate::walls::table::row::{BETWEEN, BLANK};
 use crate::walls::wall::Wall;
 
@@ -62,7 +61,7 @@ pub(super) fn died_idle(run: &RunFacts) -> bool {
     let ClientFacts { silent_after_hold: silent, held_seconds, idle_seconds, .. } = run.facts;
     let was_idle = held_seconds > 0.0 && idle_seconds >= IDLE_SECONDS.min(held_seconds);
     let had_worked = run.facts.received_before_hold >= silent;
-    silent > 0 && had_worked && was_idle && is_unacknowledged(run) != Some(false)
+    silent > 0 && had_worked && was_idle && run.is_unacknowledged() != Some(false)
 }
 
 /// Such connections, while the server answers others.

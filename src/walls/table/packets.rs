@@ -136,27 +136,11 @@ fn lost(run: &RunFacts, _: Place) -> Option<Evidence> {
     (!found.is_empty()).then_some(Evidence { text, count, confidence: Confidence::Likely })
 }
 
-/// Whether what was sent on connections that are silent was not even acknowledged: the kernel sent it
-/// again and again. `None` when it was not measured.
-pub(super) fn is_unacknowledged(run: &RunFacts) -> Option<bool> {
-    let rise = |counter| run.client.rise(counter);
-    let after_timeouts = rise("TcpExt.TCPTimeouts")?.saturating_sub(rise("TcpExt.TCPSynRetrans")?);
-    Some(after_timeouts >= (2 * silent(run)).max(TIMEOUTS_LEAST))
-}
-
-/// Timeouts that any busy host may have.
-const TIMEOUTS_LEAST: u64 = 20;
-
-fn silent(run: &RunFacts) -> u64 {
-    let causes = [LostCause::Silent, LostCause::Timeout];
-    causes.iter().map(|cause| run.count(Symptom::Lost(*cause))).sum()
-}
-
 /// Connections that worked, or that the server has accepted, were not acknowledged any more, while it
 /// takes others. Something between lets a part through: full packets, or what is not new.
 fn not_acknowledged(run: &RunFacts, _: Place) -> Option<Evidence> {
     let facts = &run.facts;
-    let silent = silent(run);
+    let silent = run.silent();
     let is_there = facts.target_gone.is_none() && facts.no_way.is_none();
     let had_worked = facts.silent_after_hold >= silent && facts.received_before_hold >= silent;
     let has_accepted = run.server.as_ref().is_some_and(|end| {
@@ -165,7 +149,7 @@ fn not_acknowledged(run: &RunFacts, _: Place) -> Option<Evidence> {
     let is_met = silent > 0
         && is_there
         && (had_worked || has_accepted)
-        && is_unacknowledged(run) == Some(true)
+        && run.is_unacknowledged() == Some(true)
         && !died_idle(run);
     let text = format!(
         "client: {} connections are silent, and what was sent on them was not acknowledged \

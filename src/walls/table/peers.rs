@@ -11,7 +11,6 @@ use crate::walls::run_facts::RunFacts;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
 use crate::walls::table::outside::died_idle;
-use crate::walls::table::packets::is_unacknowledged;
 use crate::walls::table::row::{BETWEEN, BLANK, SERVER};
 use crate::walls::wall::Wall;
 
@@ -159,7 +158,7 @@ fn source_limit(run: &RunFacts, _: Place) -> Option<Evidence> {
 fn stalled(run: &RunFacts, _: Place) -> Option<Evidence> {
     let (from, time) = run.facts.unanswered?;
     let is_gone = run.facts.target_gone.is_some() || run.facts.no_way.is_some();
-    let is_path = is_unacknowledged(run) == Some(true) || died_idle(run);
+    let is_path = run.is_unacknowledged() == Some(true) || died_idle(run);
     (!is_gone && !is_path).then(|| Evidence {
         text: format!(
             "client: messages were out and none was answered for {:.1} s, from {:.1} s after the \

@@ -4,10 +4,10 @@
 use console::style;
 use megaconn::base::format;
 use megaconn::base::units::grouped;
+use megaconn::results::answer;
 use megaconn::results::bystanders::Bystanders;
 use megaconn::results::cost::Cost;
 use megaconn::results::lenient::Maybe;
-use megaconn::results::max;
 use megaconn::results::result::RunResult;
 use megaconn::results::verdict::{Attribution, Verdict};
 
@@ -29,7 +29,8 @@ pub(crate) fn summary(result: &RunResult) -> String {
 }
 
 fn screen(result: &RunResult, of_bystanders: fn(&Bystanders) -> Vec<Row>) -> String {
-    let mut rows: Vec<Row> = max::answer(result).into_iter().map(|text| ("answer", text)).collect();
+    let mut rows: Vec<Row> =
+        answer::sentence(result).into_iter().map(|text| ("answer", text)).collect();
     rows.extend(of_verdict(&result.verdict));
     rows.extend(result.safe_capacity.as_ref().map(bystanders::safe_capacity));
     let (established, target) = (count(result.established), count(result.target_connections));
