@@ -87,11 +87,19 @@ pub(crate) const TCP_MEM: Wall = Wall {
     costs: true,
     run: |sight, met| {
         let mut host = HostWide::claim();
-        let fix = met.map(|met| met.fix("tcp-mem", "sysctl -w net.ipv4.tcp_mem='"));
-        let value = fix.map_or("1 1 1", |fix| fix.split('\'').nth(1).expect("it has a value"));
+        // In a namespace the kernel does not show it, so that its own value is what lifts it.
+        let shown = met.map(|met| {
+            let fix = met.fix("tcp-mem", "");
+            assert!(fix.contains("net.ipv4.tcp_mem"), "{fix}");
+            fix
+        });
+        let value = match shown {
+            None => Some("1 1 1"),
+            Some(fix) => fix.split('\'').nth(1),
+        };
         let text = "x".repeat(PUSH_BYTES);
         let scene = Scene::new(sight, &Cage::open(), &pushing(&text))?;
-        if !host.set("net.ipv4.tcp_mem", value) {
+        if value.is_some_and(|value| !host.set("net.ipv4.tcp_mem", value)) {
             skipped("tcp-mem, because net.ipv4.tcp_mem cannot be set");
             return None;
         }

@@ -140,7 +140,14 @@ const HOSTS: &[Host] = &[
         ..ORDINARY
     },
     Host { name: "half a CPU", group: || ControlGroup::cpu(50), ..ORDINARY },
-    Host { name: "16 threads", group: || ControlGroup::threads(16), ..ORDINARY },
+    Host { name: "24 threads", group: || ControlGroup::threads(24), ..ORDINARY },
+    Host {
+        name: "16 threads, of which the server has most",
+        group: || ControlGroup::threads(16),
+        run: (2, "error: threads: --connections 5,000: need "),
+        doctor: (1, "FAIL  threads"),
+        ..ORDINARY
+    },
     Host {
         name: "4 threads",
         group: || ControlGroup::threads(4),
