@@ -160,3 +160,20 @@ fn this_host_has_room() {
     let least = MemoryHeadrooms::find(&ProcFs::host()).least().unwrap();
     assert!(least.available_bytes > 0 && least.available_bytes <= least.total_bytes, "{least:?}");
 }
+
+#[test]
+fn what_open_sockets_pin_is_not_available() {
+    let fake = Fake::new("", "");
+    let host =
+        || MemoryHeadrooms::find(&ProcFs::at(fake.0.path())).least().unwrap().available_bytes;
+    assert_eq!(host(), 600 << 10);
+    fake.write("proc/meminfo", &format!("{MEMINFO}SReclaimable:    300 kB\n"));
+    assert_eq!(host(), 600 << 10, "it is not known how many sockets there are");
+    fake.write(
+        "proc/net/sockstat",
+        "sockets: used 9\nTCP: inuse 5 orphan 0 tw 3 alloc 100 mem 7\n",
+    );
+    assert_eq!(host(), (600 << 10) - 100 * 1_219);
+    fake.write("proc/net/sockstat", "TCP: inuse 5 orphan 0 tw 3 alloc 100000 mem 7\n");
+    assert_eq!(host(), 300 << 10, "no more than there is of both");
+}
