@@ -50,10 +50,15 @@ impl Sockstat {
             tcp6_in_use: field(sockstat6, "TCP6:", "inuse"),
             tcp_time_wait: tcp("tw"),
             tcp_orphans: tcp("orphan"),
-            tcp_allocated: tcp("alloc"),
+            tcp_allocated: tcp_allocated(sockstat),
             tcp_memory_pages: tcp("mem"),
         }
     }
+}
+
+/// All TCP sockets of the host, by the text of `/proc/net/sockstat`.
+pub(super) fn tcp_allocated(sockstat: &str) -> Option<u64> {
+    field(sockstat, "TCP:", "alloc")
 }
 
 /// The number behind `name` in the line that begins with `head`.

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use crate::base::errno::Errno;
 use crate::host::addresses::{Address, Addresses};
 use crate::host::links;
 use crate::host::procfs::ProcFs;
@@ -28,11 +29,26 @@ fn is_near(address: &Address, target: IpAddr) -> bool {
 /// # Errors
 /// When there is no route.
 pub(super) fn outgoing_address(target: SocketAddr) -> io::Result<IpAddr> {
-    let any: IpAddr =
-        if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+    let socket = unconnected(target)?;
     socket.connect(target)?;
     Ok(socket.local_addr()?.ip())
+}
+
+/// Why this host itself lets nothing go to `target`: the error of its own routes. Nothing is sent.
+#[must_use]
+pub fn no_way(target: SocketAddr) -> Option<Errno> {
+    let socket = unconnected(target).ok()?;
+    socket.connect(target).err().map(|error| Errno::from(&error))
+}
+
+fn unconnected(target: SocketAddr) -> io::Result<UdpSocket> {
+    UdpSocket::bind(SocketAddr::new(any_address(target), 0))
+}
+
+/// The address that stands for any of the family of `target`.
+#[must_use]
+pub fn any_address(target: SocketAddr) -> IpAddr {
+    if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
 #[cfg(test)]

@@ -3,12 +3,11 @@
 //! this host itself is short of something for a moment.
 
 use std::io::{ErrorKind, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use megaconn::base::constants::REACH_TIMEOUT;
-use megaconn::base::errno::Errno;
 use megaconn::base::units::grouped;
 use megaconn::results::result::{LossTimes, TargetNow};
 use rustix::net::sockopt::set_socket_linger;
@@ -51,20 +50,13 @@ const TRIES: u32 = 5;
 
 fn refuses(target: SocketAddr, patience: Duration) -> bool {
     match TcpStream::connect_timeout(&target, patience) {
-        // A reset leaves no TIME_WAIT behind. Whether it can be had is no matter.
-        Ok(stream) => set_socket_linger(&stream, Some(Duration::ZERO)).is_err(),
+        Ok(stream) => {
+            // A reset leaves no TIME_WAIT behind. Whether it can be had is no matter.
+            let _ = set_socket_linger(&stream, Some(Duration::ZERO));
+            false
+        }
         Err(error) => error.kind() == ErrorKind::ConnectionRefused,
     }
-}
-
-/// Why this host itself lets nothing go to `target`: the error of its own routes. Nothing is sent.
-pub(crate) fn no_way(target: SocketAddr) -> Option<Errno> {
-    let any: IpAddr = match target.ip() {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect(target).err().map(|error| Errno::from(&error))
 }
 
 /// Asks `target`, for three seconds at most.

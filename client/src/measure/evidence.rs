@@ -15,6 +15,7 @@ use megaconn::host::sockets::{self, Listener};
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use megaconn::observe::stats::{ClientTotals, LostCause};
 use megaconn::plan::demand::{Demand, Ends};
+use megaconn::plan::route;
 use megaconn::results::COUNTERS;
 use megaconn::results::counters::{Moment, Moments};
 use megaconn::results::lenient::{Maybe, Part};
@@ -224,7 +225,7 @@ impl Evidence {
                 silent_after_hold,
                 target_gone: aftermath::server_gone(*result.target_afterwards, *result.losses),
                 target_is_silent: *result.target_afterwards == Some(TargetNow::Silent),
-                no_way: targets.first().and_then(|target| aftermath::no_way(*target)),
+                no_way: targets.first().and_then(|target| route::no_way(*target)),
                 patterns,
                 unexpected_bytes: result.unexpected_bytes.0.clone(),
                 unanswered,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use megaconn::base::constants::{REACH_END_TIMEOUT, REACH_TIMEOUT, TARGETS_TRIED_AT_ONCE};
 use megaconn::base::errno::Errno;
+use megaconn::plan::route;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::run::refusal::Refusal;
@@ -85,10 +86,7 @@ fn reach(target: SocketAddr, ports: &[u16], patience: Duration) -> Result<(), Re
 /// A socket towards `target`, bound to one of `ports` if one of some is free.
 fn socket(target: SocketAddr, ports: &[u16]) -> io::Result<(Socket, bool)> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
-    let any = match target.ip() {
-        IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
-    };
+    let any = route::any_address(target);
     let mut tries = (0..8).filter_map(|_| fastrand::choice(ports));
     let is_bound = tries.any(|port| socket.bind(&SocketAddr::new(any, *port).into()).is_ok());
     Ok((socket, is_bound))
@@ -115,7 +113,7 @@ fn end(mut stream: TcpStream) {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::net::TcpListener;
+    use std::net::{Ipv4Addr, TcpListener};
 
     use super::*;
 

@@ -235,8 +235,8 @@ impl Measurement {
         }
     }
 
-    /// Ends the server, also one that is stopped, and waits until the kernel has taken the sockets down, so that a next run finds
-    /// them free.
+    /// Ends the server, also one that is stopped, and waits until the kernel has taken the sockets down, so
+    /// that a next run finds them free.
     fn end(&mut self) {
         self.server.signal(self.stopping.first().map_or(Signal::TERM, signal_of));
         self.server.signal(Signal::CONT);

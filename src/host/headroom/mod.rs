@@ -11,6 +11,7 @@ use crate::base::errno::Errno;
 use crate::host::cgroup::{self, Directory};
 use crate::host::limit::Limit;
 use crate::host::procfs::{self, ProcFs, Unread};
+use crate::host::sockets;
 
 /// What [`MemoryHeadroom::limit`] says of the host as a whole.
 pub const HOST: &str = "host";
@@ -67,10 +68,15 @@ impl MemoryHeadrooms {
 
     /// Every limit as it stands now, the host's first; a cgroup without a limit is left out.
     pub fn read(&self) -> impl Iterator<Item = MemoryHeadroom> {
-        let sockets = self.sockets.as_ref().and_then(|file| Text::of(file).ok()?.tcp_sockets());
-        let host = self.host.as_ref();
-        let host = host.and_then(|file| Text::of(file).ok()?.host(sockets.unwrap_or(0)));
-        host.into_iter().chain(self.groups.iter().filter_map(Group::headroom))
+        self.host().into_iter().chain(self.groups.iter().filter_map(Group::headroom))
+    }
+
+    /// What the host has left; `None` when that cannot be read.
+    #[must_use]
+    pub fn host(&self) -> Option<MemoryHeadroom> {
+        let text = |file: &Option<File>| Text::of(file.as_ref()?).ok();
+        let sockets = text(&self.sockets).and_then(|text| sockets::tcp_allocated(text.whole()));
+        text(&self.host)?.host(sockets.unwrap_or(0))
     }
 
     /// The limit with the least memory left; `None` when none can be read.
@@ -193,8 +199,12 @@ impl Text {
         Ok(text)
     }
 
+    fn whole(&self) -> &str {
+        str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+
     fn lines(&self) -> impl Iterator<Item = &str> {
-        str::from_utf8(&self.bytes[..self.length]).unwrap_or_default().lines()
+        self.whole().lines()
     }
 
     /// A file that is one number; `max` is none.
@@ -206,12 +216,6 @@ impl Text {
     fn field(&self, name: &str) -> Option<u64> {
         let value = self.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix([' ', ':']));
         value?.split_whitespace().next()?.parse().ok()
-    }
-
-    /// TCP sockets of the host, in `/proc/net/sockstat`.
-    fn tcp_sockets(&self) -> Option<u64> {
-        let line = self.lines().find_map(|line| line.strip_prefix("TCP: "))?;
-        line.split_once("alloc ")?.1.split(' ').next()?.parse().ok()
     }
 
     fn host(&self, sockets: u64) -> Option<MemoryHeadroom> {

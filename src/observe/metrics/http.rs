@@ -1,7 +1,8 @@
-//! Answers `GET /metrics`, at an address and for programs of this host. One thread that is not pinned does all of it, and everything that a
-//! scraper may be slow, many or rude with has a bound, so that no core is disturbed by one.
+//! Answers `GET /metrics`, at an address and for programs of this host. One thread that is not pinned does
+//! all of it, and everything that a scraper may be slow, many or rude with has a bound, so that no core is
+//! disturbed by one.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -34,8 +35,8 @@ pub fn offer(
 ) -> Result<Option<SocketAddr>, ServiceError> {
     let endpoint = Endpoint::bind(address, for_this_host)?;
     let address = endpoint.address();
-    match endpoint.serve(move || metrics.text()) {
-        Err(error) if address.is_some() => Err(error),
+    match (endpoint.serve(move || metrics.text()), address) {
+        (Err(error), Some(address)) => Err(ServiceError::new(FLAG, address, &error)),
         _ => Ok(address),
     }
 }
@@ -95,8 +96,8 @@ impl Endpoint {
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn serve(self, text: impl Fn() -> String + Send + 'static) -> Result<(), ServiceError> {
-        let Endpoint { listeners, address } = self;
+    pub fn serve(self, text: impl Fn() -> String + Send + 'static) -> io::Result<()> {
+        let Endpoint { listeners, .. } = self;
         if listeners.is_empty() {
             return Ok(());
         }
@@ -111,8 +112,7 @@ impl Endpoint {
             }
         };
         let thread = thread::Builder::new().name("metrics".into()).spawn(run);
-        let any = SocketAddr::from(([0, 0, 0, 0], 0));
-        thread.map(drop).map_err(|error| ServiceError::new(FLAG, address.unwrap_or(any), &error))
+        thread.map(drop)
     }
 }
 
