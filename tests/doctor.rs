@@ -177,6 +177,20 @@ fn what_the_process_itself_may_have_is_short_and_enough() {
 }
 
 #[test]
+fn memory_that_open_sockets_pin_is_not_there() {
+    let host = FakeHost::plentiful();
+    let have = |sockstat: &str| {
+        host.write("proc/meminfo", "MemAvailable: 1000000 kB\nSReclaimable: 500000 kB\n");
+        host.write("proc/net/sockstat", sockstat);
+        row(&host, "memory").have
+    };
+    assert_eq!(have("TCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\n"), Some(1_024_000_000));
+    let pinned = 100_000 * 1_219;
+    let with_sockets = have("TCP: inuse 9 orphan 0 tw 0 alloc 100000 mem 0\n");
+    assert_eq!(with_sockets, Some(1_024_000_000 - pinned));
+}
+
+#[test]
 fn a_container_has_less_memory_than_its_host() {
     let host = FakeHost::plentiful();
     assert_eq!(row(&host, "cgroup-memory").verdict, Verdict::Ok);

@@ -3,7 +3,8 @@
 use crate::base::constants::{FILES_PER_CORE, FILES_PER_PROCESS};
 use crate::host::meminfo::MemInfo;
 use crate::host::procfs::ProcFs;
-use crate::host::{conntrack, open_files, rlimit, threads};
+use crate::host::sockets::Sockstat;
+use crate::host::{conntrack, headroom, open_files, rlimit, threads};
 use crate::plan::demand::{Demand, Ends};
 use crate::walls::fix::{CHOICES, Fix};
 use crate::walls::have::Have;
@@ -107,6 +108,15 @@ impl Host {
     #[must_use]
     pub fn meminfo(&self, field: &str) -> Option<u64> {
         MemInfo::of(&self.procfs)?.get(field)
+    }
+
+    /// Bytes of memory that may still be taken.
+    #[must_use]
+    pub fn memory_available(&self) -> Option<u64> {
+        let meminfo = MemInfo::of(&self.procfs)?;
+        let reclaimable = meminfo.get("SReclaimable").unwrap_or(0);
+        let sockets = Sockstat::read(&self.procfs).tcp_allocated.unwrap_or(0);
+        Some(headroom::without_pinned(meminfo.get("MemAvailable")?, reclaimable, sockets))
     }
 
     /// Threads that this process may still start.

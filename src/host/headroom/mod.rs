@@ -72,8 +72,7 @@ impl MemoryHeadrooms {
     }
 
     /// What the host has left; `None` when that cannot be read.
-    #[must_use]
-    pub fn host(&self) -> Option<MemoryHeadroom> {
+    fn host(&self) -> Option<MemoryHeadroom> {
         let text = |file: &Option<File>| Text::of(file.as_ref()?).ok();
         let sockets = text(&self.sockets).and_then(|text| sockets::tcp_allocated(text.whole()));
         text(&self.host)?.host(sockets.unwrap_or(0))
@@ -183,6 +182,14 @@ const NO_LIMIT_BYTES: u64 = 1 << 62;
 /// said that 6.1 GB were available, and killed for want of memory (Linux 6.18).
 const RECLAIMABLE_BYTES_OF_A_SOCKET: u64 = 1_024 + 195;
 
+/// Of the bytes that the kernel says are available those that are, where `sockets` are open: it takes all
+/// inodes and dentries for reclaimable, and those of open sockets are not.
+#[must_use]
+pub fn without_pinned(available: u64, reclaimable: u64, sockets: u64) -> u64 {
+    let pinned = sockets.saturating_mul(RECLAIMABLE_BYTES_OF_A_SOCKET).min(reclaimable);
+    available.saturating_sub(pinned)
+}
+
 /// The beginning of a small file, read in one piece.
 struct Text {
     bytes: [u8; Text::BYTES_MAX],
@@ -221,10 +228,8 @@ impl Text {
     fn host(&self, sockets: u64) -> Option<MemoryHeadroom> {
         let bytes = |name: &str| self.field(name)?.checked_mul(1024);
         let (total_bytes, available_bytes) = (bytes("MemTotal")?, bytes("MemAvailable")?);
-        // The kernel takes inodes and dentries for reclaimable, and those of open sockets are not.
         let reclaimable = bytes("SReclaimable").unwrap_or(0);
-        let pinned = sockets.saturating_mul(RECLAIMABLE_BYTES_OF_A_SOCKET).min(reclaimable);
-        let available_bytes = available_bytes.saturating_sub(pinned);
+        let available_bytes = without_pinned(available_bytes, reclaimable, sockets);
         Some(MemoryHeadroom { limit: HOST.into(), total_bytes, available_bytes })
     }
 }

@@ -83,7 +83,7 @@ pub(super) const ROWS: &[Wall] = &[
         unit: "bytes",
         read: |host, demand| {
             let need = needed(demand).saturating_add(host.reserve_bytes);
-            Reading::stops(host.meminfo("MemAvailable").into(), need, |have| {
+            Reading::stops(host.memory_available().into(), need, |have| {
                 have.saturating_sub(host.reserve_bytes) / per_connection(demand)
             })
         },
