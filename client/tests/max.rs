@@ -2,17 +2,15 @@
 //! it in order, holds and verifies what there is, names the wall with its fix, and exits with 0.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, sleep};
+use std::thread::sleep;
 use std::time::Duration;
 
-use common::{Program, World, cores, free_ports, result_in, sum};
+use common::{Program, World, cores, result_in, sum};
+use lab::foreign::{ECHO, Foreign, Manner};
 use lab::host::{Cage, ControlGroup, HostWide, Scene, skipped, unchanged};
-use lab::netns::{Build, Lab, Run, Sight};
+use lab::netns::{Build, Lab, Namespace, Run, Sight};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -229,76 +227,38 @@ fn a_full_server() {
     assert!((1..=2_048).contains(&at_wall(&run)), "{:#}", run.result["max"]);
 }
 
-/// A program that is none of ours: it echoes, accepts `most` connections, each after such a rest, and
-/// then none. Its accept queue is short.
-struct Foreign {
-    address: SocketAddr,
-    accepted: Arc<AtomicUsize>,
-}
-
-impl Foreign {
-    fn new(most: usize, rest: Duration) -> Foreign {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-        let socket = socket.expect("a socket can be had");
-        let address = free_ports(Ipv4Addr::LOCALHOST.into(), 1);
-        socket.set_reuse_address(true).expect("it may be");
-        socket.bind(&address.into()).expect("it was free");
-        socket.listen(16).expect("it can listen");
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&accepted);
-        thread::spawn(move || {
-            let listener = TcpListener::from(socket);
-            for _ in 0..most {
-                let Ok((stream, _)) = listener.accept() else { return };
-                counter.fetch_add(1, Ordering::Relaxed);
-                thread::spawn(move || echo(stream));
-                sleep(rest);
-            }
-            // It listens on, and accepts nothing.
-            sleep(Duration::from_secs(120));
-        });
-        Foreign { address, accepted }
-    }
-
-    fn run(&self, more: &[&str]) -> Run {
-        let directory = tempfile::tempdir().expect("there is a place for temporary files");
-        let out = directory.path().to_str().expect("temporary names are plain");
-        let (target, cores) = (self.address.to_string(), cores(2));
-        let always = ["run", "--target", &target, "--out", out, "--cores", &cores];
-        let client = Path::new(env!("CARGO_BIN_EXE_megaconn-client"));
-        let flags = [&always[..], &max(more)].concat();
-        let finished = Program::start(&mut Cage::open().command(client, &flags)).finish();
-        let result = result_in(directory.path());
-        Run { finished, result }
-    }
-}
-
-fn echo(mut stream: TcpStream) {
-    let mut bytes = [0; 512];
-    while let Ok(n @ 1..) = stream.read(&mut bytes) {
-        if stream.write_all(&bytes[..n]).is_err() {
-            return;
-        }
-    }
+/// A run to the limit of a server that is none of ours, whose accept queue is short, on its host; and how
+/// many it has accepted.
+fn against_foreign(manner: Manner) -> Option<(Run, u64)> {
+    let place = Namespace::new().map_err(|error| skipped(&error)).ok()?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 7000));
+    let server = Foreign::start(&place, address, Manner { backlog: 16, ..manner });
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let out = directory.path().to_str().expect("temporary names are plain");
+    let (target, cores) = (address.to_string(), cores(2));
+    let always = ["run", "--target", &target, "--out", out, "--cores", &cores];
+    let client = Path::new(env!("CARGO_BIN_EXE_megaconn-client"));
+    let flags = [&always[..], &max(&[])].concat();
+    let finished = Program::start(&mut place.command(client, &flags)).finish();
+    let result = result_in(directory.path());
+    Some((Run { finished, result }, server.accepted()))
 }
 
 #[test]
 fn a_foreign_server_that_accepts_no_more() {
     let _quiet = unchanged();
-    let server = Foreign::new(200, Duration::ZERO);
-    let run = server.run(&[]);
+    let Some((run, accepted)) = against_foreign(Manner { accepts: 200, ..ECHO }) else { return };
     // One of the 200 was the look before the run.
     let held = met(&run, "accept-queue", "server", "in a server of another kind: a longer backlog");
     let more = &run.result["verdict"]["more_walls"];
     assert_eq!(more[0]["id"], "accept-stalled", "{more:#}");
-    assert_eq!((held, server.accepted.load(Ordering::Relaxed)), (199, 200));
+    assert_eq!((held, accepted), (199, 200));
 }
 
 #[test]
 fn the_accept_queue_of_a_foreign_server() {
     let _quiet = unchanged();
-    let server = Foreign::new(usize::MAX, Duration::from_millis(50));
-    let run = server.run(&[]);
+    let Some((run, _)) = against_foreign(Manner { rest: 50, ..ECHO }) else { return };
     met(&run, "accept-queue", "server", "in a server of another kind: a longer");
 }
 

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -29,6 +30,8 @@ pub(crate) struct Manner {
     pub(crate) unwelcome: Option<(Whom, End)>,
     /// So many are accepted, and no more.
     pub(crate) accepts: u64,
+    /// Milliseconds after each accept until the next one.
+    pub(crate) rest: u64,
     /// Length of its accept queue.
     pub(crate) backlog: i32,
     /// Listeners on the port, of which the first accepts.
@@ -41,6 +44,7 @@ pub(crate) const ECHO: Manner = Manner {
     ends: None,
     unwelcome: None,
     accepts: u64::MAX,
+    rest: 0,
     backlog: 4096,
     listeners: 1,
 };
@@ -102,6 +106,7 @@ pub(crate) struct Foreign {
 struct Held {
     by_source: Mutex<HashMap<IpAddr, u64>>,
     streams: Mutex<HashMap<u64, TcpStream>>,
+    accepted: AtomicU64,
 }
 
 impl Foreign {
@@ -123,6 +128,11 @@ impl Foreign {
         });
         let listeners = told.recv_timeout(PATIENCE).expect("a foreign server listens");
         Foreign { listeners, held }
+    }
+
+    /// How many it has accepted.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.held.accepted.load(Ordering::Relaxed)
     }
 
     /// Ends all connections at this moment, in order, and listens on.
@@ -180,6 +190,7 @@ fn accept(listener: &TcpListener, manner: Manner, held: &Arc<Held>) {
             return thread::sleep(PATIENCE);
         }
         let Ok((stream, from)) = listener.accept() else { return };
+        held.accepted.fetch_add(1, Ordering::Relaxed);
         if is_unwelcome(manner, number, from.ip(), held) {
             let (_, end) = manner.unwelcome.expect("it has a rule");
             finish(&stream, end);
@@ -198,6 +209,7 @@ fn accept(listener: &TcpListener, manner: Manner, held: &Arc<Held>) {
             *lock(&held.by_source).entry(from.ip()).or_insert(1) -= 1;
         };
         small.spawn(serve).expect("a thread can be started");
+        thread::sleep(Duration::from_millis(manner.rest));
     }
 }
 
