@@ -4,6 +4,8 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
+use time::OffsetDateTime;
+
 /// One moment by both clocks.
 #[derive(Clone, Copy, Debug)]
 struct Anchor {
@@ -39,26 +41,16 @@ pub fn unix_ms() -> u64 {
 }
 
 /// A moment since 1970 as a name of files: `20261129-021500`, in UTC.
+/// What is beyond the year 9999 is 1970.
 #[must_use]
 pub fn stamp(unix: Duration) -> String {
-    let seconds = unix.as_secs();
-    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    let seconds = i64::try_from(unix.as_secs()).unwrap_or(0);
+    let at = OffsetDateTime::from_unix_timestamp(seconds);
+    let at = at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (year, month, day) = at.to_calendar_date();
+    let (hour, minute, second) = at.to_hms();
+    let month = u8::from(month);
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
-}
-
-/// The Gregorian date of a day since 1970. A year begins in March here, so that the leap day is its last.
-fn date(days: u64) -> (u64, u64, u64) {
-    // Since 1 March of the year 0; 400 years have 146,097 days.
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year + next, month, day)
 }
 
 #[cfg(test)]

@@ -172,7 +172,7 @@ fn spread_of(mut times: Vec<Duration>) -> Option<Spread> {
         .min_by_key(|&from| times[from + count - 1] - times[from])?;
     let (low, high) = (times[from], times[from + count - 1]);
     // All that are as near belong to it.
-    let count = times.iter().filter(|time| (low..=high).contains(time)).count();
+    let count = times.iter().filter(|time| (low..=high).contains(*time)).count();
     Some(Spread { low, middle: times[from + count / 2], high, count })
 }
 
