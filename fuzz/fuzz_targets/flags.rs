@@ -8,6 +8,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::units::{self, Text};
+use megaconn::plan::named::Targets;
 use megaconn::plan::tuples::{PortRange, Sources, TuplePlan};
 use megaconn::runtime::topology::CoreList;
 
@@ -26,6 +27,12 @@ fuzz_target!(|text: &str| {
     if let Ok(CoreList::These(cpus)) = text.parse() {
         assert!(!cpus.is_empty(), "a list of no CPUs");
     }
+    // Names, ranges and lists; nothing is looked up.
+    if !text.contains("://")
+        && let Ok(targets) = text.parse::<Targets>()
+    {
+        assert_eq!(format!("tcp://{text}").parse(), Ok(targets), "a scheme changes a target");
+    }
     // A client's whole command line: its target and its source, as two words.
     let (target, source) = text.split_once(' ').unwrap_or((text, "auto"));
     if let Ok(target) = target.parse() {
@@ -36,12 +43,28 @@ fuzz_target!(|text: &str| {
     }
 });
 
+/// Units of counts, and the zeros that each stands for.
+const POWERS: [(&str, usize); 12] = [
+    ("k", 3),
+    ("K", 3),
+    ("M", 6),
+    ("G", 9),
+    ("e3", 3),
+    ("e4", 4),
+    ("e5", 5),
+    ("e6", 6),
+    ("e7", 7),
+    ("e8", 8),
+    ("e9", 9),
+    ("e10", 10),
+];
+
 fn check_counts(text: &str) {
     let counted = units::count(text);
     if let Ok(n) = counted {
         assert_eq!(units::count(&n.to_string()), Ok(n));
         assert_eq!(units::grouped(n).replace(',', ""), n.to_string());
-        assert_eq!(exactly(text, &[("k", 3), ("K", 3), ("M", 6), ("G", 9)]), Some(u128::from(n)));
+        assert_eq!(exactly(text, &POWERS), Some(u128::from(n)));
     }
     assert_eq!(units::positive_count(text).ok(), counted.ok().filter(|&n| n > 0));
     if let Ok(n) = units::rate(text) {
