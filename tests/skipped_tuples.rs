@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use megaconn::drivers::sim::{Faults, PeerBehavior, SimConfig, SimDriver};
 use megaconn::engine::client::Client;
-use megaconn::engine::client::config::{ClientConfig, Schedule};
+use megaconn::engine::client::config::{ClientConfig, Pace, Schedule};
 use megaconn::engine::client::phase::{Command, Phase, PhaseCommand};
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::driver::{Driver, ShutdownMode};
@@ -39,11 +39,10 @@ fn seconds(faults: Faults, seed: u64) -> (f64, u64) {
     let config = ClientConfig {
         slots_per_segment: 64,
         connects_in_flight: 64,
-        connects_per_s: Some(PER_S),
         message_bytes: 64,
         message_count: 0,
-        schedule: Schedule::None,
-        churn_per_s: 0.0,
+        pace: Pace { connects_per_s: Some(PER_S), schedule: Schedule::None, churn_per_s: 0.0 },
+        turn: 0.0,
         close: ShutdownMode::Reset,
         run: 1,
     };

@@ -128,10 +128,13 @@ fn a_limit_for_each_source_address_is_named() {
             socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
         }
     };
+    // One port of every source is another's, and its tuples are passed over.
+    let _others = std::net::TcpListener::bind("0.0.0.0:40050");
     let sources = "127.0.0.20-127.0.0.23";
-    let flags = ["--source", sources, "--source-ports", "40000-40099", "--connections", "400"];
+    let flags = ["--source", sources, "--source-ports", "40000-40119", "--connections", "400"];
     let flags = [&flags[..], &["--hold", "2s", "--rate", "200"]].concat();
     let (_, result) = run_against(treat, &flags);
+    assert!(number(&result, "tuples_skipped") >= 4, "{result:#}");
     assert_eq!(wall(&result), "source-limit", "{result:#}");
     let evidence = result["verdict"]["wall"]["evidence"].to_string();
     assert!(evidence.contains("each source address was left with 25"), "{evidence}");

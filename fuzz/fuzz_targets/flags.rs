@@ -68,7 +68,7 @@ fn check_counts(text: &str) {
     }
     assert_eq!(units::positive_count(text).ok(), counted.ok().filter(|&n| n > 0));
     if let Ok(n) = units::rate(text) {
-        assert!(n > 0, "a rate of nothing");
+        assert!(n > 0.0 && n.is_finite(), "a rate of {n}");
         assert_eq!(units::rate(&format!("{n}/s")), Ok(n));
     }
 }

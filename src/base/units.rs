@@ -50,17 +50,26 @@ pub fn count_up_to(text: &str, most: u64) -> Result<u64, String> {
     (count <= most).then_some(count).ok_or_else(error)
 }
 
-/// A rate: a count with `/s`, as `20k/s`.
+/// A rate, in things per second: `20k/s`, `0.5/s`, `30/m`, `2/h`; a number alone is per second.
 ///
 /// # Errors
-/// One line, when the text is no such rate, or 0.
-pub fn rate(text: &str) -> Result<u64, String> {
-    let rate = scaled(text.strip_suffix("/s").unwrap_or(text), &POWERS);
-    match rate.map_err(|why| why.of(text, "rate", "500/s or 20k/s"))? {
-        0 => Err(format!("`{text}` is no rate; fix: write 500/s or 20k/s")),
+/// One line, when the text is no such rate, 0, or more than 10^15 per second.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let pers = [("/s", 1.0), ("/m", 60.0), ("/h", 3_600.0)];
+    let found = pers.iter().find_map(|(per, time)| Some((text.strip_suffix(per)?, *time)));
+    let (number, time) = found.unwrap_or((text, 1.0));
+    let error = |why: NotScaled| why.of(text, "rate", "500/s, 0.5/s, 30/m or 20k/s");
+    let (number, scale) = split_unit(number, &POWERS).map_err(error)?;
+    let number = number.parse::<f64>().map_err(|_| error(NotScaled::Otherwise))?;
+    match number * scale as f64 / time {
+        rate if rate <= 0.0 => Err(error(NotScaled::Otherwise)),
+        rate if rate > RATE_MAX => Err(error(NotScaled::TooLarge)),
         rate => Ok(rate),
     }
 }
+
+/// No rate is higher; below it whole numbers are exact.
+const RATE_MAX: f64 = 1e15;
 
 /// A size in bytes: `0`, `65536`, `64KiB`, `512MiB`, `2GiB`, `1TiB`; whole numbers.
 ///
@@ -148,8 +157,9 @@ impl NotScaled {
     }
 }
 
-fn scaled(text: &str, suffixes: &[(&str, u64)]) -> Result<u64, NotScaled> {
-    let found = suffixes.iter().find_map(|(s, scale)| Some((text.strip_suffix(s)?, *scale)));
+/// The digits of `text`, with a point among them or not, and what its unit stands for.
+fn split_unit<'a>(text: &'a str, units: &[(&str, u64)]) -> Result<(&'a str, u64), NotScaled> {
+    let found = units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale)));
     let (number, scale) = found.unwrap_or((text, 1));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let is_digits = |t: &str| t.chars().all(|c| c.is_ascii_digit());
@@ -159,6 +169,12 @@ fn scaled(text: &str, suffixes: &[(&str, u64)]) -> Result<u64, NotScaled> {
     if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) || number.ends_with('.') {
         return Err(NotScaled::Otherwise);
     }
+    Ok((number, scale))
+}
+
+fn scaled(text: &str, units: &[(&str, u64)]) -> Result<u64, NotScaled> {
+    let (number, scale) = split_unit(text, units)?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let whole = whole.parse::<u64>().map_err(|_| NotScaled::TooLarge)?;
     let mut value = whole.checked_mul(scale).ok_or(NotScaled::TooLarge)?;
     let mut unit = scale;
@@ -281,7 +297,22 @@ mod tests {
         );
         assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
         assert_eq!(count("0"), Ok(0));
-        assert_eq!(rate("20k/s"), Ok(20_000));
+        for (text, per_s) in [
+            ("20k/s", 20_000.0),
+            ("1.5k", 1_500.0),
+            ("2.4e6/s", 2.4e6),
+            ("0.5/s", 0.5),
+            ("30/m", 0.5),
+            ("1/m", 1.0 / 60.0),
+            ("7.2k/h", 2.0),
+        ] {
+            assert_eq!(rate(text), Ok(per_s), "{text}");
+        }
+        for text in
+            ["0/s", "0.0/m", "-1/s", "1/d", "/s", "1./s", "1e16/s", "inf/s", "nan", "1e-3/s"]
+        {
+            assert!(rate(text).is_err_and(|line| line.contains("fix: write 500/s")), "{text}");
+        }
         assert_eq!((size("0"), size("65536")), (Ok(0), Ok(65_536)));
         assert_eq!((size("64KiB"), size("512MiB")), (Ok(1 << 16), Ok(1 << 29)));
         assert_eq!((size("2GiB"), size("3TiB")), (Ok(1 << 31), Ok(3 << 40)));
@@ -326,7 +357,7 @@ mod tests {
         assert!(
             keepalive("30s").is_ok() && keepalive("1.5s").is_err() && keepalive("10h").is_err()
         );
-        assert!(positive_count("0").is_err() && rate("0/s").is_err());
+        assert!(positive_count("0").is_err());
         for bad in ["", "5", "-5s", "5 s", "s", "5w"] {
             assert!(duration(bad).is_err(), "{bad:?} was taken for a duration");
         }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::base::units;
 
 /// One plateau, as it is typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wanted {
     /// So many connections.
     Count(u64),

@@ -91,7 +91,7 @@ fn below_verdict(run: &Run) -> Markup {
 /// The figures that are asked for first, as far as there are any.
 fn tiles(run: &Run) -> Markup {
     let Some(result) = &run.result else { return html! {} };
-    let last = result.plateaus.last();
+    let last = result.plateaus.iter().max_by_key(|plateau| *plateau.connections);
     let cost = &result.cost_per_connection;
     let error = cost.stderr_bytes.map(|error| format!(" ± {}", format::count(error.ceil())));
     let kernel = cost.kernel_bytes.map(|n| format::bytes(n) + &error.unwrap_or_default());

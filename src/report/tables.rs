@@ -16,7 +16,7 @@ use crate::results::result::RunResult;
 type Column = (&'static str, fn(&Plateau) -> Option<String>);
 
 /// Groups of columns. Columns that no plateau has anything in are left out.
-const COLUMNS: [(&str, &[Column]); 7] = [
+const COLUMNS: [(&str, &[Column]); 8] = [
     (
         "held",
         &[
@@ -25,6 +25,17 @@ const COLUMNS: [(&str, &[Column]); 7] = [
             ("failed", |p| counts(&p.failed)),
             ("lost", |p| counts(&p.lost)),
             ("for", |p| p.hold_seconds.map(format::seconds)),
+        ],
+    ),
+    (
+        "closed down",
+        &[
+            ("connections", |p| count(p.closed.as_ref()?.connections)),
+            ("in", |p| p.closed.as_ref()?.seconds.map(format::seconds)),
+            ("rate", |p| p.closed.as_ref()?.rate_per_s.map(format::per_second)),
+            ("kernel back", |p| back(p.closed.as_ref()?.kernel_bytes_back)),
+            ("server back", |p| back(p.closed.as_ref()?.server_bytes_back)),
+            ("client back", |p| back(p.closed.as_ref()?.client_bytes_back)),
         ],
     ),
     (
@@ -94,6 +105,11 @@ const COLUMNS: [(&str, &[Column]); 7] = [
 
 fn count(n: Maybe<u64>) -> Option<String> {
     n.real().map(format::count)
+}
+
+/// Memory that came back; none where more was taken.
+fn back(bytes: Maybe<i64>) -> Option<String> {
+    bytes.map(|bytes| format::bytes(bytes.max(0).real()))
 }
 
 fn counts(counts: &Counts) -> Option<String> {
@@ -211,7 +227,7 @@ fn of_layer(result: &RunResult, layer: &str) -> Option<f64> {
     if let Some(line) = fit.and_then(|fit| fit.by_layer.get(layer)) {
         return line.slope_bytes;
     }
-    let plateau = result.plateaus.last()?;
+    let plateau = result.plateaus.iter().max_by_key(|plateau| *plateau.connections)?;
     let held = plateau.established.filter(|held| *held > 0)?;
     let bytes = plateau.memory.by_layer.get(layer).filter(|bytes| **bytes >= 0)?;
     Some(bytes.real() / held.real())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 
 use crate::base::errno::Errno;
 use crate::observe::stats::LOST_CAUSES;
@@ -24,6 +25,8 @@ pub struct Plateau {
     pub failed: Counts,
     /// Connections that were lost, by cause.
     pub lost: Counts,
+    /// How those beyond them were closed, when there were more before.
+    pub closed: Maybe<ClosedDown>,
     /// How they were opened.
     pub connect: Part<Connect>,
     /// What was sent on them.
@@ -42,6 +45,25 @@ pub struct Plateau {
     pub memory: Part<Memory>,
     /// With --bystanders: of this plateau's phases.
     pub bystanders: Maybe<List<PlateauBystander>>,
+}
+
+/// Connections closed down to a plateau, and the memory that came back until its hold was over. What did
+/// not come back the kernel keeps for the next ones, or for a minute of TIME_WAIT.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClosedDown {
+    /// How many.
+    pub connections: Maybe<u64>,
+    /// Until the slowest core had closed its share.
+    pub seconds: Maybe<f64>,
+    /// Connections closed in that time.
+    pub rate_per_s: Maybe<f64>,
+    /// Of the kernel, since the plateau before.
+    pub kernel_bytes_back: Maybe<i64>,
+    /// Of the server's resident memory.
+    pub server_bytes_back: Maybe<i64>,
+    /// Of the client's resident memory.
+    pub client_bytes_back: Maybe<i64>,
 }
 
 /// Connections opened.
@@ -112,8 +134,8 @@ pub struct Pushes {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Churn {
-    /// By `--churn`.
-    pub asked_per_s: Maybe<u64>,
+    /// By `--churn`; most are whole numbers, and are written as such.
+    pub asked_per_s: Maybe<Number>,
     /// How long they went on.
     pub seconds: Maybe<f64>,
     /// Begun.

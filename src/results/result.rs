@@ -32,8 +32,11 @@ pub struct RunResult {
     pub target_connections: Maybe<u64>,
     /// What the server was to do: `echo`, `push` or `nothing`.
     pub expect: Maybe<String>,
-    /// Connections that were established and not lost before the client closed them.
+    /// Connections that were established and not lost before the client closed them; when the number was
+    /// lowered on the way, at the plateau that had most of them.
     pub established: Maybe<u64>,
+    /// Why the run ended before all that was asked for was done, where that was no signal.
+    pub ended_early: Maybe<String>,
     /// Connects that failed, by the name of the error.
     pub failed: Counts,
     /// Connections that were lost, by cause.

@@ -148,6 +148,12 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// From `now` on, but for the first `turn` of an interval.
+    pub(super) fn start(per_s: f64, turn: f64, now: Duration) -> Line {
+        let first = if per_s > 0.0 { turn / per_s } else { 0.0 };
+        Line { since: now + Duration::from_secs_f64(first), per_s, begun: 0 }
+    }
+
     /// The next thing begins: when it was due.
     pub(super) fn begin(&mut self, now: Duration) -> Duration {
         assert!(self.per_s > 0.0, "something has begun that is on no schedule");

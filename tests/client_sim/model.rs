@@ -100,7 +100,7 @@ impl Model {
     // ---- schedules ------------------------------------------------------------------------
 
     /// The schedules end; what they had due a moment ago and has not begun is missed.
-    pub(super) fn before_order(&mut self, now: Duration) {
+    pub(super) fn end_schedules(&mut self, now: Duration) {
         let until = now.saturating_sub(SCHEDULE_SLACK);
         self.figures.messages_unsent_total.add(self.messages.missed(until));
         self.figures.churn_unstarted_total.add(self.churn.missed(until));
@@ -122,17 +122,31 @@ impl Model {
         connections: u64,
         now: Duration,
     ) {
-        let line = |per_s| Line { since: now, per_s, begun: 0 };
+        if let Phase::Close { .. } = phase {
+            self.is_released = true;
+        }
+        self.start_schedules(config, phase, connections, now);
+    }
+
+    pub(super) fn start_schedules(
+        &mut self,
+        config: &Told,
+        phase: Phase,
+        connections: u64,
+        now: Duration,
+    ) {
+        let line = |per_s| Line::start(per_s, config.turn, now);
         match phase {
-            Phase::Close { .. } => self.is_released = true,
-            Phase::Connect { .. } => self.connects = line(config.connects_per_s.unwrap_or(0.0)),
+            Phase::Connect { .. } => {
+                self.connects = line(config.pace.connects_per_s.unwrap_or(0.0))
+            }
             Phase::Traffic => {
-                let per_s = match config.schedule {
+                let per_s = match config.pace.schedule {
                     Schedule::None => 0.0,
                     Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
                     Schedule::PerSecond(rate) => rate,
                 };
-                let churn_per_s = if self.opens_no_more { 0.0 } else { config.churn_per_s };
+                let churn_per_s = if self.opens_no_more { 0.0 } else { config.pace.churn_per_s };
                 (self.messages, self.churn) = (line(per_s), line(churn_per_s));
             }
             _ => {}
@@ -349,7 +363,7 @@ impl Model {
                 }
                 assert_eq!(place, self.next_held, "held ones take tuples one after the other");
                 self.next_held += 1;
-                if config.connects_per_s.is_some() && attempt.failed.is_none() {
+                if config.pace.connects_per_s.is_some() && attempt.failed.is_none() {
                     lag.record(now - self.connects.begin(now));
                 }
                 now
@@ -365,7 +379,7 @@ impl Model {
     fn give_turns_back(&mut self, shard: &Client<SimDriver, Expect>, config: &Told) {
         let skipped = shard.end.stats.tuples_skipped_total.get();
         let skipped = skipped - std::mem::replace(&mut self.skipped_before, skipped);
-        if config.churn_per_s == 0.0 {
+        if config.pace.churn_per_s == 0.0 {
             let is_taken = |attempt: &&Attempt| {
                 matches!(attempt.failed, Some(Errno::EADDRNOTAVAIL | Errno::EADDRINUSE))
             };

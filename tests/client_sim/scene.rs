@@ -10,8 +10,7 @@ use megaconn::base::constants::{CONNECT_TIMEOUT, TIME_WAIT};
 use megaconn::drivers::sim::{Faults, PeerBehavior, PushPlan, SimConfig};
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
-use megaconn::engine::client::config::ClientConfig;
-use megaconn::engine::client::config::Schedule;
+use megaconn::engine::client::config::{ClientConfig, Pace, Schedule};
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::echo::Echoed;
@@ -63,6 +62,8 @@ pub(super) struct Scene {
     pub(super) stop_after: Option<u32>,
     /// Turns after which memory is short.
     pub(super) short_after: Option<u32>,
+    /// Turns after which things are begun so many times as fast.
+    pub(super) paced_after: Option<(u32, f64)>,
     /// Tuples of the plan.
     pub(super) tuples: u32,
 }
@@ -109,11 +110,14 @@ impl Scene {
         let client = ClientConfig {
             slots_per_segment: [4, 8, 32][random.usize(..3)],
             connects_in_flight: random.u32(1..=32),
-            connects_per_s: random.bool().then(|| 20.0 + 2_000.0 * random.f64()),
             message_bytes,
             message_count: if is_push { 0 } else { random.u16(0..=3) },
-            schedule,
-            churn_per_s,
+            pace: Pace {
+                connects_per_s: random.bool().then(|| 20.0 + 2_000.0 * random.f64()),
+                schedule,
+                churn_per_s,
+            },
+            turn: random.f64(),
             close: if random.bool() { ShutdownMode::Sending } else { ShutdownMode::Reset },
             run: seed,
         };
@@ -150,6 +154,8 @@ impl Scene {
             stalls: random.u8(..3) == 0,
             short_after: (random.u8(..3) == 0).then(|| random.u32(..800)),
             stop_after: (random.u8(..5) == 0).then(|| random.u32(..1_500)),
+            paced_after: (random.u8(..4) == 0)
+                .then(|| (random.u32(..800), 0.3 + 1.2 * random.f64())),
             tuples,
             config,
         }
@@ -222,7 +228,7 @@ fn churn_tuples(config: &Told, holds: Duration) -> u64 {
         if config.close == ShutdownMode::Reset { CONNECT_TIMEOUT } else { TIME_WAIT };
     let seconds = is_over_after.min(holds).as_secs() + 1;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few thousand")]
-    let per_s = config.churn_per_s.ceil() as u64;
+    let per_s = config.pace.churn_per_s.ceil() as u64;
     per_s * seconds
 }
 

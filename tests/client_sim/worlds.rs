@@ -16,7 +16,7 @@ use crate::scene::Scene;
 use crate::scene::Told;
 use megaconn::engine::client::Census;
 use megaconn::engine::client::Client;
-use megaconn::engine::client::config::Schedule;
+use megaconn::engine::client::config::{Pace, Schedule};
 use megaconn::engine::client::phase::Command;
 use megaconn::engine::client::phase::Phase;
 use megaconn::engine::client::phase::PhaseCommand;
@@ -50,7 +50,9 @@ pub(super) struct World {
     stop_after: Option<u32>,
     /// Turns after which memory is short.
     short_after: Option<u32>,
-    /// Connects, and short connections, that had begun by then.
+    /// Turns after which things are begun so many times as fast.
+    paced_after: Option<(u32, f64)>,
+    /// Connects, and short connections, that had begun when memory was short.
     pub(super) begun_until_short: Option<[u64; 2]>,
     /// A schedule of short connections ran then.
     stopped_churn: bool,
@@ -104,6 +106,7 @@ impl World {
             stalls: scene.stalls,
             stop_after: scene.stop_after,
             short_after: scene.short_after,
+            paced_after: scene.paced_after,
             begun_until_short: None,
             stopped_churn: false,
             buffers: usize::from(scene.sim.buffers),
@@ -193,8 +196,8 @@ impl World {
 
     pub(super) fn order(&mut self, phase: Phase) -> u64 {
         self.orders += 1;
-        let now = self.now();
-        self.model.before_order(now);
+        let (now, before) = (self.now(), self.shard.census());
+        self.model.end_schedules(now);
         self.shard.handle_command(Command::Do(PhaseCommand { number: self.orders, phase }));
         if let Phase::Connect { connections } = phase {
             self.asked += connections - self.asked_of_now;
@@ -202,7 +205,8 @@ impl World {
         }
         if let Phase::Close { keep } = phase {
             // Connections that were lost are asked for again, when the count goes up.
-            self.asked_of_now = self.shard.census().connections.min(keep);
+            self.asked_of_now = (before.connections + u64::from(before.connecting)).min(keep);
+            self.asked -= before.to_start;
         }
         self.phase = phase;
         self.model.after_order(&self.config, phase, self.shard.census().connections, now);
@@ -279,6 +283,23 @@ impl World {
         assert_eq!(after, before, "open connections pay for the memory of those that do not come");
     }
 
+    fn change_pace(&mut self, times: f64) {
+        let (now, old) = (self.now(), self.config.client.pace);
+        let pace = Pace {
+            connects_per_s: old.connects_per_s.map(|rate| rate * times),
+            schedule: match old.schedule {
+                Schedule::PerSecond(rate) => Schedule::PerSecond(rate * times),
+                other => other,
+            },
+            churn_per_s: old.churn_per_s * times,
+        };
+        self.model.end_schedules(now);
+        self.config.client.pace = pace;
+        self.shard.handle_command(Command::Pace(pace));
+        let connections = self.shard.census().connections;
+        self.model.start_schedules(&self.config, self.phase, connections, now);
+    }
+
     fn now(&mut self) -> Duration {
         self.shard.end.driver.now()
     }
@@ -286,6 +307,9 @@ impl World {
     fn turn(&mut self) -> Turn {
         if self.short_after.is_some_and(|turns| self.turns == turns) {
             self.open_no_more();
+        }
+        if let Some((_, times)) = self.paced_after.filter(|(turns, _)| self.turns == *turns) {
+            self.change_pace(times);
         }
         let turn = self.shard.turn();
         let turn = self.shard.end.driver.prepare_to_sleep(turn);
@@ -309,8 +333,8 @@ impl World {
             Phase::Connect { .. } | Phase::Fill { .. } => census.to_start > 0,
             Phase::Messages | Phase::Sweep | Phase::Hold | Phase::Close { .. } => false,
             Phase::Traffic => {
-                let has_schedule = self.config.schedule != Schedule::None;
-                let churns = self.config.churn_per_s > 0.0 && self.begun_until_short.is_none();
+                let has_schedule = self.config.pace.schedule != Schedule::None;
+                let churns = self.config.pace.churn_per_s > 0.0 && self.begun_until_short.is_none();
                 churns || (has_schedule && census.connections > 0)
             }
         };

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use megaconn::base::constants::SEND_TIMEOUT;
 use megaconn::base::units::Text;
 use megaconn::drivers::sim::{Faults, SimConfig, WireConfig, WireFaults, WireMutation};
-use megaconn::engine::client::config::{ClientConfig, Schedule};
+use megaconn::engine::client::config::{ClientConfig, Pace, Schedule};
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::banner::Banner;
@@ -81,11 +81,14 @@ impl Scene {
         let client = ClientConfig {
             slots_per_segment: [4, 8, 32][random.usize(..3)],
             connects_in_flight: random.u32(1..=32),
-            connects_per_s: random.bool().then(|| 20.0 + 2_000.0 * random.f64()),
             message_bytes,
             message_count: if is_push { 0 } else { random.u16(0..=3) },
-            schedule,
-            churn_per_s,
+            pace: Pace {
+                connects_per_s: random.bool().then(|| 20.0 + 2_000.0 * random.f64()),
+                schedule,
+                churn_per_s,
+            },
+            turn: random.f64(),
             close: if random.u8(..3) > 0 { ShutdownMode::Sending } else { ShutdownMode::Reset },
             run: seed,
         };

@@ -49,10 +49,14 @@ pub(crate) struct BystanderFlags {
 }
 
 fn rate(text: &str) -> Result<u64, String> {
+    let most = BYSTANDER_RATE_MAX;
+    let fix = format!("fix: write a whole number per second, {most} or less");
     let rate = units::rate(text)?;
-    let error =
-        || format!("{rate} is a load, and no bystander; fix: write {BYSTANDER_RATE_MAX} or less");
-    (rate <= BYSTANDER_RATE_MAX).then_some(rate).ok_or_else(error)
+    if rate > most as f64 {
+        return Err(format!("{rate} is a load, and no bystander; {fix}"));
+    }
+    let whole = (1..=most).find(|whole| *whole as f64 == rate);
+    whole.ok_or_else(|| format!("`{text}` is no number of tries per second; {fix}"))
 }
 
 fn idle(text: &str) -> Result<Duration, String> {

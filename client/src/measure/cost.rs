@@ -18,7 +18,8 @@ const PROXIED_LEAST: u64 = 500;
 #[derive(Default)]
 pub(crate) struct MemorySamples {
     empty: Memory,
-    /// Held connections, which are some, and growth.
+    /// Held connections, more each time, and growth. With fewer than before the kernel has not given all
+    /// back.
     plateaus: Vec<(u64, Memory)>,
 }
 
@@ -33,7 +34,7 @@ impl MemorySamples {
     pub(crate) fn add(&mut self, held: u64, server: Option<u64>) -> Memory {
         let grown = growth(memory_now(server), &self.empty);
         // With all connections lost there is nothing to measure, and much that is not given back yet.
-        if held > 0 {
+        if held > self.plateaus.last().map_or(0, |(before, _)| *before) {
             self.plateaus.push((held, grown.clone()));
         }
         let known = |bytes: Maybe<i64>| Maybe(bytes.filter(|bytes| *bytes >= 0));

@@ -1,7 +1,7 @@
 //! What became of connections by target and by source, and what those that were lost have in common:
 //! the logs of the cores, held against the plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use megaconn::observe::stats::{Ending, Losses};
@@ -17,7 +17,6 @@ const TARGETS_MAX: usize = 1_024;
 pub(crate) struct LossAccount {
     lost: Vec<Lost>,
     tried: Option<Tried>,
-    skipped: Tried,
     first_bytes: Option<Box<[u8]>>,
 }
 
@@ -30,18 +29,17 @@ impl LossAccount {
         first_at: Option<Duration>,
     ) -> LossAccount {
         let mut lost = Vec::new();
-        let (mut tried, mut skipped) = (Tried::default(), Tried::default());
+        let mut tried = Tried::default();
         let mut is_whole = true;
         for (core, (losses, begun)) in cores.iter().enumerate() {
             // A part of the plan that was gone through twice has no count by number.
             let is_in_plan = plan.of_core(core, begun.saturating_sub(1)).is_some();
             is_whole &= losses.beyond == 0 && (*begun == 0 || is_in_plan);
-            for number in 0..*begun {
+            // A tuple that was another's has had no connect.
+            let skipped: BTreeSet<u64> = losses.skipped.iter().copied().map(u64::from).collect();
+            for number in (0..*begun).filter(|number| !skipped.contains(number)) {
                 add(&mut tried, plan, core, number);
             }
-            losses.skipped.iter().for_each(|number| {
-                add(&mut skipped, plan, core, u64::from(*number));
-            });
             lost.extend(losses.kept.iter().filter_map(|loss| {
                 let tuple = plan.of_core(core, loss.number.into())?;
                 Some(Lost {
@@ -57,7 +55,7 @@ impl LossAccount {
         }
         shift(&mut lost, first_at);
         let first_bytes = cores.iter().find_map(|(losses, _)| losses.first_bytes.clone());
-        LossAccount { lost, tried: is_whole.then_some(tried), skipped, first_bytes }
+        LossAccount { lost, tried: is_whole.then_some(tried), first_bytes }
     }
 
     /// What losses have in common.
@@ -82,10 +80,8 @@ impl LossAccount {
         }
         let row = |target: &std::net::SocketAddr| {
             let (failed, lost) = gone.get(target).copied().unwrap_or_default();
-            let begun = self.tried.as_ref().map(|tried| {
-                let skipped = self.skipped.by_target.get(target).copied().unwrap_or(0);
-                tried.by_target.get(target).map_or(0, |n| n.saturating_sub(skipped))
-            });
+            let tried = self.tried.as_ref();
+            let begun = tried.map(|tried| tried.by_target.get(target).copied().unwrap_or(0));
             TargetCounts {
                 address: target.to_string().into(),
                 established: begun.map(|n| n.saturating_sub(failed + lost)).into(),

@@ -8,6 +8,7 @@ use megaconn::engine::protocol::expect::Expect;
 use megaconn::observe::stats::ClientTotals;
 use megaconn::results::RESULT;
 use megaconn::results::bystanders::{Bystanders, SpanPhase};
+use megaconn::results::cost::Memory;
 use megaconn::results::lenient::{Maybe, Part};
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
@@ -18,11 +19,12 @@ use megaconn::results::verdict::{Attribution, NextWall, Verdict};
 use megaconn::walls::diagnosis::{self, Diagnosis};
 use megaconn::walls::reading::{self, Row};
 use megaconn::walls::symptom::Symptom;
+use serde_json::Number;
 
 /// What a run asks of each plateau, as far as its figures depend on it.
 pub(crate) struct Asked<'a> {
     pub(crate) expect: &'a Expect,
-    pub(crate) churn_per_s: Option<u64>,
+    pub(crate) churn_per_s: Option<f64>,
     /// Cores of the client.
     pub(crate) cores: usize,
 }
@@ -115,7 +117,7 @@ pub(crate) fn count(plateau: &mut Plateau, counted: &ClientTotals, asked: &Asked
     plateau.churn = asked.churn_per_s.map(|per_s| churn(counted, per_s, seconds)).into();
 }
 
-fn churn(counted: &ClientTotals, asked_per_s: u64, seconds: f64) -> Churn {
+fn churn(counted: &ClientTotals, asked_per_s: f64, seconds: f64) -> Churn {
     // Of a core that runs on, the figures are not of one moment.
     let unfinished = counted
         .churn_started_total
@@ -123,7 +125,7 @@ fn churn(counted: &ClientTotals, asked_per_s: u64, seconds: f64) -> Churn {
         .saturating_sub(counted.churn_failed_total)
         .saturating_sub(counted.churn_lost.iter().sum());
     Churn {
-        asked_per_s: asked_per_s.into(),
+        asked_per_s: Maybe(number(asked_per_s)),
         seconds: seconds.into(),
         started: counted.churn_started_total.into(),
         completed: counted.churned_total.into(),
@@ -135,6 +137,24 @@ fn churn(counted: &ClientTotals, asked_per_s: u64, seconds: f64) -> Churn {
         connect_latency_us: Percentiles::of(&counted.churn_connect_latency_us).into(),
         latency_us: Percentiles::of(&counted.churn_latency_us).into(),
     }
+}
+
+/// Takes into `plateau`, to which connections were closed down, the memory that came back since the one
+/// `before`.
+pub(crate) fn take_back(plateau: &mut Plateau, before: Option<&Plateau>) {
+    let (Some(closed), Some(before)) = (&mut *plateau.closed, before) else { return };
+    let (before, now) = (&before.memory, &plateau.memory);
+    let back = |of: fn(&Memory) -> Maybe<i64>| Maybe(of(before).zip(*of(now)).map(|(b, n)| b - n));
+    closed.kernel_bytes_back = back(|memory| memory.kernel_bytes);
+    closed.server_bytes_back = back(|memory| memory.server_user_bytes);
+    closed.client_bytes_back = back(|memory| memory.client_user_bytes);
+}
+
+/// A whole number is written without a point.
+fn number(rate: f64) -> Option<Number> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is compared")]
+    let whole = rate as u64;
+    if whole as f64 == rate { Some(whole.into()) } else { Number::from_f64(rate) }
 }
 
 /// Takes into `connect` that `n` connections were opened in `time`.

@@ -68,6 +68,7 @@ fn whole_plateau() -> Plateau {
         established: Maybe(Some(99_985)),
         failed: failed(),
         lost: Counts::by_cause(&[0, 5, 0, 1, 0, 0]),
+        closed: Maybe(None),
         connect: Part(Connect {
             seconds: Maybe(Some(0.5)),
             rate_per_s: Maybe(Some(200_000.25)),
@@ -89,7 +90,7 @@ fn whole_plateau() -> Plateau {
             gap_us: percentiles(1_000),
         })),
         churn: Maybe(Some(Churn {
-            asked_per_s: Maybe(Some(200)),
+            asked_per_s: Maybe(Some(200.into())),
             seconds: Maybe(Some(3.0)),
             started: Maybe(Some(602)),
             completed: Maybe(Some(600)),

@@ -36,13 +36,13 @@ pub(crate) struct Config {
 }
 
 /// How many connections, how fast, and for how long.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Load {
-    /// Held connections of each plateau, each more than the one before; one 0 for churn alone.
+    /// Held connections of each plateau, each another number than the one before; one 0 for churn alone.
     pub(crate) plateaus: Vec<u64>,
     /// Whether as many as there can be are held after them.
     pub(crate) to_max: bool,
-    pub(crate) rate_per_s: Option<u64>,
+    pub(crate) rate_per_s: Option<f64>,
     /// Of each core.
     pub(crate) connects_in_flight: u32,
     /// How long each plateau is held.
@@ -65,9 +65,9 @@ pub(crate) struct Traffic {
 }
 
 /// Short connections in the hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Churn {
-    pub(crate) per_s: u64,
+    pub(crate) per_s: f64,
     /// Tuples that are used until the first one may be used again.
     pub(crate) tuples: u64,
 }
@@ -78,6 +78,8 @@ pub(crate) struct Gates {
     pub(crate) min_established: u64,
     pub(crate) max_lost: u64,
     pub(crate) max_p99: Option<Duration>,
+    /// How long one of them may be broken until the run ends.
+    pub(crate) stop_on_miss: Option<Duration>,
 }
 
 /// What bystanders are asked, and what they are to keep.
@@ -113,7 +115,7 @@ impl Config {
         let keeps = bystanders.as_ref().and_then(|plan| Some((plan.keep.as_ref()?, &plan.whom)));
         let hold_least = keeps.map(|(keep, whom)| hold_at_least(keep, whom.rate_per_s));
         let gates = Gates::new(&flags.gates, &plateaus, to_max, keeps.is_some());
-        let most = plateaus.last().copied().unwrap_or(0);
+        let most = plateaus.iter().copied().max().unwrap_or(0);
         if gates.min_established > most && !to_max {
             return Err(FlagError(format!(
                 "--min-established {} is more than --connections {most}; fix: --min-established {most}, \
@@ -139,9 +141,9 @@ impl Config {
         })
     }
 
-    /// Held connections of the last plateau that has a number.
+    /// Held connections of the highest plateau that has a number.
     pub(crate) fn connections(&self) -> u64 {
-        self.load.plateaus.last().copied().unwrap_or(0)
+        self.load.plateaus.iter().copied().max().unwrap_or(0)
     }
 
     /// Every address and port of a server.
@@ -164,8 +166,7 @@ impl Config {
 
 impl Traffic {
     fn new(flags: TrafficFlags, churn: Option<Churn>, to_max: bool) -> Traffic {
-        let per_s =
-            flags.message_rate.map_or(Schedule::None, |rate| Schedule::PerSecond(rate as f64));
+        let per_s = flags.message_rate.map_or(Schedule::None, Schedule::PerSecond);
         let schedule = flags.message_every.map_or(per_s, Schedule::Every);
         let expect = match flags.expect {
             flags::Expect::Echo => Expect::Echo(Echoed { message_bytes: flags.message_bytes }),
@@ -195,7 +196,7 @@ impl Traffic {
     }
 
     /// Short connections per second, with --churn.
-    pub(crate) fn churn_per_s(&self) -> Option<u64> {
+    pub(crate) fn churn_per_s(&self) -> Option<f64> {
         self.churn.map(|churn| churn.per_s)
     }
 
@@ -209,19 +210,20 @@ impl Traffic {
 impl Gates {
     fn new(flags: &GateFlags, plateaus: &[u64], to_max: bool, searches: bool) -> Gates {
         // Whatever number a search finds is an answer, however small it is.
-        let fewest = if searches { 0 } else { plateaus.last().copied().unwrap_or(0) };
+        let fewest = if searches { 0 } else { plateaus.iter().copied().max().unwrap_or(0) };
         let fewest = fewest.max(to_max.into());
         Gates {
             min_established: flags.min_established.unwrap_or(fewest),
             max_lost: flags.max_lost,
             max_p99: flags.max_p99,
+            stop_on_miss: flags.stop_on_miss,
         }
     }
 }
 
 /// Whether flags contradict each other, what the contradiction is, and its fix; in the order in which
 /// they are told.
-fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 16] {
+fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 17] {
     let Flags { load, traffic, gates, .. } = flags;
     let (echo, push) =
         (traffic.expect == flags::Expect::Echo, traffic.expect == flags::Expect::Push);
@@ -261,12 +263,17 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 16] {
             "--keep-bystanders searches up to a number, and max is none",
             "--connections with a number",
         ),
+        (
+            searches && load.connections.windows(2).any(|pair| pair[0] > pair[1]),
+            "--keep-bystanders searches upwards",
+            "--connections that rise",
+        ),
         (unwatched, "--ping and its like are bystanders", "add --bystanders"),
         (is_long, "--push-every is too long", "30m or less"),
     ]
 }
 
-/// Plateaus, which rise, and whether as many as there can be come after them.
+/// Plateaus, no two alike in turn, and whether as many as there can be come after them.
 fn plateaus(wanted: &[Wanted]) -> Result<(Vec<u64>, bool), FlagError> {
     let to_max = wanted.last() == Some(&Wanted::Max);
     let numbers = &wanted[..wanted.len() - usize::from(to_max)];
@@ -278,10 +285,10 @@ fn plateaus(wanted: &[Wanted]) -> Result<(Vec<u64>, bool), FlagError> {
         let error = "--connections: max is followed by another plateau; fix: write max last";
         return Err(FlagError(error.into()));
     };
-    if let Some(pair) = connections.windows(2).find(|pair| pair[0] >= pair[1]) {
+    if let Some(pair) = connections.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(FlagError(format!(
-            "--connections: {} is followed by {}; fix: write plateaus that rise",
-            pair[0], pair[1]
+            "--connections: {} is followed by {0}; fix: write plateaus that differ, or a longer --hold",
+            pair[0]
         )));
     }
     let is_churn_alone = connections.is_empty() && !to_max;
@@ -296,7 +303,12 @@ fn churn(load: &LoadFlags, traffic: &TrafficFlags, plateaus: usize) -> Option<Ch
     };
     let churns = load.hold * u32::try_from(plateaus).unwrap_or(u32::MAX);
     let seconds = is_over_after.min(churns).as_secs() + 1;
-    traffic.churn.map(|per_s| Churn { per_s, tuples: per_s.saturating_mul(seconds) })
+    traffic.churn.map(|per_s| {
+        // A rate is far below 2^64 a second, and a product that is not is capped.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "above")]
+        let tuples = (per_s * seconds as f64).ceil() as u64;
+        Churn { per_s, tuples }
+    })
 }
 
 #[cfg(test)]

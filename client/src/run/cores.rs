@@ -5,7 +5,7 @@ use std::sync::Arc;
 use megaconn::base::constants::{BUFFER_BYTES, BUFFERS_PER_CORE};
 use megaconn::drivers::uring::{UringConfig, UringDriver};
 use megaconn::engine::client::Client;
-use megaconn::engine::client::config::ClientConfig;
+use megaconn::engine::client::config::{ClientConfig, Pace, Schedule};
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::host::ports;
@@ -39,7 +39,7 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) ->
         };
         Seed {
             driver,
-            client: client_config(config, plan),
+            client: client_config(config, plan, core),
             expect: config.traffic.expect.clone(),
             tuples: allocator(plan, core),
             losses: Arc::clone(losses),
@@ -60,18 +60,32 @@ pub(crate) fn make_core(
 }
 
 /// What every core is told.
-fn client_config(config: &Config, plan: &RunPlan) -> ClientConfig {
-    let (load, traffic, cores) = (&config.load, &config.traffic, plan.cpus.len() as f64);
+fn client_config(config: &Config, plan: &RunPlan, core: usize) -> ClientConfig {
+    let (load, traffic, cores) = (&config.load, &config.traffic, plan.cpus.len());
     ClientConfig {
         slots_per_segment: plan.slots_per_segment,
         connects_in_flight: load.connects_in_flight,
-        connects_per_s: load.rate_per_s.map(|rate| rate as f64 / cores),
         message_bytes: traffic.message_bytes,
         message_count: traffic.message_count,
-        schedule: traffic.schedule,
-        churn_per_s: traffic.churn_per_s().unwrap_or(0) as f64 / cores,
+        pace: pace(load.rate_per_s, traffic.schedule, traffic.churn_per_s(), cores),
+        turn: core as f64 / cores as f64,
         close: traffic.close,
         run: plan.run_id,
+    }
+}
+
+/// How fast each of `cores` begins things, for all of them to begin so many.
+pub(crate) fn pace(
+    connects_per_s: Option<f64>,
+    schedule: Schedule,
+    churn_per_s: Option<f64>,
+    cores: usize,
+) -> Pace {
+    let of_one = |rate: f64| rate / cores as f64;
+    Pace {
+        connects_per_s: connects_per_s.map(of_one),
+        schedule,
+        churn_per_s: churn_per_s.map_or(0.0, of_one),
     }
 }
 

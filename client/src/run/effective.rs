@@ -31,6 +31,7 @@ pub(crate) fn lines(config: &Config, plan: &RunPlan) -> Vec<String> {
         format!("min_established={}", gates.min_established),
         format!("max_lost={}", gates.max_lost),
         format!("max_p99={}", time(gates.max_p99)),
+        format!("stop_on_miss={}", time(gates.stop_on_miss)),
         format!("memory_reserve={}", plan.host.reserve_bytes),
         format!("slots_per_segment={}", plan.slots_per_segment),
         format!("bystanders={}", or(bystanders.map(|plan| &plan.whom), "off")),
@@ -39,7 +40,7 @@ pub(crate) fn lines(config: &Config, plan: &RunPlan) -> Vec<String> {
 }
 
 fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
-    let per_s = |rate: Option<u64>, none| or(rate.map(|rate| format!("{rate}/s")), none);
+    let per_s = |rate: Option<f64>, none| or(rate.map(|rate| format!("{rate}/s")), none);
     let schedule = match traffic.schedule {
         Schedule::None => "none".to_owned(),
         Schedule::Every(interval) => format!("every {interval:?} on each connection"),

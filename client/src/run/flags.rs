@@ -98,7 +98,7 @@ pub(crate) struct Targets {
 pub(crate) struct LoadFlags {
     /// Connections to hold, in plateaus
     ///
-    /// With several numbers, which rise, each is a plateau: opened on top of the one before,
+    /// With several numbers each is a plateau: opened on top of the one before, or closed down to,
     /// settled, measured and held. `max`, last or alone, opens until a limit is met, or the memory
     /// reserve, holds and verifies what there is then, and says which limit it was, what lifts it and
     /// which comes next. Needed unless --churn is given.
@@ -113,7 +113,7 @@ pub(crate) struct LoadFlags {
     ///
     /// Over all cores, by an open-loop schedule. Without it as fast as they go.
     #[arg(long, value_name = "N/s", value_parser = units::rate)]
-    pub(crate) rate: Option<u64>,
+    pub(crate) rate: Option<f64>,
     /// Connects a core at once
     ///
     /// Connects of each core in flight at most; raise it where answers take long.
@@ -152,7 +152,7 @@ pub(crate) struct TrafficFlags {
     ///
     /// Over all connections, in turn, by the same schedule.
     #[arg(long, value_name = "N/s", value_parser = units::rate, conflicts_with = "message_count")]
-    pub(crate) message_rate: Option<u64>,
+    pub(crate) message_rate: Option<f64>,
     /// What the server does
     ///
     /// echo: it gives every message back. push: it sends texts unasked, see --push-text. nothing:
@@ -187,7 +187,7 @@ pub(crate) struct TrafficFlags {
     /// In the hold, by an open-loop schedule: connect, one message, its echo, close. With
     /// --connections beside the held ones, else alone. Latency counts from when one was due.
     #[arg(long, value_name = "N/s", value_parser = units::rate)]
-    pub(crate) churn: Option<u64>,
+    pub(crate) churn: Option<f64>,
     /// How to end connections
     ///
     /// fin: in order, which leaves a TIME_WAIT of a minute. reset: at once, which leaves nothing.
@@ -230,6 +230,14 @@ pub(crate) struct GateFlags {
     /// Default: no gate.
     #[arg(long, value_name = "DUR", value_parser = units::positive_duration)]
     pub(crate) max_p99: Option<Duration>,
+    /// End when a gate is missed
+    ///
+    /// When one has been broken for so long, 5s without a value: too many lost, too many failed for what
+    /// is to be established, or the p99 of a plateau so far. Connections are closed in order, and the
+    /// report is whole. Default: the run goes on.
+    #[arg(long, value_name = "DUR", num_args = 0..=1, require_equals = true,
+          default_missing_value = "5s", value_parser = units::duration)]
+    pub(crate) stop_on_miss: Option<Duration>,
 }
 
 /// What the run tells of itself and reads of the server, and where.

@@ -41,6 +41,7 @@ mod plateaus;
 mod preflight;
 mod reach;
 mod refusal;
+mod stop_on_miss;
 
 /// Does what `flags` say and leaves the run directory behind.
 ///

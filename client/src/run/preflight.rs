@@ -59,9 +59,9 @@ impl MaxPlan {
 }
 
 impl RunPlan {
-    /// Held connections of the last plateau, at most.
+    /// Held connections of the highest plateau, at most.
     pub(crate) fn connections(&self) -> u64 {
-        self.plateaus.last().copied().unwrap_or(0)
+        self.plateaus.iter().copied().max().unwrap_or(0)
     }
 
     /// Asks the host for what `config` needs.

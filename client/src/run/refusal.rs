@@ -57,7 +57,7 @@ pub(crate) enum Refusal {
 }
 
 /// The limit that the plan breaks, in one line.
-pub(crate) fn does_not_fit(connections: u64, churn: Option<u64>, row: &Row) -> Refusal {
+pub(crate) fn does_not_fit(connections: u64, churn: Option<f64>, row: &Row) -> Refusal {
     let churn = churn.map_or(String::new(), |rate| format!(" with --churn {rate}/s"));
     let wanted = format!("{}{churn}", grouped(connections));
     let Row { id, unit, .. } = row;

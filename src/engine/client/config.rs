@@ -11,20 +11,30 @@ pub struct ClientConfig {
     pub slots_per_segment: u32,
     /// Connects that may be in flight at once.
     pub connects_in_flight: u32,
-    /// Connects per second; `None` is as fast as they go.
-    pub connects_per_s: Option<f64>,
     /// Length of a message.
     pub message_bytes: u16,
     /// Messages for each connection in a phase of messages.
     pub message_count: u16,
-    /// The schedule of messages in a phase of traffic.
-    pub schedule: Schedule,
-    /// Short connections per second in a phase of traffic.
-    pub churn_per_s: f64,
+    /// How fast things are begun, until it is told otherwise.
+    pub pace: Pace,
+    /// Which part of its own interval goes by before a core's first thing is due, from 0 to 1: the cores
+    /// take turns, and what all of them do keeps the rate however low it is.
+    pub turn: f64,
     /// How connections are ended.
     pub close: ShutdownMode,
     /// Tells this run's messages from any other's.
     pub run: u64,
+}
+
+/// How fast one core begins things.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    /// Connects per second; `None` is as fast as they go.
+    pub connects_per_s: Option<f64>,
+    /// The schedule of messages in a phase of traffic.
+    pub schedule: Schedule,
+    /// Short connections per second in a phase of traffic.
+    pub churn_per_s: f64,
 }
 
 /// When messages are due in a phase of traffic.

@@ -42,7 +42,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         match self.end.driver.connect(token, tuple.source, tuple.target) {
             Ok(()) => {
                 self.phase.connects.has_begun();
-                if self.config.connects_per_s.is_some() {
+                if self.config.pace.connects_per_s.is_some() {
                     self.end.stats.schedule_lag_us.record(self.end.now - due);
                 }
                 self.on_connecting(id, number);

@@ -297,11 +297,24 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
                 if matches!(command.phase, Phase::Close { .. }) {
                     self.tuples.release();
                 }
+                // A connect that is out will be a connection: the controller lets short ones end first.
+                let open = connections + u64::from(self.end.count(Queue::Connecting));
                 let stats = &self.end.stats;
-                self.phase.take(command, &self.config, &self.tuples, connections, now, stats);
+                self.phase.take(
+                    command,
+                    &self.config,
+                    &self.tuples,
+                    (connections, open),
+                    now,
+                    stats,
+                );
                 self.growth = Growth::since(self.connects_answered(), connections);
             }
             Command::OpenNoMore => self.phase.open_no_more(now, &self.end.stats),
+            Command::Pace(pace) => {
+                self.config.pace = pace;
+                self.phase.change_pace(&self.config, connections, now, &self.end.stats);
+            }
         }
     }
 }

@@ -13,14 +13,15 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    /// A schedule from `now` on; its first thing is due at once.
-    pub(super) fn start(rate_per_s: Option<f64>, now: Duration) -> Pacer {
-        Pacer { rate_per_s, since: now, begun: 0 }
+    /// A schedule from `now` on; its first thing is due when this part of an interval is over.
+    pub(super) fn start(rate_per_s: Option<f64>, turn: f64, now: Duration) -> Pacer {
+        let interval = rate_per_s.filter(|rate| *rate > 0.0).map_or(0.0, |rate| 1.0 / rate);
+        Pacer { rate_per_s, since: now + Duration::from_secs_f64(turn * interval), begun: 0 }
     }
 
     /// A schedule without anything on it.
     pub(super) fn never() -> Pacer {
-        Pacer::start(Some(0.0), Duration::ZERO)
+        Pacer::start(Some(0.0), 0.0, Duration::ZERO)
     }
 
     /// When the next thing was due, if it was by `now`; without a rate it is due now.
@@ -46,7 +47,8 @@ impl Pacer {
     /// Things that were due by `now` and have not begun; without a rate there are none.
     pub(super) fn missed(&self, now: Duration) -> u64 {
         let Some(rate) = self.rate_per_s.filter(|rate| *rate > 0.0) else { return 0 };
-        let due = now.saturating_sub(self.since).as_secs_f64() * rate;
+        let Some(passed) = now.checked_sub(self.since) else { return 0 };
+        let due = passed.as_secs_f64() * rate;
         // A schedule of 2^53 things is beyond any run.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "above")]
         let due = due as u64;
@@ -70,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_schedule_is_kept_from_its_start() {
-        let mut pacer = Pacer::start(Some(100.0), Duration::from_secs(5));
+        let mut pacer = Pacer::start(Some(100.0), 0.0, Duration::from_secs(5));
         let begun_by = |pacer: &mut Pacer, now: Duration| {
             while pacer.due_by(now).is_some() {
                 pacer.has_begun();
@@ -90,8 +92,18 @@ mod tests {
     }
 
     #[test]
+    fn cores_take_turns() {
+        let starts = [0.0, 0.5].map(|turn| Pacer::start(Some(0.25), turn, Duration::from_secs(9)));
+        assert_eq!(
+            starts.map(|core| core.wait(Duration::from_secs(9))),
+            [0, 2].map(|s| Some(Duration::from_secs(s)))
+        );
+        assert_eq!(starts.map(|core| core.missed(Duration::from_secs(10))), [0, 0]);
+    }
+
+    #[test]
     fn without_a_rate_everything_is_due_and_nothing_is_missed() {
-        let pacer = Pacer::start(None, Duration::ZERO);
+        let pacer = Pacer::start(None, 0.5, Duration::ZERO);
         assert_eq!(pacer.due_by(Duration::from_secs(1)), Some(Duration::from_secs(1)));
         assert_eq!(pacer.missed(Duration::from_secs(1)), 0);
         let never = Pacer::never();

@@ -1,5 +1,7 @@
 //! The phases of a run: commanded by the housekeeping thread, one after the other, on all cores.
 
+use crate::engine::client::config::Pace;
+
 /// What all cores do at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -35,6 +37,8 @@ pub enum Command {
     Do(PhaseCommand),
     /// Open nothing more, whatever the phase; what has begun goes on. Memory is short.
     OpenNoMore,
+    /// Begin things at this pace from now on.
+    Pace(Pace),
 }
 
 /// A phase, and the number under which a core says that it has finished it.

@@ -52,25 +52,21 @@ impl PhaseState {
         }
     }
 
-    /// Takes a command for a core with this number of `connections`. What the schedules before it had
-    /// due and the core had not begun is counted.
+    /// Takes a command for a core with this number of `connections`, which will be `open` when each
+    /// connect is answered. What the schedules before it had due and the core had not begun is counted.
     pub(super) fn take(
         &mut self,
         command: PhaseCommand,
         config: &ClientConfig,
         tuples: &TupleAllocator,
-        connections: u64,
+        (connections, open): (u64, u64),
         now: Duration,
         stats: &ClientStats,
     ) {
         if self.command.phase == Phase::Traffic {
             stats.traffic_us_total.add(microseconds(now - self.since));
         }
-        // What came due at the very end has no time to begin.
-        let until = now.saturating_sub(SCHEDULE_SLACK);
-        stats.messages_unsent_total.add(self.messages.missed(until));
-        self.messages = Pacer::never();
-        self.end_churn(until, stats);
+        self.end_schedules(now, stats);
         (self.command, self.since) = (command, now);
         match command.phase {
             Phase::Connect { connections } | Phase::Fill { most: connections } => {
@@ -78,28 +74,60 @@ impl PhaseState {
                 self.part = share as f64 / connections.max(1) as f64;
                 self.start(share.saturating_sub(self.asked), stats);
                 self.asked = share;
-                self.connects = Pacer::start(config.connects_per_s, now);
             }
             Phase::Messages => self.to_send = connections * u64::from(config.message_count),
             Phase::Sweep => self.to_send = connections,
+            Phase::Close { keep } => {
+                self.keep = tuples.share(keep);
+                // Connections that were lost, or never opened, are asked for again by the next
+                // connects. Those that have not begun are not wanted any more.
+                self.asked = open.min(self.keep);
+                self.to_start = 0;
+            }
+            Phase::Traffic | Phase::Hold => {}
+        }
+        self.start_schedules(config, connections, now);
+    }
+
+    /// From now on things begin at the pace of `config`. What the one before it had due and the core had
+    /// not begun is counted.
+    pub(super) fn change_pace(
+        &mut self,
+        config: &ClientConfig,
+        connections: u64,
+        now: Duration,
+        stats: &ClientStats,
+    ) {
+        self.end_schedules(now, stats);
+        self.start_schedules(config, connections, now);
+    }
+
+    fn start_schedules(&mut self, config: &ClientConfig, connections: u64, now: Duration) {
+        let pace = &config.pace;
+        match self.command.phase {
+            Phase::Connect { .. } | Phase::Fill { .. } => {
+                self.connects = Pacer::start(pace.connects_per_s, config.turn, now);
+            }
             Phase::Traffic => {
-                let per_s = match config.schedule {
+                let per_s = match pace.schedule {
                     Schedule::None => 0.0,
                     Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
                     Schedule::PerSecond(rate) => rate * self.part,
                 };
-                self.messages = Pacer::start(Some(per_s), now);
-                let churn_per_s = if self.opens_no_more { 0.0 } else { config.churn_per_s };
-                self.churn = Pacer::start(Some(churn_per_s), now);
+                self.messages = Pacer::start(Some(per_s), config.turn, now);
+                let churn_per_s = if self.opens_no_more { 0.0 } else { pace.churn_per_s };
+                self.churn = Pacer::start(Some(churn_per_s), config.turn, now);
             }
-            Phase::Close { keep } => {
-                self.keep = tuples.share(keep);
-                // Connections that were lost, or never opened, are asked for again by the next
-                // connects.
-                self.asked = connections.min(self.keep);
-            }
-            Phase::Hold => {}
+            _ => {}
         }
+    }
+
+    fn end_schedules(&mut self, now: Duration, stats: &ClientStats) {
+        // What came due at the very end has no time to begin.
+        let until = now.saturating_sub(SCHEDULE_SLACK);
+        stats.messages_unsent_total.add(self.messages.missed(until));
+        self.messages = Pacer::never();
+        self.end_churn(until, stats);
     }
 
     /// `connects` are to be started, of new connections or for a tuple that was skipped. None is tried

@@ -34,6 +34,7 @@ fn screen(result: &RunResult, of_bystanders: fn(&Bystanders) -> Vec<Row>) -> Str
     rows.extend(of_verdict(&result.verdict));
     rows.extend(result.safe_capacity.as_ref().map(bystanders::safe_capacity));
     let (established, target) = (count(result.established), count(result.target_connections));
+    rows.extend(result.ended_early.as_ref().map(|why| ("ended early", why.clone())));
     rows.push(("established", format!("{established} of {target}")));
     rows.push(("failed / lost", format!("{} / {}", listed(&result.failed), listed(&result.lost))));
     rows.extend(plateaus::rows(&result.plateaus, result.expect.as_deref().unwrap_or_default()));

@@ -23,7 +23,7 @@ pub(super) fn rows(plateaus: &[Plateau], expect: &str) -> Vec<Row> {
             let left_out = several.len().saturating_sub(PLATEAUS_MAX);
             let mut rows = table(&several[left_out..]);
             if left_out > 0 {
-                rows.push(("", format!("{left_out} smaller plateaus: see result.json")));
+                rows.push(("", format!("{left_out} plateaus before these: see result.json")));
             }
             rows
         }
@@ -87,11 +87,16 @@ fn all_of(latency: Maybe<Percentiles>) -> String {
 /// A row of the table: its name, and what it says of a plateau; `None` where there is nothing to say.
 type Cell = (&'static str, fn(&Plateau) -> Option<String>);
 
-const CELLS: [Cell; 22] = [
+const CELLS: [Cell; 27] = [
     ("plateau", |p| Some(count(p.connections))),
     ("established", |p| (p.established != p.connections).then(|| count(p.established))),
     ("failed", |p| unless_0(p.failed.sum())),
     ("lost", |p| unless_0(p.lost.sum())),
+    ("closed down", |p| Some(count(p.closed.as_ref()?.connections))),
+    ("down in", |p| p.closed.as_ref()?.seconds.map(format::seconds)),
+    ("kernel back", |p| back(p.closed.as_ref()?.kernel_bytes_back)),
+    ("server back", |p| back(p.closed.as_ref()?.server_bytes_back)),
+    ("client back", |p| back(p.closed.as_ref()?.client_bytes_back)),
     ("opened in", |p| {
         p.connect.seconds.filter(|_| p.connections.or_zero() > 0).map(format::seconds)
     }),
@@ -121,6 +126,11 @@ const CELLS: [Cell; 22] = [
     ("live at sweep", |p| Some(count(p.sweep.as_ref()?.answered))),
     ("held for", |p| p.hold_seconds.map(format::seconds)),
 ];
+
+/// Memory that came back; none where more was taken.
+fn back(bytes: Maybe<i64>) -> Option<String> {
+    bytes.map(|bytes| format::bytes(bytes.max(0) as f64))
+}
 
 fn unless_0(n: u64) -> Option<String> {
     (n > 0).then(|| grouped(n))

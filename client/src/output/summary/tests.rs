@@ -238,7 +238,7 @@ fn a_run_in_which_nothing_happened() {
 fn more_plateaus_than_have_room_are_the_last_ones() {
     let result = run((1..=9).map(|n| plateau(n * 100_000)).collect());
     let screen = screen(&result);
-    assert!(screen.contains("5 smaller plateaus: see result.json"), "{screen}");
+    assert!(screen.contains("5 plateaus before these: see result.json"), "{screen}");
     assert!(screen.contains("900,000") && !screen.contains("500,000"), "{screen}");
 }
 

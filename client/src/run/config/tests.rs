@@ -61,7 +61,10 @@ fn what_is_not_typed_has_its_default() {
     assert_eq!((traffic.sweep, traffic.keepalive), (false, None));
     assert!(matches!(traffic.expect, Expect::Echo(_)));
     assert_eq!(memory_reserve, None);
-    assert_eq!(gates, Gates { min_established: 10, max_lost: 0, max_p99: None });
+    assert_eq!(
+        gates,
+        Gates { min_established: 10, max_lost: 0, max_p99: None, stop_on_miss: None }
+    );
     assert_eq!((outputs.out, outputs.stats), (None, None));
     assert_eq!(outputs.stats_every, Duration::from_secs(1));
     assert_eq!((outputs.metrics, outputs.server_metrics), (None, Look::Auto));
@@ -84,17 +87,17 @@ fn each_flag_is_where_it_is_used() {
     let expected = Load {
         plateaus: vec![10],
         to_max: false,
-        rate_per_s: Some(5),
+        rate_per_s: Some(5.0),
         connects_in_flight: 7,
         hold,
     };
     assert_eq!(load, expected);
     assert_eq!((traffic.message_bytes, traffic.message_count), (100, 4));
-    assert_eq!((traffic.churn_per_s(), traffic.close), (Some(6), ShutdownMode::Reset));
+    assert_eq!((traffic.churn_per_s(), traffic.close), (Some(6.0), ShutdownMode::Reset));
     assert_eq!((traffic.sweep, traffic.keepalive), (true, Some(Duration::from_secs(9))));
     assert_eq!(memory_reserve, Some(1 << 20));
     let max_p99 = Some(Duration::from_millis(1));
-    assert_eq!(gates, Gates { min_established: 8, max_lost: 2, max_p99 });
+    assert_eq!(gates, Gates { min_established: 8, max_lost: 2, max_p99, stop_on_miss: None });
     assert_eq!(outputs.out, Some(PathBuf::from("runs/x")));
     assert_eq!(outputs.stats_every, Duration::from_secs(2));
     assert_eq!(outputs.server_metrics, Look::At(SocketAddr::from(([127, 0, 0, 1], 1))));
@@ -141,8 +144,14 @@ fn each_contradiction_is_refused_with_its_fix() {
             "--connections 9 --expect push --push-every 31m",
             "--push-every is too long; fix: 30m or less",
         ),
-        ("--connections 9,9", "--connections: 9 is followed by 9; fix: write plateaus that rise"),
-        ("--connections 1,9,2", "--connections: 9 is followed by 2; fix: write plateaus that rise"),
+        (
+            "--connections 9,9",
+            "--connections: 9 is followed by 9; fix: write plateaus that differ, or a longer --hold",
+        ),
+        (
+            "--connections 9,3 --bystanders --keep-bystanders ping_p99_<_5ms",
+            "--keep-bystanders searches upwards; fix: --connections that rise",
+        ),
     ] {
         assert_eq!(refusal(line), expected, "{line}");
     }
@@ -208,9 +217,10 @@ fn short_connections_take_tuples_until_the_first_is_free_again() {
             5 * (CONNECT_TIMEOUT.as_secs() + 1),
         ),
         ("--churn 5/s", 5 * 11),
+        ("--churn 300/m", 5 * 11),
     ] {
         let config = of(flags(line)).expect("the flags go together");
-        assert_eq!(config.traffic.churn, Some(Churn { per_s: 5, tuples }), "{line}");
+        assert_eq!(config.traffic.churn, Some(Churn { per_s: 5.0, tuples }), "{line}");
     }
 }
 
@@ -222,7 +232,10 @@ fn churn_alone_holds_nothing() {
 }
 
 #[test]
-fn the_last_plateau_is_the_most_that_is_held() {
+fn the_highest_plateau_is_the_most_that_is_held() {
+    let falling = of(flags("--connections 10k,100k,10k")).expect("the flags go together");
+    assert_eq!(falling.load.plateaus, [10_000, 100_000, 10_000]);
+    assert_eq!((falling.connections(), falling.gates.min_established), (100_000, 100_000));
     let config = of(flags("--connections 1k,10k,20k")).expect("the flags go together");
     assert_eq!((config.connections(), config.gates.min_established), (20_000, 20_000));
     assert_eq!(config.expected_time(), (Duration::from_secs(10) + BYSTANDERS_TIME) * 3);

@@ -35,7 +35,12 @@ impl Controller<'_> {
         let ends = self.plan.demand.ends.count();
         result.cost_per_connection = Part(self.figures.memory_samples().cost(ends));
         let lost: u64 = totals.lost.iter().sum();
-        let established = self.established(&totals);
+        let mut established = self.established(&totals);
+        if self.closed_early > 0 && self.config.keep().is_none() {
+            // What was closed on the way down had been asked for, and was there.
+            let most = result.plateaus.iter().filter_map(|plateau| *plateau.established).max();
+            established = most.unwrap_or(established);
+        }
         result.established = established.into();
         let first_at = self.losses.times().map(|times| Duration::from_millis(times.first_ms));
         let losses = self.figures.losses(&self.plan.tuples, first_at);
@@ -47,6 +52,10 @@ impl Controller<'_> {
         let asked = result.target_connections.or_zero();
         result.untried = asked.saturating_sub(tried).into();
         let mut missed = gates::missed(result, self.config);
+        if missed.is_empty() {
+            // It may have held again by the end, and still it ended the run.
+            missed.extend(self.broken.take());
+        }
         if let Some(stop) = stop {
             missed.insert(0, format!("stopped by {stop}, the report is partial"));
         }
@@ -63,7 +72,7 @@ impl Controller<'_> {
                 ended_ms,
                 patterns,
                 self.answers.longest(),
-                stop.is_some(),
+                stop.is_some() || result.ended_early.is_some(),
             );
             if result.max.is_some() {
                 result::take_end_of_opening(result, diagnose(&case), &self.plan.rows);

@@ -5,17 +5,13 @@ use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
 use megaconn::base::clock::unix_ms;
-use megaconn::base::constants::{
-    CLOSE_TIMEOUT, CONNECT_TIMEOUT, ECHO_TIMEOUT, LOOK_EVERY, SETTLE, STOP_HEARD,
-};
+use megaconn::base::constants::{CLOSE_TIMEOUT, CONNECT_TIMEOUT, ECHO_TIMEOUT, LOOK_EVERY};
 use megaconn::base::stderr::talk;
-use megaconn::base::units::grouped;
 use megaconn::engine::client::phase::{Command, Phase, PhaseCommand};
 use megaconn::observe::dump::ticker::Ticker;
 use megaconn::observe::stats::ClientTotals;
 use megaconn::results::bystanders::SpanPhase;
 use megaconn::results::lenient::{Maybe, Part};
-use megaconn::results::plateau::{Counts, Plateau, Sweep};
 use megaconn::results::result::{Close, RunResult};
 use megaconn::runtime::commands::Commands;
 use megaconn::runtime::signals::{Signals, Stop};
@@ -28,12 +24,14 @@ use crate::measure::monitor::{AnswerGap, LossTimeline, MemoryWatchdog};
 use crate::output::progress::Progress;
 use crate::output::result::{self, per_s};
 use crate::run::config::Config;
-use crate::run::filling::{Filling, Opened};
+use crate::run::filling::Filling;
 use crate::run::plateaus::Plateaus;
 use crate::run::preflight::RunPlan;
+use crate::run::stop_on_miss::MissWatch;
 
 mod fill;
 mod finish;
+mod plateau;
 mod server;
 
 /// A run while it goes on.
@@ -55,8 +53,14 @@ pub(crate) struct Controller<'a> {
     panel: Option<ProbeRunner>,
     /// What became of bystanders in the last hold, where a search wants to know.
     kept: Vec<ProbeAccount>,
-    /// Held connections that a search closed before the end.
+    /// Held connections that were closed before the end, on the way to a lower plateau.
     closed_early: u64,
+    /// What is ahead.
+    plateaus: Plateaus,
+    /// With --stop-on-miss, while a plateau goes on.
+    misses: Option<(Duration, MissWatch)>,
+    /// The gate for which the run ended early.
+    broken: Option<String>,
     /// What had been counted when a signal ended a plateau: what comes later is in no figure.
     counted_at_stop: Option<ClientTotals>,
     /// From when as many are opened as there can be.
@@ -68,6 +72,8 @@ enum Stopped {
     BySignal(Stop),
     /// A core died.
     ByDeath,
+    /// For a reason that ends it in order: what is open is closed.
+    Early(String),
 }
 
 impl<'a> Controller<'a> {
@@ -94,6 +100,9 @@ impl<'a> Controller<'a> {
             panel,
             kept: Vec::new(),
             closed_early: 0,
+            plateaus: Plateaus::new(&[], None),
+            misses: None,
+            broken: None,
             counted_at_stop: None,
             filling: None,
         }
@@ -110,7 +119,7 @@ impl<'a> Controller<'a> {
             result::begun(self.config.connections(), &self.config.traffic.expect, topology);
         let stop = match self.phases(commands, &mut result).await {
             Err(Stopped::BySignal(stop)) => Some(stop),
-            Err(Stopped::ByDeath) | Ok(()) => None,
+            Err(Stopped::ByDeath | Stopped::Early(_)) | Ok(()) => None,
         };
         if let Some(mut panel) = self.panel.take() {
             panel.stop();
@@ -140,41 +149,17 @@ impl<'a> Controller<'a> {
         self.figures.mark_empty();
         result.memory_before = Part(self.figures.memory_samples().empty());
         self.evidence = Some(Evidence::begin(self.asked(), &mut self.figures));
-        let mut plateaus = Plateaus::new(&self.plan.plateaus, self.config.keep().cloned());
-        while let Some(connections) = plateaus.next() {
-            self.close_down_to(commands, connections, result.plateaus.last()).await?;
-            let before = self.figures.totals();
-            let mut plateau = result::plateau(connections);
-            let ended = self.plateau(commands, &mut plateau, result).await;
-            if matches!(ended, Err(Stopped::BySignal(_))) {
-                // It ends the schedules, so that what was due and not begun is counted.
-                self.command(commands, Phase::Hold).await;
-                Timer::new(STOP_HEARD).await;
+        self.plateaus = Plateaus::new(&self.plan.plateaus, self.config.keep().cloned());
+        while let Some(connections) = self.plateaus.next() {
+            match self.take_plateau(commands, connections, result).await {
+                Ok(()) => {}
+                Err(Stopped::Early(why)) => {
+                    talk(&format!("the run ends here: {why}"));
+                    result.ended_early = why.into();
+                    break;
+                }
+                Err(other) => return Err(other),
             }
-            let totals = self.figures.totals();
-            let counted = totals.since(&before);
-            plateau.established = self.established(&totals).into();
-            let asked = result::Asked {
-                expect: &self.config.traffic.expect,
-                churn_per_s: self.config.traffic.churn_per_s(),
-                cores: self.plan.cpus.len(),
-            };
-            result::count(&mut plateau, &counted, &asked);
-            if self.is_max(connections) {
-                self.take_max(&mut plateau, result, &totals);
-            }
-            if matches!(ended, Err(Stopped::BySignal(_))) {
-                self.counted_at_stop = Some(totals);
-            }
-            if let Some(evidence) = &mut self.evidence {
-                let at = format!("plateau of {connections}");
-                evidence.look(at, &mut self.figures);
-            }
-            result.plateaus.push(plateau);
-            ended?;
-            let established = self.figures.sum(|s| &s.connections);
-            plateaus.seen(connections, established, &std::mem::take(&mut self.kept));
-            result.safe_capacity = plateaus.safe_capacity().into();
             if self.memory.reserve_met().is_some() {
                 break;
             }
@@ -190,30 +175,11 @@ impl<'a> Controller<'a> {
         self.rest(commands).await
     }
 
-    /// Connections that were established, and neither lost nor closed by a search, by `totals`.
+    /// Connections that were established, and neither lost nor closed on the way, by `totals`.
     fn established(&self, totals: &ClientTotals) -> u64 {
         let lost: u64 = totals.lost.iter().sum();
         let gone = totals.connect_undone_total + lost + self.closed_early;
         totals.connected_total.saturating_sub(gone)
-    }
-
-    /// Closes what is open beyond `connections`, when a search goes down.
-    async fn close_down_to(
-        &mut self,
-        commands: &Commands<Command>,
-        connections: u64,
-        before: Option<&Plateau>,
-    ) -> Result<(), Stopped> {
-        if before.is_none_or(|before| before.connections.or_zero() <= connections) {
-            return Ok(());
-        }
-        let (open, lost) = (self.figures.sum(|s| &s.connections), self.figures.lost());
-        self.watch(SpanPhase::Closing, open);
-        let beyond = open.saturating_sub(connections);
-        let closed = self.phase(commands, Phase::Close { keep: connections }, beyond).await;
-        let left = self.figures.sum(|s| &s.connections) + (self.figures.lost() - lost);
-        self.closed_early += open.saturating_sub(left);
-        closed.map(drop)
     }
 
     /// What the verdict depends on.
@@ -239,71 +205,6 @@ impl<'a> Controller<'a> {
             Some(idle) => self.wait(commands, idle).await,
             None => Ok(()),
         }
-    }
-
-    /// One plateau: connected, settled, measured, held, swept.
-    async fn plateau(
-        &mut self,
-        commands: &Commands<Command>,
-        plateau: &mut Plateau,
-        result: &mut RunResult,
-    ) -> Result<(), Stopped> {
-        let connections = plateau.connections.or_zero();
-        self.watch(SpanPhase::Connecting, connections);
-        let is_max = self.is_max(connections);
-        if is_max {
-            self.fill(commands, plateau).await?;
-        } else {
-            let new = connections.saturating_sub(self.figures.sum(|s| &s.connections));
-            let mut opened = Opened::default();
-            let connect = Phase::Connect { connections };
-            self.open(commands, (connect, new), &mut opened, plateau).await?;
-        }
-        self.wait(commands, SETTLE).await?;
-        let in_hold = if self.config.traffic.is_any() {
-            // Else bystanders would never see them at rest.
-            self.watch(SpanPhase::Settled, connections);
-            self.rest(commands).await?;
-            SpanPhase::Messages
-        } else {
-            SpanPhase::Settled
-        };
-
-        let open = self.figures.sum(|s| &s.connections);
-        let messages = open * u64::from(self.config.traffic.message_count);
-        if messages > 0 {
-            self.watch(SpanPhase::Messages, connections);
-            let took = self.phase(commands, Phase::Messages, messages).await?;
-            plateau.messages.seconds = took.as_secs_f64().into();
-        }
-        let connections = if is_max { self.filled() } else { connections };
-
-        if let Some(evidence) = &mut self.evidence {
-            evidence.hold_begins(&mut self.figures);
-        }
-        self.watch(in_hold, connections);
-        let (began, began_ms) = (Instant::now(), unix_ms());
-        let held = self.hold(commands).await;
-        plateau.hold_seconds = began.elapsed().as_secs_f64().into();
-        if held.is_ok() {
-            if let Some(evidence) = &mut self.evidence {
-                evidence.hold_ends(&mut self.figures);
-            }
-            self.phase(commands, Phase::Hold, 0).await?;
-            self.await_server_tick(commands, began_ms).await?;
-        }
-        let open = self.figures.sum(|s| &s.connections);
-        plateau.memory = Part(self.figures.memory(open, began_ms));
-        result.file_descriptors = Part(self.figures.descriptors());
-        held?;
-        if let Some(panel) = self.panel.as_ref().filter(|_| self.config.keep().is_some()) {
-            self.kept = panel.so_far();
-        }
-        if self.config.traffic.sweep {
-            self.watch(SpanPhase::Messages, connections);
-            plateau.sweep = self.sweep(commands).await?.into();
-        }
-        Ok(())
     }
 
     /// Commands the cores to a phase and waits until all have ended it; how long the slowest took.
@@ -345,34 +246,6 @@ impl<'a> Controller<'a> {
         self.phases
     }
 
-    /// Holds, with the traffic that was asked for, until the time is up, or there is nothing to hold.
-    async fn hold(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
-        let hold = self.config.load.hold;
-        let open = grouped(self.figures.sum(|s| &s.connections));
-        talk(&format!("holding {open} for {} s", hold.as_secs_f64()));
-        self.command(commands, Phase::Traffic).await;
-        let (began, mut progress) = (Instant::now(), Progress::of_time("holding", hold));
-        let churns = self.config.traffic.churn.is_some();
-        while began.elapsed() < hold && (churns || self.figures.sum(|s| &s.connections) > 0) {
-            progress.at(began.elapsed().as_secs());
-            self.look(commands).await?;
-        }
-        progress.clear();
-        Ok(())
-    }
-
-    async fn sweep(&mut self, commands: &Commands<Command>) -> Result<Sweep, Stopped> {
-        let (asked, before) = (self.figures.sum(|s| &s.connections), self.figures.totals());
-        let took = self.phase(commands, Phase::Sweep, asked).await?;
-        let swept = self.figures.totals().since(&before);
-        Ok(Sweep {
-            asked: asked.into(),
-            answered: swept.messages_total.into(),
-            seconds: took.as_secs_f64().into(),
-            lost: Counts::by_cause(&swept.lost),
-        })
-    }
-
     async fn wait(&mut self, commands: &Commands<Command>, time: Duration) -> Result<(), Stopped> {
         let began = Instant::now();
         while began.elapsed() < time {
@@ -395,6 +268,14 @@ impl<'a> Controller<'a> {
         Ok((close, began_ms))
     }
 
+    /// With --stop-on-miss: whether a gate has been broken for longer than `grace`.
+    fn look_for_miss(&mut self, grace: Duration) -> Result<(), Stopped> {
+        let Some((_, misses)) = self.misses.as_mut() else { return Ok(()) };
+        let why = misses.look(&self.figures.totals(), self.config, grace);
+        self.broken = why.clone();
+        why.map_or(Ok(()), |why| Err(Stopped::Early(format!("--stop-on-miss: {why}"))))
+    }
+
     /// Waits a moment; looks at memory, losses, signals, and whether all cores run.
     async fn look(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
         Timer::new(LOOK_EVERY).await;
@@ -414,7 +295,11 @@ impl<'a> Controller<'a> {
         match self.signals.stop() {
             Some(stop) => Err(Stopped::BySignal(stop)),
             None if !commands.all_run() => Err(Stopped::ByDeath),
-            None => Ok(()),
+            None => {
+                let due = self.misses.as_ref().filter(|(_, misses)| misses.is_due());
+                let grace = due.map(|(grace, _)| *grace);
+                grace.map_or(Ok(()), |grace| self.look_for_miss(grace))
+            }
         }
     }
 }

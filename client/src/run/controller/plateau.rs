@@ -1,0 +1,199 @@
+//! One plateau of a run: closed down or opened, settled, measured, held, swept.
+
+use std::time::{Duration, Instant};
+
+use glommio::timer::Timer;
+use megaconn::base::clock::unix_ms;
+use megaconn::base::constants::{SETTLE, STOP_HEARD};
+use megaconn::base::stderr::talk;
+use megaconn::base::units::grouped;
+use megaconn::engine::client::phase::{Command, Phase};
+use megaconn::results::bystanders::SpanPhase;
+use megaconn::results::lenient::Part;
+use megaconn::results::plateau::{ClosedDown, Counts, Plateau, Sweep};
+use megaconn::results::result::RunResult;
+use megaconn::runtime::commands::Commands;
+
+use crate::output::progress::Progress;
+use crate::output::result::{self, per_s};
+use crate::run::controller::{Controller, Stopped};
+use crate::run::filling::Opened;
+use crate::run::stop_on_miss::MissWatch;
+
+impl Controller<'_> {
+    /// Takes the run to `connections` and through their hold; what was counted meanwhile is a plateau of the
+    /// result.
+    pub(super) async fn take_plateau(
+        &mut self,
+        commands: &Commands<Command>,
+        connections: u64,
+        result: &mut RunResult,
+    ) -> Result<(), Stopped> {
+        let mut plateau = result::plateau(connections);
+        plateau.closed = self.close_down_to(commands, connections, result).await?.into();
+        let before = self.figures.totals();
+        let grace = self.config.gates.stop_on_miss;
+        self.misses = grace.map(|grace| (grace, MissWatch::begin(before.clone())));
+        let mut ended = self.plateau(commands, &mut plateau, result).await;
+        if ended.is_ok() {
+            // What is broken now no plateau after this one can mend.
+            ended = self.look_for_miss(Duration::ZERO);
+        }
+        self.misses = None;
+        match &ended {
+            // It ends the schedules, so that what was due and not begun is counted.
+            Err(Stopped::BySignal(_)) => {
+                self.command(commands, Phase::Hold).await;
+                Timer::new(STOP_HEARD).await;
+            }
+            Err(Stopped::Early(_)) => drop(self.phase(commands, Phase::Hold, 0).await?),
+            Ok(()) | Err(Stopped::ByDeath) => {}
+        }
+        let totals = self.figures.totals();
+        let counted = totals.since(&before);
+        plateau.established = self.established(&totals).into();
+        let asked = result::Asked {
+            expect: &self.config.traffic.expect,
+            churn_per_s: self.config.traffic.churn_per_s(),
+            cores: self.plan.cpus.len(),
+        };
+        result::count(&mut plateau, &counted, &asked);
+        if self.is_max(connections) {
+            self.take_max(&mut plateau, result, &totals);
+        }
+        if matches!(ended, Err(Stopped::BySignal(_))) {
+            self.counted_at_stop = Some(totals);
+        }
+        if let Some(evidence) = &mut self.evidence {
+            let at = format!("plateau of {connections}");
+            evidence.look(at, &mut self.figures);
+        }
+        result::take_back(&mut plateau, result.plateaus.last());
+        result.plateaus.push(plateau);
+        ended?;
+        let established = self.figures.sum(|s| &s.connections);
+        self.plateaus.seen(connections, established, &std::mem::take(&mut self.kept));
+        result.safe_capacity = self.plateaus.safe_capacity().into();
+        Ok(())
+    }
+
+    /// Closes what is open beyond `connections`, when there were more before.
+    async fn close_down_to(
+        &mut self,
+        commands: &Commands<Command>,
+        connections: u64,
+        result: &RunResult,
+    ) -> Result<Option<ClosedDown>, Stopped> {
+        let before = result.plateaus.last().and_then(|before| *before.connections);
+        if before.is_none_or(|before| before <= connections) {
+            return Ok(None);
+        }
+        let (open, lost) = (self.figures.sum(|s| &s.connections), self.figures.lost());
+        self.watch(SpanPhase::Closing, open);
+        let beyond = open.saturating_sub(connections);
+        let closing = self.phase(commands, Phase::Close { keep: connections }, beyond).await;
+        let left = self.figures.sum(|s| &s.connections) + (self.figures.lost() - lost);
+        let closed = open.saturating_sub(left);
+        self.closed_early += closed;
+        let took = closing?;
+        Ok(Some(ClosedDown {
+            connections: closed.into(),
+            seconds: took.as_secs_f64().into(),
+            rate_per_s: per_s(closed, took).into(),
+            ..ClosedDown::default()
+        }))
+    }
+
+    /// One plateau: connected, settled, measured, held, swept.
+    async fn plateau(
+        &mut self,
+        commands: &Commands<Command>,
+        plateau: &mut Plateau,
+        result: &mut RunResult,
+    ) -> Result<(), Stopped> {
+        let connections = plateau.connections.or_zero();
+        self.watch(SpanPhase::Connecting, connections);
+        let is_max = self.is_max(connections);
+        if is_max {
+            self.fill(commands, plateau).await?;
+        } else if plateau.closed.is_none() {
+            let new = connections.saturating_sub(self.figures.sum(|s| &s.connections));
+            let mut opened = Opened::default();
+            let connect = Phase::Connect { connections };
+            self.open(commands, (connect, new), &mut opened, plateau).await?;
+        }
+        self.wait(commands, SETTLE).await?;
+        let in_hold = if self.config.traffic.is_any() {
+            // Else bystanders would never see them at rest.
+            self.watch(SpanPhase::Settled, connections);
+            self.rest(commands).await?;
+            SpanPhase::Messages
+        } else {
+            SpanPhase::Settled
+        };
+
+        let open = self.figures.sum(|s| &s.connections);
+        let messages = open * u64::from(self.config.traffic.message_count);
+        if messages > 0 {
+            self.watch(SpanPhase::Messages, connections);
+            let took = self.phase(commands, Phase::Messages, messages).await?;
+            plateau.messages.seconds = took.as_secs_f64().into();
+        }
+        let connections = if is_max { self.filled() } else { connections };
+
+        if let Some(evidence) = &mut self.evidence {
+            evidence.hold_begins(&mut self.figures);
+        }
+        self.watch(in_hold, connections);
+        let (began, began_ms) = (Instant::now(), unix_ms());
+        let held = self.hold(commands).await;
+        plateau.hold_seconds = began.elapsed().as_secs_f64().into();
+        if held.is_ok() {
+            if let Some(evidence) = &mut self.evidence {
+                evidence.hold_ends(&mut self.figures);
+            }
+            self.phase(commands, Phase::Hold, 0).await?;
+            self.await_server_tick(commands, began_ms).await?;
+        }
+        let open = self.figures.sum(|s| &s.connections);
+        plateau.memory = Part(self.figures.memory(open, began_ms));
+        result.file_descriptors = Part(self.figures.descriptors());
+        held?;
+        if let Some(panel) = self.panel.as_ref().filter(|_| self.config.keep().is_some()) {
+            self.kept = panel.so_far();
+        }
+        if self.config.traffic.sweep {
+            self.watch(SpanPhase::Messages, connections);
+            plateau.sweep = self.sweep(commands).await?.into();
+        }
+        Ok(())
+    }
+
+    /// Holds, with the traffic that was asked for, until the time is up, or there is nothing to hold.
+    async fn hold(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
+        let hold = self.config.load.hold;
+        let open = grouped(self.figures.sum(|s| &s.connections));
+        talk(&format!("holding {open} for {} s", hold.as_secs_f64()));
+        self.command(commands, Phase::Traffic).await;
+        let (began, mut progress) = (Instant::now(), Progress::of_time("holding", hold));
+        let churns = self.config.traffic.churn.is_some();
+        while began.elapsed() < hold && (churns || self.figures.sum(|s| &s.connections) > 0) {
+            progress.at(began.elapsed().as_secs());
+            self.look(commands).await?;
+        }
+        progress.clear();
+        Ok(())
+    }
+
+    async fn sweep(&mut self, commands: &Commands<Command>) -> Result<Sweep, Stopped> {
+        let (asked, before) = (self.figures.sum(|s| &s.connections), self.figures.totals());
+        let took = self.phase(commands, Phase::Sweep, asked).await?;
+        let swept = self.figures.totals().since(&before);
+        Ok(Sweep {
+            asked: asked.into(),
+            answered: swept.messages_total.into(),
+            seconds: took.as_secs_f64().into(),
+            lost: Counts::by_cause(&swept.lost),
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! Whether a gate is broken while a plateau goes on, and has been for so long that the run is to end.
+
+use std::time::{Duration, Instant};
+
+use megaconn::base::units::grouped;
+use megaconn::observe::stats::ClientTotals;
+use megaconn::results::percentiles::Percentiles;
+
+use crate::run::config::Config;
+
+/// How often it looks: the histograms of all cores are merged for it.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Answers of which a p99 is looked at; of fewer it is one answer.
+const ANSWERS_LEAST: u64 = 100;
+
+/// The gates of a plateau that goes on.
+pub(crate) struct MissWatch {
+    /// What was counted when the plateau began.
+    before: ClientTotals,
+    looked_at: Instant,
+    broken_since: Option<Instant>,
+}
+
+impl MissWatch {
+    /// From now on, when so much has been counted.
+    pub(crate) fn begin(before: ClientTotals) -> MissWatch {
+        MissWatch { before, looked_at: Instant::now(), broken_since: None }
+    }
+
+    /// Whether it is time to look again.
+    pub(crate) fn is_due(&self) -> bool {
+        self.looked_at.elapsed() >= EVERY
+    }
+
+    /// Which gate has been broken for longer than `grace`, when so much has been counted.
+    pub(crate) fn look(
+        &mut self,
+        totals: &ClientTotals,
+        config: &Config,
+        grace: Duration,
+    ) -> Option<String> {
+        self.looked_at = Instant::now();
+        let why = broken(totals, &self.before, config);
+        self.broken_since = why.as_ref().map(|_| self.broken_since.unwrap_or(self.looked_at));
+        let since = self.broken_since?;
+        why.filter(|_| since.elapsed() >= grace)
+    }
+}
+
+/// The first gate that is broken by what was counted, `before` the plateau and in it.
+fn broken(totals: &ClientTotals, before: &ClientTotals, config: &Config) -> Option<String> {
+    let (gates, load) = (config.gates, &config.load);
+    let lost: u64 = totals.lost.iter().sum();
+    let failed = totals.connect_failed_total;
+    if lost > gates.max_lost {
+        let (lost, most) = (grouped(lost), grouped(gates.max_lost));
+        return Some(format!("{lost} connections lost, {most} allowed"));
+    }
+    let can_be = config.connections().saturating_sub(failed + lost);
+    if !load.to_max && can_be < gates.min_established {
+        let [failed, lost, least] = [failed, lost, gates.min_established].map(grouped);
+        let can_be = grouped(can_be);
+        return Some(format!(
+            "{can_be} can still be established of {least} wanted: {failed} connects failed, {lost} \
+             connections lost"
+        ));
+    }
+    let most = gates.max_p99?;
+    let counted = totals.since(before);
+    let latencies = [
+        ("messages", &counted.message_latency_us, counted.messages_total),
+        ("short connections", &counted.churn_latency_us, counted.churned_total),
+    ];
+    latencies.into_iter().find_map(|(what, latency, answers)| {
+        let p99 = Duration::from_micros(Percentiles::of(latency)?.p99);
+        let is_over = answers >= ANSWERS_LEAST && p99 > most;
+        is_over.then(|| format!("p99 of {what} {p99:?}, {most:?} allowed"))
+    })
+}
