@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Server, connect, cores, echo, http, scrape, until};
-use megaconn::base::constants::{METRICS_CLIENTS, METRICS_HEAD_BYTES, METRICS_TIMEOUT};
+use megaconn::base::constants::{HTTP_CLIENTS, HTTP_REQUEST_BYTES, HTTP_TIMEOUT};
 use megaconn::host::counters::Counters;
 use megaconn::host::procfs::ProcFs;
 use megaconn::observe::snapshot::Snapshot;
@@ -140,7 +140,7 @@ fn prometheus_itself_can_read_it() {
 #[test]
 fn other_requests_are_answered_with_their_status() {
     let world = World::new();
-    let long = METRICS_HEAD_BYTES;
+    let long = HTTP_REQUEST_BYTES;
     for (request, status) in [
         ("GET /metrics?format=any HTTP/1.0\r\n\r\n".to_owned(), 200),
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), 404),
@@ -172,11 +172,11 @@ fn who_says_nothing_is_let_go_and_who_is_too_many_is_told() {
     let idle: Vec<TcpStream> = (0..100).map(|_| connect(world.metrics)).collect();
     // Echoes go on meanwhile, and the process does not run out of files.
     assert_eq!(echo(&connect(world.server.address), b"still").unwrap(), b"still");
-    assert!(world.open_files() <= files + METRICS_CLIENTS + 3, "{} files", world.open_files());
+    assert!(world.open_files() <= files + HTTP_CLIENTS + 3, "{} files", world.open_files());
     let told = idle.iter().filter(|stream| last_words(stream).starts_with("HTTP/1.1 503 "));
-    assert_eq!(told.count(), 100 - METRICS_CLIENTS);
-    assert!(began.elapsed() >= METRICS_TIMEOUT, "who says nothing has its time");
-    assert!(began.elapsed() < METRICS_TIMEOUT + SLACK, "it took {:?}", began.elapsed());
+    assert_eq!(told.count(), 100 - HTTP_CLIENTS);
+    assert!(began.elapsed() >= HTTP_TIMEOUT, "who says nothing has its time");
+    assert!(began.elapsed() < HTTP_TIMEOUT + SLACK, "it took {:?}", began.elapsed());
     until("all are let go", || world.open_files() <= files + 1);
     assert_eq!(world.view().figures["accepted_total"], 1);
 }
@@ -197,13 +197,13 @@ fn who_sends_byte_by_byte_or_takes_nothing_has_its_time_and_no_more() {
         began.elapsed()
     });
     // Others are answered meanwhile.
-    while began.elapsed() < METRICS_TIMEOUT / 2 {
+    while began.elapsed() < HTTP_TIMEOUT / 2 {
         let asked = Instant::now();
         world.view();
         assert!(asked.elapsed() < SLACK, "a scrape took {:?}", asked.elapsed());
     }
     let took = slowly.join().unwrap();
-    assert!(took >= METRICS_TIMEOUT && took < METRICS_TIMEOUT + SLACK, "it was let go on {took:?}");
+    assert!(took >= HTTP_TIMEOUT && took < HTTP_TIMEOUT + SLACK, "it was let go on {took:?}");
     // Who does not read is not waited for. The answer, if the kernel can keep it, is there for it.
     until("all are let go", || world.open_files() <= files);
     assert!(last_words(&deaf).ends_with("# EOF\n"));

@@ -190,7 +190,13 @@ impl Prefix {
 
 fn of_kernel() -> Option<Addresses> {
     let (mut list, mut prefixes) = (Vec::new(), Vec::new());
-    let ask = |kind, answer_kind, payload| Question { protocol: None, kind, answer_kind, payload };
+    let ask = |kind, answer_kind, payload| Question {
+        protocol: None,
+        kind,
+        answer_kind,
+        payload,
+        is_dump: true,
+    };
     let addresses = ask(ASK_ADDRESSES, ADDRESS, &ANY_ADDRESS);
     netlink::dump(&addresses, |message| list.extend(address(message))).ok()?;
     let routes = ask(ASK_ROUTES, ROUTE, &ANY_ROUTE);

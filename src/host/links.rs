@@ -66,7 +66,13 @@ pub fn kind(interface: &str) -> Option<String> {
 #[must_use]
 pub fn all(procfs: &ProcFs) -> Vec<Link> {
     let mut found = Vec::new();
-    let question = Question { protocol: None, kind: ASK_LINKS, answer_kind: LINK, payload: &ANY };
+    let question = Question {
+        protocol: None,
+        kind: ASK_LINKS,
+        answer_kind: LINK,
+        payload: &ANY,
+        is_dump: true,
+    };
     if procfs.is_host() && netlink::dump(&question, |link| found.extend(parse(link))).is_ok() {
         return found;
     }

@@ -20,8 +20,13 @@ const TABLE_FULLS: usize = 10;
 /// say.
 pub(super) fn overflows() -> Vec<(String, u64)> {
     let mut found = Vec::new();
-    let question =
-        Question { protocol: None, kind: ASK_TABLES, answer_kind: TABLE, payload: &OF_ANY_FAMILY };
+    let question = Question {
+        protocol: None,
+        kind: ASK_TABLES,
+        answer_kind: TABLE,
+        payload: &OF_ANY_FAMILY,
+        is_dump: true,
+    };
     let asked = netlink::dump(&question, |table| found.extend(overflows_of(table)));
     if asked.is_ok() { found } else { Vec::new() }
 }

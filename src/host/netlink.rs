@@ -19,6 +19,8 @@ const HEADER_BYTES: usize = 16;
 const KIND_ERROR: u16 = 2;
 const KIND_DONE: u16 = 3;
 const FLAGS_DUMP: u16 = 0x301;
+/// One answer, and its end.
+const FLAGS_ONE: u16 = 0x5;
 
 /// A question and the kind of its answers, both by the protocol's numbers.
 pub(super) struct Question<'a> {
@@ -27,6 +29,8 @@ pub(super) struct Question<'a> {
     pub(super) kind: u16,
     pub(super) answer_kind: u16,
     pub(super) payload: &'a [u8],
+    /// Whether it is about all that there are, and not about one.
+    pub(super) is_dump: bool,
 }
 
 /// Passes every answer to `show`, in this thread's network namespace.
@@ -82,7 +86,8 @@ fn request(question: &Question<'_>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length);
     bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
     bytes.extend(question.kind.to_ne_bytes());
-    bytes.extend(FLAGS_DUMP.to_ne_bytes());
+    let flags = if question.is_dump { FLAGS_DUMP } else { FLAGS_ONE };
+    bytes.extend(flags.to_ne_bytes());
     // The sequence number and the port. A socket asks one question, so both may be 0.
     bytes.extend([0; 8]);
     bytes.extend(question.payload);

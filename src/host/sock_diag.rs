@@ -57,8 +57,37 @@ pub(super) fn dump(query: &Query, mut show: impl FnMut(&Record)) -> io::Result<(
         kind: KIND_SOCKETS,
         answer_kind: KIND_SOCKETS,
         payload: &request(query),
+        is_dump: true,
     };
     netlink::dump(&question, |answer| record(answer).iter().for_each(&mut show))
+}
+
+/// The socket that connects exactly these two ends, in this thread's network namespace.
+pub(super) fn one(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Record>> {
+    let family = if local.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(address) => [&address.octets()[..], &[0; 12]].concat(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let mut payload = Vec::with_capacity(REQUEST_BYTES);
+    payload.extend([family_byte(family), libc::IPPROTO_TCP.to_le_bytes()[0], 0, 0]);
+    payload.extend(u32::MAX.to_ne_bytes());
+    payload.extend(local.port().to_be_bytes());
+    payload.extend(remote.port().to_be_bytes());
+    payload.extend([octets(local.ip()), octets(remote.ip())].concat());
+    // Any interface, and no cookie.
+    payload.extend([0; 4]);
+    payload.extend([0xff; 8]);
+    let question = Question {
+        protocol: Some(SOCK_DIAG),
+        kind: KIND_SOCKETS,
+        answer_kind: KIND_SOCKETS,
+        payload: &payload,
+        is_dump: false,
+    };
+    let mut found = None;
+    netlink::dump(&question, |answer| found = record(answer))?;
+    Ok(found)
 }
 
 fn request(query: &Query) -> Vec<u8> {

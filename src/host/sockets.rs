@@ -145,6 +145,13 @@ pub fn established_at(local_port: Option<u16>) -> Option<u64> {
     Some(sockets)
 }
 
+/// The user whose socket of this network namespace connects `local` to `remote`; `None` when there is
+/// none, or the kernel does not say.
+#[must_use]
+pub fn user_of(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    sock_diag::one(local, remote).ok()?.map(|record| record.user)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;

@@ -82,9 +82,32 @@ fn below_verdict(run: &Run) -> Markup {
         section { h2 { "Plateaus" } (plateaus(run)) }
         section { h2 { "Cost of a connection" } (cost(run)) }
         section { h2 { "Walls of this host, before the run" } (walls(run)) }
+        (changes(run))
         section { h2 { "Environment" } (environment(run)) }
         section { h2 { "To repeat it" } (command(run)) }
         (what_is_missing(run))
+    }
+}
+
+/// What was changed by control while the run went on.
+fn changes(run: &Run) -> Markup {
+    let changes = run.result.iter().flat_map(|result| result.changes.iter());
+    let rows: Vec<(String, &str)> = changes
+        .map(|change| {
+            let at = change.at_seconds.map_or("not carried out".into(), format::seconds);
+            (at, change.what.as_deref().unwrap_or("unknown"))
+        })
+        .collect();
+    html! {
+        @if !rows.is_empty() {
+            section {
+                h2 { "Changed by control" }
+                table {
+                    thead { tr { th { "after" } th { "to" } } }
+                    tbody { @for (at, what) in rows { tr { td.first { (at) } td.first { (what) } } } }
+                }
+            }
+        }
     }
 }
 

@@ -12,6 +12,16 @@ use crate::results::max::Max;
 use crate::results::plateau::{Counts, Plateau};
 use crate::results::verdict::Verdict;
 
+/// A change by `--control`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Changed {
+    /// What was asked for, as `connections 20,000`.
+    pub what: Maybe<String>,
+    /// When it took effect, since the start; `null` when the run ended before.
+    pub at_seconds: Maybe<f64>,
+}
+
 /// The summary.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -35,6 +45,8 @@ pub struct RunResult {
     /// Connections that were established and not lost before the client closed them; when the number was
     /// lowered on the way, at the plateau that had most of them.
     pub established: Maybe<u64>,
+    /// What was changed by `--control` while the run went on, in order.
+    pub changes: List<Changed>,
     /// Why the run ended before all that was asked for was done, where that was no signal.
     pub ended_early: Maybe<String>,
     /// Connects that failed, by the name of the error.

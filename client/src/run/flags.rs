@@ -10,6 +10,7 @@ use megaconn::base::constants::{BUFFER_BYTES, CONNECTS_IN_FLIGHT, CONNECTS_IN_FL
 use megaconn::base::units::{self, Text};
 use megaconn::base::wanted::Wanted;
 use megaconn::engine::protocol::message::HEADER_BYTES;
+use megaconn::observe::control::place::Place;
 use megaconn::plan::named;
 use megaconn::plan::tuples::{PortRange, Sources};
 use megaconn::runtime::topology::CoreList;
@@ -277,6 +278,20 @@ pub(crate) struct Outputs {
     /// chooses one. There is no password: use an address of loopback. Default: none.
     #[arg(long, value_name = "ADDR:PORT", value_parser = units::own_address)]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Control while it runs
+    ///
+    /// HTTP at a Unix socket, or at an address of loopback, for the run's own user and root alone: GET
+    /// /state is JSON; POST /set takes {"connections": "20k", "rate": "500/s", "message_rate": "2k/s"} or
+    /// some of it; POST /pause, /resume, /sweep and /stop do what they say. Every change stands in
+    /// result.json as `changes`. Default: none.
+    #[arg(long, value_name = "PATH|ADDR:PORT")]
+    pub(crate) control: Option<Place>,
+    /// Control from other hosts
+    ///
+    /// --control may be an address that other hosts reach. There is no password: whoever reaches it
+    /// controls the run.
+    #[arg(long, hide_short_help = true, requires = "control")]
+    pub(crate) control_remote: bool,
 }
 
 fn connects_in_flight(text: &str) -> Result<u32, String> {

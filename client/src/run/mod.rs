@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use megaconn::base::stderr::talk;
 use megaconn::base::stdout::{Undelivered, deliver};
+use megaconn::engine::protocol::expect::Expect;
 use megaconn::observe::metrics::http;
 use megaconn::observe::stats::LossLog;
 use megaconn::plan::named::{self, Resolved};
@@ -22,6 +23,7 @@ use crate::measure::server_metrics;
 use crate::output::directory::{open_dumps, take, write_json, write_report};
 use crate::output::summary::summary;
 use crate::run::config::{BystanderPlan, Config};
+use crate::run::control::{Bounds, Control};
 use crate::run::controller::Controller;
 use crate::run::cores::{make_core, seeds};
 use crate::run::flags::{Flags, Outputs};
@@ -30,6 +32,7 @@ use crate::run::preflight::RunPlan;
 use crate::run::refusal::Refusal;
 
 mod config;
+mod control;
 mod controller;
 mod cores;
 mod effective;
@@ -41,6 +44,7 @@ mod plateaus;
 mod preflight;
 mod reach;
 mod refusal;
+mod steering;
 mod stop_on_miss;
 
 /// Does what `flags` say and leaves the run directory behind.
@@ -61,11 +65,15 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
     let _taken = outputs.out.as_deref().map(take).transpose()?;
     let server = server_metrics::find(outputs.server_metrics, targets, outputs.out.as_deref())?;
     let metrics = process.offer_metrics(outputs.metrics, &[])?;
+    let control = offer_control(config, plan)?;
     let out = dumps_place(outputs)?;
     effective::lines(config, plan).iter().for_each(|line| talk(line));
     let seen_at = server.as_ref().map(|(server, _)| server.place().to_string());
     talk(&format!("server_metrics={}", seen_at.as_deref().unwrap_or("none")));
     talk(&format!("metrics={}", http::url(metrics)));
+    if let Some(control) = &control {
+        talk(&format!("control={}", control.place()));
+    }
     let environment = environment::read(targets, plan.demand.ends.count());
     if let Some(dir) = &outputs.out {
         write_json(dir, ENVIRONMENT.name, &environment)?;
@@ -80,7 +88,7 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
         process.run(seeds, make_core, dumps, async move |controls| {
             let Controls { commands, signals, dumps } = controls;
             let figures = Figures::new(cpus, &stats, losses, outputs.out.as_deref(), server);
-            let controller = Controller::new(config, plan, signals, figures, dumps, panel);
+            let controller = Controller::new(config, plan, signals, figures, dumps, panel, control);
             controller.all(&commands, topology).await
         })?;
     if let Some(died) = died {
@@ -96,6 +104,22 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
         }
         (None, _) => Outcome::Missed,
     })
+}
+
+/// With --control.
+fn offer_control(config: &Config, plan: &RunPlan) -> Result<Option<Control>, Refusal> {
+    let Some(place) = &config.outputs.control else { return Ok(None) };
+    let (searches, expect) = (config.keep().is_some(), &config.traffic.expect);
+    let echo = matches!(expect, Expect::Echo(_));
+    let bounds = Bounds {
+        fixed_connections: searches
+            .then_some("--keep-bystanders chooses the number; fix: a run without it"),
+        fixed_messages: matches!(expect, Expect::Push(_))
+            .then_some("--expect push sends nothing; fix: a run with --expect echo"),
+        no_sweep: (!echo).then_some("a sweep needs answers; fix: a run with --expect echo"),
+    };
+    let may_be_remote = config.outputs.control_remote;
+    Control::offer(place, may_be_remote, plan.room, bounds).map(Some)
 }
 
 /// Where the dumps go: to the file of `--stats`, or to the run directory.

@@ -53,6 +53,13 @@ impl Plateaus {
         }
     }
 
+    /// So many are held next, before what was asked for by flags. A search chooses for itself.
+    pub(crate) fn put_next(&mut self, connections: u64) {
+        if let Plateaus::InTurn(plateaus) = self {
+            plateaus.push_front(connections);
+        }
+    }
+
     /// Takes what became of bystanders while `established` of the `connections` were held.
     pub(crate) fn seen(&mut self, connections: u64, established: u64, rows: &[ProbeAccount]) {
         if let Plateaus::Search(search) = self {

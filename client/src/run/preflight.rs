@@ -27,6 +27,8 @@ pub(crate) struct RunPlan {
     pub(crate) plateaus: Vec<u64>,
     /// With --connections max: what the last of them is expected to come to.
     pub(crate) max: Option<MaxPlan>,
+    /// The most that may be asked for on the way, and what limits it.
+    pub(crate) room: (u64, &'static str),
     pub(crate) tuples: Arc<TuplePlan>,
     pub(crate) demand: Demand,
     pub(crate) host: Host,
@@ -85,7 +87,13 @@ impl RunPlan {
         if let Some(row) = rows.iter().find(|row| !row.fits()) {
             return Err(does_not_fit(demand.connections, config.traffic.churn_per_s(), row));
         }
-        let max = config.load.to_max.then(|| MaxPlan::of(&rows, &tuples, &demand, cpus.len()));
+        let most = MaxPlan::of(&rows, &tuples, &demand, cpus.len());
+        let room = match config.traffic.churn {
+            // Those behind the plan's own tuples are for short connections.
+            Some(_) => (demand.connections, "tuples beside --churn"),
+            None => (most.expected.max(demand.connections), most.expected_wall),
+        };
+        let max = config.load.to_max.then_some(most);
         let mut plateaus = config.load.plateaus.clone();
         if let Some(max) = &max {
             plateaus.push(max.most.max(demand.connections));
@@ -97,6 +105,7 @@ impl RunPlan {
             cpus,
             plateaus,
             max,
+            room,
             tuples: Arc::new(tuples),
             demand,
             host,

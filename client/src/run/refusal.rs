@@ -1,10 +1,12 @@
 //! Why a run was refused before it began, each with its fix.
 
+use std::io;
 use std::net::SocketAddr;
 
 use megaconn::base::errno::Errno;
 use megaconn::base::units::grouped;
 use megaconn::drivers::uring::ProbeError;
+use megaconn::observe::control::listen::ControlError;
 use megaconn::plan::named::NameError;
 use megaconn::plan::tuples::TupleError;
 use megaconn::runtime::process::ProcessError;
@@ -50,6 +52,10 @@ pub(crate) enum Refusal {
     ServerMetrics(#[from] NoMetrics),
     #[error(transparent)]
     Bystanders(#[from] NoProbeRunner),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("--control: no thread for it ({0}); fix: a higher `ulimit -u`")]
+    NoThread(io::Error),
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error("--keep-bystanders: {0} is not watched: {1}")]

@@ -193,27 +193,27 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The same of a server that has memory to spare: 0.2 % of a core in place of 0.9 %.
 pub const LOOK_SELDOM: Duration = Duration::from_millis(100);
 
-/// Clients of a metrics address that are served at once; a client beyond them is told 503.
-pub const METRICS_CLIENTS: usize = 8;
+/// Clients of a small HTTP service that are served at once; a client beyond them is told 503.
+pub const HTTP_CLIENTS: usize = 8;
 
-/// Connections to a metrics address that one turn of its thread takes.
-pub const METRICS_ACCEPTS_PER_TURN: usize = 16;
+/// Connections to such a service that one turn of its thread takes.
+pub const HTTP_ACCEPTS_PER_TURN: usize = 16;
 
-/// Time for which the metrics thread rests after each turn, so that no scraper keeps it busy.
-pub const METRICS_REST: Duration = Duration::from_millis(5);
+/// Time for which its thread rests after each turn, so that no client keeps it busy.
+pub const HTTP_REST: Duration = Duration::from_millis(5);
 
-/// Time between two readings of the figures for scrapers: one that asks sooner waits, and all that
+/// Time between two readings of its text: a client that asks sooner waits, and all that
 /// wait get the same text. A reading takes some hundred microseconds for each core.
-pub const METRICS_TEXT_EVERY: Duration = Duration::from_millis(50);
+pub const HTTP_TEXT_EVERY: Duration = Duration::from_millis(50);
 
-/// Bytes of a request's line and headers at most.
-pub const METRICS_HEAD_BYTES: usize = 8 * 1024;
+/// Bytes of a request at most, with its line, headers and body.
+pub const HTTP_REQUEST_BYTES: usize = 8 * 1024;
 
 /// Headers of a request at most.
-pub const METRICS_HEADERS: usize = 64;
+pub const HTTP_HEADERS: usize = 64;
 
-/// Time a scraper has to send its request, and again to take the answer.
-pub const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time a client has to send its request, and again to take the answer.
+pub const HTTP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Niceness of the threads that read the figures, for scrapers and for dumps: a core that shares its
 /// CPU goes first.

@@ -73,25 +73,33 @@ pub enum TextError {
 /// # Errors
 /// When no whole answer comes in time, or the answer is something else.
 pub fn text(place: &Place) -> Result<String, TextError> {
-    let answer = ask(*place)?;
+    let host = place.host();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    match exchange(place.connect().map_err(why)?, &request)? {
+        (200, text) => Ok(text),
+        (status, _) => Err(TextError::Status(status)),
+    }
+}
+
+/// Sends a whole request on a connection, and takes the whole answer: its status, and its text.
+pub(in crate::observe) fn exchange(
+    stream: Socket,
+    request: &str,
+) -> Result<(u16, String), TextError> {
+    let answer = ask(stream, request)?;
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
     let Ok(httparse::Status::Complete(head)) = response.parse(&answer) else {
         return Err(TextError::NoHttp);
     };
-    match response.code {
-        Some(200) => Ok(String::from_utf8_lossy(&answer[head..]).into_owned()),
-        status => Err(TextError::Status(status.unwrap_or(0))),
-    }
+    let text = String::from_utf8_lossy(&answer[head..]).into_owned();
+    Ok((response.code.unwrap_or(0), text))
 }
 
 /// All that comes as an answer, until the connection ends.
-fn ask(place: Place) -> Result<Vec<u8>, TextError> {
-    let mut stream = place.connect().map_err(why)?;
+fn ask(mut stream: Socket, request: &str) -> Result<Vec<u8>, TextError> {
     let deadline = Instant::now() + FETCH_READ;
     stream.set_write_timeout(Some(FETCH_READ)).map_err(why)?;
-    let host = place.host();
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(why)?;
     let mut answer = Vec::new();
     let mut chunk = [0; 16 * 1024];
@@ -111,7 +119,7 @@ fn ask(place: Place) -> Result<Vec<u8>, TextError> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "map_err gives it away")]
-fn why(error: std::io::Error) -> TextError {
+pub(in crate::observe) fn why(error: std::io::Error) -> TextError {
     match error.kind() {
         ErrorKind::ConnectionRefused => TextError::Refused(Errno::from(&error)),
         ErrorKind::TimedOut | ErrorKind::WouldBlock => TextError::Silent,

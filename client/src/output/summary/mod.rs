@@ -34,6 +34,8 @@ fn screen(result: &RunResult, of_bystanders: fn(&Bystanders) -> Vec<Row>) -> Str
     rows.extend(of_verdict(&result.verdict));
     rows.extend(result.safe_capacity.as_ref().map(bystanders::safe_capacity));
     let (established, target) = (count(result.established), count(result.target_connections));
+    let changes = result.changes.len();
+    rows.extend((changes > 0).then(|| ("changed", format!("{changes} times by --control"))));
     rows.extend(result.ended_early.as_ref().map(|why| ("ended early", why.clone())));
     rows.push(("established", format!("{established} of {target}")));
     rows.push(("failed / lost", format!("{} / {}", listed(&result.failed), listed(&result.lost))));

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use megaconn::base::stderr::talk;
+use megaconn::observe::control::Change;
 use megaconn::results::COUNTERS;
-use megaconn::results::lenient::Part;
+use megaconn::results::lenient::{List, Maybe, Part};
 use megaconn::results::max::Max;
 use megaconn::results::plateau::Counts;
-use megaconn::results::result::RunResult;
+use megaconn::results::result::{Changed, RunResult};
 use megaconn::runtime::signals::Stop;
 use megaconn::walls::diagnosis::diagnose;
 
@@ -48,10 +49,16 @@ impl Controller<'_> {
         result.loss_patterns = patterns.iter().map(losses::row).collect();
         result.unexpected_bytes = losses.first_bytes().into();
         result.targets = losses.targets(&self.plan.tuples, established);
+        if self.steering.has_changed_connections {
+            // What was asked for by the orders is what was to be held.
+            let most = result.plateaus.iter().filter_map(|plateau| *plateau.connections).max();
+            result.target_connections = most.into();
+        }
+        result.changes = self.changes();
         let tried = established + totals.connect_failed_total + lost;
         let asked = result.target_connections.or_zero();
         result.untried = asked.saturating_sub(tried).into();
-        let mut missed = gates::missed(result, self.config);
+        let mut missed = gates::missed(result, self.config, self.least_established(result));
         if missed.is_empty() {
             // It may have held again by the end, and still it ended the run.
             missed.extend(self.broken.take());
@@ -93,5 +100,26 @@ impl Controller<'_> {
         if let Some(unseen) = self.figures.server_unseen() {
             result.notes.insert("server_metrics".to_owned(), unseen);
         }
+    }
+
+    /// The gate of established connections: who asks for fewer on the way does not miss it by that.
+    fn least_established(&self, result: &RunResult) -> u64 {
+        let least = self.config.gates.min_established;
+        if self.steering.has_changed_connections {
+            least.min(result.target_connections.or_zero())
+        } else {
+            least
+        }
+    }
+
+    /// What was changed by control.
+    fn changes(&self) -> List<Changed> {
+        let control = self.steering.control();
+        let changes = control.map_or_else(Vec::new, |control| control.changes());
+        let changed = |Change { what, at_seconds, .. }| Changed {
+            what: what.into(),
+            at_seconds: Maybe(at_seconds),
+        };
+        changes.into_iter().map(changed).collect()
     }
 }

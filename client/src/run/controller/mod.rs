@@ -12,6 +12,7 @@ use megaconn::observe::dump::ticker::Ticker;
 use megaconn::observe::stats::ClientTotals;
 use megaconn::results::bystanders::SpanPhase;
 use megaconn::results::lenient::{Maybe, Part};
+use megaconn::results::plateau::Sweep;
 use megaconn::results::result::{Close, RunResult};
 use megaconn::runtime::commands::Commands;
 use megaconn::runtime::signals::{Signals, Stop};
@@ -24,15 +25,18 @@ use crate::measure::monitor::{AnswerGap, LossTimeline, MemoryWatchdog};
 use crate::output::progress::Progress;
 use crate::output::result::{self, per_s};
 use crate::run::config::Config;
+use crate::run::control::Control;
 use crate::run::filling::Filling;
 use crate::run::plateaus::Plateaus;
 use crate::run::preflight::RunPlan;
+use crate::run::steering::Steering;
 use crate::run::stop_on_miss::MissWatch;
 
 mod fill;
 mod finish;
 mod plateau;
 mod server;
+mod steer;
 
 /// A run while it goes on.
 pub(crate) struct Controller<'a> {
@@ -59,6 +63,12 @@ pub(crate) struct Controller<'a> {
     plateaus: Plateaus,
     /// With --stop-on-miss, while a plateau goes on.
     misses: Option<(Duration, MissWatch)>,
+    /// With --control.
+    steering: Steering,
+    /// The plateau before was cut short: connects of it had not begun.
+    was_cut: bool,
+    /// What a sweep by control came to in the present plateau.
+    swept: Option<Sweep>,
     /// The gate for which the run ended early.
     broken: Option<String>,
     /// What had been counted when a signal ended a plateau: what comes later is in no figure.
@@ -72,6 +82,8 @@ enum Stopped {
     BySignal(Stop),
     /// A core died.
     ByDeath,
+    /// Another number of connections is to be held from here on.
+    Changed,
     /// For a reason that ends it in order: what is open is closed.
     Early(String),
 }
@@ -85,7 +97,9 @@ impl<'a> Controller<'a> {
         figures: Figures,
         dumps: Ticker,
         panel: Option<ProbeRunner>,
+        control: Option<Control>,
     ) -> Controller<'a> {
+        let (rate, schedule) = (config.load.rate_per_s, config.traffic.schedule);
         Controller {
             config,
             plan,
@@ -102,6 +116,9 @@ impl<'a> Controller<'a> {
             closed_early: 0,
             plateaus: Plateaus::new(&[], None),
             misses: None,
+            steering: Steering::new(control, rate, schedule),
+            was_cut: false,
+            swept: None,
             broken: None,
             counted_at_stop: None,
             filling: None,
@@ -119,7 +136,7 @@ impl<'a> Controller<'a> {
             result::begun(self.config.connections(), &self.config.traffic.expect, topology);
         let stop = match self.phases(commands, &mut result).await {
             Err(Stopped::BySignal(stop)) => Some(stop),
-            Err(Stopped::ByDeath | Stopped::Early(_)) | Ok(()) => None,
+            Err(Stopped::ByDeath | Stopped::Changed | Stopped::Early(_)) | Ok(()) => None,
         };
         if let Some(mut panel) = self.panel.take() {
             panel.stop();
@@ -128,6 +145,7 @@ impl<'a> Controller<'a> {
         if let Some(dumps) = self.dumps.take() {
             dumps.end();
         }
+        self.ends("over");
         result.seconds = started.elapsed().as_secs_f64().into();
         let ended_ms = unix_ms();
         if stop.is_none() && (self.filling.is_some() || self.figures.totals().is_anything_amiss()) {
@@ -152,7 +170,7 @@ impl<'a> Controller<'a> {
         self.plateaus = Plateaus::new(&self.plan.plateaus, self.config.keep().cloned());
         while let Some(connections) = self.plateaus.next() {
             match self.take_plateau(commands, connections, result).await {
-                Ok(()) => {}
+                Ok(()) | Err(Stopped::Changed) => {}
                 Err(Stopped::Early(why)) => {
                     talk(&format!("the run ends here: {why}"));
                     result.ended_early = why.into();
@@ -164,6 +182,7 @@ impl<'a> Controller<'a> {
                 break;
             }
         }
+        self.ends("ending");
         let open = self.figures.sum(|s| &s.connections);
         self.watch(SpanPhase::Closing, open);
         let (close, began_ms) = self.close(commands).await?;
@@ -241,6 +260,7 @@ impl<'a> Controller<'a> {
     /// Commands the cores to a phase; its number.
     async fn command(&mut self, commands: &Commands<Command>, phase: Phase) -> u64 {
         self.phases += 1;
+        self.enter_phase(phase);
         self.answers.enter(matches!(phase, Phase::Messages));
         commands.broadcast(Command::Do(PhaseCommand { number: self.phases, phase })).await;
         self.phases
@@ -296,6 +316,7 @@ impl<'a> Controller<'a> {
             Some(stop) => Err(Stopped::BySignal(stop)),
             None if !commands.all_run() => Err(Stopped::ByDeath),
             None => {
+                self.steer(commands).await?;
                 let due = self.misses.as_ref().filter(|(_, misses)| misses.is_due());
                 let grace = due.map(|(grace, _)| *grace);
                 grace.map_or(Ok(()), |grace| self.look_for_miss(grace))

@@ -18,6 +18,7 @@ use crate::output::progress::Progress;
 use crate::output::result::{self, per_s};
 use crate::run::controller::{Controller, Stopped};
 use crate::run::filling::Opened;
+use crate::run::steering::HoldTime;
 use crate::run::stop_on_miss::MissWatch;
 
 impl Controller<'_> {
@@ -33,20 +34,23 @@ impl Controller<'_> {
         plateau.closed = self.close_down_to(commands, connections, result).await?.into();
         let before = self.figures.totals();
         let grace = self.config.gates.stop_on_miss;
+        self.steering.begin_plateau(connections);
         self.misses = grace.map(|grace| (grace, MissWatch::begin(before.clone())));
         let mut ended = self.plateau(commands, &mut plateau, result).await;
         if ended.is_ok() {
             // What is broken now no plateau after this one can mend.
             ended = self.look_for_miss(Duration::ZERO);
         }
-        self.misses = None;
+        (self.misses, self.steering.is_in_plateau) = (None, false);
         match &ended {
             // It ends the schedules, so that what was due and not begun is counted.
             Err(Stopped::BySignal(_)) => {
                 self.command(commands, Phase::Hold).await;
                 Timer::new(STOP_HEARD).await;
             }
-            Err(Stopped::Early(_)) => drop(self.phase(commands, Phase::Hold, 0).await?),
+            Err(Stopped::Early(_) | Stopped::Changed) => {
+                self.phase(commands, Phase::Hold, 0).await.map(drop)?;
+            }
             Ok(()) | Err(Stopped::ByDeath) => {}
         }
         let totals = self.figures.totals();
@@ -58,6 +62,11 @@ impl Controller<'_> {
             cores: self.plan.cpus.len(),
         };
         result::count(&mut plateau, &counted, &asked);
+        self.was_cut = matches!(ended, Err(Stopped::Changed)) && plateau.hold_seconds.is_none();
+        if self.was_cut {
+            // The others were not wanted any more.
+            plateau.connections = plateau.established;
+        }
         if self.is_max(connections) {
             self.take_max(&mut plateau, result, &totals);
         }
@@ -77,7 +86,8 @@ impl Controller<'_> {
         Ok(())
     }
 
-    /// Closes what is open beyond `connections`, when there were more before.
+    /// Closes what is open beyond `connections`, when there were more before. After a plateau that was cut
+    /// short it calls off the connects that have not begun.
     async fn close_down_to(
         &mut self,
         commands: &Commands<Command>,
@@ -85,7 +95,8 @@ impl Controller<'_> {
         result: &RunResult,
     ) -> Result<Option<ClosedDown>, Stopped> {
         let before = result.plateaus.last().and_then(|before| *before.connections);
-        if before.is_none_or(|before| before <= connections) {
+        let is_lower = before.is_some_and(|before| before > connections);
+        if !is_lower && !std::mem::take(&mut self.was_cut) {
             return Ok(None);
         }
         let (open, lost) = (self.figures.sum(|s| &s.connections), self.figures.lost());
@@ -96,6 +107,9 @@ impl Controller<'_> {
         let closed = open.saturating_sub(left);
         self.closed_early += closed;
         let took = closing?;
+        if !is_lower {
+            return Ok(None);
+        }
         Ok(Some(ClosedDown {
             connections: closed.into(),
             seconds: took.as_secs_f64().into(),
@@ -115,6 +129,7 @@ impl Controller<'_> {
         self.watch(SpanPhase::Connecting, connections);
         let is_max = self.is_max(connections);
         if is_max {
+            self.steering.is_filling = true;
             self.fill(commands, plateau).await?;
         } else if plateau.closed.is_none() {
             let new = connections.saturating_sub(self.figures.sum(|s| &s.connections));
@@ -140,6 +155,7 @@ impl Controller<'_> {
             plateau.messages.seconds = took.as_secs_f64().into();
         }
         let connections = if is_max { self.filled() } else { connections };
+        self.steering.is_filling = false;
 
         if let Some(evidence) = &mut self.evidence {
             evidence.hold_begins(&mut self.figures);
@@ -148,7 +164,9 @@ impl Controller<'_> {
         let (began, began_ms) = (Instant::now(), unix_ms());
         let held = self.hold(commands).await;
         plateau.hold_seconds = began.elapsed().as_secs_f64().into();
-        if held.is_ok() {
+        plateau.sweep = self.swept.take().into();
+        self.steering.is_in_plateau = false;
+        if matches!(held, Ok(()) | Err(Stopped::Early(_) | Stopped::Changed)) {
             if let Some(evidence) = &mut self.evidence {
                 evidence.hold_ends(&mut self.figures);
             }
@@ -175,11 +193,21 @@ impl Controller<'_> {
         let open = grouped(self.figures.sum(|s| &s.connections));
         talk(&format!("holding {open} for {} s", hold.as_secs_f64()));
         self.command(commands, Phase::Traffic).await;
-        let (began, mut progress) = (Instant::now(), Progress::of_time("holding", hold));
+        let (mut time, mut progress) = (HoldTime::begin(), Progress::of_time("holding", hold));
         let churns = self.config.traffic.churn.is_some();
-        while began.elapsed() < hold && (churns || self.figures.sum(|s| &s.connections) > 0) {
-            progress.at(began.elapsed().as_secs());
+        loop {
+            let passed = time.look(self.steering.is_paused);
+            if passed >= hold || !churns && self.figures.sum(|s| &s.connections) == 0 {
+                break;
+            }
+            progress.at(passed.as_secs());
             self.look(commands).await?;
+            if self.take_sweep_order() {
+                // Answers to messages of the schedule are none to the sweep.
+                self.phase(commands, Phase::Hold, 0).await?;
+                self.swept = Some(self.sweep(commands).await?);
+                self.command(commands, Phase::Traffic).await;
+            }
         }
         progress.clear();
         Ok(())

@@ -1,0 +1,245 @@
+//! A run under control: what is set takes effect and stands in the result, nonsense and other users are
+//! refused, and a client that never finishes disturbs nothing.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use common::{Program, World, number, until};
+use serde_json::{Value, json};
+
+#[expect(dead_code, reason = "this file needs only a part of it")]
+mod common;
+
+/// Another user than the one of the tests, who is root where this is tried.
+const NOBODY: &str = "65534";
+
+/// The status, and the text, of an answer.
+fn exchange(mut stream: impl Read + Write, request: &str) -> (u16, String) {
+    stream.write_all(request.as_bytes()).expect("it takes a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers in UTF-8");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("a head has a status"), body.to_owned())
+}
+
+fn ask(socket: &Path, request: &str) -> (u16, String) {
+    exchange(UnixStream::connect(socket).expect("it listens"), request)
+}
+
+fn post(socket: &Path, path: &str, body: &str) -> (u16, Value) {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+    let (status, text) = ask(socket, &(head + body));
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+fn state(socket: &Path) -> Value {
+    let (status, text) = ask(socket, "GET /state HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(status, 200, "{text}");
+    serde_json::from_str(&text).expect("a state is JSON")
+}
+
+/// A run of `flags` that is controlled at a socket in its directory.
+fn controlled(world: &World, flags: &[&str]) -> (Program, std::path::PathBuf) {
+    let socket = world.directory.path().join("run.sock");
+    let place = socket.to_str().expect("temporary names are plain");
+    let program = world.client(&[&["--control", place], flags].concat());
+    until("the control listens", || UnixStream::connect(&socket).is_ok());
+    (program, socket)
+}
+
+#[test]
+fn what_is_set_takes_effect_and_stands_in_the_result() {
+    let world = World::on_loopback();
+    let (mut program, socket) = controlled(&world, &["--connections", "300", "--hold", "60s"]);
+    let mode = socket.metadata().expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "{mode:o}");
+    until("it holds", || state(&socket)["phase"] == "holding");
+
+    assert_eq!(post(&socket, "/set", r#"{"connections":"2k"}"#), (202, json!({ "changes": [1] })));
+    until("it holds more", || {
+        let now = state(&socket);
+        now["phase"] == "holding" && now["connections"] == 2_000
+    });
+    assert_eq!(post(&socket, "/pause", "").0, 202);
+    until("it is paused", || state(&socket)["paused"] == true);
+    assert_eq!(post(&socket, "/set", r#"{"rate":200,"message_rate":"1k/s"}"#).0, 202);
+    until("both are set", || state(&socket)["message_rate"] == 1_000);
+    let before = number(&state(&socket), "messages");
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(number(&state(&socket), "messages"), before, "nothing begins in a pause");
+    assert_eq!(post(&socket, "/resume", "").0, 202);
+    until("messages go on", || number(&state(&socket), "messages") > before + 100);
+    assert_eq!(post(&socket, "/sweep", "").0, 202);
+    until("it is swept", || state(&socket)["changes"][5]["at_seconds"].is_number());
+    until("it holds again", || state(&socket)["phase"] == "holding");
+    assert_eq!(post(&socket, "/set", r#"{"connections":100}"#).0, 202);
+    until("it holds fewer", || state(&socket)["connections"] == 100);
+    assert_eq!(post(&socket, "/stop", "").0, 202);
+
+    let finished = program.finish();
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+    assert!(!socket.exists(), "the socket goes with the run");
+    let result = world.result();
+    let changes: Vec<&str> = result["changes"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|c| c["what"].as_str())
+        .collect();
+    let expected = [
+        "connections 2,000",
+        "pause",
+        "message_rate 1000/s",
+        "rate 200/s",
+        "resume",
+        "sweep",
+        "connections 100",
+        "stop",
+    ];
+    assert_eq!(changes, expected);
+    assert_eq!(result["ended_early"], "stopped by control");
+    assert_eq!(
+        (number(&result, "target_connections"), number(&result, "established")),
+        (2_000, 2_000)
+    );
+    let plateaus = result["plateaus"].as_array().expect("a list");
+    let held: Vec<u64> = plateaus.iter().map(|plateau| number(plateau, "established")).collect();
+    assert_eq!(held, [300, 2_000, 100]);
+    let sweep = &plateaus[1]["sweep"];
+    assert_eq!((number(sweep, "asked"), number(sweep, "answered")), (2_000, 2_000), "{sweep}");
+    assert_eq!(number(&plateaus[2]["closed"], "connections"), 1_900);
+    let report = std::fs::read_to_string(world.directory.path().join("report.html"));
+    assert!(report.is_ok_and(|text| text.contains("Changed by control")));
+}
+
+#[test]
+fn fewer_than_are_being_opened_call_the_others_off() {
+    let world = World::on_loopback();
+    let flags = ["--connections", "5k", "--rate", "300/s", "--hold", "60s"];
+    let (mut program, socket) = controlled(&world, &flags);
+    until("some are open", || number(&state(&socket), "connections") > 50);
+    assert_eq!(post(&socket, "/set", r#"{"connections":40,"rate":"unlimited"}"#).0, 202);
+    until("it holds them", || {
+        let now = state(&socket);
+        now["phase"] == "holding" && now["connections"] == 40
+    });
+    assert_eq!(post(&socket, "/set", r#"{"connections":700}"#).0, 202);
+    until("it holds more", || {
+        let now = state(&socket);
+        now["phase"] == "holding" && now["connections"] == 700
+    });
+    assert_eq!(post(&socket, "/stop", "").0, 202);
+    let finished = program.finish();
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+    let result = world.result();
+    assert_eq!(
+        (number(&result, "established"), number(&result, "untried")),
+        (700, 0),
+        "{result:#}"
+    );
+}
+
+#[test]
+fn nonsense_is_answered_and_changes_nothing() {
+    let world = World::on_loopback();
+    let (mut program, socket) =
+        controlled(&world, &["--connections", "50", "--expect", "nothing", "--hold", "6s"]);
+    // It never finishes its request, and the others are served.
+    let mut slow = UnixStream::connect(&socket).expect("it listens");
+    slow.write_all(b"POST /stop HTTP/1.1\r\nContent-Length: 900\r\n\r\nx").expect("it takes that");
+    for (path, body, status, why) in [
+        ("/set", "{", 400, "no JSON"),
+        ("/set", r#"{"connections":"many"}"#, 400, "connections: `many` is no count"),
+        ("/set", r#"{"connections":100000000000}"#, 409, "is more than this run can hold"),
+        ("/sweep", "", 409, "a sweep needs answers"),
+        ("/stop", "now", 400, "takes no body"),
+        ("/nothing", "", 404, "there is no /nothing; fix: /set"),
+    ] {
+        let (got, text) = post(&socket, path, body);
+        assert_eq!(got, status, "{path} {body}: {text}");
+        let text = text["error"].as_str().expect("a refusal says why");
+        assert!(text.contains(why) && text.contains("fix: "), "{path} {body}: {text}");
+    }
+    for (request, status) in [
+        ("\r\n\r\n\u{1}", 400),
+        ("DELETE /state HTTP/1.1\r\n\r\n", 405),
+        ("GET /else HTTP/1.1\r\n\r\n", 404),
+        ("POST /stop HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        ("POST /stop HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", 413),
+        ("POST /stop HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
+        ("POST /stop HTTP/1.1\r\nOrigin: http://a.example\r\nContent-Length: 0\r\n\r\n", 403),
+    ] {
+        assert_eq!(ask(&socket, request).0, status, "{request:?}");
+    }
+    assert_eq!(state(&socket)["changes"], json!([]));
+    let finished = program.finish();
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+    assert!(world.result()["ended_early"].is_null());
+}
+
+#[test]
+fn another_user_controls_nothing() {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        println!("SKIPPED: only root can be another user");
+        return;
+    }
+    let world = World::on_loopback();
+    let flags = ["--connections", "50", "--hold", "5s", "--control", "127.0.0.1:0"];
+    let mut program = world.client(&flags);
+    assert!(program.says("control=http://"), "it says where it is controlled");
+    let address = program.said("control=http://").expect("it said so").to_owned();
+    let ask = |user: &str| {
+        let script = format!(
+            "exec 3<>/dev/tcp/{} && printf 'POST /stop HTTP/1.1\\r\\nContent-Length: 0\\r\\n\\r\\n' >&3 && head -1 <&3",
+            address.replace(':', "/")
+        );
+        let output = Command::new("setpriv")
+            .args(["--reuid", user, "--regid", user, "--clear-groups", "bash", "-c", &script])
+            .output();
+        String::from_utf8_lossy(&output.expect("setpriv is there").stdout).into_owned()
+    };
+    assert!(ask(NOBODY).starts_with("HTTP/1.1 403"), "{}", ask(NOBODY));
+    let own = TcpStream::connect(&address).expect("it listens");
+    let (status, text) = exchange(own, "GET /state HTTP/1.1\r\n\r\n");
+    let state: Value = serde_json::from_str(&text).expect("a state is JSON");
+    assert_eq!((status, &state["changes"]), (200, &json!([])));
+    assert_eq!(program.finish().code, Some(0));
+}
+
+#[test]
+fn a_place_that_cannot_be_is_refused_and_an_old_socket_is_replaced() {
+    let world = World::on_loopback();
+    let path = |name: &str| world.directory.path().join(name).to_str().expect("plain").to_owned();
+    std::fs::write(path("file"), "precious").expect("it is ours");
+    let taken = path("taken.sock");
+    let _other = std::os::unix::net::UnixListener::bind(&taken).expect("it is free");
+    let old = path("old.sock");
+    drop(std::os::unix::net::UnixListener::bind(&old).expect("it is free"));
+    let run = |place: &str| {
+        world.client(&["--connections", "10", "--hold", "0s", "--control", place]).finish()
+    };
+    for (place, why) in [
+        (path("file"), "there is a file that is no socket"),
+        (taken, "another process listens there"),
+        (path("none/run.sock"), "No such file or directory"),
+        ("0.0.0.0:0".to_owned(), "other hosts could control the run"),
+        ("127.0.0.1".to_owned(), "is no place"),
+        ("192.0.2.1:9".to_owned(), "other hosts could control the run"),
+    ] {
+        let finished = run(&place);
+        assert_eq!(finished.code, Some(2), "{place}: {finished:#?}");
+        let line = finished.stderr.last().expect("it says why");
+        assert!(line.contains(why) && line.contains("fix: "), "{place}: {line}");
+    }
+    assert_eq!(std::fs::read_to_string(path("file")).expect("it is there"), "precious");
+    let finished = run(&old);
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+}

@@ -1,0 +1,57 @@
+//! Asks a run for its state, and for a change, within a time that is bounded.
+
+use std::net::TcpStream;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::base::constants::FETCH_CONNECT;
+use crate::observe::control::place::Place;
+use crate::observe::control::{STATE, State};
+use crate::observe::metrics::fetch::{TextError, exchange, why};
+
+/// The state of the run at `place`.
+///
+/// # Errors
+/// One line, when there is none.
+pub fn state(place: &Place) -> Result<State, String> {
+    let answer = request(place, "GET", STATE, "")?;
+    serde_json::from_str(&answer).map_err(|error| format!("{place}: no state of a run ({error})"))
+}
+
+/// Posts `body` to `path` of the run at `place`; what it answers.
+///
+/// # Errors
+/// One line, when it is not taken.
+pub fn post(place: &Place, path: &str, body: &str) -> Result<String, String> {
+    request(place, "POST", path, body)
+}
+
+fn request(place: &Place, method: &str, path: &str, body: &str) -> Result<String, String> {
+    let told = |error: TextError| format!("{place}: {error}");
+    let socket = connect(place).map_err(|error| told(why(error)))?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    match exchange(socket, &head).map_err(told)? {
+        (200 | 202, text) => Ok(text),
+        (status, text) => Err(format!("{place}: {} (status {status})", text.trim_end())),
+    }
+}
+
+/// A connection to `place`, or its error, soon.
+pub(super) fn connect(place: &Place) -> std::io::Result<Socket> {
+    match place {
+        Place::Address(address) => {
+            TcpStream::connect_timeout(address, FETCH_CONNECT).map(Socket::from)
+        }
+        Place::Socket(path) => {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            // A listener whose queue is full would hold us up.
+            socket.set_write_timeout(Some(FETCH_CONNECT))?;
+            socket.connect(&SockAddr::unix(path)?)?;
+            Ok(socket)
+        }
+    }
+}

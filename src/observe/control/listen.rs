@@ -1,0 +1,135 @@
+//! Listens for those that control a run: the user whose run it is, and root.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
+use socket2::Socket;
+
+use crate::host::sockets::user_of;
+use crate::observe::control::ask::connect;
+use crate::observe::control::place::Place;
+use crate::observe::http::Listener;
+
+/// Why a run cannot be controlled there.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Another run is controlled there.
+    #[error("--control {0}: another process listens there; fix: another path, or end that one")]
+    Taken(PathBuf),
+    /// Something else has that name.
+    #[error("--control {0}: there is a file that is no socket; fix: another path")]
+    NoSocket(PathBuf),
+    /// Any host could connect to it.
+    #[error(
+        "--control {0}: other hosts could control the run; fix: an address of loopback, a path, or \
+         --control-remote if they may"
+    )]
+    Remote(SocketAddr),
+    /// The kernel refuses it.
+    #[error("--control {0}: {1}; fix: {2}")]
+    Refused(String, io::Error, &'static str),
+}
+
+/// A listener, and where it is.
+pub struct Control {
+    /// For [`crate::observe::http::serve`].
+    pub listener: Listener,
+    /// With the port that the kernel chose.
+    pub place: Place,
+    /// Removes the socket's file at its end.
+    pub file: Option<SocketFile>,
+}
+
+/// The file of a socket; it goes with this.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Who has removed it before has done what is wanted.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Listens at `place`; at an address that is not of loopback only when it `may_be_remote`.
+///
+/// # Errors
+/// When that is not allowed, or not possible; with the fix.
+pub fn listen(place: &Place, may_be_remote: bool) -> Result<Control, ControlError> {
+    match place {
+        Place::Socket(path) => {
+            let refused = |error| {
+                let fix = "a path in a directory that is yours";
+                ControlError::Refused(path.display().to_string(), error, fix)
+            };
+            clear(path)?;
+            let listener = UnixListener::bind(path).map_err(refused)?;
+            let file = SocketFile(path.clone());
+            // Others are refused by who they are as well.
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(refused)?;
+            listener.set_nonblocking(true).map_err(refused)?;
+            let listener = Listener { socket: listener.into(), admits: is_same_user };
+            Ok(Control { listener, place: place.clone(), file: Some(file) })
+        }
+        Place::Address(address) => {
+            let is_local = address.ip().to_canonical().is_loopback();
+            if !is_local && !may_be_remote {
+                return Err(ControlError::Remote(*address));
+            }
+            let refused = |error| {
+                let fix = "another port, or see `ss -ltnp` and `ip addr`";
+                ControlError::Refused(address.to_string(), error, fix)
+            };
+            let listener = TcpListener::bind(address).map_err(refused)?;
+            listener.set_nonblocking(true).map_err(refused)?;
+            let place = Place::Address(listener.local_addr().map_err(refused)?);
+            let admits = if is_local { is_of_same_user } else { is_anybody };
+            Ok(Control {
+                listener: Listener { socket: listener.into(), admits },
+                place,
+                file: None,
+            })
+        }
+    }
+}
+
+/// Removes the socket of a run that is over.
+fn clear(path: &Path) -> Result<(), ControlError> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(ControlError::NoSocket(path.into()));
+    }
+    match connect(&Place::Socket(path.into())) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            let _ = fs::remove_file(path);
+            Ok(())
+        }
+        _ => Err(ControlError::Taken(path.into())),
+    }
+}
+
+fn is_ours(user: u32) -> bool {
+    user == 0 || user == geteuid().as_raw()
+}
+
+/// By what the kernel says of the other end of a Unix socket.
+fn is_same_user(peer: &Socket) -> bool {
+    socket_peercred(peer).is_ok_and(|peer| is_ours(peer.uid.as_raw()))
+}
+
+/// By what the kernel says of the socket at the other end of a loopback connection.
+fn is_of_same_user(peer: &Socket) -> bool {
+    let address = |address: io::Result<socket2::SockAddr>| address.ok()?.as_socket();
+    let ends = address(peer.peer_addr()).zip(address(peer.local_addr()));
+    ends.and_then(|(remote, own)| user_of(remote, own)).is_some_and(is_ours)
+}
+
+fn is_anybody(_peer: &Socket) -> bool {
+    true
+}

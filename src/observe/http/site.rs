@@ -1,0 +1,22 @@
+//! What a small HTTP service answers.
+
+/// What is answered.
+pub struct Site<T, P> {
+    /// The path of the text.
+    pub path: &'static str,
+    /// What kind of text it is, as a header says it.
+    pub content_type: &'static str,
+    /// The text as it is now.
+    pub text: T,
+    /// What a POST of these bytes to this path comes to; `None` where nothing is done by POST.
+    pub post: P,
+}
+
+/// The answer to a POST: a status with its words, and a text of lines or JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// As `202 Accepted`.
+    pub status: &'static str,
+    /// What it says.
+    pub text: String,
+}
