@@ -9,11 +9,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Program, World, number, until};
+use common::{Program, World, number, server_binary, until};
 use serde_json::{Value, json};
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod common;
+
+#[path = "../../tests/tmux/mod.rs"]
+#[expect(dead_code, reason = "this file needs only a part of it")]
+mod tmux;
 
 /// Another user than the one of the tests, who is root where this is tried.
 const NOBODY: &str = "65534";
@@ -182,6 +186,43 @@ fn nonsense_is_answered_and_changes_nothing() {
     let finished = program.finish();
     assert_eq!(finished.code, Some(0), "{finished:#?}");
     assert!(world.result()["ended_early"].is_null());
+}
+
+#[test]
+fn keys_of_the_live_view_change_it_where_that_is_allowed() {
+    if !tmux::is_there() {
+        return eprintln!("{}", tmux::MISSING);
+    }
+    let world = World::on_loopback();
+    let flags = ["--connections", "200", "--hold", "60s", "--metrics", "127.0.0.1:0"];
+    let (mut program, socket) = controlled(&world, &flags);
+    assert!(program.says("metrics=http://"), "it says where its metrics are");
+    let metrics = program.metrics();
+    let top = server_binary().display().to_string() + &format!(" top {metrics} --every 100ms");
+    until("it holds", || state(&socket)["phase"] == "holding");
+
+    let mut looks = tmux::Tmux::start(80, 24, &format!("{top}; cat"));
+    looks.until("the client is seen", |screen| screen.contains("client  all"));
+    looks.press("-");
+    looks.press("q");
+    assert_eq!(state(&socket)["changes"], json!([]), "it may only look");
+
+    let allowed = format!("{top} --allow-control {}; echo status=$?; cat", socket.display());
+    let mut tmux = tmux::Tmux::start(80, 24, &allowed);
+    tmux.until("the run is seen", |screen| screen.contains("control: holding 200 of 200"));
+    tmux.press("-");
+    tmux.until("there are fewer", |screen| screen.contains("control: holding 180 of 180"));
+    tmux.press("]");
+    tmux.until("there are messages", |screen| screen.contains("180, 100 messages/s"));
+    tmux.press("r");
+    tmux.until("it is paused", |screen| screen.contains("holding, PAUSED 180"));
+    tmux.press("r");
+    tmux.until("it goes on", |screen| screen.contains("control: holding 180"));
+    assert_eq!(post(&socket, "/stop", "").0, 202);
+    assert_eq!(program.finish().code, Some(0));
+    tmux.until("it is gone", |screen| screen.contains("run.sock: "));
+    tmux.press("q");
+    tmux.until("it has ended", |screen| screen.contains("status=0"));
 }
 
 #[test]

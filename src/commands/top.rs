@@ -8,7 +8,9 @@ use clap::Args;
 use megaconn::base::cli_support;
 use megaconn::base::constants::TOP_EVERY_LEAST;
 use megaconn::base::units;
+use megaconn::observe::control::place::Place;
 use megaconn::top;
+use megaconn::top::run::View;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -25,13 +27,26 @@ pub(crate) struct Flags {
     /// Time between two looks; at least 100ms
     #[arg(long, value_name = "DUR", default_value = "1s", value_parser = top_every)]
     pub(crate) every: Duration,
+    /// Let keys change the run that is controlled there
+    ///
+    /// What `megaconn-client run --control` was given. + and - raise and lower its connections by a tenth,
+    /// ] and [ double and halve its messages per second, r pauses and resumes it. Default: keys change
+    /// nothing.
+    #[arg(long, value_name = "PATH|ADDR:PORT")]
+    pub(crate) allow_control: Option<Place>,
 }
 
 /// Shows it until a key or a signal ends it.
 pub(crate) fn run(flags: &Flags) -> ExitCode {
     // As https://no-color.org has it: set, and not empty.
     let has_colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    match top::run::run(&flags.addresses, flags.every, has_colours) {
+    let view = View {
+        addresses: &flags.addresses,
+        every: flags.every,
+        has_colours,
+        steered: flags.allow_control.clone(),
+    };
+    match top::run::run(view) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(stop)) => ExitCode::from(stop.exit_status()),
         Err(error) => cli_support::refused(&error.to_string()),

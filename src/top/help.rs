@@ -25,7 +25,8 @@ each         resident memory by connections; the kernel's is not in it
 Of all of a side, busy, wait and CPU are the mean of its cores, the others sums.
 
 s sort by core, connections, new/s, msg/s, busy, queue      p pause and go on
-arrows, page up and down, home, end: more rows              q or Ctrl-C quit";
+arrows, page up and down, home, end: more rows              q or Ctrl-C quit
+--allow-control: + - connections by a tenth, ] [ messages twice or half, r pause";
 
 /// The screen.
 #[must_use]

@@ -10,3 +10,4 @@ pub mod rows;
 pub mod run;
 pub mod spark;
 pub mod state;
+pub mod steer;

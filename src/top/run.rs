@@ -11,11 +11,14 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
 use crate::base::constants::TOP_KEYS_EVERY;
+use crate::observe::control::place::Place;
+use crate::observe::control::{self, ask};
 use crate::observe::metrics::fetch;
 use crate::observe::snapshot::Snapshot;
 use crate::runtime::signals::{Signals, Stop};
 use crate::top::render::render;
 use crate::top::state::{Key, State};
+use crate::top::steer::{Lever, Steered};
 
 /// Why there is no view.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +35,24 @@ pub enum TopError {
     /// Signals.
     #[error("signal handlers: {0}; fix: none known, please report it")]
     Signals(io::Error),
+    /// The thread that asks a run.
+    #[error("no thread for --allow-control: {0}; fix: a higher `ulimit -u`")]
+    NoSteer(io::Error),
     /// One of the threads that look.
     #[error("no thread for {0}: {1}; fix: a higher `ulimit -u`, or sysctl kernel.threads-max")]
     NoThread(SocketAddr, io::Error),
+}
+
+/// What is shown, and how.
+pub struct View<'a> {
+    /// Metrics addresses of processes.
+    pub addresses: &'a [SocketAddr],
+    /// Time between two looks.
+    pub every: Duration,
+    /// Whether colours may be used.
+    pub has_colours: bool,
+    /// The run that keys may change.
+    pub steered: Option<Place>,
 }
 
 /// Shows the processes behind `addresses`, with a look in each interval `every`, until the user quits
@@ -42,11 +60,8 @@ pub enum TopError {
 ///
 /// # Errors
 /// Without a terminal, or when it fails.
-pub fn run(
-    addresses: &[SocketAddr],
-    every: Duration,
-    has_colours: bool,
-) -> Result<Option<Stop>, TopError> {
+pub fn run(view: View<'_>) -> Result<Option<Stop>, TopError> {
+    let View { addresses, every, has_colours, steered } = view;
     for (name, is_one) in [("stdin", stdin().is_terminal()), ("stdout", stdout().is_terminal())] {
         if !is_one {
             return Err(TopError::NoTerminal(name));
@@ -63,8 +78,54 @@ pub fn run(
     }
     let named = addresses.iter().map(|a| (a.to_string(), a.ip().to_string()));
     let mut state = State::new(&named.collect::<Vec<_>>(), every);
+    let levers = steered.map(|place| steer(place, &mut state, every)).transpose()?;
     let mut screen = Screen::open().map_err(TopError::Terminal)?;
-    show(&mut screen, &mut state, &signals, &news, began, has_colours).map_err(TopError::Terminal)
+    let sources = Sources { signals, news, levers, began };
+    show(&mut screen, &mut state, &sources, has_colours).map_err(TopError::Terminal)
+}
+
+/// What the view is told, and tells.
+struct Sources {
+    signals: Signals,
+    news: Receiver<News>,
+    levers: Option<Levers>,
+    began: Instant,
+}
+
+/// Levers that are moved, and what the run says.
+struct Levers {
+    moved: Sender<(&'static str, String)>,
+    heard: Receiver<Heard>,
+}
+
+/// The state of the run, or what became of a change.
+enum Heard {
+    State(Result<control::State, String>),
+    Said(String),
+}
+
+/// Begins to listen to the run at `place`, on a thread of its own.
+fn steer(place: Place, state: &mut State, every: Duration) -> Result<Levers, TopError> {
+    state.steered = Some(Steered::new(place.to_string()));
+    let (moved, levers) = mpsc::channel::<(&str, String)>();
+    let (tell, heard) = mpsc::channel();
+    let listen = move || {
+        loop {
+            if tell.send(Heard::State(ask::state(&place))).is_err() {
+                return;
+            }
+            let Ok((path, body)) = levers.recv_timeout(every) else { continue };
+            let said = match ask::post(&place, path, &body) {
+                Ok(_) => format!("{path} {body}"),
+                Err(why) => why,
+            };
+            if tell.send(Heard::Said(said)).is_err() {
+                return;
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("steer".into()).spawn(listen);
+    thread.map(|_| Levers { moved, heard }).map_err(TopError::NoSteer)
 }
 
 /// One look at one address.
@@ -78,16 +139,25 @@ struct News {
 fn show(
     screen: &mut Screen,
     state: &mut State,
-    signals: &Signals,
-    news: &Receiver<News>,
-    began: Instant,
+    sources: &Sources,
     has_colours: bool,
 ) -> io::Result<Option<Stop>> {
+    let Sources { signals, news, levers, began } = sources;
+    let began = *began;
     let every = state.shown().every;
     let (mut tick_at, mut is_new) = (began + every, true);
     loop {
         for News { target, at, seen } in news.try_iter() {
             state.looked(target, at - began, seen);
+            is_new = true;
+        }
+        for heard in levers.iter().flat_map(|levers| levers.heard.try_iter()) {
+            if let Some(run) = &mut state.steered {
+                match heard {
+                    Heard::State(state) => run.state = state,
+                    Heard::Said(said) => run.said = said,
+                }
+            }
             is_new = true;
         }
         if Instant::now() >= tick_at {
@@ -99,11 +169,14 @@ fn show(
             screen.0.draw(|frame| render(frame, state, has_colours))?;
         }
         is_new = event::poll(TOP_KEYS_EVERY)?;
-        if is_new
-            && let Some(key) = key(&event::read()?)
-            && !state.press(key)
-        {
-            return Ok(None);
+        if is_new && let Some(key) = key(&event::read()?) {
+            if let (Key::Lever(lever), Some(levers), Some(run)) = (key, levers, &state.steered) {
+                // A thread that has ended says nothing more, which the view shows.
+                let _ = run.request(lever).map(|request| levers.moved.send(request));
+            }
+            if !state.press(key) {
+                return Ok(None);
+            }
         }
         if let Some(stop) = signals.stop() {
             return Ok(Some(stop));
@@ -122,6 +195,11 @@ fn key(event: &Event) -> Option<Key> {
         KeyCode::Char('q') | KeyCode::Esc => Some(Key::Quit),
         KeyCode::Char('s') => Some(Key::Sort),
         KeyCode::Char('p' | ' ') => Some(Key::Pause),
+        KeyCode::Char('+' | '=') => Some(Key::Lever(Lever::Raise)),
+        KeyCode::Char('-') => Some(Key::Lever(Lever::Lower)),
+        KeyCode::Char(']') => Some(Key::Lever(Lever::Faster)),
+        KeyCode::Char('[') => Some(Key::Lever(Lever::Slower)),
+        KeyCode::Char('r') => Some(Key::Lever(Lever::PauseRun)),
         KeyCode::Char('?' | 'h') => Some(Key::Help),
         KeyCode::Down | KeyCode::Char('j') => Some(Key::Down(1)),
         KeyCode::Up | KeyCode::Char('k') => Some(Key::Up(1)),

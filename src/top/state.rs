@@ -9,6 +9,7 @@ use crate::base::side::Side;
 use crate::host::counters::tells_of_harm;
 use crate::observe::snapshot::Snapshot;
 use crate::top::rows::{self, Row, Seen};
+use crate::top::steer::{Lever, Steered};
 
 /// All of it.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct State {
     pub scroll: usize,
     /// Whether the keys are explained.
     pub shows_help: bool,
+    /// The run that may be changed.
+    pub steered: Option<Steered>,
 }
 
 /// What moves.
@@ -96,6 +99,8 @@ pub enum Key {
     Down(usize),
     /// Scroll up by this number of rows.
     Up(usize),
+    /// Change the run, where that is allowed.
+    Lever(Lever),
     /// End the view.
     Quit,
 }
@@ -124,7 +129,7 @@ impl State {
         };
         let targets = addresses.iter().map(target).collect();
         let live = Live { now: Duration::ZERO, every, targets, history: VecDeque::new(), ticks: 0 };
-        State { live, held: None, sort: Sort::Core, scroll: 0, shows_help: false }
+        State { live, held: None, sort: Sort::Core, scroll: 0, shows_help: false, steered: None }
     }
 
     /// What is to be shown.
@@ -182,6 +187,8 @@ impl State {
                 self.scroll = self.scroll.saturating_add(rows).min(most);
             }
             Key::Up(rows) => self.scroll = self.scroll.saturating_sub(rows),
+            // It is asked by the one that reads keys.
+            Key::Lever(_) => {}
             Key::Quit if self.shows_help => self.shows_help = false,
             Key::Quit => return false,
         }
