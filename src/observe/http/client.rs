@@ -14,6 +14,8 @@ use crate::observe::http::site::{Answer, Site};
 /// One connection.
 pub(super) struct Client {
     pub(super) stream: Socket,
+    /// Whether it may ask at all.
+    pub(super) is_admitted: bool,
     /// Until then it must have done what its state waits for.
     pub(super) deadline: Instant,
     pub(super) state: State,
@@ -34,8 +36,13 @@ pub(super) enum State {
 }
 
 impl Client {
-    pub(super) fn new(stream: Socket, now: Instant) -> Client {
-        Client { stream, deadline: now + HTTP_TIMEOUT, state: State::Reading(Vec::new()) }
+    pub(super) fn new(stream: Socket, is_admitted: bool, now: Instant) -> Client {
+        Client {
+            stream,
+            is_admitted,
+            deadline: now + HTTP_TIMEOUT,
+            state: State::Reading(Vec::new()),
+        }
     }
 
     /// Goes on as far as it can without waiting.
@@ -126,9 +133,10 @@ impl Client {
         }
     }
 
-    /// Says why it is not served; all that it takes is a moment.
-    pub(super) fn refuse(&mut self, status: &'static str, why: &str) {
-        let answer = request::answer(status, request::LINES, why);
+    /// Says that there are too many; all that it takes is a moment.
+    pub(super) fn refuse(&mut self) {
+        let why = "as many clients as are served at once; try again\n";
+        let answer = request::answer("503 Service Unavailable", request::LINES, why);
         // What is unread at a close takes the answer away, so what has come is read.
         self.end();
         // It fits what the kernel keeps for a new connection.

@@ -111,20 +111,19 @@ impl<T: Fn() -> String, P: Fn(&str, &[u8]) -> Option<Answer>> Desk<T, P> {
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }
-            let live = |client: &&Client| !matches!(client.state, State::Gone);
             let is_admitted = admits(&stream);
-            let mut client = Client::new(stream, now);
-            if !is_admitted {
-                client.refuse(
-                    "403 Forbidden",
-                    "this is for the user whose process it is, and root\n",
-                );
+            let mut client = Client::new(stream, is_admitted, now);
+            // Each kind has its own places: one that is refused takes none of the others'.
+            let is_alike = |other: &&Client| {
+                other.is_admitted == is_admitted && !matches!(other.state, State::Gone)
+            };
+            if self.clients.iter().filter(is_alike).count() >= HTTP_CLIENTS {
+                client.refuse();
                 continue;
             }
-            if self.clients.iter().filter(live).count() >= HTTP_CLIENTS {
-                let why = "as many clients as are served at once; try again\n";
-                client.refuse("503 Service Unavailable", why);
-                continue;
+            if !is_admitted {
+                let why = "this is for the user whose process it is, and root\n";
+                client.begin(request::answer("403 Forbidden", request::LINES, why), now);
             }
             client.step(&self.site, now);
             self.clients.push(client);
