@@ -29,6 +29,8 @@ pub struct Verdict {
 pub struct Attribution {
     /// The wall's name, or `unknown`.
     pub id: Maybe<String>,
+    /// What it limits, in a clause; `null` of `unknown`.
+    pub limits: Maybe<String>,
     /// Where it stands: `client`, `server` or `between`.
     pub side: Maybe<String>,
     /// Connections that were lost to it, or failed.
@@ -63,6 +65,8 @@ impl Attribution {
 pub struct NextWall {
     /// Its name.
     pub id: Maybe<String>,
+    /// What it limits, in a clause.
+    pub limits: Maybe<String>,
     /// How many connections it allows.
     pub at_connections: Maybe<u64>,
 }

@@ -19,6 +19,7 @@ use megaconn::results::verdict::{Attribution, NextWall, Verdict};
 use megaconn::walls::diagnosis::{self, Diagnosis};
 use megaconn::walls::reading::{self, Row};
 use megaconn::walls::symptom::Symptom;
+use megaconn::walls::table;
 use serde_json::Number;
 
 /// What a run asks of each plateau, as far as its figures depend on it.
@@ -193,8 +194,7 @@ pub(crate) fn take_walls(verdict: &mut Verdict, diagnosis: Diagnosis, rows: &[Ro
     verdict.more_walls = walls.collect();
     verdict.met_without_loss = diagnosis.met_without_loss.into_iter().map(attribution).collect();
     let next = reading::next_wall(rows).filter(|_| verdict.wall.is_none());
-    let next = next.map(|(id, at)| NextWall { id: id.into(), at_connections: at.into() });
-    verdict.next_wall = next.into();
+    verdict.next_wall = next.map(|(id, at)| next_wall(id, at.into())).into();
 }
 
 /// Takes what ended the opening of as many connections as there can be, and what would end it next.
@@ -216,15 +216,22 @@ pub(crate) fn take_end_of_opening(result: &mut RunResult, mut diagnosis: Diagnos
     let is_next = |row: &&Row| {
         Some(row.id) != ended_by && row.allows_connections.is_some_and(|allows| allows > held)
     };
-    let next = rows.iter().find(is_next).map(|row| NextWall {
-        id: row.id.to_owned().into(),
-        at_connections: row.allows_connections.into(),
-    });
-    result.verdict.next_wall = next.into();
+    let next = rows.iter().find(is_next);
+    result.verdict.next_wall =
+        next.map(|row| next_wall(row.id, row.allows_connections.into())).into();
     if max.connections.is_some() && ended_by.is_none_or(|id| id == diagnosis::UNKNOWN) {
         result.verdict.met = false.into();
         result.verdict.missed.push("what ended the opening is not known".to_owned());
     }
+}
+
+fn next_wall(id: &str, at_connections: Maybe<u64>) -> NextWall {
+    NextWall { id: id.to_owned().into(), limits: limits(id), at_connections }
+}
+
+/// What a wall limits, as the table of walls has it.
+fn limits(id: &str) -> Maybe<String> {
+    table::find(id).map(|wall| wall.limits.to_owned()).into()
 }
 
 fn attribution(of: diagnosis::Attribution) -> Attribution {
@@ -232,6 +239,7 @@ fn attribution(of: diagnosis::Attribution) -> Attribution {
     let connections = connections.map(|(_, n)| n);
     Attribution {
         id: of.id.into(),
+        limits: limits(of.id),
         side: of.side.name().into(),
         lost: connections.sum::<u64>().into(),
         became: of.became.iter().map(|(symptom, n)| (symptom.to_string(), *n)).collect(),

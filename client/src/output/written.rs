@@ -139,7 +139,8 @@ fn whole_verdict() -> Verdict {
     };
     take_walls(&mut verdict, judgement, &[]);
     let at_connections = Maybe(Some(2_679_801));
-    verdict.next_wall = NextWall { id: "memory".into(), at_connections }.into();
+    verdict.next_wall =
+        NextWall { id: "memory".into(), limits: Maybe(None), at_connections }.into();
     verdict
 }
 

@@ -236,7 +236,7 @@ pub(crate) struct GateFlags {
     /// When one has been broken for so long, 5s without a value: too many lost, too many failed for what
     /// is to be established, or the p99 of a plateau so far. Connections are closed in order, and the
     /// report is whole. Default: the run goes on.
-    #[arg(long, value_name = "DUR", num_args = 0..=1, require_equals = true,
+    #[arg(long, value_name = "DUR", num_args = 0..=1,
           default_missing_value = "5s", value_parser = units::duration)]
     pub(crate) stop_on_miss: Option<Duration>,
 }
