@@ -124,8 +124,7 @@ fn flags_that_contradict_each_other_are_refused() {
     let good = ["--target", "127.0.0.1:7000"];
     let alone = ["--churn", "5/s", "--message-rate", "5/s"];
     refuses(&[&good[..], &alone].concat(), &["--message-*", "--connections"]);
-    refuses(&[&good[..], &["--connections", "10,10"]].concat(), &["--connections", "that rise"]);
-    refuses(&[&good[..], &["--connections", "2k,1k"]].concat(), &["--connections", "that rise"]);
+    refuses(&[&good[..], &["--connections", "10,10"]].concat(), &["--connections", "that differ"]);
     refuses(&[&good[..], &["--connections", "1k,"]].concat(), &["--connections", "10k"]);
     refuses(&[&good[..], &["--hold", "1s"]].concat(), &["--connections"]);
 }

@@ -169,7 +169,7 @@ pub(crate) struct TrafficFlags {
     /// Banner, with --expect push
     ///
     /// What the server sends on accept, as its own --banner.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, hide_short_help = true, value_name = "TEXT")]
     pub(crate) banner: Option<Text>,
     /// Text pushed [default: ok\n]
     ///
@@ -208,7 +208,7 @@ pub(crate) struct TrafficFlags {
     /// Interval of probes of silent peers
     ///
     /// SO_KEEPALIVE with this time and interval, in whole seconds. Default: off.
-    #[arg(long, value_name = "DUR", value_parser = units::keepalive)]
+    #[arg(long, hide_short_help = true, value_name = "DUR", value_parser = units::keepalive)]
     pub(crate) keepalive: Option<Duration>,
 }
 
