@@ -20,11 +20,7 @@ const _: () =
     assert!(size_of::<Slot<Calling<u16>>>() == 32, "a million connections must stay 32 MB");
 
 impl<S: Copy + Default + std::fmt::Debug> Role for Calling<S> {
-    fn queue(&self) -> Queue {
-        self.queue
-    }
-
-    fn set_queue(&mut self, queue: Queue) {
-        self.queue = queue;
+    fn queue(&mut self) -> &mut Queue {
+        &mut self.queue
     }
 }

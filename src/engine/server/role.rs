@@ -77,12 +77,12 @@ pub(super) enum Look {
 }
 
 impl<S: Copy + Default + std::fmt::Debug> Role for Serving<S> {
-    fn queue(&self) -> Queue {
-        self.queue
+    fn queue(&mut self) -> &mut Queue {
+        &mut self.queue
     }
 
-    fn set_queue(&mut self, queue: Queue) {
-        self.queue = queue;
+    fn is_cut(&self) -> bool {
+        self.is_pending(RESET)
     }
 }
 
