@@ -89,8 +89,8 @@ impl List {
     ) {
         let slot = &mut arena[id];
         let named = slot.role.queue();
-        assert!(*named == Queue::None, "a slot stands in one queue at most");
-        *named = queue;
+        assert!(named.get() == Queue::None, "a slot stands in one queue at most");
+        named.set(queue);
         slot.previous = self.tail;
         match self.tail {
             SlotId::NONE => self.head = id,
@@ -125,8 +125,8 @@ impl List {
     ) {
         let slot = &mut arena[id];
         let named = slot.role.queue();
-        assert!(*named == queue, "a slot that stands in {named:?} left {queue:?}");
-        *named = Queue::None;
+        let stands_in = named.replace(Queue::None);
+        assert!(stands_in == queue, "a slot that stands in {stands_in:?} left {queue:?}");
         let (previous, next) = (slot.previous, slot.next);
         (slot.previous, slot.next) = (SlotId::NONE, SlotId::NONE);
         match previous {

@@ -3,6 +3,7 @@
 //! A slot holds no descriptor (its index is the descriptor), no address and no buffer of its own.
 //! The arena owns the records; the two ends change them.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use crate::engine::token::{Generation, Operation, SlotId, Token};
@@ -178,9 +179,9 @@ const _: () = {
 
 /// What one end of a connection keeps in a slot besides, in 8 bytes: [`crate::engine::server`] and
 /// [`crate::engine::client`] have one each. One of the bytes names the queue in which the slot stands.
-pub trait Role: Copy + Default + std::fmt::Debug {
+pub trait Role: Clone + Default + std::fmt::Debug {
     /// The byte that names the queue in which the slot stands; queues alone write it.
-    fn queue(&mut self) -> &mut Queue;
+    fn queue(&self) -> &Cell<Queue>;
 
     /// Whether a connection that closes is cut by a reset.
     fn is_cut(&self) -> bool {
@@ -302,8 +303,7 @@ impl<R: Role> Slot<R> {
     /// The queue in which it stands.
     #[must_use]
     pub fn queue(&self) -> Queue {
-        let mut role = self.role;
-        *role.queue()
+        self.role.queue().get()
     }
 
     /// Whether it stands in a queue, whichever.

@@ -140,12 +140,22 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
                 if is_closing {
                     return self.close_further(id);
                 }
+                if let Ok(bytes) = result {
+                    slot.end += u16::try_from(bytes).expect("a receive stays within its buffer");
+                    self.stats.recv_bytes_total.add(u64::from(bytes));
+                }
                 match was {
                     ReadSide::RecvArmed => self.remove(id, Queue::Warm),
                     ReadSide::Cancelling => self.buffers_returning -= 1,
                     _ => {}
                 }
-                Some(self.on_recv(id, result))
+                Some(match result {
+                    Ok(0) => Event::Ended(id),
+                    Ok(_) => Event::Received(id),
+                    Err(Errno::EAGAIN) => Event::Nothing(id),
+                    Err(Errno::ECANCELED) => Event::TakenBack(id),
+                    Err(errno) => Event::Failed(id, errno),
+                })
             }
             Operation::Send => {
                 slot.write = WriteSide::Idle;
@@ -193,22 +203,6 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
         self.driver.recv(slot.token(Operation::Recv, id), slot.buffer, slot.end);
     }
 
-    #[inline]
-    fn on_recv(&mut self, id: SlotId, result: Result<u32, Errno>) -> Event {
-        match result {
-            Ok(0) => Event::Ended(id),
-            Ok(bytes) => {
-                self.stats.recv_bytes_total.add(u64::from(bytes));
-                let slot = &mut self.arena[id];
-                slot.end += u16::try_from(bytes).expect("a receive stays within its buffer");
-                Event::Received(id)
-            }
-            Err(Errno::EAGAIN) => Event::Nothing(id),
-            Err(Errno::ECANCELED) => Event::TakenBack(id),
-            Err(errno) => Event::Failed(id, errno),
-        }
-    }
-
     /// Receives bytes as soon as there are some, the slot's buffer in hand: the slot stands in the queue
     /// of the warm ones until then.
     pub fn arm_await(&mut self, id: SlotId) {
@@ -219,6 +213,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     }
 
     /// Takes back the receive of the slot that has been warm the longest, if there is one.
+    #[inline]
     pub fn cancel_oldest_await(&mut self) -> bool {
         let Some(id) = self.pop(Queue::Warm) else { return false };
         let slot = &mut self.arena[id];
@@ -357,6 +352,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
 
     /// Buffers that are in use and come back by themselves.
     #[must_use]
+    #[inline]
     pub fn buffers_returning(&self) -> u32 {
         self.buffers_returning
     }
