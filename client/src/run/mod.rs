@@ -36,6 +36,7 @@ mod effective;
 mod filling;
 pub(crate) mod flags;
 mod gates;
+mod names;
 pub(crate) mod outcome;
 mod plateaus;
 mod preflight;

@@ -302,6 +302,10 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
                 self.growth = Growth::since(self.connects_answered(), connections);
             }
             Command::OpenNoMore => self.phase.open_no_more(now, &self.end.stats),
+            Command::Churn(targets) => {
+                self.end.driver.learn_targets(&targets.known);
+                self.tuples.churn_to(targets);
+            }
         }
     }
 }

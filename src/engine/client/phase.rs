@@ -1,5 +1,9 @@
 //! The phases of a run: commanded by the housekeeping thread, one after the other, on all cores.
 
+use std::sync::Arc;
+
+use crate::engine::client::tuple_allocator::ChurnTargets;
+
 /// What all cores do at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -29,12 +33,14 @@ pub enum Phase {
 }
 
 /// What a core is told while it runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// Do this from now on, and say when it is carried out.
     Do(PhaseCommand),
     /// Open nothing more, whatever the phase; what has begun goes on. Memory is short.
     OpenNoMore,
+    /// Short connections go to these targets from now on; those that have begun go on.
+    Churn(Arc<ChurnTargets>),
 }
 
 /// A phase, and the number under which a core says that it has finished it.

@@ -84,5 +84,8 @@ impl Controller<'_> {
         if let Some(unseen) = self.figures.server_unseen() {
             result.notes.insert("server_metrics".to_owned(), unseen);
         }
+        if let Some(names) = self.names.take() {
+            names.tell(result);
+        }
     }
 }

@@ -29,6 +29,7 @@ use crate::output::progress::Progress;
 use crate::output::result::{self, per_s};
 use crate::run::config::Config;
 use crate::run::filling::{Filling, Opened};
+use crate::run::names::NameWatch;
 use crate::run::plateaus::Plateaus;
 use crate::run::preflight::RunPlan;
 
@@ -61,6 +62,8 @@ pub(crate) struct Controller<'a> {
     counted_at_stop: Option<ClientTotals>,
     /// From when as many are opened as there can be.
     filling: Option<Filling>,
+    /// With --resolve-every.
+    names: Option<NameWatch>,
 }
 
 /// The run ends here; the report is made of what there is.
@@ -96,6 +99,7 @@ impl<'a> Controller<'a> {
             closed_early: 0,
             counted_at_stop: None,
             filling: None,
+            names: NameWatch::begin(config, plan),
         }
     }
 
@@ -353,10 +357,15 @@ impl<'a> Controller<'a> {
         self.command(commands, Phase::Traffic).await;
         let (began, mut progress) = (Instant::now(), Progress::of_time("holding", hold));
         let churns = self.config.traffic.churn.is_some();
+        self.names.iter().for_each(|names| names.hold(true));
         while began.elapsed() < hold && (churns || self.figures.sum(|s| &s.connections) > 0) {
             progress.at(began.elapsed().as_secs());
             self.look(commands).await?;
+            if let Some(targets) = self.names.as_mut().and_then(NameWatch::take) {
+                commands.broadcast(Command::Churn(targets)).await;
+            }
         }
+        self.names.iter().for_each(|names| names.hold(false));
         progress.clear();
         Ok(())
     }
