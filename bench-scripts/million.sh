@@ -44,7 +44,7 @@ done
 root=$(cd "$(dirname "$0")/.." && pwd)
 command -v cargo >/dev/null || refuse "cargo is missing; fix: install a Rust toolchain from rustup.rs"
 command -v cc >/dev/null || refuse "a C compiler is missing; fix: apt-get install gcc"
-echo "building (the first time takes a minute)" >&2
+echo "building (the first time takes some minutes)" >&2
 (cd "$root" && cargo build --release --locked --quiet) || refuse "the build failed; see above"
 bin=$(cd "$root" && realpath "${CARGO_TARGET_DIR:-target}")/release
 # Runs are in the checkout, wherever the script is called from.

@@ -161,6 +161,8 @@ impl Dial for Answering {
     fn connect(&mut self, _: Token, _: SocketAddr, _: usize) -> Result<(), Errno> {
         Err(Errno::EINVAL)
     }
+
+    fn learn_targets(&mut self, _: &[SocketAddr]) {}
 }
 
 impl Wakeup for Answering {

@@ -65,6 +65,7 @@ fn values_that_are_none_are_refused_with_an_example() {
         (["--push-text", r"\q"], ["--push-text", r"\xHH"]),
         (["--keepalive", "1500ms"], ["--keepalive", "whole seconds"]),
         (["--connects-in-flight", "0"], ["--connects-in-flight", "1"]),
+        (["--resolve-every", "999ms"], ["--resolve-every", "write 1s or more"]),
         (["--min-established", "most"], ["--min-established", "10k"]),
         (["--max-lost", "-1"], ["--max-lost", "never negative"]),
         (["--metrics", "here"], ["--metrics", "127.0.0.1:9100"]),

@@ -78,7 +78,9 @@ fn nothing_is_looked_for_when_that_is_asked() {
 fn a_file_in_the_run_directory_wins() {
     let world = World::on_loopback();
     let finished = world.client(&["--connections", "100", "--hold", "1s"]).finish();
-    assert!(says(&finished, "server_metrics=none"), "{finished:#?}");
+    let is_said =
+        |line: &&String| line.starts_with("server_metrics=/") && line.ends_with("/server.ndjson");
+    assert!(finished.stderr.iter().any(|line| is_said(&line)), "{finished:#?}");
     let result = world.result();
     let server =
         result["per_core"].as_array().expect("a list").iter().filter(|c| c["side"] == "server");

@@ -55,6 +55,8 @@ fn condensed(rendered: &str) -> String {
     for line in lines.filter(|line| !line.is_empty()) {
         match line.strip_prefix("tip: ") {
             Some(_) if text.contains("fix: ") => {}
+            // What stands behind `--` is for others than the program.
+            Some(tip) if tip.starts_with(AS_VALUE) => {}
             Some(tip) => text += &format!("; fix: {tip}"),
             None if text.is_empty() => text += line.trim_start_matches("error: "),
             None => text += &format!(" {line}"),
@@ -62,6 +64,9 @@ fn condensed(rendered: &str) -> String {
     }
     text
 }
+
+/// How clap's tip begins that a flag may stand behind `--`.
+const AS_VALUE: &str = "to pass '";
 
 /// How clap's last line begins.
 const MORE: &str = "For more information";
@@ -166,6 +171,8 @@ mod tests {
         let text = "error: invalid value 'x': `x` is no count; fix: write 10k\n\n  tip: other\n";
         assert_eq!(condensed(text), "invalid value 'x': `x` is no count; fix: write 10k");
         assert_eq!(condensed("error: gone\n\nUsage: program\n"), "gone");
+        let text = "error: unexpected argument '--a' found\n\n  tip: to pass '--a' as a value, use '-- --a'\n";
+        assert_eq!(condensed(text), "unexpected argument '--a' found");
     }
 
     #[test]

@@ -143,7 +143,7 @@ pub(crate) fn ring() -> RingTried {
 pub(crate) fn endpoints(targets: &[Targets]) -> Result<Vec<Endpoints>, String> {
     let resolved = named::resolve(targets).map_err(|error| error.to_string())?;
     resolved.notes.iter().for_each(|words| talk(&format!("note: {words}")));
-    Ok(resolved.endpoints)
+    Ok(resolved.endpoints.concat())
 }
 
 /// What `connections` to `target` take, and what is left out, in words; or why they cannot be made.
@@ -166,13 +166,12 @@ fn as_table(plan: &Plan) -> String {
     let number = |n: Option<u64>| n.map_or("no limit".to_owned(), grouped);
     let mut text = format!(
         "{} connections: {} segments of {} slots on each end here\n\n\
-         {:<4}  {:<17} {:<11} {:>20} {:>20} {:>20}\n",
+         {:<4}  {:<17} {:>20} {:>20} {:>20}  unit\n",
         grouped(plan.connections),
         plan.segments,
         grouped(plan.slots_per_segment),
         "",
         "limit",
-        "unit",
         "have",
         "need",
         "allows connections"
@@ -185,11 +184,11 @@ fn as_table(plan: &Plan) -> String {
             Verdict::Ok | Verdict::NotApplicable => ("ok", number(row.have)),
         };
         text += &format!(
-            "{verdict:<4}  {:<17} {:<11} {have:>20} {:>20} {:>20}\n",
+            "{verdict:<4}  {:<17} {have:>20} {:>20} {:>20}  {}\n",
             row.id,
-            row.unit,
             row.need.map_or(String::new(), grouped),
-            number(row.allows_connections)
+            number(row.allows_connections),
+            row.unit
         );
         if !row.fits() {
             text += &wrapped("      fix: ", &row.fixes());

@@ -77,6 +77,13 @@ impl<R: Role> Arena<R> {
         self.first_with_room = self.first_with_room.min(index);
     }
 
+    /// Whether no slot is free, and a core may have no more of them.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let most = u64::from(self.slots_per_segment) * SEGMENTS_MAX as u64;
+        u64::from(self.slots_used) == most
+    }
+
     /// Takes a free slot, from the lowest segment that has one, so that the highest run empty.
     pub fn take(&mut self) -> Option<SlotId> {
         while self.first_with_room < self.segments.len() {

@@ -150,4 +150,8 @@ pub trait Dial: Driver {
     /// # Errors
     /// What `socket`, `bind` or the table said; then nothing is in the slot and nothing completes.
     fn connect(&mut self, token: Token, source: SocketAddr, target: usize) -> Result<(), Errno>;
+
+    /// Learns of more targets, while connections are made: `targets` are all of them by number, and those
+    /// that it knew keep theirs.
+    fn learn_targets(&mut self, targets: &[SocketAddr]);
 }

@@ -88,8 +88,9 @@ impl List {
         queue: Queue,
     ) {
         let slot = &mut arena[id];
-        assert!(slot.role.queue() == Queue::None, "a slot stands in one queue at most");
-        slot.role.set_queue(queue);
+        let named = slot.role.queue();
+        assert!(named.get() == Queue::None, "a slot stands in one queue at most");
+        named.set(queue);
         slot.previous = self.tail;
         match self.tail {
             SlotId::NONE => self.head = id,
@@ -123,9 +124,9 @@ impl List {
         queue: Queue,
     ) {
         let slot = &mut arena[id];
-        let stands_in = slot.role.queue();
+        let named = slot.role.queue();
+        let stands_in = named.replace(Queue::None);
         assert!(stands_in == queue, "a slot that stands in {stands_in:?} left {queue:?}");
-        slot.role.set_queue(Queue::None);
         let (previous, next) = (slot.previous, slot.next);
         (slot.previous, slot.next) = (SlotId::NONE, SlotId::NONE);
         match previous {

@@ -3,6 +3,7 @@
 //! A slot holds no descriptor (its index is the descriptor), no address and no buffer of its own.
 //! The arena owns the records; the two ends change them.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use crate::engine::token::{Generation, Operation, SlotId, Token};
@@ -178,12 +179,14 @@ const _: () = {
 
 /// What one end of a connection keeps in a slot besides, in 8 bytes: [`crate::engine::server`] and
 /// [`crate::engine::client`] have one each. One of the bytes names the queue in which the slot stands.
-pub trait Role: Copy + Default + std::fmt::Debug {
-    /// The queue in which the slot stands.
-    fn queue(&self) -> Queue;
+pub trait Role: Clone + Default + std::fmt::Debug {
+    /// The byte that names the queue in which the slot stands; queues alone write it.
+    fn queue(&self) -> &Cell<Queue>;
 
-    /// Says in which queue the slot stands from now on; queues alone call it.
-    fn set_queue(&mut self, queue: Queue);
+    /// Whether a connection that closes is cut by a reset.
+    fn is_cut(&self) -> bool {
+        false
+    }
 }
 
 /// A role with a timer, which a [`crate::engine::wheel::Wheel`] runs.
@@ -300,13 +303,13 @@ impl<R: Role> Slot<R> {
     /// The queue in which it stands.
     #[must_use]
     pub fn queue(&self) -> Queue {
-        self.role.queue()
+        self.role.queue().get()
     }
 
     /// Whether it stands in a queue, whichever.
     #[must_use]
     pub fn is_queued(&self) -> bool {
-        self.role.queue() != Queue::None
+        self.queue() != Queue::None
     }
 
     /// How long the present wait has lasted, up to 35 minutes; `None` when it begins in the future.

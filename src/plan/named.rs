@@ -1,5 +1,5 @@
 //! `--target` as it is typed: addresses, ranges and lists of them, and names, which are looked up once
-//! before a run.
+//! before a run, or again and again while short connections come and go.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -28,10 +28,28 @@ enum Target {
 /// What the values of `--target` come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolved {
-    /// All addresses with their ports, in the order in which they were typed.
-    pub endpoints: Vec<Endpoints>,
+    /// The addresses with their ports of each item, in the order in which they were typed.
+    pub endpoints: Vec<Vec<Endpoints>>,
     /// What each name stands for, in words.
     pub notes: Vec<String>,
+}
+
+/// What one item of `--target` stands for.
+#[derive(Debug)]
+pub struct LookedUp {
+    /// The name; `None` of what is an address or a range of them.
+    pub name: Option<String>,
+    /// Its addresses with their ports.
+    pub found: Result<Found, NameError>,
+}
+
+/// The addresses of a name, or what is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Those that this host has a way to, with their ports.
+    pub endpoints: Vec<Endpoints>,
+    /// The others.
+    pub away: Vec<IpAddr>,
 }
 
 /// Why a name is no target.
@@ -138,30 +156,43 @@ fn is_name(host: &str) -> bool {
     host.len() <= 253 && labels.clone().all(is_label) && !is_number(last)
 }
 
+impl Targets {
+    /// Whether one of them is a name.
+    #[must_use]
+    pub fn has_name(&self) -> bool {
+        self.0.iter().any(|target| matches!(target, Target::Name(..)))
+    }
+}
+
 /// Looks the names up.
 ///
 /// # Errors
 /// The first name that has no address which this host has a way to.
 pub fn resolve(all: &[Targets]) -> Result<Resolved, NameError> {
     let mut resolved = Resolved::default();
-    for target in all.iter().flat_map(|targets| &targets.0) {
-        match target {
-            Target::At(endpoints) => resolved.endpoints.push(*endpoints),
-            Target::Range(range, ports) => {
-                let each = (0..range.len()).map(|n| endpoints(range.nth(n), 0, *ports));
-                resolved.endpoints.extend(each);
-            }
-            Target::Name(name, ports) => {
-                let (ways, others) = addresses(name)?;
-                resolved.notes.push(in_words(name, &ways, &others));
-                resolved.endpoints.extend(ways.iter().map(|address| {
-                    let scope = if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
-                    endpoints(address.ip(), scope, *ports)
-                }));
-            }
-        }
+    for LookedUp { name, found } in look_up(all) {
+        let Found { endpoints, away } = found?;
+        resolved.notes.extend(name.map(|name| in_words(&name, &endpoints, &away)));
+        resolved.endpoints.push(endpoints);
     }
     Ok(resolved)
+}
+
+/// Looks each name up, in the order in which targets were typed; a target that is no name is what it is.
+pub fn look_up(all: &[Targets]) -> impl Iterator<Item = LookedUp> {
+    all.iter().flat_map(|targets| &targets.0).map(|target| match target {
+        Target::At(at) => no_name(vec![*at]),
+        Target::Range(range, ports) => {
+            no_name((0..range.len()).map(|n| endpoints(range.nth(n), 0, *ports)).collect())
+        }
+        Target::Name(name, ports) => {
+            LookedUp { name: Some(name.clone()), found: addresses(name, *ports) }
+        }
+    })
+}
+
+fn no_name(endpoints: Vec<Endpoints>) -> LookedUp {
+    LookedUp { name: None, found: Ok(Found { endpoints, away: Vec::new() }) }
 }
 
 fn endpoints(address: IpAddr, scope: u32, (low, high): (u16, u16)) -> Endpoints {
@@ -169,7 +200,7 @@ fn endpoints(address: IpAddr, scope: u32, (low, high): (u16, u16)) -> Endpoints 
 }
 
 /// The addresses of a name: those that this host has a way to, and the others.
-fn addresses(name: &str) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), NameError> {
+fn addresses(name: &str, ports: (u16, u16)) -> Result<Found, NameError> {
     let (tell, told) = mpsc::channel();
     let asked = name.to_owned();
     let look = move || {
@@ -183,24 +214,31 @@ fn addresses(name: &str) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), NameError
     let found = found.map_err(|error| unknown(&error))?;
     let (ways, others): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|address| route::outgoing_address(*address).is_ok());
+    let away: Vec<IpAddr> = others.iter().map(SocketAddr::ip).collect();
     if ways.is_empty() {
-        return Err(NameError::NoWay(name.to_owned(), listed(&others)));
+        return Err(NameError::NoWay(name.to_owned(), listed(&away)));
     }
-    Ok((ways, others))
+    let at = |address: &SocketAddr| {
+        let scope = if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
+        endpoints(address.ip(), scope, ports)
+    };
+    Ok(Found { endpoints: ways.iter().map(at).collect(), away })
 }
 
-fn in_words(name: &str, ways: &[SocketAddr], others: &[SocketAddr]) -> String {
-    let none = if others.is_empty() {
+fn in_words(name: &str, endpoints: &[Endpoints], away: &[IpAddr]) -> String {
+    let none = if away.is_empty() {
         String::new()
     } else {
-        format!("; without a route, and not used: {}", listed(others))
+        format!("; without a route, and not used: {}", listed(away))
     };
-    format!("--target {name}: {}{none}", listed(ways))
+    let used: Vec<IpAddr> = endpoints.iter().map(|endpoints| endpoints.address).collect();
+    format!("--target {name}: {}{none}", listed(&used))
 }
 
-fn listed(addresses: &[SocketAddr]) -> String {
-    let names: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-    names.join(", ")
+/// Addresses in words, as a sentence has them.
+#[must_use]
+pub fn listed(addresses: &[impl ToString]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -210,7 +248,7 @@ mod tests {
     fn of(text: &str) -> Vec<String> {
         let targets: Targets = text.parse().unwrap();
         let resolved = resolve(&[targets]).unwrap();
-        resolved.endpoints.iter().map(ToString::to_string).collect()
+        resolved.endpoints.iter().flatten().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -230,8 +268,12 @@ mod tests {
         let resolved = resolve(&[targets]).unwrap();
         let loopback =
             Endpoints { address: [127, 0, 0, 1].into(), scope: 0, low: 7000, high: 7001 };
-        assert!(resolved.endpoints.contains(&loopback), "{resolved:?}");
+        assert!(resolved.endpoints[0].contains(&loopback), "{resolved:?}");
         assert!(resolved.notes[0].starts_with("--target localhost: "), "{resolved:?}");
+        let typed = ["127.0.0.9:7", "10.0.0.1,localhost:8"].map(|text| text.parse().unwrap());
+        assert_eq!(typed.each_ref().map(Targets::has_name), [false, true]);
+        let names: Vec<_> = look_up(&typed).map(|one| one.name).collect();
+        assert_eq!(names, [None, None, Some("localhost".to_owned())]);
         // RFC 6761: no name server has it.
         let targets: Targets = "nothing.invalid:1".parse().unwrap();
         let error = resolve(&[targets]).unwrap_err().to_string();

@@ -65,6 +65,8 @@ pub struct RunResult {
     /// What became of the connections to each target; of more than 1,024 targets only those at which
     /// something was lost or failed.
     pub targets: List<TargetCounts>,
+    /// With --resolve-every: names whose addresses have changed while connections were held.
+    pub target_changes: List<TargetChange>,
     /// What the first target says when the run is over. It is asked after losses alone.
     pub target_afterwards: Maybe<TargetNow>,
     /// When the memory reserve was met, if it was.
@@ -144,6 +146,39 @@ pub struct TargetCounts {
     pub failed: Maybe<u64>,
     /// Connections that were lost.
     pub lost: Maybe<u64>,
+}
+
+/// Short connections go to other addresses of a name from now on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TargetChange {
+    /// Since the run's start.
+    pub at_ms: Maybe<u64>,
+    /// The name.
+    pub target: Maybe<String>,
+    /// Where they went.
+    pub before: List<String>,
+    /// Where they go.
+    pub after: List<String>,
+    /// What the name stands for besides, and is not used: it takes no connection, or no route leads there.
+    pub left_out: List<String>,
+}
+
+impl std::fmt::Display for TargetChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let few = |all: &[String]| {
+            let more =
+                if all.len() > 8 { format!(", {} more", all.len() - 8) } else { String::new() };
+            all.iter().take(8).cloned().collect::<Vec<_>>().join(", ") + &more
+        };
+        let name = self.target.as_deref().unwrap_or_default();
+        let (before, after) = (few(&self.before.0), few(&self.after.0));
+        write!(f, "--target {name}: short connections went to {before} and go to {after}")?;
+        if !self.left_out.0.is_empty() {
+            write!(f, "; no connection is taken at {}", few(&self.left_out.0))?;
+        }
+        Ok(())
+    }
 }
 
 impl std::fmt::Display for LossTimes {

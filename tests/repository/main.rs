@@ -19,6 +19,7 @@ mod made_up;
 mod readings;
 mod rooms;
 mod tree;
+mod twice;
 mod uses;
 
 use graph::Graph;
@@ -29,6 +30,10 @@ const CRATES: &[(&str, &str)] =
 
 /// The modules of all crates and what they use, read once for all tests.
 static HOUSE: LazyLock<Graph> = LazyLock::new(|| Graph::read(&root(), CRATES));
+
+/// Identical lines that the two ends of a connection may have at most: what differs in nothing is the
+/// endpoint's.
+const IDENTICAL_MAX: usize = 20;
 
 /// What the reading finds at least. A reading that finds less has lost its way.
 const MODULES_MIN: usize = 150;
@@ -94,6 +99,15 @@ fn a_file_is_one_idea_and_says_which() {
     let offences: Vec<_> =
         all.iter().flat_map(|(name, text)| files::shape_of(name, text)).collect();
     assert_none("files are too long or do not say what they are", &offences);
+}
+
+#[test]
+fn what_both_ends_do_stands_once() {
+    let identical = twice::identical(&files::all(&root()));
+    assert!(identical.len() > 5, "the methods of the two ends were not found");
+    if identical.len() >= IDENTICAL_MAX {
+        assert_none("lines stand at both ends", &identical);
+    }
 }
 
 #[test]

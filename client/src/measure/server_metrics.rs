@@ -99,7 +99,7 @@ pub(crate) fn find(
 }
 
 /// Whether a server writes its dumps there now.
-fn has_dumps(dir: &Path) -> bool {
+pub(crate) fn has_dumps(dir: &Path) -> bool {
     let file = open_regular(&dir.join(SERVER_DUMPS));
     matches!(file, Ok(Some(file)) if is_being_written(&file))
 }

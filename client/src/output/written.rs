@@ -18,8 +18,8 @@ use megaconn::results::max::Max;
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{Churn, Connect, Counts, Messages, Plateau, Pushes, Sweep};
 use megaconn::results::result::{
-    Close, Descriptors, LossPattern, LossTimes, PerCore, ReserveMet, RunResult, TargetCounts,
-    TargetNow,
+    Close, Descriptors, LossPattern, LossTimes, PerCore, ReserveMet, RunResult, TargetChange,
+    TargetCounts, TargetNow,
 };
 use megaconn::results::verdict::{NextWall, Verdict};
 use megaconn::walls::diagnosis::{Attribution, Diagnosis};
@@ -270,6 +270,13 @@ fn whole_result() -> RunResult {
             established: 99_985.into(),
             failed: 6.into(),
             lost: 9.into(),
+        }]),
+        target_changes: List(vec![TargetChange {
+            at_ms: 3_000.into(),
+            target: "b.test".into(),
+            before: List(vec!["127.0.0.1:7000".into()]),
+            after: List(vec!["127.0.0.2:7000".into()]),
+            left_out: List(vec!["192.0.2.9".into()]),
         }]),
         target_afterwards: TargetNow::Refuses.into(),
         memory_reserve_met: Maybe(Some(ReserveMet {

@@ -23,8 +23,8 @@ use crate::run::plateaus::hold_at_least;
 /// What a run is to do.
 pub(crate) struct Config {
     pub(crate) targets: Targets,
-    /// What the targets come to.
-    pub(crate) endpoints: Vec<Endpoints>,
+    /// What each item of the targets comes to.
+    pub(crate) endpoints: Vec<Vec<Endpoints>>,
     pub(crate) load: Load,
     pub(crate) traffic: Traffic,
     /// Bytes of memory that are left to other programs; `None` is by what there is.
@@ -100,7 +100,7 @@ impl Config {
     ///
     /// # Errors
     /// The first two of them that contradict each other.
-    pub(crate) fn new(flags: Flags, endpoints: Vec<Endpoints>) -> Result<Config, FlagError> {
+    pub(crate) fn new(flags: Flags, endpoints: Vec<Vec<Endpoints>>) -> Result<Config, FlagError> {
         let conflict = conflicts(&flags).into_iter().find(|(is_so, ..)| *is_so);
         if let Some((_, what, fix)) = conflict {
             return Err(FlagError(format!("{what}; fix: {fix}")));
@@ -108,7 +108,7 @@ impl Config {
         let (plateaus, to_max) = plateaus(&flags.load.connections)?;
         let churn = churn(&flags.load, &flags.traffic, plateaus.len() + usize::from(to_max));
         let bystanders = flags.bystanders.then(|| {
-            let target = endpoints.first().map(|endpoints| endpoints.address);
+            let target = endpoints.iter().flatten().next().map(|endpoints| endpoints.address);
             let whom = flags.panel.whom(target, flags.outputs.out.as_deref());
             BystanderPlan { whom, keep: flags.keep_bystanders }
         });
@@ -148,7 +148,7 @@ impl Config {
 
     /// Every address and port of a server.
     pub(crate) fn targets(&self) -> Vec<SocketAddr> {
-        self.endpoints.iter().flat_map(|endpoints| endpoints.each()).collect()
+        self.endpoints.iter().flatten().flat_map(|endpoints| endpoints.each()).collect()
     }
 
     /// What a search for the safe capacity is to keep.
@@ -223,8 +223,9 @@ impl Gates {
 
 /// Whether flags contradict each other, what the contradiction is, and its fix; in the order in which
 /// they are told.
-fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 17] {
-    let Flags { load, traffic, gates, .. } = flags;
+fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 19] {
+    let Flags { targets, load, traffic, gates, .. } = flags;
+    let resolves = targets.resolve_every.is_some();
     let (echo, push) =
         (traffic.expect == flags::Expect::Echo, traffic.expect == flags::Expect::Push);
     let sends = traffic.message_every.is_some()
@@ -270,6 +271,16 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 17] {
         ),
         (unwatched, "--ping and its like are bystanders", "add --bystanders"),
         (is_long, "--push-every is too long", "30m or less"),
+        (
+            resolves && !targets.has_name(),
+            "--resolve-every needs a name among the targets, and all are addresses",
+            "--target example.org:7000, or no --resolve-every",
+        ),
+        (
+            resolves && traffic.churn.is_none(),
+            "--resolve-every moves short connections, and there are none",
+            "--churn 100/s, or no --resolve-every",
+        ),
     ]
 }
 

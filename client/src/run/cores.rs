@@ -90,7 +90,7 @@ pub(crate) fn pace(
 }
 
 /// The tuples of `core`, which has its even share of the connections.
-fn allocator(plan: &RunPlan, core: usize) -> TupleAllocator {
+pub(crate) fn allocator(plan: &RunPlan, core: usize) -> TupleAllocator {
     let cores = plan.cpus.len();
     let share = tuples::share(plan.demand.connections, cores, core);
     let churn = plan.demand.churn_tuples.div_ceil(cores as u64);

@@ -26,6 +26,7 @@ pub(crate) fn lines(config: &Config, plan: &RunPlan) -> Vec<String> {
         format!("tuples={}", tuples.capacity()),
     ];
     lines.extend(of_traffic(load, traffic));
+    lines.push(format!("resolve_every={}", time(config.targets.resolve_every)));
     lines.extend([
         format!("hold={:?}", load.hold),
         format!("min_established={}", gates.min_established),

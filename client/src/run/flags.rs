@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use megaconn::base::constants::{BUFFER_BYTES, CONNECTS_IN_FLIGHT, CONNECTS_IN_FLIGHT_MAX};
+use megaconn::base::constants::{
+    BUFFER_BYTES, CONNECTS_IN_FLIGHT, CONNECTS_IN_FLIGHT_MAX, RESOLVE_EVERY_MIN,
+};
 use megaconn::base::units::{self, Text};
 use megaconn::base::wanted::Wanted;
 use megaconn::engine::protocol::message::HEADER_BYTES;
@@ -64,17 +66,24 @@ pub(crate) struct Flags {
 }
 
 /// Where connections go, where they come from, and on which CPUs they are made.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Targets {
     /// Server address and ports; repeatable
     ///
     /// An address, a range of addresses as 10.0.0.2-10.0.0.9:7000, a list with commas, or a name, which
-    /// stands for all its addresses and is looked up once. Connections are dealt out to all evenly.
+    /// stands for all its addresses and is looked up once, see --resolve-every. Connections are dealt out to all evenly.
     ///
     /// Before the run one ordinary connection is made to each, and ended by FIN without a byte: a
     /// target that does not take it is refused. A server that takes one connection only has had it.
     #[arg(long, value_name = "HOST:PORT[-PORT]", required = true)]
     pub(crate) target: Vec<named::Targets>,
+    /// Time between lookups of names
+    ///
+    /// During a hold with --churn the names of --target are looked up again each so often, at least 1s,
+    /// and short connections go to the addresses that they have then. Held ones stay where they are.
+    /// Default: names are looked up once, before the run.
+    #[arg(long, hide_short_help = true, value_name = "DUR", value_parser = resolve_every)]
+    pub(crate) resolve_every: Option<Duration>,
     /// Source addresses
     ///
     /// Where connections come from; repeatable. `auto` takes 127.0.0.2 to 127.255.255.254 on
@@ -92,6 +101,13 @@ pub(crate) struct Targets {
     /// `all` that are allowed, or a list like 0,2-5.
     #[arg(long, value_name = "all|LIST", default_value = "all")]
     pub(crate) cores: CoreList,
+}
+
+impl Targets {
+    /// Whether one of the targets is a name.
+    pub(crate) fn has_name(&self) -> bool {
+        self.target.iter().any(named::Targets::has_name)
+    }
 }
 
 /// How many connections, how fast, and for how long.
@@ -292,6 +308,12 @@ pub(crate) struct Outputs {
     /// controls the run.
     #[arg(long, hide_short_help = true, requires = "control")]
     pub(crate) control_remote: bool,
+}
+
+fn resolve_every(text: &str) -> Result<Duration, String> {
+    let every = units::positive_duration(text)?;
+    let error = || format!("`{text}` is too short; fix: write 1s or more");
+    (every >= RESOLVE_EVERY_MIN).then_some(every).ok_or_else(error)
 }
 
 fn connects_in_flight(text: &str) -> Result<u32, String> {

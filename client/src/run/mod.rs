@@ -12,7 +12,7 @@ use megaconn::observe::metrics::http;
 use megaconn::observe::stats::LossLog;
 use megaconn::plan::named::{self, Resolved};
 use megaconn::results::result::RunResult;
-use megaconn::results::{DOCTOR, ENVIRONMENT, RESULT};
+use megaconn::results::{DOCTOR, ENVIRONMENT, RESULT, SERVER_DUMPS};
 use megaconn::runtime::process::{Controls, Dumps, Process, open_stats};
 
 use crate::bystanders::runner::ProbeRunner;
@@ -39,6 +39,7 @@ mod effective;
 mod filling;
 pub(crate) mod flags;
 mod gates;
+mod names;
 pub(crate) mod outcome;
 mod plateaus;
 mod preflight;
@@ -68,7 +69,9 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
     let control = offer_control(config, plan)?;
     let out = dumps_place(outputs)?;
     effective::lines(config, plan).iter().for_each(|line| talk(line));
-    let seen_at = server.as_ref().map(|(server, _)| server.place().to_string());
+    let dumps = outputs.out.as_deref().filter(|dir| server_metrics::has_dumps(dir));
+    let dumps = dumps.map(|dir| dir.join(SERVER_DUMPS).display().to_string());
+    let seen_at = server.as_ref().map(|(server, _)| server.place().to_string()).or(dumps);
     talk(&format!("server_metrics={}", seen_at.as_deref().unwrap_or("none")));
     talk(&format!("metrics={}", http::url(metrics)));
     if let Some(control) = &control {

@@ -19,6 +19,11 @@ use crate::run::refusal::Refusal;
 /// that had no turn in that time is not refused: the run will tell. None comes from a port of the plan, where
 /// another is free: each ends by FIN, and its tuple is in TIME_WAIT afterwards.
 pub(crate) fn reach_all(targets: &[SocketAddr], ports_of_plan: &[u16]) -> Result<(), Refusal> {
+    refusal_of(dead(targets, ports_of_plan), targets.len())
+}
+
+/// The targets that do not take the connection of such a look, and why.
+pub(crate) fn dead(targets: &[SocketAddr], ports_of_plan: &[u16]) -> Vec<(SocketAddr, Refusal)> {
     let planned: HashSet<u16> = ports_of_plan.iter().copied().collect();
     let others: Vec<u16> = (1024..=u16::MAX).filter(|port| !planned.contains(port)).collect();
     let (next, until) = (AtomicUsize::new(0), Instant::now() + REACH_TIMEOUT);
@@ -43,7 +48,7 @@ pub(crate) fn reach_all(targets: &[SocketAddr], ports_of_plan: &[u16]) -> Result
         }
         ask();
     });
-    refusal_of(dead.into_inner().unwrap_or_else(PoisonError::into_inner), targets.len())
+    dead.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says why the first of the dead is, and how many others there are.

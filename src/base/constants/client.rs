@@ -94,6 +94,9 @@ pub const SERVER_EMPTY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time in which a name of a target has to be found.
 pub const NAME_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time between two lookups of the names of targets, at least: name servers are others'.
+pub const RESOLVE_EVERY_MIN: Duration = Duration::from_secs(1);
+
 /// Addresses in one range of targets.
 pub const TARGET_ADDRESSES_MAX: u64 = 65_536;
 

@@ -317,6 +317,13 @@ impl Dial for UringDriver {
         ring.push(&entry.build().user_data(token.packed()));
         Ok(())
     }
+
+    fn learn_targets(&mut self, targets: &[SocketAddr]) {
+        // An address must stay where it is until its connect is submitted.
+        self.submit();
+        let known = self.targets.len();
+        self.targets.extend(targets[known..].iter().copied().map(SockAddr::from));
+    }
 }
 
 impl Wakeup for UringDriver {

@@ -97,7 +97,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Takes the next step of an end that does not wait for the server's.
     pub(super) fn close_step(&mut self, id: SlotId) {
-        if let Some(buffer) = self.end.close_step(id, ShutdownMode::Both) {
+        if let Some(buffer) = self.end.close_step(id) {
             self.end.give_buffer(buffer);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::constants::{BACK_OFF_MS, CONNECTS_PER_TURN};
+use crate::base::constants::CONNECTS_PER_TURN;
 use crate::base::errno::Errno;
 use crate::engine::client::Client;
 use crate::engine::client::tuple_allocator::is_taken;
@@ -25,8 +25,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 
     pub(super) fn may_connect(&self) -> bool {
-        self.end.count(Queue::Connecting) < self.config.connects_in_flight
-            && self.end.now_ms >= self.back_off_until_ms
+        self.end.count(Queue::Connecting) < self.config.connects_in_flight && self.end.may_grow()
     }
 
     fn arm_connect(&mut self, due: Duration) {
@@ -64,20 +63,15 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// A free slot, if need be of another segment.
     pub(super) fn take_slot(&mut self) -> Option<SlotId> {
-        self.end.arena.take().or_else(|| self.grow_and_take())
-    }
-
-    fn grow_and_take(&mut self) -> Option<SlotId> {
-        if self.end.arena.next_segment().is_none() {
+        if self.end.arena.is_full() {
             if self.phase.is_filling() {
                 self.give_up(Errno::EMFILE);
             }
             return None;
         }
-        match self.end.grow() {
-            Ok(()) => self.end.arena.take(),
+        match self.end.take_slot() {
+            Ok(slot) => slot,
             Err(errno) => {
-                self.back_off_until_ms = self.end.now_ms + u64::from(BACK_OFF_MS);
                 // Nothing on its way that could free a slot? Then there will never be one.
                 if self.end.count(Queue::Connecting) == 0 && self.end.count(Queue::Ending) == 0 {
                     self.give_up(errno);

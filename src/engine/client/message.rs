@@ -116,26 +116,16 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.end.arm_recv(id);
     }
 
-    pub(super) fn on_received(&mut self, id: SlotId, result: Result<u32, Errno>) {
-        match result {
-            Ok(0) => self.lose(id, LostCause::Fin),
-            Ok(bytes) => {
-                let slot = &mut self.end.arena[id];
-                slot.end += u16::try_from(bytes).expect("a receive stays within its buffer");
-                self.hear(id);
-            }
-            Err(Errno::EAGAIN) => {
-                if self.end.arena[id].end == 0 {
-                    self.end.drop_buffer(id);
-                }
-                self.end.arm_poll(id);
-            }
-            Err(errno) => self.on_error(id, errno),
+    /// There were no bytes after all. The beginning of an answer stays in its buffer.
+    pub(super) fn poll_again(&mut self, id: SlotId) {
+        if self.end.arena[id].end == 0 {
+            self.end.drop_buffer(id);
         }
+        self.end.arm_poll(id);
     }
 
     /// Bytes came: the expectation says what they are.
-    fn hear(&mut self, id: SlotId) {
+    pub(super) fn hear(&mut self, id: SlotId) {
         let slot = &mut self.end.arena[id];
         if slot.role.pending == 0 && !self.expectation.is_unasked() {
             return self.mismatch(id);

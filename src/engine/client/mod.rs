@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::base::constants::{
     CONNECT_TIMEOUT, ECHO_TIMEOUT, HELD_UP_LOOK, MESSAGES_IN_FLIGHT, TICK_LATE_MS, TICK_MS,
 };
+use crate::base::errno::Errno;
 use crate::engine::client::config::ClientConfig;
 use crate::engine::client::growth::Growth;
 use crate::engine::client::held_up::HeldUp;
@@ -65,7 +66,6 @@ pub struct Client<D, E: Expectation> {
     connections: u64,
     /// Short connections that have begun and not ended.
     churning: u32,
-    back_off_until_ms: u64,
     /// The rests in which something was due that could not begin.
     held_up: HeldUp,
     /// Whether it is held up by the bound on what may be in flight.
@@ -95,7 +95,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             churn_tries: 0,
             connections: 0,
             churning: 0,
-            back_off_until_ms: 0,
             held_up: HeldUp::new(),
             is_at_bound: false,
         }
@@ -252,15 +251,16 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
         match event {
             Event::Connected(id, result) => self.on_connect(id, result),
             Event::Readable(id, result) => self.on_readable(id, result),
-            Event::Received(id, _, result) => self.on_received(id, result),
+            Event::Received(id) => self.hear(id),
+            Event::Ended(id) => self.lose(id, LostCause::Fin),
+            Event::Nothing(id) => self.poll_again(id),
+            Event::TakenBack(id) => self.on_error(id, Errno::ECANCELED),
             Event::Sent(id) => self.on_sent(id),
             // The poll for room tells when it goes on.
             Event::Stalled(_) | Event::Unacked(..) => {}
             Event::Writable(id, Ok(_)) => self.end.arm_send(id),
-            Event::Writable(id, Err(errno)) | Event::SendFailed(id, errno) => {
-                self.on_error(id, errno);
-            }
-            Event::Joining(id) => self.close_step(id),
+            Event::Writable(id, Err(errno)) | Event::Failed(id, errno) => self.on_error(id, errno),
+            Event::Returned(buffer) => self.end.give_buffer(buffer),
             Event::Closed => {}
             Event::Accepted(..) | Event::Waiting(_) => {
                 unreachable!("a client asks for no accept")
@@ -314,6 +314,10 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
             Command::Pace(pace) => {
                 self.config.pace = pace;
                 self.phase.change_pace(&self.config, connections, now, &self.end.stats);
+            }
+            Command::Churn(targets) => {
+                self.end.driver.learn_targets(&targets.known);
+                self.tuples.churn_to(targets);
             }
         }
     }

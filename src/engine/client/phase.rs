@@ -1,6 +1,9 @@
 //! The phases of a run: commanded by the housekeeping thread, one after the other, on all cores.
 
+use std::sync::Arc;
+
 use crate::engine::client::config::Pace;
+use crate::engine::client::tuple_allocator::ChurnTargets;
 
 /// What all cores do at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub enum Phase {
 }
 
 /// What a core is told while it runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// Do this from now on, and say when it is carried out.
     Do(PhaseCommand),
@@ -39,6 +42,8 @@ pub enum Command {
     OpenNoMore,
     /// Begin things at this pace from now on.
     Pace(Pace),
+    /// Short connections go to these targets from now on; those that have begun go on.
+    Churn(Arc<ChurnTargets>),
 }
 
 /// A phase, and the number under which a core says that it has finished it.

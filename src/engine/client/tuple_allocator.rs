@@ -2,11 +2,23 @@
 //! from its beginning; short ones go round and round behind them, so that a tuple comes again only
 //! when its TIME_WAIT is over.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::base::constants::TUPLES_SKIPPED_SPARE;
 use crate::base::errno::Errno;
 use crate::plan::tuples::{Tuple, TuplePlan, share};
+
+/// Where short connections go, when their targets have changed since the run began.
+#[derive(Clone, Debug)]
+pub struct ChurnTargets {
+    /// Their tuples, dealt out to as many cores as before.
+    pub tuples: TuplePlan,
+    /// Every target that the run has known, by the number that the driver has for it.
+    pub known: Vec<SocketAddr>,
+    /// The driver's number of each target of `tuples`.
+    pub numbers: Vec<usize>,
+}
 
 /// One core's part of the tuple plan, and how much of it is used.
 #[derive(Clone)]
@@ -18,9 +30,20 @@ pub struct TupleAllocator {
     skips_max: u64,
     /// Held connections are being closed: their tuples may be taken again, when there are no others.
     is_released: bool,
-    /// From here on tuples are for short connections.
+    /// From here on tuples are for short connections, and numbers are theirs.
     churn_from: u64,
-    next_churn: u64,
+    churn: Churn,
+}
+
+/// The tuples of short connections, of which the first is number `churn_from`.
+#[derive(Clone)]
+struct Churn {
+    /// `None` while they go where held ones do.
+    targets: Option<Arc<ChurnTargets>>,
+    /// Tuples that are used until the first may come again.
+    need: u64,
+    from: u64,
+    next: u64,
     until: u64,
 }
 
@@ -50,8 +73,13 @@ impl TupleAllocator {
             skips_max,
             is_released: false,
             churn_from,
-            next_churn: churn_from + run % (part - churn_from).max(1),
-            until: part,
+            churn: Churn {
+                targets: None,
+                need: churn_tuples,
+                from: churn_from,
+                next: churn_from + run % (part - churn_from).max(1),
+                until: part,
+            },
         }
     }
 
@@ -91,11 +119,41 @@ impl TupleAllocator {
 
     /// A tuple for a short connection.
     pub fn next_churn(&mut self) -> Option<(u32, Tuple)> {
-        if self.next_churn >= self.until {
-            self.next_churn = self.churn_from;
+        let churn = &mut self.churn;
+        if churn.next >= churn.until {
+            churn.next = churn.from;
         }
-        self.next_churn += 1;
-        self.at(self.next_churn - 1).filter(|_| self.churn_from < self.until)
+        if churn.from >= churn.until {
+            return None;
+        }
+        churn.next += 1;
+        let index = churn.next - 1;
+        let number = u32::try_from(self.churn_from + (index - churn.from)).ok()?;
+        let Some(targets) = &churn.targets else { return self.at(index) };
+        let tuple = targets.tuples.of_core(self.core, index)?;
+        Some((number, Tuple { target: targets.numbers[tuple.target], ..tuple }))
+    }
+
+    /// From now on short connections go to `targets`. Their tuples begin behind the source addresses and
+    /// ports that held connections use, and go on where those of the targets before have come to, so
+    /// that a TIME_WAIT is met no sooner. Whether there are as many as they need.
+    pub fn churn_to(&mut self, targets: Arc<ChurnTargets>) -> bool {
+        let cores = self.plan.cores() as u64;
+        let wide = |plan: &TuplePlan| plan.targets().len() as u64;
+        let (held, new) = (wide(&self.plan), wide(&targets.tuples));
+        let old = self.churn.targets.as_deref().map_or(held, |old| wide(&old.tuples));
+        // A round is a source address and port, with each target once.
+        let moved = |index: u64, wide: u64| {
+            let rounds = index.saturating_mul(cores).div_ceil(wide.max(1));
+            rounds.saturating_mul(new).div_ceil(cores)
+        };
+        let until = share(targets.tuples.capacity(), self.plan.cores(), self.core);
+        let until = until.min(u64::from(u32::MAX) - self.churn_from.min(u32::MAX.into()));
+        let need = self.churn.need;
+        let from = moved(self.churn_from, held).min(until.saturating_sub(need));
+        let next = moved(self.churn.next, old).max(from);
+        self.churn = Churn { targets: Some(targets), need, from, next, until };
+        until >= need
     }
 
     /// Whether connection `number` of this core is a short one.
@@ -105,7 +163,8 @@ impl TupleAllocator {
 
     /// The number in the whole plan of connection `number` of this core.
     pub fn identity(&self, number: u32) -> u64 {
-        self.at(number.into()).map_or(u64::MAX, |(_, tuple)| tuple.number)
+        // As a plan numbers its tuples, whatever their targets are.
+        u64::from(number) * self.plan.cores() as u64 + self.core as u64
     }
 
     fn at(&self, index: u64) -> Option<(u32, Tuple)> {
@@ -148,6 +207,44 @@ mod tests {
         );
         assert_eq!(short.iter().map(|(_, t)| t).collect::<HashSet<_>>().len(), 29);
         assert_eq!(supply.next_churn(), Some(first), "after all others the first comes again");
+    }
+
+    #[test]
+    fn short_ones_go_to_new_targets_and_meet_no_held_one() {
+        let at = |n| SocketAddr::new(Ipv4Addr::new(127, 0, 1, n).into(), 7000);
+        let source = IpAddr::from(Ipv4Addr::new(127, 0, 0, 2));
+        let range = [AddressRange::new(source, source).expect("one address is a range")];
+        let plan = |targets: &[SocketAddr]| {
+            let ports = (0..200).map(|n| 40_000 + n).collect();
+            TuplePlan::new(targets.to_vec(), &range, ports, 2).expect("the plan is sound")
+        };
+        let known = [1, 2, 3].map(at);
+        for core in [0, 1] {
+            let held_plan = Arc::new(plan(&known[..2]));
+            let mut supply = TupleAllocator::new(held_plan, core, 40, 50, 7);
+            let flat = |tuple: Tuple| (tuple.source, known[tuple.target]);
+            let held: HashSet<_> =
+                std::iter::from_fn(|| supply.next_long_lived()).map(|(_, t)| flat(t)).collect();
+            let before: Vec<_> = (0..30).filter_map(|_| supply.next_churn()).collect();
+            let identity = supply.identity(before[0].0);
+            for (targets, number) in [(&known[1..], vec![1, 2]), (&known[2..], vec![2])] {
+                let (tuples, known) = (plan(targets), known.to_vec());
+                let targets = ChurnTargets { tuples, known, numbers: number.clone() };
+                assert!(supply.churn_to(Arc::new(targets)), "50 are there");
+                let short: Vec<_> = (0..50).filter_map(|_| supply.next_churn()).collect();
+                assert_eq!(short.len(), 50);
+                assert!(short.iter().all(|(n, _)| supply.is_short(*n)));
+                assert!(short.iter().all(|(_, t)| number.contains(&t.target)), "{short:?}");
+                let flat: HashSet<_> = short.iter().map(|(_, tuple)| flat(*tuple)).collect();
+                assert_eq!(flat.len(), 50, "one came again too early");
+                assert!(flat.is_disjoint(&held), "a held one's tuple was taken");
+            }
+            assert_eq!(supply.identity(before[0].0), identity, "a message was not known again");
+        }
+        let mut supply = TupleAllocator::new(Arc::new(plan(&known[..2])), 0, 10, 150, 7);
+        let (tuples, known) = (plan(&known[..1]), known.to_vec());
+        let few = ChurnTargets { tuples, known, numbers: vec![0] };
+        assert!(!supply.churn_to(Arc::new(few)), "100 are not 150");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::base::errno::Errno;
 use crate::engine::driver::Readiness;
-use crate::engine::slot::ReadSide;
+use crate::engine::slot::BufferId;
 use crate::engine::token::SlotId;
 
 /// What has come of an operation, for the end to go on with.
@@ -16,8 +16,14 @@ pub enum Event {
     Connected(SlotId, Result<u32, Errno>),
     /// An open connection is readable or has ended, and nothing is on its way out.
     Readable(SlotId, Result<Readiness, Errno>),
-    /// Bytes came, or the end of the stream (0); before, the reading side was in this state.
-    Received(SlotId, ReadSide, Result<u32, Errno>),
+    /// Bytes came, behind those that the slot's buffer had.
+    Received(SlotId),
+    /// The peer has ended its stream, and all of it was received.
+    Ended(SlotId),
+    /// There were no bytes to receive after all.
+    Nothing(SlotId),
+    /// A receive was taken back before bytes came.
+    TakenBack(SlotId),
     /// All bytes are gone.
     Sent(SlotId),
     /// The peer takes no more bytes for now: a poll for room is armed.
@@ -26,10 +32,10 @@ pub enum Event {
     Writable(SlotId, Result<Readiness, Errno>),
     /// So many bytes that went to the peer are not acknowledged, if the kernel can tell.
     Unacked(SlotId, Result<u32, Errno>),
-    /// Bytes could not be sent.
-    SendFailed(SlotId, Errno),
-    /// The join of a closing connection may go on, see `Endpoint::close_step`.
-    Joining(SlotId),
+    /// Bytes could not be received, or sent.
+    Failed(SlotId, Errno),
+    /// A connection that closes has no use for its buffer any more.
+    Returned(BufferId),
     /// A descriptor is closed, and its slot is free.
     Closed,
 }

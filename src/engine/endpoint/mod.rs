@@ -8,16 +8,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::constants::{BATCH_COMPLETIONS, TICK_MS};
+use crate::base::constants::{BACK_OFF_MS, BATCH_COMPLETIONS, TICK_MS};
 use crate::base::errno::Errno;
 use crate::engine::arena::Arena;
-use crate::engine::driver::{Completion, Driver, Readiness, ShutdownMode};
+use crate::engine::driver::{Completion, Driver, Readiness};
 use crate::engine::endpoint::event::Event;
 use crate::engine::queue::SlotQueue;
-use crate::engine::slot::{BufferId, CloseStep, ConnState, Queue, ReadSide, Role, WriteSide};
+use crate::engine::slot::{BufferId, ConnState, Queue, ReadSide, Role, WriteSide};
 use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::CoreStats;
 
+mod close;
 pub mod end;
 pub mod event;
 
@@ -37,6 +38,11 @@ pub struct Endpoint<D, R, S> {
     pub now_ms: u64,
     slots_per_segment: u32,
     buffers_used: u64,
+    /// Of these, those of connections that close, or whose receive is being taken back: they come back
+    /// by themselves.
+    buffers_returning: u32,
+    /// No growing before this time: the last try failed.
+    grow_from_ms: u64,
     batch: Vec<Completion>,
     tick_at_ms: u64,
 }
@@ -54,6 +60,8 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
             now_ms: 0,
             slots_per_segment,
             buffers_used: 0,
+            buffers_returning: 0,
+            grow_from_ms: 0,
             batch: Vec::with_capacity(BATCH_COMPLETIONS),
             tick_at_ms: 0,
         }
@@ -118,7 +126,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
             Operation::PollReadable => {
                 slot.read = ReadSide::Idle;
                 if is_closing {
-                    return Some(Event::Joining(id));
+                    return self.close_further(id);
                 }
                 if slot.write != WriteSide::Idle {
                     // Its buffer is on its way out: it is received when that is gone.
@@ -130,21 +138,33 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
             Operation::Recv => {
                 let was = std::mem::replace(&mut slot.read, ReadSide::Idle);
                 if is_closing {
-                    return Some(Event::Joining(id));
+                    return self.close_further(id);
                 }
                 if let Ok(bytes) = result {
+                    slot.end += u16::try_from(bytes).expect("a receive stays within its buffer");
                     self.stats.recv_bytes_total.add(u64::from(bytes));
                 }
-                Some(Event::Received(id, was, result))
+                match was {
+                    ReadSide::RecvArmed => self.remove(id, Queue::Warm),
+                    ReadSide::Cancelling => self.buffers_returning -= 1,
+                    _ => {}
+                }
+                Some(match result {
+                    Ok(0) => Event::Ended(id),
+                    Ok(_) => Event::Received(id),
+                    Err(Errno::EAGAIN) => Event::Nothing(id),
+                    Err(Errno::ECANCELED) => Event::TakenBack(id),
+                    Err(errno) => Event::Failed(id, errno),
+                })
             }
             Operation::Send => {
                 slot.write = WriteSide::Idle;
-                Some(if is_closing { Event::Joining(id) } else { self.on_send(id, result) })
+                if is_closing { self.close_further(id) } else { Some(self.on_send(id, result)) }
             }
             Operation::PollWritable => {
                 slot.write = WriteSide::Idle;
                 if is_closing {
-                    return Some(Event::Joining(id));
+                    return self.close_further(id);
                 }
                 Some(Event::Writable(id, result.map(Readiness::from_events)))
             }
@@ -152,7 +172,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
                 let is_of_both = slot.write == WriteSide::ShuttingDown;
                 slot.write = if is_of_both { WriteSide::ShutDown } else { WriteSide::Idle };
                 // When only our direction is ended, a poll tells when the peer ends its own.
-                slot.is_joined().then_some(Event::Joining(id))
+                if slot.is_joined() { self.close_further(id) } else { None }
             }
             Operation::Close => {
                 slot.write = WriteSide::ShutDown;
@@ -183,11 +203,24 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
         self.driver.recv(slot.token(Operation::Recv, id), slot.buffer, slot.end);
     }
 
-    /// Receives bytes as soon as there are some, the slot's buffer in hand.
+    /// Receives bytes as soon as there are some, the slot's buffer in hand: the slot stands in the queue
+    /// of the warm ones until then.
     pub fn arm_await(&mut self, id: SlotId) {
         let slot = &mut self.arena[id];
         slot.read = ReadSide::RecvArmed;
         self.driver.await_bytes(slot.token(Operation::Recv, id), slot.buffer);
+        self.push(id, Queue::Warm);
+    }
+
+    /// Takes back the receive of the slot that has been warm the longest, if there is one.
+    #[inline]
+    pub fn cancel_oldest_await(&mut self) -> bool {
+        let Some(id) = self.pop(Queue::Warm) else { return false };
+        let slot = &mut self.arena[id];
+        slot.read = ReadSide::Cancelling;
+        self.driver.cancel(slot.token(Operation::Recv, id));
+        self.buffers_returning += 1;
+        true
     }
 
     // ---- bytes out, until all are gone ----------------------------------------------------
@@ -214,7 +247,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
                 Event::Sent(id)
             }
             Err(Errno::EAGAIN) => self.arm_poll_writable(id),
-            Err(errno) => Event::SendFailed(id, errno),
+            Err(errno) => Event::Failed(id, errno),
         }
     }
 
@@ -317,6 +350,13 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
         self.driver.give_buffer(buffer);
     }
 
+    /// Buffers that are in use and come back by themselves.
+    #[must_use]
+    #[inline]
+    pub fn buffers_returning(&self) -> u32 {
+        self.buffers_returning
+    }
+
     /// Takes the slot's buffer out of it, if it has one.
     #[inline]
     pub fn detach_buffer(&mut self, id: SlotId) -> Option<BufferId> {
@@ -333,67 +373,38 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
         }
     }
 
-    // ---- the end: a join of both sides, then the close ------------------------------------
-
-    /// From now on the connection is closing. What only waits in user space waits no more; a poll for
-    /// room is cancelled.
-    pub fn begin_close(&mut self, id: SlotId) {
-        let slot = &mut self.arena[id];
-        slot.transition_to(ConnState::Closing);
-        if matches!(slot.read, ReadSide::Starved | ReadSide::Deferred) {
-            slot.read = ReadSide::Idle;
-        }
-        if slot.write == WriteSide::Stalled {
-            self.cancel_poll_writable(id);
-        }
-    }
-
-    /// Ends our direction, or both; what waits for the peer then completes.
-    pub fn arm_shutdown(&mut self, id: SlotId, mode: ShutdownMode) {
-        let slot = &mut self.arena[id];
-        let is_ours_alone = mode == ShutdownMode::Sending;
-        slot.write = if is_ours_alone { WriteSide::Ending } else { WriteSide::ShuttingDown };
-        self.driver.shutdown(slot.token(Operation::Shutdown, id), mode);
-    }
-
-    /// Takes the next step of the end: a shutdown by `mode` where only that completes what is with the
-    /// kernel, or where it is a reset, and the close of the descriptor once nothing is. The slot's
-    /// buffer comes back with the close.
-    pub fn close_step(&mut self, id: SlotId, mode: ShutdownMode) -> Option<BufferId> {
-        let slot = &self.arena[id];
-        // A plain close would leave with the kernel what the peer does not take.
-        let wants_reset = mode == ShutdownMode::Reset && slot.write == WriteSide::Idle;
-        match slot.close_step() {
-            CloseStep::Wait => None,
-            CloseStep::Close if !wants_reset => {
-                let buffer = self.detach_buffer(id);
-                let slot = &mut self.arena[id];
-                slot.write = WriteSide::Closing;
-                self.driver.close(slot.token(Operation::Close, id));
-                buffer
-            }
-            CloseStep::Shutdown | CloseStep::Close => {
-                self.arm_shutdown(id, mode);
-                None
-            }
-        }
-    }
-
-    /// The descriptor is closed, whatever close(2) said: Linux frees it in any case.
-    fn free_closed(&mut self, id: SlotId) {
-        self.leave_queue(id);
-        self.stats.closed_total.add(1);
-        self.arena.free(id, self.now_ms);
-    }
-
     // ---- segments -------------------------------------------------------------------------
+
+    /// Whether a segment may be added: a try that failed is not repeated at once.
+    #[must_use]
+    pub fn may_grow(&self) -> bool {
+        self.now_ms >= self.grow_from_ms
+    }
+
+    /// A free slot, if need be of another segment; `None` while no segment may be added.
+    ///
+    /// # Errors
+    /// Those of [`Endpoint::grow`], after which none is added for a moment.
+    #[inline]
+    pub fn take_slot(&mut self) -> Result<Option<SlotId>, Errno> {
+        match self.arena.take() {
+            None if self.may_grow() => {
+                self.grow()?;
+                Ok(self.arena.take())
+            }
+            slot => Ok(slot),
+        }
+    }
 
     /// Adds a segment.
     ///
     /// # Errors
     /// `ENOSPC` when a core may have no more of them; what the driver said otherwise.
     pub fn grow(&mut self) -> Result<(), Errno> {
-        self.open_segment().inspect_err(|_| self.stats.grow_failed_total.add(1))
+        self.open_segment().inspect_err(|_| {
+            self.stats.grow_failed_total.add(1);
+            self.grow_from_ms = self.now_ms + u64::from(BACK_OFF_MS);
+        })
     }
 
     fn open_segment(&mut self) -> Result<(), Errno> {

@@ -46,18 +46,8 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         if is_full || self.is_backing_off() {
             return None;
         }
-        self.end.arena.take().or_else(|| self.grow_and_take())
-    }
-
-    fn grow_and_take(&mut self) -> Option<SlotId> {
-        if self.end.now_ms < self.grow_from_ms {
-            return None;
-        }
-        if let Err(errno) = self.end.grow() {
-            self.end.stats.failed[errno.index()].add(1);
-            self.grow_from_ms = self.end.now_ms + u64::from(BACK_OFF_MS);
-        }
-        self.end.arena.take()
+        let slot = self.end.take_slot();
+        slot.inspect_err(|errno| self.end.stats.failed[errno.index()].add(1)).ok().flatten()
     }
 
     fn arm_accept(&mut self, id: SlotId, listener: usize) {

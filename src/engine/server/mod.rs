@@ -16,6 +16,7 @@ use crate::base::constants::{
     ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BATCH_COMPLETIONS, SEND_TIMEOUT, WHEEL_BUCKETS,
 };
 use crate::base::errno::Errno;
+use crate::engine::close_reason::CloseReason;
 use crate::engine::driver::Listen;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::endpoint::end::End;
@@ -89,9 +90,6 @@ pub struct Server<D, P: Protocol> {
     connections: u32,
     /// Of these, those that are closing because all cores together hold as many as they may.
     refused: u32,
-    /// Buffers of connections that close, or whose receive is being cancelled: they come back by
-    /// themselves.
-    buffers_returning: u32,
     /// What is to be done with a buffer when the answer in it is out, by the buffer's number.
     remainders: Box<[Remainder]>,
     /// What was seen of the peer that does not take what is in a buffer, by the buffer's number.
@@ -107,8 +105,6 @@ pub struct Server<D, P: Protocol> {
     queue_drained: bool,
     /// No accepting before this time: an accept failed, for want of something of the kernel's.
     accept_from_ms: u64,
-    /// No growing before this time: the last try failed. New connections are refused meanwhile.
-    grow_from_ms: u64,
 }
 
 impl<D: Listen, P: Protocol> Server<D, P> {
@@ -140,7 +136,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             accepts_first: 0,
             connections: 0,
             refused: 0,
-            buffers_returning: 0,
             remainders: vec![Remainder::default(); buffers].into(),
             stalls,
             wheel: if has_timers { Wheel::new(WHEEL_BUCKETS) } else { Wheel::default() },
@@ -150,7 +145,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             config,
             queue_drained: true,
             accept_from_ms: 0,
-            grow_from_ms: 0,
         };
         server.end.grow()?;
         server.arm_accepts();
@@ -186,13 +180,17 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
             Event::Waiting(listener) => self.on_waiting(listener),
             Event::Accepted(id, result) => self.on_accept(id, result),
             Event::Readable(id, result) => self.on_readable(id, result),
-            Event::Received(id, was, result) => self.on_received(id, was, result),
+            Event::Received(id) => self.on_received(id),
+            // All that came before the end has been answered, so our end may follow.
+            Event::Ended(id) => self.close(id, CloseReason::Finished),
+            Event::Nothing(id) => self.on_nothing(id),
+            Event::TakenBack(id) => self.become_idle(id),
             Event::Sent(id) => self.on_sent(id),
             Event::Stalled(id) => self.on_stalled(id),
             Event::Writable(id, result) => self.on_writable(id, result),
             Event::Unacked(id, result) => self.on_unacked(id, result),
-            Event::SendFailed(id, _) => self.on_send_failed(id),
-            Event::Joining(id) => self.close_step(id),
+            Event::Failed(id, _) => self.close(id, CloseReason::Reset),
+            Event::Returned(buffer) => self.hand_on(buffer),
             Event::Closed => self.on_closed(),
             Event::Connected(..) => unreachable!("a server asks for no connect"),
         }

@@ -1,6 +1,7 @@
 //! What a server keeps of a connection besides: when its timer runs out, since when its peer takes no
 //! bytes, what it is still to be sent, and the state of the protocol.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use crate::base::constants::SEND_TIMEOUT_MAX;
@@ -10,7 +11,7 @@ use crate::engine::slot::{
 };
 
 /// A server's part of a slot.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[repr(C)]
 pub struct Serving<S> {
     /// While an accept is with the kernel, the number of the listener; then when the wheel looks at it.
@@ -19,7 +20,7 @@ pub struct Serving<S> {
     stalled_since: u16,
     /// What is pending, as flags.
     pub(super) pending: u8,
-    queue: Queue,
+    queue: Cell<Queue>,
     /// What the protocol remembers.
     pub protocol: S,
 }
@@ -77,12 +78,12 @@ pub(super) enum Look {
 }
 
 impl<S: Copy + Default + std::fmt::Debug> Role for Serving<S> {
-    fn queue(&self) -> Queue {
-        self.queue
+    fn queue(&self) -> &Cell<Queue> {
+        &self.queue
     }
 
-    fn set_queue(&mut self, queue: Queue) {
-        self.queue = queue;
+    fn is_cut(&self) -> bool {
+        self.is_pending(RESET)
     }
 }
 

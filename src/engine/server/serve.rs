@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::base::constants::{STALL_GRACE, WARM_MAX, WARM_TIME};
 use crate::base::errno::Errno;
 use crate::engine::close_reason::CloseReason;
-use crate::engine::driver::{Listen, Readiness, ShutdownMode};
+use crate::engine::driver::{Listen, Readiness};
 use crate::engine::protocol::{Action, Protocol};
 use crate::engine::server::Server;
 use crate::engine::server::role::{
     KEPT, OPENING, RESET, Remainder, Serving, TIMER_DUE, TIMER_SENDS,
 };
 use crate::engine::slot::{BufferId, Queue, ReadSide, Slot, Timed, WriteSide, low_milliseconds};
-use crate::engine::token::{Operation, SlotId};
+use crate::engine::token::SlotId;
 
 /// What became of a buffer that was free for what is pending.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,44 +77,30 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     // ---- bytes in -------------------------------------------------------------------------
 
-    pub(super) fn on_received(&mut self, id: SlotId, was: ReadSide, result: Result<u32, Errno>) {
-        match was {
-            ReadSide::RecvArmed => self.end.remove(id, Queue::Warm),
-            ReadSide::Cancelling => self.buffers_returning -= 1,
-            _ => {}
+    pub(super) fn on_received(&mut self, id: SlotId) {
+        self.end.stats.messages_total.add(1);
+        let slot = &mut self.end.arena[id];
+        let is_brisk = slot.waited(self.end.now) < WARM_TIME;
+        slot.wait_from(self.end.now);
+        let filled = slot.end;
+        match self.handle_bytes(id, filled) {
+            // A connection that sends often needs no poll: what follows is awaited once the answer is out.
+            Handled::Answered if is_brisk => {}
+            Handled::Closed => {}
+            _ => self.end.arm_poll(id),
         }
-        match result {
-            // All that came before the end has been answered, so our end may follow.
-            Ok(0) => self.close(id, CloseReason::Finished),
-            Ok(bytes) => {
-                self.end.stats.messages_total.add(1);
-                let slot = &mut self.end.arena[id];
-                let is_brisk = slot.waited(self.end.now) < WARM_TIME;
-                slot.wait_from(self.end.now);
-                let filled =
-                    slot.end + u16::try_from(bytes).expect("a receive stays within its buffer");
-                match self.handle_bytes(id, filled) {
-                    // A connection that sends often needs no poll: what follows is awaited once the
-                    // answer is out.
-                    Handled::Answered if is_brisk => {}
-                    Handled::Closed => {}
-                    _ => self.end.arm_poll(id),
-                }
-            }
-            // It is idle by now.
-            Err(Errno::ECANCELED) => self.become_idle(id),
-            Err(Errno::EAGAIN) => {
-                // It was readable: a connection that waited for our buffer until now is not to pay for it.
-                let slot = &mut self.end.arena[id];
-                slot.wait_from(self.end.now);
-                if slot.end == 0 {
-                    return self.become_idle(id);
-                }
-                self.await_rest(id);
-                self.end.arm_poll(id);
-            }
-            Err(_) => self.close(id, CloseReason::Reset),
+    }
+
+    /// It was readable, and there were no bytes: a connection that waited for our buffer until now is not
+    /// to pay for it.
+    pub(super) fn on_nothing(&mut self, id: SlotId) {
+        let slot = &mut self.end.arena[id];
+        slot.wait_from(self.end.now);
+        if slot.end == 0 {
+            return self.become_idle(id);
         }
+        self.await_rest(id);
+        self.end.arm_poll(id);
     }
 
     /// Shows the protocol the first `filled` bytes of the slot's buffer, and does what it says.
@@ -249,10 +235,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         }
     }
 
-    pub(super) fn on_send_failed(&mut self, id: SlotId) {
-        self.close(id, CloseReason::Reset);
-    }
-
     // ---- what the protocol sends first, and what its timer sends --------------------------
 
     pub(super) fn give_buffer_and_speak(&mut self, id: SlotId) {
@@ -327,21 +309,10 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         }
         self.leave_queue(id);
         self.end.arm_await(id);
-        self.end.push(id, Queue::Warm);
-    }
-
-    /// Takes back the receive of the slot that has been silent the longest, if one waits.
-    pub(super) fn cancel_oldest_recv(&mut self) -> bool {
-        let Some(id) = self.end.pop(Queue::Warm) else { return false };
-        let slot = &mut self.end.arena[id];
-        slot.read = ReadSide::Cancelling;
-        self.end.driver.cancel(slot.token(Operation::Recv, id));
-        self.buffers_returning += 1;
-        true
     }
 
     /// Goes back to where it is idle: a poll, and no buffer.
-    fn become_idle(&mut self, id: SlotId) {
+    pub(super) fn become_idle(&mut self, id: SlotId) {
         if self.use_or_drop_buffer(id) {
             self.end.arm_poll(id);
         }
@@ -350,7 +321,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     // ---- buffers --------------------------------------------------------------------------
 
     /// Gives a buffer to the slot that has waited the longest for one and has a use for it, or back.
-    fn hand_on(&mut self, buffer: BufferId) {
+    pub(super) fn hand_on(&mut self, buffer: BufferId) {
         while let Some(waiting) = self.end.pop(Queue::Starved) {
             let slot = &mut self.end.arena[waiting];
             slot.buffer = buffer;
@@ -381,10 +352,12 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// back; then the one whose peer has taken no bytes the longest gives way, and then the one whose
     /// message has not gone on the longest.
     pub(super) fn evict_for_starved(&mut self) {
-        while self.end.count(Queue::Starved) > self.buffers_returning && self.cancel_oldest_recv() {
-        }
+        while self.end.count(Queue::Starved) > self.end.buffers_returning()
+            && self.end.cancel_oldest_await()
+        {}
         let now = self.end.now;
-        let mut evictions = self.end.count(Queue::Starved).saturating_sub(self.buffers_returning);
+        let starved = self.end.count(Queue::Starved);
+        let mut evictions = starved.saturating_sub(self.end.buffers_returning());
         let is_stalled = |slot: &Slot<Serving<P::State>>| slot.stalled_for(now) >= STALL_GRACE;
         let has_stopped = |slot: &Slot<Serving<P::State>>| slot.waited(now) >= STALL_GRACE;
         while evictions > 0 {
@@ -421,18 +394,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         self.end.begin_close(id);
         let slot = &mut self.end.arena[id];
         slot.role.pending = if reason.is_hard() { RESET } else { 0 };
-        if slot.buffer != BufferId::NONE && slot.read != ReadSide::Cancelling {
-            self.buffers_returning += 1;
-        }
-        self.close_step(id);
-    }
-
-    /// Takes the next step of the end.
-    pub(super) fn close_step(&mut self, id: SlotId) {
-        let is_hard = self.end.arena[id].role.is_pending(RESET);
-        let mode = if is_hard { ShutdownMode::Reset } else { ShutdownMode::Both };
-        if let Some(buffer) = self.end.close_step(id, mode) {
-            self.buffers_returning -= 1;
+        if let Some(buffer) = self.end.close_step(id) {
             self.hand_on(buffer);
         }
     }

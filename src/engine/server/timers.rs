@@ -91,7 +91,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             .first(Queue::Warm)
             .is_some_and(|id| self.end.arena[id].waited(now) >= WARM_TIME)
         {
-            self.cancel_oldest_recv();
+            self.end.cancel_oldest_await();
         }
         self.evict_for_starved();
         self.retire_segment();
@@ -125,7 +125,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             || self.end.count(Queue::Starved) > 0
             || self.end.count(Queue::Warm) > 0
             || self.end.count(Queue::Partial) > 0
-            || self.grow_from_ms > self.end.now_ms
+            || !self.end.may_grow()
             || self.listeners.iter().any(is_deaf)
             || self.end.arena.retiring().is_some();
         let tick = has_deadlines.then(|| Duration::from_millis(u64::from(TICK_MS)));
@@ -138,7 +138,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     pub(super) fn begin_drain(&mut self, time: Duration) {
         self.end.driver.stop_listening();
-        while self.cancel_oldest_recv() {}
+        while self.end.cancel_oldest_await() {}
         self.drain = Some(Drain::new(self.end.driver.now(), time, self.connections));
     }
 

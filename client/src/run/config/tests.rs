@@ -19,7 +19,7 @@ struct Line {
 }
 
 fn of(flags: Flags) -> Result<Config, FlagError> {
-    let resolved = named::resolve(&flags.targets.target).expect("there is no name among them");
+    let resolved = named::resolve(&flags.targets.target).expect("every host has localhost");
     Config::new(flags, resolved.endpoints)
 }
 
@@ -152,6 +152,16 @@ fn each_contradiction_is_refused_with_its_fix() {
             "--connections 9,3 --bystanders --keep-bystanders ping_p99_<_5ms",
             "--keep-bystanders searches upwards; fix: --connections that rise",
         ),
+        (
+            "--churn 5/s --resolve-every 1s",
+            "--resolve-every needs a name among the targets, and all are addresses; \
+             fix: --target example.org:7000, or no --resolve-every",
+        ),
+        (
+            "--connections 9 --target localhost:7002 --resolve-every 1s",
+            "--resolve-every moves short connections, and there are none; \
+             fix: --churn 100/s, or no --resolve-every",
+        ),
     ] {
         assert_eq!(refusal(line), expected, "{line}");
     }
@@ -167,6 +177,7 @@ fn what_contradicts_nothing_is_taken() {
         "--expect push --push-every 30m --banner hi --push-text ho",
         "--expect nothing --message-rate 5/s",
         "--bystanders --ping 127.0.0.2",
+        "--churn 5/s --target localhost:7002 --resolve-every 1s",
     ] {
         config(line);
     }

@@ -100,6 +100,9 @@ impl Controller<'_> {
         if let Some(unseen) = self.figures.server_unseen() {
             result.notes.insert("server_metrics".to_owned(), unseen);
         }
+        if let Some(names) = self.names.take() {
+            names.tell(result);
+        }
     }
 
     /// The gate of established connections: who asks for fewer on the way does not miss it by that.

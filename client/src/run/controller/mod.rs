@@ -27,6 +27,7 @@ use crate::output::result::{self, per_s};
 use crate::run::config::Config;
 use crate::run::control::Control;
 use crate::run::filling::Filling;
+use crate::run::names::NameWatch;
 use crate::run::plateaus::Plateaus;
 use crate::run::preflight::RunPlan;
 use crate::run::steering::Steering;
@@ -75,6 +76,8 @@ pub(crate) struct Controller<'a> {
     counted_at_stop: Option<ClientTotals>,
     /// From when as many are opened as there can be.
     filling: Option<Filling>,
+    /// With --resolve-every.
+    names: Option<NameWatch>,
 }
 
 /// The run ends here; the report is made of what there is.
@@ -122,6 +125,7 @@ impl<'a> Controller<'a> {
             broken: None,
             counted_at_stop: None,
             filling: None,
+            names: NameWatch::begin(config, plan),
         }
     }
 

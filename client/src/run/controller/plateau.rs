@@ -18,6 +18,7 @@ use crate::output::progress::Progress;
 use crate::output::result::{self, per_s};
 use crate::run::controller::{Controller, Stopped};
 use crate::run::filling::Opened;
+use crate::run::names::NameWatch;
 use crate::run::steering::HoldTime;
 use crate::run::stop_on_miss::MissWatch;
 
@@ -41,6 +42,7 @@ impl Controller<'_> {
             // What is broken now no plateau after this one can mend.
             ended = self.look_for_miss(Duration::ZERO);
         }
+        self.names.iter().for_each(|names| names.hold(false));
         (self.misses, self.steering.is_in_plateau) = (None, false);
         match &ended {
             // It ends the schedules, so that what was due and not begun is counted.
@@ -195,6 +197,7 @@ impl Controller<'_> {
         self.command(commands, Phase::Traffic).await;
         let (mut time, mut progress) = (HoldTime::begin(), Progress::of_time("holding", hold));
         let churns = self.config.traffic.churn.is_some();
+        self.names.iter().for_each(|names| names.hold(true));
         loop {
             let passed = time.look(self.steering.is_paused);
             if passed >= hold || !churns && self.figures.sum(|s| &s.connections) == 0 {
@@ -202,6 +205,9 @@ impl Controller<'_> {
             }
             progress.at(passed.as_secs());
             self.look(commands).await?;
+            if let Some(targets) = self.names.as_mut().and_then(NameWatch::take) {
+                commands.broadcast(Command::Churn(targets)).await;
+            }
             if self.take_sweep_order() {
                 // Answers to messages of the schedule are none to the sweep.
                 self.phase(commands, Phase::Hold, 0).await?;
