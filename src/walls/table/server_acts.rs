@@ -67,7 +67,7 @@ pub(super) const ROWS: &[Wall] = &[
                 Fix::Flag("--cores of the client with more of them: it reads too slowly".into()),
             ]
         },
-        remark: "the server's --send-timeout; a peer that takes some bytes is kept",
+        remark: "the server's --send-timeout; a peer that reads its receive buffer in that time is kept",
         ..BLANK
     },
     Wall {
