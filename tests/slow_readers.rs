@@ -1,8 +1,8 @@
 //! Real peers on a full echo path, that read slowly or not at all: only the last are cut.
 //!
-//! A peer's kernel acknowledges what its program reads in steps of half its receive buffer or so, so that
-//! these peers have small ones. `bench-scripts/paced-readers.py` has those of a usual size, and two
-//! minutes.
+//! A peer's kernel tells what its program read in steps of up to its receive buffer. Some of these peers
+//! have a small one, and one reads a usual one in just the time of a send, which is the limit of what can
+//! be known. `bench-scripts/paced-readers.py` has them for some minutes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Server, cores};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod common;
@@ -33,14 +33,34 @@ struct Seen {
     bytes_read: usize,
 }
 
-/// Sends all that goes and reads so much each second.
-fn live(mut stream: TcpStream, bytes_per_s: u32) -> Seen {
+/// How fast a peer reads.
+#[derive(Clone, Copy)]
+enum Pace {
+    BytesPerS(u64),
+    /// All that its receive buffer may hold, as large as that is by now, in this time.
+    BufferIn(Duration),
+}
+
+impl Pace {
+    fn bytes_per_s(self, stream: &TcpStream) -> f64 {
+        match self {
+            Pace::BytesPerS(bytes) => bytes as f64,
+            Pace::BufferIn(time) => {
+                let bytes = SockRef::from(stream).recv_buffer_size().expect("an open socket");
+                bytes as f64 / time.as_secs_f64()
+            }
+        }
+    }
+}
+
+/// Sends all that goes and reads at a pace.
+fn live(mut stream: TcpStream, pace: Pace, lives_for: Duration) -> Seen {
     let (began, mut taken) = (Instant::now(), (0, Instant::now()));
     let (bytes, mut space) = ([b'x'; 65_536], [0; 65_536]);
-    let mut bytes_read = 0;
+    let (mut bytes_read, mut due, mut looked) = (0, 0.0, began);
     let cut = loop {
-        let lived = began.elapsed();
-        if lived > LIVES_FOR {
+        let now = Instant::now();
+        if now - began > lives_for {
             break false;
         }
         match stream.write(&bytes) {
@@ -48,8 +68,14 @@ fn live(mut stream: TcpStream, bytes_per_s: u32) -> Seen {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => break true,
         }
-        let due = usize::try_from(lived.as_millis() * u128::from(bytes_per_s) / 1_000);
-        let wanted = due.expect("some megabytes").saturating_sub(bytes_read).min(space.len());
+        due += pace.bytes_per_s(&stream) * (now - looked).as_secs_f64();
+        looked = now;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "some megabytes"
+        )]
+        let wanted = (due as usize).saturating_sub(bytes_read).min(space.len());
         match stream.read(&mut space[..wanted]) {
             Ok(read) => bytes_read += read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -70,12 +96,13 @@ fn a_slow_reader_is_never_cut_and_one_that_takes_nothing_is_in_time() {
     let flags = ["--cores", &cores(2), "--send-timeout", "2s"];
     let server = Server::start(binary, IpAddr::V4(Ipv4Addr::LOCALHOST), 1, &flags);
     let address = SockAddr::from(server.address);
-    let peers = [0, 16, 32, 64].map(|kib_per_s: u32| {
+    let peers = [0, 16, 32, 64].map(|kib_per_s: u64| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(RECEIVE_BUFFER).expect("a small buffer");
         socket.connect(&address).expect("the server listens");
         socket.set_nonblocking(true).expect("an open socket");
-        (kib_per_s, thread::spawn(move || live(socket.into(), kib_per_s * 1024)))
+        let pace = Pace::BytesPerS(kib_per_s * 1024);
+        (kib_per_s, thread::spawn(move || live(socket.into(), pace, LIVES_FOR)))
     });
     for (kib_per_s, peer) in peers {
         let seen = peer.join().expect("a peer does not panic");
@@ -91,5 +118,25 @@ fn a_slow_reader_is_never_cut_and_one_that_takes_nothing_is_in_time() {
             (_, after) => after.is_none() && seen.bytes_read > 0,
         };
         assert!(is_right, "at {kib_per_s} KiB/s: {seen:?}");
+    }
+}
+
+/// The limit of what can be known: a peer with a usual receive buffer that reads just this buffer in the
+/// time of a send. One of half the pace may be told from a peer that takes nothing, or not.
+#[test]
+fn who_reads_a_usual_receive_buffer_in_the_time_of_a_send_lives() {
+    let binary = Path::new(env!("CARGO_BIN_EXE_megaconn"));
+    let send_timeout = Duration::from_secs(5);
+    let flags = ["--cores", &cores(2), "--send-timeout", "5s"];
+    let server = Server::start(binary, IpAddr::V4(Ipv4Addr::LOCALHOST), 1, &flags);
+    let lives_for = 5 * send_timeout;
+    let peers = [0, 1, 2].map(|_| {
+        let stream = TcpStream::connect(server.address).expect("the server listens");
+        stream.set_nonblocking(true).expect("an open socket");
+        thread::spawn(move || live(stream, Pace::BufferIn(send_timeout), lives_for))
+    });
+    for peer in peers {
+        let seen = peer.join().expect("a peer does not panic");
+        assert!(seen.cut_after.is_none() && seen.bytes_read > 0, "{seen:?}");
     }
 }

@@ -109,6 +109,30 @@ fn a_slow_reader_lives_and_one_that_takes_nothing_is_cut_in_time() {
     }
 }
 
+/// The limit of what can be known: a peer's kernel tells in one step what the peer read in many. Where
+/// the steps come within the time of a send the peer lives, and where they do not it looks like one that
+/// reads nothing.
+#[test]
+fn a_peer_whose_kernel_tells_just_in_time_lives() {
+    for unacked in [0, 1_000] {
+        for seed in 0..5 {
+            let timeout = Duration::from_secs(30);
+            let mut scene = Scene::new(seed, unacked, Echo, timeout);
+            let peers = [29, 32].map(|every| (every, scene.arrive(slowly(8), 1_200, 1_000_000)));
+            scene.run_until(Duration::from_secs(70));
+            for (every, peer) in peers {
+                let reading = Reading::Slowly { bytes: 105, every: every * SECOND };
+                scene.server.end.driver.change_reading(peer, reading);
+            }
+            scene.run_until(Duration::from_secs(270));
+            let [just, late] = peers.map(|(_, peer)| peer);
+            assert!(!scene.cut.contains_key(&just), "seed {seed}: it reads, and was cut");
+            assert!(scene.cut.contains_key(&late), "seed {seed}: nothing was told in time");
+            assert_eq!(scene.stats.send_timeout_total.get(), 1);
+        }
+    }
+}
+
 /// A peer that stops reading is cut a send timeout after its last byte, and not after another one.
 #[test]
 fn a_peer_that_stops_reading_is_cut_in_time() {

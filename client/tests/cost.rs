@@ -5,8 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use common::World;
+use megaconn::host::procfs::ProcFs;
+use megaconn::host::sockets::Sockstat;
 use serde_json::Value;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
@@ -22,6 +29,9 @@ const TOLERANCE: f64 = 0.04;
 
 /// Fits of which one must be right.
 const TRIES: usize = 8;
+
+/// Sockets are counted on the whole host, so that one of these tests is no other one's noise.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// An object of a slab cache.
 #[derive(Debug)]
@@ -58,6 +68,7 @@ fn measured() -> Value {
 
 #[test]
 fn the_fit_is_the_arithmetic_of_the_kernels_objects() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(objects) = objects() else {
         eprintln!("SKIPPED: a fit by slab, because /proc/slabinfo is not for this user");
         return no_slab_is_told_apart(&measured());
@@ -103,4 +114,73 @@ fn no_slab_is_told_apart(result: &Value) {
     assert!(cost["by_slab"].is_null());
     let note = result["notes"]["cost_per_connection.by_slab"].as_str().unwrap();
     assert!(ONE_EACH.iter().all(|(layer, _)| note.contains(layer)), "{note}");
+}
+
+/// Connections through a proxy: enough for its sockets to be told from those of others.
+const PROXIED: usize = 1_500;
+
+/// Waits until the host's sockets are as many as a moment before, for some seconds at most.
+fn wait_for_quiet() {
+    let sockets = || Sockstat::read(&ProcFs::host()).tcp_allocated;
+    for _ in 0..20 {
+        let before = sockets();
+        thread::sleep(Duration::from_millis(300));
+        if sockets() == before {
+            return;
+        }
+    }
+}
+
+/// A proxy on a port of its own that passes on no byte, only the end; it lives as long as the test.
+fn proxy(behind: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (take, taken) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            stream.set_nonblocking(true).unwrap();
+            take.send((stream, TcpStream::connect(behind).unwrap())).unwrap();
+        }
+    });
+    thread::spawn(move || {
+        let mut pairs: Vec<(TcpStream, TcpStream)> = Vec::new();
+        loop {
+            pairs.extend(taken.try_iter());
+            pairs.retain(|(stream, _)| {
+                let read = stream.peek(&mut [0]).map_err(|error| error.kind());
+                matches!(read, Ok(1..) | Err(ErrorKind::WouldBlock))
+            });
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    address
+}
+
+/// A11: a proxy on this host has two sockets of each connection besides, and its kernel memory is theirs
+/// too. Others open and close sockets meanwhile, so that a count may be none; it is never another one.
+#[test]
+fn the_sockets_of_a_proxy_on_this_host_are_counted() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let world = World::on_loopback();
+    let mut seen = Vec::new();
+    for _ in 0..TRIES {
+        wait_for_quiet();
+        let target = proxy(world.server.address).to_string();
+        let count = PROXIED.to_string();
+        // The proxy keeps up, so that it has both sockets of each when memory is read.
+        let flags = ["--rate", "750", "--expect", "nothing", "--close", "reset", "--hold", "500ms"];
+        let flags = [&["--connections", &count][..], &flags].concat();
+        let finished = world.client_to(&target, &flags).finish();
+        assert_eq!(finished.code, Some(0), "{finished:#?}");
+        let counted = world.result()["cost_per_connection"]["sockets_counted"].as_u64();
+        let line = finished.stdout.lines().find(|line| line.contains("per connection")).unwrap();
+        assert!([None, Some(4)].contains(&counted), "{counted:?}: {line}");
+        assert_eq!(line.contains("(4 sockets)"), counted == Some(4), "{line}");
+        assert!(!line.contains("(2 sockets)"), "{line}");
+        if counted == Some(4) {
+            return;
+        }
+        seen.push(line.to_owned());
+    }
+    panic!("four sockets were counted in none of {TRIES} runs: {seen:#?}");
 }

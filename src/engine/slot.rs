@@ -54,7 +54,7 @@ pub enum ReadSide {
     Polling,
     /// Readable, but its buffer is still on its way out.
     Deferred,
-    /// Readable, in the queue for a buffer.
+    /// Readable, and waits for a buffer.
     Starved,
     /// A receive is with the kernel, of bytes that are there.
     Receiving,

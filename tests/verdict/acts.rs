@@ -80,6 +80,19 @@ fn what_the_server_never_accepted_something_between_took() {
     rises(server(&mut run), "TcpExt.ListenOverflows", 5, 5);
     counted(&mut run, &[("accepted_total", 995)]);
     assert!(!is_named(&run), "a few may be on their way");
+    for (accepted, is_clear) in [(991, false), (990, true)] {
+        counted(&mut run, &[("accepted_total", accepted)]);
+        assert_eq!(is_named(&run), is_clear, "{accepted} of 1,000 accepted");
+    }
+    // Of a run that ends at once the server may send its part of some handshakes again.
+    run.client.figures = [("connected_total".to_owned(), 10_000)].into();
+    for (held_seconds, accepted, is_clear) in
+        [(0.0, 9_950, false), (0.0, 9_900, true), (2.0, 9_950, true), (2.0, 9_991, false)]
+    {
+        run.facts.held_seconds = held_seconds;
+        counted(&mut run, &[("accepted_total", accepted)]);
+        assert_eq!(is_named(&run), is_clear, "{accepted} accepted, held for {held_seconds} s");
+    }
     counted(&mut run, &[("accepted_total", 700)]);
     run.server = run.server.map(End::seen_early);
     assert!(!is_named(&run), "it may have accepted more since");
@@ -326,6 +339,26 @@ fn a_full_window_of_messages_is_a_wall_of_its_own() {
     let wall = first(&run);
     assert_eq!((wall.id, wall.side, wall.lost), ("messages-in-flight", Place::Client, 100));
     assert!(wall.evidence[0].contains("8.0 s of the hold with 1,024 messages"), "{wall:?}");
+}
+
+/// What is too little to say, by what was measured: `notes/walls.md` has the figures.
+#[test]
+fn one_packet_of_ten_thousand_is_no_loss_and_one_of_a_thousand_is() {
+    for (sent, again, is_said) in [
+        (22_668, 4, false),
+        (120_628, 10, false),
+        (40_385, 14, true),
+        (58_540, 56, true),
+        (40_000, 9, false),
+        (40_000, 10, true),
+        (400_001, 100, false),
+    ] {
+        let mut run = run_facts();
+        rises(&mut run.client, "Tcp.OutSegs", 0, sent);
+        rises(&mut run.client, "Tcp.RetransSegs", 0, again);
+        let met = diagnose(&run).met_without_loss;
+        assert_eq!(!met.is_empty(), is_said, "{again} of {sent}: {met:?}");
+    }
 }
 
 /// B17: packets that were sent again, told also when nothing was lost.

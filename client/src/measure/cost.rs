@@ -95,7 +95,14 @@ impl MemorySamples {
             && *held >= PROXIED_LEAST
             && grown.abs_diff(each * held) * 100 <= *held;
         let is_of_client = each == 1 && grown.abs_diff(*held) * 100 <= *held;
-        (each == ends || is_proxied || is_of_client).then_some(each)
+        // When this network namespace has more than the whole host, others gave theirs back meanwhile,
+        // which hides those of a proxy.
+        let own = |sockstat: &Sockstat| Some(sockstat.tcp_in_use? + sockstat.tcp6_in_use?);
+        let own_grown = own(&memory.sockstat).zip(own(&self.empty.sockstat));
+        let own_each =
+            own_grown.map(|(now, before)| (now.saturating_sub(before) + held / 2) / held);
+        let is_whole = own_each.is_none_or(|own| own <= each);
+        (is_whole && (each == ends || is_proxied || is_of_client)).then_some(each)
     }
 
     /// The slope where there is a line, else the last plateau's growth divided; `None` where nothing
@@ -328,6 +335,18 @@ mod tests {
         }
         samples.plateaus[0].1.sockstat = with(Some(4_073));
         assert_eq!(*samples.cost(2).other_sockets, Some(3), "the proxy's are no others'");
+        // Elsewhere on the host as many went as a proxy here has.
+        let own = |tcp_in_use, tcp_allocated| Sockstat {
+            tcp_in_use: Some(tcp_in_use),
+            tcp6_in_use: Some(2),
+            tcp_allocated: Some(tcp_allocated),
+            ..Sockstat::default()
+        };
+        samples.empty.sockstat = Part(own(60, 3_070));
+        samples.plateaus[0].1.sockstat = Part(own(4_060, 5_070));
+        assert_eq!(*samples.cost(2).sockets_counted, None, "2 would be said of 4");
+        samples.plateaus[0].1.sockstat = Part(own(2_060, 5_070));
+        assert_eq!(*samples.cost(2).sockets_counted, Some(2));
     }
 
     #[test]

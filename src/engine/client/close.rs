@@ -7,7 +7,7 @@ use crate::base::errno::Errno;
 use crate::engine::client::Client;
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
-use crate::engine::slot::{CloseStep, Queue, low_milliseconds};
+use crate::engine::slot::{CloseStep, Queue, ReadSide, low_milliseconds};
 use crate::engine::token::SlotId;
 use crate::observe::stats::{Ending, Loss, LostCause};
 
@@ -90,6 +90,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 
     pub(super) fn begin_end(&mut self, id: SlotId) {
+        if self.end.arena[id].read == ReadSide::Starved {
+            self.starved.remove(&mut self.end.arena, id);
+        }
         self.end.begin_close(id);
         self.end.arena[id].wait_from(self.end.now);
         self.end.push(id, Queue::Ending);

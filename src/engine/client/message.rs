@@ -106,14 +106,31 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     fn receive(&mut self, id: SlotId) {
         if self.end.arena[id].buffer == BufferId::NONE {
-            let Some(buffer) = self.end.take_buffer() else {
-                // It stays readable: the poll says so again when those before it are done.
-                self.end.stats.recv_starved_total.add(1);
-                return self.end.arm_poll(id);
-            };
+            let Some(buffer) = self.end.take_buffer() else { return self.starve(id) };
             self.end.arena[id].buffer = buffer;
         }
         self.end.arm_recv(id);
+    }
+
+    /// A connection is readable, and there is no buffer.
+    fn starve(&mut self, id: SlotId) {
+        self.end.stats.recv_starved_total.add(1);
+        if self.expectation.is_unasked() {
+            // Nothing is sent, so that every buffer is in a receive of bytes that are there, and comes
+            // back in the next turn. The slot's range counts what is overdue.
+            return self.end.arm_poll(id);
+        }
+        self.starved.push(&mut self.end.arena, id);
+    }
+
+    /// Gives what buffers there are to the connections that wait for one.
+    pub(super) fn feed_starved(&mut self) {
+        while !self.starved.is_empty() {
+            let Some(buffer) = self.end.take_buffer() else { return };
+            let id = self.starved.pop(&mut self.end.arena).expect("it is not empty");
+            self.end.arena[id].buffer = buffer;
+            self.end.arm_recv(id);
+        }
     }
 
     /// There were no bytes after all. The beginning of an answer stays in its buffer.

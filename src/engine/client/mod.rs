@@ -23,6 +23,7 @@ use crate::engine::client::opened::Opened;
 use crate::engine::client::phase::{Command, Phase};
 use crate::engine::client::phase_state::PhaseState;
 use crate::engine::client::role::Calling;
+use crate::engine::client::starved::Starved;
 use crate::engine::client::tuple_allocator::TupleAllocator;
 use crate::engine::driver::Dial;
 use crate::engine::endpoint::Endpoint;
@@ -46,6 +47,7 @@ mod pacer;
 pub mod phase;
 mod phase_state;
 pub mod role;
+mod starved;
 pub mod tuple_allocator;
 mod unasked;
 
@@ -59,6 +61,7 @@ pub struct Client<D, E: Expectation> {
     tuples: TupleAllocator,
     opened: Opened,
     growth: Growth,
+    starved: Starved,
     losses: Arc<LossLog>,
     /// Tuples that were taken, one after the other, since a short connection has begun.
     churn_tries: u32,
@@ -91,6 +94,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             tuples,
             opened: Opened::default(),
             growth: Growth::default(),
+            starved: Starved::new(),
             losses,
             churn_tries: 0,
             connections: 0,
@@ -273,6 +277,8 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
     }
 
     fn act(&mut self) {
+        // Before anything new takes a buffer.
+        self.feed_starved();
         self.advance();
         self.end.set_gauges(self.connections);
         self.end.stats.connects_in_flight.set(self.end.count(Queue::Connecting).into());
