@@ -35,12 +35,25 @@ const SCRIPT: &str = r#"
     wait $run
 "#;
 
+/// One server at 127.0.0.1 alone, of whose name ::1 is another address.
+const ONE_FAMILY: &str = r#"
+    ip link set lo up || exit 77
+    printf '127.0.0.1 both.test\n::1 both.test\n' >"$TMP/hosts"
+    mount --bind "$TMP/hosts" /etc/hosts || exit 77
+    server=$1 client=$2 cores=$3; shift 3
+    "$server" serve --listen 127.0.0.1:7000 --cores "$cores" 2>"$TMP/said" &
+    id=$!
+    trap 'kill $id; wait' EXIT
+    for _ in $(seq 200); do grep -q 'listening on' "$TMP/said" && break; sleep 0.05; done
+    "$client" run --cores "$cores" --target both.test:7000 --out "$TMP/run" "$@"
+"#;
+
 /// What the client said, and its result; `None` where there are no namespaces.
 #[expect(clippy::print_stderr, reason = "a test that was skipped must be seen")]
-fn run(place: &Path, flags: &[&str]) -> Option<(String, Value)> {
+fn run(script: &str, place: &Path, flags: &[&str]) -> Option<(String, Value)> {
     let client = Path::new(env!("CARGO_BIN_EXE_megaconn-client"));
     let mut command = Command::new("unshare");
-    command.args(["-Urnm", "sh", "-c", SCRIPT, "sh"]).arg(server_binary()).arg(client);
+    command.args(["-Urnm", "sh", "-c", script, "sh"]).arg(server_binary()).arg(client);
     command.arg(cores(1)).args(flags).env("TMP", place);
     let output = command.output().expect("unshare can be run");
     let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).concat();
@@ -66,7 +79,7 @@ fn short_connections_follow_a_name_and_held_ones_stay() {
     let place = place.path();
     let flags = "--connections 20 --churn 200/s --hold 12s --resolve-every 1s";
     let flags: Vec<&str> = flags.split(' ').collect();
-    let Some((said, result)) = run(place, &flags) else { return };
+    let Some((said, result)) = run(SCRIPT, place, &flags) else { return };
     let note = "note: --target moves.test: short connections went to 127.0.0.1:7000 and go to \
                 127.0.0.2:7000; no connection is taken at 127.0.0.9:7000";
     assert_eq!(said.matches(note).count(), 1, "{said}");
@@ -91,4 +104,15 @@ fn short_connections_follow_a_name_and_held_ones_stay() {
     assert!(first > 200 && second > 700, "{first} and {second} were accepted");
     // One for the look before the run, and one for that at the new address.
     assert_eq!(first + second, 20 + started + 2, "{first} and {second}: {churn:#}");
+}
+
+#[test]
+fn an_address_of_a_name_at_which_nothing_listens_is_left_out() {
+    let place = tempfile::tempdir().expect("there is a place for temporary files");
+    let flags = ["--connections", "50", "--hold", "0s"];
+    let Some((said, result)) = run(ONE_FAMILY, place.path(), &flags) else { return };
+    let note = "note: --target both.test: nothing listens at [::1]:7000, which is left out";
+    assert!(said.contains(note), "{said}");
+    assert_eq!((number(&result, "established"), &result["verdict"]["met"]), (50, &json!(true)));
+    assert_eq!(result["targets"][0]["address"], "127.0.0.1:7000", "{result:#}");
 }

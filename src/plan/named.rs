@@ -30,6 +30,8 @@ enum Target {
 pub struct Resolved {
     /// The addresses with their ports of each item, in the order in which they were typed.
     pub endpoints: Vec<Vec<Endpoints>>,
+    /// The name of each item that is one.
+    pub names: Vec<Option<String>>,
     /// What each name stands for, in words.
     pub notes: Vec<String>,
 }
@@ -172,7 +174,9 @@ pub fn resolve(all: &[Targets]) -> Result<Resolved, NameError> {
     let mut resolved = Resolved::default();
     for LookedUp { name, found } in look_up(all) {
         let Found { endpoints, away } = found?;
-        resolved.notes.extend(name.map(|name| in_words(&name, &endpoints, &away)));
+        let words = name.as_ref().map(|name| in_words(name, &endpoints, &away));
+        resolved.notes.extend(words);
+        resolved.names.push(name);
         resolved.endpoints.push(endpoints);
     }
     Ok(resolved)

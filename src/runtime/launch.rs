@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use glommio::channels::shared_channel::{self, SharedReceiver, SharedSender};
-use glommio::timer::Timer;
 use glommio::{
     BuilderErrorKind, CpuSet, ExecutorJoinHandle, GlommioError, Latency, LocalExecutorBuilder,
     Placement, Shares,
 };
 
 use crate::base::constants::{
-    COMMANDS_WAITING, EXECUTOR_IO_MEMORY, EXECUTOR_RING_DEPTH, HEARTBEAT, PREEMPT_TIMER,
+    COMMANDS_WAITING, EXECUTOR_IO_MEMORY, EXECUTOR_RING_DEPTH, PREEMPT_TIMER,
 };
 use crate::engine::worker::Worker;
 use crate::host::rlimit;
+use crate::runtime::alarm::{Alarm, Heartbeat};
 use crate::runtime::commands::{Commands, receive_commands};
 use crate::runtime::doorbell::forward_doorbell;
 use crate::runtime::pump::{Inbox, pump};
@@ -33,6 +33,7 @@ pub struct Cores<M: Send + 'static> {
     threads: Vec<ExecutorJoinHandle<bool>>,
     commands: Vec<SharedSender<M>>,
     running: Arc<AtomicUsize>,
+    alarm: Alarm,
 }
 
 /// Counts a core as running for as long as it lives.
@@ -71,12 +72,15 @@ where
 {
     check_address_space(seeds.len())?;
     let running = Arc::new(AtomicUsize::new(0));
-    let mut cores = Cores { threads: Vec::new(), commands: Vec::new(), running };
+    let alarm = Alarm::begin()
+        .map_err(|error| LaunchError::Housekeeping(ExecutorError::no_thread(&error)))?;
+    let mut cores = Cores { threads: Vec::new(), commands: Vec::new(), running, alarm };
     for (core, (cpu, seed)) in seeds.into_iter().enumerate() {
         try_threads(2).map_err(|source| LaunchError::Executor { cpu, source })?;
         let (sender, receiver) = shared_channel::new_bounded(COMMANDS_WAITING);
         let (ready, is_ready) = mpsc::channel();
         let running = Running::begin(&cores.running);
+        let heartbeat = cores.alarm.heartbeat();
         let placement = placement(cpu);
         let is_pinned = matches!(placement, Placement::Fixed(_));
         let thread = LocalExecutorBuilder::new(placement)
@@ -97,7 +101,8 @@ where
                 match made {
                     Ok((worker, bell)) => {
                         // The starter waits for this word; if it is gone, so is our reason to run.
-                        ready.send(Ok(())).is_err() || run_core(worker, bell, receiver).await
+                        ready.send(Ok(())).is_err()
+                            || run_core(worker, bell, receiver, heartbeat).await
                     }
                     Err(error) => {
                         // As above.
@@ -195,10 +200,10 @@ impl<M: Send + Clone + 'static> Cores<M> {
             .ring_depth(EXECUTOR_RING_DEPTH)
             .make()
             .map_err(|error| LaunchError::Housekeeping(error.into()))?;
-        let running = self.running;
+        let (running, heartbeat) = (self.running, self.alarm.heartbeat());
         let result = executor.run(async {
-            // It may miss a timer as a core may: on a CPU with a quota a hold went on for minutes.
-            let beats = glommio::spawn_local(heartbeat()).detach();
+            // It may sleep on as a core may: on a CPU with a quota a hold went on for minutes.
+            let beats = glommio::spawn_local(heartbeat).detach();
             let result = housekeeping(Commands::connect(self.commands, running).await).await;
             beats.cancel();
             result
@@ -218,6 +223,7 @@ async fn run_core<W: Worker + 'static>(
     worker: W,
     bell: Doorbell,
     commands: SharedReceiver<W::Command>,
+    heartbeat: Heartbeat,
 ) -> bool {
     let (inbox, bell) = (Inbox::new(), Rc::new(bell));
     let executor = glommio::executor();
@@ -225,7 +231,7 @@ async fn run_core<W: Worker + 'static>(
     let housekeeping =
         executor.create_task_queue(Shares::Static(100), Latency::NotImportant, "housekeeping");
     let made = "the queue was just made";
-    let heartbeat = glommio::spawn_local_into(heartbeat(), housekeeping).expect(made);
+    let heartbeat = glommio::spawn_local_into(heartbeat, housekeeping).expect(made);
     let receiver = receive_commands(commands, Rc::clone(&inbox));
     let receiver = glommio::spawn_local_into(receiver, housekeeping).expect(made);
     let forwarder = forward_doorbell(Rc::clone(&bell), Rc::clone(&inbox));
@@ -240,16 +246,11 @@ async fn run_core<W: Worker + 'static>(
     is_well
 }
 
-/// Wakes the executor now and then, see [`PREEMPT_TIMER`].
-async fn heartbeat() {
-    loop {
-        Timer::new(HEARTBEAT).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
+
+    use glommio::timer::Timer;
 
     use super::*;
     use crate::base::errno::Errno;

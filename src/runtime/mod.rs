@@ -1,6 +1,7 @@
 //! How cores start, turn, sleep, take commands and stop: executors, listeners, CPUs, signals, and the
 //! memory that is left to the host.
 
+mod alarm;
 pub mod commands;
 mod doorbell;
 pub mod launch;

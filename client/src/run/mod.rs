@@ -53,7 +53,9 @@ mod stop_on_miss;
 /// # Errors
 /// Why the run was refused, before the first connection.
 pub(crate) fn run(flags: Flags) -> Result<Outcome, Refusal> {
-    let Resolved { endpoints, notes } = named::resolve(&flags.targets.target)?;
+    let mut resolved = named::resolve(&flags.targets.target)?;
+    names::leave_out_dead(&mut resolved);
+    let Resolved { endpoints, notes, .. } = resolved;
     let config = Config::new(flags, endpoints)?;
     notes.iter().for_each(|words| talk(&format!("note: {words}")));
     let plan = RunPlan::prepare(&config)?;

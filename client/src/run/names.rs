@@ -12,7 +12,9 @@ use std::time::Instant;
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::stderr::talk;
 use megaconn::engine::client::tuple_allocator::{ChurnTargets, TupleAllocator};
-use megaconn::plan::named::{self, Found, LookedUp, listed};
+use megaconn::host::ports;
+use megaconn::host::procfs::ProcFs;
+use megaconn::plan::named::{self, Found, LookedUp, Resolved, listed};
 use megaconn::plan::sources::{self, Typed};
 use megaconn::plan::tuples::TuplePlan;
 use megaconn::results::result::{RunResult, TargetChange};
@@ -22,6 +24,32 @@ use crate::run::cores::allocator;
 use crate::run::flags::Targets;
 use crate::run::preflight::RunPlan;
 use crate::run::reach::dead;
+use crate::run::refusal::Refusal;
+
+/// Of a name that has several addresses those are left out that refuse connections, where another takes
+/// them, and it is noted: a server need not listen at both families of `localhost`.
+pub(crate) fn leave_out_dead(resolved: &mut Resolved) {
+    let kernels: Vec<u16> = ports::ephemeral(&ProcFs::host()).collect();
+    for (name, item) in resolved.names.iter().zip(&mut resolved.endpoints) {
+        let Some(name) = name.as_ref().filter(|_| item.len() > 1) else { continue };
+        let refused: HashSet<SocketAddr> = dead(&targets(item), &kernels)
+            .into_iter()
+            .filter(|(_, why)| matches!(why, Refusal::Refused(..)))
+            .map(|(target, _)| target)
+            .collect();
+        let is_dead = |endpoints: &Endpoints| endpoints.each().all(|to| refused.contains(&to));
+        if item.iter().all(is_dead) {
+            // The run is refused, and says why.
+            continue;
+        }
+        for endpoints in item.iter().filter(|endpoints| is_dead(endpoints)) {
+            resolved.notes.push(format!(
+                "--target {name}: nothing listens at {endpoints}, which is left out"
+            ));
+        }
+        item.retain(|endpoints| !is_dead(endpoints));
+    }
+}
 
 /// The names of a run, which are looked up while it holds.
 pub(crate) struct NameWatch {

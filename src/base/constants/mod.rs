@@ -178,10 +178,12 @@ pub const EXECUTOR_MEMLOCK_LEAST: u64 = 512 * 1024;
 /// glommio 0.9 goes to sleep beside a runnable task when this timer fires between its last look at
 /// its rings and its first look at its queues (glommio/glommio#53; `run_task_queues` then says that
 /// nothing ran). Seen as a core that slept for ever, once in some million turns at 10 ms, on a host
-/// that takes the CPU away for as long. A long timer makes it rare, the heartbeat makes it short.
+/// that takes the CPU away for as long. A long timer makes it rare, the heartbeat makes it short. It
+/// comes from another thread: where the executor's own timers, all due in one moment, are what is
+/// runnable, none is left to wake it.
 pub const PREEMPT_TIMER: Duration = Duration::from_millis(100);
 
-/// Time between two beats of a core's heart; see [`PREEMPT_TIMER`].
+/// Time between two beats of an executor's heart; see [`PREEMPT_TIMER`].
 pub const HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// Commands that may wait for one core: phases, which are few.

@@ -42,7 +42,7 @@ pub(super) const ROWS: &[Wall] = &[
                 Fix::Sysctl("kernel.pid_max", of_host),
             ]
         },
-        remark: "each program has two for each core, and four more; before Linux 6.16 one more for each core",
+        remark: "each program has two for each core, and five more; before Linux 6.16 one more for each core",
         ..BLANK
     },
     Wall {
@@ -138,7 +138,7 @@ pub(super) const ROWS: &[Wall] = &[
 /// the kernel shuts connections down by workers. The housekeeping thread exists already and has a second
 /// one as well, and dumps and metrics have one each.
 fn more_threads(host: &Host, demand: &Demand) -> u64 {
-    3 + (2 + threads::workers_per_core(&host.procfs)) * demand.cores
+    4 + (2 + threads::workers_per_core(&host.procfs)) * demand.cores
 }
 
 /// A control group's CPU quota was used up, and held threads up for a part of the run that matters.
