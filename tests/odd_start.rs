@@ -21,6 +21,9 @@ fn free() -> SocketAddr {
     free_ports(IpAddr::V4(Ipv4Addr::LOCALHOST), 1)
 }
 
+/// The exit status when the loader finds no room for the program and its libraries.
+const NOT_LOADED: i32 = 127;
+
 #[test]
 fn little_address_space_is_its_own_wall() {
     let mut refused = 0;
@@ -32,12 +35,16 @@ fn little_address_space_is_its_own_wall() {
             continue;
         }
         let finished = server.finish();
+        if finished.code == Some(NOT_LOADED) {
+            // The program has not begun.
+            continue;
+        }
         let line = finished.stderr.last().expect("it says why");
         let is_named = line.starts_with("error: address-space: ") && line.contains("ulimit -v");
         assert!(is_named && finished.code == Some(2), "{mib} MiB: {finished:#?}");
         refused += 1;
     }
-    assert!(refused > 0, "20 MiB of address space are enough for no server");
+    assert!(refused > 0, "so little address space is enough for no server");
 }
 
 /// glommio looks a CPU up in /sys; where there is nothing, a core pins itself.

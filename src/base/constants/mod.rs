@@ -267,8 +267,8 @@ pub const TOP_KEYS_EVERY: Duration = Duration::from_millis(50);
 /// the C library maps 64 MiB for each thread that allocates, where it can.
 pub const CORE_ADDRESS_SPACE: u64 = 40 << 20;
 
-/// The same of what a process has beside its cores: housekeeping, dumps, metrics.
-pub const PROCESS_ADDRESS_SPACE: u64 = 32 << 20;
+/// The same of what a process has beside its cores: housekeeping, heartbeats, dumps, metrics.
+pub const PROCESS_ADDRESS_SPACE: u64 = 34 << 20;
 
 /// Files a process has open besides rings and cores: housekeeping, dumps, standard streams.
 pub const FILES_PER_PROCESS: u64 = 64;
