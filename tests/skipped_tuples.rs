@@ -41,7 +41,12 @@ fn seconds(faults: Faults, seed: u64) -> (f64, u64) {
         connects_in_flight: 64,
         message_bytes: 64,
         message_count: 0,
-        pace: Pace { connects_per_s: Some(PER_S), schedule: Schedule::None, churn_per_s: 0.0 },
+        pace: Pace {
+            connects_per_s: Some(PER_S),
+            schedule: Schedule::None,
+            churn_per_s: 0.0,
+            is_paused: false,
+        },
         turn: 0.0,
         close: ShutdownMode::Reset,
         run: 1,

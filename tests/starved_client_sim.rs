@@ -50,7 +50,12 @@ impl Scene {
         let config = ClientConfig {
             slots_per_segment: 8,
             connects_in_flight: 8,
-            pace: Pace { connects_per_s: None, schedule: Schedule::None, churn_per_s: 0.0 },
+            pace: Pace {
+                connects_per_s: None,
+                schedule: Schedule::None,
+                churn_per_s: 0.0,
+                is_paused: false,
+            },
             turn: 0.0,
             message_bytes: MESSAGE_BYTES,
             message_count: 1,

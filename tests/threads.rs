@@ -35,8 +35,8 @@ fn the_threads_that_are_counted_are_enough_and_one_less_is_refused() {
         return;
     }
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    // The first thread, and those of housekeeping, of the dumps, of the metrics and of one core.
-    let least = 1 + 3 + 2 + workers_per_core(&ProcFs::host());
+    // The first thread, and those of housekeeping, of its heartbeats, of the dumps, of the metrics and of one core.
+    let least = 1 + 4 + 2 + workers_per_core(&ProcFs::host());
     let refused = serve(least - 1, address).finish();
     assert_eq!(refused.code, Some(2), "{refused:?}");
     let line = refused.stderr.last().unwrap();

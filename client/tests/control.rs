@@ -2,7 +2,7 @@
 //! refused, and a client that never finishes disturbs nothing.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -148,6 +148,46 @@ fn fewer_than_are_being_opened_call_the_others_off() {
         (700, 0),
         "{result:#}"
     );
+}
+
+#[test]
+fn orders_do_not_wait_behind_one_that_does() {
+    let limit = ["--max-connections", "400"];
+    let world = World::with(Ipv4Addr::LOCALHOST.into(), 1, "100ms", &limit);
+    let sources = ["--source", "127.0.0.1-127.0.0.3", "--source-ports", "20000-20999"];
+    let load = ["--connections", "max", "--rate", "300/s", "--hold", "60s", "--max-lost", "1000"];
+    let (mut program, socket) = controlled(&world, &[&sources[..], &load].concat());
+    until("some are open", || number(&state(&socket), "connections") > 50);
+    assert_eq!(post(&socket, "/set", r#"{"connections":100}"#).0, 202);
+    assert_eq!(post(&socket, "/pause", "").0, 202);
+    until("it is paused", || state(&socket)["paused"] == true);
+    let three = r#"{"rate":"unlimited","message_rate":0.5}"#;
+    assert_eq!(post(&socket, "/set", three).0, 202);
+    assert_eq!(post(&socket, "/resume", "").0, 202);
+    let holds = |count: u64| {
+        let now = state(&socket);
+        now["phase"] == "holding" && now["connections"] == count
+    };
+    until("as many as there can be were held, and then what was asked for", || holds(100));
+    let most = state(&socket)["most_connections"].clone();
+    assert_eq!(post(&socket, "/set", r#"{"connections":300}"#).0, 202);
+    until("there is room again", || holds(300));
+    assert_eq!(
+        post(&socket, "/set", r#"{"connections":20,"rate":"5k/s","message_rate":9}"#).0,
+        202
+    );
+    until("all three took effect", || {
+        let now = state(&socket);
+        holds(20) && now["rate"] == 5_000 && now["message_rate"] == 9
+    });
+    assert_eq!(post(&socket, "/stop", "").0, 202);
+    let finished = program.finish();
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+    let result = world.result();
+    let changes = result["changes"].as_array().expect("a list");
+    assert!(changes.iter().all(|change| change["at_seconds"].is_number()), "{changes:#?}");
+    assert_eq!((&result["max"]["connections"], most), (&json!(400), json!(400)), "{result:#}");
+    assert_eq!(result["max"]["stopped_by"], "server-full", "{result:#}");
 }
 
 #[test]

@@ -244,7 +244,7 @@ fn what_cannot_be_is_refused_with_the_fix() {
     let port = taken.local_addr().expect("it is bound").port().to_string();
     for (line, words) in [
         (format!("--ports {port}"), "in use; fix: "),
-        ("--connections 10,5".into(), "fix: write plateaus that rise"),
+        ("--connections 10,10".into(), "fix: write plateaus that differ"),
         ("-- client --sweep".into(), "fix: write `-- run FLAGS`"),
         ("-- run --connections 5".into(), "fix: --connections of measure"),
         ("-- serve --cores 4095".into(), "fix: "),

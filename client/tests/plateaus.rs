@@ -88,3 +88,12 @@ fn a_rate_below_one_a_second_is_kept_over_all_cores() {
     assert_eq!(number(&plateau["churn"], "started"), 3, "{plateau:#}");
     assert_eq!(plateau["churn"]["asked_per_s"].as_f64(), Some(0.5));
 }
+
+#[test]
+fn a_core_without_connections_has_no_part_of_the_messages() {
+    let world = World::on_loopback();
+    let flags = ["--connections", "500,1", "--message-rate", "100/s", "--hold", "1s"];
+    let result = run(&world, &flags, 0);
+    let sent = number(&result["plateaus"][1]["messages"], "sent");
+    assert!((90..=120).contains(&sent), "{result:#}");
+}

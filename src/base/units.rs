@@ -53,7 +53,7 @@ pub fn count_up_to(text: &str, most: u64) -> Result<u64, String> {
 /// A rate, in things per second: `20k/s`, `0.5/s`, `30/m`, `2/h`; a number alone is per second.
 ///
 /// # Errors
-/// One line, when the text is no such rate, 0, or more than 10^15 per second.
+/// One line, when the text is no such rate, below 10^-6 per second, or above 10^15.
 pub fn rate(text: &str) -> Result<f64, String> {
     let pers = [("/s", 1.0), ("/m", 60.0), ("/h", 3_600.0)];
     let found = pers.iter().find_map(|(per, time)| Some((text.strip_suffix(per)?, *time)));
@@ -62,11 +62,14 @@ pub fn rate(text: &str) -> Result<f64, String> {
     let (number, scale) = split_unit(number, &POWERS).map_err(error)?;
     let number = number.parse::<f64>().map_err(|_| error(NotScaled::Otherwise))?;
     match number * scale as f64 / time {
-        rate if rate <= 0.0 => Err(error(NotScaled::Otherwise)),
+        rate if rate < RATE_MIN => Err(error(NotScaled::Otherwise)),
         rate if rate > RATE_MAX => Err(error(NotScaled::TooLarge)),
         rate => Ok(rate),
     }
 }
+
+/// No rate is lower: once in eleven days.
+const RATE_MIN: f64 = 1e-6;
 
 /// No rate is higher; below it whole numbers are exact.
 const RATE_MAX: f64 = 1e15;
@@ -308,9 +311,19 @@ mod tests {
         ] {
             assert_eq!(rate(text), Ok(per_s), "{text}");
         }
-        for text in
-            ["0/s", "0.0/m", "-1/s", "1/d", "/s", "1./s", "1e16/s", "inf/s", "nan", "1e-3/s"]
-        {
+        for text in [
+            "0/s",
+            "0.0/m",
+            "-1/s",
+            "1/d",
+            "/s",
+            "1./s",
+            "1e16/s",
+            "inf/s",
+            "nan",
+            "1e-3/s",
+            "0.0000001/s",
+        ] {
             assert!(rate(text).is_err_and(|line| line.contains("fix: write 500/s")), "{text}");
         }
         assert_eq!((size("0"), size("65536")), (Ok(0), Ok(65_536)));

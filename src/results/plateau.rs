@@ -41,6 +41,10 @@ pub struct Plateau {
     pub schedule_lag_us: Maybe<Percentiles>,
     /// How long they were held.
     pub hold_seconds: Maybe<f64>,
+    /// For how long the run was paused by `--control` in it, of which nothing is in rates.
+    pub paused_seconds: Maybe<f64>,
+    /// Whether another number was asked for by `--control` before all of them were open.
+    pub cut_short: Maybe<bool>,
     /// Growth over the empty state.
     pub memory: Part<Memory>,
     /// With --bystanders: of this plateau's phases.

@@ -46,6 +46,10 @@ impl Steered {
     pub fn request(&self, lever: Lever) -> Option<(&'static str, String)> {
         let state = self.state.as_ref().ok()?;
         let wanted = state.wanted_connections;
+        if wanted == 0 {
+            // No plateau has begun.
+            return None;
+        }
         let tenth = (wanted / 10).max(1);
         let rate = state.message_rate.as_ref().and_then(serde_json::Number::as_f64);
         let set = |value| Some(("/set", value));

@@ -14,7 +14,7 @@ use crate::lives::{Line, Open, Waits, between};
 use crate::scene::Told;
 use crate::scene::place_in_plan;
 use megaconn::engine::client::Client;
-use megaconn::engine::client::config::Schedule;
+use megaconn::engine::client::config::{Pace, Schedule};
 use megaconn::engine::client::phase::Phase;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::protocol::expect::Expect;
@@ -125,32 +125,57 @@ impl Model {
         if let Phase::Close { .. } = phase {
             self.is_released = true;
         }
-        self.start_schedules(config, phase, connections, now);
+        match phase {
+            Phase::Connect { .. } => self.start_connects(config, now),
+            Phase::Traffic => {
+                self.start_messages(config, connections, now);
+                self.start_churn(config, now);
+            }
+            _ => {}
+        }
     }
 
-    pub(super) fn start_schedules(
+    /// Schedules of another pace than before begin anew, and the others go on.
+    pub(super) fn change_pace(
         &mut self,
         config: &Told,
+        before: Pace,
         phase: Phase,
         connections: u64,
         now: Duration,
     ) {
-        let line = |per_s| Line::start(per_s, config.turn, now);
-        match phase {
-            Phase::Connect { .. } => {
-                self.connects = line(config.pace.connects_per_s.unwrap_or(0.0))
-            }
-            Phase::Traffic => {
-                let per_s = match config.pace.schedule {
-                    Schedule::None => 0.0,
-                    Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
-                    Schedule::PerSecond(rate) => rate,
-                };
-                let churn_per_s = if self.opens_no_more { 0.0 } else { config.pace.churn_per_s };
-                (self.messages, self.churn) = (line(per_s), line(churn_per_s));
-            }
-            _ => {}
+        let until = now.saturating_sub(SCHEDULE_SLACK);
+        let pace = config.pace;
+        if matches!(phase, Phase::Connect { .. }) && pace.connects_per_s != before.connects_per_s {
+            self.start_connects(config, now);
         }
+        if phase == Phase::Traffic && pace.schedule != before.schedule {
+            self.figures.messages_unsent_total.add(self.messages.missed(until));
+            self.start_messages(config, connections, now);
+        }
+        if phase == Phase::Traffic && pace.churn_per_s != before.churn_per_s {
+            self.figures.churn_unstarted_total.add(self.churn.missed(until));
+            self.start_churn(config, now);
+        }
+    }
+
+    fn start_connects(&mut self, config: &Told, now: Duration) {
+        let per_s = config.pace.connects_per_s.unwrap_or(0.0);
+        self.connects = Line::start(per_s, config.turn, now);
+    }
+
+    fn start_messages(&mut self, config: &Told, connections: u64, now: Duration) {
+        let per_s = match config.pace.schedule {
+            Schedule::None => 0.0,
+            Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
+            Schedule::PerSecond(rate) => rate,
+        };
+        self.messages = Line::start(per_s, config.turn, now);
+    }
+
+    fn start_churn(&mut self, config: &Told, now: Duration) {
+        let per_s = if self.opens_no_more { 0.0 } else { config.pace.churn_per_s };
+        self.churn = Line::start(per_s, config.turn, now);
     }
 
     // ---- one turn -------------------------------------------------------------------------

@@ -116,6 +116,7 @@ impl Scene {
                 connects_per_s: random.bool().then(|| 20.0 + 2_000.0 * random.f64()),
                 schedule,
                 churn_per_s,
+                is_paused: false,
             },
             turn: random.f64(),
             close: if random.bool() { ShutdownMode::Sending } else { ShutdownMode::Reset },

@@ -291,12 +291,12 @@ impl World {
                 other => other,
             },
             churn_per_s: old.churn_per_s * times,
+            is_paused: false,
         };
-        self.model.end_schedules(now);
         self.config.client.pace = pace;
         self.shard.handle_command(Command::Pace(pace));
         let connections = self.shard.census().connections;
-        self.model.start_schedules(&self.config, self.phase, connections, now);
+        self.model.change_pace(&self.config, old, self.phase, connections, now);
     }
 
     fn now(&mut self) -> Duration {

@@ -50,13 +50,12 @@ pub(crate) struct BystanderFlags {
 
 fn rate(text: &str) -> Result<u64, String> {
     let most = BYSTANDER_RATE_MAX;
-    let fix = format!("fix: write a whole number per second, {most} or less");
     let rate = units::rate(text)?;
     if rate > most as f64 {
-        return Err(format!("{rate} is a load, and no bystander; {fix}"));
+        return Err(format!("{rate} is a load, and no bystander; fix: write {most} or less"));
     }
     let whole = (1..=most).find(|whole| *whole as f64 == rate);
-    whole.ok_or_else(|| format!("`{text}` is no number of tries per second; {fix}"))
+    whole.ok_or_else(|| format!("`{text}` is no whole number; fix: write 1 to {most}"))
 }
 
 fn idle(text: &str) -> Result<Duration, String> {

@@ -18,6 +18,7 @@ pub(crate) struct Progress {
     started: Instant,
     /// It counts seconds.
     is_time: bool,
+    is_paused: bool,
     bar: Option<ProgressBar>,
     said_at: Instant,
     moved: Moved,
@@ -61,7 +62,17 @@ impl Progress {
         });
         let now = Instant::now();
         let moved = Moved { n: 0, at: now, over_at: None };
-        Progress { what, total, patience, started: now, is_time: false, bar, said_at: now, moved }
+        Progress {
+            what,
+            total,
+            patience,
+            started: now,
+            is_time: false,
+            is_paused: false,
+            bar,
+            said_at: now,
+            moved,
+        }
     }
 
     /// Ends it without a word.
@@ -71,9 +82,11 @@ impl Progress {
         }
     }
 
-    pub(crate) fn at(&mut self, n: u64) {
+    /// So much of it is done; in a pause nothing is to move.
+    pub(crate) fn at(&mut self, n: u64, is_paused: bool) {
         let now = Instant::now();
-        if n != self.moved.n {
+        self.is_paused = is_paused;
+        if n != self.moved.n || is_paused {
             (self.moved.n, self.moved.at) = (n, now);
         }
         let every = LINE_EVERY[usize::from(self.is_time || self.total == 0)];
@@ -108,6 +121,9 @@ impl Progress {
         let pace = self.pace(n, now);
         let (what, of) = (self.what, grouped(self.total));
         match self.total {
+            _ if self.is_time && self.is_paused => {
+                format!("{what} {n} of {} s, paused", self.total)
+            }
             _ if self.is_time => format!("{what} {n} of {} s", self.total),
             0 => format!("{what}: {pace}"),
             _ => format!("{what} {} of {of} ({pace})", grouped(n)),
@@ -116,6 +132,9 @@ impl Progress {
 
     /// How fast it goes and when it will be over, or what is waited for.
     fn pace(&mut self, n: u64, now: Instant) -> String {
+        if self.is_paused {
+            return "paused".to_owned();
+        }
         let patience = self.patience.as_secs();
         let still = now - self.moved.at;
         if self.total == 0 {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use megaconn::base::clock::unix_time;
 use megaconn::engine::protocol::expect::Expect;
+use megaconn::observe::control::number;
 use megaconn::observe::stats::ClientTotals;
 use megaconn::results::RESULT;
 use megaconn::results::bystanders::{Bystanders, SpanPhase};
@@ -20,7 +21,6 @@ use megaconn::walls::diagnosis::{self, Diagnosis};
 use megaconn::walls::reading::{self, Row};
 use megaconn::walls::symptom::Symptom;
 use megaconn::walls::table;
-use serde_json::Number;
 
 /// What a run asks of each plateau, as far as its figures depend on it.
 pub(crate) struct Asked<'a> {
@@ -149,13 +149,6 @@ pub(crate) fn take_back(plateau: &mut Plateau, before: Option<&Plateau>) {
     closed.kernel_bytes_back = back(|memory| memory.kernel_bytes);
     closed.server_bytes_back = back(|memory| memory.server_user_bytes);
     closed.client_bytes_back = back(|memory| memory.client_user_bytes);
-}
-
-/// A whole number is written without a point.
-fn number(rate: f64) -> Option<Number> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is compared")]
-    let whole = rate as u64;
-    if whole as f64 == rate { Some(whole.into()) } else { Number::from_f64(rate) }
 }
 
 /// Takes into `connect` that `n` connections were opened in `time`.

@@ -110,6 +110,8 @@ fn whole_plateau() -> Plateau {
         })),
         schedule_lag_us: percentiles(1),
         hold_seconds: Maybe(Some(30.0)),
+        paused_seconds: Maybe(Some(0.0)),
+        cut_short: Maybe(Some(false)),
         memory: Part(memory(1_000)),
         bystanders: Maybe(None),
     }

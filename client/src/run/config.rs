@@ -76,6 +76,8 @@ pub(crate) struct Churn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gates {
     pub(crate) min_established: u64,
+    /// That is as many as are asked for.
+    pub(crate) wants_all: bool,
     pub(crate) max_lost: u64,
     pub(crate) max_p99: Option<Duration>,
     /// How long one of them may be broken until the run ends.
@@ -214,6 +216,7 @@ impl Gates {
         let fewest = fewest.max(to_max.into());
         Gates {
             min_established: flags.min_established.unwrap_or(fewest),
+            wants_all: flags.min_established.is_none() && !searches && !to_max,
             max_lost: flags.max_lost,
             max_p99: flags.max_p99,
             stop_on_miss: flags.stop_on_miss,

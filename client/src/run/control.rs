@@ -12,6 +12,7 @@ use megaconn::observe::http::site::{Answer, Site};
 use serde_json::json;
 
 use crate::run::refusal::Refusal;
+use crate::run::stage::Stage;
 
 /// Orders that may wait: the controller takes them ten times a second.
 const WAITING_MAX: usize = 64;
@@ -41,6 +42,7 @@ pub(crate) struct Bounds {
 
 struct Shared {
     state: State,
+    stage: Stage,
     bounds: Bounds,
     waiting: VecDeque<(u64, Order)>,
 }
@@ -61,7 +63,12 @@ impl Control {
             most_by: most.1.to_owned(),
             ..State::default()
         };
-        let shared = Arc::new(Mutex::new(Shared { state, bounds, waiting: VecDeque::new() }));
+        let shared = Arc::new(Mutex::new(Shared {
+            state,
+            stage: Stage::Between,
+            bounds,
+            waiting: VecDeque::new(),
+        }));
         let (told, taken) = (Arc::clone(&shared), Arc::clone(&shared));
         let site = Site {
             path: STATE,
@@ -88,14 +95,11 @@ impl Control {
         &self.place
     }
 
-    /// The orders that have come since the last look, each with its number.
-    pub(crate) fn take(&self) -> Vec<(u64, Order)> {
-        lock(&self.shared).waiting.drain(..).collect()
-    }
-
-    /// An order that cannot be carried out yet is the next to be taken.
-    pub(crate) fn give_back(&self, order: (u64, Order)) {
-        lock(&self.shared).waiting.push_front(order);
+    /// The first order that waits and `is_wanted`, with its number.
+    pub(crate) fn take(&self, is_wanted: impl Fn(Order) -> bool) -> Option<(u64, Order)> {
+        let waiting = &mut lock(&self.shared).waiting;
+        let at = waiting.iter().position(|(_, order)| is_wanted(*order))?;
+        waiting.remove(at)
     }
 
     /// An order took effect.
@@ -107,9 +111,11 @@ impl Control {
         }
     }
 
-    /// Tells the state, which `change` brings up to date.
-    pub(crate) fn tell(&self, change: impl FnOnce(&mut State)) {
-        change(&mut lock(&self.shared).state);
+    /// Tells where the run is, and its state, which `change` brings up to date.
+    pub(crate) fn tell(&self, stage: Stage, change: impl FnOnce(&mut State)) {
+        let mut shared = lock(&self.shared);
+        shared.stage = stage;
+        change(&mut shared.state);
     }
 
     /// Every change that was taken.
@@ -152,13 +158,18 @@ impl Shared {
 
     /// Why an order cannot be carried out.
     fn why_not(&self, order: Order) -> Option<String> {
-        let State { phase, most_connections, most_by, .. } = &self.state;
-        if matches!(phase.as_str(), "ending" | "over") {
-            return Some(format!("the run is {phase}; fix: start another one"));
+        let State { most_connections, most_by, .. } = &self.state;
+        if self.stage.is_end() {
+            return Some("the run is ending; fix: start another one".to_owned());
         }
         let fixed = |why: Option<&str>| why.map(str::to_owned);
         match order {
             Order::Connections(count) => fixed(self.bounds.fixed_connections).or_else(|| {
+                if *most_connections == 0 {
+                    return Some(
+                        "a run of --churn alone holds none; fix: --connections".to_owned(),
+                    );
+                }
                 (count > *most_connections).then(|| {
                     format!(
                         "connections {count} is more than this run can hold, {most_connections} \
@@ -181,7 +192,7 @@ mod tests {
         let state = State { most_connections: 1_000, most_by: "memory".into(), ..State::default() };
         let bounds =
             Bounds { fixed_connections: None, fixed_messages: None, no_sweep: Some("no answers") };
-        Shared { state, bounds, waiting: VecDeque::new() }
+        Shared { state, stage: Stage::Plateau, bounds, waiting: VecDeque::new() }
     }
 
     #[test]
@@ -204,7 +215,7 @@ mod tests {
             assert_eq!(shared.take(&[Order::Pause]).status, "202 Accepted");
         }
         assert_eq!(shared.take(&[Order::Pause]).status, "503 Service Unavailable");
-        shared.state.phase = "ending".into();
+        shared.stage = Stage::Ending;
         assert!(shared.take(&[Order::Stop]).text.contains("the run is ending"));
     }
 }

@@ -86,6 +86,7 @@ pub(crate) fn pace(
         connects_per_s: connects_per_s.map(of_one),
         schedule,
         churn_per_s: churn_per_s.map_or(0.0, of_one),
+        is_paused: false,
     }
 }
 

@@ -45,6 +45,7 @@ mod plateaus;
 mod preflight;
 mod reach;
 mod refusal;
+mod stage;
 mod steering;
 mod stop_on_miss;
 

@@ -53,6 +53,14 @@ impl Plateaus {
         }
     }
 
+    /// Whether there are more ahead.
+    pub(crate) fn has_more(&self) -> bool {
+        match self {
+            Plateaus::InTurn(plateaus) => !plateaus.is_empty(),
+            Plateaus::Search(search) => search.next != Next::Done,
+        }
+    }
+
     /// So many are held next, before what was asked for by flags. A search chooses for itself.
     pub(crate) fn put_next(&mut self, connections: u64) {
         if let Plateaus::InTurn(plateaus) = self {

@@ -18,14 +18,16 @@ const ANSWERS_LEAST: u64 = 100;
 pub(crate) struct MissWatch {
     /// What was counted when the plateau began.
     before: ClientTotals,
+    /// Connections that can be established by then, when none fails; `None` when no number was asked for.
+    can_be: Option<u64>,
     looked_at: Instant,
     broken_since: Option<Instant>,
 }
 
 impl MissWatch {
-    /// From now on, when so much has been counted.
-    pub(crate) fn begin(before: ClientTotals) -> MissWatch {
-        MissWatch { before, looked_at: Instant::now(), broken_since: None }
+    /// From now on, when so much has been counted and so many connections can be established.
+    pub(crate) fn begin(before: ClientTotals, can_be: Option<u64>) -> MissWatch {
+        MissWatch { before, can_be, looked_at: Instant::now(), broken_since: None }
     }
 
     /// Whether it is time to look again.
@@ -41,40 +43,42 @@ impl MissWatch {
         grace: Duration,
     ) -> Option<String> {
         self.looked_at = Instant::now();
-        let why = broken(totals, &self.before, config);
+        let why = self.broken(totals, config);
         self.broken_since = why.as_ref().map(|_| self.broken_since.unwrap_or(self.looked_at));
         let since = self.broken_since?;
         why.filter(|_| since.elapsed() >= grace)
     }
-}
 
-/// The first gate that is broken by what was counted, `before` the plateau and in it.
-fn broken(totals: &ClientTotals, before: &ClientTotals, config: &Config) -> Option<String> {
-    let (gates, load) = (config.gates, &config.load);
-    let lost: u64 = totals.lost.iter().sum();
-    let failed = totals.connect_failed_total;
-    if lost > gates.max_lost {
-        let (lost, most) = (grouped(lost), grouped(gates.max_lost));
-        return Some(format!("{lost} connections lost, {most} allowed"));
+    /// The first gate that is broken by what was counted, before the plateau and in it.
+    fn broken(&self, totals: &ClientTotals, config: &Config) -> Option<String> {
+        let gates = config.gates;
+        let lost: u64 = totals.lost.iter().sum();
+        if lost > gates.max_lost {
+            let (lost, most) = (grouped(lost), grouped(gates.max_lost));
+            return Some(format!("{lost} connections lost, {most} allowed"));
+        }
+        let counted = totals.since(&self.before);
+        let (failed, lost) = (counted.connect_failed_total, counted.lost.iter().sum::<u64>());
+        // A plateau that was never to have as many tells nothing of the gate.
+        if let Some(most) = self.can_be.filter(|most| *most >= gates.min_established)
+            && most.saturating_sub(failed + lost) < gates.min_established
+        {
+            let can_be = grouped(most.saturating_sub(failed + lost));
+            let [failed, lost, least] = [failed, lost, gates.min_established].map(grouped);
+            return Some(format!(
+                "{can_be} can still be established of {least} wanted: {failed} connects failed, \
+                 {lost} connections lost"
+            ));
+        }
+        let most = gates.max_p99?;
+        let latencies = [
+            ("messages", &counted.message_latency_us, counted.messages_total),
+            ("short connections", &counted.churn_latency_us, counted.churned_total),
+        ];
+        latencies.into_iter().find_map(|(what, latency, answers)| {
+            let p99 = Duration::from_micros(Percentiles::of(latency)?.p99);
+            let is_over = answers >= ANSWERS_LEAST && p99 > most;
+            is_over.then(|| format!("p99 of {what} {p99:?}, {most:?} allowed"))
+        })
     }
-    let can_be = config.connections().saturating_sub(failed + lost);
-    if !load.to_max && can_be < gates.min_established {
-        let [failed, lost, least] = [failed, lost, gates.min_established].map(grouped);
-        let can_be = grouped(can_be);
-        return Some(format!(
-            "{can_be} can still be established of {least} wanted: {failed} connects failed, {lost} \
-             connections lost"
-        ));
-    }
-    let most = gates.max_p99?;
-    let counted = totals.since(before);
-    let latencies = [
-        ("messages", &counted.message_latency_us, counted.messages_total),
-        ("short connections", &counted.churn_latency_us, counted.churned_total),
-    ];
-    latencies.into_iter().find_map(|(what, latency, answers)| {
-        let p99 = Duration::from_micros(Percentiles::of(latency)?.p99);
-        let is_over = answers >= ANSWERS_LEAST && p99 > most;
-        is_over.then(|| format!("p99 of {what} {p99:?}, {most:?} allowed"))
-    })
 }

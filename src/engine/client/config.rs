@@ -35,6 +35,8 @@ pub struct Pace {
     pub schedule: Schedule,
     /// Short connections per second in a phase of traffic.
     pub churn_per_s: f64,
+    /// Nothing is begun.
+    pub is_paused: bool,
 }
 
 /// When messages are due in a phase of traffic.

@@ -138,6 +138,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// Does what the phase asks for, within the bounds of what may be in flight.
     fn advance(&mut self) {
         let is_carried_out = match self.phase.now() {
+            Phase::Connect { .. } | Phase::Fill { .. } | Phase::Messages | Phase::Sweep
+                if self.config.pace.is_paused =>
+            {
+                false
+            }
             Phase::Hold => self.end.count(Queue::Waiting) == 0 && self.churning == 0,
             Phase::Connect { .. } | Phase::Fill { .. } => self.start_connects(),
             Phase::Messages | Phase::Sweep => self.start_messages(),
@@ -318,8 +323,9 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
             }
             Command::OpenNoMore => self.phase.open_no_more(now, &self.end.stats),
             Command::Pace(pace) => {
-                self.config.pace = pace;
-                self.phase.change_pace(&self.config, connections, now, &self.end.stats);
+                let before = std::mem::replace(&mut self.config.pace, pace);
+                let stats = &self.end.stats;
+                self.phase.change_pace(&self.config, before, connections, now, stats);
             }
             Command::Churn(targets) => {
                 self.end.driver.learn_targets(&targets.known);

@@ -16,7 +16,10 @@ impl Pacer {
     /// A schedule from `now` on; its first thing is due when this part of an interval is over.
     pub(super) fn start(rate_per_s: Option<f64>, turn: f64, now: Duration) -> Pacer {
         let interval = rate_per_s.filter(|rate| *rate > 0.0).map_or(0.0, |rate| 1.0 / rate);
-        Pacer { rate_per_s, since: now + Duration::from_secs_f64(turn * interval), begun: 0 }
+        match after(now, turn * interval) {
+            Some(since) => Pacer { rate_per_s, since, begun: 0 },
+            None => Pacer::never(),
+        }
     }
 
     /// A schedule without anything on it.
@@ -58,12 +61,15 @@ impl Pacer {
     fn next(&self, now: Duration) -> Option<Duration> {
         match self.rate_per_s {
             None => Some(now),
-            Some(rate) if rate > 0.0 => {
-                Some(self.since + Duration::from_secs_f64(self.begun as f64 / rate))
-            }
+            Some(rate) if rate > 0.0 => after(self.since, self.begun as f64 / rate),
             Some(_) => None,
         }
     }
+}
+
+/// A time that is beyond all times is none.
+fn after(since: Duration, seconds: f64) -> Option<Duration> {
+    since.checked_add(Duration::try_from_secs_f64(seconds).ok()?)
 }
 
 #[cfg(test)]
@@ -89,6 +95,15 @@ mod tests {
         assert_eq!(pacer.missed(Duration::from_millis(7_005)), 150);
         assert_eq!(begun_by(&mut pacer, Duration::from_millis(7_005)), 201);
         assert_eq!(pacer.missed(Duration::from_millis(7_005)), 0);
+    }
+
+    #[test]
+    fn what_is_due_beyond_all_time_is_never_due() {
+        let mut slow = Pacer::start(Some(1e-30), 0.0, Duration::ZERO);
+        slow.has_begun();
+        assert_eq!(slow.wait(Duration::ZERO), None);
+        let late = Pacer::start(Some(1e-30), 0.5, Duration::ZERO);
+        assert_eq!(late.wait(Duration::ZERO), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::base::constants::{SCHEDULE_SLACK, TICK_MS};
 use crate::observe::stats::ClientStats;
 
-use crate::engine::client::config::{ClientConfig, Schedule};
+use crate::engine::client::config::{ClientConfig, Pace, Schedule};
 use crate::engine::client::pacer::Pacer;
 use crate::engine::client::phase::{Phase, PhaseCommand};
 use crate::engine::client::tuple_allocator::TupleAllocator;
@@ -14,6 +14,8 @@ use crate::engine::client::tuple_allocator::TupleAllocator;
 pub(super) struct PhaseState {
     command: PhaseCommand,
     since: Duration,
+    /// When traffic began, or went on after a pause.
+    traffic_since: Duration,
     /// Held connections asked for so far, over all plateaus.
     asked: u64,
     /// Of these, those that are to be left when a close is over.
@@ -22,6 +24,8 @@ pub(super) struct PhaseState {
     pub(super) to_start: u64,
     /// Memory is short, or another wall is met: nothing is opened any more.
     opens_no_more: bool,
+    /// That was when as many were opened as there can be.
+    was_filled: bool,
     /// The core's part of all connections, and so of what is due on them.
     part: f64,
     /// Messages of this phase that have not begun.
@@ -40,10 +44,12 @@ impl PhaseState {
         PhaseState {
             command: PhaseCommand { number: 0, phase: Phase::Hold },
             since: Duration::ZERO,
+            traffic_since: Duration::ZERO,
             asked: 0,
             keep: 0,
             to_start: 0,
             opens_no_more: false,
+            was_filled: false,
             part: 0.0,
             to_send: 0,
             connects: Pacer::never(),
@@ -63,11 +69,14 @@ impl PhaseState {
         now: Duration,
         stats: &ClientStats,
     ) {
-        if self.command.phase == Phase::Traffic {
-            stats.traffic_us_total.add(microseconds(now - self.since));
+        if !config.pace.is_paused {
+            self.count_traffic(now, stats);
         }
-        self.end_schedules(now, stats);
-        (self.command, self.since) = (command, now);
+        // What came due at the very end has no time to begin.
+        let until = now.saturating_sub(SCHEDULE_SLACK);
+        self.end_messages(until, stats);
+        self.end_churn(until, stats);
+        (self.command, self.since, self.traffic_since) = (command, now, now);
         match command.phase {
             Phase::Connect { connections } | Phase::Fill { most: connections } => {
                 let share = tuples.share(connections);
@@ -83,51 +92,91 @@ impl PhaseState {
                 // connects. Those that have not begun are not wanted any more.
                 self.asked = open.min(self.keep);
                 self.to_start = 0;
+                self.part = self.keep as f64 / keep.max(1) as f64;
+                // Room that was filled is free again.
+                self.opens_no_more &= !self.was_filled;
             }
             Phase::Traffic | Phase::Hold => {}
         }
-        self.start_schedules(config, connections, now);
+        self.start_connects(config, now);
+        self.start_messages(config, connections, now);
+        self.start_churn(config, now);
     }
 
-    /// From now on things begin at the pace of `config`. What the one before it had due and the core had
-    /// not begun is counted.
+    /// From now on things begin at the pace of `config`, in place of `before`. What a schedule that ends
+    /// had due and the core had not begun is counted; one that stays goes on.
     pub(super) fn change_pace(
         &mut self,
         config: &ClientConfig,
+        before: Pace,
         connections: u64,
         now: Duration,
         stats: &ClientStats,
     ) {
-        self.end_schedules(now, stats);
-        self.start_schedules(config, connections, now);
-    }
-
-    fn start_schedules(&mut self, config: &ClientConfig, connections: u64, now: Duration) {
-        let pace = &config.pace;
-        match self.command.phase {
-            Phase::Connect { .. } | Phase::Fill { .. } => {
-                self.connects = Pacer::start(pace.connects_per_s, config.turn, now);
-            }
-            Phase::Traffic => {
-                let per_s = match pace.schedule {
-                    Schedule::None => 0.0,
-                    Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
-                    Schedule::PerSecond(rate) => rate * self.part,
-                };
-                self.messages = Pacer::start(Some(per_s), config.turn, now);
-                let churn_per_s = if self.opens_no_more { 0.0 } else { pace.churn_per_s };
-                self.churn = Pacer::start(Some(churn_per_s), config.turn, now);
-            }
-            _ => {}
+        let pace = config.pace;
+        let is_other = pace.is_paused != before.is_paused;
+        if is_other && pace.is_paused {
+            // A pause is no time of traffic.
+            self.count_traffic(now, stats);
+        } else if is_other {
+            self.traffic_since = now;
+        }
+        let until = now.saturating_sub(SCHEDULE_SLACK);
+        if is_other || pace.connects_per_s != before.connects_per_s {
+            self.start_connects(config, now);
+        }
+        if is_other || pace.schedule != before.schedule {
+            self.end_messages(until, stats);
+            self.start_messages(config, connections, now);
+        }
+        if is_other || pace.churn_per_s != before.churn_per_s {
+            self.end_churn(until, stats);
+            self.start_churn(config, now);
         }
     }
 
-    fn end_schedules(&mut self, now: Duration, stats: &ClientStats) {
-        // What came due at the very end has no time to begin.
-        let until = now.saturating_sub(SCHEDULE_SLACK);
+    /// The phase whose schedules run; none in a pause.
+    fn scheduled(&self, config: &ClientConfig) -> Option<Phase> {
+        (!config.pace.is_paused).then_some(self.command.phase)
+    }
+
+    fn start_connects(&mut self, config: &ClientConfig, now: Duration) {
+        self.connects = match self.scheduled(config) {
+            Some(Phase::Connect { .. } | Phase::Fill { .. }) => {
+                Pacer::start(config.pace.connects_per_s, config.turn, now)
+            }
+            _ => Pacer::never(),
+        };
+    }
+
+    fn start_messages(&mut self, config: &ClientConfig, connections: u64, now: Duration) {
+        if self.scheduled(config) == Some(Phase::Traffic) {
+            let per_s = match config.pace.schedule {
+                Schedule::None => 0.0,
+                Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
+                Schedule::PerSecond(rate) => rate * self.part,
+            };
+            self.messages = Pacer::start(Some(per_s), config.turn, now);
+        }
+    }
+
+    fn start_churn(&mut self, config: &ClientConfig, now: Duration) {
+        if self.scheduled(config) == Some(Phase::Traffic) && !self.opens_no_more {
+            self.churn = Pacer::start(Some(config.pace.churn_per_s), config.turn, now);
+        }
+    }
+
+    fn end_messages(&mut self, until: Duration, stats: &ClientStats) {
         stats.messages_unsent_total.add(self.messages.missed(until));
         self.messages = Pacer::never();
-        self.end_churn(until, stats);
+    }
+
+    /// Counts the time of traffic since it began, or went on.
+    fn count_traffic(&self, now: Duration, stats: &ClientStats) {
+        if self.command.phase == Phase::Traffic {
+            let passed = now.saturating_sub(self.traffic_since);
+            stats.traffic_us_total.add(microseconds(passed));
+        }
     }
 
     /// `connects` are to be started, of new connections or for a tuple that was skipped. None is tried
@@ -151,6 +200,7 @@ impl PhaseState {
     /// of it is due from here on.
     pub(super) fn open_no_more(&mut self, now: Duration, stats: &ClientStats) {
         self.opens_no_more = true;
+        self.was_filled = self.is_filling();
         self.start(0, stats);
         self.end_churn(now.saturating_sub(SCHEDULE_SLACK), stats);
     }

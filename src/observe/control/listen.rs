@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -48,13 +48,29 @@ pub struct Control {
 
 /// The file of a socket; it goes with this.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: another file may have the name by then.
+    identity: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> SocketFile {
+        SocketFile { path: path.into(), identity: identity(path) }
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Who has removed it before has done what is wanted.
-        let _ = fs::remove_file(&self.0);
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            // A failure leaves a socket behind that nothing listens at; the next run replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// Listens at `place`; at an address that is not of loopback only when it `may_be_remote`.
@@ -70,7 +86,7 @@ pub fn listen(place: &Place, may_be_remote: bool) -> Result<Control, ControlErro
             };
             clear(path)?;
             let listener = UnixListener::bind(path).map_err(refused)?;
-            let file = SocketFile(path.clone());
+            let file = SocketFile::at(path);
             // Others are refused by who they are as well.
             fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(refused)?;
             listener.set_nonblocking(true).map_err(refused)?;
@@ -89,7 +105,7 @@ pub fn listen(place: &Place, may_be_remote: bool) -> Result<Control, ControlErro
             let listener = TcpListener::bind(address).map_err(refused)?;
             listener.set_nonblocking(true).map_err(refused)?;
             let place = Place::Address(listener.local_addr().map_err(refused)?);
-            let admits = if is_local { is_of_same_user } else { is_anybody };
+            let admits = if is_local { is_of_same_user } else { is_any_user };
             Ok(Control {
                 listener: Listener { socket: listener.into(), admits },
                 place,
@@ -130,6 +146,6 @@ fn is_of_same_user(peer: &Socket) -> bool {
     ends.and_then(|(remote, own)| user_of(remote, own)).is_some_and(is_ours)
 }
 
-fn is_anybody(_peer: &Socket) -> bool {
+fn is_any_user(_peer: &Socket) -> bool {
     true
 }

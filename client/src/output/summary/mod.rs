@@ -8,7 +8,7 @@ use megaconn::results::answer;
 use megaconn::results::bystanders::Bystanders;
 use megaconn::results::cost::Cost;
 use megaconn::results::lenient::Maybe;
-use megaconn::results::result::RunResult;
+use megaconn::results::result::{Changed, RunResult};
 use megaconn::results::verdict::{Attribution, Verdict};
 
 use crate::output::summary::rows::{Row, count, listed, some_of};
@@ -34,7 +34,8 @@ fn screen(result: &RunResult, of_bystanders: fn(&Bystanders) -> Vec<Row>) -> Str
     rows.extend(of_verdict(&result.verdict));
     rows.extend(result.safe_capacity.as_ref().map(bystanders::safe_capacity));
     let (established, target) = (count(result.established), count(result.target_connections));
-    let changes = result.changes.len();
+    let is_done = |change: &&Changed| change.at_seconds.is_some();
+    let changes = result.changes.iter().filter(is_done).count();
     rows.extend((changes > 0).then(|| ("changed", format!("{changes} times by --control"))));
     rows.extend(result.ended_early.as_ref().map(|why| ("ended early", why.clone())));
     rows.push(("established", format!("{established} of {target}")));

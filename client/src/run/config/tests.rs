@@ -63,7 +63,13 @@ fn what_is_not_typed_has_its_default() {
     assert_eq!(memory_reserve, None);
     assert_eq!(
         gates,
-        Gates { min_established: 10, max_lost: 0, max_p99: None, stop_on_miss: None }
+        Gates {
+            min_established: 10,
+            wants_all: true,
+            max_lost: 0,
+            max_p99: None,
+            stop_on_miss: None
+        }
     );
     assert_eq!((outputs.out, outputs.stats), (None, None));
     assert_eq!(outputs.stats_every, Duration::from_secs(1));
@@ -97,7 +103,10 @@ fn each_flag_is_where_it_is_used() {
     assert_eq!((traffic.sweep, traffic.keepalive), (true, Some(Duration::from_secs(9))));
     assert_eq!(memory_reserve, Some(1 << 20));
     let max_p99 = Some(Duration::from_millis(1));
-    assert_eq!(gates, Gates { min_established: 8, max_lost: 2, max_p99, stop_on_miss: None });
+    assert_eq!(
+        gates,
+        Gates { min_established: 8, wants_all: false, max_lost: 2, max_p99, stop_on_miss: None }
+    );
     assert_eq!(outputs.out, Some(PathBuf::from("runs/x")));
     assert_eq!(outputs.stats_every, Duration::from_secs(2));
     assert_eq!(outputs.server_metrics, Look::At(SocketAddr::from(([127, 0, 0, 1], 1))));

@@ -68,8 +68,11 @@ impl Controller<'_> {
         plateau: &mut Plateau,
     ) -> Result<(), Stopped> {
         let (began, connected) = (Instant::now(), self.figures.sum(|s| &s.connected_total));
+        let paused = self.steering.paused;
         let took = self.phase(commands, phase, new).await;
-        opened.time += took.as_ref().map_or_else(|_| began.elapsed(), |took| *took);
+        let time = took.as_ref().map_or_else(|_| began.elapsed(), |took| *took);
+        self.steering.look();
+        opened.time += time.saturating_sub(self.steering.paused - paused);
         opened.connections += self.figures.sum(|s| &s.connected_total) - connected;
         result::opened(&mut plateau.connect, opened.connections, opened.time);
         took.map(drop)

@@ -51,7 +51,8 @@ impl Controller<'_> {
         result.targets = losses.targets(&self.plan.tuples, established);
         if self.steering.has_changed_connections {
             // What was asked for by the orders is what was to be held.
-            let most = result.plateaus.iter().filter_map(|plateau| *plateau.connections).max();
+            let whole = result.plateaus.iter().filter(|plateau| *plateau.cut_short != Some(true));
+            let most = whole.filter_map(|plateau| *plateau.connections).max();
             result.target_connections = most.into();
         }
         result.changes = self.changes();
@@ -105,19 +106,20 @@ impl Controller<'_> {
         }
     }
 
-    /// The gate of established connections: who asks for fewer on the way does not miss it by that.
+    /// The gate of established connections: a number that was changed on the way is what is wanted.
     fn least_established(&self, result: &RunResult) -> u64 {
         let least = self.config.gates.min_established;
-        if self.steering.has_changed_connections {
-            least.min(result.target_connections.or_zero())
-        } else {
-            least
+        let target = result.target_connections.or_zero();
+        match self.steering.has_changed_connections {
+            true if self.config.gates.wants_all => target,
+            true => least.min(target),
+            false => least,
         }
     }
 
     /// What was changed by control.
     fn changes(&self) -> List<Changed> {
-        let control = self.steering.control();
+        let control = self.steering.control.as_ref();
         let changes = control.map_or_else(Vec::new, |control| control.changes());
         let changed = |Change { what, at_seconds, .. }| Changed {
             what: what.into(),

@@ -30,6 +30,7 @@ use crate::run::filling::Filling;
 use crate::run::names::NameWatch;
 use crate::run::plateaus::Plateaus;
 use crate::run::preflight::RunPlan;
+use crate::run::stage::Stage;
 use crate::run::steering::Steering;
 use crate::run::stop_on_miss::MissWatch;
 
@@ -149,7 +150,7 @@ impl<'a> Controller<'a> {
         if let Some(dumps) = self.dumps.take() {
             dumps.end();
         }
-        self.ends("over");
+        self.ends(Stage::Over);
         result.seconds = started.elapsed().as_secs_f64().into();
         let ended_ms = unix_ms();
         if stop.is_none() && (self.filling.is_some() || self.figures.totals().is_anything_amiss()) {
@@ -172,7 +173,7 @@ impl<'a> Controller<'a> {
         result.memory_before = Part(self.figures.memory_samples().empty());
         self.evidence = Some(Evidence::begin(self.asked(), &mut self.figures));
         self.plateaus = Plateaus::new(&self.plan.plateaus, self.config.keep().cloned());
-        while let Some(connections) = self.plateaus.next() {
+        while let Some(connections) = self.plateaus.next().or_else(|| self.waiting_connections()) {
             match self.take_plateau(commands, connections, result).await {
                 Ok(()) | Err(Stopped::Changed) => {}
                 Err(Stopped::Early(why)) => {
@@ -186,7 +187,7 @@ impl<'a> Controller<'a> {
                 break;
             }
         }
-        self.ends("ending");
+        self.ends(Stage::Ending);
         let open = self.figures.sum(|s| &s.connections);
         self.watch(SpanPhase::Closing, open);
         let (close, began_ms) = self.close(commands).await?;
@@ -242,7 +243,7 @@ impl<'a> Controller<'a> {
         let number = self.command(commands, phase).await;
         loop {
             let done = self.done(phase).abs_diff(before);
-            progress.at(done);
+            progress.at(done, self.steering.is_paused);
             if let Some(took) = self.figures.took(number) {
                 progress.done(done, took);
                 return Ok(took);
@@ -264,7 +265,7 @@ impl<'a> Controller<'a> {
     /// Commands the cores to a phase; its number.
     async fn command(&mut self, commands: &Commands<Command>, phase: Phase) -> u64 {
         self.phases += 1;
-        self.enter_phase(phase);
+        self.steering.phase = phase.verb();
         self.answers.enter(matches!(phase, Phase::Messages));
         commands.broadcast(Command::Do(PhaseCommand { number: self.phases, phase })).await;
         self.phases

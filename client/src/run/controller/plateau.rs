@@ -8,6 +8,7 @@ use megaconn::base::constants::{SETTLE, STOP_HEARD};
 use megaconn::base::stderr::talk;
 use megaconn::base::units::grouped;
 use megaconn::engine::client::phase::{Command, Phase};
+use megaconn::observe::stats::ClientTotals;
 use megaconn::results::bystanders::SpanPhase;
 use megaconn::results::lenient::Part;
 use megaconn::results::plateau::{ClosedDown, Counts, Plateau, Sweep};
@@ -19,7 +20,7 @@ use crate::output::result::{self, per_s};
 use crate::run::controller::{Controller, Stopped};
 use crate::run::filling::Opened;
 use crate::run::names::NameWatch;
-use crate::run::steering::HoldTime;
+use crate::run::stage::Stage;
 use crate::run::stop_on_miss::MissWatch;
 
 impl Controller<'_> {
@@ -31,29 +32,30 @@ impl Controller<'_> {
         connections: u64,
         result: &mut RunResult,
     ) -> Result<(), Stopped> {
+        let is_max = !std::mem::take(&mut self.steering.is_ordered) && self.is_max(connections);
         let mut plateau = result::plateau(connections);
         plateau.closed = self.close_down_to(commands, connections, result).await?.into();
-        let before = self.figures.totals();
-        let grace = self.config.gates.stop_on_miss;
+        let (before, paused) = (self.figures.totals(), self.steering.paused);
         self.steering.begin_plateau(connections);
-        self.misses = grace.map(|grace| (grace, MissWatch::begin(before.clone())));
-        let mut ended = self.plateau(commands, &mut plateau, result).await;
-        if ended.is_ok() {
-            // What is broken now no plateau after this one can mend.
+        self.misses = self.watch_for_misses(connections, is_max, &plateau, result, &before);
+        let mut ended = self.plateau(commands, &mut plateau, is_max, result).await;
+        if ended.is_ok() && self.plateaus.has_more() {
+            // A gate that is broken at the end of a plateau stays broken.
             ended = self.look_for_miss(Duration::ZERO);
         }
         self.names.iter().for_each(|names| names.hold(false));
-        (self.misses, self.steering.is_in_plateau) = (None, false);
-        match &ended {
+        (self.misses, self.steering.stage) = (None, Stage::Between);
+        if matches!(ended, Err(Stopped::Early(_) | Stopped::Changed))
+            && let Err(stopped) = self.phase(commands, Phase::Hold, 0).await
+        {
+            ended = Err(stopped);
+        }
+        self.steering.look();
+        plateau.paused_seconds = (self.steering.paused - paused).as_secs_f64().into();
+        if matches!(ended, Err(Stopped::BySignal(_))) {
             // It ends the schedules, so that what was due and not begun is counted.
-            Err(Stopped::BySignal(_)) => {
-                self.command(commands, Phase::Hold).await;
-                Timer::new(STOP_HEARD).await;
-            }
-            Err(Stopped::Early(_) | Stopped::Changed) => {
-                self.phase(commands, Phase::Hold, 0).await.map(drop)?;
-            }
-            Ok(()) | Err(Stopped::ByDeath) => {}
+            self.command(commands, Phase::Hold).await;
+            Timer::new(STOP_HEARD).await;
         }
         let totals = self.figures.totals();
         let counted = totals.since(&before);
@@ -65,11 +67,8 @@ impl Controller<'_> {
         };
         result::count(&mut plateau, &counted, &asked);
         self.was_cut = matches!(ended, Err(Stopped::Changed)) && plateau.hold_seconds.is_none();
-        if self.was_cut {
-            // The others were not wanted any more.
-            plateau.connections = plateau.established;
-        }
-        if self.is_max(connections) {
+        plateau.cut_short = self.was_cut.into();
+        if is_max {
             self.take_max(&mut plateau, result, &totals);
         }
         if matches!(ended, Err(Stopped::BySignal(_))) {
@@ -86,6 +85,24 @@ impl Controller<'_> {
         self.plateaus.seen(connections, established, &std::mem::take(&mut self.kept));
         result.safe_capacity = self.plateaus.safe_capacity().into();
         Ok(())
+    }
+
+    /// With --stop-on-miss.
+    fn watch_for_misses(
+        &self,
+        connections: u64,
+        is_max: bool,
+        plateau: &Plateau,
+        result: &RunResult,
+        before: &ClientTotals,
+    ) -> Option<(Duration, MissWatch)> {
+        let grace = self.config.gates.stop_on_miss?;
+        // What was lost on a plateau is opened again only after some were closed.
+        let open = self.figures.sum(|s| &s.connections);
+        let asked = result.plateaus.last().map_or(0, |before| before.connections.or_zero());
+        let missing = if plateau.closed.is_none() { asked.saturating_sub(open) } else { 0 };
+        let can_be = (!is_max).then(|| connections.saturating_sub(missing));
+        Some((grace, MissWatch::begin(before.clone(), can_be)))
     }
 
     /// Closes what is open beyond `connections`, when there were more before. After a plateau that was cut
@@ -125,16 +142,16 @@ impl Controller<'_> {
         &mut self,
         commands: &Commands<Command>,
         plateau: &mut Plateau,
+        is_max: bool,
         result: &mut RunResult,
     ) -> Result<(), Stopped> {
         let connections = plateau.connections.or_zero();
         self.watch(SpanPhase::Connecting, connections);
-        let is_max = self.is_max(connections);
+        let new = connections.saturating_sub(self.figures.sum(|s| &s.connections));
         if is_max {
-            self.steering.is_filling = true;
+            self.steering.stage = Stage::Filling;
             self.fill(commands, plateau).await?;
-        } else if plateau.closed.is_none() {
-            let new = connections.saturating_sub(self.figures.sum(|s| &s.connections));
+        } else if plateau.closed.is_none() || new > 0 {
             let mut opened = Opened::default();
             let connect = Phase::Connect { connections };
             self.open(commands, (connect, new), &mut opened, plateau).await?;
@@ -157,7 +174,10 @@ impl Controller<'_> {
             plateau.messages.seconds = took.as_secs_f64().into();
         }
         let connections = if is_max { self.filled() } else { connections };
-        self.steering.is_filling = false;
+        self.steering.stage = Stage::Plateau;
+        if is_max {
+            self.tell_most(connections);
+        }
 
         if let Some(evidence) = &mut self.evidence {
             evidence.hold_begins(&mut self.figures);
@@ -167,7 +187,7 @@ impl Controller<'_> {
         let held = self.hold(commands).await;
         plateau.hold_seconds = began.elapsed().as_secs_f64().into();
         plateau.sweep = self.swept.take().into();
-        self.steering.is_in_plateau = false;
+        self.steering.stage = Stage::Between;
         if matches!(held, Ok(()) | Err(Stopped::Early(_) | Stopped::Changed)) {
             if let Some(evidence) = &mut self.evidence {
                 evidence.hold_ends(&mut self.figures);
@@ -195,23 +215,28 @@ impl Controller<'_> {
         let open = grouped(self.figures.sum(|s| &s.connections));
         talk(&format!("holding {open} for {} s", hold.as_secs_f64()));
         self.command(commands, Phase::Traffic).await;
-        let (mut time, mut progress) = (HoldTime::begin(), Progress::of_time("holding", hold));
+        let mut progress = Progress::of_time("holding", hold);
+        let (began, paused) = (Instant::now(), self.steering.paused);
         let churns = self.config.traffic.churn.is_some();
         self.names.iter().for_each(|names| names.hold(true));
         loop {
-            let passed = time.look(self.steering.is_paused);
+            self.steering.look();
+            // The time of a pause does not count.
+            let passed = began.elapsed().saturating_sub(self.steering.paused - paused);
             if passed >= hold || !churns && self.figures.sum(|s| &s.connections) == 0 {
                 break;
             }
-            progress.at(passed.as_secs());
+            progress.at(passed.as_secs(), self.steering.is_paused);
             self.look(commands).await?;
             if let Some(targets) = self.names.as_mut().and_then(NameWatch::take) {
                 commands.broadcast(Command::Churn(targets)).await;
             }
-            if self.take_sweep_order() {
+            if self.take_sweep_orders() {
+                self.steering.stage = Stage::Between;
                 // Answers to messages of the schedule are none to the sweep.
                 self.phase(commands, Phase::Hold, 0).await?;
                 self.swept = Some(self.sweep(commands).await?);
+                self.steering.stage = Stage::Plateau;
                 self.command(commands, Phase::Traffic).await;
             }
         }

@@ -1,40 +1,40 @@
 //! A run under control: orders that have come are carried out between two looks, and its state is told.
 
 use megaconn::base::stderr::talk;
-use megaconn::engine::client::config::Schedule;
-use megaconn::engine::client::phase::{Command, Phase};
+use megaconn::engine::client::config::{Pace, Schedule};
+use megaconn::engine::client::phase::Command;
 use megaconn::observe::control::{Order, number};
 use megaconn::runtime::commands::Commands;
 
 use crate::run::control::Control;
 use crate::run::controller::{Controller, Stopped};
 use crate::run::cores;
-use crate::run::steering::Steering;
+use crate::run::stage::Stage;
 
 impl Controller<'_> {
     /// Carries out what was ordered, and tells the state.
     pub(super) async fn steer(&mut self, commands: &Commands<Command>) -> Result<(), Stopped> {
         let Some(control) = self.steering.control.clone() else { return Ok(()) };
+        self.steering.look();
         let mut ended = Ok(());
-        for (order, what) in control.take() {
-            if ended.is_err() || self.is_to_wait(what) {
-                control.give_back((order, what));
-                break;
-            }
+        while ended.is_ok()
+            && let Some((order, what)) = control.take(|order| self.steering.stage.takes(order))
+        {
             ended = self.carry_out(commands, order, what).await;
         }
         self.tell(&control);
         ended
     }
 
-    /// What ends a plateau waits for one.
-    fn is_to_wait(&self, what: Order) -> bool {
-        let Steering { is_in_plateau, is_filling, .. } = self.steering;
-        match what {
-            Order::Connections(_) => !is_in_plateau || is_filling,
-            Order::Stop => !is_in_plateau,
-            _ => false,
-        }
+    /// The number that an order asks for which waits for a plateau, when no other comes.
+    pub(super) fn waiting_connections(&mut self) -> Option<u64> {
+        let control = self.steering.control.as_ref()?;
+        let (order, what) = control.take(|order| matches!(order, Order::Connections(_)))?;
+        self.steering.has_effect(order);
+        let Order::Connections(connections) = what else { return None };
+        talk(&format!("control: {what}"));
+        (self.steering.is_ordered, self.steering.has_changed_connections) = (true, true);
+        Some(connections)
     }
 
     async fn carry_out(
@@ -51,17 +51,18 @@ impl Controller<'_> {
                 if connections == steering.wanted {
                     return Ok(());
                 }
-                (steering.is_in_plateau, steering.has_changed_connections) = (false, true);
+                (steering.stage, steering.is_ordered) = (Stage::Between, true);
+                steering.has_changed_connections = true;
                 self.plateaus.put_next(connections);
                 return Err(Stopped::Changed);
             }
             Order::Stop => {
                 steering.has_effect(order);
-                steering.is_in_plateau = false;
+                steering.stage = Stage::Between;
                 return Err(Stopped::Early("stopped by control".to_owned()));
             }
             Order::Sweep => {
-                steering.sweep = Some(order);
+                steering.sweeps.push(order);
                 return Ok(());
             }
             Order::Rate(rate) => steering.connects_per_s = rate,
@@ -72,22 +73,19 @@ impl Controller<'_> {
             Order::Resume => steering.is_paused = false,
         }
         let steering = &self.steering;
-        let pace = if steering.is_paused {
-            cores::pace(Some(0.0), Schedule::None, None, 1)
-        } else {
-            let churn = self.config.traffic.churn_per_s();
-            let cores = self.plan.cpus.len();
-            cores::pace(steering.connects_per_s, steering.schedule, churn, cores)
-        };
+        let (churn, cores) = (self.config.traffic.churn_per_s(), self.plan.cpus.len());
+        let pace = cores::pace(steering.connects_per_s, steering.schedule, churn, cores);
+        let pace = Pace { is_paused: steering.is_paused, ..pace };
         commands.broadcast(Command::Pace(pace)).await;
         steering.has_effect(order);
         Ok(())
     }
 
-    /// A sweep in the hold, when one was ordered; `true` when the traffic is to go on after it.
-    pub(super) fn take_sweep_order(&mut self) -> bool {
-        let order = self.steering.sweep.take();
-        order.inspect(|order| self.steering.has_effect(*order)).is_some()
+    /// Whether a sweep was ordered.
+    pub(super) fn take_sweep_orders(&mut self) -> bool {
+        let orders = std::mem::take(&mut self.steering.sweeps);
+        orders.iter().for_each(|order| self.steering.has_effect(*order));
+        !orders.is_empty()
     }
 
     fn tell(&self, control: &Control) {
@@ -100,8 +98,13 @@ impl Controller<'_> {
             Schedule::Every(interval) => Some(connections as f64 / interval.as_secs_f64()),
             Schedule::PerSecond(rate) => Some(rate),
         };
-        control.tell(|state| {
-            steering.phase.clone_into(&mut state.phase);
+        control.tell(steering.stage, |state| {
+            let phase = match steering.stage {
+                Stage::Ending => "ending",
+                Stage::Over => "over",
+                _ => steering.phase,
+            };
+            phase.clone_into(&mut state.phase);
             state.seconds = steering.began.elapsed().as_secs_f64();
             state.paused = steering.is_paused;
             state.connections = connections;
@@ -113,16 +116,20 @@ impl Controller<'_> {
         });
     }
 
-    /// From now on nothing can be changed: the plateaus are over, or all of it.
-    pub(super) fn ends(&mut self, phase: &'static str) {
-        (self.steering.is_ending, self.steering.phase) = (true, phase);
-        if let Some(control) = self.steering.control.clone() {
-            self.tell(&control);
+    /// From now on so many connections may be asked for at most: there can be no more.
+    pub(super) fn tell_most(&self, connections: u64) {
+        if let Some(control) = &self.steering.control {
+            control.tell(self.steering.stage, |state| {
+                (state.most_connections, state.most_by) = (connections, "max".to_owned());
+            });
         }
     }
 
-    /// What a phase is called in the state.
-    pub(super) fn enter_phase(&mut self, phase: Phase) {
-        self.steering.enter(phase.verb());
+    /// From now on nothing can be changed: the plateaus are over, or all of it.
+    pub(super) fn ends(&mut self, stage: Stage) {
+        self.steering.stage = stage;
+        if let Some(control) = self.steering.control.clone() {
+            self.tell(&control);
+        }
     }
 }
