@@ -130,9 +130,9 @@ fn a_limit_for_each_source_address_is_named() {
     };
     // One port of every source is another's, and its tuples are passed over.
     let taken = |port| std::net::TcpListener::bind(("0.0.0.0", port)).ok();
-    let _others = (40_010..40_050).find_map(taken).expect("one of them is free");
+    let _others = (31_010..31_050).find_map(taken).expect("one of them is free");
     let sources = "127.0.0.20-127.0.0.23";
-    let flags = ["--source", sources, "--source-ports", "40000-40119", "--connections", "400"];
+    let flags = ["--source", sources, "--source-ports", "31000-31119", "--connections", "400"];
     let flags = [&flags[..], &["--hold", "2s", "--rate", "200"]].concat();
     let (_, result) = run_against(treat, &flags);
     assert!(number(&result, "tuples_skipped") >= 4, "{result:#}");
