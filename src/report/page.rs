@@ -114,7 +114,7 @@ fn changes(run: &Run) -> Markup {
 /// The figures that are asked for first, as far as there are any.
 fn tiles(run: &Run) -> Markup {
     let Some(result) = &run.result else { return html! {} };
-    let last = result.plateaus.iter().max_by_key(|plateau| *plateau.connections);
+    let last = result.highest();
     let cost = &result.cost_per_connection;
     let error = cost.stderr_bytes.map(|error| format!(" ± {}", format::count(error.ceil())));
     let kernel = cost.kernel_bytes.map(|n| format::bytes(n) + &error.unwrap_or_default());

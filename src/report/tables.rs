@@ -227,7 +227,7 @@ fn of_layer(result: &RunResult, layer: &str) -> Option<f64> {
     if let Some(line) = fit.and_then(|fit| fit.by_layer.get(layer)) {
         return line.slope_bytes;
     }
-    let plateau = result.plateaus.iter().max_by_key(|plateau| *plateau.connections)?;
+    let plateau = result.highest()?;
     let held = plateau.established.filter(|held| *held > 0)?;
     let bytes = plateau.memory.by_layer.get(layer).filter(|bytes| **bytes >= 0)?;
     Some(bytes.real() / held.real())

@@ -12,6 +12,14 @@ use crate::results::max::Max;
 use crate::results::plateau::{Counts, Plateau};
 use crate::results::verdict::Verdict;
 
+impl RunResult {
+    /// The plateau of the most connections.
+    #[must_use]
+    pub fn highest(&self) -> Option<&Plateau> {
+        self.plateaus.iter().max_by_key(|plateau| *plateau.connections)
+    }
+}
+
 /// A change by `--control`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -108,6 +108,7 @@ impl Config {
             return Err(FlagError(format!("{what}; fix: {fix}")));
         }
         let (plateaus, to_max) = plateaus(&flags.load.connections)?;
+        let most = plateaus.iter().copied().max().unwrap_or(0);
         let churn = churn(&flags.load, &flags.traffic, plateaus.len() + usize::from(to_max));
         let bystanders = flags.bystanders.then(|| {
             let target = endpoints.iter().flatten().next().map(|endpoints| endpoints.address);
@@ -116,8 +117,7 @@ impl Config {
         });
         let keeps = bystanders.as_ref().and_then(|plan| Some((plan.keep.as_ref()?, &plan.whom)));
         let hold_least = keeps.map(|(keep, whom)| hold_at_least(keep, whom.rate_per_s));
-        let gates = Gates::new(&flags.gates, &plateaus, to_max, keeps.is_some());
-        let most = plateaus.iter().copied().max().unwrap_or(0);
+        let gates = Gates::new(&flags.gates, most, to_max, keeps.is_some());
         if gates.min_established > most && !to_max {
             return Err(FlagError(format!(
                 "--min-established {} is more than --connections {most}; fix: --min-established {most}, \
@@ -210,9 +210,9 @@ impl Traffic {
 }
 
 impl Gates {
-    fn new(flags: &GateFlags, plateaus: &[u64], to_max: bool, searches: bool) -> Gates {
+    fn new(flags: &GateFlags, most: u64, to_max: bool, searches: bool) -> Gates {
         // Whatever number a search finds is an answer, however small it is.
-        let fewest = if searches { 0 } else { plateaus.iter().copied().max().unwrap_or(0) };
+        let fewest = if searches { 0 } else { most };
         let fewest = fewest.max(to_max.into());
         Gates {
             min_established: flags.min_established.unwrap_or(fewest),

@@ -7,14 +7,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::net::sockopt::socket_peercred;
-use rustix::process::geteuid;
 use socket2::Socket;
 
 use crate::host::sockets::user_of;
 use crate::observe::control::ask::connect;
 use crate::observe::control::place::Place;
 use crate::observe::http::Listener;
+use crate::observe::metrics::local;
 
 /// Why a run cannot be controlled there.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +89,7 @@ pub fn listen(place: &Place, may_be_remote: bool) -> Result<Control, ControlErro
             // Others are refused by who they are as well.
             fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(refused)?;
             listener.set_nonblocking(true).map_err(refused)?;
-            let listener = Listener { socket: listener.into(), admits: is_same_user };
+            let listener = Listener { socket: listener.into(), admits: local::admits };
             Ok(Control { listener, place: place.clone(), file: Some(file) })
         }
         Place::Address(address) => {
@@ -130,20 +129,11 @@ fn clear(path: &Path) -> Result<(), ControlError> {
     }
 }
 
-fn is_ours(user: u32) -> bool {
-    user == 0 || user == geteuid().as_raw()
-}
-
-/// By what the kernel says of the other end of a Unix socket.
-fn is_same_user(peer: &Socket) -> bool {
-    socket_peercred(peer).is_ok_and(|peer| is_ours(peer.uid.as_raw()))
-}
-
 /// By what the kernel says of the socket at the other end of a loopback connection.
 fn is_of_same_user(peer: &Socket) -> bool {
     let address = |address: io::Result<socket2::SockAddr>| address.ok()?.as_socket();
     let ends = address(peer.peer_addr()).zip(address(peer.local_addr()));
-    ends.and_then(|(remote, own)| user_of(remote, own)).is_some_and(is_ours)
+    ends.and_then(|(remote, own)| user_of(remote, own)).is_some_and(local::is_ours)
 }
 
 fn is_any_user(_peer: &Socket) -> bool {

@@ -73,7 +73,13 @@ pub fn listen() -> io::Result<Socket> {
 /// Whether the process at the other end belongs to our user, or to root.
 #[must_use]
 pub fn admits(peer: &Socket) -> bool {
-    socket_peercred(peer).is_ok_and(|peer| peer.uid.is_root() || peer.uid == geteuid())
+    socket_peercred(peer).is_ok_and(|peer| is_ours(peer.uid.as_raw()))
+}
+
+/// Whether a process of this user is answered: ours, or root.
+#[must_use]
+pub fn is_ours(user: u32) -> bool {
+    user == 0 || user == geteuid().as_raw()
 }
 
 #[cfg(test)]

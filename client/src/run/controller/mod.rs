@@ -67,8 +67,6 @@ pub(crate) struct Controller<'a> {
     misses: Option<(Duration, MissWatch)>,
     /// With --control.
     steering: Steering,
-    /// The plateau before was cut short: connects of it had not begun.
-    was_cut: bool,
     /// What a sweep by control came to in the present plateau.
     swept: Option<Sweep>,
     /// The gate for which the run ended early.
@@ -121,7 +119,6 @@ impl<'a> Controller<'a> {
             plateaus: Plateaus::new(&[], None),
             misses: None,
             steering: Steering::new(control, rate, schedule),
-            was_cut: false,
             swept: None,
             broken: None,
             counted_at_stop: None,

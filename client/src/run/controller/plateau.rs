@@ -66,8 +66,8 @@ impl Controller<'_> {
             cores: self.plan.cpus.len(),
         };
         result::count(&mut plateau, &counted, &asked);
-        self.was_cut = matches!(ended, Err(Stopped::Changed)) && plateau.hold_seconds.is_none();
-        plateau.cut_short = self.was_cut.into();
+        let is_cut = matches!(ended, Err(Stopped::Changed)) && plateau.hold_seconds.is_none();
+        plateau.cut_short = is_cut.into();
         if is_max {
             self.take_max(&mut plateau, result, &totals);
         }
@@ -113,9 +113,9 @@ impl Controller<'_> {
         connections: u64,
         result: &RunResult,
     ) -> Result<Option<ClosedDown>, Stopped> {
-        let before = result.plateaus.last().and_then(|before| *before.connections);
-        let is_lower = before.is_some_and(|before| before > connections);
-        if !is_lower && !std::mem::take(&mut self.was_cut) {
+        let Some(before) = result.plateaus.last() else { return Ok(None) };
+        let is_lower = before.connections.or_zero() > connections;
+        if !is_lower && *before.cut_short != Some(true) {
             return Ok(None);
         }
         let (open, lost) = (self.figures.sum(|s| &s.connections), self.figures.lost());
