@@ -28,11 +28,18 @@ struct Span {
     parts: Vec<Part>,
 }
 
+/// A tuple: its block, its round, and the target that it is for, among those of the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) block: usize,
+    pub(super) round: u64,
+    pub(super) target: u64,
+}
+
 /// The tuples of one block in a round.
 #[derive(Clone, Copy, Debug)]
 struct Part {
     block: usize,
-    targets: u64,
     /// Tuples of the round that come before.
     before: u64,
 }
@@ -48,7 +55,7 @@ impl Deal {
             let mut width = 0;
             let mut parts = Vec::new();
             for (block, extent) in blocks.iter().enumerate().filter(|(_, b)| b.rounds >= end) {
-                parts.push(Part { block, targets: extent.targets, before: width });
+                parts.push(Part { block, before: width });
                 width += extent.targets;
             }
             let tuples = (end - first_round).saturating_mul(width);
@@ -64,8 +71,8 @@ impl Deal {
         self.len
     }
 
-    /// The block of tuple `number`, and its place in the block; `None` past the end.
-    pub(super) fn locate(&self, number: u64) -> Option<(usize, u64)> {
+    /// Where tuple `number` is; `None` past the end.
+    pub(super) fn locate(&self, number: u64) -> Option<Place> {
         if number >= self.len {
             return None;
         }
@@ -74,18 +81,17 @@ impl Deal {
         let rest = number - span.first_number;
         let (round, at) = (span.first_round + rest / span.width, rest % span.width);
         let part = span.parts.iter().rfind(|part| part.before <= at)?;
-        Some((part.block, round * part.targets + at - part.before))
+        Some(Place { block: part.block, round, target: at - part.before })
     }
 
-    /// The number of the tuple at `place` in `block`; `None` past the end.
-    pub(super) fn number(&self, block: usize, targets: u64, place: u64) -> Option<u64> {
-        let round = place / targets;
+    /// The number of the tuple at a place; `None` past the end.
+    pub(super) fn number(&self, Place { block, round, target }: Place) -> Option<u64> {
         let after = self.spans.partition_point(|span| span.first_round <= round);
         let span = &self.spans[after.checked_sub(1)?];
         let part = span.parts.iter().find(|part| part.block == block)?;
         let before = (round - span.first_round).checked_mul(span.width)?;
         let number = span.first_number.checked_add(before)?;
-        let number = number.checked_add(part.before + place % targets)?;
+        let number = number.checked_add(part.before + target)?;
         (number < self.len).then_some(number)
     }
 }
@@ -99,19 +105,21 @@ mod tests {
         let blocks = [(2, 3), (1, 5), (3, 3), (1, 1)];
         let blocks = blocks.map(|(targets, rounds)| Extent { targets, rounds });
         let deal = Deal::new(&blocks);
-        let all: Vec<_> = (0..deal.len()).map(|n| deal.locate(n).expect("it is there")).collect();
+        let all: Vec<Place> = (0..deal.len()).filter_map(|n| deal.locate(n)).collect();
+        let seen: Vec<_> = all.iter().map(|p| (p.block, p.round, p.target)).collect();
         assert_eq!(deal.len(), 6 + 5 + 9 + 1);
         assert_eq!(deal.locate(deal.len()), None);
-        assert_eq!(all[..7], [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (2, 2), (3, 0)]);
-        assert_eq!(all[7..13], [(0, 2), (0, 3), (1, 1), (2, 3), (2, 4), (2, 5)]);
-        for (number, (block, place)) in (0..).zip(&all) {
-            let targets = blocks[*block].targets;
-            assert_eq!(deal.number(*block, targets, *place), Some(number), "{block} {place}");
+        let first = [(0, 0, 0), (0, 0, 1), (1, 0, 0), (2, 0, 0), (2, 0, 1), (2, 0, 2), (3, 0, 0)];
+        assert_eq!(seen[..7], first);
+        assert_eq!(seen[7..13], [(0, 1, 0), (0, 1, 1), (1, 1, 0), (2, 1, 0), (2, 1, 1), (2, 1, 2)]);
+        for (number, place) in (0..).zip(&all) {
+            assert_eq!(deal.number(*place), Some(number), "{place:?}");
         }
         for (block, Extent { targets, rounds }) in blocks.into_iter().enumerate() {
-            let of_block = all.iter().filter(|(found, _)| *found == block);
-            assert!(of_block.map(|(_, place)| *place).eq(0..targets * rounds), "block {block}");
-            assert_eq!(deal.number(block, targets, targets * rounds), None);
+            let of_block = all.iter().filter(|place| place.block == block);
+            let places = of_block.map(|place| place.round * targets + place.target);
+            assert!(places.eq(0..targets * rounds), "block {block}");
+            assert_eq!(deal.number(Place { block, round: rounds, target: 0 }), None);
         }
     }
 
@@ -120,8 +128,8 @@ mod tests {
         let huge = Extent { targets: 3, rounds: u64::MAX };
         let deal = Deal::new(&[Extent { targets: 1, rounds: 2 }, huge]);
         assert_eq!(deal.len(), u64::MAX);
-        assert_eq!(deal.locate(4), Some((0, 1)));
-        assert_eq!(deal.locate(8), Some((1, 6)));
+        assert_eq!(deal.locate(4), Some(Place { block: 0, round: 1, target: 0 }));
+        assert_eq!(deal.locate(8), Some(Place { block: 1, round: 2, target: 0 }));
         assert_eq!(Deal::new(&[]).locate(0), None);
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-use crate::plan::deal::{Deal, Extent};
+use crate::plan::deal::{Deal, Extent, Place};
 use crate::plan::holes::Holes;
 pub use crate::plan::ranges::{AddressRange, PortRange, Sources};
 pub use crate::plan::tuple_error::{NotASource, NotATarget, TupleError};
@@ -133,10 +133,8 @@ impl TuplePlan {
                     before = before.saturating_add(range.len());
                     found
                 })?;
-                let of_port = address.checked_mul(ports)?.checked_add(port)?;
-                let targets = block.targets.len() as u64;
-                let place = of_port.checked_mul(targets)?.checked_add(nth as u64)?;
-                self.deal.number(which, targets, place)
+                let round = address.checked_mul(ports)?.checked_add(port)?;
+                self.deal.number(Place { block: which, round, target: nth as u64 })
             };
             let targets = block.targets.iter().enumerate();
             found.extend(targets.filter_map(|(nth, target)| number(nth, self.targets[*target])));
@@ -188,12 +186,11 @@ impl TuplePlan {
     }
 
     fn at(&self, number: u64, among_all: u64) -> Option<Tuple> {
-        let (block, rest) = self.deal.locate(among_all)?;
+        let Place { block, round, target } = self.deal.locate(among_all)?;
         let block = &self.blocks[block];
-        let target = block.targets[index(rest % block.targets.len() as u64)];
-        let rest = rest / block.targets.len() as u64;
-        let port = self.ports[index(rest % self.ports.len() as u64)];
-        let mut nth = rest / self.ports.len() as u64;
+        let target = block.targets[index(target)];
+        let port = self.ports[index(round % self.ports.len() as u64)];
+        let mut nth = round / self.ports.len() as u64;
         let range = block.sources.iter().find(|range| {
             let is_here = nth < range.len();
             if !is_here {
