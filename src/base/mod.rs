@@ -9,6 +9,7 @@ pub mod endpoints;
 pub mod errno;
 pub mod files;
 pub mod format;
+pub mod http_words;
 pub mod service_error;
 pub mod side;
 pub mod stderr;

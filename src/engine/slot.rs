@@ -139,6 +139,10 @@ pub enum Queue {
     Wheel,
     /// Client: a connect is with the kernel.
     Connecting,
+    /// Client: it is connected, and something is said and heard before it counts.
+    Opening,
+    /// Client: something beside messages is under way on it.
+    Aside,
     /// Client: nothing is out on it.
     Resting,
     /// Client: the answer to its message is waited for.
@@ -151,7 +155,7 @@ pub enum Queue {
 
 impl Queue {
     /// Every one, at the place of its number.
-    pub(in crate::engine) const ALL: [Queue; 13] = [
+    pub(in crate::engine) const ALL: [Queue; 15] = [
         Queue::None,
         Queue::Accepting,
         Queue::Starved,
@@ -161,6 +165,8 @@ impl Queue {
         Queue::Partial,
         Queue::Wheel,
         Queue::Connecting,
+        Queue::Opening,
+        Queue::Aside,
         Queue::Resting,
         Queue::Waiting,
         Queue::Overdue,
@@ -185,6 +191,11 @@ pub trait Role: Clone + Default + std::fmt::Debug {
 
     /// Whether a connection that closes is cut by a reset.
     fn is_cut(&self) -> bool {
+        false
+    }
+
+    /// Whether a connection that closes ends our direction alone, and the peer its own.
+    fn leaves(&self) -> bool {
         false
     }
 }

@@ -23,6 +23,26 @@ pub trait Worker {
     fn wakeup(&mut self) -> &mut Self::Wakeup;
 }
 
+/// A worker of any kind, which is chosen when a core starts: one call by pointer each turn.
+pub type AnyWorker<C, D> = Box<dyn Worker<Command = C, Wakeup = D>>;
+
+impl<C: Send + 'static, D: Wakeup> Worker for AnyWorker<C, D> {
+    type Command = C;
+    type Wakeup = D;
+
+    fn turn(&mut self) -> Turn {
+        (**self).turn()
+    }
+
+    fn handle_command(&mut self, command: C) {
+        (**self).handle_command(command);
+    }
+
+    fn wakeup(&mut self) -> &mut D {
+        (**self).wakeup()
+    }
+}
+
 /// What a turn found, and so what the core does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {

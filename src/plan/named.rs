@@ -1,7 +1,7 @@
 //! `--target` as it is typed: addresses, ranges and lists of them, and names, which are looked up once
 //! before a run, or again and again while short connections come and go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
@@ -16,7 +16,11 @@ use crate::plan::route;
 
 /// One value of `--target`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Targets(Vec<Target>);
+pub struct Targets {
+    items: Vec<Target>,
+    /// The path of a `ws://`, with what follows it.
+    websocket: Option<String>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Target {
@@ -78,33 +82,48 @@ impl FromStr for Targets {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Targets, String> {
-        let rest = without_scheme(text)?;
+        let (rest, websocket) = without_scheme(text)?;
         let mut targets = Vec::new();
         // An item without a port has the ports of the next one that has some.
-        let mut ports = None;
+        let mut ports = websocket.is_some().then_some("80");
         for item in rest.rsplit(',') {
             let (host, own) = split_ports(item);
             ports = own.or(ports);
             targets.push(target(host, ports, text)?);
         }
         targets.reverse();
-        Ok(Targets(targets))
+        Ok(Targets { items: targets, websocket: websocket.map(str::to_owned) })
     }
 }
 
-/// `tcp://` is what there is; others will follow.
-fn without_scheme(text: &str) -> Result<&str, String> {
-    let Some((scheme, rest)) = text.split_once("://") else { return Ok(text) };
+/// What stands between the scheme and the path, and the path of a `ws://`. `tls://` and `wss://` will follow.
+fn without_scheme(text: &str) -> Result<(&str, Option<&str>), String> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok((text, None)) };
     match scheme {
-        "tcp" => Ok(rest.strip_suffix('/').unwrap_or(rest)),
-        "ws" | "wss" | "tls" => Err(format!(
-            "`{text}`: {scheme} is not built yet; fix: write tcp://HOST:PORT, or HOST:PORT"
+        "tcp" => Ok((rest.strip_suffix('/').unwrap_or(rest), None)),
+        "ws" => {
+            let (hosts, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            let is_sound = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+            if !is_sound || path.len() > PATH_MAX || path.starts_with('?') {
+                return Err(format!(
+                    "`{text}`: not a path of printable ASCII of {PATH_MAX} bytes at most; fix: write \
+                     ws://HOST:PORT/PATH, what is special in it as %20"
+                ));
+            }
+            Ok((hosts, Some(if path.is_empty() { "/" } else { path })))
+        }
+        "wss" | "tls" => Err(format!(
+            "`{text}`: {scheme} is not built yet; fix: write ws://HOST:PORT/PATH, or tcp://HOST:PORT"
         )),
         _ => Err(format!(
-            "`{text}`: there is no scheme {scheme}; fix: write tcp://HOST:PORT, or HOST:PORT"
+            "`{text}`: there is no scheme {scheme}; fix: write tcp://HOST:PORT, HOST:PORT or \
+             ws://HOST:PORT/PATH"
         )),
     }
 }
+
+/// Bytes of a path: what is asked for on each connection fits into a buffer, with its headers.
+const PATH_MAX: usize = 1024;
 
 fn split_ports(item: &str) -> (&str, Option<&str>) {
     match item.rsplit_once(':') {
@@ -162,7 +181,13 @@ impl Targets {
     /// Whether one of them is a name.
     #[must_use]
     pub fn has_name(&self) -> bool {
-        self.0.iter().any(|target| matches!(target, Target::Name(..)))
+        self.items.iter().any(|target| matches!(target, Target::Name(..)))
+    }
+
+    /// The path that connections ask for when they speak WebSocket.
+    #[must_use]
+    pub fn websocket(&self) -> Option<&str> {
+        self.websocket.as_deref()
     }
 }
 
@@ -182,9 +207,29 @@ pub fn resolve(all: &[Targets]) -> Result<Resolved, NameError> {
     Ok(resolved)
 }
 
+impl Resolved {
+    /// How a request names the host of each address: by the name that was typed, where one was.
+    #[must_use]
+    pub fn hosts(&self) -> HashMap<SocketAddr, Box<str>> {
+        let mut hosts = HashMap::new();
+        for (name, endpoints) in self.names.iter().zip(&self.endpoints) {
+            for address in endpoints.iter().flat_map(|endpoints| endpoints.each()) {
+                let host = match name {
+                    Some(name) => format!("{name}:{}", address.port()),
+                    None => address.to_string(),
+                };
+                // A port that is the usual one is not named.
+                let host = host.strip_suffix(":80").unwrap_or(&host);
+                hosts.entry(address).or_insert_with(|| host.into());
+            }
+        }
+        hosts
+    }
+}
+
 /// Looks each name up, in the order in which targets were typed; a target that is no name is what it is.
 pub fn look_up(all: &[Targets]) -> impl Iterator<Item = LookedUp> {
-    all.iter().flat_map(|targets| &targets.0).map(|target| match target {
+    all.iter().flat_map(|targets| &targets.items).map(|target| match target {
         Target::At(at) => no_name(vec![*at]),
         Target::Range(range, ports) => {
             no_name((0..range.len()).map(|n| endpoints(range.nth(n), 0, *ports)).collect())
@@ -306,7 +351,10 @@ mod tests {
             "10.0.0.9-10.0.0.2:7",
             "10.0.0.0-10.255.255.255:7",
             "http://a:1",
-            "ws://a:1",
+            "ws://a:1/b c",
+            "ws://a:1/b#c",
+            "ws:///b",
+            "ws://a:1?b",
             "wss://a:443/stream",
             "tls://a:443",
             "tcp://a:1/x",
@@ -315,6 +363,16 @@ mod tests {
         ] {
             assert!(bad.parse::<Targets>().is_err(), "{bad:?} was taken for a target");
         }
+        let target = |text: &str| text.parse::<Targets>().expect("it is one");
+        assert_eq!(
+            target("ws://10.0.0.1/a?b:c=/d"),
+            Targets { items: target("10.0.0.1:80").items, websocket: Some("/a?b:c=/d".to_owned()) }
+        );
+        assert_eq!(
+            target("ws://10.0.0.1,10.0.0.2:7-9").items,
+            target("10.0.0.1,10.0.0.2:7-9").items
+        );
+        assert_eq!(target("ws://a:1").websocket(), Some("/"));
         let error = "wss://push.example:443/stream".parse::<Targets>().unwrap_err();
         assert!(error.contains("wss is not built yet") && !error.contains('\n'), "{error}");
     }

@@ -1,11 +1,13 @@
 //! From what was typed to what the run is to do: the flags are checked against each other. Nothing
 //! here asks the host, opens a file or makes a connection.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use megaconn::base::constants::{
-    BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SEARCH_STEPS, TIME_WAIT,
+    BUFFER_BYTES, BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SEARCH_STEPS, TIME_WAIT,
+    WEBSOCKET_HEAD_BYTES,
 };
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::wanted::Wanted;
@@ -14,6 +16,7 @@ use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::push::Pushes;
+use megaconn::engine::protocol::websocket::upgrade::Request;
 
 use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::slo::Slo;
@@ -58,10 +61,19 @@ pub(crate) struct Traffic {
     /// Of messages in the hold.
     pub(crate) schedule: Schedule,
     pub(crate) expect: Expect,
+    /// Of connections that speak WebSocket.
+    pub(crate) websocket: Option<WebSocket>,
     pub(crate) churn: Option<Churn>,
     pub(crate) close: ShutdownMode,
     pub(crate) sweep: bool,
     pub(crate) keepalive: Option<Duration>,
+}
+
+/// What connections that speak WebSocket ask for, and of which hosts.
+#[derive(Clone, Debug)]
+pub(crate) struct WebSocket {
+    pub(crate) request: Request,
+    pub(crate) hosts: HashMap<SocketAddr, Box<str>>,
 }
 
 /// Short connections in the hold.
@@ -98,15 +110,20 @@ pub(crate) struct BystanderPlan {
 pub(crate) struct FlagError(String);
 
 impl Config {
-    /// What `flags` mean together; their targets are `endpoints`.
+    /// What `flags` mean together; their targets are `endpoints`, which requests call by their `hosts`.
     ///
     /// # Errors
     /// The first two of them that contradict each other.
-    pub(crate) fn new(flags: Flags, endpoints: Vec<Vec<Endpoints>>) -> Result<Config, FlagError> {
+    pub(crate) fn new(
+        flags: Flags,
+        endpoints: Vec<Vec<Endpoints>>,
+        hosts: HashMap<SocketAddr, Box<str>>,
+    ) -> Result<Config, FlagError> {
         let conflict = conflicts(&flags).into_iter().find(|(is_so, ..)| *is_so);
         if let Some((_, what, fix)) = conflict {
             return Err(FlagError(format!("{what}; fix: {fix}")));
         }
+        let websocket = websocket(&flags, hosts)?;
         let (plateaus, to_max) = plateaus(&flags.load.connections)?;
         let most = plateaus.iter().copied().max().unwrap_or(0);
         let churn = churn(&flags.load, &flags.traffic, plateaus.len() + usize::from(to_max));
@@ -135,7 +152,7 @@ impl Config {
                 connects_in_flight: flags.load.connects_in_flight,
                 hold: flags.load.hold.max(hold_least.unwrap_or_default()),
             },
-            traffic: Traffic::new(flags.traffic, churn, to_max),
+            traffic: Traffic { websocket, ..Traffic::new(flags.traffic, churn, to_max) },
             memory_reserve: flags.memory_reserve,
             gates,
             outputs: flags.outputs,
@@ -187,6 +204,7 @@ impl Traffic {
             message_count: flags.message_count.unwrap_or(u16::from(proves)),
             schedule,
             expect,
+            websocket: None,
             churn,
             close: match flags.close {
                 flags::Close::Fin => ShutdownMode::Sending,
@@ -285,6 +303,48 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 19] {
             "--churn 100/s, or no --resolve-every",
         ),
     ]
+}
+
+/// What the targets of `ws://` ask for; all of them are, or none is.
+fn websocket(
+    flags: &Flags,
+    hosts: HashMap<SocketAddr, Box<str>>,
+) -> Result<Option<WebSocket>, FlagError> {
+    let Some(path) = flags.targets.path() else {
+        let error =
+            "--target: some ask for another path, or for none; fix: one path in all of them";
+        return Err(FlagError(error.to_owned()));
+    };
+    let TrafficFlags { header, subprotocol, churn, message_bytes, .. } = &flags.traffic;
+    let Some(path) = path else {
+        return if header.is_empty() && subprotocol.is_none() {
+            Ok(None)
+        } else {
+            let error =
+                "--header and --subprotocol are of an upgrade; fix: --target ws://HOST:PORT";
+            Err(FlagError(error.to_owned()))
+        };
+    };
+    if churn.is_some() {
+        let error =
+            "--churn does not speak WebSocket yet; fix: --target tcp://HOST:PORT, or no --churn";
+        return Err(FlagError(error.to_owned()));
+    }
+    let most = BUFFER_BYTES - WEBSOCKET_HEAD_BYTES;
+    if *message_bytes > most {
+        let error =
+            format!("--message-bytes {message_bytes} leaves no room for a frame; fix: {most}");
+        return Err(FlagError(error));
+    }
+    let headers = header.iter().map(|line| format!("{line}\r\n")).collect();
+    let request = Request { path: path.to_owned(), headers, subprotocol: subprotocol.clone() };
+    let longest = hosts.values().map(|host| request.size(host)).max().unwrap_or(0);
+    if longest > usize::from(BUFFER_BYTES) {
+        let most = BUFFER_BYTES;
+        let error = format!("an upgrade of {longest} bytes, {most} at most; fix: fewer --header");
+        return Err(FlagError(error));
+    }
+    Ok(Some(WebSocket { request, hosts }))
 }
 
 /// Plateaus, no two alike in turn, and whether as many as there can be come after them.

@@ -1,13 +1,17 @@
 //! What each core of the client is made of, from the config and the plan of the run.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use megaconn::base::constants::{BUFFER_BYTES, BUFFERS_PER_CORE};
 use megaconn::drivers::uring::{UringConfig, UringDriver};
 use megaconn::engine::client::Client;
 use megaconn::engine::client::config::{ClientConfig, Pace, Schedule};
+use megaconn::engine::client::phase::Command;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::websocket::client::Upgraded;
+use megaconn::engine::worker::AnyWorker;
 use megaconn::host::ports;
 use megaconn::host::procfs::ProcFs;
 use megaconn::observe::stats::{ClientStats, LossLog};
@@ -15,16 +19,22 @@ use megaconn::plan::tuples;
 use megaconn::runtime::start_error::CoreStartError;
 use megaconn::sys::doorbell::Doorbell;
 
-use crate::run::config::Config;
+use crate::run::config::{Config, Traffic, WebSocket};
 use crate::run::preflight::RunPlan;
 
 /// What one core is made of.
 pub(crate) struct Seed {
     driver: UringConfig,
     client: ClientConfig,
-    expect: Expect,
+    expect: Expected,
     tuples: TupleAllocator,
     losses: Arc<LossLog>,
+}
+
+/// What its connections speak.
+enum Expected {
+    Bytes(Expect),
+    WebSocket(Upgraded<Expect>),
 }
 
 /// One seed for each core, with its own share of the tuples and its own log of `losses`.
@@ -40,7 +50,7 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) ->
         Seed {
             driver,
             client: client_config(config, plan, core),
-            expect: config.traffic.expect.clone(),
+            expect: expected(&config.traffic, plan.tuples.targets()),
             tuples: allocator(plan, core),
             losses: Arc::clone(losses),
         }
@@ -48,15 +58,31 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) ->
     losses.iter().enumerate().map(seed).collect()
 }
 
+fn expected(traffic: &Traffic, targets: &[SocketAddr]) -> Expected {
+    let then = traffic.expect.clone();
+    let Some(WebSocket { request, hosts }) = &traffic.websocket else {
+        return Expected::Bytes(then);
+    };
+    let host = |target: &SocketAddr| hosts.get(target).cloned().unwrap_or_default();
+    Expected::WebSocket(Upgraded::new(request.clone(), targets.iter().map(host).collect(), then))
+}
+
 /// Makes a core on the core itself, where `bell` wakes it.
 pub(crate) fn make_core(
     seed: Seed,
     stats: Arc<ClientStats>,
     bell: &Doorbell,
-) -> Result<Client<UringDriver, Expect>, CoreStartError> {
+) -> Result<AnyWorker<Command, UringDriver>, CoreStartError> {
     let Seed { driver, client, expect, tuples, losses } = seed;
     let driver = UringDriver::new(driver, bell).map_err(|e| CoreStartError::driver(&e))?;
-    Ok(Client::new(driver, client, expect, tuples, stats, losses))
+    Ok(match expect {
+        Expected::Bytes(bytes) => {
+            Box::new(Client::new(driver, client, bytes, tuples, stats, losses))
+        }
+        Expected::WebSocket(frames) => {
+            Box::new(Client::new(driver, client, frames, tuples, stats, losses))
+        }
+    })
 }
 
 /// What every core is told.

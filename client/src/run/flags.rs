@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use megaconn::base::constants::{
     BUFFER_BYTES, CONNECTS_IN_FLIGHT, CONNECTS_IN_FLIGHT_MAX, RESOLVE_EVERY_MIN,
 };
+use megaconn::base::http_words;
 use megaconn::base::units::{self, Text};
 use megaconn::base::wanted::Wanted;
 use megaconn::engine::protocol::message::HEADER_BYTES;
@@ -72,10 +73,11 @@ pub(crate) struct Targets {
     ///
     /// An address, a range of addresses as 10.0.0.2-10.0.0.9:7000, a list with commas, or a name, which
     /// stands for all its addresses and is looked up once, see --resolve-every. Connections are dealt out to all evenly.
+    /// With ws:// before it connections speak WebSocket: each asks for the path, and counts when the server has agreed.
     ///
     /// Before the run one ordinary connection is made to each, and ended by FIN without a byte: a
     /// target that does not take it is refused. A server that takes one connection only has had it.
-    #[arg(long, value_name = "HOST:PORT[-PORT]", required = true)]
+    #[arg(long, value_name = "[ws://]HOST:PORT[-PORT][/PATH]", required = true)]
     pub(crate) target: Vec<named::Targets>,
     /// Time between lookups of names
     ///
@@ -104,6 +106,13 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
+    /// The path that all targets ask for by WebSocket, or that none does; `None` when they differ.
+    pub(crate) fn path(&self) -> Option<Option<&str>> {
+        let mut paths = self.target.iter().map(named::Targets::websocket);
+        let first = paths.next().flatten();
+        paths.all(|other| other == first).then_some(first)
+    }
+
     /// Whether one of the targets is a name.
     pub(crate) fn has_name(&self) -> bool {
         self.target.iter().any(named::Targets::has_name)
@@ -221,6 +230,16 @@ pub(crate) struct TrafficFlags {
     /// At the end of each plateau, once, by a message; a dead one is counted with the cause.
     #[arg(long)]
     pub(crate) sweep: bool,
+    /// Header of each upgrade; repeatable
+    ///
+    /// As 'Authorization: Bearer x', with a target of ws://.
+    #[arg(long, hide_short_help = true, value_name = "NAME: VALUE", value_parser = http_words::header)]
+    pub(crate) header: Vec<String>,
+    /// Subprotocol that is asked for
+    ///
+    /// With a target of ws://; the server agrees to it, or to none.
+    #[arg(long, hide_short_help = true, value_name = "NAME", value_parser = http_words::token)]
+    pub(crate) subprotocol: Option<String>,
     /// Interval of probes of silent peers
     ///
     /// SO_KEEPALIVE with this time and interval, in whole seconds. Default: off.

@@ -56,8 +56,9 @@ mod stop_on_miss;
 pub(crate) fn run(flags: Flags) -> Result<Outcome, Refusal> {
     let mut resolved = named::resolve(&flags.targets.target)?;
     names::leave_out_dead(&mut resolved);
+    let hosts = resolved.hosts();
     let Resolved { endpoints, notes, .. } = resolved;
-    let config = Config::new(flags, endpoints)?;
+    let config = Config::new(flags, endpoints, hosts)?;
     notes.iter().for_each(|words| talk(&format!("note: {words}")));
     let plan = RunPlan::prepare(&config)?;
     execute(&config, &plan)

@@ -211,6 +211,10 @@ pub const HTTP_TEXT_EVERY: Duration = Duration::from_millis(50);
 /// Bytes of a request at most, with its line, headers and body.
 pub const HTTP_REQUEST_BYTES: usize = 8 * 1024;
 
+/// Bytes of a buffer that a frame of WebSocket may need for its head, and for the answer to an upgrade that
+/// stands before a first text.
+pub const WEBSOCKET_HEAD_BYTES: u16 = 256;
+
 /// Headers of a request at most.
 pub const HTTP_HEADERS: usize = 64;
 

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use megaconn::base::constants::{IDLE_TIMEOUT_MAX, PUSH_EVERY};
+use megaconn::base::constants::{BUFFER_BYTES, IDLE_TIMEOUT_MAX, PUSH_EVERY, WEBSOCKET_HEAD_BYTES};
 use megaconn::base::units::Text;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
@@ -29,10 +29,21 @@ pub(crate) struct Traffic {
     pub(crate) mode: Mode,
     /// What every connection is sent first.
     pub(crate) banner: Option<Text>,
+    /// With --websocket.
+    pub(crate) websocket: Option<WebSocketConfig>,
     /// Time after which a peer that sends nothing is closed.
     pub(crate) idle_timeout: Option<Duration>,
     /// Time after which a peer that takes nothing is closed.
     pub(crate) send_timeout: Duration,
+}
+
+/// How connections speak WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WebSocketConfig {
+    /// The subprotocol that is agreed to.
+    pub(crate) subprotocol: Option<String>,
+    /// The banner, which is a text.
+    pub(crate) banner: Option<Box<str>>,
 }
 
 /// Flags that contradict each other, with the fix.
@@ -53,10 +64,29 @@ impl Config {
 
 impl Traffic {
     fn new(flags: TrafficFlags) -> Result<Traffic, FlagError> {
-        let mode = mode(&flags)?;
+        let (mode, websocket) = (mode(&flags)?, websocket(&flags)?);
         let TrafficFlags { banner, idle_timeout, send_timeout, .. } = flags;
-        Ok(Traffic { mode, banner, idle_timeout, send_timeout })
+        Ok(Traffic { mode, banner, websocket, idle_timeout, send_timeout })
     }
+}
+
+fn websocket(flags: &TrafficFlags) -> Result<Option<WebSocketConfig>, FlagError> {
+    if !flags.websocket {
+        return Ok(None);
+    }
+    let most = usize::from(BUFFER_BYTES - WEBSOCKET_HEAD_BYTES);
+    for (flag, text) in [("--banner", &flags.banner), ("--push-text", &flags.push_text)] {
+        if text.as_ref().is_some_and(|text| text.bytes().len() > most) {
+            let error = format!("{flag} leaves no room for a frame; fix: {most} bytes at most");
+            return Err(FlagError(error));
+        }
+    }
+    let banner = flags.banner.as_ref().map(|text| str::from_utf8(text.bytes()).map(Box::from));
+    let banner = banner.transpose().map_err(|_| {
+        let error = "--banner is not UTF-8, which a text of WebSocket is; fix: another text";
+        FlagError(error.to_owned())
+    })?;
+    Ok(Some(WebSocketConfig { subprotocol: flags.subprotocol.clone(), banner }))
 }
 
 /// The mode with what belongs to it.

@@ -6,21 +6,30 @@ use megaconn::base::constants::BUFFER_BYTES;
 use megaconn::drivers::uring::{UringConfig, UringDriver};
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::websocket::WebSocket;
 use megaconn::engine::server::allowance::Allowance;
+use megaconn::engine::server::drain::Command;
 use megaconn::engine::server::{Server, ServerConfig};
+use megaconn::engine::worker::AnyWorker;
 use megaconn::observe::stats::ServerStats;
 use megaconn::runtime::start_error::CoreStartError;
 use megaconn::sys::doorbell::Doorbell;
 use socket2::Socket;
 
-use crate::commands::serve::config::Config;
+use crate::commands::serve::config::{Config, Traffic, WebSocketConfig};
 use crate::commands::serve::preflight::Prepared;
 
 /// What one core is made of.
 pub(crate) struct Seed {
     driver: UringConfig,
     server: ServerConfig,
-    protocol: Banner<Mode>,
+    protocol: Spoken,
+}
+
+/// What its connections speak.
+enum Spoken {
+    Bytes(Banner<Mode>),
+    WebSocket(WebSocket),
 }
 
 /// One seed for each core: its listeners, of `listeners`, and what it shares with the others, which is
@@ -43,10 +52,18 @@ pub(crate) fn seeds(
         };
         let buffers = (prepared.buffers, BUFFER_BYTES);
         let driver = UringConfig { buffers, ..UringConfig::listening(listeners) };
-        let protocol = Banner { text: traffic.banner.clone(), then: traffic.mode.clone() };
-        Seed { driver, server, protocol }
+        Seed { driver, server, protocol: spoken(traffic) }
     };
     listeners.into_iter().map(seed).collect()
+}
+
+fn spoken(traffic: &Traffic) -> Spoken {
+    let then = traffic.mode.clone();
+    let Some(WebSocketConfig { subprotocol, banner }) = &traffic.websocket else {
+        return Spoken::Bytes(Banner { text: traffic.banner.clone(), then });
+    };
+    let (subprotocol, banner) = (subprotocol.clone(), banner.clone());
+    Spoken::WebSocket(WebSocket { subprotocol, banner, then })
 }
 
 /// Makes a core on the core itself, where `bell` wakes it.
@@ -54,8 +71,16 @@ pub(crate) fn make_core(
     seed: Seed,
     stats: Arc<ServerStats>,
     bell: &Doorbell,
-) -> Result<Server<UringDriver, Banner<Mode>>, CoreStartError> {
+) -> Result<AnyWorker<Command, UringDriver>, CoreStartError> {
     let Seed { driver, server, protocol } = seed;
     let driver = UringDriver::new(driver, bell).map_err(|e| CoreStartError::driver(&e))?;
-    Server::new(driver, server, protocol, stats).map_err(CoreStartError::first_segment)
+    let worker: Result<AnyWorker<_, _>, _> = match protocol {
+        Spoken::Bytes(bytes) => {
+            Server::new(driver, server, bytes, stats).map(|server| Box::new(server) as _)
+        }
+        Spoken::WebSocket(frames) => {
+            Server::new(driver, server, frames, stats).map(|server| Box::new(server) as _)
+        }
+    };
+    worker.map_err(CoreStartError::first_segment)
 }

@@ -56,7 +56,11 @@ fn of_traffic(traffic: &Traffic) -> Vec<String> {
             format!("push_text={text}"),
         ],
     };
+    let websocket = traffic.websocket.as_ref();
+    let subprotocol = websocket.and_then(|websocket| websocket.subprotocol.as_ref());
     lines.extend([
+        format!("websocket={}", if websocket.is_some() { "on" } else { "off" }),
+        format!("subprotocol={}", or_none(subprotocol)),
         format!("banner={}", or_none(traffic.banner.as_ref())),
         format!("idle_timeout={}", time(traffic.idle_timeout)),
         format!("send_timeout={:?}", traffic.send_timeout),

@@ -10,6 +10,7 @@ use megaconn::base::constants::{
     BACKLOG_DEFAULT, DRAIN_MAX, IDLE_TIMEOUT_MAX, PUSH_EVERY_MAX, SEND_TIMEOUT_MAX,
 };
 use megaconn::base::endpoints::Endpoints;
+use megaconn::base::http_words;
 use megaconn::base::units::{self, Text};
 use megaconn::runtime::topology::CoreList;
 
@@ -67,6 +68,19 @@ pub(crate) struct TrafficFlags {
         value_name = "echo|push|sink"
     )]
     pub(crate) mode: Mode,
+    /// Speak WebSocket
+    ///
+    /// On every path: a connection begins with an HTTP upgrade, and then messages are echoed, dropped or
+    /// pushed as --mode says. A text is sent as a text frame when it is UTF-8, else as a binary one. No
+    /// extension is agreed to.
+    #[arg(long)]
+    pub(crate) websocket: bool,
+    /// Subprotocol that is agreed to [default: none]
+    ///
+    /// When a client offers it; with --websocket.
+    #[arg(long, value_name = "NAME", requires = "websocket", hide_short_help = true,
+          value_parser = http_words::token)]
+    pub(crate) subprotocol: Option<String>,
     /// Send TEXT first on every connection
     ///
     /// In any mode. \n, \r, \t, \0, \\ and \xHH stand for one byte each.

@@ -22,9 +22,12 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         while self.connections > keep && self.end.count(Queue::Ending) < CLOSES_IN_FLIGHT {
             let first = self.end.pop(Queue::Resting);
             let Some(id) = first.or_else(|| self.end.pop(Queue::Overdue)) else { break };
+            if !self.leave(id, mode) {
+                // A buffer comes back with those that are leaving.
+                self.end.push(id, Queue::Resting);
+                break;
+            }
             self.connections -= 1;
-            self.begin_end(id);
-            self.end.arm_shutdown(id, mode);
         }
         self.connections <= keep && u64::from(self.end.arena.used()) == self.connections
     }
@@ -54,6 +57,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// connection, but a connect that it ends may be reported as done: then the first look at it says
     /// that it failed.
     fn give_up_open(&mut self, id: SlotId, ending: Ending) {
+        if E::OPENS && self.is_opening(id) {
+            return self.lose_opening(id, ending);
+        }
         if self.is_short(id) {
             self.churning -= 1;
             match ending {
@@ -94,7 +100,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             self.starved.remove(&mut self.end.arena, id);
         }
         self.end.begin_close(id);
-        self.end.arena[id].wait_from(self.end.now);
+        let slot = &mut self.end.arena[id];
+        slot.role.pending = 0;
+        slot.wait_from(self.end.now);
         self.end.push(id, Queue::Ending);
     }
 
@@ -113,6 +121,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             self.end.restart_wait(id, Queue::Ending);
             if self.end.arena[id].close_step() == CloseStep::Shutdown {
                 self.end.stats.close_timeout_total.add(1);
+                self.end.arena[id].role.pending = 0;
                 self.close_step(id);
             }
         }

@@ -21,11 +21,16 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             allowance -= 1;
             self.arm_connect(due);
         }
-        self.phase.to_start == 0 && self.end.count(Queue::Connecting) == 0
+        self.phase.to_start == 0 && self.connecting() == 0
     }
 
     pub(super) fn may_connect(&self) -> bool {
-        self.end.count(Queue::Connecting) < self.config.connects_in_flight && self.end.may_grow()
+        self.connecting() < self.config.connects_in_flight && self.end.may_grow()
+    }
+
+    /// Connects that have begun, and are no connections yet.
+    pub(super) fn connecting(&self) -> u32 {
+        self.end.count(Queue::Connecting) + self.end.count(Queue::Opening)
     }
 
     fn arm_connect(&mut self, due: Duration) {
@@ -73,7 +78,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             Ok(slot) => slot,
             Err(errno) => {
                 // Nothing on its way that could free a slot? Then there will never be one.
-                if self.end.count(Queue::Connecting) == 0 && self.end.count(Queue::Ending) == 0 {
+                if self.connecting() == 0 && self.end.count(Queue::Ending) == 0 {
                     self.give_up(errno);
                 }
                 None
@@ -94,7 +99,13 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.end.remove(id, Queue::Connecting);
         let errno = match result {
             Ok(_) if self.is_short(id) => return self.send_short_message(id),
-            Ok(_) => return self.hold(id),
+            Ok(_) if E::OPENS => return self.begin_opening(id),
+            Ok(_) => {
+                self.end.stats.connect_latency_us.record(self.end.waited(id));
+                self.end.arena[id].transition_to(ConnState::Open);
+                self.hold(id);
+                return self.end.arm_poll(id);
+            }
             // Only a connect that takes too long is cancelled.
             Err(Errno::ECANCELED) => Errno::ETIMEDOUT,
             Err(errno) => errno,
@@ -112,20 +123,17 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.close_step(id);
     }
 
-    fn hold(&mut self, id: SlotId) {
+    /// It counts as a connection.
+    pub(super) fn hold(&mut self, id: SlotId) {
         self.connections += 1;
         self.end.stats.connected_total.add(1);
-        self.end.stats.connect_latency_us.record(self.end.waited(id));
-        let slot = &mut self.end.arena[id];
-        slot.transition_to(ConnState::Open);
-        slot.wait_from(self.end.now);
+        self.end.arena[id].wait_from(self.end.now);
         self.end.push(id, Queue::Resting);
-        self.end.arm_poll(id);
         self.look_for_wall(None);
     }
 
     /// A tuple that is taken is passed over, its connect is made with another; anything else counts.
-    fn count_failed(&mut self, number: u32, errno: Errno, waited: Duration) {
+    pub(super) fn count_failed(&mut self, number: u32, errno: Errno, waited: Duration) {
         if is_taken(errno) {
             self.tuples.skip();
             self.losses.skip(number);

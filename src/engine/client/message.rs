@@ -1,16 +1,18 @@
 //! One message out, and what comes in: its answer, which is verified, texts that come unasked, or
 //! nothing of ours.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::base::constants::{ECHO_LATE_AFTER, MESSAGES_IN_FLIGHT, SWEEPS_IN_FLIGHT};
 use crate::base::errno::Errno;
 use crate::engine::client::Client;
+use crate::engine::client::aside::Aside;
 use crate::engine::client::phase::Phase;
 use crate::engine::driver::{Dial, Readiness};
 use crate::engine::protocol::message::Message;
-use crate::engine::protocol::{Expectation, Heard};
-use crate::engine::slot::{BufferId, Queue, ReadSide};
+use crate::engine::protocol::{Expectation, Heard, What};
+use crate::engine::slot::{BufferId, ConnState, Queue, ReadSide};
 use crate::engine::token::SlotId;
 use crate::observe::stats::LostCause;
 
@@ -62,9 +64,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 
     pub(super) fn write_message(&mut self, id: SlotId, buffer: BufferId, due: Duration) {
+        if E::OPENS {
+            self.asides[buffer.index()] = Aside::default();
+        }
         let slot = &mut self.end.arena[id];
         slot.buffer = buffer;
-        (slot.start, slot.end) = (0, self.config.message_bytes);
         let message = Message {
             run: self.config.run,
             connection: self.tuples.identity(slot.role.number),
@@ -72,10 +76,17 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             due,
         };
         let bytes = self.end.driver.buffer(buffer);
-        message.write(&mut bytes[..usize::from(self.config.message_bytes)]);
+        let written = self.expectation.write(&message, self.config.message_bytes, bytes);
+        (slot.start, slot.end) = (written.start, written.end);
     }
 
     pub(super) fn on_sent(&mut self, id: SlotId) {
+        if E::OPENS && self.is_opening(id) {
+            return self.has_said_first(id);
+        }
+        if E::OPENS && self.has_sent_aside(id) {
+            return;
+        }
         self.end.drop_buffer(id);
         if !self.expectation.is_answered() {
             self.rest(id);
@@ -97,19 +108,27 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn on_readable(&mut self, id: SlotId, result: Result<Readiness, Errno>) {
         let ready = result.unwrap_or(Readiness::ERROR);
         let has_only_ended = ready.peer_has_ended() && !ready.has_error();
-        let may_have_sent = self.end.arena[id].role.pending > 0 || self.expectation.is_unasked();
+        let is_asked = self.end.arena[id].role.pending > 0 || self.expectation.is_unasked();
+        let may_have_sent = is_asked || E::OPENS;
         if has_only_ended && !may_have_sent {
             return self.lose(id, LostCause::Fin);
         }
         self.receive(id);
     }
 
-    fn receive(&mut self, id: SlotId) {
+    pub(super) fn receive(&mut self, id: SlotId) {
         if self.end.arena[id].buffer == BufferId::NONE {
             let Some(buffer) = self.end.take_buffer() else { return self.starve(id) };
-            self.end.arena[id].buffer = buffer;
+            self.place_buffer(id, buffer);
         }
         self.end.arm_recv(id);
+    }
+
+    /// Bytes come into a buffer behind what an expectation has free before them.
+    fn place_buffer(&mut self, id: SlotId, buffer: BufferId) {
+        let slot = &mut self.end.arena[id];
+        slot.buffer = buffer;
+        slot.end = E::HEADROOM;
     }
 
     /// A connection is readable, and there is no buffer.
@@ -128,14 +147,18 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         while !self.starved.is_empty() {
             let Some(buffer) = self.end.take_buffer() else { return };
             let id = self.starved.pop(&mut self.end.arena).expect("it is not empty");
-            self.end.arena[id].buffer = buffer;
-            self.end.arm_recv(id);
+            if E::OPENS && self.is_to_open(id) {
+                self.say_first(id, buffer);
+            } else {
+                self.place_buffer(id, buffer);
+                self.end.arm_recv(id);
+            }
         }
     }
 
     /// There were no bytes after all. The beginning of an answer stays in its buffer.
     pub(super) fn poll_again(&mut self, id: SlotId) {
-        if self.end.arena[id].end == 0 {
+        if self.end.arena[id].end == E::HEADROOM {
             self.end.drop_buffer(id);
         }
         self.end.arm_poll(id);
@@ -143,20 +166,46 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Bytes came: the expectation says what they are.
     pub(super) fn hear(&mut self, id: SlotId) {
+        if E::OPENS && self.is_opening(id) {
+            return self.hear_opening(id);
+        }
         let slot = &mut self.end.arena[id];
-        if slot.role.pending == 0 && !self.expectation.is_unasked() {
+        let is_asked = slot.role.pending > 0 || self.expectation.is_unasked();
+        if !is_asked && !E::OPENS {
             return self.mismatch(id);
         }
         let buffer = self.end.driver.buffer(slot.buffer);
-        let is_full = usize::from(slot.end) == buffer.len();
-        let bytes = &buffer[..usize::from(slot.end)];
-        match self.expectation.on_bytes(&mut slot.role.state, bytes) {
+        let bytes = E::HEADROOM..slot.end;
+        let Heard { what, rest } = self.expectation.on_bytes(&mut slot.role.state, buffer, bytes);
+        match what {
             // An answer that is longer than a buffer never ends.
-            Heard::NeedMore if is_full => self.mismatch(id),
-            Heard::NeedMore => self.end.arm_poll(id),
-            Heard::Answer(message) if self.is_ours(id, &message) => self.on_answer(id, message.due),
-            Heard::Unasked { texts, had_one } => self.on_unasked(id, texts, had_one),
-            Heard::Answer(_) | Heard::Mismatch => self.mismatch(id),
+            What::NeedMore if usize::from(rest.end) == buffer.len() => self.mismatch(id),
+            What::NeedMore if E::OPENS => self.keep(id, rest),
+            What::NeedMore => self.end.arm_poll(id),
+            What::Answer(message) if is_asked && self.is_ours(id, &message) => {
+                self.on_answer(id, message.due);
+                self.go_on(id, rest);
+            }
+            What::Unasked { texts, had_one } => {
+                self.on_unasked(id, texts, had_one);
+                self.go_on(id, rest);
+            }
+            What::Reply(send) => self.reply(id, send, rest),
+            What::Ends(send) => self.end_with(id, send),
+            What::Answer(_) | What::Mismatch => self.mismatch(id),
+        }
+    }
+
+    /// What follows the bytes that are dealt with: others behind them, or it is idle again.
+    #[inline]
+    pub(super) fn go_on(&mut self, id: SlotId, rest: Range<u16>) {
+        if E::OPENS && !rest.is_empty() {
+            return self.hear_rest(id, rest);
+        }
+        // A short connection that is answered closes.
+        if self.end.arena[id].state() == ConnState::Open {
+            self.end.drop_buffer(id);
+            self.end.arm_poll(id);
         }
     }
 
@@ -171,10 +220,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     fn on_answer(&mut self, id: SlotId, due: Duration) {
         let took = self.end.now - due;
-        let slot = &mut self.end.arena[id];
-        (slot.start, slot.end) = (0, 0);
-        self.end.drop_buffer(id);
         if self.is_short(id) {
+            self.end.drop_buffer(id);
             return self.on_short_answer(id, took);
         }
         self.end.stats.messages_total.add(1);
@@ -184,14 +231,19 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             self.end.stats.messages_late_total.add(u64::from(took > ECHO_LATE_AFTER));
         }
         self.rest(id);
-        self.end.arm_poll(id);
     }
 
     /// Bytes that are not what was to come.
     fn mismatch(&mut self, id: SlotId) {
         self.end.stats.messages_mismatched_total.add(1);
-        let slot = &self.end.arena[id];
-        self.losses.unexpected(&self.end.driver.buffer(slot.buffer)[..usize::from(slot.end)]);
+        self.note_bytes(id);
         self.lose(id, LostCause::Mismatch);
+    }
+
+    /// Keeps the first of the bytes that are not what was to come.
+    pub(super) fn note_bytes(&mut self, id: SlotId) {
+        let slot = &self.end.arena[id];
+        let range = usize::from(E::HEADROOM.min(slot.end))..usize::from(slot.end);
+        self.losses.unexpected(&self.end.driver.buffer(slot.buffer)[range]);
     }
 }

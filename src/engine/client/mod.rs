@@ -1,6 +1,6 @@
 //! The client's end: one connection's whole life, top to bottom, over [`crate::engine::endpoint`].
 //!
-//! tuple -> connect (`connect`) -> poll, and hold -> one message out, its answer verified, or texts
+//! tuple -> connect (`connect`) -> an opening where there is one (`opening`) -> poll, and hold -> one message out, its answer verified, or texts
 //! that come unasked (`message`, `unasked`) -> hold -> shut down our direction -> the server ends
 //! its own -> close -> free slot (`close`). A short connection of churn (`churn`) carries its one
 //! message from the start: tuple -> connect -> message -> answer -> close.
@@ -16,6 +16,7 @@ use crate::base::constants::{
     CONNECT_TIMEOUT, ECHO_TIMEOUT, HELD_UP_LOOK, MESSAGES_IN_FLIGHT, TICK_LATE_MS, TICK_MS,
 };
 use crate::base::errno::Errno;
+use crate::engine::client::aside::Aside;
 use crate::engine::client::config::ClientConfig;
 use crate::engine::client::growth::Growth;
 use crate::engine::client::held_up::HeldUp;
@@ -34,6 +35,7 @@ use crate::engine::slot::Queue;
 use crate::engine::token::Operation;
 use crate::observe::stats::{ClientStats, LossLog, LostCause};
 
+mod aside;
 mod churn;
 mod close;
 pub mod config;
@@ -43,9 +45,11 @@ mod growth;
 mod held_up;
 mod message;
 mod opened;
+mod opening;
 mod pacer;
 pub mod phase;
 mod phase_state;
+mod reply;
 pub mod role;
 mod starved;
 pub mod tuple_allocator;
@@ -62,6 +66,8 @@ pub struct Client<D, E: Expectation> {
     opened: Opened,
     growth: Growth,
     starved: Starved,
+    /// Bytes that go out and are no message, by the number of their buffer.
+    asides: Box<[Aside]>,
     losses: Arc<LossLog>,
     /// Tuples that were taken, one after the other, since a short connection has begun.
     churn_tries: u32,
@@ -86,6 +92,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         stats: Arc<ClientStats>,
         losses: Arc<LossLog>,
     ) -> Client<D, E> {
+        let buffers = if E::OPENS { driver.buffers() } else { 0 };
         Client {
             end: Endpoint::new(driver, config.slots_per_segment, stats),
             expectation,
@@ -95,6 +102,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             opened: Opened::default(),
             growth: Growth::default(),
             starved: Starved::new(),
+            asides: vec![Aside::default(); buffers].into(),
             losses,
             churn_tries: 0,
             connections: 0,
@@ -183,12 +191,18 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         {
             self.lose(id, LostCause::Silent);
         }
+        if E::OPENS {
+            self.give_up_openings();
+            self.give_up_asides();
+        }
         self.give_up_closes();
     }
 
     /// How long the core may sleep when no bell rings.
     fn deadline(&self) -> Option<Duration> {
         let waits = self.end.count(Queue::Connecting)
+            + self.end.count(Queue::Opening)
+            + self.end.count(Queue::Aside)
             + self.end.count(Queue::Waiting)
             + self.end.count(Queue::Ending);
         let is_held_to_time = self.expectation.is_unasked() && self.connections > 0;
@@ -209,6 +223,10 @@ pub struct Census {
     pub churning: u32,
     /// Slots with a connect in flight.
     pub connecting: u32,
+    /// Slots that are connected, and open.
+    pub opening: u32,
+    /// Open slots on which something beside messages is under way.
+    pub aside: u32,
     /// Open slots on which nothing is out.
     pub resting: u32,
     /// Open slots whose message is out.
@@ -234,6 +252,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             connections: self.connections,
             churning: self.churning,
             connecting: self.end.count(Queue::Connecting),
+            opening: self.end.count(Queue::Opening),
+            aside: self.end.count(Queue::Aside),
             resting: self.end.count(Queue::Resting),
             waiting: self.end.count(Queue::Waiting),
             overdue: self.end.count(Queue::Overdue),
@@ -286,7 +306,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
         self.feed_starved();
         self.advance();
         self.end.set_gauges(self.connections);
-        self.end.stats.connects_in_flight.set(self.end.count(Queue::Connecting).into());
+        self.end.stats.connects_in_flight.set(self.connecting().into());
         self.end.stats.messages_in_flight.set(self.end.count(Queue::Waiting).into());
         self.end.stats.closes_in_flight.set(self.end.count(Queue::Ending).into());
     }
@@ -309,7 +329,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
                     self.tuples.release();
                 }
                 // A connect that is out will be a connection: the controller lets short ones end first.
-                let open = connections + u64::from(self.end.count(Queue::Connecting));
+                let open = connections + u64::from(self.connecting());
                 let stats = &self.end.stats;
                 self.phase.take(
                     command,

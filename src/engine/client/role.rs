@@ -13,10 +13,14 @@ pub struct Calling<S> {
     pub number: u32,
     /// What the expectation remembers.
     pub state: S,
-    /// 1 while a message is out; of texts that come unasked, those that are overdue.
+    /// 1 while a message, or what is said first, is out; of texts that come unasked, those that are
+    /// overdue; [`LEAVES`] of one that closes.
     pub pending: u8,
     queue: Cell<Queue>,
 }
+
+/// Pending, of a connection that is closing: a farewell is on its way, and the server ends it then.
+pub(super) const LEAVES: u8 = 1;
 
 const _: () =
     assert!(size_of::<Slot<Calling<u16>>>() == 32, "a million connections must stay 32 MB");
@@ -24,5 +28,9 @@ const _: () =
 impl<S: Copy + Default + std::fmt::Debug> Role for Calling<S> {
     fn queue(&self) -> &Cell<Queue> {
         &self.queue
+    }
+
+    fn leaves(&self) -> bool {
+        self.pending == LEAVES
     }
 }

@@ -22,8 +22,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             self.count_arrived(id, texts, had_one);
             self.end.push(id, Queue::Resting);
         }
-        self.end.drop_buffer(id);
-        self.end.arm_poll(id);
     }
 
     /// `texts` of them have come in one piece: they end the waits for those that were overdue first.

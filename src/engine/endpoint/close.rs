@@ -38,7 +38,11 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     /// buffer comes back with the close.
     pub fn close_step(&mut self, id: SlotId) -> Option<BufferId> {
         let slot = &self.arena[id];
-        let mode = if slot.role.is_cut() { ShutdownMode::Reset } else { ShutdownMode::Both };
+        let mode = match (slot.role.is_cut(), slot.role.leaves()) {
+            (true, _) => ShutdownMode::Reset,
+            (false, true) => ShutdownMode::Sending,
+            (false, false) => ShutdownMode::Both,
+        };
         // A plain close would leave with the kernel what the peer does not take.
         let wants_reset = mode == ShutdownMode::Reset && slot.write == WriteSide::Idle;
         match slot.close_step() {

@@ -1,7 +1,10 @@
 //! Every byte is sent back, in order; a client verifies each message that comes back.
 
+use std::cmp::Ordering;
+use std::ops::Range;
+
 use crate::engine::protocol::message::Message;
-use crate::engine::protocol::{Action, Expectation, Heard, Protocol};
+use crate::engine::protocol::{Action, Expectation, Heard, Protocol, What};
 
 /// A server that sends every byte back.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,15 +47,16 @@ impl Expectation for Echoed {
         *state = state.wrapping_add(1);
     }
 
-    fn on_bytes(&self, _state: &mut u16, bytes: &[u8]) -> Heard {
+    #[inline]
+    fn on_bytes(&self, _state: &mut u16, buffer: &mut [u8], range: Range<u16>) -> Heard {
+        let bytes = &buffer[usize::from(range.start)..usize::from(range.end)];
         match bytes.len().cmp(&usize::from(self.message_bytes)) {
             // What is no message is known by its beginning: the rest may never come.
-            std::cmp::Ordering::Less if Message::may_begin(bytes) => Heard::NeedMore,
-            std::cmp::Ordering::Less => Heard::Mismatch,
-            std::cmp::Ordering::Equal => {
-                Message::read(bytes).map_or(Heard::Mismatch, Heard::Answer)
+            Ordering::Less if Message::may_begin(bytes) => Heard::need_more(range),
+            Ordering::Equal => {
+                Heard::all(Message::read(bytes).map_or(What::Mismatch, What::Answer))
             }
-            std::cmp::Ordering::Greater => Heard::Mismatch,
+            Ordering::Less | Ordering::Greater => Heard::all(What::Mismatch),
         }
     }
 }

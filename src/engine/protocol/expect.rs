@@ -1,5 +1,6 @@
 //! The expectations that a flag of the client chooses from.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::engine::protocol::echo::Echoed;
@@ -62,7 +63,7 @@ impl Expectation for Expect {
     }
 
     #[inline]
-    fn on_bytes(&self, state: &mut u16, bytes: &[u8]) -> Heard {
-        chosen!(self.on_bytes(state, bytes))
+    fn on_bytes(&self, state: &mut u16, buffer: &mut [u8], bytes: Range<u16>) -> Heard {
+        chosen!(self.on_bytes(state, buffer, bytes))
     }
 }

@@ -20,6 +20,7 @@ pub mod message;
 pub mod mode;
 pub mod push;
 pub mod sink;
+pub mod websocket;
 
 /// What a server does with the bytes of its connections, and what it sends unasked.
 pub trait Protocol {
@@ -103,6 +104,13 @@ pub trait Expectation {
     /// What is remembered of each connection.
     type State: Copy + Default + std::fmt::Debug;
 
+    /// Whether something is said and heard on a connection before it counts as one, and something is said
+    /// at its end; and whether what comes may want a reply that is no message.
+    const OPENS: bool = false;
+
+    /// Bytes that a buffer has free before those that come.
+    const HEADROOM: u16 = 0;
+
     /// Whether each message is answered; otherwise it is done when it is sent.
     fn is_answered(&self) -> bool;
 
@@ -127,14 +135,78 @@ pub trait Expectation {
     /// The next message is sent now.
     fn next_sequence(&self, _state: &mut Self::State) {}
 
-    /// Bytes came: all of the answer so far, or of what came unasked since the last call.
-    fn on_bytes(&self, state: &mut Self::State, bytes: &[u8]) -> Heard;
+    /// Writes what is said first on a connection; its size.
+    fn open(&self, _connection: Connection, _out: &mut [u8]) -> u16 {
+        0
+    }
+
+    /// Bytes came before a connection counts as one: all of them so far.
+    fn on_opening(&self, _connection: Connection, _bytes: &[u8]) -> Opening {
+        Opening::Open(0)
+    }
+
+    /// Writes a message as it goes out; where it stands.
+    fn write(&self, message: &Message, message_bytes: u16, out: &mut [u8]) -> Range<u16> {
+        message.write(&mut out[..usize::from(message_bytes)]);
+        0..message_bytes
+    }
+
+    /// Writes what is said last on a connection; where it stands.
+    fn farewell(&self, _out: &mut [u8]) -> Range<u16> {
+        0..0
+    }
+
+    /// Bytes came: those in `bytes` are what was left of the last call, and the new ones.
+    fn on_bytes(&self, state: &mut Self::State, buffer: &mut [u8], bytes: Range<u16>) -> Heard;
+}
+
+/// Which connection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Its number in the whole run.
+    pub number: u64,
+    /// The number of its target.
+    pub target: usize,
+}
+
+/// What bytes are that come before a connection counts as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// The beginning of it.
+    NeedMore,
+    /// From now on it is one; so many of the bytes belonged to it.
+    Open(u16),
+    /// It is never one.
+    Refused,
+}
+
+/// What the bytes of a server are, and which of them are left for the next call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// What they are.
+    pub what: What,
+    /// Those that are left.
+    pub rest: Range<u16>,
+}
+
+impl Heard {
+    /// All bytes are this, and none is left.
+    #[must_use]
+    pub const fn all(what: What) -> Heard {
+        Heard { what, rest: 0..0 }
+    }
+
+    /// They are the beginning of something.
+    #[must_use]
+    pub const fn need_more(bytes: Range<u16>) -> Heard {
+        Heard { what: What::NeedMore, rest: bytes }
+    }
 }
 
 /// What the bytes of a server are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// The beginning of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// What is left is the beginning of something.
     NeedMore,
     /// A whole answer.
     Answer(Message),
@@ -145,6 +217,10 @@ pub enum Heard {
         /// Whether one had been completed before.
         had_one: bool,
     },
+    /// Nothing of a message: these bytes of the buffer go out in reply.
+    Reply(Range<u16>),
+    /// The server ends the connection, or it is to be ended: these bytes of the buffer go out before.
+    Ends(Range<u16>),
     /// Something else.
     Mismatch,
 }

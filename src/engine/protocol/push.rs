@@ -1,11 +1,12 @@
 //! A text is sent again and again, unasked; a client follows the stream of texts, after a banner or
 //! without one.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::base::constants::BUFFER_BYTES;
 use crate::base::units::Text;
-use crate::engine::protocol::{Action, Expectation, Heard, Protocol};
+use crate::engine::protocol::{Action, Expectation, Heard, Protocol, What};
 
 /// A server that pushes.
 #[derive(Clone, Debug)]
@@ -107,11 +108,14 @@ impl Expectation for Pushes {
         place & HAD_ONE != 0
     }
 
-    fn on_bytes(&self, place: &mut u16, bytes: &[u8]) -> Heard {
+    fn on_bytes(&self, place: &mut u16, buffer: &mut [u8], bytes: Range<u16>) -> Heard {
         let had_one = self.had_one(place);
-        let Some((after, texts)) = self.follow(*place, bytes) else { return Heard::Mismatch };
+        let bytes = &buffer[usize::from(bytes.start)..usize::from(bytes.end)];
+        let Some((after, texts)) = self.follow(*place, bytes) else {
+            return Heard::all(What::Mismatch);
+        };
         *place = after;
-        Heard::Unasked { texts, had_one }
+        Heard::all(What::Unasked { texts, had_one })
     }
 }
 

@@ -1,6 +1,8 @@
 //! What arrives is dropped; a client expects not a byte.
 
-use crate::engine::protocol::{Action, Expectation, Heard, Protocol};
+use std::ops::Range;
+
+use crate::engine::protocol::{Action, Expectation, Heard, Protocol, What};
 
 /// A server that takes bytes and answers none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,7 +42,7 @@ impl Expectation for Silence {
         *state = state.wrapping_add(1);
     }
 
-    fn on_bytes(&self, _state: &mut u16, _bytes: &[u8]) -> Heard {
-        Heard::Mismatch
+    fn on_bytes(&self, _state: &mut u16, _buffer: &mut [u8], _bytes: Range<u16>) -> Heard {
+        Heard::all(What::Mismatch)
     }
 }

@@ -28,6 +28,9 @@ figures! {
         connect_undone_total: Counter,
         /// Connects that failed. Rising? See `failed` for the error numbers.
         connect_failed_total: Counter,
+        /// Of those, the ones that were connected, and ended before they counted as connections. Rising?
+        /// The server refuses what is said first, or does not answer it.
+        opening_failed_total: Counter,
         /// Connects that were asked for and not tried, because less memory than --memory-reserve was
         /// left. Rising? More memory, or fewer connections.
         connect_untried_total: Counter,
@@ -78,6 +81,9 @@ figures! {
         /// Time from the connect to the connection. High? A CPU or the accept queue is full, or SYNs
         /// are lost.
         connect_latency_us: Latency,
+        /// Time from there to when the server has agreed to what is said first, such as an upgrade. High?
+        /// The server is slow to agree.
+        opening_latency_us: Latency,
         /// Time from when a message was due to having verified its echo. High? The client's part is
         /// its schedule lag; the rest is of the server, or of what is between.
         message_latency_us: Latency,

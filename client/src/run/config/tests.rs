@@ -20,7 +20,8 @@ struct Line {
 
 fn of(flags: Flags) -> Result<Config, FlagError> {
     let resolved = named::resolve(&flags.targets.target).expect("every host has localhost");
-    Config::new(flags, resolved.endpoints)
+    let hosts = resolved.hosts();
+    Config::new(flags, resolved.endpoints, hosts)
 }
 
 /// The flags of `line`, which has a target besides. The words of a bound are joined by `_`.

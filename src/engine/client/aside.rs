@@ -1,0 +1,14 @@
+//! What goes out on a connection and is no message.
+
+/// Bytes that go out and are no message, by the number of their buffer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Aside {
+    /// They are on their way.
+    pub(super) is_out: bool,
+    /// What stands behind them, and is to be looked at when they are gone.
+    pub(super) rest: (u16, u16),
+    /// What stood in the slot's `start`, see [`crate::engine::client::unasked`].
+    pub(super) start: u16,
+    /// The connection ends when they are gone.
+    pub(super) is_last: bool,
+}

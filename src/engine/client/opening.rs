@@ -1,0 +1,115 @@
+//! A connection opens: what is said and heard on it before it counts as one.
+//!
+//! Only an expectation that opens has any of it ([`Expectation::OPENS`]).
+
+use crate::base::constants::CONNECT_TIMEOUT;
+use crate::base::errno::Errno;
+use crate::engine::client::Client;
+use crate::engine::driver::Dial;
+use crate::engine::protocol::{Connection, Expectation, Opening};
+use crate::engine::slot::{BufferId, ConnState, Queue, ReadSide};
+use crate::engine::token::SlotId;
+use crate::observe::stats::{Ending, LostCause};
+
+impl<D: Dial, E: Expectation> Client<D, E> {
+    /// It is connected, and what is said first goes out.
+    pub(super) fn begin_opening(&mut self, id: SlotId) {
+        self.end.stats.connect_latency_us.record(self.end.waited(id));
+        let slot = &mut self.end.arena[id];
+        slot.transition_to(ConnState::Open);
+        slot.wait_from(self.end.now);
+        slot.role.pending = 0;
+        self.end.push(id, Queue::Opening);
+        match self.end.take_buffer() {
+            Some(buffer) => self.say_first(id, buffer),
+            None => self.starved.push(&mut self.end.arena, id),
+        }
+    }
+
+    pub(super) fn is_opening(&self, id: SlotId) -> bool {
+        self.end.arena[id].queue() == Queue::Opening
+    }
+
+    /// Whether nothing has been said on it.
+    pub(super) fn is_to_open(&self, id: SlotId) -> bool {
+        self.is_opening(id) && self.end.arena[id].role.pending == 0
+    }
+
+    pub(super) fn say_first(&mut self, id: SlotId, buffer: BufferId) {
+        let connection = self.connection(id);
+        let size = self.expectation.open(connection, self.end.driver.buffer(buffer));
+        let slot = &mut self.end.arena[id];
+        slot.buffer = buffer;
+        (slot.start, slot.end) = (0, size);
+        slot.role.pending = 1;
+        self.end.arm_poll(id);
+        self.end.arm_send(id);
+    }
+
+    fn connection(&self, id: SlotId) -> Connection {
+        let number = self.end.arena[id].role.number;
+        Connection { number: self.tuples.identity(number), target: self.tuples.target_of(number) }
+    }
+
+    pub(super) fn hear_opening(&mut self, id: SlotId) {
+        let connection = self.connection(id);
+        let slot = &self.end.arena[id];
+        let buffer = self.end.driver.buffer(slot.buffer);
+        let is_full = usize::from(slot.end) == buffer.len();
+        let bytes = &buffer[usize::from(E::HEADROOM)..usize::from(slot.end)];
+        match self.expectation.on_opening(connection, bytes) {
+            Opening::NeedMore if !is_full => self.end.arm_poll(id),
+            Opening::Open(size) => {
+                let rest = E::HEADROOM + size..slot.end;
+                self.end.stats.opening_latency_us.record(self.end.waited(id));
+                self.end.remove(id, Queue::Opening);
+                self.end.arena[id].role.pending = 0;
+                self.hold(id);
+                self.go_on(id, rest);
+            }
+            Opening::NeedMore | Opening::Refused => {
+                self.note_bytes(id);
+                self.fail_opening(id, Errno::EPROTO);
+            }
+        }
+    }
+
+    /// It never was a connection.
+    fn fail_opening(&mut self, id: SlotId, errno: Errno) {
+        self.end.stats.opening_failed_total.add(1);
+        let number = self.end.arena[id].role.number;
+        self.count_failed(number, errno, self.end.waited(id));
+        self.end.remove(id, Queue::Opening);
+        self.begin_end(id);
+        self.close_step(id);
+    }
+
+    /// It ended, as `ending` says, before it counted as a connection.
+    pub(super) fn lose_opening(&mut self, id: SlotId, ending: Ending) {
+        let errno = match ending {
+            Ending::Failed(errno) => errno,
+            Ending::Lost(LostCause::Silent | LostCause::Timeout) => Errno::ETIMEDOUT,
+            Ending::Lost(LostCause::Reset) => Errno::ECONNRESET,
+            Ending::Lost(LostCause::Mismatch) => Errno::EPROTO,
+            Ending::Lost(LostCause::Fin | LostCause::Local) => Errno::ECONNABORTED,
+        };
+        self.fail_opening(id, errno);
+    }
+
+    /// What was said first is gone.
+    pub(super) fn has_said_first(&mut self, id: SlotId) {
+        self.end.drop_buffer(id);
+        if self.end.arena[id].read == ReadSide::Deferred {
+            self.receive(id);
+        }
+    }
+
+    /// Gives up those whose server does not agree in time.
+    pub(super) fn give_up_openings(&mut self) {
+        while let Some(id) =
+            self.end.first(Queue::Opening).filter(|&id| self.end.waited(id) >= CONNECT_TIMEOUT)
+        {
+            self.fail_opening(id, Errno::ETIMEDOUT);
+        }
+    }
+}

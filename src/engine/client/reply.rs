@@ -1,0 +1,125 @@
+//! What goes out on a connection beside its messages: replies to what the server asks of the layers between,
+//! and a farewell.
+//!
+//! Only an expectation that opens has any of it ([`Expectation::OPENS`]).
+
+use std::ops::Range;
+
+use crate::base::constants::ECHO_TIMEOUT;
+use crate::engine::client::Client;
+use crate::engine::client::aside::Aside;
+use crate::engine::client::role::LEAVES;
+use crate::engine::driver::{Dial, ShutdownMode};
+use crate::engine::protocol::Expectation;
+use crate::engine::slot::{Queue, ReadSide};
+use crate::engine::token::SlotId;
+use crate::observe::stats::LostCause;
+
+impl<D: Dial, E: Expectation> Client<D, E> {
+    /// Bytes of the slot's buffer go out, which are no message, and then the rest is looked at.
+    pub(super) fn reply(&mut self, id: SlotId, send: Range<u16>, rest: Range<u16>) {
+        self.send_aside(id, send, rest, false);
+    }
+
+    /// Bytes of the slot's buffer go out, and then the connection is lost: the server ends it.
+    pub(super) fn end_with(&mut self, id: SlotId, send: Range<u16>) {
+        self.send_aside(id, send, 0..0, true);
+    }
+
+    fn send_aside(&mut self, id: SlotId, send: Range<u16>, rest: Range<u16>, is_last: bool) {
+        self.step_aside(id);
+        let slot = &mut self.end.arena[id];
+        let aside =
+            Aside { is_out: true, rest: (rest.start, rest.end), start: slot.start, is_last };
+        self.asides[slot.buffer.index()] = aside;
+        (slot.start, slot.end) = (send.start, send.end);
+        self.end.arm_send(id);
+    }
+
+    /// Nothing begins on it until it rests again. One on which texts come unasked keeps its place: nothing
+    /// ever begins on it, and its wait goes on.
+    fn step_aside(&mut self, id: SlotId) {
+        if self.end.arena[id].queue() == Queue::Resting && !self.expectation.is_unasked() {
+            self.end.remove(id, Queue::Resting);
+            self.end.arena[id].wait_from(self.end.now);
+            self.end.push(id, Queue::Aside);
+        }
+    }
+
+    fn step_back(&mut self, id: SlotId) {
+        if self.end.arena[id].queue() == Queue::Aside {
+            self.end.remove(id, Queue::Aside);
+            self.end.arena[id].wait_from(self.end.now);
+            self.end.push(id, Queue::Resting);
+        }
+    }
+
+    /// Whether what is gone was no message; then it is dealt with.
+    pub(super) fn has_sent_aside(&mut self, id: SlotId) -> bool {
+        let slot = &mut self.end.arena[id];
+        let aside = &mut self.asides[slot.buffer.index()];
+        let Aside { is_out, rest, start, is_last } = std::mem::take(aside);
+        if !is_out {
+            return false;
+        }
+        slot.start = start;
+        if is_last {
+            self.lose(id, LostCause::Fin);
+        } else {
+            self.hear_rest(id, rest.0..rest.1);
+        }
+        true
+    }
+
+    /// Looks at what is left of a buffer.
+    pub(super) fn hear_rest(&mut self, id: SlotId, rest: Range<u16>) {
+        let slot = &mut self.end.arena[id];
+        let range = usize::from(rest.start)..usize::from(rest.end);
+        self.end.driver.buffer(slot.buffer).copy_within(range, E::HEADROOM.into());
+        slot.end = E::HEADROOM + (rest.end - rest.start);
+        if rest.is_empty() { self.keep(id, E::HEADROOM..E::HEADROOM) } else { self.hear(id) }
+    }
+
+    /// Keeps the beginning of something, and waits for the rest of it; with nothing kept it is idle again.
+    pub(super) fn keep(&mut self, id: SlotId, rest: Range<u16>) {
+        if rest.is_empty() {
+            self.end.drop_buffer(id);
+            self.step_back(id);
+        } else {
+            self.end.arena[id].end = rest.end;
+            self.step_aside(id);
+        }
+        self.end.arm_poll(id);
+    }
+
+    // ---- a farewell -----------------------------------------------------------------------
+
+    /// Ends a connection that rests, by a farewell where one is said; whether there was a buffer for it.
+    pub(super) fn leave(&mut self, id: SlotId, mode: ShutdownMode) -> bool {
+        let is_quiet = self.end.arena[id].read == ReadSide::Polling;
+        let is_silent = !E::OPENS || mode != ShutdownMode::Sending || !is_quiet;
+        if is_silent {
+            self.begin_end(id);
+            self.end.arm_shutdown(id, mode);
+            return true;
+        }
+        let Some(buffer) = self.end.take_buffer() else { return false };
+        let range = self.expectation.farewell(self.end.driver.buffer(buffer));
+        self.end.arena[id].buffer = buffer;
+        self.begin_end(id);
+        let slot = &mut self.end.arena[id];
+        (slot.start, slot.end) = (range.start, range.end);
+        slot.role.pending = LEAVES;
+        self.end.arm_send(id);
+        true
+    }
+
+    /// Gives up those whose reply, or the rest of what came, has waited too long.
+    pub(super) fn give_up_asides(&mut self) {
+        while let Some(id) =
+            self.end.first(Queue::Aside).filter(|&id| self.end.waited(id) >= ECHO_TIMEOUT)
+        {
+            self.lose(id, LostCause::Silent);
+        }
+    }
+}

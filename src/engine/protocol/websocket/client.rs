@@ -1,0 +1,332 @@
+//! A client's layer: an upgrade on each connection, then masked frames out, and frames in.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::engine::protocol::message::Message;
+use crate::engine::protocol::websocket::frame::{Head, Opcode, close_code, code, mask};
+use crate::engine::protocol::websocket::upgrade::{Answered, Request, agreed};
+use crate::engine::protocol::websocket::utf8::Utf8;
+use crate::engine::protocol::{Connection, Expectation, Heard, Opening, What};
+
+/// Bytes of a head with a mask before what fits into a buffer.
+const HEAD: usize = 8;
+
+/// A head with a mask before what a control frame carries.
+const CONTROL_HEAD: usize = 6;
+
+/// What is expected of connections that speak WebSocket.
+#[derive(Debug)]
+pub struct Upgraded<E> {
+    /// What each connection asks for.
+    pub request: Request,
+    /// The host of each target, as a request names it.
+    pub hosts: Vec<Box<str>>,
+    /// What is expected of messages.
+    pub then: E,
+    /// Nonces and masks come from it: nobody else can foretell them.
+    secret: RandomState,
+    masks: Cell<u64>,
+}
+
+/// What is remembered of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct State<S> {
+    /// Bytes of the present frame that have not come.
+    remaining: u32,
+    /// Of the bytes that are kept, those at their beginning that frames have carried.
+    gathered: u16,
+    then: S,
+    utf8: Utf8,
+    message: Kind,
+    /// The present frame ends its message.
+    is_last: bool,
+}
+
+const _: () = assert!(size_of::<State<u16>>() == 12, "a connection of WebSocket stays 44 bytes");
+
+/// The message of which the beginning has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    /// There is none.
+    #[default]
+    None,
+    Text,
+    Binary,
+}
+
+impl<E> Upgraded<E> {
+    /// A layer over `then`.
+    #[must_use]
+    pub fn new(request: Request, hosts: Vec<Box<str>>, then: E) -> Upgraded<E> {
+        Upgraded { request, hosts, then, secret: RandomState::new(), masks: Cell::new(0) }
+    }
+
+    /// The nonce of a connection, the same each time.
+    fn nonce(&self, connection: u64) -> [u8; 16] {
+        let half = |half: u8| self.secret.hash_one((connection, half));
+        (u128::from(half(0)) << 64 | u128::from(half(1))).to_le_bytes()
+    }
+
+    fn new_mask(&self) -> u32 {
+        self.masks.set(self.masks.get() + 1);
+        let bits = self.secret.hash_one(self.masks.get());
+        (bits >> 32 ^ bits & 0xffff_ffff) as u32
+    }
+
+    /// Masks what stands from `start` to `end`, and writes the head before it; where it begins.
+    fn frame(&self, out: &mut [u8], opcode: Opcode, start: usize, end: usize) -> usize {
+        let key = self.new_mask();
+        let _ = mask(&mut out[start..end], key);
+        let len = (end - start) as u64;
+        let head = Head { is_last: true, opcode, mask: Some(key), len };
+        let begin = start - head.size();
+        head.write(&mut out[begin..]);
+        begin
+    }
+
+    /// A close frame.
+    fn close(&self, out: &mut [u8], code: u16) -> Range<u16> {
+        let end = CONTROL_HEAD + 2;
+        out[CONTROL_HEAD..end].copy_from_slice(&code.to_be_bytes());
+        let begin = self.frame(out, Opcode::Close, CONTROL_HEAD, end);
+        short(begin)..short(end)
+    }
+}
+
+fn short(bytes: usize) -> u16 {
+    u16::try_from(bytes).expect("a buffer is short")
+}
+
+/// The bytes of a buffer, as they are gone through.
+struct Pass<'a, E: Expectation> {
+    layer: &'a Upgraded<E>,
+    state: &'a mut State<E::State>,
+    buffer: &'a mut [u8],
+    start: usize,
+    /// Behind what frames have carried and what is left to be looked at.
+    gathered: usize,
+    at: usize,
+    end: usize,
+    /// Texts that came unasked in this pass.
+    unasked: Option<(u64, bool)>,
+}
+
+/// The connection ends: with this code, because of what the server said, or of what it did.
+struct Ends(u16);
+
+impl<E: Expectation> Expectation for Upgraded<E> {
+    type State = State<E::State>;
+
+    const OPENS: bool = true;
+
+    // A pong is longer than its ping by a mask.
+    const HEADROOM: u16 = HEAD as u16;
+
+    fn is_answered(&self) -> bool {
+        self.then.is_answered()
+    }
+
+    fn is_unasked(&self) -> bool {
+        self.then.is_unasked()
+    }
+
+    fn every(&self) -> Option<Duration> {
+        self.then.every()
+    }
+
+    fn had_one(&self, state: &State<E::State>) -> bool {
+        self.then.had_one(&state.then)
+    }
+
+    fn sequence(&self, state: &State<E::State>) -> u16 {
+        self.then.sequence(&state.then)
+    }
+
+    fn next_sequence(&self, state: &mut State<E::State>) {
+        self.then.next_sequence(&mut state.then);
+    }
+
+    fn open(&self, connection: Connection, out: &mut [u8]) -> u16 {
+        let host = &self.hosts[connection.target];
+        short(self.request.write(host, self.nonce(connection.number), out))
+    }
+
+    fn on_opening(&self, connection: Connection, bytes: &[u8]) -> Opening {
+        let subprotocol = self.request.subprotocol.as_deref();
+        match agreed(bytes, self.nonce(connection.number), subprotocol) {
+            Answered::NeedMore => Opening::NeedMore,
+            Answered::Agreed(size) => Opening::Open(short(size)),
+            Answered::Refused => Opening::Refused,
+        }
+    }
+
+    fn write(&self, message: &Message, message_bytes: u16, out: &mut [u8]) -> Range<u16> {
+        let end = HEAD + usize::from(message_bytes);
+        message.write(&mut out[HEAD..end]);
+        let begin = self.frame(out, Opcode::Binary, HEAD, end);
+        short(begin)..short(end)
+    }
+
+    fn farewell(&self, out: &mut [u8]) -> Range<u16> {
+        self.close(out, code::NORMAL)
+    }
+
+    fn on_bytes(&self, state: &mut Self::State, buffer: &mut [u8], bytes: Range<u16>) -> Heard {
+        let (start, end) = (usize::from(bytes.start), usize::from(bytes.end));
+        let gathered = start + usize::from(state.gathered);
+        let at = gathered;
+        let mut pass = Pass { layer: self, state, buffer, start, gathered, at, end, unasked: None };
+        match pass.go_through() {
+            Ok(heard) => heard,
+            // What has come before is told first; what ends it is still there.
+            Err(_) if pass.unasked.is_some() => pass.need_more(),
+            Err(Ends(code)) => {
+                Heard { what: What::Ends(self.close(pass.buffer, code)), rest: 0..0 }
+            }
+        }
+    }
+}
+
+impl<E: Expectation> Pass<'_, E> {
+    fn go_through(&mut self) -> Result<Heard, Ends> {
+        loop {
+            if self.state.remaining > 0 || self.at == self.end {
+                if self.at == self.end {
+                    return Ok(self.need_more());
+                }
+                if let Some(heard) = self.take_piece()? {
+                    return Ok(heard);
+                }
+                continue;
+            }
+            let read = Head::read(&self.buffer[self.at..self.end]);
+            let Some((head, size)) = read.map_err(|_| Ends(code::PROTOCOL_ERROR))? else {
+                return Ok(self.need_more());
+            };
+            // A server masks none.
+            if head.mask.is_some() {
+                return Err(Ends(code::PROTOCOL_ERROR));
+            }
+            let len = u32::try_from(head.len).map_err(|_| Ends(code::TOO_LONG))?;
+            if head.opcode.is_control() {
+                let range = self.at + size..self.at + size + len as usize;
+                if range.end > self.end {
+                    return Ok(self.need_more());
+                }
+                if let Some(heard) = self.take_control(head.opcode, range)? {
+                    return Ok(heard);
+                }
+            } else {
+                self.begin_frame(&head, len)?;
+                self.at += size;
+                if len == 0
+                    && let Some(heard) = self.take_piece()?
+                {
+                    return Ok(heard);
+                }
+            }
+        }
+    }
+
+    /// All that is there was looked at, but for the beginning of what comes next.
+    fn need_more(&mut self) -> Heard {
+        self.buffer.copy_within(self.at..self.end, self.gathered);
+        let end = self.gathered + self.end - self.at;
+        self.state.gathered = short(self.gathered - self.start);
+        let rest = short(self.start)..short(end);
+        match self.unasked {
+            None => Heard { what: What::NeedMore, rest },
+            Some((texts, had_one)) => Heard { what: What::Unasked { texts, had_one }, rest },
+        }
+    }
+
+    fn begin_frame(&mut self, head: &Head, len: u32) -> Result<(), Ends> {
+        let state = &mut *self.state;
+        let has_begun = state.message != Kind::None;
+        if has_begun != (head.opcode == Opcode::Continuation) {
+            return Err(Ends(code::PROTOCOL_ERROR));
+        }
+        match head.opcode {
+            Opcode::Text => state.message = Kind::Text,
+            Opcode::Binary => state.message = Kind::Binary,
+            _ => {}
+        }
+        (state.remaining, state.is_last) = (len, head.is_last);
+        Ok(())
+    }
+
+    /// Takes as much of the present frame as is there, and asks what it is.
+    fn take_piece(&mut self) -> Result<Option<Heard>, Ends> {
+        let state = &mut *self.state;
+        let most = u32::try_from(self.end - self.at).unwrap_or(u32::MAX);
+        let piece = most.min(state.remaining);
+        let range = self.at..self.at + piece as usize;
+        let is_end = state.remaining == piece && state.is_last;
+        if state.message == Kind::Text {
+            let after = state.utf8.after(&self.buffer[range.clone()]);
+            let after = after.filter(|after| !is_end || *after == Utf8::Whole);
+            state.utf8 = after.ok_or(Ends(code::INVALID_TEXT))?;
+        }
+        self.at = range.end;
+        self.buffer.copy_within(range, self.gathered);
+        self.gathered += piece as usize;
+        state.remaining -= piece;
+        if is_end {
+            state.message = Kind::None;
+        }
+        let carried = short(self.start)..short(self.gathered);
+        let heard = self.layer.then.on_bytes(&mut state.then, self.buffer, carried);
+        match heard.what {
+            // A message that ends is whole.
+            What::NeedMore if is_end => Ok(Some(self.gone(What::Mismatch))),
+            What::NeedMore => Ok(None),
+            // A frame without a byte may be behind it.
+            What::Answer(_) if !is_end => Ok(None),
+            What::Unasked { texts, had_one } => {
+                let (before, first) = self.unasked.unwrap_or((0, had_one));
+                self.unasked = Some((before + texts, first));
+                self.gathered = self.start;
+                Ok(None)
+            }
+            what => Ok(Some(self.gone(what))),
+        }
+    }
+
+    /// What frames have carried is dealt with.
+    fn gone(&mut self, what: What) -> Heard {
+        self.state.gathered = 0;
+        Heard { what, rest: short(self.at)..short(self.end) }
+    }
+
+    fn take_control(&mut self, opcode: Opcode, range: Range<usize>) -> Result<Option<Heard>, Ends> {
+        match opcode {
+            Opcode::Close => {
+                let answer = close_code(&self.buffer[range]);
+                Err(Ends(answer.map_or_else(|code| code, |code| code.unwrap_or(code::NORMAL))))
+            }
+            Opcode::Ping if self.unasked.is_some() => {
+                // What has come before it is told first.
+                Ok(Some(self.need_more()))
+            }
+            Opcode::Ping => Ok(Some(self.pong(range))),
+            _ => {
+                self.at = range.end;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The pong to a ping of what stands in `range`. What was gathered goes behind it, before what is left.
+    fn pong(&mut self, range: Range<usize>) -> Heard {
+        let gathered = self.gathered - self.start;
+        self.buffer[self.start..range.end].rotate_left(gathered);
+        let (start, end) = (range.start - gathered, range.end - gathered);
+        self.state.gathered = short(gathered);
+        let begin = self.layer.frame(self.buffer, Opcode::Pong, start, end);
+        Heard { what: What::Reply(short(begin)..short(end)), rest: short(end)..short(self.end) }
+    }
+}
