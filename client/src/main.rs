@@ -85,7 +85,8 @@ mod tests {
             "completions" => vec!["bash"],
             _ => Vec::new(),
         };
-        let free = ["banner", "push_text", "stats", "beside", "resolve", "out", "source"];
+        let free =
+            ["banner", "push_text", "stats", "beside", "resolve", "out", "source", "subprotocol"];
         every_flag::walk::<Cli>(good, &free);
     }
 }

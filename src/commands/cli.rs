@@ -60,7 +60,17 @@ mod tests {
             "completions" => vec!["bash"],
             _ => Vec::new(),
         };
-        let free = ["banner", "push_text", "stats", "files", "dir", "out", "source", "ends"];
+        let free = [
+            "banner",
+            "push_text",
+            "stats",
+            "files",
+            "dir",
+            "out",
+            "source",
+            "ends",
+            "subprotocol",
+        ];
         every_flag::walk::<Cli>(good, &free);
     }
 }

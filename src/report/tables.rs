@@ -48,6 +48,8 @@ const COLUMNS: [(&str, &[Column]); 8] = [
             ("p50", |p| us(p.connect.latency_us, |us| us.p50)),
             ("p99", |p| us(p.connect.latency_us, |us| us.p99)),
             ("most", |p| us(p.connect.latency_us, |us| us.max)),
+            ("agreed p50", |p| us(p.connect.opening_latency_us, |us| us.p50)),
+            ("agreed p99", |p| us(p.connect.opening_latency_us, |us| us.p99)),
         ],
     ),
     (

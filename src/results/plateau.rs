@@ -80,6 +80,9 @@ pub struct Connect {
     pub rate_per_s: Maybe<f64>,
     /// From the connect to its answer.
     pub latency_us: Maybe<Percentiles>,
+    /// From there to when the server had agreed to what is said first, such as an upgrade; `null` where nothing
+    /// is.
+    pub opening_latency_us: Maybe<Percentiles>,
 }
 
 /// Messages on held connections.

@@ -347,6 +347,7 @@ fn client_end(cores: Vec<CoreSnapshot>, totals: &ClientTotals) -> End {
             "connected_total",
             totals.connected_total - totals.connect_undone_total + totals.churned_total,
         ),
+        ("opening_failed_total", totals.opening_failed_total),
         ("in_flight_bound_us_total", totals.in_flight_bound_us_total),
         ("tuples_skipped_total", totals.tuples_skipped_total),
         ("grow_failed_total", totals.grow_failed_total),

@@ -91,6 +91,7 @@ pub(crate) fn count(plateau: &mut Plateau, counted: &ClientTotals, asked: &Asked
     plateau.failed = Counts::by_errno(&counted.failed);
     plateau.lost = Counts::by_cause(&counted.lost);
     plateau.connect.latency_us = Percentiles::of(&counted.connect_latency_us).into();
+    plateau.connect.opening_latency_us = Percentiles::of(&counted.opening_latency_us).into();
     let messages = &mut plateau.messages;
     messages.sent = counted.messages_sent_total.into();
     messages.received = counted.messages_total.into();

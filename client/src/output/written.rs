@@ -73,6 +73,7 @@ fn whole_plateau() -> Plateau {
             seconds: Maybe(Some(0.5)),
             rate_per_s: Maybe(Some(200_000.25)),
             latency_us: percentiles(3),
+            opening_latency_us: percentiles(4),
         }),
         messages: Part(Messages {
             seconds: Maybe(Some(2.0)),

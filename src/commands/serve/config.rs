@@ -72,7 +72,8 @@ impl Traffic {
 
 fn websocket(flags: &TrafficFlags) -> Result<Option<WebSocketConfig>, FlagError> {
     if !flags.websocket {
-        return Ok(None);
+        let error = || FlagError("--subprotocol is of an upgrade; fix: add --websocket".to_owned());
+        return flags.subprotocol.as_ref().map_or(Ok(None), |_| Err(error()));
     }
     let most = usize::from(BUFFER_BYTES - WEBSOCKET_HEAD_BYTES);
     for (flag, text) in [("--banner", &flags.banner), ("--push-text", &flags.push_text)] {

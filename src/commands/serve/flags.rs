@@ -78,7 +78,7 @@ pub(crate) struct TrafficFlags {
     /// Subprotocol that is agreed to [default: none]
     ///
     /// When a client offers it; with --websocket.
-    #[arg(long, value_name = "NAME", requires = "websocket", hide_short_help = true,
+    #[arg(long, value_name = "NAME", hide_short_help = true,
           value_parser = http_words::token)]
     pub(crate) subprotocol: Option<String>,
     /// Send TEXT first on every connection

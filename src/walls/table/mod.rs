@@ -12,6 +12,7 @@ mod handshake;
 mod io_uring;
 mod kernel_tables;
 mod memory;
+mod openings;
 mod outside;
 mod packets;
 mod peers;
@@ -21,7 +22,7 @@ mod target;
 mod tcp_memory;
 
 /// The rows of each subject.
-const SUBJECTS: [&[Wall]; 13] = [
+const SUBJECTS: [&[Wall]; 14] = [
     addresses::ROWS,
     cpu::ROWS,
     files::ROWS,
@@ -29,6 +30,7 @@ const SUBJECTS: [&[Wall]; 13] = [
     io_uring::ROWS,
     kernel_tables::ROWS,
     memory::ROWS,
+    openings::ROWS,
     outside::ROWS,
     packets::ROWS,
     peers::ROWS,

@@ -37,6 +37,8 @@ fn single(plateau: &Plateau, expect: &str) -> Vec<Row> {
         let took = connect.seconds.map_or("unknown".into(), format::seconds);
         let pace = connect.rate_per_s.map_or("no rate".into(), format::per_second);
         rows.push(("opened in", format!("{took} ({pace})  {}", all_of(connect.latency_us))));
+        let opening = connect.opening_latency_us;
+        rows.extend(opening.map(|_| ("agreed in", all_of(opening))));
     }
     let m = &plateau.messages;
     let has_sent = m.sent.or_zero() > 0;
@@ -87,7 +89,7 @@ fn all_of(latency: Maybe<Percentiles>) -> String {
 /// A row of the table: its name, and what it says of a plateau; `None` where there is nothing to say.
 type Cell = (&'static str, fn(&Plateau) -> Option<String>);
 
-const CELLS: [Cell; 27] = [
+const CELLS: [Cell; 28] = [
     ("plateau", |p| Some(count(p.connections))),
     ("established", |p| (p.established != p.connections).then(|| count(p.established))),
     ("failed", |p| unless_0(p.failed.sum())),
@@ -103,6 +105,7 @@ const CELLS: [Cell; 27] = [
     ("connects", |p| p.connect.rate_per_s.map(format::per_second)),
     ("connect p50", |p| Some(microseconds(p.connect.latency_us.0?.p50))),
     ("connect p99", |p| Some(microseconds(p.connect.latency_us.0?.p99))),
+    ("agreed p99", |p| Some(microseconds(p.connect.opening_latency_us.0?.p99))),
     ("verified", |p| unless_0(p.messages.received.or_zero())),
     ("of sent", |p| (p.messages.sent != p.messages.received).then(|| count(p.messages.sent))),
     ("mismatched", |p| unless_0(p.messages.mismatched.or_zero())),

@@ -27,6 +27,7 @@ fn plateau(connections: u64) -> Plateau {
             seconds,
             rate_per_s: 196_500.0.into(),
             latency_us: percentiles(559),
+            opening_latency_us: Maybe(None),
         }),
         messages: Part(Messages {
             sent: connections,

@@ -1,0 +1,122 @@
+//! What is said first on a connection, before it counts as one: an upgrade that the server refuses, or does
+//! not answer.
+
+use crate::base::errno::Errno;
+use crate::base::units::grouped;
+use crate::walls::evidence::{Confidence, Evidence};
+use crate::walls::fix::Fix;
+use crate::walls::place::Place;
+use crate::walls::run_facts::RunFacts;
+use crate::walls::sign::Sign;
+use crate::walls::symptom::Symptom;
+use crate::walls::table::row::{BLANK, SERVER};
+use crate::walls::wall::Wall;
+
+pub(super) const ROWS: &[Wall] = &[
+    Wall {
+        id: "upgrade-refused",
+        precedence: 138,
+        limits: "nothing: the server does not agree to the upgrade to WebSocket",
+        at: SERVER,
+        unit: "connections",
+        explains: &[Symptom::Failed(Errno::EPROTO)],
+        signs: &[Sign::Became("the server answers an upgrade with something else", refused)],
+        absent: "the server agreed to every upgrade that it answered",
+        fix: |_, _| vec![Fix::Flag("--target ws://HOST:PORT/PATH with another path".into())],
+        fix_of_run: Some(|run| vec![fix_of(run.facts.unexpected_bytes.as_deref().unwrap_or(""))]),
+        remark: "the first line that it answers says why",
+        ..BLANK
+    },
+    Wall {
+        id: "upgrade-unanswered",
+        precedence: 149,
+        limits: "nothing: the server takes connections, and does not answer the upgrade to WebSocket",
+        at: SERVER,
+        unit: "connections",
+        explains: &[
+            Symptom::Failed(Errno::ETIMEDOUT),
+            Symptom::Failed(Errno::ECONNABORTED),
+            Symptom::Failed(Errno::ECONNRESET),
+        ],
+        signs: &[Sign::Became(
+            "connections are made, and what is said first has no answer",
+            unanswered,
+        )],
+        absent: "the server answered every upgrade",
+        fix: |_, _| {
+            vec![
+                Fix::Flag("--target tcp://HOST:PORT, if it does not speak WebSocket".into()),
+                Fix::Flag("--connects-in-flight with fewer, if it is too busy to answer".into()),
+            ]
+        },
+        remark: "an upgrade is given up when it has no answer in 10 s",
+        ..BLANK
+    },
+];
+
+/// Openings that failed, but for those that were refused.
+fn unanswered(run: &RunFacts, _: Place) -> Option<Evidence> {
+    let failed = run.client.figure("opening_failed_total")?;
+    let count = failed.checked_sub(run.failed(Errno::EPROTO)).filter(|count| *count > 0)?;
+    let text = format!("client: {} were connected, and no upgrade was agreed to", grouped(count));
+    Some(Evidence { text, count: Some(count), confidence: Confidence::Likely })
+}
+
+fn refused(run: &RunFacts, _: Place) -> Option<Evidence> {
+    let count = run.failed(Errno::EPROTO);
+    run.client.figure("opening_failed_total").filter(|failed| *failed >= count && count > 0)?;
+    let answer = run.facts.unexpected_bytes.as_deref().map(first_line).unwrap_or_default();
+    let text =
+        format!("client: {} upgrades were refused; the first answer: \"{answer}\"", grouped(count));
+    Some(Evidence { text, count: Some(count), confidence: Confidence::Certain })
+}
+
+/// The first line of bytes that are written as text with escapes.
+fn first_line(bytes: &str) -> &str {
+    bytes.split("\\r").next().unwrap_or_default().split("\\n").next().unwrap_or_default()
+}
+
+/// What an answer asks for.
+fn fix_of(bytes: &str) -> Fix {
+    let line = first_line(bytes);
+    let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
+    Fix::Flag(
+        match status {
+            Some("101") => "--subprotocol as the server has it, or none",
+            Some("401" | "403" | "407") => {
+                "--header 'Authorization: ...', or 'Origin: ...', as it asks for"
+            }
+            Some("301" | "302" | "307" | "308") => {
+                "--target with the address and path that it sends to"
+            }
+            Some("404" | "405" | "410") => "--target ws://HOST:PORT/PATH with the path that it has",
+            Some("429" | "503") => "--rate with fewer: it takes no more for now",
+            Some(_) => "--target and --header as the server's own clients have them",
+            // An alert of TLS.
+            None if line.starts_with("\\x15\\x03") => "a port without TLS: wss:// is not built yet",
+            None => "--target tcp://HOST:PORT: it does not speak HTTP",
+        }
+        .into(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_its_fix() {
+        assert_eq!(first_line("HTTP/1.1 404 Not Found\\r\\nServer: x"), "HTTP/1.1 404 Not Found");
+        for (bytes, word) in [
+            ("HTTP/1.1 404 Not Found\\r\\n", "PATH"),
+            ("HTTP/1.0 401 x", "Authorization"),
+            ("HTTP/1.1 503 Busy\\n", "--rate"),
+            ("SSH-2.0-OpenSSH", "tcp://"),
+            ("\\x15\\x03\\x01\\x00\\x02", "TLS"),
+            ("", "tcp://"),
+        ] {
+            let Fix::Flag(fix) = fix_of(bytes) else { panic!("it is a flag") };
+            assert!(fix.contains(word), "{bytes}: {fix}");
+        }
+    }
+}
