@@ -315,7 +315,7 @@ fn websocket(
             "--target: some ask for another path, or for none; fix: one path in all of them";
         return Err(FlagError(error.to_owned()));
     };
-    let TrafficFlags { header, subprotocol, churn, message_bytes, .. } = &flags.traffic;
+    let TrafficFlags { header, subprotocol, message_bytes, .. } = &flags.traffic;
     let Some(path) = path else {
         return if header.is_empty() && subprotocol.is_none() {
             Ok(None)
@@ -325,9 +325,8 @@ fn websocket(
             Err(FlagError(error.to_owned()))
         };
     };
-    if churn.is_some() {
-        let error =
-            "--churn does not speak WebSocket yet; fix: --target tcp://HOST:PORT, or no --churn";
+    if flags.targets.resolve_every.is_some() {
+        let error = "--resolve-every does not speak WebSocket yet; fix: no --resolve-every";
         return Err(FlagError(error.to_owned()));
     }
     let most = BUFFER_BYTES - WEBSOCKET_HEAD_BYTES;

@@ -1,4 +1,6 @@
-//! What goes out on a connection and is no message.
+//! What goes out on a connection and is no message; and what is known of a short connection that opens.
+
+use std::time::Duration;
 
 /// Bytes that go out and are no message, by the number of their buffer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,4 +13,13 @@ pub(super) struct Aside {
     pub(super) start: u16,
     /// The connection ends when they are gone.
     pub(super) is_last: bool,
+}
+
+/// A short connection, from its connect on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Short {
+    /// When it was due.
+    pub(super) due: Duration,
+    /// The number of its target.
+    pub(super) target: usize,
 }

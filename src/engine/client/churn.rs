@@ -12,6 +12,7 @@ use crate::engine::slot::{ConnState, Queue};
 use crate::engine::token::{Operation, SlotId};
 
 use crate::engine::client::Client;
+use crate::engine::client::aside::Short;
 use crate::engine::client::tuple_allocator::is_taken;
 
 impl<D: Dial, E: Expectation> Client<D, E> {
@@ -48,12 +49,19 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         // Last, because a tuple that is taken and not used comes round too early.
         let connected = self.tuples.next_churn().map(|(number, tuple)| {
             let token = self.end.arena[id].token(Operation::Connect, id);
-            self.end.driver.connect(token, tuple.source, tuple.target).map(|()| number)
+            let to = tuple.target;
+            self.end.driver.connect(token, tuple.source, to).map(|()| (number, to))
         });
-        if let Some(Ok(number)) = connected {
+        if let Some(Ok((number, target))) = connected {
             self.churning += 1;
             self.on_connecting(id, number);
-            self.write_message(id, buffer, due);
+            if E::OPENS {
+                // Its message is written when it is open.
+                self.end.give_buffer(buffer);
+                self.shorts.insert(id, Short { due, target });
+            } else {
+                self.write_message(id, buffer, due);
+            }
         } else {
             self.end.arena.put_back(id, self.end.now_ms);
             self.end.give_buffer(buffer);
@@ -87,10 +95,22 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn send_short_message(&mut self, id: SlotId) {
         let slot = &mut self.end.arena[id];
         slot.transition_to(ConnState::Open);
-        slot.wait_from(self.end.now);
-        slot.role.pending = 1;
         let due = self.due_of_message(id);
         self.end.stats.churn_connect_latency_us.record(self.end.now - due);
+        self.await_short_answer(id);
+    }
+
+    /// It is open, as a layer has it, and its message goes out in the buffer in which that came.
+    pub(super) fn send_short_when_open(&mut self, id: SlotId) {
+        let (buffer, due) = (self.end.arena[id].buffer, self.due_of_message(id));
+        self.write_message(id, buffer, due);
+        self.await_short_answer(id);
+    }
+
+    fn await_short_answer(&mut self, id: SlotId) {
+        let slot = &mut self.end.arena[id];
+        slot.wait_from(self.end.now);
+        slot.role.pending = 1;
         self.end.push(id, Queue::Waiting);
         self.end.arm_poll(id);
         self.end.arm_send(id);
@@ -105,8 +125,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.tuples.is_short(self.end.arena[id].role.number)
     }
 
-    /// When the message that the slot carries was due.
-    fn due_of_message(&mut self, id: SlotId) -> Duration {
+    /// When the message that the slot carries, or will, was due.
+    pub(super) fn due_of_message(&mut self, id: SlotId) -> Duration {
+        if E::OPENS {
+            return self.shorts[&id].due;
+        }
         let slot = &self.end.arena[id];
         let range = usize::from(slot.start)..usize::from(slot.end);
         Message::due_of(&self.end.driver.buffer(slot.buffer)[range])
@@ -117,8 +140,15 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.end.stats.churned_total.add(1);
         self.end.stats.churn_latency_us.record(took);
         self.end.leave_queue(id);
-        self.begin_end(id);
         self.churning -= 1;
+        if E::OPENS && self.config.close == ShutdownMode::Sending {
+            self.shorts.remove(&id);
+            self.end.arm_poll(id);
+            if self.leave(id, ShutdownMode::Sending) {
+                return;
+            }
+        }
+        self.begin_end(id);
         match self.config.close {
             ShutdownMode::Reset => self.end.arm_shutdown(id, ShutdownMode::Reset),
             ShutdownMode::Sending | ShutdownMode::Both => self.close_step(id),

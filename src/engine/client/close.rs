@@ -62,6 +62,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         }
         if self.is_short(id) {
             self.churning -= 1;
+            self.shorts.remove(&id);
             match ending {
                 Ending::Lost(cause) => self.end.stats.churn_lost[cause as usize].add(1),
                 Ending::Failed(errno) => self.count_churn_failed(errno),

@@ -98,8 +98,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn on_connect(&mut self, id: SlotId, result: Result<u32, Errno>) {
         self.end.remove(id, Queue::Connecting);
         let errno = match result {
-            Ok(_) if self.is_short(id) => return self.send_short_message(id),
             Ok(_) if E::OPENS => return self.begin_opening(id),
+            Ok(_) if self.is_short(id) => return self.send_short_message(id),
             Ok(_) => {
                 self.end.stats.connect_latency_us.record(self.end.waited(id));
                 self.end.arena[id].transition_to(ConnState::Open);
@@ -112,6 +112,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         };
         if self.is_short(id) {
             self.on_short_failed(id, errno);
+            self.shorts.remove(&id);
         } else {
             if is_taken(errno) {
                 self.phase.connects.give_back();

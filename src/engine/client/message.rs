@@ -199,14 +199,15 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// What follows the bytes that are dealt with: others behind them, or it is idle again.
     #[inline]
     pub(super) fn go_on(&mut self, id: SlotId, rest: Range<u16>) {
+        if self.end.arena[id].state() != ConnState::Open {
+            // A short connection that is answered closes.
+            return;
+        }
         if E::OPENS && !rest.is_empty() {
             return self.hear_rest(id, rest);
         }
-        // A short connection that is answered closes.
-        if self.end.arena[id].state() == ConnState::Open {
-            self.end.drop_buffer(id);
-            self.end.arm_poll(id);
-        }
+        self.end.drop_buffer(id);
+        self.end.arm_poll(id);
     }
 
     /// Whether a message is the one that was sent last on this connection.

@@ -9,6 +9,7 @@
 //! when a text is; one that closes stands in `ending`. Each is in the order of time, so that its first
 //! is the next to be due. Phases come from the housekeeping thread.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::base::constants::{
     CONNECT_TIMEOUT, ECHO_TIMEOUT, HELD_UP_LOOK, MESSAGES_IN_FLIGHT, TICK_LATE_MS, TICK_MS,
 };
 use crate::base::errno::Errno;
-use crate::engine::client::aside::Aside;
+use crate::engine::client::aside::{Aside, Short};
 use crate::engine::client::config::ClientConfig;
 use crate::engine::client::growth::Growth;
 use crate::engine::client::held_up::HeldUp;
@@ -32,7 +33,7 @@ use crate::engine::endpoint::end::End;
 use crate::engine::endpoint::event::Event;
 use crate::engine::protocol::Expectation;
 use crate::engine::slot::Queue;
-use crate::engine::token::Operation;
+use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::{ClientStats, LossLog, LostCause};
 
 mod aside;
@@ -68,6 +69,8 @@ pub struct Client<D, E: Expectation> {
     starved: Starved,
     /// Bytes that go out and are no message, by the number of their buffer.
     asides: Box<[Aside]>,
+    /// Short connections of an expectation that opens.
+    shorts: HashMap<SlotId, Short>,
     losses: Arc<LossLog>,
     /// Tuples that were taken, one after the other, since a short connection has begun.
     churn_tries: u32,
@@ -103,6 +106,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             growth: Growth::default(),
             starved: Starved::new(),
             asides: vec![Aside::default(); buffers].into(),
+            shorts: HashMap::new(),
             losses,
             churn_tries: 0,
             connections: 0,

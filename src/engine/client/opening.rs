@@ -14,7 +14,12 @@ use crate::observe::stats::{Ending, LostCause};
 impl<D: Dial, E: Expectation> Client<D, E> {
     /// It is connected, and what is said first goes out.
     pub(super) fn begin_opening(&mut self, id: SlotId) {
-        self.end.stats.connect_latency_us.record(self.end.waited(id));
+        if self.is_short(id) {
+            let due = self.due_of_message(id);
+            self.end.stats.churn_connect_latency_us.record(self.end.now - due);
+        } else {
+            self.end.stats.connect_latency_us.record(self.end.waited(id));
+        }
         let slot = &mut self.end.arena[id];
         slot.transition_to(ConnState::Open);
         slot.wait_from(self.end.now);
@@ -48,7 +53,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     fn connection(&self, id: SlotId) -> Connection {
         let number = self.end.arena[id].role.number;
-        Connection { number: self.tuples.identity(number), target: self.tuples.target_of(number) }
+        let short = self.shorts.get(&id).map(|short| short.target);
+        let target = short.unwrap_or_else(|| self.tuples.target_of(number));
+        Connection { number: self.tuples.identity(number), target }
     }
 
     pub(super) fn hear_opening(&mut self, id: SlotId) {
@@ -64,8 +71,16 @@ impl<D: Dial, E: Expectation> Client<D, E> {
                 self.end.stats.opening_latency_us.record(self.end.waited(id));
                 self.end.remove(id, Queue::Opening);
                 self.end.arena[id].role.pending = 0;
-                self.hold(id);
-                self.go_on(id, rest);
+                if !self.is_short(id) {
+                    self.hold(id);
+                    self.go_on(id, rest);
+                } else if rest.is_empty() {
+                    self.send_short_when_open(id);
+                } else {
+                    // Nothing may come before its message.
+                    self.end.push(id, Queue::Waiting);
+                    self.lose(id, LostCause::Mismatch);
+                }
             }
             Opening::NeedMore | Opening::Refused => {
                 self.note_bytes(id);
@@ -77,8 +92,14 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// It never was a connection.
     fn fail_opening(&mut self, id: SlotId, errno: Errno) {
         self.end.stats.opening_failed_total.add(1);
-        let number = self.end.arena[id].role.number;
-        self.count_failed(number, errno, self.end.waited(id));
+        if self.is_short(id) {
+            self.churning -= 1;
+            self.shorts.remove(&id);
+            self.count_churn_failed(errno);
+        } else {
+            let number = self.end.arena[id].role.number;
+            self.count_failed(number, errno, self.end.waited(id));
+        }
         self.end.remove(id, Queue::Opening);
         self.begin_end(id);
         self.close_step(id);
