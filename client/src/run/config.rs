@@ -16,6 +16,7 @@ use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::push::Pushes;
+use megaconn::engine::protocol::websocket::frame::CONTROL_MAX;
 use megaconn::engine::protocol::websocket::upgrade::Request;
 
 use crate::bystanders::flags::ProbeTargets;
@@ -73,6 +74,8 @@ pub(crate) struct Traffic {
 #[derive(Clone, Debug)]
 pub(crate) struct WebSocket {
     pub(crate) request: Request,
+    /// Messages are pings.
+    pub(crate) asks_by_ping: bool,
     pub(crate) hosts: HashMap<SocketAddr, Box<str>>,
 }
 
@@ -186,7 +189,8 @@ impl Config {
 impl Traffic {
     fn new(flags: TrafficFlags, churn: Option<Churn>, to_max: bool) -> Traffic {
         let per_s = flags.message_rate.map_or(Schedule::None, Schedule::PerSecond);
-        let schedule = flags.message_every.map_or(per_s, Schedule::Every);
+        let every = flags.message_every.or(flags.ping_every);
+        let schedule = every.map_or(per_s, Schedule::Every);
         let expect = match flags.expect {
             flags::Expect::Echo => Expect::Echo(Echoed { message_bytes: flags.message_bytes }),
             flags::Expect::Nothing => Expect::Nothing,
@@ -198,7 +202,8 @@ impl Traffic {
         };
         // One message proves each connection, when nothing else does. As many as there can be are those
         // that were proven before they are held.
-        let proves = matches!(expect, Expect::Echo(_)) && (schedule == Schedule::None || to_max);
+        let has_no_other = schedule == Schedule::None || to_max || flags.ping_every.is_some();
+        let proves = matches!(expect, Expect::Echo(_)) && has_no_other;
         Traffic {
             message_bytes: flags.message_bytes,
             message_count: flags.message_count.unwrap_or(u16::from(proves)),
@@ -315,13 +320,12 @@ fn websocket(
             "--target: some ask for another path, or for none; fix: one path in all of them";
         return Err(FlagError(error.to_owned()));
     };
-    let TrafficFlags { header, subprotocol, message_bytes, .. } = &flags.traffic;
+    let TrafficFlags { header, subprotocol, ping_every, message_bytes, .. } = &flags.traffic;
     let Some(path) = path else {
-        return if header.is_empty() && subprotocol.is_none() {
+        return if header.is_empty() && subprotocol.is_none() && ping_every.is_none() {
             Ok(None)
         } else {
-            let error =
-                "--header and --subprotocol are of an upgrade; fix: --target ws://HOST:PORT";
+            let error = "--header, --subprotocol and --ping-every are of WebSocket; fix: --target ws://HOST:PORT";
             Err(FlagError(error.to_owned()))
         };
     };
@@ -329,10 +333,14 @@ fn websocket(
         let error = "--resolve-every does not speak WebSocket yet; fix: no --resolve-every";
         return Err(FlagError(error.to_owned()));
     }
-    let most = BUFFER_BYTES - WEBSOCKET_HEAD_BYTES;
+    let most = match ping_every {
+        Some(_) => CONTROL_MAX,
+        None => BUFFER_BYTES - WEBSOCKET_HEAD_BYTES,
+    };
     if *message_bytes > most {
-        let error =
-            format!("--message-bytes {message_bytes} leaves no room for a frame; fix: {most}");
+        let error = format!(
+            "--message-bytes {message_bytes} does not fit into a frame; fix: {most} at most"
+        );
         return Err(FlagError(error));
     }
     let headers = header.iter().map(|line| format!("{line}\r\n")).collect();
@@ -343,7 +351,8 @@ fn websocket(
         let error = format!("an upgrade of {longest} bytes, {most} at most; fix: fewer --header");
         return Err(FlagError(error));
     }
-    Ok(Some(WebSocket { request, hosts }))
+    let asks_by_ping = ping_every.is_some();
+    Ok(Some(WebSocket { request, asks_by_ping, hosts }))
 }
 
 /// Plateaus, no two alike in turn, and whether as many as there can be come after them.

@@ -60,11 +60,13 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) ->
 
 fn expected(traffic: &Traffic, targets: &[SocketAddr]) -> Expected {
     let then = traffic.expect.clone();
-    let Some(WebSocket { request, hosts }) = &traffic.websocket else {
+    let Some(WebSocket { request, asks_by_ping, hosts }) = &traffic.websocket else {
         return Expected::Bytes(then);
     };
     let host = |target: &SocketAddr| hosts.get(target).cloned().unwrap_or_default();
-    Expected::WebSocket(Upgraded::new(request.clone(), targets.iter().map(host).collect(), then))
+    let mut upgraded = Upgraded::new(request.clone(), targets.iter().map(host).collect(), then);
+    upgraded.asks_by_ping = *asks_by_ping;
+    Expected::WebSocket(upgraded)
 }
 
 /// Makes a core on the core itself, where `bell` wakes it.

@@ -179,6 +179,14 @@ pub(crate) struct TrafficFlags {
     /// Over all connections, in turn, by the same schedule.
     #[arg(long, value_name = "N/s", value_parser = units::rate, conflicts_with = "message_count")]
     pub(crate) message_rate: Option<f64>,
+    /// Interval of pings, in the hold
+    ///
+    /// On every connection once in this time, with a target of ws://: a message goes out as a ping of
+    /// WebSocket, and its pong is the answer, whatever the server does with messages. What the server sends
+    /// besides is passed over. One ping before the hold proves each connection.
+    #[arg(long, hide_short_help = true, value_name = "DUR", value_parser = units::positive_duration,
+          conflicts_with_all = ["message_rate", "message_every", "expect"])]
+    pub(crate) ping_every: Option<Duration>,
     /// What the server does
     ///
     /// echo: it gives every message back. push: it sends texts unasked, see --push-text. nothing:

@@ -101,11 +101,13 @@ impl Measurement {
         flags: &Flags,
         more: &MoreFlags,
     ) -> u8 {
+        let log = fs::read_to_string(self.out.join(SERVER_LOG)).unwrap_or_default();
+        let is_websocket = log.lines().any(|line| line == "websocket=on");
+        let scheme = if is_websocket { "ws://" } else { "" };
         let mut command = Command::new(client);
-        command.args(["run", "--target", &format!("127.0.0.1:{ports}")]);
+        command.args(["run", "--target", &format!("{scheme}127.0.0.1:{ports}")]);
         command.args(["--connections", &wanted::listed(&flags.connections)]);
         command.args(["--hold", &format!("{}ms", flags.hold.as_millis()), "--out"]).arg(&self.out);
-        let log = fs::read_to_string(self.out.join(SERVER_LOG)).unwrap_or_default();
         let bystander = log.lines().find_map(|line| line.strip_prefix("bystander="));
         if let Some(address) = bystander.filter(|_| !flags.no_bystanders) {
             command.args(["--bystanders", "--bystander-service", address]);

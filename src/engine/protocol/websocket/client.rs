@@ -24,6 +24,8 @@ pub struct Upgraded<E> {
     pub request: Request,
     /// The host of each target, as a request names it.
     pub hosts: Vec<Box<str>>,
+    /// Whether a message goes out as a ping, and its pong is the answer. What else comes is passed over.
+    pub asks_by_ping: bool,
     /// What is expected of messages.
     pub then: E,
     /// Nonces and masks come from it: nobody else can foretell them.
@@ -62,7 +64,8 @@ impl<E> Upgraded<E> {
     /// A layer over `then`.
     #[must_use]
     pub fn new(request: Request, hosts: Vec<Box<str>>, then: E) -> Upgraded<E> {
-        Upgraded { request, hosts, then, secret: RandomState::new(), masks: Cell::new(0) }
+        let (secret, masks) = (RandomState::new(), Cell::new(0));
+        Upgraded { request, hosts, asks_by_ping: false, then, secret, masks }
     }
 
     /// The nonce of a connection, the same each time.
@@ -167,7 +170,8 @@ impl<E: Expectation> Expectation for Upgraded<E> {
     fn write(&self, message: &Message, message_bytes: u16, out: &mut [u8]) -> Range<u16> {
         let end = HEAD + usize::from(message_bytes);
         message.write(&mut out[HEAD..end]);
-        let begin = self.frame(out, Opcode::Binary, HEAD, end);
+        let opcode = if self.asks_by_ping { Opcode::Ping } else { Opcode::Binary };
+        let begin = self.frame(out, opcode, HEAD, end);
         short(begin)..short(end)
     }
 
@@ -272,6 +276,11 @@ impl<E: Expectation> Pass<'_, E> {
             state.utf8 = after.ok_or(Ends(code::INVALID_TEXT))?;
         }
         self.at = range.end;
+        if self.layer.asks_by_ping {
+            state.remaining -= piece;
+            state.message = if is_end { Kind::None } else { state.message };
+            return Ok(None);
+        }
         self.buffer.copy_within(range, self.gathered);
         self.gathered += piece as usize;
         state.remaining -= piece;
@@ -313,11 +322,20 @@ impl<E: Expectation> Pass<'_, E> {
                 Ok(Some(self.need_more()))
             }
             Opcode::Ping => Ok(Some(self.pong(range))),
+            Opcode::Pong if self.layer.asks_by_ping => Ok(self.answer_of(range)),
             _ => {
                 self.at = range.end;
                 Ok(None)
             }
         }
+    }
+
+    /// What a pong answers: a message that went out as a ping, or nothing of ours.
+    fn answer_of(&mut self, range: Range<usize>) -> Option<Heard> {
+        self.at = range.end;
+        let bytes = short(range.start)..short(range.end);
+        let heard = self.layer.then.on_bytes(&mut self.state.then, self.buffer, bytes);
+        matches!(heard.what, What::Answer(_)).then(|| self.gone(heard.what))
     }
 
     /// The pong to a ping of what stands in `range`. What was gathered goes behind it, before what is left.

@@ -53,7 +53,7 @@ impl Opcode {
 pub const HEAD_MAX: usize = 14;
 
 /// The most bytes that a control frame carries.
-pub const CONTROL_MAX: usize = 125;
+pub const CONTROL_MAX: u16 = 125;
 
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Head {
         }
         let Some((&second, rest)) = rest.split_first() else { return Ok(None) };
         let short = second & 0x7f;
-        if opcode.is_control() && usize::from(short) > CONTROL_MAX {
+        if opcode.is_control() && u16::from(short) > CONTROL_MAX {
             return Err(Malformed::ControlTooLong);
         }
         let (len, rest) = match short {
