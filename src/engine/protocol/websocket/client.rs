@@ -12,7 +12,9 @@ use crate::engine::protocol::websocket::utf8::Utf8;
 use crate::engine::protocol::{Connection, Expectation, Heard, Opening, What};
 
 /// Bytes of a head with a mask before what fits into a buffer.
-const HEAD: usize = 8;
+const HEAD: usize = HEADROOM as usize;
+
+const HEADROOM: u16 = 8;
 
 /// A head with a mask before what a control frame carries.
 const CONTROL_HEAD: usize = 6;
@@ -77,7 +79,8 @@ impl<E> Upgraded<E> {
     fn new_mask(&self) -> u32 {
         self.masks.set(self.masks.get() + 1);
         let bits = self.secret.hash_one(self.masks.get());
-        (bits >> 32 ^ bits & 0xffff_ffff) as u32
+        let [a, b, c, d, ..] = bits.to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
     }
 
     /// Masks what stands from `start` to `end`, and writes the head before it; where it begins.
@@ -127,7 +130,7 @@ impl<E: Expectation> Expectation for Upgraded<E> {
     const OPENS: bool = true;
 
     // A pong is longer than its ping by a mask.
-    const HEADROOM: u16 = HEAD as u16;
+    const HEADROOM: u16 = HEADROOM;
 
     fn is_answered(&self) -> bool {
         self.then.is_answered()
