@@ -31,6 +31,9 @@ pub trait Protocol {
     /// Where there never is, no memory is kept for it, and an answer that says otherwise is a fault (found in debug builds).
     const KEEPS: bool = true;
 
+    /// Whether [`Protocol::farewell`] has something to say.
+    const SAYS_FAREWELL: bool = false;
+
     /// Whether [`Protocol::on_open`] has something to send: only then a new connection takes a buffer.
     fn speaks_first(&self) -> bool {
         false
@@ -51,6 +54,12 @@ pub trait Protocol {
     /// Bytes came: the first `filled` of `buffer` are those that were kept before, and the new ones.
     /// An answer is written into the same buffer.
     fn on_bytes(&self, state: &mut Self::State, buffer: &mut [u8], filled: u16) -> Action;
+
+    /// Writes what is said last on a connection that the server ends while it rests; its size. `out` is an
+    /// empty buffer.
+    fn farewell(&self, _state: &Self::State, _out: &mut [u8]) -> u16 {
+        0
+    }
 
     /// The timer of a connection has run out; `out` is an empty buffer.
     fn on_timer(&self, _state: &mut Self::State, _out: &mut [u8]) -> Action {

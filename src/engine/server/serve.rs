@@ -391,12 +391,36 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             drain.ended += 1;
         }
         self.leave_queue(id);
+        let says = P::SAYS_FAREWELL && matches!(reason, CloseReason::Drained | CloseReason::Idle);
+        let says = says && self.write_farewell(id);
         self.end.begin_close(id);
         let slot = &mut self.end.arena[id];
         slot.role.pending = if reason.is_hard() { RESET } else { 0 };
+        if says {
+            // The end goes on when it is gone.
+            return self.end.arm_send(id);
+        }
         if let Some(buffer) = self.end.close_step(id) {
             self.hand_on(buffer);
         }
+    }
+
+    /// Writes what is said last on a connection that rests, if there is a buffer; whether it is to be sent.
+    fn write_farewell(&mut self, id: SlotId) -> bool {
+        let slot = &mut self.end.arena[id];
+        if !slot.is_at_rest() {
+            return false;
+        }
+        let Some(buffer) = self.end.take_buffer() else { return false };
+        let slot = &mut self.end.arena[id];
+        slot.buffer = buffer;
+        let out = self.end.driver.buffer(buffer);
+        (slot.start, slot.end) = (0, self.protocol.farewell(&slot.role.protocol, out));
+        if slot.end == 0 {
+            self.end.drop_buffer(id);
+            return false;
+        }
+        true
     }
 
     pub(super) fn on_closed(&mut self) {

@@ -92,6 +92,8 @@ struct Pass<'a> {
 impl Protocol for WebSocket {
     type State = State;
 
+    const SAYS_FAREWELL: bool = true;
+
     fn timer_every(&self) -> Option<Duration> {
         self.then.timer_every()
     }
@@ -109,6 +111,14 @@ impl Protocol for WebSocket {
             Ok(()) => Action::send(0..short(pass.out)).keeping(short(pass.at)..short(filled)),
             Err(ends) => pass.close(ends),
         }
+    }
+
+    fn farewell(&self, state: &State, out: &mut [u8]) -> u16 {
+        let is_within = state.remaining > 0 && matches!(self.then, Mode::Echo);
+        if state.stage == Stage::Upgrading || is_within {
+            return 0;
+        }
+        short(write_close(out, code::GOING_AWAY))
     }
 
     fn on_timer(&self, state: &mut State, out: &mut [u8]) -> Action {
