@@ -43,7 +43,7 @@ pub struct Plateau {
     pub hold_seconds: Maybe<f64>,
     /// For how long the run was paused by `--control` in it, of which nothing is in rates.
     pub paused_seconds: Maybe<f64>,
-    /// Whether another number was asked for by `--control` before all of them were open.
+    /// Whether it ended before its hold: another number was asked for by `--control`, or the run ended.
     pub cut_short: Maybe<bool>,
     /// Growth over the empty state.
     pub memory: Part<Memory>,

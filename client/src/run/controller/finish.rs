@@ -7,7 +7,7 @@ use megaconn::observe::control::Change;
 use megaconn::results::COUNTERS;
 use megaconn::results::lenient::{List, Maybe, Part};
 use megaconn::results::max::Max;
-use megaconn::results::plateau::Counts;
+use megaconn::results::plateau::{Counts, Plateau};
 use megaconn::results::result::{Changed, RunResult};
 use megaconn::runtime::signals::Stop;
 use megaconn::walls::diagnosis::diagnose;
@@ -51,8 +51,12 @@ impl Controller<'_> {
         result.targets = losses.targets(&self.plan.tuples, established);
         if self.steering.has_changed_connections {
             // What was asked for by the orders is what was to be held.
-            let whole = result.plateaus.iter().filter(|plateau| *plateau.cut_short != Some(true));
-            let most = whole.filter_map(|plateau| *plateau.connections).max();
+            let last = result.plateaus.len().saturating_sub(1);
+            let is_off =
+                |at: usize, plateau: &Plateau| *plateau.cut_short == Some(true) && at < last;
+            let plateaus = result.plateaus.iter().enumerate();
+            let asked = plateaus.filter(|(at, plateau)| !is_off(*at, plateau));
+            let most = asked.filter_map(|(_, plateau)| *plateau.connections).max();
             result.target_connections = most.into();
         }
         result.changes = self.changes();
