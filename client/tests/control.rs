@@ -7,9 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Program, World, number, server_binary, until};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
@@ -121,6 +122,38 @@ fn what_is_set_takes_effect_and_stands_in_the_result() {
     assert_eq!(number(&plateaus[2]["closed"], "connections"), 1_900);
     let report = std::fs::read_to_string(world.directory.path().join("report.html"));
     assert!(report.is_ok_and(|text| text.contains("Changed by control")));
+}
+
+#[test]
+fn a_stop_and_a_signal_end_the_idle_baseline_at_once() {
+    let world = World::on_loopback();
+    let flags = ["--connections", "50", "--hold", "1s", "--bystanders", "--bystander-idle", "50s"];
+    for is_signal in [false, true] {
+        let (mut program, socket) = controlled(&world, &flags);
+        std::thread::sleep(Duration::from_millis(500));
+        let asked = Instant::now();
+        if is_signal {
+            program.signal(Signal::INT);
+        } else {
+            assert_eq!(post(&socket, "/stop", "").0, 202);
+        }
+        let finished = program.finish();
+        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}: {finished:#?}", asked.elapsed());
+        // Nothing was held.
+        assert_eq!(finished.code, Some(if is_signal { 130 } else { 1 }), "{finished:#?}");
+        let text = std::fs::read(world.directory.path().join("result.json"));
+        let result: Value = serde_json::from_slice(&text.expect("there is one")).expect("JSON");
+        assert_eq!((number(&result, "established"), number(&result, "untried")), (0, 50));
+        assert_eq!(result["plateaus"], json!([]), "{result:#}");
+        assert!(number(&result["bystanders"]["spans"][0]["probes"][0], "sent") > 0, "{result:#}");
+        assert!(result["memory_before"]["kernel_bytes"].is_number(), "{result:#}");
+        assert!(world.directory.path().join("report.html").exists());
+        if !is_signal {
+            assert_eq!(result["ended_early"], "stopped by control", "{result:#}");
+            let change = &result["changes"][0];
+            assert!(change["at_seconds"].as_f64() < Some(1.5), "{change:#}");
+        }
+    }
 }
 
 #[test]
