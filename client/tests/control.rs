@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Program, World, number, server_binary, until};
+use common::{Program, World, cores, number, server_binary, sum, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -181,6 +181,39 @@ fn fewer_than_are_being_opened_call_the_others_off() {
         (700, 0),
         "{result:#}"
     );
+}
+
+#[test]
+fn beside_short_connections_there_are_as_many_held_ones_as_their_tuples_leave() {
+    let mut world = World::on_loopback();
+    world.cores = cores(1);
+    // More than are set aside for connections whose tuple is another's, which are 65,536 of a core.
+    let sources = ["--source", "127.0.0.1-127.0.0.75", "--source-ports", "20000-20999"];
+    let load = ["--connections", "100", "--churn", "200/s", "--close", "reset", "--hold", "60s"];
+    let (mut program, socket) = controlled(&world, &[&sources[..], &load].concat());
+    until("it holds", || state(&socket)["phase"] == "holding");
+    let now = state(&socket);
+    let most = number(&now, "most_connections");
+    assert!(most > 70_000 && most < 75_000 && now["most_by"] == "source-ports", "{now:#}");
+    let (status, why) = post(&socket, "/set", &format!(r#"{{"connections":{}}}"#, most + 1));
+    assert!(status == 409 && why["error"].to_string().contains("(source-ports); fix: "), "{why}");
+    // Every tuple that is not for a short connection.
+    assert_eq!(post(&socket, "/set", &format!(r#"{{"connections":{most}}}"#)).0, 202);
+    until("there are as many", || {
+        let now = state(&socket);
+        now["phase"] == "holding" && now["connections"] == most
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(post(&socket, "/stop", "").0, 202);
+    let finished = program.finish();
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+    let result = world.result();
+    assert_eq!((number(&result, "established"), number(&result, "tuples_skipped")), (most, 0));
+    for plateau in result["plateaus"].as_array().expect("a list") {
+        let churn = &plateau["churn"];
+        assert!(number(churn, "completed") > 20, "{churn:#}");
+        assert_eq!(sum(&churn["failed"]) + number(churn, "unstarted"), 0, "{churn:#}");
+    }
 }
 
 #[test]
