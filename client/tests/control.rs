@@ -324,6 +324,9 @@ fn keys_of_the_live_view_change_it_where_that_is_allowed() {
     tmux.until("it is paused", |screen| screen.contains("holding, PAUSED 180"));
     tmux.press("r");
     tmux.until("it goes on", |screen| screen.contains("control: holding 180"));
+    // Each of five keys counts, however quick they are.
+    tmux.press("]]]]]");
+    tmux.until("all five took effect", |screen| screen.contains("180, 3200 messages/s"));
     assert_eq!(post(&socket, "/stop", "").0, 202);
     assert_eq!(program.finish().code, Some(0));
     tmux.until("it is gone", |screen| screen.contains("run.sock: "));

@@ -2,6 +2,7 @@
 
 use std::net::TcpStream;
 
+use serde::Deserialize;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::base::constants::FETCH_CONNECT;
@@ -18,12 +19,25 @@ pub fn state(place: &Place) -> Result<State, String> {
     serde_json::from_str(&answer).map_err(|error| format!("{place}: no state of a run ({error})"))
 }
 
-/// Posts `body` to `path` of the run at `place`; what it answers.
+/// Posts `body` to `path` of the run at `place`; the numbers of the changes as it takes them.
 ///
 /// # Errors
-/// One line, when it is not taken.
-pub fn post(place: &Place, path: &str, body: &str) -> Result<String, String> {
-    request(place, "POST", path, body)
+/// One line, when it is not taken: the run's own words, where it has refused it.
+pub fn post(place: &Place, path: &str, body: &str) -> Result<Vec<u64>, String> {
+    let answer = request(place, "POST", path, body)?;
+    let taken: Taken = serde_json::from_str(&answer)
+        .map_err(|error| format!("{place}: no answer of a run ({error})"))?;
+    Ok(taken.changes)
+}
+
+#[derive(Deserialize)]
+struct Taken {
+    changes: Vec<u64>,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    error: String,
 }
 
 fn request(place: &Place, method: &str, path: &str, body: &str) -> Result<String, String> {
@@ -36,7 +50,10 @@ fn request(place: &Place, method: &str, path: &str, body: &str) -> Result<String
     );
     match exchange(socket, &head).map_err(told)? {
         (200 | 202, text) => Ok(text),
-        (status, text) => Err(format!("{place}: {} (status {status})", text.trim_end())),
+        (status, text) => Err(match serde_json::from_str::<Refused>(&text) {
+            Ok(Refused { error }) => error,
+            Err(_) => format!("{place}: {} (status {status})", text.trim_end()),
+        }),
     }
 }
 
