@@ -15,6 +15,7 @@ use megaconn::runtime::memory_reserve;
 use megaconn::walls::host::{Host, RingTried};
 use megaconn::walls::reading::{self, Row};
 
+use crate::measure::files;
 use crate::output::directory;
 use crate::run::config::Config;
 use crate::run::reach::reach_all;
@@ -100,6 +101,9 @@ impl RunPlan {
         let max = config.load.to_max.then_some(most);
         let mut plateaus = config.load.plateaus.clone();
         if let Some(max) = &max {
+            let files = max.expected.saturating_mul(demand.ends.count());
+            let passes = files::may_pass(&host, files);
+            passes.iter().for_each(|words| talk(&format!("note: {words}")));
             plateaus.push(max.most.max(demand.connections));
             demand.connections = max.expected.max(demand.connections);
         }

@@ -16,6 +16,7 @@ use crate::measure::{aftermath, losses};
 use crate::output::directory::write_json;
 use crate::output::{notes, result};
 use crate::run::controller::Controller;
+use crate::run::filling::Filling;
 use crate::run::gates;
 
 impl Controller<'_> {
@@ -104,6 +105,9 @@ impl Controller<'_> {
         result.notes = notes::of(result);
         if let Some(unseen) = self.figures.server_unseen() {
             result.notes.insert("server_metrics".to_owned(), unseen);
+        }
+        if let Some(few) = self.filling.as_ref().and_then(Filling::files_passed) {
+            result.notes.insert(notes::FILES_PASSED.to_owned(), few.to_owned());
         }
         if let Some(names) = self.names.take() {
             names.tell(result);
