@@ -138,7 +138,7 @@ impl Controller<'_> {
         }
         let (open, lost) = (self.figures.sum(|s| &s.connections), self.figures.lost());
         self.watch(SpanPhase::Closing, open);
-        let (began, beyond) = (Instant::now(), open.saturating_sub(keep));
+        let (began, beyond) = (Instant::now(), self.figures.beyond(keep));
         let closing = self.phase(commands, Phase::Close { keep }, beyond).await;
         if closing.is_err() {
             // What closes on after it is counted would be in no figure.
