@@ -3,12 +3,13 @@
 use std::net::TcpStream;
 
 use serde::Deserialize;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::Socket;
 
 use crate::base::constants::FETCH_CONNECT;
 use crate::observe::control::place::Place;
 use crate::observe::control::{STATE, State};
 use crate::observe::metrics::fetch::{TextError, exchange, why};
+use crate::observe::metrics::local;
 
 /// The state of the run at `place`.
 ///
@@ -63,12 +64,6 @@ pub(super) fn connect(place: &Place) -> std::io::Result<Socket> {
         Place::Address(address) => {
             TcpStream::connect_timeout(address, FETCH_CONNECT).map(Socket::from)
         }
-        Place::Socket(path) => {
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            // A listener whose queue is full would hold us up.
-            socket.set_write_timeout(Some(FETCH_CONNECT))?;
-            socket.connect(&SockAddr::unix(path)?)?;
-            Ok(socket)
-        }
+        Place::Socket(path) => local::connect(path, FETCH_CONNECT),
     }
 }
