@@ -108,7 +108,10 @@ fn a_run_that_left_few_files_to_others_says_so() {
     let few = "0 files left of fs.file-max 100,000".to_owned();
     result.notes.insert(crate::output::notes::FILES_PASSED.to_owned(), few);
     let screen = screen(&result);
-    assert!(screen.contains("\n           files  0 files left of fs.file-max 100,000\n"), "{screen}");
+    assert!(
+        screen.contains("\n           files  0 files left of fs.file-max 100,000\n"),
+        "{screen}"
+    );
 }
 
 fn swept(connections: u64) -> Sweep {
