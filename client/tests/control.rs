@@ -270,7 +270,6 @@ fn nonsense_is_answered_and_changes_nothing() {
         ("/set", r#"{"connections":100000000000}"#, 409, "is more than this run can hold"),
         ("/sweep", "", 409, "a sweep needs answers"),
         ("/stop", "now", 400, "takes no body"),
-        ("/nothing", "", 404, "there is no /nothing; fix: /set"),
     ] {
         let (got, text) = post(&socket, path, body);
         assert_eq!(got, status, "{path} {body}: {text}");
@@ -279,8 +278,8 @@ fn nonsense_is_answered_and_changes_nothing() {
     }
     for (request, status) in [
         ("\r\n\r\n\u{1}", 400),
-        ("DELETE /state HTTP/1.1\r\n\r\n", 405),
         ("GET /else HTTP/1.1\r\n\r\n", 404),
+        ("POST /nothing HTTP/1.1\r\n\r\n", 404),
         ("POST /stop HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
         ("POST /stop HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", 413),
         ("POST /stop HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
@@ -288,6 +287,22 @@ fn nonsense_is_answered_and_changes_nothing() {
     ] {
         assert_eq!(ask(&socket, request).0, status, "{request:?}");
     }
+    for (request, method) in [
+        ("DELETE /state", "GET"),
+        ("POST /state", "GET"),
+        ("GET /set", "POST"),
+        ("PUT /stop", "POST"),
+        ("HEAD /pause", "POST"),
+    ] {
+        let mut stream = UnixStream::connect(&socket).expect("it listens");
+        write!(stream, "{request} HTTP/1.1\r\n\r\n").expect("it takes a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers in UTF-8");
+        let allow = format!("\r\nAllow: {method}\r\n");
+        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains(&allow), "{answer}");
+    }
+    let (_, missing) = ask(&socket, "GET /nothing HTTP/1.1\r\n\r\n");
+    assert!(missing.contains("fix: a GET of /state, or a POST to /set, /pause"), "{missing}");
     assert_eq!(state(&socket)["changes"], json!([]));
     let finished = program.finish();
     assert_eq!(finished.code, Some(0), "{finished:#?}");
