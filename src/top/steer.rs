@@ -2,6 +2,7 @@
 
 use serde_json::{Number, Value, json};
 
+use crate::base::constants::TOP_FIRST_RATE;
 use crate::base::units::grouped;
 use crate::observe::control::{State, number};
 use crate::top::form::{shortened, wrapped};
@@ -37,9 +38,6 @@ pub enum Lever {
     /// Begin nothing, or go on.
     PauseRun,
 }
-
-/// Messages per second that the first step up from none comes to.
-const FIRST_RATE: f64 = 100.0;
 
 impl Steered {
     /// Nothing has been heard of it yet.
@@ -101,7 +99,7 @@ impl Steered {
             }
             Lever::Faster | Lever::Slower => {
                 let rate = match lever {
-                    Lever::Faster => rate.map_or(FIRST_RATE, |rate| rate * 2.0),
+                    Lever::Faster => rate.map_or(TOP_FIRST_RATE, |rate| rate * 2.0),
                     _ => rate? / 2.0,
                 };
                 ahead.message_rate = if rate < 1.0 { None } else { number(rate) };
