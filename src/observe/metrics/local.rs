@@ -1,6 +1,6 @@
 //! A server's figures for other programs of the same host: a Unix socket with an abstract name, which is
-//! no file and no port, and is seen in the server's network namespace alone. Both ends see who the other
-//! is, from the kernel: the server answers its own user and root, and a client believes its own user
+//! no file and no port, and is seen in the server's network namespace alone. Both ends see the other's
+//! user, from the kernel: the server answers its own user and root, and a client believes its own user
 //! and root; root believes every server.
 
 use std::io;
