@@ -169,7 +169,7 @@ proptest! {
     }
 
     #[test]
-    fn a_token_of_no_slot_is_nobodys(slots in 1_u32..=9, segment: u16, index: u16) {
+    fn a_token_of_no_slot_is_taken_for_none(slots in 1_u32..=9, segment: u16, index: u16) {
         let mut arena = Slots::new(slots);
         arena.grow(0);
         while let Some(id) = arena.take() {

@@ -165,7 +165,7 @@ fn other_requests_are_answered_with_their_status() {
 }
 
 #[test]
-fn who_says_nothing_is_let_go_and_who_is_too_many_is_told() {
+fn a_silent_client_is_let_go_and_one_too_many_is_told() {
     let world = World::new();
     let files = world.open_files();
     let began = Instant::now();
@@ -182,7 +182,7 @@ fn who_says_nothing_is_let_go_and_who_is_too_many_is_told() {
 }
 
 #[test]
-fn who_sends_byte_by_byte_or_takes_nothing_has_its_time_and_no_more() {
+fn a_client_that_sends_byte_by_byte_or_takes_nothing_has_its_time_and_no_more() {
     let world = World::new();
     let (began, files) = (Instant::now(), world.open_files());
     let (slow, deaf) = (connect(world.metrics), connect(world.metrics));
@@ -211,7 +211,7 @@ fn who_sends_byte_by_byte_or_takes_nothing_has_its_time_and_no_more() {
 
 /// Who asks without end gets an answer each 50 ms at most, so its cost has a bound.
 #[test]
-fn who_asks_without_end_costs_little() {
+fn a_client_that_asks_without_end_costs_little() {
     let world = World::new();
     let lasts = Duration::from_secs(3);
     let (began, before) = (Instant::now(), world.metrics_ticks());

@@ -35,7 +35,7 @@ fn connections_of_one_host_meet_no_card() {
 
 /// Signs that fit this wall and another one as well.
 #[test]
-fn who_cannot_be_sure_does_not_say_so() {
+fn what_is_not_sure_is_not_said_to_be() {
     let mut run = run_facts();
     lost(&mut run, &[(Failed(Errno::ECONNREFUSED), 100)]);
     let confidence = |run: &RunFacts| diagnose(run).walls[0].confidence;
@@ -78,7 +78,7 @@ fn uneven_cores_explain_no_reset_that_they_did_not_make() {
 /// A core that once got no ring refused some connections, and not every connection that was ever
 /// reset.
 #[test]
-fn a_refused_ring_explains_whom_the_server_refused() {
+fn a_refused_ring_explains_what_the_server_refused() {
     for (errno, id) in [(Errno::ENOMEM, "memlock"), (Errno::ENOSPC, "fixed-files")] {
         let mut run = run_facts();
         lost(&mut run, &[(Lost(LostCause::Reset), 900)]);

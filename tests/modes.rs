@@ -143,7 +143,7 @@ fn the_silent_are_closed_and_the_active_spared() {
 }
 
 #[test]
-fn who_takes_no_pushes_is_closed_by_its_backlog() {
+fn a_peer_that_takes_no_pushes_is_closed_by_its_backlog() {
     let text = "x".repeat(4096);
     let flags = ["--mode", "push", "--push-every", "2ms", "--push-text", &text];
     let world = World::new(&flags);
@@ -161,7 +161,7 @@ fn who_takes_no_pushes_is_closed_by_its_backlog() {
 }
 
 #[test]
-fn who_takes_no_echo_is_closed_after_the_send_timeout() {
+fn a_peer_that_takes_no_echo_is_closed_after_the_send_timeout() {
     let world = World::new(&["--send-timeout", "300ms"]);
     let greedy = world.connect();
     let polite = world.connect();
@@ -212,7 +212,7 @@ fn keepalive_is_on_when_it_is_asked_for_and_else_off() {
 }
 
 #[test]
-fn a_drain_ends_all_at_an_even_pace_and_cuts_who_is_stuck() {
+fn a_drain_ends_all_at_an_even_pace_and_cuts_what_is_stuck() {
     const IDLE: usize = 60;
     let mut world = World::new(&["--drain", "3s"]);
     let idle: Vec<TcpStream> = (0..IDLE).map(|_| world.connect()).collect();
@@ -277,7 +277,7 @@ fn a_second_signal_and_an_interrupt_end_a_drain_at_once() {
 }
 
 #[test]
-fn a_drain_of_nobody_ends_at_once() {
+fn a_drain_of_no_connection_ends_at_once() {
     let mut world = World::new(&["--drain", "35s", "--mode", "push"]);
     world.server.program.signal(Signal::TERM);
     let finished = world.server.program.finish();

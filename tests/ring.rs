@@ -262,7 +262,7 @@ fn a_cut_resets_the_peer_and_completes_what_waits() {
 }
 
 #[test]
-fn who_stops_listening_gets_its_accepts_back_and_turns_everybody_away() {
+fn a_listener_that_ends_gets_its_accepts_back_and_turns_all_away() {
     with_driver(|driver, address| {
         let mut served = TcpStream::connect(address).unwrap();
         accept(driver, 0).unwrap();
@@ -284,7 +284,7 @@ fn who_stops_listening_gets_its_accepts_back_and_turns_everybody_away() {
 }
 
 #[test]
-fn who_waits_at_a_listener_that_ends_is_reset() {
+fn a_connection_that_waits_at_a_listener_that_ends_is_reset() {
     with_driver(|driver, address| {
         let watch = token(Operation::PollListener, 0);
         driver.poll_listener(watch, 0);

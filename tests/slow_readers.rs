@@ -124,7 +124,7 @@ fn a_slow_reader_is_never_cut_and_one_that_takes_nothing_is_in_time() {
 /// The limit of what can be known: a peer with a usual receive buffer that reads just this buffer in the
 /// time of a send. One of half the pace may be told from a peer that takes nothing, or not.
 #[test]
-fn who_reads_a_usual_receive_buffer_in_the_time_of_a_send_lives() {
+fn a_peer_that_reads_a_usual_receive_buffer_in_the_time_of_a_send_lives() {
     let binary = Path::new(env!("CARGO_BIN_EXE_megaconn"));
     let send_timeout = Duration::from_secs(5);
     let flags = ["--cores", &cores(2), "--send-timeout", "5s"];

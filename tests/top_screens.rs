@@ -188,7 +188,7 @@ fn one_address_is_in_the_title_and_it_is_waited_for() {
 }
 
 #[test]
-fn who_is_gone_is_said_to_be_and_is_no_part_of_the_sums() {
+fn a_process_that_is_gone_is_said_to_be_and_is_no_part_of_the_sums() {
     let (mut state, [_, mut client]) = both(2);
     state.looked(0, 9 * SECOND, Err(NOBODY.into()));
     state.looked(0, 10 * SECOND, Err("no answer in time".into()));

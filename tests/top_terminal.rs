@@ -33,7 +33,7 @@ fn top(metrics: SocketAddr, pid: &Path) -> String {
 }
 
 #[test]
-fn a_server_is_watched_until_it_is_gone_and_somebody_quits() {
+fn a_server_is_watched_until_it_is_gone_and_a_key_quits() {
     if !tmux::is_there() {
         return eprintln!("{}", tmux::MISSING);
     }

@@ -153,7 +153,7 @@ proptest! {
 }
 
 #[test]
-fn who_is_due_at_once_goes_behind_who_waits() {
+fn what_is_due_at_once_goes_behind_what_waits() {
     let mut world = World::new(0);
     let ids: Vec<SlotId> = world.outside.iter().rev().copied().take(3).collect();
     [5, 5, 6].iter().for_each(|&after| world.take_step(&Step::Add(after)));

@@ -46,7 +46,7 @@ pub(crate) struct Flags {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("nothing to watch; fix: --ping ADDR, --bystander-service ADDR:PORT, or both")]
-    Nobody,
+    NoTarget,
     #[error("signal handlers: {0}; fix: none known, please report it")]
     Signals(io::Error),
     #[error(transparent)]
@@ -58,8 +58,8 @@ pub(crate) enum Refusal {
 /// Watches until the time is up, the run beside it is over, or a signal comes; writes what it saw.
 pub(crate) fn watch(flags: &Flags) -> Result<Outcome, Refusal> {
     let (panel, dir) = (&flags.panel, &flags.out);
-    if !panel.names_somebody() {
-        return Err(Refusal::Nobody);
+    if !panel.names_a_target() {
+        return Err(Refusal::NoTarget);
     }
     let signals = Signals::install().map_err(Refusal::Signals)?;
     create(dir)?;

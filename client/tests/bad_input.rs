@@ -167,7 +167,7 @@ fn a_core_outside_the_affinity_mask_is_refused() {
 }
 
 #[test]
-fn a_target_where_nobody_listens_is_refused() {
+fn a_target_where_nothing_listens_is_refused() {
     let target = free_ports(Ipv4Addr::LOCALHOST.into(), 1).to_string();
     let flags = ["--target", &target, "--connections", "10"];
     refuses(&flags, &["--target", &target, "nothing listens", "ECONNREFUSED", "start the server"]);

@@ -236,7 +236,7 @@ fn pings_that_are_dropped_are_lost_and_those_that_are_not_permitted_are_not_trie
 }
 
 #[test]
-fn who_watches_alone_tells_by_the_phases_of_the_run_beside_it() {
+fn a_watch_alone_tells_by_the_phases_of_the_run_beside_it() {
     let (world, service) = world();
     let beside = world.directory.path();
     let out = beside.join("back");

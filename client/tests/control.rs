@@ -7,9 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{Program, World, number, server_binary, until};
+use common::{Program, World, cores, number, server_binary, sum, until};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
@@ -124,6 +125,38 @@ fn what_is_set_takes_effect_and_stands_in_the_result() {
 }
 
 #[test]
+fn a_stop_and_a_signal_end_the_idle_baseline_at_once() {
+    let world = World::on_loopback();
+    let flags = ["--connections", "50", "--hold", "1s", "--bystanders", "--bystander-idle", "50s"];
+    for is_signal in [false, true] {
+        let (mut program, socket) = controlled(&world, &flags);
+        std::thread::sleep(Duration::from_millis(500));
+        let asked = Instant::now();
+        if is_signal {
+            program.signal(Signal::INT);
+        } else {
+            assert_eq!(post(&socket, "/stop", "").0, 202);
+        }
+        let finished = program.finish();
+        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}: {finished:#?}", asked.elapsed());
+        // Nothing was held.
+        assert_eq!(finished.code, Some(if is_signal { 130 } else { 1 }), "{finished:#?}");
+        let text = std::fs::read(world.directory.path().join("result.json"));
+        let result: Value = serde_json::from_slice(&text.expect("there is one")).expect("JSON");
+        assert_eq!((number(&result, "established"), number(&result, "untried")), (0, 50));
+        assert_eq!(result["plateaus"], json!([]), "{result:#}");
+        assert!(number(&result["bystanders"]["spans"][0]["probes"][0], "sent") > 0, "{result:#}");
+        assert!(result["memory_before"]["kernel_bytes"].is_number(), "{result:#}");
+        assert!(world.directory.path().join("report.html").exists());
+        if !is_signal {
+            assert_eq!(result["ended_early"], "stopped by control", "{result:#}");
+            let change = &result["changes"][0];
+            assert!(change["at_seconds"].as_f64() < Some(1.5), "{change:#}");
+        }
+    }
+}
+
+#[test]
 fn fewer_than_are_being_opened_call_the_others_off() {
     let world = World::on_loopback();
     let flags = ["--connections", "5k", "--rate", "300/s", "--hold", "60s"];
@@ -148,6 +181,36 @@ fn fewer_than_are_being_opened_call_the_others_off() {
         (700, 0),
         "{result:#}"
     );
+}
+
+#[test]
+fn beside_short_connections_there_are_as_many_held_ones_as_their_tuples_leave() {
+    let mut world = World::on_loopback();
+    world.cores = cores(1);
+    // More than are set aside for connections whose tuple is another's, which are 65,536 of a core.
+    let sources = ["--source", "127.0.0.1-127.0.0.75", "--source-ports", "20000-20999"];
+    let load = ["--connections", "100", "--churn", "200/s", "--close", "reset", "--hold", "60s"];
+    let (mut program, socket) = controlled(&world, &[&sources[..], &load].concat());
+    until("it holds", || state(&socket)["phase"] == "holding");
+    let now = state(&socket);
+    let most = number(&now, "most_connections");
+    assert!(most > 72_000 && most < 75_000 && now["most_by"] == "source-ports", "{now:#}");
+    let (status, why) = post(&socket, "/set", &format!(r#"{{"connections":{}}}"#, most + 1));
+    assert!(status == 409 && why["error"].to_string().contains("(source-ports); fix: "), "{why}");
+    // Some of the tuples that are left may be another test's.
+    assert_eq!(post(&socket, "/set", r#"{"connections":72000}"#).0, 202);
+    until("there are as many", || {
+        let now = state(&socket);
+        now["phase"] == "holding" && now["connections"] == 72_000
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(post(&socket, "/stop", "").0, 202);
+    let finished = program.finish();
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+    let result = world.result();
+    assert_eq!(number(&result, "established"), 72_000, "{result:#}");
+    let churn = &result["plateaus"][1]["churn"];
+    assert!(number(churn, "completed") > 20 && sum(&churn["failed"]) == 0, "{churn:#}");
 }
 
 #[test]
@@ -204,7 +267,6 @@ fn nonsense_is_answered_and_changes_nothing() {
         ("/set", r#"{"connections":100000000000}"#, 409, "is more than this run can hold"),
         ("/sweep", "", 409, "a sweep needs answers"),
         ("/stop", "now", 400, "takes no body"),
-        ("/nothing", "", 404, "there is no /nothing; fix: /set"),
     ] {
         let (got, text) = post(&socket, path, body);
         assert_eq!(got, status, "{path} {body}: {text}");
@@ -213,8 +275,8 @@ fn nonsense_is_answered_and_changes_nothing() {
     }
     for (request, status) in [
         ("\r\n\r\n\u{1}", 400),
-        ("DELETE /state HTTP/1.1\r\n\r\n", 405),
         ("GET /else HTTP/1.1\r\n\r\n", 404),
+        ("POST /nothing HTTP/1.1\r\n\r\n", 404),
         ("POST /stop HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
         ("POST /stop HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", 413),
         ("POST /stop HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
@@ -222,6 +284,22 @@ fn nonsense_is_answered_and_changes_nothing() {
     ] {
         assert_eq!(ask(&socket, request).0, status, "{request:?}");
     }
+    for (request, method) in [
+        ("DELETE /state", "GET"),
+        ("POST /state", "GET"),
+        ("GET /set", "POST"),
+        ("PUT /stop", "POST"),
+        ("HEAD /pause", "POST"),
+    ] {
+        let mut stream = UnixStream::connect(&socket).expect("it listens");
+        write!(stream, "{request} HTTP/1.1\r\n\r\n").expect("it takes a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers in UTF-8");
+        let allow = format!("\r\nAllow: {method}\r\n");
+        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains(&allow), "{answer}");
+    }
+    let (_, missing) = ask(&socket, "GET /nothing HTTP/1.1\r\n\r\n");
+    assert!(missing.contains("fix: a GET of /state, or a POST to /set, /pause"), "{missing}");
     assert_eq!(state(&socket)["changes"], json!([]));
     let finished = program.finish();
     assert_eq!(finished.code, Some(0), "{finished:#?}");
@@ -258,6 +336,9 @@ fn keys_of_the_live_view_change_it_where_that_is_allowed() {
     tmux.until("it is paused", |screen| screen.contains("holding, PAUSED 180"));
     tmux.press("r");
     tmux.until("it goes on", |screen| screen.contains("control: holding 180"));
+    // Each of five keys counts, however quick they are.
+    tmux.press("]]]]]");
+    tmux.until("all five took effect", |screen| screen.contains("180, 3200 messages/s"));
     assert_eq!(post(&socket, "/stop", "").0, 202);
     assert_eq!(program.finish().code, Some(0));
     tmux.until("it is gone", |screen| screen.contains("run.sock: "));

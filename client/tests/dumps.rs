@@ -66,7 +66,7 @@ fn a_client_dumps_to_a_file_or_to_stdout_and_then_talks_its_summary() {
 }
 
 #[test]
-fn whoever_asks_by_signal_is_answered_on_stdout_where_there_is_no_file() {
+fn a_dump_asked_for_by_signal_goes_to_stdout_where_there_is_no_file() {
     let mut server = server(&[]);
     let mut client = run_against(&server, &["--hold", "2s"]);
     assert!(client.says("holding 50"), "{:#?}", client.finish());
@@ -88,7 +88,7 @@ fn whoever_asks_by_signal_is_answered_on_stdout_where_there_is_no_file() {
 /// A pipe that nobody reads is full after some lines. The server goes on, hears its signal, and does
 /// not wait for the reader for ever.
 #[test]
-fn a_reader_who_has_stopped_reading_holds_nobody_up() {
+fn a_reader_that_has_stopped_reading_holds_nothing_up() {
     let address = free_ports(Ipv4Addr::LOCALHOST.into(), 1);
     let mut child = Command::new(server_binary())
         .args(["serve", "--listen", &address.to_string(), "--cores", &cores(1)])

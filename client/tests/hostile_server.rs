@@ -68,7 +68,7 @@ fn an_echo_with_one_bit_changed_is_a_mismatch() {
 }
 
 #[test]
-fn bytes_that_nobody_asked_for_are_a_mismatch() {
+fn bytes_that_were_not_asked_for_are_a_mismatch() {
     let result = all_are_lost_by("mismatch", |stream| {
         if let Some((message, mut stream)) = first_message(stream) {
             stream.write_all(&message).unwrap();

@@ -95,7 +95,7 @@ fn refuses(address: SocketAddr) -> bool {
 }
 
 #[test]
-fn a_server_whose_reserve_is_more_than_there_is_refuses_everybody_and_says_so() {
+fn a_server_with_a_reserve_of_more_than_there_is_refuses_all_and_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let flags = ["--memory-reserve", "1000TiB"];
     let (mut server, address) = serve(Command::new(server_binary()), directory.path(), &flags);
@@ -115,7 +115,7 @@ fn a_server_whose_reserve_is_more_than_there_is_refuses_everybody_and_says_so() 
 }
 
 #[test]
-fn a_server_holds_who_is_there_and_accepts_again() {
+fn a_server_holds_what_is_there_and_accepts_again() {
     let group = match Group::new("server") {
         Ok(group) => group,
         Err(why) => return eprintln!("SKIPPED: {why}"),

@@ -108,7 +108,7 @@ fn says(answer: Option<String>) -> SocketAddr {
 }
 
 #[test]
-fn who_is_no_server_is_refused() {
+fn what_is_no_server_is_refused() {
     let server = server();
     let nobody = free_ports(Ipv4Addr::LOCALHOST.into(), 1);
     let line = refused(&server, nobody);

@@ -56,3 +56,28 @@ fn what_was_lost_before_a_signal_has_its_wall() {
     assert!(wall["id"].is_string() && number(wall, "lost") > 0, "{:#}", result["verdict"]);
     assert_eq!(number(wall, "lost"), sum(&result["failed"]), "what was not tried was not lost");
 }
+
+#[test]
+fn stopped_while_it_closes_down_a_plateau_is_in_the_result_as_far_as_it_came() {
+    let world = World::on_loopback();
+    let mut client = world.client(&["--connections", "5k,100", "--hold", "1s"]);
+    assert!(client.says("holding 5,000"), "{:#?}", client.finish());
+    // Nothing ends a connection from now on: of the closes each core has its window out, and waits.
+    world.server.program.signal(Signal::STOP);
+    // The hold, and the look for figures of a server that gives none.
+    thread::sleep(Duration::from_secs(6));
+    client.signal(Signal::INT);
+    let finished = client.finish();
+    world.server.program.signal(Signal::CONT);
+    assert_eq!(finished.code, Some(130), "{finished:#?}");
+    let result = world.result();
+    let plateaus = result["plateaus"].as_array().expect("a list");
+    assert_eq!(plateaus.len(), 2, "{result:#}");
+    assert_eq!(plateaus[0]["cut_short"], false, "{result:#}");
+    let last = &plateaus[1];
+    assert_eq!((number(last, "connections"), &last["cut_short"]), (100, &true.into()), "{last:#}");
+    let (closed, left) = (number(&last["closed"], "connections"), number(last, "established"));
+    assert!(closed > 0 && left > 100 && closed + left == 5_000, "{last:#}");
+    assert!(last["hold_seconds"].is_null() && sum(&last["lost"]) == 0, "{last:#}");
+    assert_eq!((number(&result, "established"), number(&result, "untried")), (5_000, 0));
+}

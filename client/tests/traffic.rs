@@ -116,7 +116,7 @@ fn latency_counts_from_when_a_message_was_due() {
 
 /// A client that was stopped for longer than any timeout finds the answers waiting, and loses nobody.
 #[test]
-fn a_client_that_stood_still_judges_nobody_for_it() {
+fn a_client_that_stood_still_gives_up_no_connection_for_it() {
     let world = World::on_loopback();
     let flags = ["--connections", "2k", "--message-rate", "2k/s", "--hold", "16s"];
     let mut client = world.client(&flags);

@@ -29,7 +29,7 @@ pub(crate) struct Flags {
     pub(crate) every: Duration,
     /// Let keys change the run that is controlled there
     ///
-    /// What `megaconn-client run --control` was given. + and - raise and lower its connections by a tenth,
+    /// What `megaconn-client run --control` was given; a PATH has a `/`. + and - raise and lower its connections by a tenth,
     /// ] and [ double and halve its messages per second, r pauses and resumes it. Default: keys change
     /// nothing.
     #[arg(long, value_name = "PATH|ADDR:PORT")]

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_high_port_is_nobodys_right() {
+    fn a_high_port_takes_no_right() {
         assert!(!is_forbidden(50_000));
     }
 }

@@ -214,7 +214,10 @@ mod tests {
             let _taken = listener.accept().unwrap();
             assert_eq!(of_it().0.unwrap().waiting, 1);
             // Other programs of this host may use the same port as their source.
-            assert!(established_at(Some(address.port())) >= Some(2), "who waits is established");
+            assert!(
+                established_at(Some(address.port())) >= Some(2),
+                "a connection that waits is established"
+            );
             drop(listener);
             assert_eq!(of_it(), (None, None));
         }

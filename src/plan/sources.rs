@@ -99,7 +99,7 @@ fn usable_ports(procfs: &ProcFs, asked: Option<PortRange>) -> Result<Vec<u16>, T
     let by_itself = ports::ephemeral(procfs);
     let range = asked.map_or_else(|| by_itself.clone(), |asked| asked.low..=asked.high);
     let usable = ports::usable(procfs, range);
-    // A port that the kernel hands out by itself is everybody's.
+    // A port that the kernel hands out by itself is for any program.
     let lowest = usable.iter().find(|port| !by_itself.contains(*port));
     match lowest {
         Some(&port) if ports::is_forbidden(port) => {

@@ -9,7 +9,7 @@ use crate::report::verdict::listed;
 use crate::results::cost::Line;
 use crate::results::lenient::{Figure, Maybe};
 use crate::results::percentiles::Percentiles;
-use crate::results::plateau::{Counts, Plateau};
+use crate::results::plateau::{Counts, Plateau, memory_back};
 use crate::results::result::RunResult;
 
 /// A column of the plateaus; `None` in a row where nothing of it was measured.
@@ -33,9 +33,9 @@ const COLUMNS: [(&str, &[Column]); 8] = [
             ("connections", |p| count(p.closed.as_ref()?.connections)),
             ("in", |p| p.closed.as_ref()?.seconds.map(format::seconds)),
             ("rate", |p| p.closed.as_ref()?.rate_per_s.map(format::per_second)),
-            ("kernel back", |p| back(p.closed.as_ref()?.kernel_bytes_back)),
-            ("server back", |p| back(p.closed.as_ref()?.server_bytes_back)),
-            ("client back", |p| back(p.closed.as_ref()?.client_bytes_back)),
+            ("kernel back", |p| memory_back(p.closed.as_ref()?.kernel_bytes_back)),
+            ("server back", |p| memory_back(p.closed.as_ref()?.server_bytes_back)),
+            ("client back", |p| memory_back(p.closed.as_ref()?.client_bytes_back)),
         ],
     ),
     (
@@ -107,11 +107,6 @@ const COLUMNS: [(&str, &[Column]); 8] = [
 
 fn count(n: Maybe<u64>) -> Option<String> {
     n.real().map(format::count)
-}
-
-/// Memory that came back; none where more was taken.
-fn back(bytes: Maybe<i64>) -> Option<String> {
-    bytes.map(|bytes| format::bytes(bytes.max(0).real()))
 }
 
 fn counts(counts: &Counts) -> Option<String> {

@@ -136,7 +136,7 @@ impl Ticks {
 
     /// When the first and the last tick were.
     pub(crate) fn span(&self) -> Span {
-        self.span.expect("who is done has read a line")
+        self.span.expect("a reader that is done has read a line")
     }
 
     /// Connections of each core over milliseconds since 1970, in order of the cores.

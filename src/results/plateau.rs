@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
 use crate::base::errno::Errno;
+use crate::base::format;
 use crate::observe::stats::LOST_CAUSES;
 use crate::results::bystanders::{Latency, SpanPhase};
 use crate::results::cost::Memory;
@@ -43,7 +44,7 @@ pub struct Plateau {
     pub hold_seconds: Maybe<f64>,
     /// For how long the run was paused by `--control` in it, of which nothing is in rates.
     pub paused_seconds: Maybe<f64>,
-    /// Whether another number was asked for by `--control` before all of them were open.
+    /// Whether it ended before its hold: another number was asked for by `--control`, or the run ended.
     pub cut_short: Maybe<bool>,
     /// Growth over the empty state.
     pub memory: Part<Memory>,
@@ -68,6 +69,12 @@ pub struct ClosedDown {
     pub server_bytes_back: Maybe<i64>,
     /// Of the client's resident memory.
     pub client_bytes_back: Maybe<i64>,
+}
+
+/// Memory that came back, in words: none where more was taken.
+#[must_use]
+pub fn memory_back(bytes: Maybe<i64>) -> Option<String> {
+    bytes.map(|bytes| format::bytes(bytes.max(0) as f64))
 }
 
 /// Connections opened.

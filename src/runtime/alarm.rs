@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_is_woken_at_each_beat_and_nobody_after_its_end() {
+    fn a_task_that_answers_is_woken_at_each_beat_and_none_after_its_end() {
         let alarm = Alarm::begin().expect("there is a thread");
         let counter = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&counter));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_answer_is_woken_more_and_more_seldom() {
+    fn a_task_that_does_not_answer_is_woken_more_and_more_seldom() {
         let counter = Arc::new(Counter::default());
         let waker = Some(Waker::from(Arc::clone(&counter)));
         let mut sleeper = Sleeper { waker, unanswered: 0 };

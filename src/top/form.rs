@@ -63,6 +63,22 @@ pub fn shortened(text: &str, room: usize) -> String {
     cut + "~"
 }
 
+/// A text in lines between its words; a word for which there is no room is cut.
+#[must_use]
+pub fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace().map(|word| shortened(word, room)) {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
+                *line += " ";
+                *line += &word;
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines
+}
+
 /// Divides by `step` once for each unit until there are three digits before the point, or no unit.
 fn scaled(n: f64, step: f64, units: &[&str]) -> String {
     let (mut n, mut unit) = (n, "");
@@ -102,5 +118,10 @@ mod tests {
             [shortened("abc", 3), shortened("abcd", 3), shortened("é", 0)],
             ["abc", "ab~", "~"]
         );
+        assert_eq!(
+            wrapped("one or two words too wide", 6),
+            ["one or", "two", "words", "too", "wide"]
+        );
+        assert_eq!((wrapped("incomparable", 4), wrapped("", 4)), (vec!["inc~".into()], Vec::new()));
     }
 }

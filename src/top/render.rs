@@ -53,9 +53,8 @@ impl Screen<'_> {
         let columns = self.columns();
         lines.push(self.headings(&columns));
         let table = self.table(&columns);
-        let run =
-            self.state.steered.iter().map(|run| Line::raw(shortened(&run.line(), self.width)));
-        let below = [run.collect(), self.sides(), self.sparks()].concat();
+        let run = self.state.steered.iter().flat_map(|run| run.lines(self.width));
+        let below = [run.map(Line::raw).collect(), self.sides(), self.sparks()].concat();
         let counters = self.counters();
 
         // The table has what the rest leaves, and the rest what the table leaves.

@@ -98,10 +98,10 @@ struct Levers {
     heard: Receiver<Heard>,
 }
 
-/// The state of the run, or what became of a change.
+/// The state of the run, or what became of a change: its words, and its numbers or why there are none.
 enum Heard {
     State(Result<control::State, String>),
-    Said(String),
+    Answer(String, Result<Vec<u64>, String>),
 }
 
 /// Begins to listen to the run at `place`, on a thread of its own.
@@ -114,13 +114,13 @@ fn steer(place: Place, state: &mut State, every: Duration) -> Result<Levers, Top
             if tell.send(Heard::State(ask::state(&place))).is_err() {
                 return;
             }
-            let Ok((path, body)) = levers.recv_timeout(every) else { continue };
-            let said = match ask::post(&place, path, &body) {
-                Ok(_) => format!("{path} {body}"),
-                Err(why) => why,
-            };
-            if tell.send(Heard::Said(said)).is_err() {
-                return;
+            let first = levers.recv_timeout(every);
+            // Keys that came together are asked for before the next look.
+            for (path, body) in first.into_iter().chain(levers.try_iter()) {
+                let changes = ask::post(&place, path, &body);
+                if tell.send(Heard::Answer(format!("{path} {body}"), changes)).is_err() {
+                    return;
+                }
             }
         }
     };
@@ -154,8 +154,8 @@ fn show(
         for heard in levers.iter().flat_map(|levers| levers.heard.try_iter()) {
             if let Some(run) = &mut state.steered {
                 match heard {
-                    Heard::State(state) => run.state = state,
-                    Heard::Said(said) => run.said = said,
+                    Heard::State(state) => run.heard(state),
+                    Heard::Answer(words, changes) => run.answered(words, changes),
                 }
             }
             is_new = true;
@@ -170,7 +170,8 @@ fn show(
         }
         is_new = event::poll(TOP_KEYS_EVERY)?;
         if is_new && let Some(key) = key(&event::read()?) {
-            if let (Key::Lever(lever), Some(levers), Some(run)) = (key, levers, &state.steered) {
+            if let (Key::Lever(lever), Some(levers), Some(run)) = (key, levers, &mut state.steered)
+            {
                 // A thread that has ended says nothing more, which the view shows.
                 let _ = run.request(lever).map(|request| levers.moved.send(request));
             }

@@ -30,7 +30,7 @@ pub(super) fn seen(run: &RunFacts, left: &[(Symptom, u64)]) -> Vec<String> {
     lines
 }
 
-/// By whom such a connection was ended.
+/// Which end such a connection was ended by.
 fn by_whom(symptom: Symptom) -> &'static str {
     match symptom {
         Symptom::Lost(LostCause::Fin) => "the other end, or what is between, ended them in order",
@@ -94,7 +94,7 @@ pub(super) fn next_step(run: &RunFacts, left: &[(Symptom, u64)]) -> String {
                 .into()
         }
         Some(Symptom::Lost(_) | Symptom::Failed(_)) => format!(
-            "at both ends, to see who ends them: tcpdump -ni any -c 100 'host {host} and port {port} \
+            "at both ends, to see which end ends them: tcpdump -ni any -c 100 'host {host} and port {port} \
              and tcp[tcpflags] & (tcp-fin|tcp-rst) != 0'"
         ),
         Some(Symptom::NotEnded) => {

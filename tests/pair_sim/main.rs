@@ -7,6 +7,7 @@
 
 mod checks;
 mod ends;
+mod fill;
 mod rest;
 mod scene;
 mod world;
@@ -20,6 +21,9 @@ use crate::world::World;
 /// Worlds of one run of the test.
 const SEEDS: u64 = 1_000;
 
+/// Worlds of one run of the test of a client that fills.
+const FILLED: u64 = 200;
+
 /// Worlds between two looks at how many turns were taken.
 const SEEDS_TOGETHER: u64 = 1_000;
 
@@ -29,10 +33,10 @@ pub(crate) type Figures = Vec<(String, u64)>;
 #[test]
 fn the_books_of_both_ends_agree_in_every_world() {
     if let Some(seed) = number("MEGACONN_SIM_SEED") {
-        World::new(seed, None).run();
+        run(seed);
         return;
     }
-    let worlds = run_all(0..SEEDS);
+    let worlds = run_all(0..SEEDS, run);
     // Worlds in which nothing goes wrong would prove little.
     for name in MUST_HAPPEN {
         let sum = sum(&worlds, name);
@@ -41,10 +45,37 @@ fn the_books_of_both_ends_agree_in_every_world() {
     }
     let (mut steps, mut seed) = (turns(&worlds), SEEDS);
     while number("MEGACONN_SIM_STEPS").is_some_and(|wanted| steps < wanted) {
-        steps += turns(&run_all(seed..seed + SEEDS_TOGETHER));
+        steps += turns(&run_all(seed..seed + SEEDS_TOGETHER, run));
         seed += SEEDS_TOGETHER;
     }
     println!("steps={steps} worlds={seed}");
+}
+
+/// A client that opens until it meets a wall stops there, and both ends hold the same connections.
+#[test]
+fn a_client_that_fills_a_server_stops_and_holds_what_it_holds() {
+    if let Some(seed) = number("MEGACONN_SIM_SEED") {
+        fill(seed);
+        return;
+    }
+    let worlds = run_all(0..FILLED, fill);
+    for name in ["Full", "Drain", "Memory", "Stopped", "Tuples"].map(|wall| format!("wall.{wall}"))
+    {
+        let sum = sum(&worlds, &name);
+        println!("{name} {sum}");
+        assert!(sum >= 15, "{name} ended {sum} of {FILLED} worlds");
+    }
+    for name in ["client.wall_met", "server.refused_total", "server.refused_memory_total"] {
+        assert!(sum(&worlds, name) >= 20, "{name} is {}", sum(&worlds, name));
+    }
+}
+
+fn run(seed: u64) -> Figures {
+    World::new(seed, None).run()
+}
+
+fn fill(seed: u64) -> Figures {
+    World::to_fill(seed).run_filling()
 }
 
 /// What the worlds must have caused many times together.
@@ -151,8 +182,8 @@ fn turns(worlds: &[Figures]) -> u64 {
 }
 
 /// The figures of all worlds; fails with the seeds of those in which a check failed.
-fn run_all(seeds: std::ops::Range<u64>) -> Vec<Figures> {
-    let outcome = |seed| catch_unwind(|| World::new(seed, None).run()).map_err(|_| seed);
+fn run_all(seeds: std::ops::Range<u64>, run: fn(u64) -> Figures) -> Vec<Figures> {
+    let outcome = |seed| catch_unwind(|| run(seed)).map_err(|_| seed);
     let worlds = std::thread::scope(|scope| {
         let half = |skip| {
             let seeds = seeds.clone().skip(skip).step_by(2);

@@ -21,8 +21,10 @@ use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::drain::MemoryLeft;
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
+use crate::fill::Filling;
+
 /// Listeners, and so targets of the client.
-const LISTENERS: usize = 2;
+pub(crate) const LISTENERS: usize = 2;
 
 /// First source port of every world.
 const FIRST_PORT: u16 = 1_024;
@@ -56,6 +58,8 @@ pub(crate) struct Scene {
     pub(crate) memory: Vec<(Duration, MemoryLeft)>,
     /// When the client is to open nothing more.
     pub(crate) opens_no_more: Option<Duration>,
+    /// What ends the opening, in a world that is filled.
+    pub(crate) filling: Option<Filling>,
 }
 
 impl Scene {
@@ -108,7 +112,10 @@ impl Scene {
         Scene {
             sims,
             wire,
-            tuples: tuples(random, connections, churn_per_s, seed),
+            tuples: {
+                let churn_tuples = churn_tuples(random, churn_per_s);
+                tuples(4 * connections, connections, churn_tuples, seed)
+            },
             plateaus,
             is_slow,
             hold,
@@ -121,11 +128,12 @@ impl Scene {
             protocol: Banner { text: banner, then: mode },
             client,
             expect,
+            filling: None,
         }
     }
 }
 
-fn one_in(random: &mut Rng, n: u8) -> bool {
+pub(crate) fn one_in(random: &mut Rng, n: u8) -> bool {
     random.u8(..n) == 0
 }
 
@@ -234,26 +242,25 @@ fn faults(random: &mut Rng) -> Faults {
     }
 }
 
-fn tuples(random: &mut Rng, connections: u64, churn_per_s: f64, seed: u64) -> TupleAllocator {
+/// Now and then so few that a tuple comes again while its connection lives.
+fn churn_tuples(random: &mut Rng, churn_per_s: f64) -> u64 {
+    match churn_per_s > 0.0 {
+        true if one_in(random, 4) => random.u64(1..8),
+        true => 200,
+        false => 0,
+    }
+}
+
+/// For `connections` and short ones, from so many source ports at least.
+pub(crate) fn tuples(ports: u64, connections: u64, churn_tuples: u64, seed: u64) -> TupleAllocator {
     let targets = (0..LISTENERS).map(|n| {
         let port = 900 + u16::try_from(n).expect("few");
         SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
     });
     let source = IpAddr::from(Ipv4Addr::new(127, 0, 0, 2));
     let range = AddressRange::new(source, source).expect("one address is a range");
-    let churn_tuples = match churn_per_s > 0.0 {
-        // Now and then so few that a tuple comes again while its connection lives.
-        true => {
-            if one_in(random, 4) {
-                random.u64(1..8)
-            } else {
-                200
-            }
-        }
-        false => 0,
-    };
-    let ports = 4 * connections + churn_tuples;
-    let ports = (0..=ports).map(|n| FIRST_PORT + u16::try_from(n).expect("few")).collect();
+    let ports =
+        (0..=ports + churn_tuples).map(|n| FIRST_PORT + u16::try_from(n).expect("few")).collect();
     let plan = TuplePlan::new(targets.collect(), &[range], ports, 1).expect("the plan is sound");
     TupleAllocator::new(Arc::new(plan), 0, connections, churn_tuples, seed)
 }

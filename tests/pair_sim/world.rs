@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) ends: Ends,
     pub(crate) phase: Phase,
     pub(crate) drained: bool,
+    /// What ends the opening is there.
+    pub(crate) has_wall: bool,
     orders: u64,
     turns: u32,
     random: Rng,
@@ -50,8 +52,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, mutation: Option<WireMutation>) -> World {
+        World::of(seed, |random| Scene::new(seed, mutation, random))
+    }
+
+    /// A world in which the client opens until it meets a wall.
+    pub(crate) fn to_fill(seed: u64) -> World {
+        World::of(seed, |random| Scene::filled(seed, random))
+    }
+
+    fn of(seed: u64, scene: impl FnOnce(&mut Rng) -> Scene) -> World {
         let mut random = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let scene = Scene::new(seed, mutation, &mut random);
+        let scene = scene(&mut random);
         let (served, called) = (Arc::new(ServerStats::new()), Arc::new(ClientStats::new()));
         let mut server = server(&scene, &served);
         let mut client = Client::new(
@@ -73,6 +84,7 @@ impl World {
             ends: Ends::default(),
             phase: Phase::Hold,
             drained: false,
+            has_wall: false,
             orders: 0,
             turns: 0,
             random,
@@ -109,7 +121,7 @@ impl World {
         }
     }
 
-    fn order(&mut self, phase: Phase) {
+    pub(crate) fn order(&mut self, phase: Phase) {
         self.orders += 1;
         self.phase = phase;
         let command = PhaseCommand { number: self.orders, phase };
@@ -118,7 +130,7 @@ impl World {
     }
 
     /// Turns until the client says that the phase is carried out.
-    fn run_phase(&mut self, phase: Phase) {
+    pub(crate) fn run_phase(&mut self, phase: Phase) {
         self.order(phase);
         let until = self.wire.now() + PHASE_MAX;
         while self.called.order_finished.get() != self.orders {
@@ -127,13 +139,13 @@ impl World {
         }
     }
 
-    fn live_for(&mut self, span: Duration) {
+    pub(crate) fn live_for(&mut self, span: Duration) {
         let until = self.wire.now() + span;
         while self.step(until) {}
     }
 
     /// Turns until nothing will ever happen again.
-    fn come_to_rest(&mut self) {
+    pub(crate) fn come_to_rest(&mut self) {
         let until = self.wire.now() + REST_WITHIN;
         while !self.is_quiet() {
             let is_late = !self.step(until) && !self.is_quiet();
@@ -187,6 +199,7 @@ impl World {
 
     fn tell_what_is_due(&mut self) {
         let now = self.wire.now();
+        self.meet_wall();
         if let Some((_, time)) = self.scene.drain.take_if(|(at, _)| *at <= now) {
             self.drained = true;
             self.server.handle_command(drain::Command::Drain(time));

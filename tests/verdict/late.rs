@@ -32,7 +32,7 @@ fn late(
 }
 
 #[test]
-fn late_is_who_had_no_time() {
+fn late_is_what_had_no_time() {
     let (idle, half, full) = ([100, 100], [100, 500], [1900, 100]);
     let even = [1000, 1000];
     assert_eq!(late(300, 0, half, even), [("client-lag", Place::Client, 100)]);

@@ -83,7 +83,7 @@ fn what_one_kernel_counts_for_both_ends_is_charged_once() {
 /// Both ends are in one cgroup: the client stops, and the server refuses the connections that are
 /// on their way.
 #[test]
-fn a_reserve_costs_the_client_what_it_did_not_try_and_the_server_whom_it_refused() {
+fn a_reserve_costs_the_client_what_it_did_not_try_and_the_server_what_it_refused() {
     let mut run = run_facts();
     let reset = (Lost(LostCause::Reset), 40);
     lost(&mut run, &[(Untried, 500), (Failed(Errno::ECONNRESET), 60), reset]);

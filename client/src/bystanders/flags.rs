@@ -104,7 +104,7 @@ impl BystanderFlags {
     }
 
     /// Whether one was given that names a bystander.
-    pub(crate) fn names_somebody(&self) -> bool {
+    pub(crate) fn names_a_target(&self) -> bool {
         let others = !self.ping.is_empty() || !self.bystander_connect.is_empty();
         others || self.bystander_service.is_some() || self.resolve.is_some()
     }

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_part_of_a_time_in_which_somebody_waited() {
+    fn the_part_of_a_time_in_which_a_task_waited() {
         let text = "some avg10=1.00 avg60=0.00 avg300=0.00 total=1500\nfull avg10=0.00 total=7\n";
         assert_eq!(some_total_us(text), Some(1500));
         assert_eq!(some_total_us("full avg10=0.00 total=7"), None);

@@ -42,7 +42,7 @@ mod tests {
         assert_eq!(rounds.due(10), Some((0, 10)));
         assert_eq!(rounds.due(10), None);
         let late: Vec<_> = std::iter::from_fn(|| rounds.due(1_000_010)).collect();
-        assert_eq!(late.len(), 3_000, "who is late begins all that was due");
+        assert_eq!(late.len(), 3_000, "a round that is late begins all that was due");
         assert_eq!(late.last(), Some(&(3_000, 10 + 999_999)));
     }
 }

@@ -107,7 +107,7 @@ fn a_host_that_has_drifted_is_told_with_the_claim() {
 }
 
 #[test]
-fn microseconds_matter_to_nobody() {
+fn microseconds_do_not_matter() {
     let accounts = judged([[100, 103, 100], [50; 3]]);
     let shift = accounts[1][0].against_baseline.unwrap().shift_us.unwrap();
     assert!(shift.low > 0.0, "it is sure: {shift:?}");

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_in_time_wait_is_counted() {
+    fn sockets_in_time_wait_are_counted() {
         let with = |tcp_time_wait| Part(Sockstat { tcp_time_wait, ..Sockstat::default() });
         let mut samples = samples(&[(10, memory(1, 1)), (20, memory(1, 1))]);
         assert_eq!(*samples.cost(2).time_wait, None, "not measured");

@@ -9,7 +9,7 @@ use megaconn::base::side::Side;
 use megaconn::host::open_files;
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use megaconn::observe::stats::{ClientStats, ClientTotals, Counter, Figure, LossLog};
-use megaconn::plan::tuples::TuplePlan;
+use megaconn::plan::tuples::{TuplePlan, share};
 use megaconn::results::cost::Memory;
 use megaconn::results::lenient::List;
 use megaconn::results::result::{Descriptors, PerCore};
@@ -93,6 +93,12 @@ impl Figures {
         F::total(self.stats.iter().map(|stats| of(stats)))
     }
 
+    /// Connections that the cores close until `keep` are left: each keeps its part, or what it has.
+    pub(crate) fn beyond(&self, keep: u64) -> u64 {
+        let open = self.stats.iter().map(|stats| stats.connections.get()).enumerate();
+        open.map(|(core, open)| open.saturating_sub(share(keep, self.stats.len(), core))).sum()
+    }
+
     /// What is known of lost and failed connections; the first was lost `first_at` after the start.
     pub(crate) fn losses(&self, plan: &TuplePlan, first_at: Option<Duration>) -> LossAccount {
         let begun = self.stats.iter().map(|stats| stats.connect_started_total.get());
@@ -169,3 +175,19 @@ fn per_core(side: Side, core: &CoreSnapshot) -> PerCore {
 
 /// A server's line from so long before the run is still the state before it.
 const TICK_ALLOWANCE_MS: u64 = 2_500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_has_less_than_its_part_closes_nothing() {
+        let stats = [400, 100].map(|open| {
+            let stats = Arc::new(ClientStats::default());
+            stats.connections.set(open);
+            stats
+        });
+        let figures = Figures::new(&[0, 1], &stats, Vec::new(), None, None);
+        assert_eq!([0, 201, 500, 900].map(|keep| figures.beyond(keep)), [500, 299, 150, 0]);
+    }
+}

@@ -3,6 +3,9 @@
 use megaconn::results::lenient::Map;
 use megaconn::results::result::RunResult;
 
+/// The note of a run that left few files to other users, which no limit had it leave.
+pub(crate) const FILES_PASSED: &str = "max.connections";
+
 /// The notes for `result`.
 pub(crate) fn of(result: &RunResult) -> Map<String> {
     let mut notes = of_cost(result);

@@ -86,6 +86,7 @@ impl Progress {
     pub(crate) fn at(&mut self, n: u64, is_paused: bool) {
         let now = Instant::now();
         self.is_paused = is_paused;
+        self.grow(n);
         if n != self.moved.n || is_paused {
             (self.moved.n, self.moved.at) = (n, now);
         }
@@ -115,6 +116,15 @@ impl Progress {
         let rate = rate(n, took);
         let (what, n) = (self.what, grouped(n));
         talk(&format!("{what} {n} done in {:.1} s ({}/s)", took.as_secs_f64(), grouped(rate)));
+    }
+
+    /// The total is how many there are to be by what was known when it began. What comes in addition, as an
+    /// answer to what was out before, belongs to it.
+    fn grow(&mut self, n: u64) {
+        if self.total > 0 && n > self.total {
+            self.total = n;
+            self.bar.iter().for_each(|bar| bar.set_length(n));
+        }
     }
 
     fn line(&mut self, n: u64, now: Instant) -> String {
@@ -186,6 +196,7 @@ mod tests {
         let began = progress.started;
         let line = |(second, n): &(u64, u64)| {
             let now = began + Duration::from_secs(*second);
+            progress.grow(*n);
             if *n != progress.moved.n {
                 (progress.moved.n, progress.moved.at) = (*n, now);
             }
@@ -207,6 +218,12 @@ mod tests {
                 "opening 9,900 of 10,000 (707/s, slower than before)",
             ]
         );
+    }
+
+    #[test]
+    fn a_total_is_not_passed() {
+        let lines = lines(1_000, &[(1, 900), (2, 1_100)]);
+        assert_eq!(lines[1], "opening 1,100 of 1,100 (550/s, 0 s to go)");
     }
 
     #[test]

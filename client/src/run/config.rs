@@ -258,7 +258,7 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 19] {
         || traffic.message_rate.is_some()
         || traffic.message_count.is_some_and(|count| count > 0);
     let (holds, searches) = (!load.connections.is_empty(), flags.keep_bystanders.is_some());
-    let unwatched = !flags.bystanders && flags.panel.names_somebody();
+    let unwatched = !flags.bystanders && flags.panel.names_a_target();
     let is_long = traffic.push_every > Some(EXPECTED_EVERY_MAX);
     // A search holds for as long as it takes to tell.
     let no_hold = load.hold.is_zero() && !searches;

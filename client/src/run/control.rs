@@ -4,21 +4,16 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use megaconn::base::constants::{CONTROL_CHANGES_MAX, CONTROL_WAITING_MAX};
 use megaconn::observe::control::listen::{self, SocketFile};
 use megaconn::observe::control::place::Place;
-use megaconn::observe::control::{Change, Order, SCHEMA, STATE, State, orders};
+use megaconn::observe::control::{Change, Order, POSTS, SCHEMA, STATE, State, orders};
 use megaconn::observe::http::serve;
 use megaconn::observe::http::site::{Answer, Site};
 use serde_json::json;
 
 use crate::run::refusal::Refusal;
 use crate::run::stage::Stage;
-
-/// Orders that may wait: the controller takes them ten times a second.
-const WAITING_MAX: usize = 64;
-
-/// Changes of a run that are remembered, in its state and in its result.
-const CHANGES_MAX: usize = 1_000;
 
 /// What a run is told, and tells, while it goes on.
 #[derive(Clone)]
@@ -74,16 +69,10 @@ impl Control {
             path: STATE,
             content_type: "application/json",
             text: move || serde_json::to_string(&lock(&told).state).unwrap_or_default() + "\n",
-            post: move |path: &str, body: &[u8]| {
-                let Some(orders) = orders(path, body) else {
-                    let why =
-                        format!("there is no {path}; fix: /set, /pause, /resume, /sweep or /stop");
-                    return Some(refused("404 Not Found", &why));
-                };
-                Some(orders.map_or_else(
-                    |why| refused("400 Bad Request", &why),
-                    |orders| lock(&taken).take(&orders),
-                ))
+            posts: &POSTS,
+            post: move |path: &str, body: &[u8]| match orders(path, body).expect("it is of POSTS") {
+                Ok(orders) => lock(&taken).take(&orders),
+                Err(why) => refused("400 Bad Request", &why),
             },
         };
         serve(vec![listener], site, "control").map_err(Refusal::NoThread)?;
@@ -139,8 +128,8 @@ impl Shared {
         if let Some(why) = orders.iter().find_map(|order| self.why_not(*order)) {
             return refused("409 Conflict", &why);
         }
-        let room = self.waiting.len() + orders.len() <= WAITING_MAX
-            && self.state.changes.len() + orders.len() <= CHANGES_MAX;
+        let room = self.waiting.len() + orders.len() <= CONTROL_WAITING_MAX
+            && self.state.changes.len() + orders.len() <= CONTROL_CHANGES_MAX;
         if !room {
             let why = "as many changes as a run takes; fix: wait, or fewer changes";
             return refused("503 Service Unavailable", why);
@@ -211,7 +200,7 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_and_a_run_that_ends_takes_nothing() {
         let mut shared = shared();
-        for _ in 0..WAITING_MAX {
+        for _ in 0..CONTROL_WAITING_MAX {
             assert_eq!(shared.take(&[Order::Pause]).status, "202 Accepted");
         }
         assert_eq!(shared.take(&[Order::Pause]).status, "503 Service Unavailable");

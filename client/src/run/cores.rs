@@ -121,7 +121,7 @@ pub(crate) fn pace(
 /// The tuples of `core`, which has its even share of the connections.
 pub(crate) fn allocator(plan: &RunPlan, core: usize) -> TupleAllocator {
     let cores = plan.cpus.len();
-    let share = tuples::share(plan.demand.connections, cores, core);
+    let share = tuples::share(plan.set_aside, cores, core);
     let churn = plan.demand.churn_tuples.div_ceil(cores as u64);
     TupleAllocator::new(Arc::clone(&plan.tuples), core, share, churn, plan.run_id)
 }

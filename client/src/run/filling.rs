@@ -26,6 +26,8 @@ pub(crate) struct Filling {
     /// What was counted when each connection had been opened and verified, or given up.
     after: Option<ClientTotals>,
     files: FilesWatchdog,
+    /// That few files were left to others then, of a run that passes `fs.file-max`.
+    files_passed: Option<String>,
     /// Every core was told to open nothing more.
     is_over: bool,
     /// A core has met a wall.
@@ -44,6 +46,7 @@ impl Filling {
             before,
             after: None,
             files: FilesWatchdog::new(host),
+            files_passed: None,
             is_over: false,
             is_at_wall: false,
             is_in_vain: false,
@@ -80,6 +83,12 @@ impl Filling {
     /// Each connection was opened and verified, or given up.
     pub(crate) fn ends(&mut self, after: ClientTotals) {
         (self.after, self.is_over) = (Some(after), true);
+        self.files_passed = self.files.passed();
+    }
+
+    /// That few files were left to others when all had been opened, where that did not end it.
+    pub(crate) fn files_passed(&self) -> Option<&str> {
+        self.files_passed.as_deref()
     }
 
     /// What it came to; without a number as long as it goes on.

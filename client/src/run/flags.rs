@@ -323,10 +323,10 @@ pub(crate) struct Outputs {
     pub(crate) metrics: Option<SocketAddr>,
     /// Control while it runs
     ///
-    /// HTTP at a Unix socket, or at an address of loopback, for the run's own user and root alone: GET
-    /// /state is JSON; POST /set takes {"connections": "20k", "rate": "500/s", "message_rate": "2k/s"} or
-    /// some of it; POST /pause, /resume, /sweep and /stop do what they say. Every change stands in
-    /// result.json as `changes`. Default: none.
+    /// HTTP at a Unix socket, whose PATH has a `/` in it as ./run.sock has, or at an address of loopback, for
+    /// the run's own user and root alone: GET /state is JSON; POST /set takes {"connections": "20k", "rate":
+    /// "500/s", "message_rate": "2k/s"} or some of it; POST /pause, /resume, /sweep and /stop do what they
+    /// say. Every change stands in result.json as `changes`. Default: none.
     #[arg(long, value_name = "PATH|ADDR:PORT")]
     pub(crate) control: Option<Place>,
     /// Control from other hosts

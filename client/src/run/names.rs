@@ -164,7 +164,7 @@ impl Names {
         }
     }
 
-    /// Looks all of them up, and tells what has changed; `false` when there is nobody to tell.
+    /// Looks all of them up, and tells what has changed; `false` when nothing listens to it any more.
     fn look(&mut self, tell: &Sender<News>) -> bool {
         let (mut items, mut changes) = (self.items.clone(), Vec::new());
         let looked_up = named::look_up(&self.typed.target).collect::<Vec<_>>();

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_saw_was_not_kept() {
+    fn what_was_not_seen_was_not_kept() {
         let keep = "connect p99 < 5ms".parse().expect("a clause");
         let mut plateaus = Plateaus::new(&[100], Some(keep));
         let first = plateaus.next().expect("a step");

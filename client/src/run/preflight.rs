@@ -15,6 +15,7 @@ use megaconn::runtime::memory_reserve;
 use megaconn::walls::host::{Host, RingTried};
 use megaconn::walls::reading::{self, Row};
 
+use crate::measure::files;
 use crate::output::directory;
 use crate::run::config::Config;
 use crate::run::reach::reach_all;
@@ -29,6 +30,8 @@ pub(crate) struct RunPlan {
     pub(crate) max: Option<MaxPlan>,
     /// The most that may be asked for on the way, and what limits it.
     pub(crate) room: (u64, &'static str),
+    /// Held connections for which tuples are set aside before those of short ones.
+    pub(crate) set_aside: u64,
     pub(crate) tuples: Arc<TuplePlan>,
     pub(crate) demand: Demand,
     pub(crate) host: Host,
@@ -53,7 +56,9 @@ impl MaxPlan {
     fn of(rows: &[Row], tuples: &TuplePlan, demand: &Demand, cores: usize) -> MaxPlan {
         // A connection keeps its number in 32 bits of its core.
         let numbered = u64::from(u32::MAX).saturating_mul(cores as u64);
-        let most = tuples.capacity().saturating_sub(demand.churn_tuples).min(numbered);
+        // Each core needs its whole part of those for short connections.
+        let churn = demand.churn_tuples.next_multiple_of(cores.max(1) as u64);
+        let most = tuples.capacity().saturating_sub(churn).min(numbered);
         let (expected_wall, expected) =
             reading::next_wall(rows).filter(|(_, at)| *at < most).unwrap_or(("source-ports", most));
         MaxPlan { most, expected_wall, expected }
@@ -88,17 +93,25 @@ impl RunPlan {
             return Err(does_not_fit(demand.connections, config.traffic.churn_per_s(), row));
         }
         let most = MaxPlan::of(&rows, &tuples, &demand, cpus.len());
-        let room = match config.traffic.churn {
-            // Those behind the plan's own tuples are for short connections.
-            Some(_) => (demand.connections, "tuples beside --churn"),
-            None => (most.expected.max(demand.connections), most.expected_wall),
+        let room = match demand.connections {
+            // Of --churn alone.
+            0 => (0, most.expected_wall),
+            asked => (most.expected.max(asked), most.expected_wall),
         };
         let max = config.load.to_max.then_some(most);
         let mut plateaus = config.load.plateaus.clone();
         if let Some(max) = &max {
+            let files = max.expected.saturating_mul(demand.ends.count());
+            let passes = files::may_pass(&host, files);
+            passes.iter().for_each(|words| talk(&format!("note: {words}")));
             plateaus.push(max.most.max(demand.connections));
             demand.connections = max.expected.max(demand.connections);
         }
+        // Where the number can be raised, short connections leave room for all that there can be.
+        let set_aside = match &config.outputs.control {
+            Some(_) => room.0.max(demand.connections),
+            None => demand.connections,
+        };
         reach_all(tuples.targets(), tuples.ports())?;
         config.outputs.out.as_deref().map_or(Ok(()), directory::create)?;
         Ok(RunPlan {
@@ -106,6 +119,7 @@ impl RunPlan {
             plateaus,
             max,
             room,
+            set_aside,
             tuples: Arc::new(tuples),
             demand,
             host,

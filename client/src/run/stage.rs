@@ -5,6 +5,8 @@ use megaconn::observe::control::Order;
 /// Where a run is, as far as it matters to orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
+    /// Bystanders watch the idle host, before the first plateau.
+    Idle,
     /// Before the first plateau, between two, or in a sweep.
     Between,
     /// As many are opened as there can be.
@@ -22,7 +24,7 @@ impl Stage {
     pub(crate) fn takes(self, order: Order) -> bool {
         match order {
             Order::Connections(_) | Order::Sweep => self == Stage::Plateau,
-            Order::Stop => matches!(self, Stage::Plateau | Stage::Filling),
+            Order::Stop => matches!(self, Stage::Idle | Stage::Plateau | Stage::Filling),
             Order::Rate(_) | Order::MessageRate(_) | Order::Pause | Order::Resume => true,
         }
     }
@@ -41,6 +43,7 @@ mod tests {
     fn what_goes_on_is_ended_in_a_plateau_alone() {
         let orders = [Order::Connections(1), Order::Sweep, Order::Stop, Order::Resume];
         for (stage, expected) in [
+            (Stage::Idle, [false, false, true, true]),
             (Stage::Between, [false, false, false, true]),
             (Stage::Filling, [false, false, true, true]),
             (Stage::Plateau, [true; 4]),

@@ -2,17 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use megaconn::base::constants::{MISS_ANSWERS_LEAST, MISS_LOOK_EVERY};
 use megaconn::base::units::grouped;
 use megaconn::observe::stats::ClientTotals;
 use megaconn::results::percentiles::Percentiles;
 
 use crate::run::config::Config;
-
-/// How often it looks: the histograms of all cores are merged for it.
-const EVERY: Duration = Duration::from_secs(1);
-
-/// Answers of which a p99 is looked at; of fewer it is one answer.
-const ANSWERS_LEAST: u64 = 100;
 
 /// The gates of a plateau that goes on.
 pub(crate) struct MissWatch {
@@ -32,7 +27,7 @@ impl MissWatch {
 
     /// Whether it is time to look again.
     pub(crate) fn is_due(&self) -> bool {
-        self.looked_at.elapsed() >= EVERY
+        self.looked_at.elapsed() >= MISS_LOOK_EVERY
     }
 
     /// Which gate has been broken for longer than `grace`, when so much has been counted.
@@ -77,7 +72,7 @@ impl MissWatch {
         ];
         latencies.into_iter().find_map(|(what, latency, answers)| {
             let p99 = Duration::from_micros(Percentiles::of(latency)?.p99);
-            let is_over = answers >= ANSWERS_LEAST && p99 > most;
+            let is_over = answers >= MISS_ANSWERS_LEAST && p99 > most;
             is_over.then(|| format!("p99 of {what} {p99:?}, {most:?} allowed"))
         })
     }

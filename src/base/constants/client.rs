@@ -153,3 +153,17 @@ pub const REPORT_BYTES: u64 = 8 << 20;
 /// of 4 KiB and as much. In a control group of 96 MiB a run to the limit that left less was killed while
 /// it verified what it had opened.
 pub const MESSAGES_OUT_BYTES: u64 = 8 << 20;
+
+/// Orders by `--control` that may wait: the controller takes them ten times a second, so that more than
+/// these come from a program that does not look at what becomes of them.
+pub const CONTROL_WAITING_MAX: usize = 64;
+
+/// Changes by `--control` that a run takes: each is kept, in its state, which is some 100 bytes longer for
+/// it at every look, and in its result.
+pub const CONTROL_CHANGES_MAX: usize = 1_000;
+
+/// Time between two looks of `--stop-on-miss`: the histograms of all cores are merged for each.
+pub const MISS_LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Answers of which `--stop-on-miss` looks at the p99: of fewer it is the slowest one.
+pub const MISS_ANSWERS_LEAST: u64 = 100;

@@ -6,7 +6,7 @@
 pub const HOST_FILE_FIRST_READ_BYTES: usize = 256 * 1024;
 
 /// Bytes of a file of the host at most. A mountinfo of ten thousand mounts is 2 MiB, and a file of
-/// sysctl.d is what somebody typed.
+/// sysctl.d is what a person typed.
 pub const HOST_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Bytes of a file of sysctl.d at most. The longest that distributions bring is 10 KiB.

@@ -215,6 +215,9 @@ pub const HTTP_REQUEST_BYTES: usize = 8 * 1024;
 /// stands before a first text.
 pub const WEBSOCKET_HEAD_BYTES: u16 = 256;
 
+/// Bytes of the longest path that the address of a Unix socket has room for, see unix(7).
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 /// Headers of a request at most.
 pub const HTTP_HEADERS: usize = 64;
 
@@ -263,6 +266,10 @@ pub const TOP_SPARK_TIME: Duration = Duration::from_secs(180);
 
 /// Moments that it remembers: three minutes of the shortest time.
 pub const TOP_HISTORY: usize = 1_800;
+
+/// Messages per second that its first key up from none asks of a run: on few connections no load yet, and
+/// seen at once.
+pub const TOP_FIRST_RATE: f64 = 100.0;
 
 /// Time between two looks of it at keys and at what has come.
 pub const TOP_KEYS_EVERY: Duration = Duration::from_millis(50);

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_somebody_else_is_refused_with_the_fix() {
+    fn an_address_that_is_taken_is_refused_with_the_fix() {
         let address = service();
         let error = offer(Some(address)).expect_err("the port is taken").to_string();
         assert!(error.starts_with("--bystander 127.0.0.1:") && error.contains("fix: "), "{error}");

@@ -103,8 +103,8 @@ pub(crate) struct TrafficFlags {
     pub(crate) idle_timeout: Option<Duration>,
     /// Close a peer that takes nothing for this long
     ///
-    /// At most 8m. A peer's kernel tells what the peer read in steps of up to its receive buffer: who
-    /// reads less than that in this time may look like one that takes nothing. Of the usual 128 KiB,
+    /// At most 8m. A peer's kernel tells what the peer read in steps of up to its receive buffer: one
+    /// that reads less in this time may look like one that takes nothing. Of the usual 128 KiB,
     /// 30s tell 4.3 KiB/s, and 130s tell 1 KiB/s. With --mode push such a peer is closed after four
     /// --push-every, if that is sooner. With --mode echo nothing is read meanwhile.
     #[arg(long, value_name = "DUR", default_value = "30s", value_parser = send_timeout)]

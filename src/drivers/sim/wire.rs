@@ -190,6 +190,11 @@ impl Wire {
         self.rests[end as usize] = rest;
     }
 
+    /// From now on the core of `end` does not run for `span`.
+    pub fn hold_up(&mut self, end: End, span: Duration) {
+        self.rests[end as usize] = Rest::Away(self.now + span);
+    }
+
     /// A sleeping core is told something, and turns.
     pub fn wake(&mut self, end: End) {
         if let Rest::Asleep(_) = self.rests[end as usize] {

@@ -2,12 +2,14 @@
 
 use std::net::TcpStream;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use serde::Deserialize;
+use socket2::Socket;
 
 use crate::base::constants::FETCH_CONNECT;
 use crate::observe::control::place::Place;
 use crate::observe::control::{STATE, State};
 use crate::observe::metrics::fetch::{TextError, exchange, why};
+use crate::observe::metrics::local;
 
 /// The state of the run at `place`.
 ///
@@ -18,12 +20,25 @@ pub fn state(place: &Place) -> Result<State, String> {
     serde_json::from_str(&answer).map_err(|error| format!("{place}: no state of a run ({error})"))
 }
 
-/// Posts `body` to `path` of the run at `place`; what it answers.
+/// Posts `body` to `path` of the run at `place`; the numbers of the changes as it takes them.
 ///
 /// # Errors
-/// One line, when it is not taken.
-pub fn post(place: &Place, path: &str, body: &str) -> Result<String, String> {
-    request(place, "POST", path, body)
+/// One line, when it is not taken: the run's own words, where it has refused it.
+pub fn post(place: &Place, path: &str, body: &str) -> Result<Vec<u64>, String> {
+    let answer = request(place, "POST", path, body)?;
+    let taken: Taken = serde_json::from_str(&answer)
+        .map_err(|error| format!("{place}: no answer of a run ({error})"))?;
+    Ok(taken.changes)
+}
+
+#[derive(Deserialize)]
+struct Taken {
+    changes: Vec<u64>,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    error: String,
 }
 
 fn request(place: &Place, method: &str, path: &str, body: &str) -> Result<String, String> {
@@ -36,7 +51,10 @@ fn request(place: &Place, method: &str, path: &str, body: &str) -> Result<String
     );
     match exchange(socket, &head).map_err(told)? {
         (200 | 202, text) => Ok(text),
-        (status, text) => Err(format!("{place}: {} (status {status})", text.trim_end())),
+        (status, text) => Err(match serde_json::from_str::<Refused>(&text) {
+            Ok(Refused { error }) => error,
+            Err(_) => format!("{place}: {} (status {status})", text.trim_end()),
+        }),
     }
 }
 
@@ -46,12 +64,6 @@ pub(super) fn connect(place: &Place) -> std::io::Result<Socket> {
         Place::Address(address) => {
             TcpStream::connect_timeout(address, FETCH_CONNECT).map(Socket::from)
         }
-        Place::Socket(path) => {
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            // A listener whose queue is full would hold us up.
-            socket.set_write_timeout(Some(FETCH_CONNECT))?;
-            socket.connect(&SockAddr::unix(path)?)?;
-            Ok(socket)
-        }
+        Place::Socket(path) => local::connect(path, FETCH_CONNECT),
     }
 }

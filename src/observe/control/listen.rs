@@ -86,7 +86,7 @@ pub fn listen(place: &Place, may_be_remote: bool) -> Result<Control, ControlErro
             clear(path)?;
             let listener = UnixListener::bind(path).map_err(refused)?;
             let file = SocketFile::at(path);
-            // Others are refused by who they are as well.
+            // Other users are refused by their number as well.
             fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(refused)?;
             listener.set_nonblocking(true).map_err(refused)?;
             let listener = Listener { socket: listener.into(), admits: local::admits };

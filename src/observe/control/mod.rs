@@ -14,6 +14,9 @@ pub mod place;
 /// The path of the state.
 pub const STATE: &str = "/state";
 
+/// The paths of what is done by POST, which [`orders`] knows.
+pub const POSTS: [&str; 5] = ["/set", "/pause", "/resume", "/sweep", "/stop"];
+
 /// What the key `schema` of a state says.
 pub const SCHEMA: &str = "megaconn.control/1";
 
@@ -186,6 +189,7 @@ mod tests {
     fn what_has_no_value_is_an_empty_post() {
         assert_eq!(orders("/pause", b" \n"), Some(Ok(vec![Order::Pause])));
         assert!(orders("/stop", b"{}").expect("it is a path").is_err());
+        assert!(POSTS.iter().all(|path| orders(path, b"").is_some()), "each is known");
         assert_eq!(orders("/", b""), None);
         let words = [Order::Rate(None), Order::Connections(1_000), Order::MessageRate(Some(0.5))];
         let words = words.map(|order| order.to_string());

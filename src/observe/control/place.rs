@@ -5,10 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::base::constants::SOCKET_PATH_BYTES_MAX;
 use crate::base::units;
-
-/// The longest path that the address of a Unix socket has room for, see unix(7).
-const PATH_BYTES_MAX: usize = 107;
 
 /// A Unix socket, or an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +29,11 @@ impl FromStr for Place {
                 "`{text}` is no place; fix: write a path as ./run.sock, or 127.0.0.1:9200"
             ));
         }
-        if text.len() > PATH_BYTES_MAX {
+        if text.len() > SOCKET_PATH_BYTES_MAX {
             let bytes = text.len();
             return Err(format!(
-                "a path of {bytes} bytes is too long for a socket; fix: {PATH_BYTES_MAX} at most"
+                "a path of {bytes} bytes is too long for a socket; fix: {SOCKET_PATH_BYTES_MAX} at \
+                 most"
             ));
         }
         Ok(Place::Socket(text.into()))

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_who_does_not_read() {
+    fn nothing_waits_for_a_reader_that_does_not_read() {
         let place = Place::default();
         let held = place.gate.lock().expect("as above");
         let ticker = begin(&place, Duration::from_millis(1));

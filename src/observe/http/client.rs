@@ -48,7 +48,7 @@ impl Client {
     /// Goes on as far as it can without waiting.
     pub(super) fn step<T, P>(&mut self, site: &Site<T, P>, now: Instant)
     where
-        P: Fn(&str, &[u8]) -> Option<Answer>,
+        P: Fn(&str, &[u8]) -> Answer,
     {
         if let State::Reading(_) = self.state {
             self.read(site, now);
@@ -66,7 +66,7 @@ impl Client {
 
     fn read<T, P>(&mut self, site: &Site<T, P>, now: Instant)
     where
-        P: Fn(&str, &[u8]) -> Option<Answer>,
+        P: Fn(&str, &[u8]) -> Answer,
     {
         let State::Reading(head) = &mut self.state else { return };
         let had = head.len();
@@ -83,8 +83,8 @@ impl Client {
                 Err(_) => is_over = true,
             }
         }
-        let asked = if head.len() > had { request::asked(head, site.path) } else { None };
-        let post = |path: &str, body: &[u8]| (site.post)(path, body);
+        let asked =
+            if head.len() > had { request::asked(head, site.path, site.posts) } else { None };
         match asked {
             Some(Asked::Text) => {
                 self.state = State::Asking;
@@ -92,9 +92,9 @@ impl Client {
                 self.deadline = now + HTTP_TIMEOUT;
             }
             Some(Asked::Post(path, body)) => {
-                let answer = post(&path, &body).unwrap_or_else(request::no_post);
-                self.begin(request::answer_of(&answer), now);
+                self.begin(request::answer_of(&(site.post)(&path, &body)), now);
             }
+            Some(Asked::NotAllowed(method)) => self.begin(request::not_allowed(method), now),
             Some(Asked::Other(answer)) => self.begin(request::answer_of(&answer), now),
             None if is_over => self.state = State::Gone,
             None => {}

@@ -37,7 +37,7 @@ pub struct Listener {
 pub fn serve<T, P>(listeners: Vec<Listener>, site: Site<T, P>, thread: &str) -> io::Result<()>
 where
     T: Fn() -> String + Send + 'static,
-    P: Fn(&str, &[u8]) -> Option<Answer> + Send + 'static,
+    P: Fn(&str, &[u8]) -> Answer + Send + 'static,
 {
     if listeners.is_empty() {
         return Ok(());
@@ -64,7 +64,7 @@ struct Desk<T, P> {
     clients: Vec<Client>,
 }
 
-impl<T: Fn() -> String, P: Fn(&str, &[u8]) -> Option<Answer>> Desk<T, P> {
+impl<T: Fn() -> String, P: Fn(&str, &[u8]) -> Answer> Desk<T, P> {
     /// Sleeps until a descriptor is ready or a time is up.
     fn wait(&self) {
         let now = Instant::now();

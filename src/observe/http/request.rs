@@ -14,12 +14,15 @@ pub(super) enum Asked {
     Text,
     /// That these bytes are taken at this path.
     Post(String, Vec<u8>),
+    /// By another method than this one, which is the path's.
+    NotAllowed(&'static str),
     /// Nothing that is there.
     Other(Answer),
 }
 
-/// What the bytes that have come ask for, where a text is at `path`; `None` while they are not all.
-pub(super) fn asked(bytes: &[u8], path: &str) -> Option<Asked> {
+/// What the bytes that have come ask for, where a text is at `path` and something is done by POST at each of
+/// `posts`; `None` while they are not all.
+pub(super) fn asked(bytes: &[u8], path: &str, posts: &[&str]) -> Option<Asked> {
     let other = |status, text: &str| Some(Asked::Other(Answer { status, text: text.to_owned() }));
     let is_too_long = bytes.len() > HTTP_REQUEST_BYTES;
     let too_long = || other("431 Request Header Fields Too Large", "a head of more than 8 KiB\n");
@@ -39,8 +42,11 @@ pub(super) fn asked(bytes: &[u8], path: &str) -> Option<Asked> {
     };
     match request.method {
         Some("GET") if asked == path => Some(Asked::Text),
-        Some("GET") => {
-            let text = format!("the only text here is at {path}\n");
+        _ if asked == path => Some(Asked::NotAllowed("GET")),
+        _ if !posts.contains(&asked) => {
+            let posts = posts.join(", ");
+            let by_post = if posts.is_empty() { posts } else { format!(", or a POST to {posts}") };
+            let text = format!("there is no {asked}; fix: a GET of {path}{by_post}\n");
             Some(Asked::Other(Answer { status: "404 Not Found", text }))
         }
         // A page that a browser shows asks in the name of the user who looks at it.
@@ -64,16 +70,14 @@ pub(super) fn asked(bytes: &[u8], path: &str) -> Option<Asked> {
             let body = bytes.get(head..whole)?;
             Some(Asked::Post(asked.to_owned(), body.to_vec()))
         }
-        _ => Some(Asked::Other(no_post())),
+        _ => Some(Asked::NotAllowed("POST")),
     }
 }
 
-/// Nothing is done by this method.
-pub(super) fn no_post() -> Answer {
-    Answer {
-        status: "405 Method Not Allowed",
-        text: "nothing here is asked for by this method\n".to_owned(),
-    }
+/// The bytes of an answer to what is asked for by another method than `method`.
+pub(super) fn not_allowed(method: &str) -> Arc<[u8]> {
+    let why = format!("this path is asked for by {method}\n");
+    bytes("405 Method Not Allowed", LINES, &format!("Allow: {method}\r\n"), &why)
 }
 
 /// The bytes of `answer`; what begins with a brace is JSON.
@@ -83,11 +87,14 @@ pub(super) fn answer_of(answer: &Answer) -> Arc<[u8]> {
 }
 
 pub(super) fn answer(status: &str, kind: &str, body: &str) -> Arc<[u8]> {
-    let allow = if status.starts_with("405") { "Allow: GET\r\n" } else { "" };
+    bytes(status, kind, "", body)
+}
+
+fn bytes(status: &str, kind: &str, more: &str, body: &str) -> Arc<[u8]> {
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
-         {allow}Connection: close\r\n\r\n"
+         {more}Connection: close\r\n\r\n"
     );
     Arc::from((head + body).into_bytes())
 }

@@ -8,7 +8,9 @@ pub struct Site<T, P> {
     pub content_type: &'static str,
     /// The text as it is now.
     pub text: T,
-    /// What a POST of these bytes to this path comes to; `None` where nothing is done by POST.
+    /// The paths of what is done by POST.
+    pub posts: &'static [&'static str],
+    /// What a POST of these bytes to one of those paths comes to.
     pub post: P,
 }
 

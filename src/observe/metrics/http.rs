@@ -82,7 +82,8 @@ impl Endpoint {
             path: "/metrics",
             content_type: CONTENT_TYPE,
             text,
-            post: |_: &str, _: &[u8]| None,
+            posts: &[],
+            post: |_: &str, _: &[u8]| unreachable!("nothing is done by POST"),
         };
         serve(self.listeners, site, "metrics")
     }

@@ -1,11 +1,12 @@
 //! A server's figures for other programs of the same host: a Unix socket with an abstract name, which is
-//! no file and no port, and is seen in the server's network namespace alone. Both ends see who the other
-//! is, from the kernel: the server answers its own user and root, and a client believes its own user
+//! no file and no port, and is seen in the server's network namespace alone. Both ends see the other's
+//! user, from the kernel: the server answers its own user and root, and a client believes its own user
 //! and root; root believes every server.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::net::sockopt::socket_peercred;
@@ -34,10 +35,7 @@ impl LocalServer {
     /// # Errors
     /// When it is not there, has no room, or belongs to a user whose word counts for nothing here.
     pub fn connect(self, patience: Duration) -> io::Result<Socket> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // A listener whose queue is full would hold us up.
-        socket.set_write_timeout(Some(patience))?;
-        socket.connect(&SockAddr::unix(format!("\0{}", self.name()))?)?;
+        let socket = connect(format!("\0{}", self.name()), patience)?;
         let peer = socket_peercred(&socket)?.uid;
         let own = geteuid();
         if own.is_root() || peer.is_root() || peer == own {
@@ -46,6 +44,18 @@ impl LocalServer {
             Err(io::Error::from(io::ErrorKind::PermissionDenied))
         }
     }
+}
+
+/// A stream to the Unix socket of this path or, after a zero byte, of this abstract name.
+pub(in crate::observe) fn connect(
+    name: impl AsRef<Path>,
+    patience: Duration,
+) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A listener whose queue is full would hold us up.
+    socket.set_write_timeout(Some(patience))?;
+    socket.connect(&SockAddr::unix(name)?)?;
+    Ok(socket)
 }
 
 /// The servers of this network namespace that give figures; none when that cannot be read.

@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(law.at(40.5), None);
         is_near(law.peak().unwrap(), (0.95_f64 / 1e-3).sqrt(), 1e-3);
         let far = Law::fit(&rates([100.0, 0.05, 1e-6], &[1.0, 2.0, 4.0], &mut || 1.0)).unwrap();
-        assert_eq!(far.peak(), None, "it peaks at 975, which nobody has seen the half of");
+        assert_eq!(far.peak(), None, "it peaks at 975, of which not the half was seen");
     }
 
     #[test]

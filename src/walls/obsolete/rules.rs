@@ -100,7 +100,7 @@ pub(super) const RULES: &[Rule] = &[
         kind: Kind::Harmful,
         is_bad: |values, _| matches!(values, [on] if *on > 0),
         also_running: true,
-        reason: "resets who finds the accept queue full, so that a burst becomes failures instead \
+        reason: "resets connections that find the accept queue full, so that a burst becomes failures instead \
                  of a delay",
         instead: "net.ipv4.tcp_abort_on_overflow = 0",
         source: "ip-sysctl: tcp_abort_on_overflow",

@@ -83,7 +83,7 @@ pub(super) const ROWS: &[Wall] = &[
             ]
         },
         remark: "28,232 by default for each pair of source address and target; a port on which \
-                 anybody listens cannot be pinned",
+                 any socket listens cannot be pinned",
         ..BLANK
     },
     Wall {

@@ -86,7 +86,7 @@ pub(super) const ROWS: &[Wall] = &[
     Wall {
         id: "evicted",
         precedence: 145,
-        limits: "buffers of a server's core that peers hold who do not read or do not finish",
+        limits: "buffers of a server's core that peers hold which do not read or do not finish",
         at: SERVER,
         unit: "buffers",
         explains: ENDED,

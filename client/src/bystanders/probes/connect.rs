@@ -79,7 +79,7 @@ mod tests {
         let mut probe = Connect::new(listener.local_addr().expect("it is bound"));
         probe.begin(5).expect("it begins");
         assert_eq!(await_answers(&mut probe, 1), [(5, true)]);
-        let (mut stream, _) = listener.accept().expect("somebody came");
+        let (mut stream, _) = listener.accept().expect("a connection came");
         let read = io::Read::read(&mut stream, &mut [0; 8]);
         assert_eq!(read.expect("in order"), 0, "it has gone again");
     }

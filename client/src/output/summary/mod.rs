@@ -11,6 +11,7 @@ use megaconn::results::lenient::Maybe;
 use megaconn::results::result::{Changed, RunResult};
 use megaconn::results::verdict::{Attribution, Verdict};
 
+use crate::output::notes::FILES_PASSED;
 use crate::output::summary::rows::{Row, count, listed, some_of};
 
 mod bystanders;
@@ -39,6 +40,7 @@ fn screen(result: &RunResult, of_bystanders: fn(&Bystanders) -> Vec<Row>) -> Str
     rows.extend((changes > 0).then(|| ("changed", format!("{changes} times by --control"))));
     rows.extend(result.ended_early.as_ref().map(|why| ("ended early", why.clone())));
     rows.push(("established", format!("{established} of {target}")));
+    rows.extend(result.notes.get(FILES_PASSED).map(|few| ("files", few.clone())));
     rows.push(("failed / lost", format!("{} / {}", listed(&result.failed), listed(&result.lost))));
     rows.extend(plateaus::rows(&result.plateaus, result.expect.as_deref().unwrap_or_default()));
     if result.target_connections.or_zero() > 0 {

@@ -4,7 +4,7 @@ use megaconn::base::format;
 use megaconn::base::units::{grouped, microseconds};
 use megaconn::results::lenient::Maybe;
 use megaconn::results::percentiles::Percentiles;
-use megaconn::results::plateau::{Churn, Plateau, Pushes};
+use megaconn::results::plateau::{Churn, Plateau, Pushes, memory_back};
 
 use crate::output::summary::rows::{Row, count, listed};
 
@@ -96,9 +96,9 @@ const CELLS: [Cell; 28] = [
     ("lost", |p| unless_0(p.lost.sum())),
     ("closed down", |p| Some(count(p.closed.as_ref()?.connections))),
     ("down in", |p| p.closed.as_ref()?.seconds.map(format::seconds)),
-    ("kernel back", |p| back(p.closed.as_ref()?.kernel_bytes_back)),
-    ("server back", |p| back(p.closed.as_ref()?.server_bytes_back)),
-    ("client back", |p| back(p.closed.as_ref()?.client_bytes_back)),
+    ("kernel back", |p| memory_back(p.closed.as_ref()?.kernel_bytes_back)),
+    ("server back", |p| memory_back(p.closed.as_ref()?.server_bytes_back)),
+    ("client back", |p| memory_back(p.closed.as_ref()?.client_bytes_back)),
     ("opened in", |p| {
         p.connect.seconds.filter(|_| p.connections.or_zero() > 0).map(format::seconds)
     }),
@@ -129,11 +129,6 @@ const CELLS: [Cell; 28] = [
     ("live at sweep", |p| Some(count(p.sweep.as_ref()?.answered))),
     ("held for", |p| p.hold_seconds.map(format::seconds)),
 ];
-
-/// Memory that came back; none where more was taken.
-fn back(bytes: Maybe<i64>) -> Option<String> {
-    bytes.map(|bytes| format::bytes(bytes.max(0) as f64))
-}
 
 fn unless_0(n: u64) -> Option<String> {
     (n > 0).then(|| grouped(n))

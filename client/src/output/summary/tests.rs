@@ -102,6 +102,19 @@ fn a_plain_run() {
     ");
 }
 
+#[test]
+fn a_run_that_left_few_files_to_others_says_so() {
+    let mut result = run(vec![plateau(1_000_000)]);
+    assert!(!screen(&result).contains("files"), "{}", screen(&result));
+    let few = "0 files left of fs.file-max 100,000".to_owned();
+    result.notes.insert(crate::output::notes::FILES_PASSED.to_owned(), few);
+    let screen = screen(&result);
+    assert!(
+        screen.contains("\n           files  0 files left of fs.file-max 100,000\n"),
+        "{screen}"
+    );
+}
+
 fn swept(connections: u64) -> Sweep {
     let all = connections.into();
     Sweep { asked: all, answered: all, seconds: 0.1.into(), lost: Counts::none() }

@@ -165,24 +165,23 @@ impl<'a> Controller<'a> {
         result: &mut RunResult,
     ) -> Result<(), Stopped> {
         self.watch(SpanPhase::Baseline, 0);
-        self.rest(commands).await?;
+        self.steering.stage = Stage::Idle;
+        let rested = self.rest(commands).await;
+        self.steering.stage = Stage::Between;
         self.figures.mark_empty();
         result.memory_before = Part(self.figures.memory_samples().empty());
         self.evidence = Some(Evidence::begin(self.asked(), &mut self.figures));
-        self.plateaus = Plateaus::new(&self.plan.plateaus, self.config.keep().cloned());
-        while let Some(connections) = self.plateaus.next().or_else(|| self.waiting_connections()) {
-            match self.take_plateau(commands, connections, result).await {
-                Ok(()) | Err(Stopped::Changed) => {}
-                Err(Stopped::Early(why)) => {
-                    talk(&format!("the run ends here: {why}"));
-                    result.ended_early = why.into();
-                    break;
-                }
-                Err(other) => return Err(other),
+        let ended = match rested {
+            Ok(()) => self.take_plateaus(commands, result).await,
+            stopped => stopped,
+        };
+        match ended {
+            Ok(()) => {}
+            Err(Stopped::Early(why)) => {
+                talk(&format!("the run ends here: {why}"));
+                result.ended_early = why.into();
             }
-            if self.memory.reserve_met().is_some() {
-                break;
-            }
+            Err(other) => return Err(other),
         }
         self.ends(Stage::Ending);
         let open = self.figures.sum(|s| &s.connections);
@@ -192,8 +191,31 @@ impl<'a> Controller<'a> {
         if open > 0 {
             close.server_seconds = self.server_emptied(commands, began_ms).await?.into();
         }
+        if result.plateaus.is_empty() {
+            // Bystanders had nothing to recover from.
+            return Ok(());
+        }
         self.watch(SpanPhase::Recovery, 0);
         self.rest(commands).await
+    }
+
+    /// Takes the run through its plateaus, and those that are asked for on the way.
+    async fn take_plateaus(
+        &mut self,
+        commands: &Commands<Command>,
+        result: &mut RunResult,
+    ) -> Result<(), Stopped> {
+        self.plateaus = Plateaus::new(&self.plan.plateaus, self.config.keep().cloned());
+        while let Some(connections) = self.plateaus.next().or_else(|| self.waiting_connections()) {
+            match self.take_plateau(commands, connections, result).await {
+                Ok(()) | Err(Stopped::Changed) => {}
+                stopped => return stopped,
+            }
+            if self.memory.reserve_met().is_some() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Connections that were established, and neither lost nor closed on the way, by `totals`.

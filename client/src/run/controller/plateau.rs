@@ -34,40 +34,21 @@ impl Controller<'_> {
     ) -> Result<(), Stopped> {
         let is_max = !std::mem::take(&mut self.steering.is_ordered) && self.is_max(connections);
         let mut plateau = result::plateau(connections);
-        plateau.closed = self.close_down_to(commands, connections, result).await?.into();
+        let closed = self.close_down_to(commands, &mut plateau, result).await;
         let (before, paused) = (self.figures.totals(), self.steering.paused);
-        self.steering.begin_plateau(connections);
-        self.misses = self.watch_for_misses(connections, is_max, &plateau, result, &before);
-        let mut ended = self.plateau(commands, &mut plateau, is_max, result).await;
-        if ended.is_ok() && self.plateaus.has_more() {
-            // A gate that is broken at the end of a plateau stays broken.
-            ended = self.look_for_miss(Duration::ZERO);
-        }
-        self.names.iter().for_each(|names| names.hold(false));
-        (self.misses, self.steering.stage) = (None, Stage::Between);
-        if matches!(ended, Err(Stopped::Early(_) | Stopped::Changed))
-            && let Err(stopped) = self.phase(commands, Phase::Hold, 0).await
-        {
-            ended = Err(stopped);
-        }
-        self.steering.look();
-        plateau.paused_seconds = (self.steering.paused - paused).as_secs_f64().into();
-        if matches!(ended, Err(Stopped::BySignal(_))) {
-            // It ends the schedules, so that what was due and not begun is counted.
-            self.command(commands, Phase::Hold).await;
-            Timer::new(STOP_HEARD).await;
-        }
-        let totals = self.figures.totals();
-        let counted = totals.since(&before);
-        plateau.established = self.established(&totals).into();
-        let asked = result::Asked {
-            expect: &self.config.traffic.expect,
-            churn_per_s: self.config.traffic.churn_per_s(),
-            cores: self.plan.cpus.len(),
+        let ended = match closed {
+            Ok(()) => {
+                self.steering.begin_plateau(connections);
+                self.misses = self.watch_for_misses(is_max, &plateau, result, &before);
+                self.plateau(commands, &mut plateau, is_max, result).await
+            }
+            stopped => stopped,
         };
-        result::count(&mut plateau, &counted, &asked);
-        let is_cut = matches!(ended, Err(Stopped::Changed)) && plateau.hold_seconds.is_none();
-        plateau.cut_short = is_cut.into();
+        let ended = self.end_plateau(commands, ended).await;
+        plateau.paused_seconds = (self.steering.paused - paused).as_secs_f64().into();
+        plateau.cut_short = (ended.is_err() && plateau.hold_seconds.is_none()).into();
+        let totals = self.figures.totals();
+        self.count_plateau(&mut plateau, &totals, &before);
         if is_max {
             self.take_max(&mut plateau, result, &totals);
         }
@@ -87,10 +68,46 @@ impl Controller<'_> {
         Ok(())
     }
 
+    /// Ends what a plateau had the cores do, however it `ended`, so that what was due and not begun is
+    /// counted.
+    async fn end_plateau(
+        &mut self,
+        commands: &Commands<Command>,
+        mut ended: Result<(), Stopped>,
+    ) -> Result<(), Stopped> {
+        if ended.is_ok() && self.plateaus.has_more() {
+            // A gate that is broken at the end of a plateau stays broken.
+            ended = self.look_for_miss(Duration::ZERO);
+        }
+        self.names.iter().for_each(|names| names.hold(false));
+        (self.misses, self.steering.stage) = (None, Stage::Between);
+        if matches!(ended, Err(Stopped::Early(_) | Stopped::Changed))
+            && let Err(stopped) = self.phase(commands, Phase::Hold, 0).await
+        {
+            ended = Err(stopped);
+        }
+        self.steering.look();
+        if matches!(ended, Err(Stopped::BySignal(_))) {
+            self.command(commands, Phase::Hold).await;
+            Timer::new(STOP_HEARD).await;
+        }
+        ended
+    }
+
+    /// Takes into the plateau what was counted in it, from `before` up to `totals`.
+    fn count_plateau(&self, plateau: &mut Plateau, totals: &ClientTotals, before: &ClientTotals) {
+        plateau.established = self.established(totals).into();
+        let asked = result::Asked {
+            expect: &self.config.traffic.expect,
+            churn_per_s: self.config.traffic.churn_per_s(),
+            cores: self.plan.cpus.len(),
+        };
+        result::count(plateau, &totals.since(before), &asked);
+    }
+
     /// With --stop-on-miss.
     fn watch_for_misses(
         &self,
-        connections: u64,
         is_max: bool,
         plateau: &Plateau,
         result: &RunResult,
@@ -101,40 +118,46 @@ impl Controller<'_> {
         let open = self.figures.sum(|s| &s.connections);
         let asked = result.plateaus.last().map_or(0, |before| before.connections.or_zero());
         let missing = if plateau.closed.is_none() { asked.saturating_sub(open) } else { 0 };
-        let can_be = (!is_max).then(|| connections.saturating_sub(missing));
+        let can_be = (!is_max).then(|| plateau.connections.or_zero().saturating_sub(missing));
         Some((grace, MissWatch::begin(before.clone(), can_be)))
     }
 
-    /// Closes what is open beyond `connections`, when there were more before. After a plateau that was cut
-    /// short it calls off the connects that have not begun.
+    /// Closes what is open beyond the connections of `plateau`, when there were more before. After a plateau
+    /// that was cut short it calls off the connects that have not begun.
     async fn close_down_to(
         &mut self,
         commands: &Commands<Command>,
-        connections: u64,
+        plateau: &mut Plateau,
         result: &RunResult,
-    ) -> Result<Option<ClosedDown>, Stopped> {
-        let Some(before) = result.plateaus.last() else { return Ok(None) };
-        let is_lower = before.connections.or_zero() > connections;
+    ) -> Result<(), Stopped> {
+        let Some(before) = result.plateaus.last() else { return Ok(()) };
+        let keep = plateau.connections.or_zero();
+        let is_lower = before.connections.or_zero() > keep;
         if !is_lower && *before.cut_short != Some(true) {
-            return Ok(None);
+            return Ok(());
         }
         let (open, lost) = (self.figures.sum(|s| &s.connections), self.figures.lost());
         self.watch(SpanPhase::Closing, open);
-        let beyond = open.saturating_sub(connections);
-        let closing = self.phase(commands, Phase::Close { keep: connections }, beyond).await;
+        let (began, beyond) = (Instant::now(), self.figures.beyond(keep));
+        let closing = self.phase(commands, Phase::Close { keep }, beyond).await;
+        if closing.is_err() {
+            // What closes on after it is counted would be in no figure.
+            self.command(commands, Phase::Hold).await;
+            Timer::new(STOP_HEARD).await;
+        }
+        let took = closing.as_ref().map_or_else(|_| began.elapsed(), |took| *took);
         let left = self.figures.sum(|s| &s.connections) + (self.figures.lost() - lost);
         let closed = open.saturating_sub(left);
         self.closed_early += closed;
-        let took = closing?;
-        if !is_lower {
-            return Ok(None);
-        }
-        Ok(Some(ClosedDown {
-            connections: closed.into(),
-            seconds: took.as_secs_f64().into(),
-            rate_per_s: per_s(closed, took).into(),
-            ..ClosedDown::default()
-        }))
+        plateau.closed = is_lower
+            .then(|| ClosedDown {
+                connections: closed.into(),
+                seconds: took.as_secs_f64().into(),
+                rate_per_s: per_s(closed, took).into(),
+                ..ClosedDown::default()
+            })
+            .into();
+        closing.map(drop)
     }
 
     /// One plateau: connected, settled, measured, held, swept.

@@ -52,6 +52,7 @@ impl Controller<'_> {
                     return Ok(());
                 }
                 (steering.stage, steering.is_ordered) = (Stage::Between, true);
+                steering.wanted = connections;
                 steering.has_changed_connections = true;
                 self.plateaus.put_next(connections);
                 return Err(Stopped::Changed);
