@@ -16,6 +16,7 @@ use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::push::Pushes;
+use megaconn::engine::protocol::script::Script;
 use megaconn::engine::protocol::websocket::frame::CONTROL_MAX;
 use megaconn::engine::protocol::websocket::upgrade::Request;
 
@@ -64,6 +65,8 @@ pub(crate) struct Traffic {
     pub(crate) expect: Expect,
     /// Of connections that speak WebSocket.
     pub(crate) websocket: Option<WebSocket>,
+    /// What is said in place of our messages. An answer to it is an echo as others.
+    pub(crate) script: Option<Script>,
     pub(crate) churn: Option<Churn>,
     pub(crate) close: ShutdownMode,
     pub(crate) sweep: bool,
@@ -121,6 +124,7 @@ impl Config {
         flags: Flags,
         endpoints: Vec<Vec<Endpoints>>,
         hosts: HashMap<SocketAddr, Box<str>>,
+        script: Option<Script>,
     ) -> Result<Config, FlagError> {
         let conflict = conflicts(&flags).into_iter().find(|(is_so, ..)| *is_so);
         if let Some((_, what, fix)) = conflict {
@@ -155,7 +159,7 @@ impl Config {
                 connects_in_flight: flags.load.connects_in_flight,
                 hold: flags.load.hold.max(hold_least.unwrap_or_default()),
             },
-            traffic: Traffic { websocket, ..Traffic::new(flags.traffic, churn, to_max) },
+            traffic: Traffic { websocket, ..Traffic::new(flags.traffic, script, churn, to_max) },
             memory_reserve: flags.memory_reserve,
             gates,
             outputs: flags.outputs,
@@ -187,11 +191,18 @@ impl Config {
 }
 
 impl Traffic {
-    fn new(flags: TrafficFlags, churn: Option<Churn>, to_max: bool) -> Traffic {
+    fn new(
+        flags: TrafficFlags,
+        script: Option<Script>,
+        churn: Option<Churn>,
+        to_max: bool,
+    ) -> Traffic {
         let per_s = flags.message_rate.map_or(Schedule::None, Schedule::PerSecond);
         let every = flags.message_every.or(flags.ping_every);
         let schedule = every.map_or(per_s, Schedule::Every);
+        let is_unanswered = script.as_ref().is_some_and(|script| script.answer.is_none());
         let expect = match flags.expect {
+            flags::Expect::Echo if is_unanswered => Expect::Nothing,
             flags::Expect::Echo => Expect::Echo(Echoed { message_bytes: flags.message_bytes }),
             flags::Expect::Nothing => Expect::Nothing,
             flags::Expect::Push => Expect::Push(Pushes {
@@ -210,6 +221,7 @@ impl Traffic {
             schedule,
             expect,
             websocket: None,
+            script,
             churn,
             close: match flags.close {
                 flags::Close::Fin => ShutdownMode::Sending,
@@ -249,8 +261,12 @@ impl Gates {
 
 /// Whether flags contradict each other, what the contradiction is, and its fix; in the order in which
 /// they are told.
-fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 19] {
-    let Flags { targets, load, traffic, gates, .. } = flags;
+fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 25] {
+    let Flags { targets, load, traffic, gates, script, .. } = flags;
+    let (scripted, is_other) = (script.is_any(), traffic.expect != flags::Expect::Echo);
+    let has_path = targets.path().flatten().is_some();
+    let is_dumb = scripted && script.answer.is_none();
+    let is_mute = scripted && script.message.is_none();
     let resolves = targets.resolve_every.is_some();
     let (echo, push) =
         (traffic.expect == flags::Expect::Echo, traffic.expect == flags::Expect::Push);
@@ -274,6 +290,16 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 19] {
             "messages by schedule are of the hold, of which --hold 0s has none",
             "--hold 10s, or --message-count",
         ),
+        (scripted && is_other, "a script says what comes", "--answer in place of --expect"),
+        (scripted && has_path, "a script does not speak WebSocket yet", "--target tcp://HOST:PORT"),
+        (
+            script.answer.is_some() && is_mute,
+            "--answer answers nothing",
+            "add --message, or write --hello-answer",
+        ),
+        (is_mute && sends, "a script without --message sends none", "add --message"),
+        (is_dumb && traffic.churn.is_some(), "--churn needs an answer", "--answer"),
+        (is_dumb && traffic.sweep, "--sweep needs an answer", "--answer"),
         (!holds && traffic.sweep, "--sweep needs connections", "--connections"),
         (!echo && traffic.churn.is_some(), "--churn needs an answer", "--expect echo"),
         (!echo && traffic.sweep, "--sweep needs an answer", "--expect echo"),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use megaconn::base::constants::{BUFFER_BYTES, BUFFERS_PER_CORE};
 use megaconn::drivers::uring::{UringConfig, UringDriver};
@@ -10,6 +11,7 @@ use megaconn::engine::client::config::{ClientConfig, Pace, Schedule};
 use megaconn::engine::client::phase::Command;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::script::{Script, Scripted};
 use megaconn::engine::protocol::websocket::client::Upgraded;
 use megaconn::engine::worker::AnyWorker;
 use megaconn::host::ports;
@@ -35,6 +37,7 @@ pub(crate) struct Seed {
 enum Expected {
     Bytes(Expect),
     WebSocket(Upgraded<Expect>),
+    Script(Script),
 }
 
 /// One seed for each core, with its own share of the tuples and its own log of `losses`.
@@ -59,6 +62,9 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) ->
 }
 
 fn expected(traffic: &Traffic, targets: &[SocketAddr]) -> Expected {
+    if let Some(script) = &traffic.script {
+        return Expected::Script(script.clone());
+    }
     let then = traffic.expect.clone();
     let Some(WebSocket { request, asks_by_ping, hosts }) = &traffic.websocket else {
         return Expected::Bytes(then);
@@ -80,6 +86,12 @@ pub(crate) fn make_core(
     Ok(match expect {
         Expected::Bytes(bytes) => {
             Box::new(Client::new(driver, client, bytes, tuples, stats, losses))
+        }
+        Expected::Script(script) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let began_ms = u64::try_from(now.as_millis()).unwrap_or(0);
+            let scripted = Scripted::new(script, began_ms);
+            Box::new(Client::new(driver, client, scripted, tuples, stats, losses))
         }
         Expected::WebSocket(frames) => {
             Box::new(Client::new(driver, client, frames, tuples, stats, losses))

@@ -21,6 +21,7 @@ use megaconn::runtime::topology::CoreList;
 use crate::bystanders::flags::BystanderFlags;
 use crate::bystanders::slo::Slo;
 use crate::measure::server_metrics::Look;
+use crate::run::script::ScriptFlags;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -35,6 +36,8 @@ pub(crate) struct Flags {
     pub(crate) load: LoadFlags,
     #[command(flatten)]
     pub(crate) traffic: TrafficFlags,
+    #[command(flatten)]
+    pub(crate) script: ScriptFlags,
     /// Memory left to others [default: 5 %]
     ///
     /// When less is left, of the host or of what a memory cgroup of the client may have, nothing more

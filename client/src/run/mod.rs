@@ -45,6 +45,7 @@ mod plateaus;
 mod preflight;
 mod reach;
 mod refusal;
+mod script;
 mod stage;
 mod steering;
 mod stop_on_miss;
@@ -58,7 +59,8 @@ pub(crate) fn run(flags: Flags) -> Result<Outcome, Refusal> {
     names::leave_out_dead(&mut resolved);
     let hosts = resolved.hosts();
     let Resolved { endpoints, notes, .. } = resolved;
-    let config = Config::new(flags, endpoints, hosts)?;
+    let script = flags.script.read()?;
+    let config = Config::new(flags, endpoints, hosts, script)?;
     notes.iter().for_each(|words| talk(&format!("note: {words}")));
     let plan = RunPlan::prepare(&config)?;
     execute(&config, &plan)

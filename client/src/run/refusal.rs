@@ -17,6 +17,7 @@ use crate::bystanders::runner::NoProbeRunner;
 use crate::measure::server_metrics::NoMetrics;
 use crate::output::directory::WriteError;
 use crate::run::config::FlagError;
+use crate::run::script::ScriptError;
 
 /// Why, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,8 @@ pub(crate) enum Refusal {
     ServerMetrics(#[from] NoMetrics),
     #[error(transparent)]
     Bystanders(#[from] NoProbeRunner),
+    #[error(transparent)]
+    Script(#[from] ScriptError),
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error("--control: no thread for it ({0}); fix: a higher `ulimit -u`")]

@@ -1,5 +1,6 @@
 //! What goes out on a connection and is no message; and what is known of a short connection that opens.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Bytes that go out and are no message, by the number of their buffer.
@@ -22,4 +23,6 @@ pub(super) struct Short {
     pub(super) due: Duration,
     /// The number of its target.
     pub(super) target: usize,
+    /// Its source address and port.
+    pub(super) source: SocketAddr,
 }

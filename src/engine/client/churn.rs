@@ -8,7 +8,7 @@ use crate::base::errno::Errno;
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
 use crate::engine::protocol::message::Message;
-use crate::engine::slot::{ConnState, Queue};
+use crate::engine::slot::{ConnState, Queue, ReadSide};
 use crate::engine::token::{Operation, SlotId};
 
 use crate::engine::client::Client;
@@ -49,16 +49,17 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         // Last, because a tuple that is taken and not used comes round too early.
         let connected = self.tuples.next_churn().map(|(number, tuple)| {
             let token = self.end.arena[id].token(Operation::Connect, id);
-            let to = tuple.target;
-            self.end.driver.connect(token, tuple.source, to).map(|()| (number, to))
+            let done = self.end.driver.connect(token, tuple.source, tuple.target);
+            done.map(|()| (number, tuple))
         });
-        if let Some(Ok((number, target))) = connected {
+        if let Some(Ok((number, tuple))) = connected {
             self.churning += 1;
             self.on_connecting(id, number);
             if E::OPENS {
                 // Its message is written when it is open.
                 self.end.give_buffer(buffer);
-                self.shorts.insert(id, Short { due, target });
+                let (target, source) = (tuple.target, tuple.source);
+                self.shorts.insert(id, Short { due, target, source });
             } else {
                 self.write_message(id, buffer, due);
             }
@@ -112,7 +113,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         slot.wait_from(self.end.now);
         slot.role.pending = 1;
         self.end.push(id, Queue::Waiting);
-        self.end.arm_poll(id);
+        if self.end.arena[id].read == ReadSide::Idle {
+            self.end.arm_poll(id);
+        }
         self.end.arm_send(id);
     }
 

@@ -67,6 +67,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         if E::OPENS {
             self.asides[buffer.index()] = Aside::default();
         }
+        let connection = E::FILLS_IN.then(|| self.connection(id));
         let slot = &mut self.end.arena[id];
         slot.buffer = buffer;
         let message = Message {
@@ -76,7 +77,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             due,
         };
         let bytes = self.end.driver.buffer(buffer);
-        let written = self.expectation.write(&message, self.config.message_bytes, bytes);
+        let size = self.config.message_bytes;
+        let state = &mut slot.role.state;
+        let written = self.expectation.write(state, connection, &message, size, bytes);
         (slot.start, slot.end) = (written.start, written.end);
     }
 
@@ -186,13 +189,18 @@ impl<D: Dial, E: Expectation> Client<D, E> {
                 self.on_answer(id, message.due);
                 self.go_on(id, rest);
             }
+            What::Done(due_us) if is_asked => {
+                self.on_answer(id, before(self.end.now, due_us));
+                self.go_on(id, rest);
+            }
+            What::Nothing => self.go_on(id, rest),
             What::Unasked { texts, had_one } => {
                 self.on_unasked(id, texts, had_one);
                 self.go_on(id, rest);
             }
             What::Reply(send) => self.reply(id, send, rest),
             What::Ends(send) => self.end_with(id, send),
-            What::Answer(_) | What::Mismatch => self.mismatch(id),
+            What::Answer(_) | What::Done(_) | What::Mismatch => self.mismatch(id),
         }
     }
 
@@ -247,4 +255,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         let range = usize::from(E::HEADROOM.min(slot.end))..usize::from(slot.end);
         self.losses.unexpected(&self.end.driver.buffer(slot.buffer)[range]);
     }
+}
+
+/// The last time before `now` of which these are the low 32 bits in microseconds.
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are what a slot keeps")]
+fn before(now: Duration, low_us: u32) -> Duration {
+    let passed = (now.as_micros() as u32).wrapping_sub(low_us);
+    now.saturating_sub(Duration::from_micros(passed.into()))
 }

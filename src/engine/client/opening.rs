@@ -41,21 +41,29 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 
     pub(super) fn say_first(&mut self, id: SlotId, buffer: BufferId) {
-        let connection = self.connection(id);
-        let size = self.expectation.open(connection, self.end.driver.buffer(buffer));
+        let (connection, now) = (self.connection(id), self.end.now);
+        let size = self.expectation.open(connection, now, self.end.driver.buffer(buffer));
         let slot = &mut self.end.arena[id];
         slot.buffer = buffer;
         (slot.start, slot.end) = (0, size);
         slot.role.pending = 1;
         self.end.arm_poll(id);
-        self.end.arm_send(id);
+        match size {
+            0 => self.has_said_first(id),
+            _ => self.end.arm_send(id),
+        }
     }
 
-    fn connection(&self, id: SlotId) -> Connection {
+    pub(super) fn connection(&self, id: SlotId) -> Connection {
         let number = self.end.arena[id].role.number;
-        let short = self.shorts.get(&id).map(|short| short.target);
-        let target = short.unwrap_or_else(|| self.tuples.target_of(number));
-        Connection { number: self.tuples.identity(number), target }
+        let (target, source) = match self.shorts.get(&id) {
+            Some(short) => (short.target, short.source),
+            None => {
+                let tuple = self.tuples.tuple_of(number);
+                (tuple.target, tuple.source)
+            }
+        };
+        Connection { number: self.tuples.identity(number), target, source }
     }
 
     pub(super) fn hear_opening(&mut self, id: SlotId) {
@@ -68,9 +76,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             Opening::NeedMore if !is_full => self.end.arm_poll(id),
             Opening::Open(size) => {
                 let rest = E::HEADROOM + size..slot.end;
-                self.end.stats.opening_latency_us.record(self.end.waited(id));
-                self.end.remove(id, Queue::Opening);
-                self.end.arena[id].role.pending = 0;
+                self.end_opening(id);
                 if !self.is_short(id) {
                     self.hold(id);
                     self.go_on(id, rest);
@@ -117,8 +123,23 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.fail_opening(id, errno);
     }
 
-    /// What was said first is gone.
+    fn end_opening(&mut self, id: SlotId) {
+        if self.expectation.awaits_opening() {
+            self.end.stats.opening_latency_us.record(self.end.waited(id));
+        }
+        self.end.remove(id, Queue::Opening);
+        self.end.arena[id].role.pending = 0;
+    }
+
+    /// What was said first is gone. Where no answer is awaited it is open.
     pub(super) fn has_said_first(&mut self, id: SlotId) {
+        if !self.expectation.awaits_opening() {
+            self.end_opening(id);
+            if self.is_short(id) {
+                return self.send_short_when_open(id);
+            }
+            self.hold(id);
+        }
         self.end.drop_buffer(id);
         if self.end.arena[id].read == ReadSide::Deferred {
             self.receive(id);

@@ -105,6 +105,12 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         }
         let Some(buffer) = self.end.take_buffer() else { return false };
         let range = self.expectation.farewell(self.end.driver.buffer(buffer));
+        if range.is_empty() {
+            self.end.give_buffer(buffer);
+            self.begin_end(id);
+            self.end.arm_shutdown(id, mode);
+            return true;
+        }
         self.end.arena[id].buffer = buffer;
         self.begin_end(id);
         let slot = &mut self.end.arena[id];

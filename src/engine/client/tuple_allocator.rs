@@ -167,12 +167,12 @@ impl TupleAllocator {
         u64::from(number) * self.plan.cores() as u64 + self.core as u64
     }
 
-    /// The number of the target of held connection `number` of this core.
+    /// The tuple of held connection `number` of this core.
     ///
     /// # Panics
     /// When the plan has no such connection.
-    pub fn target_of(&self, number: u32) -> usize {
-        self.plan.of_core(self.core, number.into()).expect("it was made of the plan").target
+    pub fn tuple_of(&self, number: u32) -> Tuple {
+        self.plan.of_core(self.core, number.into()).expect("it was made of the plan")
     }
 
     fn at(&self, index: u64) -> Option<(u32, Tuple)> {

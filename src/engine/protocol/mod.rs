@@ -7,6 +7,7 @@
 //!
 //! To add a protocol, add a file here, and its name to [`mode::Mode`] when a flag of `serve` chooses it.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub mod expect;
 pub mod message;
 pub mod mode;
 pub mod push;
+pub mod script;
 pub mod sink;
 pub mod websocket;
 
@@ -117,6 +119,9 @@ pub trait Expectation {
     /// at its end; and whether what comes may want a reply that is no message.
     const OPENS: bool = false;
 
+    /// Whether something of the connection is filled into messages.
+    const FILLS_IN: bool = false;
+
     /// Bytes that a buffer has free before those that come.
     const HEADROOM: u16 = 0;
 
@@ -144,8 +149,13 @@ pub trait Expectation {
     /// The next message is sent now.
     fn next_sequence(&self, _state: &mut Self::State) {}
 
-    /// Writes what is said first on a connection; its size.
-    fn open(&self, _connection: Connection, _out: &mut [u8]) -> u16 {
+    /// Whether an answer to what is said first is awaited before a connection counts as one.
+    fn awaits_opening(&self) -> bool {
+        true
+    }
+
+    /// Writes what is said first on a connection, at this time of the core's clock; its size.
+    fn open(&self, _connection: Connection, _at: Duration, _out: &mut [u8]) -> u16 {
         0
     }
 
@@ -154,8 +164,15 @@ pub trait Expectation {
         Opening::Open(0)
     }
 
-    /// Writes a message as it goes out; where it stands.
-    fn write(&self, message: &Message, message_bytes: u16, out: &mut [u8]) -> Range<u16> {
+    /// Writes a message as it goes out; where it stands. `connection` is given where it [`Expectation::FILLS_IN`].
+    fn write(
+        &self,
+        _state: &mut Self::State,
+        _connection: Option<Connection>,
+        message: &Message,
+        message_bytes: u16,
+        out: &mut [u8],
+    ) -> Range<u16> {
         message.write(&mut out[..usize::from(message_bytes)]);
         0..message_bytes
     }
@@ -176,6 +193,8 @@ pub struct Connection {
     pub number: u64,
     /// The number of its target.
     pub target: usize,
+    /// Its source address and port.
+    pub source: SocketAddr,
 }
 
 /// What bytes are that come before a connection counts as one.
@@ -230,6 +249,11 @@ pub enum What {
     Reply(Range<u16>),
     /// The server ends the connection, or it is to be ended: these bytes of the buffer go out before.
     Ends(Range<u16>),
+    /// The answer to the message that was sent last, which was due then: the low 32 bits of the core's clock in
+    /// microseconds.
+    Done(u32),
+    /// Nothing that is awaited, and nothing that may not come.
+    Nothing,
     /// Something else.
     Mismatch,
 }

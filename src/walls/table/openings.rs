@@ -1,5 +1,5 @@
-//! What is said first on a connection, before it counts as one: an upgrade that the server refuses, or does
-//! not answer.
+//! What is said first on a connection, before it counts as one: an upgrade or a hello that the server refuses, or
+//! does not answer.
 
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
@@ -14,23 +14,26 @@ use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
     Wall {
-        id: "upgrade-refused",
+        id: "opening-refused",
         precedence: 138,
-        limits: "nothing: the server does not agree to the upgrade to WebSocket",
+        limits: "nothing: the server does not agree to what is said first",
         at: SERVER,
         unit: "connections",
         explains: &[Symptom::Failed(Errno::EPROTO)],
-        signs: &[Sign::Became("the server answers an upgrade with something else", refused)],
-        absent: "the server agreed to every upgrade that it answered",
+        signs: &[Sign::Became(
+            "the server answers what is said first with something else",
+            refused,
+        )],
+        absent: "the server agreed to all that it answered",
         fix: |_, _| vec![Fix::Flag("--target ws://HOST:PORT/PATH with another path".into())],
         fix_of_run: Some(|run| vec![fix_of(run.facts.unexpected_bytes.as_deref().unwrap_or(""))]),
         remark: "the first line that it answers says why",
         ..BLANK
     },
     Wall {
-        id: "upgrade-unanswered",
+        id: "opening-unanswered",
         precedence: 149,
-        limits: "nothing: the server takes connections, and does not answer the upgrade to WebSocket",
+        limits: "nothing: the server takes connections, and does not answer what is said first",
         at: SERVER,
         unit: "connections",
         explains: &[
@@ -42,14 +45,17 @@ pub(super) const ROWS: &[Wall] = &[
             "connections are made, and what is said first has no answer",
             unanswered,
         )],
-        absent: "the server answered every upgrade",
+        absent: "the server answered all that was said first",
         fix: |_, _| {
             vec![
-                Fix::Flag("--target tcp://HOST:PORT, if it does not speak WebSocket".into()),
+                Fix::Flag(
+                    "--target tcp://HOST:PORT, if it does not speak WebSocket; no --hello-answer, if it gives none"
+                        .into(),
+                ),
                 Fix::Flag("--connects-in-flight with fewer, if it is too busy to answer".into()),
             ]
         },
-        remark: "an upgrade is given up when it has no answer in 10 s",
+        remark: "an upgrade of WebSocket, or a hello, is given up when it has no answer in 10 s",
         ..BLANK
     },
 ];
@@ -58,7 +64,10 @@ pub(super) const ROWS: &[Wall] = &[
 fn unanswered(run: &RunFacts, _: Place) -> Option<Evidence> {
     let failed = run.client.figure("opening_failed_total")?;
     let count = failed.checked_sub(run.failed(Errno::EPROTO)).filter(|count| *count > 0)?;
-    let text = format!("client: {} were connected, and no upgrade was agreed to", grouped(count));
+    let text = format!(
+        "client: {} were connected, and what is said first was not agreed to",
+        grouped(count)
+    );
     Some(Evidence { text, count: Some(count), confidence: Confidence::Likely })
 }
 
@@ -66,8 +75,10 @@ fn refused(run: &RunFacts, _: Place) -> Option<Evidence> {
     let count = run.failed(Errno::EPROTO);
     run.client.figure("opening_failed_total").filter(|failed| *failed >= count && count > 0)?;
     let answer = run.facts.unexpected_bytes.as_deref().map(first_line).unwrap_or_default();
-    let text =
-        format!("client: {} upgrades were refused; the first answer: \"{answer}\"", grouped(count));
+    let text = format!(
+        "client: {} were refused when they opened; the first answer: \"{answer}\"",
+        grouped(count)
+    );
     Some(Evidence { text, count: Some(count), confidence: Confidence::Certain })
 }
 
@@ -94,7 +105,7 @@ fn fix_of(bytes: &str) -> Fix {
             Some(_) => "--target and --header as the server's own clients have them",
             // An alert of TLS.
             None if line.starts_with("\\x15\\x03") => "a port without TLS: wss:// is not built yet",
-            None => "--target tcp://HOST:PORT: it does not speak HTTP",
+            None => "--target tcp://HOST:PORT where it speaks no WebSocket; --hello-answer as it answers",
         }
         .into(),
     )

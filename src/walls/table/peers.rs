@@ -115,11 +115,30 @@ pub(super) const ROWS: &[Wall] = &[
                 ),
             ]
         },
+        fix_of_run: Some(|run| fixes_of(run.facts.unexpected_bytes.as_deref().unwrap_or(""))),
         remark: "an HTTP server answers 400, a mail server greets first",
         absent: "no byte came that was not expected",
         ..BLANK
     },
 ];
+
+/// What speaks so, by the first bytes of it, which are written as text with escapes.
+fn fixes_of(bytes: &str) -> Vec<Fix> {
+    let speaks_http = bytes.starts_with("HTTP/1.");
+    let greets = ["220", "* OK", "+OK", "SSH-", "RFB ", "@RSYNCD"];
+    let own = if speaks_http {
+        "--message 'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' --answer 'HTTP/1.1 200{any}...'; or --target ws://"
+    } else if greets.iter().any(|greeting| bytes.starts_with(greeting)) {
+        "--hello-answer with what it says first, {any} for what varies; then --message and --answer"
+    } else {
+        "--message and --answer as it speaks, or --hello-answer where it speaks first"
+    };
+    vec![
+        Fix::Flag(own.into()),
+        Fix::Flag("--expect nothing, where the server answers no message of ours".into()),
+        Fix::Flag("--expect push --push-text TEXT --banner TEXT, where it pushes a text".into()),
+    ]
+}
 
 fn patterns(run: &RunFacts) -> impl Iterator<Item = &Pattern> {
     run.facts.patterns.iter()

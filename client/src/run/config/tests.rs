@@ -21,7 +21,8 @@ struct Line {
 fn of(flags: Flags) -> Result<Config, FlagError> {
     let resolved = named::resolve(&flags.targets.target).expect("every host has localhost");
     let hosts = resolved.hosts();
-    Config::new(flags, resolved.endpoints, hosts)
+    let script = flags.script.read().expect("nothing is in a file");
+    Config::new(flags, resolved.endpoints, hosts, script)
 }
 
 /// The flags of `line`, which has a target besides. The words of a bound are joined by `_`.

@@ -156,7 +156,7 @@ impl<E: Expectation> Expectation for Upgraded<E> {
         self.then.next_sequence(&mut state.then);
     }
 
-    fn open(&self, connection: Connection, out: &mut [u8]) -> u16 {
+    fn open(&self, connection: Connection, _at: Duration, out: &mut [u8]) -> u16 {
         let host = &self.hosts[connection.target];
         short(self.request.write(host, self.nonce(connection.number), out))
     }
@@ -170,7 +170,14 @@ impl<E: Expectation> Expectation for Upgraded<E> {
         }
     }
 
-    fn write(&self, message: &Message, message_bytes: u16, out: &mut [u8]) -> Range<u16> {
+    fn write(
+        &self,
+        _state: &mut State<E::State>,
+        _connection: Option<Connection>,
+        message: &Message,
+        message_bytes: u16,
+        out: &mut [u8],
+    ) -> Range<u16> {
         let end = HEAD + usize::from(message_bytes);
         message.write(&mut out[HEAD..end]);
         let opcode = if self.asks_by_ping { Opcode::Ping } else { Opcode::Binary };
