@@ -20,6 +20,7 @@ pub mod message;
 pub mod mode;
 pub mod push;
 pub mod sink;
+pub mod tls;
 
 /// What a server does with the bytes of its connections, and what it sends unasked.
 pub trait Protocol {
