@@ -2,6 +2,7 @@
 //!
 //! It is given the bytes of files, and reads none.
 
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -104,11 +105,22 @@ impl Identity {
     /// # Errors
     /// When a name is none.
     pub fn self_signed(names: &[String]) -> Result<Identity, CertificateError> {
-        let made = rcgen::generate_simple_self_signed(names).map_err(|reason| {
+        let make = || {
+            let key = KeyPair::generate()?;
+            let mut params = CertificateParams::new(names)?;
+            // A name of its own: a certificate that was signed by another key of the same name is not one of an
+            // unknown authority, but a forged one.
+            let own = digest(&SHA256, key.public_key_raw());
+            let name = format!("megaconn {}", hexadecimal(&own.as_ref()[..8], ""));
+            params.distinguished_name = DistinguishedName::new();
+            params.distinguished_name.push(DnType::CommonName, name);
+            Ok((params.self_signed(&key)?, key))
+        };
+        let (certificate, key) = make().map_err(|reason: rcgen::Error| {
             CertificateError::NotMade { name: names.join(", "), reason: reason.to_string() }
         })?;
-        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        Ok(Identity { chain: vec![made.cert.into()], key: key.into() })
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        Ok(Identity { chain: vec![certificate.into()], key: key.into() })
     }
 
     /// The fingerprint of its certificate.
@@ -121,9 +133,12 @@ impl Identity {
 /// SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` writes it.
 #[must_use]
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    let bytes = digest(&SHA256, certificate);
-    let bytes: Vec<_> = bytes.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
-    bytes.join(":")
+    hexadecimal(digest(&SHA256, certificate).as_ref(), ":")
+}
+
+fn hexadecimal(bytes: &[u8], between: &str) -> String {
+    let bytes: Vec<_> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    bytes.join(between)
 }
 
 fn no_pem(pem: Pem<'_>, reason: &pem::Error) -> CertificateError {

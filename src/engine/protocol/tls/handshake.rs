@@ -25,9 +25,6 @@ use crate::engine::protocol::tls::traffic::{self, Secrets};
 /// Bytes that a peer may send for a handshake. One with a chain of certificates of RSA has about 6,000.
 pub const HANDSHAKE_BYTES_MAX: usize = 256 * 1024;
 
-/// Records that a failing handshake has left to send, at most: an alert.
-const LAST_RECORDS_MAX: usize = 4;
-
 /// A handshake under way.
 pub struct Handshake {
     end: End,
@@ -245,24 +242,28 @@ impl Handshake {
 
     /// What an error of rustls means. The alert that it has for the peer is encoded.
     fn fail(&mut self, error: Error) -> Failure {
-        let before = self.outgoing.len();
-        self.shown = 0;
-        for _ in 0..LAST_RECORDS_MAX {
+        // With nothing to send rustls would go on to read what it has failed with.
+        while self.end.common().wants_write() {
             if !matches!(self.step(), Ok(Step::Again)) {
                 break;
             }
         }
-        let told = match &error {
+        if error == Error::AlertReceived(AlertDescription::CloseNotify) {
+            return self.ended();
+        }
+        let known = match &error {
             Error::InvalidCertificate(fault) => Some(AlertDescription::from(fault.clone())),
+            Error::NoCertificatesPresented => Some(AlertDescription::CertificateRequired),
+            Error::NoApplicationProtocol => Some(AlertDescription::NoApplicationProtocol),
             _ => None,
         };
         // An alert in plaintext: 21, version, length 2, level, number.
-        let shown = match self.outgoing[before..] {
-            [21, 3, _, 0, 2, _, number] => Some(AlertDescription::from(number)),
-            [] => return Reason::from(error).into(),
-            _ => told,
+        let alert = match self.outgoing[..] {
+            [] => None,
+            [.., 21, 3, _, 0, 2, _, number] => Some(AlertDescription::from(number)),
+            _ => known,
         };
-        Failure { reason: error.into(), alert: shown }
+        Failure { reason: error.into(), alert }
     }
 }
 

@@ -124,7 +124,7 @@ impl Session {
             let aad = Aad::from(&*header);
             aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, text)
         } else {
-            let aad = Aad::from(aad_of_tls12(sequence, kind.number(), text.len()));
+            let aad = Aad::from(aad_of_tls12(sequence, header, text.len()));
             aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, text)
         };
         tag.copy_from_slice(sealed.expect("a record is shorter than any cipher's limit").as_ref());
@@ -209,7 +209,7 @@ impl Session {
         let opened = if suite.is_tls13() {
             aead.open_in_place(nonce, Aad::from(&*head), sealed)
         } else {
-            let aad = aad_of_tls12(sequence, head[0], length);
+            let aad = aad_of_tls12(sequence, head, length);
             aead.open_in_place(nonce, Aad::from(aad), sealed)
         };
         let plain = opened.map_err(|_| Bad::NotAuthentic)?;
@@ -266,11 +266,12 @@ fn head(kind: u8, sealed: usize) -> [u8; HEADER_BYTES] {
     [kind, 3, 3, high, low]
 }
 
-/// What TLS 1.2 authenticates beside the text (RFC 5246, 6.2.3.3).
-fn aad_of_tls12(sequence: u64, kind: u8, plain: usize) -> [u8; 13] {
+/// What TLS 1.2 authenticates beside the text: number, kind, version, length of the text (RFC 5246, 6.2.3.3).
+fn aad_of_tls12(sequence: u64, header: &[u8], plain: usize) -> [u8; 13] {
     let mut aad = [0; 13];
     aad[..8].copy_from_slice(&sequence.to_be_bytes());
-    aad[8..].copy_from_slice(&head(kind, plain));
+    aad[8..11].copy_from_slice(&header[..3]);
+    aad[11..].copy_from_slice(&length(plain));
     aad
 }
 
