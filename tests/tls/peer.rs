@@ -171,12 +171,16 @@ impl Ours {
 
     /// One record of data.
     pub(crate) fn seal(&mut self, plain: &[u8]) -> Vec<u8> {
+        self.seal_kind(Kind::Data, plain)
+    }
+
+    pub(crate) fn seal_kind(&mut self, kind: Kind, plain: &[u8]) -> Vec<u8> {
         let mut buffer = vec![0xee; ROOM_BEFORE + plain.len() + ROOM_BEHIND];
         let range = ROOM_BEFORE..ROOM_BEFORE + plain.len();
         buffer[range.clone()].copy_from_slice(plain);
         let record = match &mut self.kept {
-            Some(kept) => self.session.seal_kept(kept, Kind::Data, &mut buffer, range),
-            None => self.session.seal(Kind::Data, &mut buffer, range),
+            Some(kept) => self.session.seal_kept(kept, kind, &mut buffer, range),
+            None => self.session.seal(kind, &mut buffer, range),
         };
         buffer[record.unwrap()].to_vec()
     }
@@ -244,4 +248,23 @@ pub(crate) fn talk(ours: &mut Ours, theirs: &mut Connection) {
         let sent = sent_by(theirs);
         assert!(ours.open_data(&sent) == text, "we have read something else");
     }
+}
+
+/// Two sessions of ours that talk to each other: a server's and a client's, of this version.
+pub(crate) fn both_ours(versions: Versions) -> (Ours, Ours) {
+    let (ours, _) = identity();
+    let mut settings = client_settings(&ours.chain);
+    settings.versions = versions;
+    let (mut server, mut client) = (our_server(server_settings(ours)), our_client(settings));
+    for _ in 0..4 {
+        let to_server = client.outgoing().to_vec();
+        client.sent(to_server.len());
+        server.feed(&to_server).unwrap();
+        let to_client = server.outgoing().to_vec();
+        server.sent(to_client.len());
+        client.feed(&to_client).unwrap();
+    }
+    let [server, client] = [server, client].map(|end| end.finish().unwrap());
+    assert!(server.rest.is_empty() && client.rest.is_empty());
+    (Ours::of(server.session, server.rest), Ours::of(client.session, client.rest))
 }

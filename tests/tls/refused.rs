@@ -9,6 +9,7 @@ use megaconn::engine::protocol::tls::config::{
 use megaconn::engine::protocol::tls::content::Opened;
 use megaconn::engine::protocol::tls::failure::{Failure, Reason};
 use megaconn::engine::protocol::tls::handshake::{HANDSHAKE_BYTES_MAX, Handshake, Progress};
+use proptest::prelude::*;
 use rustls::crypto::ring;
 use rustls::{AlertDescription, Error};
 
@@ -220,4 +221,58 @@ fn settings_that_do_not_fit() {
     let mut connection =
         dialling(&Arc::new(their_client(Arc::new(ring::default_provider()), &one.chain)));
     assert!(give(&mut connection, b"").is_ok());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// One byte of what a client sends is another, and it comes in two pieces: the handshake goes on or fails.
+    #[test]
+    fn a_handshake_that_was_changed_is_no_panic(
+        at in 0usize..2_000, by in 1u8.., cut in 0usize..2_000, is_tls13: bool,
+    ) {
+        let (ours, _) = identity();
+        let mut settings = client_settings(&ours.chain);
+        settings.versions = if is_tls13 { Versions::Tls13 } else { Versions::Tls12 };
+        let (mut server, mut client) = (our_server(server_settings(ours)), our_client(settings));
+        let mut seen = 0;
+        for turn in 0..6 {
+            let (from, to) = if turn % 2 == 0 {
+                (&mut client, &mut server)
+            } else {
+                (&mut server, &mut client)
+            };
+            let mut bytes = from.outgoing().to_vec();
+            from.sent(bytes.len());
+            if (seen..seen + bytes.len()).contains(&at) {
+                bytes[at - seen] ^= by;
+            }
+            seen += bytes.len();
+            let (one, other) = bytes.split_at(cut.min(bytes.len()));
+            let _ = to.feed(one);
+            let _ = to.feed(other);
+        }
+        // What is not authentic, as the version in a header is not, may have changed. Two ends that are done have
+        // the same keys all the same.
+        if [server.feed(b""), client.feed(b"")] == [Ok(Progress::Done), Ok(Progress::Done)] {
+            let [mut server, mut client] = [server, client].map(|end| {
+                let finished = end.finish().unwrap();
+                Ours::of(finished.session, finished.rest)
+            });
+            prop_assert_eq!(server.open_data(&client.seal(b"up")), b"up");
+            prop_assert_eq!(client.open_data(&server.seal(b"down")), b"down");
+        }
+    }
+
+    /// Whatever comes first is at worst a failure.
+    #[test]
+    fn whatever_comes_first_is_no_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..300), is_record: bool,
+    ) {
+        let mut server = our_server(server_settings(identity().0));
+        let head = [22, 3, 1, 0, 64, 1, 0, 0, 60, 3, 3];
+        let _ = server.feed(if is_record { &head } else { &[] });
+        let _ = server.feed(&bytes);
+        let _ = server.ended();
+    }
 }

@@ -164,15 +164,19 @@ mod tests {
         let cut = b"-----BEGIN CERTIFICATE-----\nAAAA\n";
         assert!(told(pem("--tls-cert", cut)).starts_with("--tls-cert a.pem: no PEM: missing"));
 
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        let [cert, key] = [&cert, &key].map(|text| text.as_bytes());
+        let cert = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert_eq!(certificates(pem("--tls-ca", cert)), Ok(vec![vec![0; 3].into()]));
+        let locked =
+            b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        for no_key in [&cert[..], locked] {
+            let swapped = Identity::from_pem(pem("--tls-cert", cert), pem("--tls-key", no_key));
+            let told = swapped.unwrap_err().to_string();
+            assert!(told.starts_with("--tls-key a.pem: no private key"), "{told}");
+            assert!(told.ends_with("openssl pkey -in a.pem -out KEY.pem"), "{told}");
+        }
+        let key = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
         let both = Identity::from_pem(pem("--tls-cert", cert), pem("--tls-key", key)).unwrap();
-        assert_eq!(both.chain, [made.cert.der().clone()]);
-        let swapped = Identity::from_pem(pem("--tls-cert", cert), pem("--tls-key", cert));
-        let told = swapped.unwrap_err().to_string();
-        assert!(told.starts_with("--tls-key a.pem: no private key"), "{told}");
-        assert!(told.ends_with("openssl pkey -in a.pem -out KEY.pem"), "{told}");
+        assert_eq!(both.key.secret_der(), [0; 3]);
     }
 
     #[test]

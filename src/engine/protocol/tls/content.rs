@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use rustls::{AlertDescription, ContentType};
+pub use rustls::AlertDescription;
+use rustls::ContentType;
 
 /// Records in a row without data, after which a peer is taken for one that wants to keep us busy.
 pub(super) const FRUITLESS_MAX: u8 = 32;

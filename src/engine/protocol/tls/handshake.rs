@@ -13,7 +13,6 @@ use rustls::unbuffered::{
 use rustls::{
     AlertDescription, CommonState, Error, ExtractedSecrets, HandshakeKind, ProtocolVersion, Side,
 };
-use zeroize::Zeroize;
 
 use crate::engine::protocol::tls::config::{ClientTls, ServerTls};
 use crate::engine::protocol::tls::failure::{FIRST_BYTES_MAX, Failure, Reason};
@@ -61,7 +60,7 @@ pub struct Finished {
     pub protocol: Option<Vec<u8>>,
     /// Whether a ticket has made it short.
     pub is_resumed: bool,
-    /// At a client that keeps tickets, what takes those that a server of TLS 1.3 sends. It is an object of some kB:
+    /// At a client that keeps tickets, what takes those that a server of TLS 1.3 sends. It is about 1 kB:
     /// drop it when the first one has come.
     pub tickets: Option<Tickets>,
 }
@@ -112,7 +111,7 @@ impl Handshake {
             shown: 0,
             shown_total: 0,
             outgoing: Vec::new(),
-            secrets: [None; 2],
+            secrets: [None, None],
             progress: Ok(Progress::NeedMore),
         }
     }
@@ -143,6 +142,7 @@ impl Handshake {
     /// When there are not as many.
     pub fn sent(&mut self, bytes: usize) {
         self.outgoing.drain(..bytes);
+        free_if_empty(&mut self.outgoing);
     }
 
     /// What it means that the connection ends now.
@@ -167,14 +167,13 @@ impl Handshake {
         let suite = common.negotiated_cipher_suite().and_then(|suite| Suite::of(suite.suite()));
         let suite =
             suite.ok_or_else(|| Failure::of_ours(Error::General("unknown suite".to_owned())))?;
-        let secrets = self.secrets.map(Option::unwrap_or_default);
         assert!(
             !suite.is_tls13() || self.secrets.iter().all(Option::is_some),
             "rustls has logged no secrets"
         );
-        self.secrets.iter_mut().flatten().for_each(Zeroize::zeroize);
+        let secrets = self.secrets.map(Option::unwrap_or_default);
         let (side, extracted, tickets) = self.end.extract().map_err(Failure::of_ours)?;
-        let session = Session::new(suite, side, &extracted, &secrets);
+        let session = Session::new(suite, side, &extracted, secrets);
         self.incoming.drain(..self.shown);
         let Handshake { incoming: rest, outgoing, .. } = self;
         Ok(Finished { session, rest, outgoing, protocol, is_resumed, tickets })
@@ -205,6 +204,7 @@ impl Handshake {
         traffic::take(&mut self.secrets);
         self.incoming.drain(..discard);
         self.shown -= discard;
+        free_if_empty(&mut self.incoming);
         step
     }
 
@@ -218,7 +218,7 @@ impl Handshake {
             End::Server(_) if is_first => *kind == 22,
             _ => (20..=23).contains(kind),
         };
-        if !next.first().is_none_or(is_kind) || !next.get(1).is_none_or(|version| *version == 3) {
+        if !next.first().is_none_or(is_kind) || next.get(1).is_some_and(|version| *version != 3) {
             return Err(if is_first {
                 Reason::NotTls(next[..next.len().min(FIRST_BYTES_MAX)].to_owned())
             } else {
@@ -314,6 +314,13 @@ impl Failure {
 impl From<Reason> for Failure {
     fn from(reason: Reason) -> Failure {
         Failure { reason, alert: None }
+    }
+}
+
+/// What waits for a peer holds no memory that it does not need.
+fn free_if_empty(bytes: &mut Vec<u8>) {
+    if bytes.is_empty() {
+        *bytes = Vec::new();
     }
 }
 

@@ -4,8 +4,8 @@
 //! ```text
 //! config       what both ends agree to: certificates, trust, ALPN, tickets    once, before the data path starts
 //! certificate  PEM, a certificate of our own, fingerprints
-//! handshake    rustls, until both Finished messages are through               5 to 20 kB, for two round trips
-//! secrets      what is left then: `Session`                                   256 B, as long as the connection lives
+//! handshake    rustls, until both Finished messages are through               about 4 kB, for one or two round trips
+//! secrets      what is left then: `Session`                                   232 B, as long as the connection lives
 //! suite        what its nine cipher suites are made of
 //! traffic      the secrets of TLS 1.3 from which later keys are made
 //! record       seal and open one record in place, from a `Session` alone

@@ -60,7 +60,7 @@ impl Session {
         suite: &'static Suite,
         side: Side,
         extracted: &ExtractedSecrets,
-        [server, client]: &[Secret; 2],
+        [server, client]: [Secret; 2],
     ) -> Session {
         let (ours, theirs) = match side {
             Side::Server => (server, client),
@@ -91,15 +91,14 @@ impl Session {
 }
 
 impl Direction {
-    fn new((sequence, secrets): &(u64, ConnectionTrafficSecrets), secret: &Secret) -> Direction {
+    fn new((sequence, secrets): &(u64, ConnectionTrafficSecrets), secret: Secret) -> Direction {
         let (key, iv) = match secrets {
             ConnectionTrafficSecrets::Aes128Gcm { key, iv }
             | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
             | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (key.as_ref(), iv.as_ref()),
             _ => unreachable!("a suite of the table has one of three ciphers"),
         };
-        let mut direction =
-            Direction { sequence: *sequence, secret: *secret, ..Direction::default() };
+        let mut direction = Direction { sequence: *sequence, secret, ..Direction::default() };
         direction.key[..key.len()].copy_from_slice(key);
         direction.iv.copy_from_slice(iv);
         direction

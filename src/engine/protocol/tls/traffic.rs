@@ -7,13 +7,13 @@
 use std::cell::Cell;
 
 use rustls::KeyLog;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Bytes of a traffic secret, of which suites with SHA-256 use the first 32.
 pub(super) const SECRET_BYTES: usize = 48;
 
 /// A traffic secret.
-#[derive(Clone, Copy, Zeroize)]
+#[derive(Zeroize, ZeroizeOnDrop)]
 pub(super) struct Secret(pub(super) [u8; SECRET_BYTES]);
 
 /// The secrets of the server and of the client.
@@ -26,7 +26,7 @@ pub(super) struct Log;
 const LABELS: [&str; 2] = ["SERVER_TRAFFIC_SECRET_0", "CLIENT_TRAFFIC_SECRET_0"];
 
 thread_local! {
-    static LOGGED: Cell<Secrets> = const { Cell::new([None; 2]) };
+    static LOGGED: Cell<Secrets> = const { Cell::new([None, None]) };
 }
 
 impl Default for Secret {
@@ -52,7 +52,9 @@ impl KeyLog for Log {
 
 /// Moves into `secrets` what was logged on this thread since the last call.
 pub(super) fn take(secrets: &mut Secrets) {
-    for (secret, logged) in secrets.iter_mut().zip(LOGGED.replace([None; 2])) {
-        *secret = logged.or(*secret);
+    for (secret, logged) in secrets.iter_mut().zip(LOGGED.take()) {
+        if logged.is_some() {
+            *secret = logged;
+        }
     }
 }
