@@ -99,6 +99,21 @@ fn handshake_of_both_ends(bencher: Bencher, versions: Versions) {
     bencher.bench_local(|| ends.shake());
 }
 
+/// The same with a client that believes any certificate.
+#[divan::bench]
+fn handshake_unchecked(bencher: Bencher) {
+    let client = ClientSettings {
+        trust: Trust::Anything,
+        identity: None,
+        protocols: Vec::new(),
+        keeps_tickets: false,
+        versions: Versions::Tls13,
+    };
+    let mut ends = Ends::new(Versions::Tls13, false);
+    ends.client = ClientTls::new(client).expect("they fit");
+    bencher.bench_local(|| ends.shake());
+}
+
 #[divan::bench(args = [Versions::Tls13, Versions::Tls12])]
 fn handshake_by_ticket(bencher: Bencher, versions: Versions) {
     let ends = Ends::new(versions, true);
