@@ -6,6 +6,8 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
+use std::sync::Arc;
+
 use divan::{AllocProfiler, Bencher};
 use megaconn::engine::protocol::tls::certificate::Identity;
 use megaconn::engine::protocol::tls::config::{
@@ -16,11 +18,15 @@ use megaconn::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
 use megaconn::engine::protocol::tls::record::Kept;
 use megaconn::engine::protocol::tls::secrets::Session;
 use megaconn::engine::protocol::tls::suite::{ROOM_BEFORE, ROOM_BEHIND};
+use rustls::client::Resumption;
 use rustls::crypto::cipher::{
     AeadKey, Iv, MessageEncrypter, OutboundChunks, OutboundPlainMessage, Tls13AeadAlgorithm,
 };
 use rustls::crypto::ring::cipher_suite;
-use rustls::{ContentType, ProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, ContentType, ProtocolVersion, RootCertStore, ServerConfig,
+    ServerConnection,
+};
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -112,6 +118,43 @@ fn handshake_unchecked(bencher: Bencher) {
     let mut ends = Ends::new(Versions::Tls13, false);
     ends.client = ClientTls::new(client).expect("they fit");
     bencher.bench_local(|| ends.shake());
+}
+
+/// rustls's two ends by themselves, with buffers of their own: what it costs without this layer. What they hold
+/// afterwards is held by each connection.
+#[divan::bench]
+fn handshake_of_rustls_alone(bencher: Bencher) {
+    let name = || server_name("localhost").expect("it is a name");
+    let Identity { chain, key } = Identity::self_signed(&["localhost".to_owned()]).expect("a name");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(chain[0].clone()).expect("it is one");
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_safe_default_protocol_versions().expect("it has both");
+    let mut client = builder.with_root_certificates(roots).with_no_client_auth();
+    client.resumption = Resumption::disabled();
+    let builder = ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().expect("it has both");
+    let mut server = builder.with_no_client_auth().with_single_cert(chain, key).expect("they fit");
+    server.send_tls13_tickets = 0;
+    let (server, client) = (Arc::new(server), Arc::new(client));
+    bencher.bench_local(|| {
+        let mut server = ServerConnection::new(Arc::clone(&server)).expect("random numbers");
+        let mut client =
+            ClientConnection::new(Arc::clone(&client), name()).expect("random numbers");
+        let mut wire = Vec::new();
+        while server.is_handshaking() || client.is_handshaking() || client.wants_write() {
+            client.write_tls(&mut wire).expect("memory");
+            server.read_tls(&mut &wire[..]).expect("memory");
+            server.process_new_packets().expect("the ends agree");
+            wire.clear();
+            server.write_tls(&mut wire).expect("memory");
+            client.read_tls(&mut &wire[..]).expect("memory");
+            client.process_new_packets().expect("the ends agree");
+            wire.clear();
+        }
+        (server, client)
+    });
 }
 
 #[divan::bench(args = [Versions::Tls13, Versions::Tls12])]
