@@ -10,7 +10,7 @@ use megaconn::engine::protocol::tls::config::{
 use megaconn::engine::protocol::tls::content::{Kind, Opened};
 use megaconn::engine::protocol::tls::failure::Failure;
 use megaconn::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
-use megaconn::engine::protocol::tls::record::Kept;
+use megaconn::engine::protocol::tls::record::{Kept, OWN_BYTES_MAX};
 use megaconn::engine::protocol::tls::secrets::Session;
 use megaconn::engine::protocol::tls::suite::{ROOM_BEFORE, ROOM_BEHIND};
 use rustls::crypto::{CryptoProvider, ring};
@@ -186,13 +186,13 @@ impl Ours {
     }
 
     pub(crate) fn seal_alert(&mut self, alert: rustls::AlertDescription) -> Vec<u8> {
-        let mut buffer = [0; 64];
+        let mut buffer = [0; OWN_BYTES_MAX];
         let record = self.session.seal_alert(alert, &mut buffer);
         buffer[record].to_vec()
     }
 
     pub(crate) fn seal_key_update(&mut self, asks: bool) -> Vec<u8> {
-        let mut buffer = [0; 64];
+        let mut buffer = [0; OWN_BYTES_MAX];
         let record = self.session.seal_key_update(asks, &mut buffer);
         buffer[record].to_vec()
     }

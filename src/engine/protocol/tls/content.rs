@@ -35,7 +35,9 @@ pub enum Opened {
     Data(Range<usize>),
     /// The peer sends with a new key from now on.
     KeyUpdate {
-        /// Whether it waits for [`Session::seal_key_update`], which goes out before any other data.
+        /// Whether it waits for [`seal_key_update`], which goes out before any other data.
+        ///
+        /// [`seal_key_update`]: crate::engine::protocol::tls::secrets::Session::seal_key_update
         must_answer: bool,
     },
     /// To a client: tickets, as these bytes of the buffer, for [`Tickets::take`](crate::engine::protocol::tls::handshake::Tickets::take).

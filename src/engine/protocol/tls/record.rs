@@ -12,13 +12,20 @@ use zeroize::Zeroizing;
 use crate::engine::protocol::tls::content::{Bad, Kind, Opened, Record};
 use crate::engine::protocol::tls::key_update::WornOut;
 use crate::engine::protocol::tls::secrets::{Direction, KEY_BYTES, NONCE_BYTES, Session};
-use crate::engine::protocol::tls::suite::{HEADER_BYTES, ROOM_BEFORE, Suite, TAG_BYTES};
+use crate::engine::protocol::tls::suite::{
+    HEADER_BYTES, ROOM_BEFORE, ROOM_BEHIND, Suite, TAG_BYTES,
+};
 
 /// Bytes of plaintext in a record, at most.
 pub const PLAIN_BYTES_MAX: usize = 1 << 14;
 
 /// Bytes of a record with all its header, nonce, padding and tag, at most: TLS 1.2 allows most.
 pub const RECORD_BYTES_MAX: usize = HEADER_BYTES + PLAIN_BYTES_MAX + 2_048;
+
+/// Room for an alert or a KeyUpdate that we seal, from the beginning of a buffer on.
+pub const OWN_BYTES_MAX: usize = ROOM_BEFORE + KEY_UPDATE_BYTES + ROOM_BEHIND;
+
+const KEY_UPDATE_BYTES: usize = 5;
 
 /// Bytes behind a header that TLS 1.3 allows.
 const SEALED_BYTES_MAX_TLS13: usize = PLAIN_BYTES_MAX + 256;
@@ -46,8 +53,6 @@ impl Session {
     ///
     /// # Panics
     /// Where there is no such room, or more than [`PLAIN_BYTES_MAX`] to seal.
-    ///
-    /// [`ROOM_BEHIND`]: crate::engine::protocol::tls::suite::ROOM_BEHIND
     pub fn seal(
         &mut self,
         kind: Kind,
@@ -73,20 +78,23 @@ impl Session {
         self.seal_by(aead, kind, buffer, plain)
     }
 
-    /// Seals an alert into the beginning of a buffer. All but `CloseNotify` and `NoRenegotiation` are fatal.
+    /// Seals an alert into the beginning of a buffer of [`OWN_BYTES_MAX`], and says which bytes are the record. All
+    /// alerts but `CloseNotify` and `NoRenegotiation` are fatal.
     pub fn seal_alert(&mut self, alert: AlertDescription, buffer: &mut [u8]) -> Range<usize> {
         let is_warning =
             matches!(alert, AlertDescription::CloseNotify | AlertDescription::NoRenegotiation);
         self.seal_own(Kind::Alert, &[if is_warning { 1 } else { 2 }, alert.into()], buffer)
     }
 
-    /// Seals a KeyUpdate into the beginning of a buffer: what is sealed afterwards has a new key. With `asks` the
-    /// peer is to change its own key too. It answers one of the peer's when that said `must_answer`.
+    /// Seals a KeyUpdate into the beginning of a buffer of [`OWN_BYTES_MAX`], and says which bytes are the record:
+    /// what is sealed afterwards has a new key. With `asks` the peer is to change its own key too. One answers all
+    /// that the peer has sent until then and that said `must_answer`.
     ///
     /// # Panics
     /// In TLS 1.2, which has none.
     pub fn seal_key_update(&mut self, asks: bool, buffer: &mut [u8]) -> Range<usize> {
-        let record = self.seal_own(Kind::Handshake, &[24, 0, 0, 1, u8::from(asks)], buffer);
+        let message: [u8; KEY_UPDATE_BYTES] = [24, 0, 0, 1, u8::from(asks)];
+        let record = self.seal_own(Kind::Handshake, &message, buffer);
         self.send.update(self.suite);
         record
     }
