@@ -80,18 +80,11 @@ mod tests {
 
     use super::*;
     use crate::engine::protocol::tls::content::Kind;
-    use crate::engine::protocol::tls::joiner::Joiner;
 
     fn session(name: CipherSuite, sequence: u64) -> Session {
-        Session {
-            suite: Suite::of(name).unwrap(),
-            send: Direction { sequence, ..Direction::default() },
-            receive: Direction::default(),
-            joiner: Joiner::default(),
-            side: Side::Server,
-            fruitless: 0,
-            has_refused: false,
-        }
+        let mut session = Session::blank(name, Side::Server);
+        session.send.sequence = sequence;
+        session
     }
 
     #[test]

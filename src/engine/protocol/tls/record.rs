@@ -286,3 +286,68 @@ fn aad_of_tls12(sequence: u64, header: &[u8], plain: usize) -> [u8; 13] {
 fn length(bytes: usize) -> [u8; 2] {
     u16::try_from(bytes).expect("a record is shorter than 64 KiB").to_be_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::{CipherSuite, Side};
+
+    use super::*;
+
+    /// A record as another implementation may seal it, and what a session with the same key makes of it.
+    fn opened(name: CipherSuite, outer: u8, inner: &[u8]) -> (Opened, Vec<u8>) {
+        let suite = Suite::of(name).unwrap();
+        let key = Direction::default();
+        let mut sealed = inner.to_vec();
+        let explicit = &[0; 8][..suite.before() - HEADER_BYTES];
+        let header = head(outer, explicit.len() + inner.len() + TAG_BYTES);
+        let nonce = Nonce::assume_unique_for_key(nonce(&key.iv, 0));
+        let aead = cipher(suite, &key);
+        if suite.is_tls13() {
+            aead.seal_in_place_append_tag(nonce, Aad::from(header), &mut sealed).unwrap();
+        } else {
+            let aad = Aad::from(aad_of_tls12(0, &header, inner.len()));
+            aead.seal_in_place_append_tag(nonce, aad, &mut sealed).unwrap();
+        }
+        let mut record = [&header[..], explicit, &sealed].concat();
+        let mut session = Session::blank(name, Side::Client);
+        let Record { bytes, opened } = session.open(&mut record);
+        assert!(bytes == record.len() || bytes == 0);
+        let data = match &opened {
+            Opened::Data(range) => record[range.clone()].to_vec(),
+            _ => Vec::new(),
+        };
+        (opened, data)
+    }
+
+    #[test]
+    fn padding_is_no_data() {
+        let name = CipherSuite::TLS13_AES_128_GCM_SHA256;
+        for padding in [0, 1, 255, PLAIN_BYTES_MAX - 5] {
+            let inner = [&b"data\0"[..], &[23], &vec![0; padding]].concat();
+            assert_eq!(opened(name, 23, &inner).1, b"data\0", "{padding} of padding");
+        }
+        // Padding alone, and nothing at all.
+        for inner in [&[0; 9][..], &[]] {
+            assert_eq!(opened(name, 23, inner).0, Opened::Bad(Bad::Unexpected));
+        }
+        // A kind that there is not, and one that must not be sealed.
+        for kind in [20, 24, 99] {
+            assert_eq!(opened(name, 23, &[1, kind]).0, Opened::Bad(Bad::Unexpected));
+        }
+    }
+
+    #[test]
+    fn a_plaintext_that_is_too_long_is_refused() {
+        for (name, longest) in [
+            // With the byte that says what it is.
+            (CipherSuite::TLS13_CHACHA20_POLY1305_SHA256, PLAIN_BYTES_MAX + 1),
+            (CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, PLAIN_BYTES_MAX),
+            (CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, PLAIN_BYTES_MAX),
+        ] {
+            let (_, data) = opened(name, 23, &vec![23; longest]);
+            assert_eq!(data.len(), PLAIN_BYTES_MAX, "{name:?}");
+            let (refused, _) = opened(name, 23, &vec![23; longest + 1]);
+            assert_eq!(refused, Opened::Bad(Bad::TooLong), "{name:?}");
+        }
+    }
+}

@@ -77,6 +77,20 @@ impl Session {
         }
     }
 
+    /// One of zeros, for tests.
+    #[cfg(test)]
+    pub(super) fn blank(name: rustls::CipherSuite, side: Side) -> Session {
+        Session {
+            suite: Suite::of(name).expect("it is in the table"),
+            send: Direction::default(),
+            receive: Direction::default(),
+            joiner: Joiner::default(),
+            side,
+            fruitless: 0,
+            has_refused: false,
+        }
+    }
+
     /// What was agreed on.
     #[must_use]
     pub fn suite(&self) -> &'static Suite {
@@ -129,15 +143,9 @@ mod tests {
             secret: Secret([byte; SECRET_BYTES]),
             sequence: u64::from(byte),
         };
-        let mut session = Session {
-            suite: Suite::of(rustls::CipherSuite::TLS13_AES_128_GCM_SHA256).unwrap(),
-            send: direction(1),
-            receive: direction(2),
-            joiner: Joiner::default(),
-            side: Side::Client,
-            fruitless: 3,
-            has_refused: true,
-        };
+        let name = rustls::CipherSuite::TLS13_AES_128_GCM_SHA256;
+        let mut session = Session::blank(name, Side::Client);
+        (session.send, session.receive) = (direction(1), direction(2));
         let shown = format!("{session:?}");
         assert!(shown.contains("numbers: [1, 2]") && !shown.contains("[1, 1"), "{shown}");
         // What `drop` does as well, as a bound on the type says.
