@@ -98,6 +98,7 @@ command -v promtool >/dev/null ||
 [ -n "${MEGACONN_HOST_WIDE:-}" ] ||
     skip "walls of the whole host: MEGACONN_HOST_WIDE=1 lets tests change its values for a moment"
 command -v tmux >/dev/null || skip "the live view in a terminal: tmux is not installed (apt-get install tmux)"
+command -v openssl >/dev/null || skip "TLS against openssl: it is not installed (apt-get install openssl)"
 if [ "$(nproc)" -ge 2 ]; then
     step bench-scripts/compare.sh --quick --only echo-16,rate-500 --servers epoll,ring,tokio,glommio
 else

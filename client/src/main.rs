@@ -85,8 +85,20 @@ mod tests {
             "completions" => vec!["bash"],
             _ => Vec::new(),
         };
-        let free =
-            ["banner", "push_text", "stats", "beside", "resolve", "out", "source", "subprotocol"];
+        let free = [
+            "banner",
+            "push_text",
+            "stats",
+            "beside",
+            "resolve",
+            "out",
+            "source",
+            "subprotocol",
+            "hello",
+            "hello_answer",
+            "message",
+            "answer",
+        ];
         every_flag::walk::<Cli>(good, &free);
     }
 }

@@ -116,6 +116,11 @@ pub(crate) const ARROWS: List = &[
 /// What a folder must never use of other crates.
 pub(crate) const OUTSIDE: List = &[
     ("engine", &["glommio", "clap", "std::fs", "std::net"]),
+    // TLS is a protocol's matter: the ends know a session, and no library.
+    ("engine::server", TLS),
+    ("engine::client", TLS),
+    ("engine::endpoint", TLS),
+    ("drivers", TLS),
     ("host", &["glommio"]),
     ("observe", &["glommio"]),
     ("observe::stats", &["std::fs", "std::net"]),
@@ -130,6 +135,9 @@ pub(crate) const OUTSIDE: List = &[
     ("main::commands::serve::config", HOST),
     ("client::run::config", HOST),
 ];
+
+/// What makes TLS, of other crates.
+const TLS: &[&str] = &["rustls", "ring", "rcgen", "rustls_native_certs"];
 
 /// What asks the host, of other crates.
 const HOST: &[&str] = &[

@@ -22,6 +22,7 @@ pub mod mode;
 pub mod push;
 pub mod script;
 pub mod sink;
+pub mod tls;
 pub mod websocket;
 
 /// What a server does with the bytes of its connections, and what it sends unasked.
