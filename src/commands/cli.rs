@@ -70,6 +70,9 @@ mod tests {
             "source",
             "ends",
             "subprotocol",
+            "tls_cert",
+            "tls_key",
+            "tls_client_ca",
         ];
         every_flag::walk::<Cli>(good, &free);
     }

@@ -10,12 +10,14 @@ use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
 
 use crate::commands::serve::flags::{self, Connections, Flags, Outputs, Places, TrafficFlags};
+use crate::commands::serve::tls::TlsFlags;
 
 /// What `serve` is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) places: Places,
     pub(crate) traffic: Traffic,
+    pub(crate) tls: TlsFlags,
     pub(crate) connections: Connections,
     pub(crate) outputs: Outputs,
     /// Where an unrelated small service answers.
@@ -57,8 +59,9 @@ impl Config {
     /// # Errors
     /// When two of them contradict each other.
     pub(crate) fn new(flags: Flags) -> Result<Config, FlagError> {
-        let Flags { places, traffic, connections, outputs, bystander } = flags;
-        Ok(Config { places, traffic: Traffic::new(traffic)?, connections, outputs, bystander })
+        let Flags { places, traffic, tls, connections, outputs, bystander } = flags;
+        let traffic = Traffic::new(traffic)?;
+        Ok(Config { places, traffic, tls, connections, outputs, bystander })
     }
 }
 

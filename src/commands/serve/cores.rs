@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use megaconn::base::constants::BUFFER_BYTES;
+use megaconn::base::errno::Errno;
 use megaconn::drivers::uring::{UringConfig, UringDriver};
+use megaconn::engine::protocol::Protocol;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::tls::server::Tls;
 use megaconn::engine::protocol::websocket::WebSocket;
 use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::drain::Command;
@@ -30,6 +33,8 @@ pub(crate) struct Seed {
 enum Spoken {
     Bytes(Banner<Mode>),
     WebSocket(WebSocket),
+    TlsBytes(Tls<Banner<Mode>>),
+    TlsWebSocket(Tls<WebSocket>),
 }
 
 /// One seed for each core: its listeners, of `listeners`, and what it shares with the others, which is
@@ -52,7 +57,12 @@ pub(crate) fn seeds(
         };
         let buffers = (prepared.buffers, BUFFER_BYTES);
         let driver = UringConfig { buffers, ..UringConfig::listening(listeners) };
-        Seed { driver, server, protocol: spoken(traffic) }
+        let protocol = match (spoken(traffic), prepared.tls.clone()) {
+            (Spoken::Bytes(bytes), Some(tls)) => Spoken::TlsBytes(Tls::new(tls, bytes)),
+            (Spoken::WebSocket(frames), Some(tls)) => Spoken::TlsWebSocket(Tls::new(tls, frames)),
+            (spoken, _) => spoken,
+        };
+        Seed { driver, server, protocol }
     };
     listeners.into_iter().map(seed).collect()
 }
@@ -74,13 +84,20 @@ pub(crate) fn make_core(
 ) -> Result<AnyWorker<Command, UringDriver>, CoreStartError> {
     let Seed { driver, server, protocol } = seed;
     let driver = UringDriver::new(driver, bell).map_err(|e| CoreStartError::driver(&e))?;
-    let worker: Result<AnyWorker<_, _>, _> = match protocol {
-        Spoken::Bytes(bytes) => {
-            Server::new(driver, server, bytes, stats).map(|server| Box::new(server) as _)
-        }
-        Spoken::WebSocket(frames) => {
-            Server::new(driver, server, frames, stats).map(|server| Box::new(server) as _)
-        }
+    let worker = match protocol {
+        Spoken::Bytes(bytes) => boxed(driver, server, bytes, stats),
+        Spoken::WebSocket(frames) => boxed(driver, server, frames, stats),
+        Spoken::TlsBytes(records) => boxed(driver, server, records, stats),
+        Spoken::TlsWebSocket(records) => boxed(driver, server, records, stats),
     };
     worker.map_err(CoreStartError::first_segment)
+}
+
+fn boxed<P: Protocol + 'static>(
+    driver: UringDriver,
+    config: ServerConfig,
+    protocol: P,
+    stats: Arc<ServerStats>,
+) -> Result<AnyWorker<Command, UringDriver>, Errno> {
+    Server::new(driver, config, protocol, stats).map(|server| Box::new(server) as _)
 }

@@ -31,6 +31,7 @@ pub(crate) fn lines(
         format!("cores={}", list(&prepared.cpus)),
     ];
     lines.extend(of_traffic(&config.traffic));
+    lines.push(format!("tls={}", if prepared.tls.is_some() { "on" } else { "off" }));
     lines.extend([
         format!("keepalive={}", time(connections.keepalive)),
         format!("drain={}", time(Some(connections.drain).filter(|drain| !drain.is_zero()))),

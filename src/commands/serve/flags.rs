@@ -14,6 +14,8 @@ use megaconn::base::http_words;
 use megaconn::base::units::{self, Text};
 use megaconn::runtime::topology::CoreList;
 
+use crate::commands::serve::tls::TlsFlags;
+
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     megaconn serve\n  \
@@ -23,6 +25,8 @@ pub(crate) struct Flags {
     pub(crate) places: Places,
     #[command(flatten)]
     pub(crate) traffic: TrafficFlags,
+    #[command(flatten)]
+    pub(crate) tls: TlsFlags,
     #[command(flatten)]
     pub(crate) connections: Connections,
     #[command(flatten)]

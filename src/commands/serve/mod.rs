@@ -19,6 +19,7 @@ mod housekeeping;
 mod preflight;
 mod refusal;
 mod run;
+mod tls;
 
 /// Serves until a signal stops it.
 pub(crate) fn run(flags: Flags) -> ExitCode {

@@ -3,6 +3,7 @@
 
 use megaconn::base::side::Side;
 use megaconn::drivers::uring;
+use megaconn::engine::protocol::tls::config::ServerTls;
 use megaconn::host::headroom::{self, MemoryHeadrooms};
 use megaconn::host::procfs::ProcFs;
 use megaconn::host::rlimit;
@@ -23,6 +24,8 @@ pub(crate) struct Prepared {
     pub(crate) memory_reserve: u64,
     /// Buffers of each core.
     pub(crate) buffers: u16,
+    /// What all connections agree to, with TLS.
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) host: Host,
 }
 
@@ -31,6 +34,7 @@ pub(crate) struct Prepared {
 /// # Errors
 /// The first thing that the host does not have.
 pub(crate) fn prepare(config: &Config) -> Result<Prepared, Refusal> {
+    let tls = config.tls.read(&names(config), config.traffic.websocket.is_some())?;
     uring::probe()?;
     let cpus = config.places.cores.resolve()?;
     let nofile = rlimit::raise_nofile();
@@ -49,5 +53,12 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, Refusal> {
         return Err(Refusal::Short(reason));
     }
     let slots_per_segment = rlimit::slots_per_segment(nofile);
-    Ok(Prepared { cpus, nofile, slots_per_segment, memory_reserve, buffers, host })
+    Ok(Prepared { cpus, nofile, slots_per_segment, memory_reserve, buffers, tls, host })
+}
+
+/// What a certificate that is made is for: this host, and where it listens.
+fn names(config: &Config) -> Vec<String> {
+    let addresses = config.places.listen.iter().map(|endpoints| endpoints.address);
+    let named = addresses.filter(|address| !address.is_unspecified());
+    std::iter::once("localhost".to_owned()).chain(named.map(|ip| ip.to_string())).collect()
 }

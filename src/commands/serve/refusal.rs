@@ -9,6 +9,7 @@ use megaconn::runtime::process::ProcessError;
 use megaconn::runtime::topology::CoreError;
 
 use crate::commands::serve::config::FlagError;
+use crate::commands::serve::tls::TlsError;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,9 @@ pub(crate) enum Refusal {
     /// Flags that contradict each other.
     #[error(transparent)]
     Flags(#[from] FlagError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The cores asked for.
     #[error(transparent)]
     Cores(#[from] CoreError),

@@ -31,10 +31,10 @@ impl<P: Protocol> Protocol for Banner<P> {
         let Some(text) = &self.text else { return self.then.on_open(state, out) };
         let (banner, rest) = out.split_at_mut(text.len().into());
         banner.copy_from_slice(text.bytes());
-        let Action { send, kept, close } = self.then.on_open(state, rest);
+        let Action { send, kept, again, close } = self.then.on_open(state, rest);
         rest.copy_within(usize::from(send.start)..usize::from(send.end), 0);
         let sent = text.len() + (send.end - send.start);
-        Action { send: 0..sent, kept: text.len() + kept.start..text.len() + kept.end, close }
+        Action { send: 0..sent, kept: text.len() + kept.start..text.len() + kept.end, again, close }
     }
 
     #[inline]

@@ -64,6 +64,9 @@ pub trait Protocol {
         0
     }
 
+    /// A connection ends: what is kept of it elsewhere is not needed any more.
+    fn forget(&self, _state: &mut Self::State) {}
+
     /// The timer of a connection has run out; `out` is an empty buffer.
     fn on_timer(&self, _state: &mut Self::State, _out: &mut [u8]) -> Action {
         Action::NOTHING
@@ -78,13 +81,15 @@ pub struct Action {
     /// Bytes that are the beginning of what comes next: the protocol is called with them again, once
     /// `send` is out, or where nothing is sent, once more bytes have come.
     pub kept: Range<u16>,
+    /// When `send` is out, the protocol is called again, also where nothing is kept: it has more to say.
+    pub again: bool,
     /// When `send` is out, the connection is closed for this reason.
     pub close: Option<CloseReason>,
 }
 
 impl Action {
     /// The bytes are dealt with, and nothing follows from them.
-    pub const NOTHING: Action = Action { send: 0..0, kept: 0..0, close: None };
+    pub const NOTHING: Action = Action { send: 0..0, kept: 0..0, again: false, close: None };
 
     /// Bytes of the buffer go out.
     #[must_use]

@@ -124,10 +124,10 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         }
     }
 
-    fn answer(&mut self, id: SlotId, Action { send, kept, close }: Action) -> Handled {
+    fn answer(&mut self, id: SlotId, Action { send, kept, again, close }: Action) -> Handled {
         let slot = &mut self.end.arena[id];
         (slot.start, slot.end) = (send.start, send.end);
-        let has_more = !kept.is_empty() || close.is_some();
+        let has_more = again || !kept.is_empty() || close.is_some();
         debug_assert!(P::KEEPS || !has_more, "a protocol that keeps nothing left something to do");
         let is_all = !P::KEEPS || !has_more;
         if !is_all {
@@ -395,6 +395,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let says = says && self.write_farewell(id);
         self.end.begin_close(id);
         let slot = &mut self.end.arena[id];
+        self.protocol.forget(&mut slot.role.protocol);
         slot.role.pending = if reason.is_hard() { RESET } else { 0 };
         if says {
             // The end goes on when it is gone.

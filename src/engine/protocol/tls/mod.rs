@@ -13,6 +13,8 @@
 //! after        what a record may hold beside data: tickets, KeyUpdate, alerts
 //! joiner       handshake messages that span records
 //! key_update   the next secret of a direction, and when it is time for one
+//! server       the layer of a server, over a protocol
+//! sessions     what a core keeps of its connections
 //! failure      why a handshake failed, and which alert tells the peer so
 //! ```
 //!
@@ -35,5 +37,7 @@ mod joiner;
 pub mod key_update;
 pub mod record;
 pub mod secrets;
+pub mod server;
+mod sessions;
 pub mod suite;
 mod traffic;

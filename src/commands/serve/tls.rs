@@ -1,0 +1,106 @@
+//! `--tls-cert` and its like: the files are read, and what all cores agree to is made of them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use megaconn::base::stderr::talk;
+use megaconn::engine::protocol::tls::certificate::{CertificateError, Identity, Pem, certificates};
+use megaconn::engine::protocol::tls::config::{ConfigError, ServerSettings, ServerTls, Versions};
+
+/// TLS on every connection.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TlsFlags {
+    /// Speak TLS, with this certificate
+    ///
+    /// TLS 1.3 and 1.2. A file in PEM: the server's own certificate first, then those that sign it.
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its key
+    ///
+    /// A file in PEM, not encrypted.
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Speak TLS, with a certificate made at the start
+    ///
+    /// For localhost and the addresses of --listen. Its fingerprint is printed.
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"], help_heading = "TLS")]
+    pub(crate) tls_self_signed: bool,
+    /// Authorities of clients [default: none]
+    ///
+    /// A file in PEM: every client needs a certificate of one of them. With --tls-cert or --tls-self-signed.
+    #[arg(long, value_name = "FILE", help_heading = "TLS", hide_short_help = true)]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// Give clients tickets
+    ///
+    /// With one a later handshake is shorter.
+    #[arg(long, help_heading = "TLS", hide_short_help = true)]
+    pub(crate) tls_tickets: bool,
+}
+
+/// TLS that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("{0} {path}: {2}; fix: a file that this user can read", path = .1.display())]
+    File(&'static str, PathBuf, io::Error),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{0} is one of a pair; fix: --tls-cert and --tls-key, both; they may be one file")]
+    NoPair(&'static str),
+    #[error("{0} is of TLS; fix: add --tls-cert and --tls-key, or --tls-self-signed")]
+    NoTls(&'static str),
+}
+
+impl TlsFlags {
+    /// What all cores agree to; `None` without TLS. A certificate that is made is for `names`, and told.
+    pub(crate) fn read(
+        &self,
+        names: &[String],
+        is_websocket: bool,
+    ) -> Result<Option<ServerTls>, TlsError> {
+        let identity = match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => {
+                let files = [("--tls-cert", certificate), ("--tls-key", key)];
+                let [certificate_bytes, key_bytes] = [read(files[0])?, read(files[1])?];
+                Identity::from_pem(
+                    pem("--tls-cert", certificate, &certificate_bytes),
+                    pem("--tls-key", key, &key_bytes),
+                )?
+            }
+            (Some(_), None) => return Err(TlsError::NoPair("--tls-cert")),
+            (None, Some(_)) => return Err(TlsError::NoPair("--tls-key")),
+            _ if self.tls_self_signed => Identity::self_signed(names)?,
+            _ if self.tls_client_ca.is_some() => return Err(TlsError::NoTls("--tls-client-ca")),
+            _ if self.tls_tickets => return Err(TlsError::NoTls("--tls-tickets")),
+            _ => return Ok(None),
+        };
+        talk(&format!("tls_fingerprint={}", identity.fingerprint()));
+        let client_authorities = match &self.tls_client_ca {
+            Some(path) => {
+                certificates(pem("--tls-client-ca", path, &read(("--tls-client-ca", path))?))?
+            }
+            None => Vec::new(),
+        };
+        let protocols = if is_websocket { vec![b"http/1.1".to_vec()] } else { Vec::new() };
+        let gives_tickets = self.tls_tickets;
+        let settings = ServerSettings {
+            identity,
+            protocols,
+            client_authorities,
+            gives_tickets,
+            versions: Versions::Both,
+        };
+        Ok(Some(ServerTls::new(settings)?))
+    }
+}
+
+fn read((flag, path): (&'static str, &PathBuf)) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|error| TlsError::File(flag, path.clone(), error))
+}
+
+fn pem<'a>(flag: &'static str, path: &'a Path, bytes: &'a [u8]) -> Pem<'a> {
+    Pem { flag, path: path.to_str().unwrap_or("(a path that is no text)"), bytes }
+}

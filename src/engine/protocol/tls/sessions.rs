@@ -1,0 +1,56 @@
+//! The TLS state of the connections of a core: handshakes under way and sessions, each by a number that its slot
+//! has. A session stays where it was put.
+
+use crate::engine::protocol::tls::handshake::Handshake;
+use crate::engine::protocol::tls::secrets::Session;
+
+/// Sessions in one piece of memory, which is never moved.
+const CHUNK: usize = 256;
+
+/// What a core knows of one connection.
+#[derive(Default)]
+pub(super) enum Entry {
+    /// The number is free.
+    #[default]
+    Free,
+    /// Its handshake goes on.
+    Shaking(Box<Handshake>),
+    /// Its handshake is done.
+    Open(Session),
+}
+
+const _: () = assert!(size_of::<Entry>() <= size_of::<Session>() + 8, "an entry is its session");
+
+/// All of a core.
+#[derive(Default)]
+pub(super) struct Sessions {
+    chunks: Vec<Box<[Entry]>>,
+    free: Vec<u32>,
+}
+
+impl Sessions {
+    /// Takes an entry in; its number, which is not 0.
+    pub(super) fn add(&mut self, entry: Entry) -> u32 {
+        if self.free.is_empty() {
+            let first = self.chunks.len() * CHUNK;
+            self.chunks.push((0..CHUNK).map(|_| Entry::Free).collect());
+            let number = |n: usize| u32::try_from(n + 1).expect("slots are numbered in 32 bits");
+            self.free.extend((first..first + CHUNK).rev().map(number));
+        }
+        let number = self.free.pop().expect("a chunk was added");
+        *self.get(number) = entry;
+        number
+    }
+
+    /// The entry of this number.
+    pub(super) fn get(&mut self, number: u32) -> &mut Entry {
+        let index = number as usize - 1;
+        &mut self.chunks[index / CHUNK][index % CHUNK]
+    }
+
+    /// Frees a number. A session is overwritten with zeros.
+    pub(super) fn remove(&mut self, number: u32) {
+        *self.get(number) = Entry::Free;
+        self.free.push(number);
+    }
+}
