@@ -18,8 +18,10 @@ use crate::plan::route;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Targets {
     items: Vec<Target>,
-    /// The path of a `ws://`, with what follows it.
+    /// The path of a `ws://` or `wss://`, with what follows it.
     websocket: Option<String>,
+    /// Of `tls://` and `wss://`.
+    is_tls: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,42 +84,39 @@ impl FromStr for Targets {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Targets, String> {
-        let (rest, websocket) = without_scheme(text)?;
+        let (rest, websocket, is_tls) = without_scheme(text)?;
         let mut targets = Vec::new();
         // An item without a port has the ports of the next one that has some.
-        let mut ports = websocket.is_some().then_some("80");
+        let mut ports = websocket.is_some().then_some(if is_tls { "443" } else { "80" });
         for item in rest.rsplit(',') {
             let (host, own) = split_ports(item);
             ports = own.or(ports);
             targets.push(target(host, ports, text)?);
         }
         targets.reverse();
-        Ok(Targets { items: targets, websocket: websocket.map(str::to_owned) })
+        Ok(Targets { items: targets, websocket: websocket.map(str::to_owned), is_tls })
     }
 }
 
-/// What stands between the scheme and the path, and the path of a `ws://`. `tls://` and `wss://` will follow.
-fn without_scheme(text: &str) -> Result<(&str, Option<&str>), String> {
-    let Some((scheme, rest)) = text.split_once("://") else { return Ok((text, None)) };
+/// What stands between the scheme and the path, the path where the scheme has one, and whether it is of TLS.
+fn without_scheme(text: &str) -> Result<(&str, Option<&str>, bool), String> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok((text, None, false)) };
+    let is_tls = matches!(scheme, "tls" | "wss");
     match scheme {
-        "tcp" => Ok((rest.strip_suffix('/').unwrap_or(rest), None)),
-        "ws" => {
+        "tcp" | "tls" => Ok((rest.strip_suffix('/').unwrap_or(rest), None, is_tls)),
+        "ws" | "wss" => {
             let (hosts, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
             let is_sound = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
             if !is_sound || path.len() > PATH_MAX || path.starts_with('?') {
                 return Err(format!(
                     "`{text}`: not a path of printable ASCII of {PATH_MAX} bytes at most; fix: write \
-                     ws://HOST:PORT/PATH, what is special in it as %20"
+                     {scheme}://HOST:PORT/PATH, what is special in it as %20"
                 ));
             }
-            Ok((hosts, Some(if path.is_empty() { "/" } else { path })))
+            Ok((hosts, Some(if path.is_empty() { "/" } else { path }), is_tls))
         }
-        "wss" | "tls" => Err(format!(
-            "`{text}`: {scheme} is not built yet; fix: write ws://HOST:PORT/PATH, or tcp://HOST:PORT"
-        )),
         _ => Err(format!(
-            "`{text}`: there is no scheme {scheme}; fix: write tcp://HOST:PORT, HOST:PORT or \
-             ws://HOST:PORT/PATH"
+            "`{text}`: there is no scheme {scheme}; fix: write tcp://, tls://, ws:// or wss://"
         )),
     }
 }
@@ -182,6 +181,12 @@ impl Targets {
     #[must_use]
     pub fn has_name(&self) -> bool {
         self.items.iter().any(|target| matches!(target, Target::Name(..)))
+    }
+
+    /// Whether connections speak TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
     }
 
     /// The path that connections ask for when they speak WebSocket.
@@ -355,8 +360,9 @@ mod tests {
             "ws://a:1/b#c",
             "ws:///b",
             "ws://a:1?b",
-            "wss://a:443/stream",
-            "tls://a:443",
+            "tls://a",
+            "tls://a:443/b",
+            "wss://a:443/b c",
             "tcp://a:1/x",
             "255.255.255.255:1",
             "224.0.0.1:1",
@@ -373,7 +379,9 @@ mod tests {
             target("10.0.0.1,10.0.0.2:7-9").items
         );
         assert_eq!(target("ws://a:1").websocket(), Some("/"));
-        let error = "wss://push.example:443/stream".parse::<Targets>().unwrap_err();
-        assert!(error.contains("wss is not built yet") && !error.contains('\n'), "{error}");
+        let wss = target("wss://push.example/stream");
+        assert_eq!((wss.is_tls(), wss.websocket()), (true, Some("/stream")));
+        assert_eq!(wss.items, target("push.example:443").items);
+        assert!(target("tls://a:443").is_tls() && !target("ws://a").is_tls());
     }
 }

@@ -24,6 +24,7 @@ use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::slo::Slo;
 use crate::run::flags::{self, Flags, GateFlags, LoadFlags, Outputs, Targets, TrafficFlags};
 use crate::run::plateaus::hold_at_least;
+use crate::run::tls::Tls;
 
 /// What a run is to do.
 pub(crate) struct Config {
@@ -65,6 +66,8 @@ pub(crate) struct Traffic {
     pub(crate) expect: Expect,
     /// Of connections that speak WebSocket.
     pub(crate) websocket: Option<WebSocket>,
+    /// Of connections that speak TLS, with how requests call each target.
+    pub(crate) tls: Option<(Tls, HashMap<SocketAddr, Box<str>>)>,
     /// What is said in place of our messages. An answer to it is an echo as others.
     pub(crate) script: Option<Script>,
     pub(crate) churn: Option<Churn>,
@@ -125,11 +128,17 @@ impl Config {
         endpoints: Vec<Vec<Endpoints>>,
         hosts: HashMap<SocketAddr, Box<str>>,
         script: Option<Script>,
+        tls: Option<Tls>,
     ) -> Result<Config, FlagError> {
         let conflict = conflicts(&flags).into_iter().find(|(is_so, ..)| *is_so);
         if let Some((_, what, fix)) = conflict {
             return Err(FlagError(format!("{what}; fix: {fix}")));
         }
+        if flags.targets.is_tls().is_none() {
+            let error = "--target: some speak TLS and some do not; fix: one scheme for all of them";
+            return Err(FlagError(error.to_owned()));
+        }
+        let tls = tls.map(|tls| (tls, hosts.clone()));
         let websocket = websocket(&flags, hosts)?;
         let (plateaus, to_max) = plateaus(&flags.load.connections)?;
         let most = plateaus.iter().copied().max().unwrap_or(0);
@@ -159,7 +168,11 @@ impl Config {
                 connects_in_flight: flags.load.connects_in_flight,
                 hold: flags.load.hold.max(hold_least.unwrap_or_default()),
             },
-            traffic: Traffic { websocket, ..Traffic::new(flags.traffic, script, churn, to_max) },
+            traffic: Traffic {
+                websocket,
+                tls,
+                ..Traffic::new(flags.traffic, script, churn, to_max)
+            },
             memory_reserve: flags.memory_reserve,
             gates,
             outputs: flags.outputs,
@@ -221,6 +234,7 @@ impl Traffic {
             schedule,
             expect,
             websocket: None,
+            tls: None,
             script,
             churn,
             close: match flags.close {

@@ -10,8 +10,11 @@ use megaconn::engine::client::Client;
 use megaconn::engine::client::config::{ClientConfig, Pace, Schedule};
 use megaconn::engine::client::phase::Command;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
+use megaconn::engine::protocol::Expectation;
 use megaconn::engine::protocol::expect::Expect;
-use megaconn::engine::protocol::script::{Script, Scripted};
+use megaconn::engine::protocol::script::Scripted;
+use megaconn::engine::protocol::tls::client::Tls;
+use megaconn::engine::protocol::tls::config::{ClientTls, ServerName};
 use megaconn::engine::protocol::websocket::client::Upgraded;
 use megaconn::engine::worker::AnyWorker;
 use megaconn::host::ports;
@@ -29,6 +32,7 @@ pub(crate) struct Seed {
     driver: UringConfig,
     client: ClientConfig,
     expect: Expected,
+    tls: InTls,
     tuples: TupleAllocator,
     losses: Arc<LossLog>,
 }
@@ -37,8 +41,11 @@ pub(crate) struct Seed {
 enum Expected {
     Bytes(Expect),
     WebSocket(Upgraded<Expect>),
-    Script(Script),
+    Script(Scripted),
 }
+
+/// What they speak TLS by, and the names of targets.
+type InTls = Option<(ClientTls, Vec<ServerName<'static>>)>;
 
 /// One seed for each core, with its own share of the tuples and its own log of `losses`.
 pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) -> Vec<Seed> {
@@ -54,6 +61,7 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) ->
             driver,
             client: client_config(config, plan, core),
             expect: expected(&config.traffic, plan.tuples.targets()),
+            tls: in_tls(&config.traffic, plan.tuples.targets()),
             tuples: allocator(plan, core),
             losses: Arc::clone(losses),
         }
@@ -63,7 +71,9 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) ->
 
 fn expected(traffic: &Traffic, targets: &[SocketAddr]) -> Expected {
     if let Some(script) = &traffic.script {
-        return Expected::Script(script.clone());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let began_ms = u64::try_from(now.as_millis()).unwrap_or(0);
+        return Expected::Script(Scripted::new(script.clone(), began_ms));
     }
     let then = traffic.expect.clone();
     let Some(WebSocket { request, asks_by_ping, hosts }) = &traffic.websocket else {
@@ -81,22 +91,39 @@ pub(crate) fn make_core(
     stats: Arc<ClientStats>,
     bell: &Doorbell,
 ) -> Result<AnyWorker<Command, UringDriver>, CoreStartError> {
-    let Seed { driver, client, expect, tuples, losses } = seed;
+    let Seed { driver, client, expect, tls, tuples, losses } = seed;
     let driver = UringDriver::new(driver, bell).map_err(|e| CoreStartError::driver(&e))?;
+    let parts = (driver, client, tuples, stats, losses);
     Ok(match expect {
-        Expected::Bytes(bytes) => {
-            Box::new(Client::new(driver, client, bytes, tuples, stats, losses))
-        }
-        Expected::Script(script) => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let began_ms = u64::try_from(now.as_millis()).unwrap_or(0);
-            let scripted = Scripted::new(script, began_ms);
-            Box::new(Client::new(driver, client, scripted, tuples, stats, losses))
-        }
-        Expected::WebSocket(frames) => {
-            Box::new(Client::new(driver, client, frames, tuples, stats, losses))
-        }
+        Expected::Bytes(bytes) => boxed(parts, tls, bytes),
+        Expected::WebSocket(frames) => boxed(parts, tls, frames),
+        Expected::Script(script) => boxed(parts, tls, script),
     })
+}
+
+/// What a client is made of besides.
+type Parts = (UringDriver, ClientConfig, TupleAllocator, Arc<ClientStats>, Arc<LossLog>);
+
+/// A client, with TLS under what it expects where there is TLS.
+fn boxed<E: Expectation + 'static>(
+    (driver, client, tuples, stats, losses): Parts,
+    tls: InTls,
+    expect: E,
+) -> AnyWorker<Command, UringDriver> {
+    match tls {
+        None => Box::new(Client::new(driver, client, expect, tuples, stats, losses)),
+        Some((config, names)) => {
+            let records = Tls::new(config, names, expect);
+            Box::new(Client::new(driver, client, records, tuples, stats, losses))
+        }
+    }
+}
+
+fn in_tls(traffic: &Traffic, targets: &[SocketAddr]) -> InTls {
+    let (tls, hosts) = traffic.tls.as_ref()?;
+    let host = |target| hosts.get(target).map_or("", |host| &**host);
+    let names = targets.iter().map(|target| tls.name(*target, host(target)));
+    Some((tls.config.clone(), names.collect()))
 }
 
 /// What every core is told.

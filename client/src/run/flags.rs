@@ -22,6 +22,7 @@ use crate::bystanders::flags::BystanderFlags;
 use crate::bystanders::slo::Slo;
 use crate::measure::server_metrics::Look;
 use crate::run::script::ScriptFlags;
+use crate::run::tls::TlsFlags;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -38,6 +39,8 @@ pub(crate) struct Flags {
     pub(crate) traffic: TrafficFlags,
     #[command(flatten)]
     pub(crate) script: ScriptFlags,
+    #[command(flatten)]
+    pub(crate) tls: TlsFlags,
     /// Memory left to others [default: 5 %]
     ///
     /// When less is left, of the host or of what a memory cgroup of the client may have, nothing more
@@ -77,10 +80,11 @@ pub(crate) struct Targets {
     /// An address, a range of addresses as 10.0.0.2-10.0.0.9:7000, a list with commas, or a name, which
     /// stands for all its addresses and is looked up once, see --resolve-every. Connections are dealt out to all evenly.
     /// With ws:// before it connections speak WebSocket: each asks for the path, and counts when the server has agreed.
+    /// tls:// and wss:// are the same in TLS; tcp:// is what it is without.
     ///
     /// Before the run one ordinary connection is made to each, and ended by FIN without a byte: a
     /// target that does not take it is refused. A server that takes one connection only has had it.
-    #[arg(long, value_name = "[ws://]HOST:PORT[-PORT][/PATH]", required = true)]
+    #[arg(long, value_name = "[SCHEME://]HOST:PORT[-PORT][/PATH]", required = true)]
     pub(crate) target: Vec<named::Targets>,
     /// Time between lookups of names
     ///
@@ -114,6 +118,13 @@ impl Targets {
         let mut paths = self.target.iter().map(named::Targets::websocket);
         let first = paths.next().flatten();
         paths.all(|other| other == first).then_some(first)
+    }
+
+    /// Whether all targets speak TLS, or none does; `None` when they differ.
+    pub(crate) fn is_tls(&self) -> Option<bool> {
+        let mut each = self.target.iter().map(named::Targets::is_tls);
+        let first = each.next().unwrap_or(false);
+        each.all(|other| other == first).then_some(first)
     }
 
     /// Whether one of the targets is a name.

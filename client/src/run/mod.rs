@@ -49,6 +49,7 @@ mod script;
 mod stage;
 mod steering;
 mod stop_on_miss;
+mod tls;
 
 /// Does what `flags` say and leaves the run directory behind.
 ///
@@ -60,7 +61,8 @@ pub(crate) fn run(flags: Flags) -> Result<Outcome, Refusal> {
     let hosts = resolved.hosts();
     let Resolved { endpoints, notes, .. } = resolved;
     let script = flags.script.read()?;
-    let config = Config::new(flags, endpoints, hosts, script)?;
+    let tls = flags.tls.read(flags.targets.is_tls() != Some(false))?;
+    let config = Config::new(flags, endpoints, hosts, script, tls)?;
     notes.iter().for_each(|words| talk(&format!("note: {words}")));
     let plan = RunPlan::prepare(&config)?;
     execute(&config, &plan)

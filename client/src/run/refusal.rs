@@ -18,6 +18,7 @@ use crate::measure::server_metrics::NoMetrics;
 use crate::output::directory::WriteError;
 use crate::run::config::FlagError;
 use crate::run::script::ScriptError;
+use crate::run::tls::TlsError;
 
 /// Why, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,8 @@ pub(crate) enum Refusal {
     Bystanders(#[from] NoProbeRunner),
     #[error(transparent)]
     Script(#[from] ScriptError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error("--control: no thread for it ({0}); fix: a higher `ulimit -u`")]

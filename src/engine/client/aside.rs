@@ -14,6 +14,8 @@ pub(super) struct Aside {
     pub(super) start: u16,
     /// The connection ends when they are gone.
     pub(super) is_last: bool,
+    /// It counts as a connection when they are gone.
+    pub(super) is_open: bool,
 }
 
 /// A short connection, from its connect on.

@@ -102,6 +102,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         }
         self.end.begin_close(id);
         let slot = &mut self.end.arena[id];
+        self.expectation.forget(&mut slot.role.state);
         slot.role.pending = 0;
         slot.wait_from(self.end.now);
         self.end.push(id, Queue::Ending);

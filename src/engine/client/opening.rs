@@ -2,9 +2,12 @@
 //!
 //! Only an expectation that opens has any of it ([`Expectation::OPENS`]).
 
+use std::ops::Range;
+
 use crate::base::constants::CONNECT_TIMEOUT;
 use crate::base::errno::Errno;
 use crate::engine::client::Client;
+use crate::engine::client::aside::Aside;
 use crate::engine::driver::Dial;
 use crate::engine::protocol::{Connection, Expectation, Opening};
 use crate::engine::slot::{BufferId, ConnState, Queue, ReadSide};
@@ -42,8 +45,10 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     pub(super) fn say_first(&mut self, id: SlotId, buffer: BufferId) {
         let (connection, now) = (self.connection(id), self.end.now);
-        let size = self.expectation.open(connection, now, self.end.driver.buffer(buffer));
+        self.asides[buffer.index()] = Aside::default();
         let slot = &mut self.end.arena[id];
+        let out = self.end.driver.buffer(buffer);
+        let size = self.expectation.open(&mut slot.role.state, connection, now, out);
         slot.buffer = buffer;
         (slot.start, slot.end) = (0, size);
         slot.role.pending = 1;
@@ -68,30 +73,49 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     pub(super) fn hear_opening(&mut self, id: SlotId) {
         let connection = self.connection(id);
-        let slot = &self.end.arena[id];
+        let slot = &mut self.end.arena[id];
         let buffer = self.end.driver.buffer(slot.buffer);
-        let is_full = usize::from(slot.end) == buffer.len();
-        let bytes = &buffer[usize::from(E::HEADROOM)..usize::from(slot.end)];
-        match self.expectation.on_opening(connection, bytes) {
-            Opening::NeedMore if !is_full => self.end.arm_poll(id),
-            Opening::Open(size) => {
-                let rest = E::HEADROOM + size..slot.end;
-                self.end_opening(id);
-                if !self.is_short(id) {
-                    self.hold(id);
-                    self.go_on(id, rest);
-                } else if rest.is_empty() {
-                    self.send_short_when_open(id);
-                } else {
-                    // Nothing may come before its message.
-                    self.end.push(id, Queue::Waiting);
-                    self.lose(id, LostCause::Mismatch);
+        let bytes = E::HEADROOM..slot.end;
+        let opening = self.expectation.on_opening(&mut slot.role.state, connection, buffer, bytes);
+        match opening {
+            Opening::NeedMore(rest) if usize::from(rest.end) < buffer.len() => {
+                slot.end = rest.end;
+                if rest.is_empty() {
+                    self.end.drop_buffer(id);
                 }
+                self.end.arm_poll(id);
             }
-            Opening::NeedMore | Opening::Refused => {
+            Opening::Say { send, rest, is_open } => {
+                let rest = (rest.start, rest.end);
+                let aside = Aside { is_out: true, rest, is_open, ..Aside::default() };
+                self.asides[slot.buffer.index()] = aside;
+                (slot.start, slot.end) = (send.start, send.end);
+                self.end.arm_send(id);
+            }
+            Opening::Open(rest) => self.opens_by_bytes(id, rest),
+            Opening::NeedMore(_) | Opening::Refused(None) => {
                 self.note_bytes(id);
                 self.fail_opening(id, Errno::EPROTO);
             }
+            Opening::Refused(Some(why)) => {
+                self.losses.unexpected(why.as_bytes());
+                self.fail_opening(id, Errno::EPROTO);
+            }
+        }
+    }
+
+    /// It counts as a connection, and what is left of its bytes belongs to it.
+    fn opens_by_bytes(&mut self, id: SlotId, rest: Range<u16>) {
+        self.end_opening(id);
+        if !self.is_short(id) {
+            self.hold(id);
+            self.go_on(id, rest);
+        } else if rest.is_empty() {
+            self.send_short_when_open(id);
+        } else {
+            // Nothing may come before its message.
+            self.end.push(id, Queue::Waiting);
+            self.lose(id, LostCause::Mismatch);
         }
     }
 
@@ -131,8 +155,20 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.end.arena[id].role.pending = 0;
     }
 
-    /// What was said first is gone. Where no answer is awaited it is open.
+    /// What was said first, or behind it, is gone. Where no answer is awaited it is open.
     pub(super) fn has_said_first(&mut self, id: SlotId) {
+        let aside = &mut self.asides[self.end.arena[id].buffer.index()];
+        let Aside { is_out, rest: (start, end), is_open, .. } = std::mem::take(aside);
+        if is_out {
+            return match is_open {
+                true => self.opens_by_bytes(id, start..end),
+                false if start < end => self.hear_rest(id, start..end),
+                false => {
+                    self.end.drop_buffer(id);
+                    self.end.arm_poll(id);
+                }
+            };
+        }
         if !self.expectation.awaits_opening() {
             self.end_opening(id);
             if self.is_short(id) {

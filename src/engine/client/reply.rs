@@ -23,14 +23,17 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Bytes of the slot's buffer go out, and then the connection is lost: the server ends it.
     pub(super) fn end_with(&mut self, id: SlotId, send: Range<u16>) {
+        if send.is_empty() {
+            return self.lose(id, LostCause::Fin);
+        }
         self.send_aside(id, send, 0..0, true);
     }
 
     fn send_aside(&mut self, id: SlotId, send: Range<u16>, rest: Range<u16>, is_last: bool) {
         self.step_aside(id);
         let slot = &mut self.end.arena[id];
-        let aside =
-            Aside { is_out: true, rest: (rest.start, rest.end), start: slot.start, is_last };
+        let rest = (rest.start, rest.end);
+        let aside = Aside { is_out: true, rest, start: slot.start, is_last, is_open: false };
         self.asides[slot.buffer.index()] = aside;
         (slot.start, slot.end) = (send.start, send.end);
         self.end.arm_send(id);
@@ -58,7 +61,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn has_sent_aside(&mut self, id: SlotId) -> bool {
         let slot = &mut self.end.arena[id];
         let aside = &mut self.asides[slot.buffer.index()];
-        let Aside { is_out, rest, start, is_last } = std::mem::take(aside);
+        let Aside { is_out, rest, start, is_last, .. } = std::mem::take(aside);
         if !is_out {
             return false;
         }
@@ -104,7 +107,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             return true;
         }
         let Some(buffer) = self.end.take_buffer() else { return false };
-        let range = self.expectation.farewell(self.end.driver.buffer(buffer));
+        let state = &mut self.end.arena[id].role.state;
+        let range = self.expectation.farewell(state, self.end.driver.buffer(buffer));
         if range.is_empty() {
             self.end.give_buffer(buffer);
             self.begin_end(id);

@@ -161,13 +161,26 @@ pub trait Expectation {
     }
 
     /// Writes what is said first on a connection, at this time of the core's clock; its size.
-    fn open(&self, _connection: Connection, _at: Duration, _out: &mut [u8]) -> u16 {
+    fn open(
+        &self,
+        _state: &mut Self::State,
+        _connection: Connection,
+        _at: Duration,
+        _out: &mut [u8],
+    ) -> u16 {
         0
     }
 
-    /// Bytes came before a connection counts as one: all of them so far.
-    fn on_opening(&self, _connection: Connection, _bytes: &[u8]) -> Opening {
-        Opening::Open(0)
+    /// Bytes came before a connection counts as one: those in `bytes` are what was left of the last call, and
+    /// the new ones.
+    fn on_opening(
+        &self,
+        _state: &mut Self::State,
+        _connection: Connection,
+        _buffer: &mut [u8],
+        bytes: Range<u16>,
+    ) -> Opening {
+        Opening::Open(bytes)
     }
 
     /// Writes a message as it goes out; where it stands. `connection` is given where it [`Expectation::FILLS_IN`].
@@ -184,9 +197,12 @@ pub trait Expectation {
     }
 
     /// Writes what is said last on a connection; where it stands.
-    fn farewell(&self, _out: &mut [u8]) -> Range<u16> {
+    fn farewell(&self, _state: &mut Self::State, _out: &mut [u8]) -> Range<u16> {
         0..0
     }
+
+    /// A connection ends: what is kept of it elsewhere is not needed any more.
+    fn forget(&self, _state: &mut Self::State) {}
 
     /// Bytes came: those in `bytes` are what was left of the last call, and the new ones.
     fn on_bytes(&self, state: &mut Self::State, buffer: &mut [u8], bytes: Range<u16>) -> Heard;
@@ -204,14 +220,23 @@ pub struct Connection {
 }
 
 /// What bytes are that come before a connection counts as one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// The beginning of it.
-    NeedMore,
-    /// From now on it is one; so many of the bytes belonged to it.
-    Open(u16),
-    /// It is never one.
-    Refused,
+    /// What is left is the beginning of something.
+    NeedMore(Range<u16>),
+    /// These bytes of the buffer go out, and then what is left is looked at.
+    Say {
+        /// What goes out.
+        send: Range<u16>,
+        /// What is left.
+        rest: Range<u16>,
+        /// Whether it is a connection when they are gone.
+        is_open: bool,
+    },
+    /// From now on it is one; what is left belongs to it.
+    Open(Range<u16>),
+    /// It is never one; why, when its bytes do not say so.
+    Refused(Option<String>),
 }
 
 /// What the bytes of a server are, and which of them are left for the next call.

@@ -22,7 +22,7 @@ fn of(flags: Flags) -> Result<Config, FlagError> {
     let resolved = named::resolve(&flags.targets.target).expect("every host has localhost");
     let hosts = resolved.hosts();
     let script = flags.script.read().expect("nothing is in a file");
-    Config::new(flags, resolved.endpoints, hosts, script)
+    Config::new(flags, resolved.endpoints, hosts, script, None)
 }
 
 /// The flags of `line`, which has a target besides. The words of a bound are joined by `_`.

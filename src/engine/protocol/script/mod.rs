@@ -83,15 +83,25 @@ impl Expectation for Scripted {
         self.script.hello_answer.is_some()
     }
 
-    fn open(&self, connection: Connection, at: Duration, out: &mut [u8]) -> u16 {
+    fn open(&self, _: &mut u32, connection: Connection, at: Duration, out: &mut [u8]) -> u16 {
         self.write_template(self.script.hello.as_ref(), connection, at, out)
     }
 
-    fn on_opening(&self, _connection: Connection, bytes: &[u8]) -> Opening {
-        match self.script.hello_answer.as_ref().map_or(Match::Whole(0), |it| it.look(bytes)) {
-            Match::NeedMore => Opening::NeedMore,
-            Match::Whole(size) => Opening::Open(u16::try_from(size).expect("a buffer is short")),
-            Match::Other => Opening::Refused,
+    fn on_opening(
+        &self,
+        _due_us: &mut u32,
+        _connection: Connection,
+        buffer: &mut [u8],
+        bytes: Range<u16>,
+    ) -> Opening {
+        let came = &buffer[usize::from(bytes.start)..usize::from(bytes.end)];
+        match self.script.hello_answer.as_ref().map_or(Match::Whole(0), |it| it.look(came)) {
+            Match::NeedMore => Opening::NeedMore(bytes),
+            Match::Whole(size) => {
+                let size = u16::try_from(size).expect("a buffer is short");
+                Opening::Open(bytes.start + size..bytes.end)
+            }
+            Match::Other => Opening::Refused(None),
         }
     }
 

@@ -14,6 +14,8 @@
 //! joiner       handshake messages that span records
 //! key_update   the next secret of a direction, and when it is time for one
 //! server       the layer of a server, over a protocol
+//! client       the layer of a client, over an expectation
+//! seal         records behind each other, as they are sent
 //! sessions     what a core keeps of its connections
 //! failure      why a handshake failed, and which alert tells the peer so
 //! ```
@@ -29,6 +31,7 @@
 
 mod after;
 pub mod certificate;
+pub mod client;
 pub mod config;
 pub mod content;
 pub mod failure;
@@ -36,6 +39,7 @@ pub mod handshake;
 mod joiner;
 pub mod key_update;
 pub mod record;
+mod seal;
 pub mod secrets;
 pub mod server;
 mod sessions;

@@ -156,17 +156,30 @@ impl<E: Expectation> Expectation for Upgraded<E> {
         self.then.next_sequence(&mut state.then);
     }
 
-    fn open(&self, connection: Connection, _at: Duration, out: &mut [u8]) -> u16 {
+    fn open(
+        &self,
+        _state: &mut Self::State,
+        connection: Connection,
+        _at: Duration,
+        out: &mut [u8],
+    ) -> u16 {
         let host = &self.hosts[connection.target];
         short(self.request.write(host, self.nonce(connection.number), out))
     }
 
-    fn on_opening(&self, connection: Connection, bytes: &[u8]) -> Opening {
+    fn on_opening(
+        &self,
+        _state: &mut Self::State,
+        connection: Connection,
+        buffer: &mut [u8],
+        bytes: Range<u16>,
+    ) -> Opening {
         let subprotocol = self.request.subprotocol.as_deref();
-        match agreed(bytes, self.nonce(connection.number), subprotocol) {
-            Answered::NeedMore => Opening::NeedMore,
-            Answered::Agreed(size) => Opening::Open(short(size)),
-            Answered::Refused => Opening::Refused,
+        let came = &buffer[usize::from(bytes.start)..usize::from(bytes.end)];
+        match agreed(came, self.nonce(connection.number), subprotocol) {
+            Answered::NeedMore => Opening::NeedMore(bytes),
+            Answered::Agreed(size) => Opening::Open(bytes.start + short(size)..bytes.end),
+            Answered::Refused => Opening::Refused(None),
         }
     }
 
@@ -185,7 +198,7 @@ impl<E: Expectation> Expectation for Upgraded<E> {
         short(begin)..short(end)
     }
 
-    fn farewell(&self, out: &mut [u8]) -> Range<u16> {
+    fn farewell(&self, _state: &mut Self::State, out: &mut [u8]) -> Range<u16> {
         self.close(out, code::NORMAL)
     }
 

@@ -1,0 +1,428 @@
+//! A client's layer: a handshake on each connection, and then what is expected of it, in records.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::base::constants::BUFFER_BYTES;
+use crate::engine::protocol::message::Message;
+use crate::engine::protocol::tls::config::{ClientTls, ServerName};
+use crate::engine::protocol::tls::content::{AlertDescription, Opened};
+use crate::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
+use crate::engine::protocol::tls::key_update::Wear;
+use crate::engine::protocol::tls::seal::{append_alert, append_key_update, seal};
+use crate::engine::protocol::tls::sessions::{Entry, Sessions};
+use crate::engine::protocol::{Connection, Expectation, Heard, Opening, What};
+
+/// Bytes of plaintext beside each other: what is kept, and what a record holds.
+const PLAIN_BYTES: usize = 2 * BUFFER_BYTES as usize;
+
+/// What is expected of connections that speak TLS.
+pub struct Tls<E> {
+    config: ClientTls,
+    /// The name of each target, as its certificate has it.
+    names: Vec<ServerName<'static>>,
+    then: E,
+    core: RefCell<Core>,
+}
+
+/// What a core has for all its connections.
+struct Core {
+    sessions: Sessions,
+    plain: Box<[u8]>,
+    out: Vec<u8>,
+}
+
+/// What is remembered of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct State<S> {
+    /// Its number among the core's sessions; 0 when it has none.
+    session: u32,
+    /// Of the bytes that are kept, those at their beginning that are plaintext.
+    plain: u16,
+    then: S,
+}
+
+impl<E> Tls<E> {
+    /// A layer over `then`, towards targets of these names.
+    #[must_use]
+    pub fn new(config: ClientTls, names: Vec<ServerName<'static>>, then: E) -> Tls<E> {
+        let plain = vec![0; PLAIN_BYTES].into();
+        let core = Core { sessions: Sessions::default(), plain, out: Vec::new() };
+        Tls { config, names, then, core: RefCell::new(core) }
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for Tls<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("then", &self.then).finish_non_exhaustive()
+    }
+}
+
+fn short(bytes: usize) -> u16 {
+    u16::try_from(bytes).expect("a buffer is short")
+}
+
+fn wide(range: &Range<u16>) -> Range<usize> {
+    range.start.into()..range.end.into()
+}
+
+/// What came of a record.
+enum Came {
+    /// Plaintext, behind what was kept.
+    Data,
+    /// Nothing that matters.
+    Nothing,
+    /// The next record is not whole.
+    NeedMore,
+    /// What was sealed is to be sent.
+    Reply,
+    /// What was sealed is to be sent, and the connection ends.
+    Ends,
+}
+
+/// The bytes of a buffer, as they are gone through: plaintext in the core's own, and records from `at` on.
+struct Pass<'a> {
+    core: &'a mut Core,
+    buffer: &'a mut [u8],
+    session: u32,
+    /// Bytes that are free before the plaintext.
+    headroom: usize,
+    /// Plaintext that is not dealt with.
+    kept: usize,
+    at: usize,
+    end: usize,
+}
+
+impl Pass<'_> {
+    fn next(&mut self) -> Came {
+        if self.at == self.end {
+            return Came::NeedMore;
+        }
+        let Core { sessions, plain, out } = &mut *self.core;
+        let Entry::Open(session) = sessions.get(self.session) else {
+            unreachable!("the handshake is done")
+        };
+        let record = session.open(&mut self.buffer[self.at..self.end]);
+        out.clear();
+        let came = match record.opened {
+            Opened::NeedMore(whole) if self.kept + whole > self.buffer.len() => {
+                append_alert(session, AlertDescription::RecordOverflow, out);
+                Came::Ends
+            }
+            Opened::NeedMore(_) => Came::NeedMore,
+            Opened::Data(data) => {
+                let to = self.headroom + self.kept;
+                plain[to..to + data.len()]
+                    .copy_from_slice(&self.buffer[self.at + data.start..self.at + data.end]);
+                self.kept += data.len();
+                Came::Data
+            }
+            Opened::KeyUpdate { must_answer: true } => {
+                append_key_update(session, out);
+                Came::Reply
+            }
+            Opened::Renegotiation => {
+                append_alert(session, AlertDescription::NoRenegotiation, out);
+                Came::Reply
+            }
+            Opened::KeyUpdate { .. } | Opened::Ticket(_) | Opened::Nothing => Came::Nothing,
+            Opened::CloseNotify => {
+                append_alert(session, AlertDescription::CloseNotify, out);
+                Came::Ends
+            }
+            Opened::Alert(_) => Came::Ends,
+            Opened::Bad(bad) => {
+                append_alert(session, bad.alert(), out);
+                Came::Ends
+            }
+        };
+        self.at += record.bytes;
+        came
+    }
+
+    /// What is kept of the plaintext, which is moved to its beginning.
+    fn keep(&mut self, rest: &Range<u16>) {
+        self.core.plain.copy_within(wide(rest), self.headroom);
+        self.kept = rest.len();
+    }
+
+    /// Seals plaintext behind what is to be sent.
+    fn seal(&mut self, plain: &Range<u16>) {
+        let Core { sessions, plain: all, out } = &mut *self.core;
+        let Entry::Open(session) = sessions.get(self.session) else {
+            unreachable!("the handshake is done")
+        };
+        out.clear();
+        seal(session, &all[wide(plain)], out);
+    }
+
+    /// Puts what is to be sent, and what is left, into the buffer: where each stands. `None` when it has no room.
+    fn put(&mut self, says: bool) -> Option<(Range<u16>, Range<u16>)> {
+        let said = if says { self.core.out.len() } else { 0 };
+        let (left, kept) = (self.end - self.at, self.kept);
+        if said + kept + left > self.buffer.len() {
+            return None;
+        }
+        self.buffer.copy_within(self.at..self.end, said + kept);
+        self.buffer[..said].copy_from_slice(&self.core.out[..said]);
+        let plain = &self.core.plain[self.headroom..self.headroom + kept];
+        self.buffer[said..said + kept].copy_from_slice(plain);
+        Some((0..short(said), short(said)..short(said + kept + left)))
+    }
+}
+
+impl<E: Expectation> Tls<E> {
+    fn begin<'a>(
+        &self,
+        core: &'a mut Core,
+        state: &State<E::State>,
+        buffer: &'a mut [u8],
+        bytes: &Range<u16>,
+    ) -> Pass<'a> {
+        let (kept, headroom) = (usize::from(state.plain), usize::from(E::HEADROOM));
+        let Range { start, end } = wide(bytes);
+        core.plain[headroom..headroom + kept].copy_from_slice(&buffer[start..start + kept]);
+        Pass { core, buffer, session: state.session, headroom, kept, at: start + kept, end }
+    }
+
+    fn shake(
+        &self,
+        core: &mut Core,
+        state: &mut State<E::State>,
+        connection: Connection,
+        buffer: &mut [u8],
+        bytes: &Range<u16>,
+    ) -> Opening {
+        let entry = core.sessions.get(state.session);
+        let Entry::Shaking(handshake) = entry else { unreachable!("it was looked at") };
+        match handshake.feed(&buffer[wide(bytes)]) {
+            Err(failure) => Opening::Refused(Some(failure.to_string())),
+            Ok(Progress::NeedMore) => {
+                let waiting = handshake.outgoing();
+                let size = waiting.len().min(buffer.len());
+                buffer[..size].copy_from_slice(&waiting[..size]);
+                handshake.sent(size);
+                match size {
+                    0 => Opening::NeedMore(0..0),
+                    size => Opening::Say { send: 0..short(size), rest: 0..0, is_open: false },
+                }
+            }
+            Ok(Progress::Done) => {
+                let Entry::Shaking(handshake) = std::mem::take(entry) else {
+                    unreachable!("it was looked at")
+                };
+                let finished = handshake.finish();
+                let Ok(Finished { session, rest, outgoing, .. }) = finished else {
+                    return Opening::Refused(None);
+                };
+                *entry = Entry::Open(session);
+                let Core { sessions, plain, out } = core;
+                let Entry::Open(session) = sessions.get(state.session) else {
+                    unreachable!("it was put there")
+                };
+                out.clear();
+                out.extend_from_slice(&outgoing);
+                let mut is_open = true;
+                if E::OPENS {
+                    let size = self.then.open(&mut state.then, connection, Duration::ZERO, plain);
+                    if size > 0 {
+                        seal(session, &plain[..usize::from(size)], out);
+                    }
+                    is_open = !self.then.awaits_opening();
+                }
+                let (said, end) = (out.len(), out.len() + rest.len());
+                if end > buffer.len() {
+                    return Opening::Refused(None);
+                }
+                buffer[..said].copy_from_slice(out);
+                buffer[said..end].copy_from_slice(&rest);
+                let rest = short(said)..short(end);
+                match (said, is_open) {
+                    (0, true) => Opening::Open(rest),
+                    _ => Opening::Say { send: 0..short(said), rest, is_open },
+                }
+            }
+        }
+    }
+}
+
+impl<E: Expectation> Expectation for Tls<E> {
+    type State = State<E::State>;
+
+    const OPENS: bool = true;
+
+    const FILLS_IN: bool = E::FILLS_IN;
+
+    fn is_answered(&self) -> bool {
+        self.then.is_answered()
+    }
+
+    fn is_unasked(&self) -> bool {
+        self.then.is_unasked()
+    }
+
+    fn every(&self) -> Option<Duration> {
+        self.then.every()
+    }
+
+    fn had_one(&self, state: &Self::State) -> bool {
+        self.then.had_one(&state.then)
+    }
+
+    fn sequence(&self, state: &Self::State) -> u16 {
+        self.then.sequence(&state.then)
+    }
+
+    fn next_sequence(&self, state: &mut Self::State) {
+        self.then.next_sequence(&mut state.then);
+    }
+
+    fn open(
+        &self,
+        state: &mut Self::State,
+        connection: Connection,
+        _at: Duration,
+        out: &mut [u8],
+    ) -> u16 {
+        let name = &self.names[connection.target];
+        let mut handshake = Handshake::client(&self.config, name).expect("there is randomness");
+        let size = handshake.outgoing().len();
+        out[..size].copy_from_slice(handshake.outgoing());
+        handshake.sent(size);
+        let sessions = &mut self.core.borrow_mut().sessions;
+        state.session = sessions.add(Entry::Shaking(Box::new(handshake)));
+        short(size)
+    }
+
+    fn on_opening(
+        &self,
+        state: &mut Self::State,
+        connection: Connection,
+        buffer: &mut [u8],
+        bytes: Range<u16>,
+    ) -> Opening {
+        let core = &mut *self.core.borrow_mut();
+        if let Entry::Shaking(_) = core.sessions.get(state.session) {
+            return self.shake(core, state, connection, buffer, &bytes);
+        }
+        let mut pass = self.begin(core, state, buffer, &bytes);
+        loop {
+            let range = E::HEADROOM..E::HEADROOM + short(pass.kept);
+            let (opening, rest) = if pass.kept == 0 {
+                (Opening::NeedMore(0..0), 0..0)
+            } else {
+                let plain = &mut pass.core.plain[..];
+                match self.then.on_opening(&mut state.then, connection, plain, range) {
+                    Opening::NeedMore(rest) => (Opening::NeedMore(0..0), rest),
+                    Opening::Refused(why) => return Opening::Refused(why),
+                    Opening::Open(rest) => (Opening::Open(0..0), rest),
+                    Opening::Say { send, rest, is_open } => {
+                        pass.seal(&send);
+                        (Opening::Say { send: 0..0, rest: 0..0, is_open }, rest)
+                    }
+                }
+            };
+            pass.keep(&rest);
+            let (opening, says) = match opening {
+                Opening::NeedMore(_) => match pass.next() {
+                    Came::Data | Came::Nothing => continue,
+                    Came::NeedMore => (Opening::NeedMore(0..0), false),
+                    Came::Reply => (Opening::Say { send: 0..0, rest: 0..0, is_open: false }, true),
+                    Came::Ends => return Opening::Refused(None),
+                },
+                Opening::Say { .. } => (opening, true),
+                opening => (opening, false),
+            };
+            state.plain = short(pass.kept);
+            let Some((send, rest)) = pass.put(says) else { return Opening::Refused(None) };
+            return match opening {
+                Opening::NeedMore(_) => Opening::NeedMore(rest),
+                Opening::Open(_) => Opening::Open(rest),
+                Opening::Say { is_open, .. } => Opening::Say { send, rest, is_open },
+                refused @ Opening::Refused(_) => refused,
+            };
+        }
+    }
+
+    fn write(
+        &self,
+        state: &mut Self::State,
+        connection: Option<Connection>,
+        message: &Message,
+        message_bytes: u16,
+        buffer: &mut [u8],
+    ) -> Range<u16> {
+        let Core { sessions, plain, out } = &mut *self.core.borrow_mut();
+        let written = self.then.write(&mut state.then, connection, message, message_bytes, plain);
+        let Entry::Open(session) = sessions.get(state.session) else { unreachable!("it is open") };
+        out.clear();
+        seal(session, &plain[wide(&written)], out);
+        if session.wear() == Wear::UpdateIsDue {
+            append_key_update(session, out);
+        }
+        buffer[..out.len()].copy_from_slice(out);
+        0..short(out.len())
+    }
+
+    fn farewell(&self, state: &mut Self::State, buffer: &mut [u8]) -> Range<u16> {
+        let Core { sessions, plain, out } = &mut *self.core.borrow_mut();
+        if state.session == 0 {
+            return 0..0;
+        }
+        let Entry::Open(session) = sessions.get(state.session) else { return 0..0 };
+        out.clear();
+        let written = self.then.farewell(&mut state.then, plain);
+        if !written.is_empty() {
+            seal(session, &plain[wide(&written)], out);
+        }
+        append_alert(session, AlertDescription::CloseNotify, out);
+        buffer[..out.len()].copy_from_slice(out);
+        0..short(out.len())
+    }
+
+    fn forget(&self, state: &mut Self::State) {
+        if state.session != 0 {
+            self.core.borrow_mut().sessions.remove(state.session);
+            state.session = 0;
+        }
+    }
+
+    fn on_bytes(&self, state: &mut Self::State, buffer: &mut [u8], bytes: Range<u16>) -> Heard {
+        let core = &mut *self.core.borrow_mut();
+        let mut pass = self.begin(core, state, buffer, &bytes);
+        loop {
+            let range = E::HEADROOM..E::HEADROOM + short(pass.kept);
+            let mut says = false;
+            let mut what = What::NeedMore;
+            if pass.kept > 0 {
+                let plain = &mut pass.core.plain[..];
+                let heard = self.then.on_bytes(&mut state.then, plain, range);
+                if let What::Reply(send) | What::Ends(send) = &heard.what {
+                    pass.seal(send);
+                    says = true;
+                }
+                pass.keep(&heard.rest);
+                what = heard.what;
+            }
+            if what == What::NeedMore {
+                what = match pass.next() {
+                    Came::Data | Came::Nothing => continue,
+                    Came::NeedMore => What::NeedMore,
+                    Came::Reply => What::Reply(0..0),
+                    Came::Ends => What::Ends(0..0),
+                };
+                says = what != What::NeedMore;
+            }
+            state.plain = short(pass.kept);
+            let Some((send, rest)) = pass.put(says) else { return Heard::all(What::Mismatch) };
+            let what = match what {
+                What::Reply(_) => What::Reply(send),
+                What::Ends(_) => What::Ends(send),
+                what => what,
+            };
+            return Heard { what, rest };
+        }
+    }
+}
