@@ -70,6 +70,8 @@ pub struct RunResult {
     pub loss_patterns: List<LossPattern>,
     /// The beginning of the first bytes that were not what was expected, as text.
     pub unexpected_bytes: Maybe<String>,
+    /// Why the first opening failed that the client gave up, such as a handshake of TLS.
+    pub opening_failure: Maybe<String>,
     /// What became of the connections to each target; of more than 1,024 targets only those at which
     /// something was lost or failed.
     pub targets: List<TargetCounts>,

@@ -99,6 +99,8 @@ pub struct ClientFacts {
     pub patterns: Vec<Pattern>,
     /// The beginning of the first bytes that were not expected, as text.
     pub unexpected_bytes: Option<String>,
+    /// Why the first opening failed that the client gave up.
+    pub opening_failure: Option<String>,
     /// The longest time in which messages were out and none was answered, from when after the start and
     /// for how long, when it is worth saying.
     pub unanswered: Option<(Duration, Duration)>,

@@ -17,6 +17,10 @@ use serde_json::Value;
 /// Time that anything may take; only a test that fails waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
+/// Time in which a program that ends by itself has ended: a run may wait for some windows of connections
+/// that do not answer, of ten seconds each, one after the other.
+const ENDS_WITHIN: Duration = Duration::from_secs(100);
+
 /// A process under test; ended when dropped.
 pub(crate) struct Program {
     child: Child,
@@ -78,7 +82,7 @@ impl Program {
 
     /// Waits until it has ended by itself.
     pub(crate) fn finish(&mut self) -> Finished {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + ENDS_WITHIN;
         while self.next_line(deadline).is_some() {}
         let status = self.child.wait().expect("our own child can be waited for");
         let stdout = self.stdout.take().expect("a program finishes once");

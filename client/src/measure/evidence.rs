@@ -228,6 +228,7 @@ impl Evidence {
                 no_way: targets.first().and_then(|target| route::no_way(*target)),
                 patterns,
                 unexpected_bytes: result.unexpected_bytes.0.clone(),
+                opening_failure: result.opening_failure.0.clone(),
                 unanswered,
                 no_more: self.no_more,
                 reserve_met: result.memory_reserve_met.as_ref().map(ToString::to_string),

@@ -18,6 +18,7 @@ pub(crate) struct LossAccount {
     lost: Vec<Lost>,
     tried: Option<Tried>,
     first_bytes: Option<Box<[u8]>>,
+    opening_failure: Option<Box<str>>,
 }
 
 impl LossAccount {
@@ -55,7 +56,8 @@ impl LossAccount {
         }
         shift(&mut lost, first_at);
         let first_bytes = cores.iter().find_map(|(losses, _)| losses.first_bytes.clone());
-        LossAccount { lost, tried: is_whole.then_some(tried), first_bytes }
+        let opening_failure = cores.iter().find_map(|(losses, _)| losses.opening_failure.clone());
+        LossAccount { lost, tried: is_whole.then_some(tried), first_bytes, opening_failure }
     }
 
     /// What losses have in common.
@@ -66,6 +68,11 @@ impl LossAccount {
     /// The beginning of the first bytes that were not expected, as text.
     pub(crate) fn first_bytes(&self) -> Option<String> {
         self.first_bytes.as_ref().map(|bytes| bytes.escape_ascii().to_string())
+    }
+
+    /// Why the first opening failed that the client gave up.
+    pub(crate) fn opening_failure(&self) -> Option<String> {
+        self.opening_failure.as_deref().map(str::to_owned)
     }
 
     /// Every target with what became of its connections, `established` over all.

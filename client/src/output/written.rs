@@ -268,6 +268,7 @@ fn whole_result() -> RunResult {
                     .into(),
         }]),
         unexpected_bytes: "ERR\\n".into(),
+        opening_failure: Maybe(None),
         targets: List(vec![TargetCounts {
             address: "127.0.0.1:7000".into(),
             established: 99_985.into(),

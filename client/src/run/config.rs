@@ -251,6 +251,11 @@ impl Traffic {
         self.churn.map(|churn| churn.per_s)
     }
 
+    /// Whether something is said and heard on a connection before it counts.
+    pub(crate) fn opens(&self) -> bool {
+        self.websocket.is_some() || self.tls.is_some() || self.script.is_some()
+    }
+
     /// Whether connections carry anything in the hold, or short ones come and go beside them.
     pub(crate) fn is_any(&self) -> bool {
         let pushes = matches!(self.expect, Expect::Push(_));

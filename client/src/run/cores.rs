@@ -56,6 +56,7 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) ->
             ephemeral_ports: ports::ephemeral(&ProcFs::host()),
             buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
             keepalive: config.traffic.keepalive,
+            sends_at_once: config.traffic.opens(),
         };
         Seed {
             driver,

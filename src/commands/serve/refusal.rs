@@ -20,6 +20,9 @@ pub(crate) enum Refusal {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A listener refused an option.
+    #[error("TCP_NODELAY: {0}; fix: none known, please report it")]
+    Socket(std::io::Error),
     /// The cores asked for.
     #[error(transparent)]
     Cores(#[from] CoreError),

@@ -36,6 +36,12 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
     let cpus = &prepared.cpus[..];
     let process = Process::begin(cpus)?;
     let opened = open_listeners(config, cpus)?;
+    if prepared.tls.is_some() || config.traffic.websocket.is_some() {
+        // An end that says one thing after the other waits for no acknowledgement between.
+        for listener in opened.per_core.iter().flatten() {
+            listener.set_tcp_nodelay(true).map_err(Refusal::Socket)?;
+        }
+    }
     let out = config.outputs.stats.as_deref().map(open_stats).transpose()?;
     let metrics = process.offer_metrics(config.outputs.metrics, &config.places.listen)?;
     let bystander = bystander::offer(config.bystander)?;

@@ -50,6 +50,9 @@ pub struct UringConfig {
     /// Time after which the kernel asks a silent peer of a connect whether it is there; listeners
     /// hand their own setting on.
     pub keepalive: Option<Duration>,
+    /// Whether a connect sends what is short at once, also behind bytes that are not acknowledged
+    /// (TCP_NODELAY): for connections on which this end says one thing after the other.
+    pub sends_at_once: bool,
 }
 
 impl UringConfig {
@@ -63,6 +66,7 @@ impl UringConfig {
             ephemeral_ports: 1..=u16::MAX,
             buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
             keepalive: None,
+            sends_at_once: false,
         }
     }
 }
@@ -79,6 +83,7 @@ pub struct UringDriver {
     nowhere: Box<libc::sockaddr>,
     ephemeral_ports: RangeInclusive<u16>,
     keepalive: Option<Duration>,
+    sends_at_once: bool,
     pins_source_port: bool,
     defers_release: bool,
     /// The kernel gives a direct descriptor a number.
@@ -110,6 +115,7 @@ impl UringDriver {
             nowhere: Box::new(NOWHERE),
             ephemeral_ports: config.ephemeral_ports,
             keepalive: config.keepalive,
+            sends_at_once: config.sends_at_once,
             pins_source_port: can_pin_source_port(),
             defers_release: deferred_release::defers_release()?,
             installs: probe::installs(),
@@ -137,6 +143,9 @@ impl UringDriver {
         assert_eq!(self.targets[target].domain(), domain, "the plan pairs one family");
         if let Some(interval) = self.keepalive {
             keep_alive(&socket, interval)?;
+        }
+        if self.sends_at_once {
+            socket.set_tcp_nodelay(true)?;
         }
         if self.ephemeral_ports.contains(&source.port()) && self.pins_source_port {
             // A port that is bound outright is barred to every automatic connect of the host,

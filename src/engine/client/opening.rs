@@ -98,7 +98,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
                 self.fail_opening(id, Errno::EPROTO);
             }
             Opening::Refused(Some(why)) => {
-                self.losses.unexpected(why.as_bytes());
+                self.losses.opening_failed(&why);
                 self.fail_opening(id, Errno::EPROTO);
             }
         }

@@ -46,6 +46,8 @@ pub struct Losses {
     pub skipped: Vec<u32>,
     /// The beginning of the first bytes that were not what was expected.
     pub first_bytes: Option<Box<[u8]>>,
+    /// Why the first opening failed that this end gave up, in words.
+    pub opening_failure: Option<Box<str>>,
 }
 
 /// The losses of one core, as it writes them and others read them.
@@ -81,6 +83,11 @@ impl LossLog {
     pub fn unexpected(&self, bytes: &[u8]) {
         let beginning = &bytes[..bytes.len().min(FIRST_BYTES_MAX)];
         self.lock().first_bytes.get_or_insert_with(|| beginning.into());
+    }
+
+    /// This end gave an opening up; only the first reason is kept.
+    pub fn opening_failed(&self, why: &str) {
+        self.lock().opening_failure.get_or_insert_with(|| why.into());
     }
 
     fn lock(&self) -> MutexGuard<'_, Losses> {

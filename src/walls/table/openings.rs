@@ -5,7 +5,7 @@ use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
-use crate::walls::place::Place;
+use crate::walls::place::{At, Place};
 use crate::walls::run_facts::RunFacts;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
@@ -13,6 +13,24 @@ use crate::walls::table::row::{BLANK, SERVER};
 use crate::walls::wall::Wall;
 
 pub(super) const ROWS: &[Wall] = &[
+    Wall {
+        id: "tls-handshake",
+        precedence: 137,
+        limits: "nothing: the ends do not agree to speak TLS with each other",
+        at: At::Either,
+        unit: "connections",
+        explains: &[Symptom::Failed(Errno::EPROTO)],
+        signs: &[Sign::Became("a handshake of TLS fails", handshake_failed)],
+        absent: "no handshake of TLS failed",
+        fix: |_, _| vec![Fix::Flag("--tls-ca, --tls-server-name or --tls-insecure".into())],
+        fix_of_run: Some(|run| {
+            let failure = run.facts.opening_failure.as_deref().unwrap_or_default();
+            let fix = failure.split_once(FIX).map(|(_, fix)| Fix::Flag(fix.to_owned()));
+            vec![fix.unwrap_or(Fix::Command("openssl s_client -connect HOST:PORT".into()))]
+        }),
+        remark: "a certificate, a version, a cipher, or an end that speaks no TLS",
+        ..BLANK
+    },
     Wall {
         id: "opening-refused",
         precedence: 138,
@@ -60,6 +78,17 @@ pub(super) const ROWS: &[Wall] = &[
     },
 ];
 
+/// What stands between a reason and its fix.
+const FIX: &str = "; fix: ";
+
+fn handshake_failed(run: &RunFacts, _: Place) -> Option<Evidence> {
+    let failure = run.facts.opening_failure.as_deref()?;
+    let count = run.failed(Errno::EPROTO);
+    let reason = failure.split_once(FIX).map_or(failure, |(reason, _)| reason);
+    let text = format!("client: {} handshakes failed; the first: {reason}", grouped(count));
+    (count > 0).then_some(Evidence { text, count: Some(count), confidence: Confidence::Certain })
+}
+
 /// Openings that failed, but for those that were refused.
 fn unanswered(run: &RunFacts, _: Place) -> Option<Evidence> {
     let failed = run.client.figure("opening_failed_total")?;
@@ -74,6 +103,9 @@ fn unanswered(run: &RunFacts, _: Place) -> Option<Evidence> {
 fn refused(run: &RunFacts, _: Place) -> Option<Evidence> {
     let count = run.failed(Errno::EPROTO);
     run.client.figure("opening_failed_total").filter(|failed| *failed >= count && count > 0)?;
+    if run.facts.opening_failure.is_some() {
+        return None;
+    }
     let answer = run.facts.unexpected_bytes.as_deref().map(first_line).unwrap_or_default();
     let text = format!(
         "client: {} were refused when they opened; the first answer: \"{answer}\"",
@@ -104,7 +136,7 @@ fn fix_of(bytes: &str) -> Fix {
             Some("429" | "503") => "--rate with fewer: it takes no more for now",
             Some(_) => "--target and --header as the server's own clients have them",
             // An alert of TLS.
-            None if line.starts_with("\\x15\\x03") => "a port without TLS: wss:// is not built yet",
+            None if line.starts_with("\\x15\\x03") => "--target wss://HOST:PORT/PATH: it speaks TLS",
             None => "--target tcp://HOST:PORT where it speaks no WebSocket; --hello-answer as it answers",
         }
         .into(),

@@ -64,6 +64,7 @@ impl Controller<'_> {
         let patterns = losses.patterns();
         result.loss_patterns = patterns.iter().map(losses::row).collect();
         result.unexpected_bytes = losses.first_bytes().into();
+        result.opening_failure = losses.opening_failure().into();
         result.targets = losses.targets(&self.plan.tuples, result.established.or_zero());
         patterns
     }

@@ -41,7 +41,7 @@ pub enum Reason {
     #[error("the certificate of the peer is of another name{0}; fix: --tls-server-name NAME")]
     OtherName(String),
     /// A certificate with another fault.
-    #[error("the certificate of the peer is refused: {0}")]
+    #[error("the certificate of the peer is refused: {0}; fix: another one, or --tls-insecure")]
     BadCertificate(String),
     /// A client without a certificate, where one is asked for.
     #[error("the client has no certificate; fix: --tls-cert and --tls-key at the client")]
