@@ -98,6 +98,10 @@ mod tests {
             "hello_answer",
             "message",
             "answer",
+            "tls_ca",
+            "tls_cert",
+            "tls_key",
+            "tls_server_name",
         ];
         every_flag::walk::<Cli>(good, &free);
     }

@@ -85,7 +85,8 @@ fn values_that_are_none_are_refused_with_an_example() {
     }
     for (target, word) in [
         ("nothing.invalid:7000", "getent ahosts nothing.invalid"),
-        ("wss://localhost:7000/x", "wss is not built yet"),
+        ("wss://localhost:7000/b c", "%20"),
+        ("wxs://localhost:7000/x", "wss://"),
         ("10.0.0.0-10.255.0.0:7000", "65536 at most"),
         ("127.0.0.1", "127.0.0.1:7000"),
         ("::1:7000", "[::1]:7000"),

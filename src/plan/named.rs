@@ -372,7 +372,11 @@ mod tests {
         let target = |text: &str| text.parse::<Targets>().expect("it is one");
         assert_eq!(
             target("ws://10.0.0.1/a?b:c=/d"),
-            Targets { items: target("10.0.0.1:80").items, websocket: Some("/a?b:c=/d".to_owned()) }
+            Targets {
+                items: target("10.0.0.1:80").items,
+                websocket: Some("/a?b:c=/d".to_owned()),
+                is_tls: false
+            }
         );
         assert_eq!(
             target("ws://10.0.0.1,10.0.0.2:7-9").items,

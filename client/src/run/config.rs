@@ -17,6 +17,7 @@ use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::push::Pushes;
 use megaconn::engine::protocol::script::Script;
+use megaconn::engine::protocol::tls::config::{ClientTls, ServerName};
 use megaconn::engine::protocol::websocket::frame::CONTROL_MAX;
 use megaconn::engine::protocol::websocket::upgrade::Request;
 
@@ -24,7 +25,6 @@ use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::slo::Slo;
 use crate::run::flags::{self, Flags, GateFlags, LoadFlags, Outputs, Targets, TrafficFlags};
 use crate::run::plateaus::hold_at_least;
-use crate::run::tls::Tls;
 
 /// What a run is to do.
 pub(crate) struct Config {
@@ -66,8 +66,8 @@ pub(crate) struct Traffic {
     pub(crate) expect: Expect,
     /// Of connections that speak WebSocket.
     pub(crate) websocket: Option<WebSocket>,
-    /// Of connections that speak TLS, with how requests call each target.
-    pub(crate) tls: Option<(Tls, HashMap<SocketAddr, Box<str>>)>,
+    /// Of connections that speak TLS, with the name of each server.
+    pub(crate) tls: Option<(ClientTls, HashMap<SocketAddr, ServerName<'static>>)>,
     /// What is said in place of our messages. An answer to it is an echo as others.
     pub(crate) script: Option<Script>,
     pub(crate) churn: Option<Churn>,
@@ -128,7 +128,7 @@ impl Config {
         endpoints: Vec<Vec<Endpoints>>,
         hosts: HashMap<SocketAddr, Box<str>>,
         script: Option<Script>,
-        tls: Option<Tls>,
+        tls: Option<(ClientTls, HashMap<SocketAddr, ServerName<'static>>)>,
     ) -> Result<Config, FlagError> {
         let conflict = conflicts(&flags).into_iter().find(|(is_so, ..)| *is_so);
         if let Some((_, what, fix)) = conflict {
@@ -138,7 +138,6 @@ impl Config {
             let error = "--target: some speak TLS and some do not; fix: one scheme for all of them";
             return Err(FlagError(error.to_owned()));
         }
-        let tls = tls.map(|tls| (tls, hosts.clone()));
         let websocket = websocket(&flags, hosts)?;
         let (plateaus, to_max) = plateaus(&flags.load.connections)?;
         let most = plateaus.iter().copied().max().unwrap_or(0);

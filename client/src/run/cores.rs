@@ -121,10 +121,11 @@ fn boxed<E: Expectation + 'static>(
 }
 
 fn in_tls(traffic: &Traffic, targets: &[SocketAddr]) -> InTls {
-    let (tls, hosts) = traffic.tls.as_ref()?;
-    let host = |target| hosts.get(target).map_or("", |host| &**host);
-    let names = targets.iter().map(|target| tls.name(*target, host(target)));
-    Some((tls.config.clone(), names.collect()))
+    let (tls, names) = traffic.tls.as_ref()?;
+    let name = |target: &SocketAddr| {
+        names.get(target).cloned().unwrap_or_else(|| ServerName::IpAddress(target.ip().into()))
+    };
+    Some((tls.clone(), targets.iter().map(name).collect()))
 }
 
 /// What every core is told.

@@ -84,7 +84,7 @@ pub(crate) struct Targets {
     ///
     /// Before the run one ordinary connection is made to each, and ended by FIN without a byte: a
     /// target that does not take it is refused. A server that takes one connection only has had it.
-    #[arg(long, value_name = "[SCHEME://]HOST:PORT[-PORT][/PATH]", required = true)]
+    #[arg(long, value_name = "URL|HOST:PORT", required = true)]
     pub(crate) target: Vec<named::Targets>,
     /// Time between lookups of names
     ///

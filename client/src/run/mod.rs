@@ -61,7 +61,7 @@ pub(crate) fn run(flags: Flags) -> Result<Outcome, Refusal> {
     let hosts = resolved.hosts();
     let Resolved { endpoints, notes, .. } = resolved;
     let script = flags.script.read()?;
-    let tls = flags.tls.read(flags.targets.is_tls() != Some(false))?;
+    let tls = flags.tls.read(flags.targets.is_tls() != Some(false), &hosts)?;
     let config = Config::new(flags, endpoints, hosts, script, tls)?;
     notes.iter().for_each(|words| talk(&format!("note: {words}")));
     let plan = RunPlan::prepare(&config)?;

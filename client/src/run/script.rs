@@ -20,7 +20,7 @@ pub(crate) struct ScriptFlags {
     /// \n, \r, \t, \0, \\ and \xHH stand for one byte each; @FILE is the bytes of a file. {n} is the number of the
     /// connection in 10 digits, {n:08} in 8, {rand:hex:16} are 16 random digits, {source} is the source address
     /// in full, {time_ms} are milliseconds since 1970. Any other brace is a byte as others.
-    #[arg(long, value_name = "BYTES|@FILE", help_heading = "Script")]
+    #[arg(long, value_name = "BYTES|@FILE", help_heading = "Script", hide_short_help = true)]
     pub(crate) hello: Option<Typed>,
     /// What answers it
     ///
@@ -31,7 +31,7 @@ pub(crate) struct ScriptFlags {
     /// Message in place of ours
     ///
     /// Written as --hello. By the schedule of --message-every and its like.
-    #[arg(long, value_name = "BYTES|@FILE", help_heading = "Script")]
+    #[arg(long, value_name = "BYTES|@FILE", help_heading = "Script", hide_short_help = true)]
     pub(crate) message: Option<Typed>,
     /// What answers a message
     ///

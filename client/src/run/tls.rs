@@ -1,5 +1,6 @@
 //! `--tls-ca` and its like: what a run believes and shows of itself when its targets speak TLS.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -17,15 +18,21 @@ pub(crate) struct TlsFlags {
     /// Authorities of servers [default: the system's]
     ///
     /// A file in PEM: the certificate of a server is one of them, or of one of them.
-    #[arg(long, value_name = "FILE", help_heading = "TLS", conflicts_with = "tls_insecure")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "TLS",
+        hide_short_help = true,
+        conflicts_with = "tls_insecure"
+    )]
     pub(crate) tls_ca: Option<PathBuf>,
     /// Believe any certificate
     ///
     /// For servers of your own: who is between can read and change everything.
-    #[arg(long, help_heading = "TLS")]
+    #[arg(long, help_heading = "TLS", hide_short_help = true)]
     pub(crate) tls_insecure: bool,
     /// Name in the server's certificate [default: that of --target]
-    #[arg(long, value_name = "NAME", help_heading = "TLS", hide_short_help = true)]
+    #[arg(long, value_name = "NAME", help_heading = "TLS", hide_short_help = true, value_parser = name)]
     pub(crate) tls_server_name: Option<String>,
     /// Certificate of the client [default: none]
     ///
@@ -52,28 +59,22 @@ pub(crate) enum TlsError {
     NoTls(&'static str),
 }
 
-/// What a run believes, and the names of servers.
-#[derive(Clone, Debug)]
-pub(crate) struct Tls {
-    pub(crate) config: ClientTls,
-    /// The name that was given for all.
-    name: Option<ServerName<'static>>,
-}
+/// What a run agrees to, and the name of each server, as its certificate has it.
+pub(crate) type Agreed = (ClientTls, HashMap<SocketAddr, ServerName<'static>>);
 
-impl Tls {
-    /// The name of the server at `target`, which requests call `host`.
-    pub(crate) fn name(&self, target: SocketAddr, host: &str) -> ServerName<'static> {
-        let own = || {
-            let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-            server_name(name).unwrap_or_else(|_| ServerName::IpAddress(target.ip().into()))
-        };
-        self.name.clone().unwrap_or_else(own)
-    }
+/// The name of the server at `target`, which requests call `host`.
+fn name_of(target: SocketAddr, host: &str) -> ServerName<'static> {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    server_name(name).unwrap_or_else(|_| ServerName::IpAddress(target.ip().into()))
 }
 
 impl TlsFlags {
-    /// What is made of them, when the targets speak TLS.
-    pub(crate) fn read(&self, is_tls: bool) -> Result<Option<Tls>, TlsError> {
+    /// What is made of them, when the targets, which requests call by their `hosts`, speak TLS.
+    pub(crate) fn read(
+        &self,
+        is_tls: bool,
+        hosts: &HashMap<SocketAddr, Box<str>>,
+    ) -> Result<Option<Agreed>, TlsError> {
         let given = [
             ("--tls-ca", self.tls_ca.is_some()),
             ("--tls-insecure", self.tls_insecure),
@@ -109,8 +110,17 @@ impl TlsFlags {
             keeps_tickets: false,
             versions: Versions::Both,
         };
-        Ok(Some(Tls { config: ClientTls::new(settings)?, name }))
+        let names = hosts.iter().map(|(target, host)| {
+            (*target, name.clone().unwrap_or_else(|| name_of(*target, host)))
+        });
+        Ok(Some((ClientTls::new(settings)?, names.collect())))
     }
+}
+
+/// A name, or an address, as certificates have them.
+fn name(text: &str) -> Result<String, String> {
+    let error = || format!("`{text}` is no name of a host; fix: write a name or an address");
+    server_name(text).map(|_| text.to_owned()).map_err(|_| error())
 }
 
 fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {

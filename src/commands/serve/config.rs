@@ -9,8 +9,9 @@ use megaconn::base::units::Text;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
 
-use crate::commands::serve::flags::{self, Connections, Flags, Outputs, Places, TrafficFlags};
-use crate::commands::serve::tls::TlsFlags;
+use crate::commands::serve::flags::{
+    self, Connections, Flags, Outputs, Places, TlsFlags, TrafficFlags,
+};
 
 /// What `serve` is to do.
 #[derive(Clone, Debug)]
@@ -143,10 +144,11 @@ mod tests {
 
     #[test]
     fn what_is_not_typed_has_its_default() {
-        let Config { places, traffic, connections, outputs, bystander } =
+        let Config { places, traffic, tls, connections, outputs, bystander } =
             config("").expect("no flag contradicts no flag");
         let listen: Vec<String> = places.listen.iter().map(ToString::to_string).collect();
         assert_eq!((listen, Ok(places.cores)), (vec!["127.0.0.1:7000".into()], "all".parse()));
+        assert_eq!(tls, TlsFlags::default());
         assert!(matches!(traffic.mode, Mode::Echo) && traffic.banner.is_none());
         let timeouts = (traffic.idle_timeout, traffic.send_timeout);
         assert_eq!(timeouts, (None, Duration::from_secs(30)));

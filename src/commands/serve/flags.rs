@@ -14,8 +14,6 @@ use megaconn::base::http_words;
 use megaconn::base::units::{self, Text};
 use megaconn::runtime::topology::CoreList;
 
-use crate::commands::serve::tls::TlsFlags;
-
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     megaconn serve\n  \
@@ -115,6 +113,36 @@ pub(crate) struct TrafficFlags {
     pub(crate) send_timeout: Duration,
 }
 
+/// TLS on every connection.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TlsFlags {
+    /// Speak TLS, with this certificate
+    ///
+    /// TLS 1.3 and 1.2. A file in PEM: the server's own certificate first, then those that sign it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its key
+    ///
+    /// A file in PEM, not encrypted.
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Speak TLS, with a certificate made at the start
+    ///
+    /// For localhost and the addresses of --listen. Its fingerprint is printed.
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
+    pub(crate) tls_self_signed: bool,
+    /// Authorities of clients [default: none]
+    ///
+    /// A file in PEM: every client needs a certificate of one of them. With --tls-cert or --tls-self-signed.
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// Give clients tickets
+    ///
+    /// With one a later handshake is shorter.
+    #[arg(long, hide_short_help = true)]
+    pub(crate) tls_tickets: bool,
+}
+
 /// How connections are accepted, how many, and how they end.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Connections {
@@ -152,13 +180,15 @@ pub(crate) struct Connections {
         value_enum,
         default_value = "cpu",
         hide_possible_values = true,
+        hide_short_help = true,
         value_name = "cpu|hash"
     )]
     pub(crate) steer: Steer,
     /// Length of accept queues
     ///
     /// Of each core and port; the kernel caps it at net.core.somaxconn.
-    #[arg(long, value_name = "N", default_value_t = BACKLOG_DEFAULT, value_parser = backlog)]
+    #[arg(long, hide_short_help = true, value_name = "N", default_value_t = BACKLOG_DEFAULT,
+          value_parser = backlog)]
     pub(crate) backlog: i32,
 }
 

@@ -4,40 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use megaconn::base::stderr::talk;
 use megaconn::engine::protocol::tls::certificate::{CertificateError, Identity, Pem, certificates};
 use megaconn::engine::protocol::tls::config::{ConfigError, ServerSettings, ServerTls, Versions};
 
-/// TLS on every connection.
-#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TlsFlags {
-    /// Speak TLS, with this certificate
-    ///
-    /// TLS 1.3 and 1.2. A file in PEM: the server's own certificate first, then those that sign it.
-    #[arg(long, value_name = "FILE", help_heading = "TLS")]
-    pub(crate) tls_cert: Option<PathBuf>,
-    /// Its key
-    ///
-    /// A file in PEM, not encrypted.
-    #[arg(long, value_name = "FILE", help_heading = "TLS")]
-    pub(crate) tls_key: Option<PathBuf>,
-    /// Speak TLS, with a certificate made at the start
-    ///
-    /// For localhost and the addresses of --listen. Its fingerprint is printed.
-    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"], help_heading = "TLS")]
-    pub(crate) tls_self_signed: bool,
-    /// Authorities of clients [default: none]
-    ///
-    /// A file in PEM: every client needs a certificate of one of them. With --tls-cert or --tls-self-signed.
-    #[arg(long, value_name = "FILE", help_heading = "TLS", hide_short_help = true)]
-    pub(crate) tls_client_ca: Option<PathBuf>,
-    /// Give clients tickets
-    ///
-    /// With one a later handshake is shorter.
-    #[arg(long, help_heading = "TLS", hide_short_help = true)]
-    pub(crate) tls_tickets: bool,
-}
+use crate::commands::serve::flags::TlsFlags;
 
 /// TLS that cannot be.
 #[derive(Debug, thiserror::Error)]
