@@ -185,7 +185,7 @@ pub fn mask(bytes: &mut [u8], key: u32) -> u32 {
         *byte ^= of_key;
     }
     // Words leave the key as it is.
-    key.rotate_right(8 * (rest.len() as u32 % 4))
+    key.rotate_right([0, 8, 16, 24][rest.len() % 4])
 }
 
 /// Codes of a close (RFC 6455, section 7.4.1).
