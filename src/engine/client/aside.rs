@@ -1,5 +1,7 @@
 //! What goes out on a connection and is no message.
 
+use crate::observe::stats::LostCause;
+
 /// Bytes that go out and are no message, by the number of their buffer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Aside {
@@ -9,6 +11,6 @@ pub(super) struct Aside {
     pub(super) rest: (u16, u16),
     /// What stood in the slot's `start`, see [`crate::engine::client::unasked`].
     pub(super) start: u16,
-    /// The connection ends when they are gone.
-    pub(super) is_last: bool,
+    /// The connection is lost when they are gone, by this cause.
+    pub(super) ends: Option<LostCause>,
 }

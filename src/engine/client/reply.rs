@@ -18,19 +18,24 @@ use crate::observe::stats::LostCause;
 impl<D: Dial, E: Expectation> Client<D, E> {
     /// Bytes of the slot's buffer go out, which are no message, and then the rest is looked at.
     pub(super) fn reply(&mut self, id: SlotId, send: Range<u16>, rest: Range<u16>) {
-        self.send_aside(id, send, rest, false);
+        self.send_aside(id, send, rest, None);
     }
 
-    /// Bytes of the slot's buffer go out, and then the connection is lost: the server ends it.
-    pub(super) fn end_with(&mut self, id: SlotId, send: Range<u16>) {
-        self.send_aside(id, send, 0..0, true);
+    /// Bytes of the slot's buffer go out, and then the connection is lost by `cause`.
+    pub(super) fn end_with(&mut self, id: SlotId, send: Range<u16>, cause: LostCause) {
+        self.send_aside(id, send, 0..0, Some(cause));
     }
 
-    fn send_aside(&mut self, id: SlotId, send: Range<u16>, rest: Range<u16>, is_last: bool) {
+    fn send_aside(
+        &mut self,
+        id: SlotId,
+        send: Range<u16>,
+        rest: Range<u16>,
+        ends: Option<LostCause>,
+    ) {
         self.step_aside(id);
         let slot = &mut self.end.arena[id];
-        let aside =
-            Aside { is_out: true, rest: (rest.start, rest.end), start: slot.start, is_last };
+        let aside = Aside { is_out: true, rest: (rest.start, rest.end), start: slot.start, ends };
         self.asides[slot.buffer.index()] = aside;
         (slot.start, slot.end) = (send.start, send.end);
         self.end.arm_send(id);
@@ -58,15 +63,14 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn has_sent_aside(&mut self, id: SlotId) -> bool {
         let slot = &mut self.end.arena[id];
         let aside = &mut self.asides[slot.buffer.index()];
-        let Aside { is_out, rest, start, is_last } = std::mem::take(aside);
+        let Aside { is_out, rest, start, ends } = std::mem::take(aside);
         if !is_out {
             return false;
         }
         slot.start = start;
-        if is_last {
-            self.lose(id, LostCause::Fin);
-        } else {
-            self.hear_rest(id, rest.0..rest.1);
+        match ends {
+            Some(cause) => self.lose(id, cause),
+            None => self.hear_rest(id, rest.0..rest.1),
         }
         true
     }

@@ -12,7 +12,10 @@ use crate::engine::protocol::websocket::utf8::Utf8;
 use crate::engine::protocol::{Connection, Expectation, Heard, Opening, What};
 
 /// Bytes of a head with a mask before what fits into a buffer.
-const HEAD: usize = 8;
+const HEAD: usize = HEADROOM as usize;
+
+/// The same before what comes: a pong is longer than its ping by a mask.
+const HEADROOM: u16 = 8;
 
 /// A head with a mask before what a control frame carries.
 const CONTROL_HEAD: usize = 6;
@@ -73,8 +76,8 @@ impl<E> Upgraded<E> {
 
     fn new_mask(&self) -> u32 {
         self.masks.set(self.masks.get() + 1);
-        let bits = self.secret.hash_one(self.masks.get());
-        (bits >> 32 ^ bits & 0xffff_ffff) as u32
+        let [a, b, c, d, ..] = self.secret.hash_one(self.masks.get()).to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
     }
 
     /// Masks what stands from `start` to `end`, and writes the head before it; where it begins.
@@ -115,16 +118,20 @@ struct Pass<'a, E: Expectation> {
     unasked: Option<(u64, bool)>,
 }
 
-/// The connection ends: with this code, because of what the server said, or of what it did.
-struct Ends(u16);
+/// The connection ends, with this code.
+enum Ends {
+    /// The server has closed it.
+    Closed(u16),
+    /// What the server sent is wrong.
+    Wrong(u16),
+}
 
 impl<E: Expectation> Expectation for Upgraded<E> {
     type State = State<E::State>;
 
     const OPENS: bool = true;
 
-    // A pong is longer than its ping by a mask.
-    const HEADROOM: u16 = HEAD as u16;
+    const HEADROOM: u16 = HEADROOM;
 
     fn is_answered(&self) -> bool {
         self.then.is_answered()
@@ -184,9 +191,8 @@ impl<E: Expectation> Expectation for Upgraded<E> {
             Ok(heard) => heard,
             // What has come before is told first; what ends it is still there.
             Err(_) if pass.unasked.is_some() => pass.need_more(),
-            Err(Ends(code)) => {
-                Heard { what: What::Ends(self.close(pass.buffer, code)), rest: 0..0 }
-            }
+            Err(Ends::Closed(code)) => Heard::all(What::Ends(self.close(pass.buffer, code))),
+            Err(Ends::Wrong(code)) => Heard::all(What::Wrong(self.close(pass.buffer, code))),
         }
     }
 }
@@ -204,14 +210,14 @@ impl<E: Expectation> Pass<'_, E> {
                 continue;
             }
             let read = Head::read(&self.buffer[self.at..self.end]);
-            let Some((head, size)) = read.map_err(|_| Ends(code::PROTOCOL_ERROR))? else {
+            let Some((head, size)) = read.map_err(|_| Ends::Wrong(code::PROTOCOL_ERROR))? else {
                 return Ok(self.need_more());
             };
             // A server masks none.
             if head.mask.is_some() {
-                return Err(Ends(code::PROTOCOL_ERROR));
+                return Err(Ends::Wrong(code::PROTOCOL_ERROR));
             }
-            let len = u32::try_from(head.len).map_err(|_| Ends(code::TOO_LONG))?;
+            let len = u32::try_from(head.len).map_err(|_| Ends::Wrong(code::TOO_LONG))?;
             if head.opcode.is_control() {
                 let range = self.at + size..self.at + size + len as usize;
                 if range.end > self.end {
@@ -223,10 +229,15 @@ impl<E: Expectation> Pass<'_, E> {
             } else {
                 self.begin_frame(&head, len)?;
                 self.at += size;
-                if len == 0
-                    && let Some(heard) = self.take_piece()?
-                {
-                    return Ok(heard);
+                if len == 0 {
+                    let taken = self.take_piece();
+                    if taken.is_err() {
+                        // The frame is looked at again once what has come before it is told.
+                        self.at -= size;
+                    }
+                    if let Some(heard) = taken? {
+                        return Ok(heard);
+                    }
                 }
             }
         }
@@ -248,7 +259,7 @@ impl<E: Expectation> Pass<'_, E> {
         let state = &mut *self.state;
         let has_begun = state.message != Kind::None;
         if has_begun != (head.opcode == Opcode::Continuation) {
-            return Err(Ends(code::PROTOCOL_ERROR));
+            return Err(Ends::Wrong(code::PROTOCOL_ERROR));
         }
         match head.opcode {
             Opcode::Text => state.message = Kind::Text,
@@ -269,7 +280,7 @@ impl<E: Expectation> Pass<'_, E> {
         if state.message == Kind::Text {
             let after = state.utf8.after(&self.buffer[range.clone()]);
             let after = after.filter(|after| !is_end || *after == Utf8::Whole);
-            state.utf8 = after.ok_or(Ends(code::INVALID_TEXT))?;
+            state.utf8 = after.ok_or(Ends::Wrong(code::INVALID_TEXT))?;
         }
         self.at = range.end;
         self.buffer.copy_within(range, self.gathered);
@@ -305,8 +316,8 @@ impl<E: Expectation> Pass<'_, E> {
     fn take_control(&mut self, opcode: Opcode, range: Range<usize>) -> Result<Option<Heard>, Ends> {
         match opcode {
             Opcode::Close => {
-                let answer = close_code(&self.buffer[range]);
-                Err(Ends(answer.map_or_else(|code| code, |code| code.unwrap_or(code::NORMAL))))
+                let code = close_code(&self.buffer[range]).map_err(Ends::Wrong)?;
+                Err(Ends::Closed(code.unwrap_or(code::NORMAL)))
             }
             Opcode::Ping if self.unasked.is_some() => {
                 // What has come before it is told first.
