@@ -8,10 +8,10 @@ use std::ops::Range;
 use crate::base::constants::ECHO_TIMEOUT;
 use crate::engine::client::Client;
 use crate::engine::client::aside::Aside;
-use crate::engine::client::role::LEAVES;
+use crate::engine::client::role::{CUT, LEAVES};
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
-use crate::engine::slot::{Queue, ReadSide};
+use crate::engine::slot::{BufferId, Queue, ReadSide, WriteSide};
 use crate::engine::token::SlotId;
 use crate::observe::stats::LostCause;
 
@@ -98,22 +98,33 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     // ---- a farewell -----------------------------------------------------------------------
 
-    /// Ends a connection that rests, by a farewell where one is said; whether there was a buffer for it.
+    /// Ends a connection that rests, by a farewell where one is said; whether it could be. One that is just
+    /// receiving is heard first, and a farewell needs a buffer.
     pub(super) fn leave(&mut self, id: SlotId, mode: ShutdownMode) -> bool {
-        let is_quiet = self.end.arena[id].read == ReadSide::Polling;
-        let is_silent = !E::OPENS || mode != ShutdownMode::Sending || !is_quiet;
-        if is_silent {
+        let slot = &self.end.arena[id];
+        if E::OPENS && slot.write != WriteSide::Idle {
+            // A reply goes out whole before the end.
+            self.end.leave_queue(id);
+            self.begin_end_by(id, pending_of(mode));
+            return true;
+        }
+        if !E::OPENS || mode != ShutdownMode::Sending {
+            self.end.leave_queue(id);
             self.begin_end(id);
             self.end.arm_shutdown(id, mode);
             return true;
         }
-        let Some(buffer) = self.end.take_buffer() else { return false };
+        if slot.read != ReadSide::Polling {
+            return false;
+        }
+        let kept = Some(slot.buffer).filter(|buffer| *buffer != BufferId::NONE);
+        let Some(buffer) = kept.or_else(|| self.end.take_buffer()) else { return false };
         let range = self.expectation.farewell(self.end.driver.buffer(buffer));
         self.end.arena[id].buffer = buffer;
-        self.begin_end(id);
+        self.end.leave_queue(id);
+        self.begin_end_by(id, LEAVES);
         let slot = &mut self.end.arena[id];
         (slot.start, slot.end) = (range.start, range.end);
-        slot.role.pending = LEAVES;
         self.end.arm_send(id);
         true
     }
@@ -125,5 +136,14 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         {
             self.lose(id, LostCause::Silent);
         }
+    }
+}
+
+/// What is pending on a connection that is closed in this way.
+fn pending_of(mode: ShutdownMode) -> u8 {
+    match mode {
+        ShutdownMode::Sending => LEAVES,
+        ShutdownMode::Both => 0,
+        ShutdownMode::Reset => CUT,
     }
 }
