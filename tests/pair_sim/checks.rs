@@ -8,13 +8,15 @@ use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
+use megaconn::engine::protocol::{Expectation, Protocol};
 use megaconn::engine::slot::Role;
 use megaconn::observe::stats::{CommonStats, LostCause};
 
 use crate::ends::{BY_RESET, Used, causes_of_client, causes_of_server, sum, used_slots};
+use crate::frames::Said;
 use crate::world::World;
 
-impl World {
+impl<P: Protocol, E: Expectation> World<P, E> {
     pub(crate) fn check_turn(&mut self, end: End) {
         let used = match end {
             End::Server => check_slots(&self.server.end.arena, &self.served),
@@ -54,10 +56,19 @@ impl World {
         let finished = (ended.len() as u64).checked_sub(all);
         let finished = finished.unwrap_or_else(|| panic!("{all} causes for the ends of {ended:?}"));
         let peers = self.server.end.driver.peers();
-        let count = |is_so: fn(&Peer) -> bool| {
+        let count = |is_so: &dyn Fn(&Peer) -> bool| {
             ended.iter().filter(|&&peer| is_so(&peers[peer])).count() as u64
         };
-        let (half_closed, reset) = (count(|p| p.has_half_closed), count(|p| p.has_reset));
+        let has_frames = self.scene.has_frames;
+        let reset = count(&|p| p.has_reset);
+        // A close frame of either end ends it too.
+        let half_closed = count(&|p| {
+            p.has_half_closed
+                || has_frames
+                    && [&p.sent[..p.delivered], &p.received]
+                        .iter()
+                        .any(|stream| Said::of(stream).has_closed())
+        });
         assert!(
             finished <= half_closed,
             "{finished} finished, {half_closed} were ended: {ended:?}"
@@ -77,11 +88,15 @@ impl World {
         assert!(by_us == 0 || is_close, "{by_us} of {ended:?} ended without a cause");
         self.ends[1].closed_by_us += by_us;
         let peers = self.client.end.driver.peers();
-        let count = |is_so: fn(&Peer) -> bool| {
+        let count = |is_so: &dyn Fn(&Peer) -> bool| {
             ended.iter().filter(|&&peer| is_so(&peers[peer])).count() as u64
         };
+        let has_frames = self.scene.has_frames;
         let [fin, reset] = [LostCause::Fin, LostCause::Reset].map(|cause| counted[cause as usize]);
-        let (half_closed, was_reset) = (count(|p| p.has_half_closed), count(|p| p.has_reset));
+        let was_reset = count(&|p| p.has_reset);
+        let half_closed = count(&|p| {
+            p.has_half_closed || has_frames && Said::of(&p.sent[..p.delivered]).has_closed()
+        });
         assert!(fin <= half_closed, "{fin} lost by an end, {half_closed} were ended: {ended:?}");
         assert!(reset <= was_reset, "{reset} lost by a reset, {was_reset} were reset: {ended:?}");
         for cause in [LostCause::Mismatch, LostCause::Local, LostCause::Timeout] {
@@ -122,6 +137,8 @@ impl World {
             assert!(is_right, "{end:?} was given {given:?} at {came} of {far:?}");
             let sent = &peer.received[went..now[1]];
             let is_right = match end {
+                // Frames are looked at when all is at rest.
+                _ if self.scene.has_frames => true,
                 End::Server => is_as_served(&self.scene.protocol, peer, went, sent),
                 End::Client => sent.is_empty() || !matches!(self.scene.expect, Expect::Push(_)),
             };

@@ -7,18 +7,23 @@
 
 mod checks;
 mod ends;
+mod frames;
 mod rest;
 mod scene;
+mod speech;
+#[expect(dead_code, reason = "frames are only read here")]
+#[path = "../websocket/wire.rs"]
+mod wire;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use megaconn::drivers::sim::WireMutation;
 
-use crate::world::World;
+use crate::world::live;
 
 /// Worlds of one run of the test.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 1_250;
 
 /// Worlds between two looks at how many turns were taken.
 const SEEDS_TOGETHER: u64 = 1_000;
@@ -29,7 +34,7 @@ pub(crate) type Figures = Vec<(String, u64)>;
 #[test]
 fn the_books_of_both_ends_agree_in_every_world() {
     if let Some(seed) = number("MEGACONN_SIM_SEED") {
-        World::new(seed, None).run();
+        live(seed, None);
         return;
     }
     let worlds = run_all(0..SEEDS);
@@ -85,6 +90,7 @@ const MUST_HAPPEN: &[&str] = &[
     "client.close_timeout_total",
     "client.grow_failed_total",
     "client.stale_total",
+    "client.opening_failed_total",
     // Counted by the worlds themselves.
     "lost.fin",
     "lost.reset",
@@ -96,6 +102,11 @@ const MUST_HAPPEN: &[&str] = &[
     "links.reset",
     "links.refused",
     "links.abandoned",
+    "frames.pings",
+    "frames.pongs",
+    "frames.closes",
+    "frames.left",
+    "frames.refused",
     "wire.backlog_full",
     "wire.syns_lost",
     "wire.stalls",
@@ -119,7 +130,7 @@ fn a_wire_that_breaks_a_rule_is_found_out() {
     ];
     for mutation in mutations {
         let fails = |seed| {
-            let world = AssertUnwindSafe(|| World::new(seed, Some(mutation)).run());
+            let world = AssertUnwindSafe(|| live(seed, Some(mutation)));
             catch_unwind(world).is_err()
         };
         let found = (0..20).filter(|&seed| fails(seed)).count();
@@ -131,7 +142,7 @@ fn a_wire_that_breaks_a_rule_is_found_out() {
 #[test]
 fn the_same_seed_gives_the_same_world() {
     for seed in 0..10 {
-        let story = || World::new(seed, None).run();
+        let story = || live(seed, None);
         assert_eq!(story(), story(), "seed {seed} gave two worlds");
     }
 }
@@ -152,7 +163,7 @@ fn turns(worlds: &[Figures]) -> u64 {
 
 /// The figures of all worlds; fails with the seeds of those in which a check failed.
 fn run_all(seeds: std::ops::Range<u64>) -> Vec<Figures> {
-    let outcome = |seed| catch_unwind(|| World::new(seed, None).run()).map_err(|_| seed);
+    let outcome = |seed| catch_unwind(|| live(seed, None)).map_err(|_| seed);
     let worlds = std::thread::scope(|scope| {
         let half = |skip| {
             let seeds = seeds.clone().skip(skip).step_by(2);

@@ -8,16 +8,15 @@ use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{End, SimDriver, Wire, WireMutation};
 use megaconn::engine::client::Client;
 use megaconn::engine::client::phase::{self, Phase, PhaseCommand};
-use megaconn::engine::protocol::banner::Banner;
-use megaconn::engine::protocol::expect::Expect;
-use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::{Expectation, Protocol};
 use megaconn::engine::server::{Server, drain};
 use megaconn::engine::worker::Worker;
 use megaconn::observe::stats::{ClientStats, ServerStats};
 
 use crate::Figures;
 use crate::ends::Ends;
-use crate::scene::Scene;
+use crate::scene::{LISTENERS, Scene};
+use crate::speech::{self, Pinging};
 
 /// Turns after which a world is given up: far more than any needs.
 const TURNS_MAX: u32 = 200_000;
@@ -33,9 +32,9 @@ const REST_WITHIN: Duration = Duration::from_secs(300);
 const BETWEEN: Duration = Duration::from_millis(50);
 
 /// One world with both shards.
-pub(crate) struct World {
-    pub(crate) server: Server<SimDriver, Banner<Mode>>,
-    pub(crate) client: Client<SimDriver, Expect>,
+pub(crate) struct World<P: Protocol, E: Expectation> {
+    pub(crate) server: Server<SimDriver, P>,
+    pub(crate) client: Client<SimDriver, E>,
     pub(crate) wire: Wire,
     pub(crate) scene: Scene,
     pub(crate) served: Arc<ServerStats>,
@@ -48,16 +47,28 @@ pub(crate) struct World {
     random: Rng,
 }
 
-impl World {
-    pub(crate) fn new(seed: u64, mutation: Option<WireMutation>) -> World {
-        let mut random = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let scene = Scene::new(seed, mutation, &mut random);
+/// Lives through the world of a seed, of which one in five speaks WebSocket; what has happened in it.
+pub(crate) fn live(seed: u64, mutation: Option<WireMutation>) -> Figures {
+    let mut random = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let has_frames = seed % 5 == 4;
+    let scene = Scene::new(seed, mutation, has_frames, &mut random);
+    let (protocol, expect) = (scene.protocol.clone(), scene.expect.clone());
+    if has_frames {
+        let protocol = Pinging::new(&protocol, &mut random);
+        World::new(scene, protocol, speech::upgraded(LISTENERS, expect), random).run()
+    } else {
+        World::new(scene, protocol, expect, random).run()
+    }
+}
+
+impl<P: Protocol + Clone, E: Expectation> World<P, E> {
+    fn new(scene: Scene, protocol: P, expect: E, random: Rng) -> World<P, E> {
         let (served, called) = (Arc::new(ServerStats::new()), Arc::new(ClientStats::new()));
-        let mut server = server(&scene, &served);
+        let mut server = server(&scene, &protocol, &served);
         let mut client = Client::new(
             SimDriver::new(scene.sims[1]),
             scene.client.clone(),
-            scene.expect.clone(),
+            expect,
             scene.tuples.clone(),
             Arc::clone(&called),
             Arc::default(),
@@ -80,7 +91,7 @@ impl World {
     }
 
     /// Runs all phases, comes to rest, and is looked at after every turn; what has happened in it.
-    pub(crate) fn run(mut self) -> Figures {
+    fn run(mut self) -> Figures {
         for connections in self.scene.plateaus.clone() {
             self.run_plateau(connections);
         }
@@ -203,10 +214,14 @@ impl World {
     }
 }
 
-fn server(scene: &Scene, stats: &Arc<ServerStats>) -> Server<SimDriver, Banner<Mode>> {
+fn server<P: Protocol + Clone>(
+    scene: &Scene,
+    protocol: &P,
+    stats: &Arc<ServerStats>,
+) -> Server<SimDriver, P> {
     let mut sim = scene.sims[0];
     let start = |sim| {
-        let (config, protocol) = (scene.server.clone(), scene.protocol.clone());
+        let (config, protocol) = (scene.server.clone(), protocol.clone());
         Server::new(SimDriver::new(sim), config, protocol, Arc::clone(stats))
     };
     start(sim).unwrap_or_else(|errno| {
