@@ -1,6 +1,7 @@
 //! Sections 5.5.1 and 7: the close frame, its code and its reason.
 
-use crate::ends::{Recorder, opened, upgraded};
+use crate::ends::{Recorder, upgraded};
+use crate::http::opened;
 use crate::table::Then::{Closed, Fails};
 use crate::table::{row, try_all};
 use crate::wire::{CLOSE, close, frame, read_all};

@@ -9,8 +9,6 @@ use megaconn::engine::protocol::websocket::client::Upgraded;
 use megaconn::engine::protocol::websocket::upgrade::Request;
 use megaconn::engine::protocol::{Connection, Expectation, Heard, Opening, Protocol, What};
 
-use crate::http;
-
 /// What stands in a buffer where nothing was received.
 const STALE: u8 = 0xa5;
 
@@ -276,13 +274,4 @@ impl Expectation for Recorder {
 pub(crate) fn upgraded<E: Expectation>(then: E) -> Upgraded<E> {
     let request = Request { path: "/".into(), headers: String::new(), subprotocol: None };
     Upgraded::new(request, vec!["example.org".into()], then)
-}
-
-/// A connection of `layer` to which a server has agreed.
-pub(crate) fn opened<E: Expectation>(layer: &E, buffer_bytes: usize) -> ClientEnd<'_, E> {
-    let mut client = ClientEnd::new(layer, 7, buffer_bytes);
-    let answer = http::agreement(&client.request);
-    client.take(answer.as_bytes());
-    assert!(client.is_open && client.kept() == 0, "{answer} did not open it");
-    client
 }

@@ -2,7 +2,10 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use megaconn::engine::protocol::Expectation;
 use sha1::{Digest, Sha1};
+
+use crate::ends::ClientEnd;
 
 /// The request of RFC 6455, section 1.3.
 pub(crate) const REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: server.example.com\r\n\
@@ -41,4 +44,13 @@ pub(crate) fn agreement(request: &[u8]) -> String {
          Sec-WebSocket-Accept: {}\r\n\r\n",
         accept(key)
     )
+}
+
+/// A connection of `layer` to which a server has agreed.
+pub(crate) fn opened<E: Expectation>(layer: &E, buffer_bytes: usize) -> ClientEnd<'_, E> {
+    let mut client = ClientEnd::new(layer, 7, buffer_bytes);
+    let answer = agreement(&client.request);
+    client.take(answer.as_bytes());
+    assert!(client.is_open && client.kept() == 0, "{answer} did not open it");
+    client
 }

@@ -13,8 +13,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::ends::{ServerEnd, opened, upgraded};
-use crate::http::REQUEST;
+use crate::ends::{ServerEnd, upgraded};
+use crate::http::{REQUEST, opened};
 use crate::table::behind_head;
 use crate::wire::{BINARY, Came, LAST, PING, PONG, TEXT, frame, pieces, read_all};
 

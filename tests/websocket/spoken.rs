@@ -9,8 +9,8 @@ use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::{Push, Pushes};
 use megaconn::engine::protocol::websocket::WebSocket;
 
-use crate::ends::{ClientEnd, ServerEnd, opened, upgraded};
-use crate::http::REQUEST;
+use crate::ends::{ClientEnd, ServerEnd, upgraded};
+use crate::http::{REQUEST, opened};
 use crate::table::behind_head;
 use crate::wire::{BINARY, PING, PONG, TEXT, cuts, frame, pieces, read_all};
 
