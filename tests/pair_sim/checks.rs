@@ -112,6 +112,13 @@ impl<P: Protocol, E: Expectation> World<P, E> {
         let census = self.client.census();
         let held = census.connections + sum(&stats.lost) + self.ends[1].closed_by_us;
         assert_eq!(stats.connected_total.get(), held, "established, held and ended: {census:?}");
+        let open = census.aside + census.resting + census.waiting + census.overdue;
+        let others = census.connecting + census.opening + census.ending;
+        assert_eq!(open + others, self.client.end.arena.used(), "each stands in one queue");
+        if self.scene.has_frames {
+            assert_eq!(census.connections, u64::from(open), "held ones: {census:?}");
+            self.turns_aside += u64::from(census.aside > 0);
+        }
         let short = stats.churned_total.get() + stats.churn_failed_total.get();
         let short = short + sum(&stats.churn_lost) + u64::from(census.churning);
         assert_eq!(stats.churn_started_total.get(), short, "short connections: {census:?}");

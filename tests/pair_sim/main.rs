@@ -102,6 +102,7 @@ const MUST_HAPPEN: &[&str] = &[
     "links.reset",
     "links.refused",
     "links.abandoned",
+    "turns_aside",
     "frames.pings",
     "frames.pongs",
     "frames.closes",

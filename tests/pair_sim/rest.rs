@@ -263,6 +263,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             ("churn_lost", sum(&self.called.churn_lost)),
             ("uncounted", self.ends.iter().map(|books| books.uncounted.len() as u64).sum()),
             ("tuples_taken", self.client.end.driver.counts().tuples_taken),
+            ("turns_aside", self.turns_aside),
             ("now_ms", u64::try_from(self.wire.now().as_millis()).expect("some minutes")),
         ];
         let own = own.into_iter().chain(self.frames());

@@ -42,6 +42,8 @@ pub(crate) struct World<P: Protocol, E: Expectation> {
     pub(crate) ends: Ends,
     pub(crate) phase: Phase,
     pub(crate) drained: bool,
+    /// Turns after which a reply was under way, or a part of what comes.
+    pub(crate) turns_aside: u64,
     orders: u64,
     turns: u32,
     random: Rng,
@@ -84,6 +86,7 @@ impl<P: Protocol + Clone, E: Expectation> World<P, E> {
             ends: Ends::default(),
             phase: Phase::Hold,
             drained: false,
+            turns_aside: 0,
             orders: 0,
             turns: 0,
             random,
