@@ -7,9 +7,9 @@ use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::mode::Mode;
-use megaconn::engine::protocol::push::Push;
+use megaconn::engine::protocol::push::{Push, Pushes};
 use megaconn::engine::protocol::{Expectation, Protocol};
-use megaconn::engine::slot::Role;
+use megaconn::engine::slot::{Queue, Role, WriteSide};
 use megaconn::observe::stats::{CommonStats, LostCause};
 
 use crate::ends::{BY_RESET, Used, causes_of_client, causes_of_server, sum, used_slots};
@@ -36,6 +36,34 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             End::Client => self.check_ends_of_client(&ended),
         }
         self.check_streams(end, &moves);
+        if end == End::Client {
+            self.check_waits();
+        }
+    }
+
+    /// When the last text has come on a connection is known, however often the wait for the next one was
+    /// moved, and whatever else goes out on it meanwhile: it changes with a text that comes alone.
+    fn check_waits(&mut self) {
+        let Expect::Push(Pushes { every: Some(every), .. }) = self.scene.expect else { return };
+        let every_us = u32::try_from(every.as_micros()).expect("some milliseconds");
+        let mut is_any_out = false;
+        for (id, slot) in self.client.end.arena.iter_used() {
+            let is_waiting = matches!(slot.queue(), Queue::Resting | Queue::Overdue);
+            // A reply that is out uses the place of the number.
+            let is_out = slot.write != WriteSide::Idle;
+            is_any_out |= is_waiting && is_out;
+            if is_waiting && !is_out {
+                let last_us = slot.since_us.wrapping_sub(every_us * u32::from(slot.start));
+                let life = (id, slot.generation().get());
+                let before = self.last_texts.insert(life, last_us);
+                self.waits_begun += u64::from(before.is_some_and(|before| before != last_us));
+            }
+        }
+        let (begun, came) = (self.waits_begun, self.called.pushes_total.get() - self.texts);
+        assert!(begun <= came, "{begun} waits began anew, {came} texts came");
+        if !is_any_out {
+            (self.waits_begun, self.texts) = (0, self.texts + came);
+        }
     }
 
     // ---- each end has one cause -----------------------------------------------------------
@@ -109,6 +137,8 @@ impl<P: Protocol, E: Expectation> World<P, E> {
         let in_time = by_us + counted[LostCause::ALL.len()];
         let by_reset = if self.scene.client.close == ShutdownMode::Reset { in_time } else { 0 };
         self.ends[1].expect_resets(ended, by_reset);
+        let (late, overdue) = (stats.pushes_late_total.get(), stats.pushes_overdue_total.get());
+        assert!(late <= overdue, "{late} pushes came late, {overdue} were overdue");
         let census = self.client.census();
         let held = census.connections + sum(&stats.lost) + self.ends[1].closed_by_us;
         assert_eq!(stats.connected_total.get(), held, "established, held and ended: {census:?}");

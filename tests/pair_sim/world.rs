@@ -1,5 +1,6 @@
 //! A world with both ends lives through the phases of a run, and then comes to rest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use megaconn::engine::client::Client;
 use megaconn::engine::client::phase::{self, Phase, PhaseCommand};
 use megaconn::engine::protocol::{Expectation, Protocol};
 use megaconn::engine::server::{Server, drain};
+use megaconn::engine::token::SlotId;
 use megaconn::engine::worker::Worker;
 use megaconn::observe::stats::{ClientStats, ServerStats};
 
@@ -44,6 +46,12 @@ pub(crate) struct World<P: Protocol, E: Expectation> {
     pub(crate) drained: bool,
     /// Turns after which a reply was under way, or a part of what comes.
     pub(crate) turns_aside: u64,
+    /// When the last text came on each connection that waits for one, as the client has it.
+    pub(crate) last_texts: BTreeMap<(SlotId, u32), u32>,
+    /// Waits that have begun anew since no reply was out.
+    pub(crate) waits_begun: u64,
+    /// Texts that had come by then.
+    pub(crate) texts: u64,
     orders: u64,
     turns: u32,
     random: Rng,
@@ -87,6 +95,9 @@ impl<P: Protocol + Clone, E: Expectation> World<P, E> {
             phase: Phase::Hold,
             drained: false,
             turns_aside: 0,
+            last_texts: BTreeMap::new(),
+            waits_begun: 0,
+            texts: 0,
             orders: 0,
             turns: 0,
             random,
