@@ -14,7 +14,7 @@ pub struct Calling<S> {
     /// What the expectation remembers.
     pub state: S,
     /// 1 while a message, or what is said first, is out; of texts that come unasked, those that are
-    /// overdue; of one that closes, [`LEAVES`] or [`CUT`].
+    /// overdue; of one that closes, how its end goes, if not at once.
     pub pending: u8,
     queue: Cell<Queue>,
 }
