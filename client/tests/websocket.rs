@@ -2,14 +2,17 @@
 //! nginx; and our own two ends, which push and hold many.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
     Finished, PATIENCE, Program, World, client, free_ports, number, result_in, scrape, sum, until,
 };
+use megaconn::engine::protocol::websocket::upgrade::{Asked, agree};
 use serde_json::Value;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
@@ -247,7 +250,7 @@ fn a_server_of_http_refuses_and_is_shown() {
     let conf = format!("{at}/nginx.conf");
     fs::write(&conf, text).expect("it is our directory");
     let _nginx = Program::start(Command::new("nginx").args(["-p", at, "-c", &conf]));
-    until("it listens", || std::net::TcpStream::connect(address).is_ok());
+    until("it listens", || TcpStream::connect(address).is_ok());
     let (finished, result) = run(address, &["--connections", "20", "--hold", "1s"], 1);
     assert_eq!(number(&result, "established"), 0, "{finished:#?}");
     assert_eq!(number(&result["failed"], "EPROTO"), 20, "{}", result["failed"]);
@@ -270,6 +273,54 @@ fn a_server_that_says_nothing_is_waited_for_ten_seconds() {
     assert!((Duration::from_secs(10)..PATIENCE).contains(&took), "{took:?}: {finished:#?}");
     assert_eq!(number(&result, "established"), 0);
     assert_eq!(number(&result["failed"], "ETIMEDOUT"), 5, "{}", result["failed"]);
+}
+
+/// What the server reads of a client to which it has agreed, and sent a frame with a mask.
+fn send_a_masked_frame(mut stream: TcpStream) -> Vec<u8> {
+    stream.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
+    let (mut request, mut filled) = (vec![0; 4096], 0);
+    while !request[..filled].ends_with(b"\r\n\r\n") {
+        filled += stream.read(&mut request[filled..]).expect("a request comes");
+    }
+    let Asked::Agreed { answer, .. } = agree(&mut request, filled, None) else {
+        panic!("the client asks for no upgrade");
+    };
+    stream.write_all(&request[..answer]).expect("the client is there");
+    stream.write_all(b"\x81\x82\x01\x02\x03\x04hi").expect("the client is there");
+    let mut last = Vec::new();
+    // It may end by a reset.
+    let _ = stream.read_to_end(&mut last);
+    last
+}
+
+#[test]
+fn a_server_that_masks_is_told_so_and_counted_as_wrong() {
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("some port is free");
+    let address = server.local_addr().expect("a bound socket has an address");
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        // One more than connections: the client looks first whether something listens.
+        for stream in server.incoming().flatten() {
+            let tell = tell.clone();
+            thread::spawn(move || {
+                let mut byte = [0];
+                let has_come = stream.peek(&mut byte).is_ok_and(|bytes| bytes > 0);
+                if has_come {
+                    drop(tell.send(send_a_masked_frame(stream)));
+                }
+            });
+        }
+    });
+    let (finished, result) = run(address, &["--connections", "3", "--hold", "1s"], 1);
+    assert_eq!(number(&result["lost"], "mismatch"), 3, "{finished:#?}");
+    assert_eq!(sum(&result["lost"]), 3, "{}", result["lost"]);
+    let bytes = result["unexpected_bytes"].as_str().unwrap_or_default();
+    assert!(bytes.starts_with("\\x81\\x82"), "{bytes}");
+    for _ in 0..3 {
+        let last = told.recv_timeout(PATIENCE).expect("each is told");
+        let [0x88, 0x82, a, b, _, _, c, d] = last[..] else { panic!("no close: {last:x?}") };
+        assert_eq!(u16::from_be_bytes([a ^ c, b ^ d]), 1002);
+    }
 }
 
 // ---- our own two ends ---------------------------------------------------------------------
