@@ -10,7 +10,8 @@ usage() {
 usage: fuzz.sh [--seconds N] [TARGET...]
 
   --seconds N   time for each target                            [default: 10]
-  TARGET        dumps, flags, message, schedule, server_view or tls  [default: all]
+  TARGET        dumps, flags, message, schedule, server_view, tls, websocket_client,
+                websocket_server or websocket_upgrade           [default: all]
 
 Exit status: 0 nothing was found; 1 something was, its input and how to run it again are printed;
 2 refused before starting, with the fix; 130 or 143 after a signal.
@@ -23,6 +24,7 @@ refuse() {
 }
 
 all=(dumps flags message schedule server_view tls)
+all+=(websocket_client websocket_server websocket_upgrade)
 seconds=10 targets=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -32,6 +34,7 @@ while [ $# -gt 0 ]; do
             seconds=$2 && shift 2
             ;;
         dumps | flags | message | schedule | server_view | tls) targets+=("$1") && shift ;;
+        websocket_client | websocket_server | websocket_upgrade) targets+=("$1") && shift ;;
         *) refuse "unknown target $1; fix: one of ${all[*]}" ;;
     esac
 done

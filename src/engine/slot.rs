@@ -194,7 +194,7 @@ pub trait Role: Clone + Default + std::fmt::Debug {
         false
     }
 
-    /// Whether a connection that closes ends our direction alone, and the peer its own.
+    /// Whether a connection that closes sends what it has, ends our direction alone, and the peer its own.
     fn leaves(&self) -> bool {
         false
     }

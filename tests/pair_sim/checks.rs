@@ -7,14 +7,16 @@ use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::mode::Mode;
-use megaconn::engine::protocol::push::Push;
-use megaconn::engine::slot::Role;
+use megaconn::engine::protocol::push::{Push, Pushes};
+use megaconn::engine::protocol::{Expectation, Protocol};
+use megaconn::engine::slot::{Queue, Role, WriteSide};
 use megaconn::observe::stats::{CommonStats, LostCause};
 
 use crate::ends::{BY_RESET, Used, causes_of_client, causes_of_server, sum, used_slots};
+use crate::frames::Said;
 use crate::world::World;
 
-impl World {
+impl<P: Protocol, E: Expectation> World<P, E> {
     pub(crate) fn check_turn(&mut self, end: End) {
         let used = match end {
             End::Server => check_slots(&self.server.end.arena, &self.served),
@@ -34,6 +36,34 @@ impl World {
             End::Client => self.check_ends_of_client(&ended),
         }
         self.check_streams(end, &moves);
+        if end == End::Client {
+            self.check_waits();
+        }
+    }
+
+    /// When the last text has come on a connection is known, however often the wait for the next one was
+    /// moved, and whatever else goes out on it meanwhile: it changes with a text that comes alone.
+    fn check_waits(&mut self) {
+        let Expect::Push(Pushes { every: Some(every), .. }) = self.scene.expect else { return };
+        let every_us = u32::try_from(every.as_micros()).expect("some milliseconds");
+        let mut is_any_out = false;
+        for (id, slot) in self.client.end.arena.iter_used() {
+            let is_waiting = matches!(slot.queue(), Queue::Resting | Queue::Overdue);
+            // A reply that is out uses the place of the number.
+            let is_out = slot.write != WriteSide::Idle;
+            is_any_out |= is_waiting && is_out;
+            if is_waiting && !is_out {
+                let last_us = slot.since_us.wrapping_sub(every_us * u32::from(slot.start));
+                let life = (id, slot.generation().get());
+                let before = self.last_texts.insert(life, last_us);
+                self.waits_begun += u64::from(before.is_some_and(|before| before != last_us));
+            }
+        }
+        let (begun, came) = (self.waits_begun, self.called.pushes_total.get() - self.texts);
+        assert!(begun <= came, "{begun} waits began anew, {came} texts came");
+        if !is_any_out {
+            (self.waits_begun, self.texts) = (0, self.texts + came);
+        }
     }
 
     // ---- each end has one cause -----------------------------------------------------------
@@ -54,10 +84,19 @@ impl World {
         let finished = (ended.len() as u64).checked_sub(all);
         let finished = finished.unwrap_or_else(|| panic!("{all} causes for the ends of {ended:?}"));
         let peers = self.server.end.driver.peers();
-        let count = |is_so: fn(&Peer) -> bool| {
+        let count = |is_so: &dyn Fn(&Peer) -> bool| {
             ended.iter().filter(|&&peer| is_so(&peers[peer])).count() as u64
         };
-        let (half_closed, reset) = (count(|p| p.has_half_closed), count(|p| p.has_reset));
+        let has_frames = self.scene.has_frames;
+        let reset = count(&|p| p.has_reset);
+        // A close frame of either end ends it too.
+        let half_closed = count(&|p| {
+            p.has_half_closed
+                || has_frames
+                    && [&p.sent[..p.delivered], &p.received]
+                        .iter()
+                        .any(|stream| Said::of(stream).has_closed())
+        });
         assert!(
             finished <= half_closed,
             "{finished} finished, {half_closed} were ended: {ended:?}"
@@ -77,11 +116,15 @@ impl World {
         assert!(by_us == 0 || is_close, "{by_us} of {ended:?} ended without a cause");
         self.ends[1].closed_by_us += by_us;
         let peers = self.client.end.driver.peers();
-        let count = |is_so: fn(&Peer) -> bool| {
+        let count = |is_so: &dyn Fn(&Peer) -> bool| {
             ended.iter().filter(|&&peer| is_so(&peers[peer])).count() as u64
         };
+        let has_frames = self.scene.has_frames;
         let [fin, reset] = [LostCause::Fin, LostCause::Reset].map(|cause| counted[cause as usize]);
-        let (half_closed, was_reset) = (count(|p| p.has_half_closed), count(|p| p.has_reset));
+        let was_reset = count(&|p| p.has_reset);
+        let half_closed = count(&|p| {
+            p.has_half_closed || has_frames && Said::of(&p.sent[..p.delivered]).has_closed()
+        });
         assert!(fin <= half_closed, "{fin} lost by an end, {half_closed} were ended: {ended:?}");
         assert!(reset <= was_reset, "{reset} lost by a reset, {was_reset} were reset: {ended:?}");
         for cause in [LostCause::Mismatch, LostCause::Local, LostCause::Timeout] {
@@ -94,9 +137,18 @@ impl World {
         let in_time = by_us + counted[LostCause::ALL.len()];
         let by_reset = if self.scene.client.close == ShutdownMode::Reset { in_time } else { 0 };
         self.ends[1].expect_resets(ended, by_reset);
+        let (late, overdue) = (stats.pushes_late_total.get(), stats.pushes_overdue_total.get());
+        assert!(late <= overdue, "{late} pushes came late, {overdue} were overdue");
         let census = self.client.census();
         let held = census.connections + sum(&stats.lost) + self.ends[1].closed_by_us;
         assert_eq!(stats.connected_total.get(), held, "established, held and ended: {census:?}");
+        let open = census.aside + census.resting + census.waiting + census.overdue;
+        let others = census.connecting + census.opening + census.ending;
+        assert_eq!(open + others, self.client.end.arena.used(), "each stands in one queue");
+        if self.scene.has_frames {
+            assert_eq!(census.connections, u64::from(open), "held ones: {census:?}");
+            self.turns_aside += u64::from(census.aside > 0);
+        }
         let short = stats.churned_total.get() + stats.churn_failed_total.get();
         let short = short + sum(&stats.churn_lost) + u64::from(census.churning);
         assert_eq!(stats.churn_started_total.get(), short, "short connections: {census:?}");
@@ -122,6 +174,8 @@ impl World {
             assert!(is_right, "{end:?} was given {given:?} at {came} of {far:?}");
             let sent = &peer.received[went..now[1]];
             let is_right = match end {
+                // Frames are looked at when all is at rest.
+                _ if self.scene.has_frames => true,
                 End::Server => is_as_served(&self.scene.protocol, peer, went, sent),
                 End::Client => sent.is_empty() || !matches!(self.scene.expect, Expect::Push(_)),
             };

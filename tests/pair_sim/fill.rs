@@ -9,6 +9,7 @@ use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::End;
 use megaconn::engine::client::phase::Phase;
 use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::{Expectation, Protocol};
 use megaconn::engine::server::drain::{Command, MemoryLeft};
 use megaconn::engine::worker::Worker;
 
@@ -55,10 +56,10 @@ pub(crate) struct Filling {
 impl Scene {
     /// The same traffic and faults in a world that is filled.
     pub(crate) fn filled(seed: u64, random: &mut Rng) -> Scene {
-        let mut scene = Scene::new(seed, None, random);
+        let mut scene = Scene::new(seed, None, false, random);
         while matches!(scene.expect, Expect::Push(_)) {
             // So many pushes take too many turns.
-            scene = Scene::new(seed, None, random);
+            scene = Scene::new(seed, None, false, random);
         }
         let wall = WALLS[random.usize(..WALLS.len())];
         let at = random.u64(2..=HELD_MOST);
@@ -86,7 +87,7 @@ impl Scene {
     }
 }
 
-impl World {
+impl<P: Protocol + Clone, E: Expectation> World<P, E> {
     /// Fills, looks at what came of it, and comes to rest.
     pub(crate) fn run_filling(mut self) -> Figures {
         let filling = self.scene.filling.expect("the world is one that is filled");

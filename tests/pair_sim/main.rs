@@ -8,18 +8,23 @@
 mod checks;
 mod ends;
 mod fill;
+mod frames;
 mod rest;
 mod scene;
+mod speech;
+#[expect(dead_code, reason = "frames are only read here")]
+#[path = "../websocket/wire.rs"]
+mod wire;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use megaconn::drivers::sim::WireMutation;
 
-use crate::world::World;
+use crate::world::{live, live_to_fill};
 
 /// Worlds of one run of the test.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 1_250;
 
 /// Worlds of one run of the test of a client that fills.
 const FILLED: u64 = 200;
@@ -71,11 +76,11 @@ fn a_client_that_fills_a_server_stops_and_holds_what_it_holds() {
 }
 
 fn run(seed: u64) -> Figures {
-    World::new(seed, None).run()
+    live(seed, None)
 }
 
 fn fill(seed: u64) -> Figures {
-    World::to_fill(seed).run_filling()
+    live_to_fill(seed)
 }
 
 /// What the worlds must have caused many times together.
@@ -116,6 +121,7 @@ const MUST_HAPPEN: &[&str] = &[
     "client.close_timeout_total",
     "client.grow_failed_total",
     "client.stale_total",
+    "client.opening_failed_total",
     // Counted by the worlds themselves.
     "lost.fin",
     "lost.reset",
@@ -127,6 +133,12 @@ const MUST_HAPPEN: &[&str] = &[
     "links.reset",
     "links.refused",
     "links.abandoned",
+    "turns_aside",
+    "frames.pings",
+    "frames.pongs",
+    "frames.closes",
+    "frames.left",
+    "frames.refused",
     "wire.backlog_full",
     "wire.syns_lost",
     "wire.stalls",
@@ -150,7 +162,7 @@ fn a_wire_that_breaks_a_rule_is_found_out() {
     ];
     for mutation in mutations {
         let fails = |seed| {
-            let world = AssertUnwindSafe(|| World::new(seed, Some(mutation)).run());
+            let world = AssertUnwindSafe(|| live(seed, Some(mutation)));
             catch_unwind(world).is_err()
         };
         let found = (0..20).filter(|&seed| fails(seed)).count();
@@ -162,7 +174,7 @@ fn a_wire_that_breaks_a_rule_is_found_out() {
 #[test]
 fn the_same_seed_gives_the_same_world() {
     for seed in 0..10 {
-        let story = || World::new(seed, None).run();
+        let story = || live(seed, None);
         assert_eq!(story(), story(), "seed {seed} gave two worlds");
     }
 }

@@ -4,14 +4,16 @@ use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{End, Link, Outcome, Peer, SimDriver};
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
+use megaconn::engine::protocol::{Expectation, Protocol};
 use megaconn::observe::stats::{Listed, LostCause};
 
 use crate::Figures;
 use crate::ends::sum;
+use crate::frames::{CLOSE, PING, PONG, Said, Talk};
 use crate::scene;
 use crate::world::World;
 
-impl World {
+impl<P: Protocol, E: Expectation> World<P, E> {
     pub(crate) fn check_rest(&mut self) {
         self.check_nothing_is_left();
         self.check_connects();
@@ -20,6 +22,45 @@ impl World {
         self.check_bytes();
         self.check_texts();
         self.check_timeouts();
+        if self.scene.has_frames {
+            self.talks().for_each(|talk| talk.check(&self.scene));
+        }
+    }
+
+    /// The connections of a world that speaks WebSocket.
+    fn talks(&self) -> impl Iterator<Item = Talk<'_>> {
+        let (server, client) = (&self.server.end.driver, &self.client.end.driver);
+        let links = self.wire.links().iter().filter(|l| l.outcome == Outcome::Established);
+        links.map(|link| {
+            let [a, b] = ends_of(link, server, client);
+            let number = link.peer(End::Server).expect("the handshake is done");
+            let is_in_order = self.ends[0].by_reset.get(&number) == Some(&false) && !a.has_reset;
+            Talk {
+                from_client: Said::of(&b.received),
+                to_server: Said::of(&a.sent[..a.delivered]),
+                from_server: Said::of(&a.received),
+                to_client: Said::of(&b.sent[..b.delivered]),
+                was_reset: link.was_reset,
+                is_in_order,
+            }
+        })
+    }
+
+    /// What was said in frames.
+    fn frames(&self) -> [(&'static str, u64); 5] {
+        let mut counts = [0; 5];
+        if self.scene.has_frames {
+            for talk in self.talks() {
+                counts[0] += talk.to_client.count(PING);
+                counts[1] += talk.from_client.count(PONG);
+                counts[2] += talk.to_server.count(CLOSE);
+                counts[3] += u64::from(talk.from_server.has_gone_away());
+                counts[4] += u64::from(talk.is_refused());
+            }
+        }
+        let names =
+            ["frames.pings", "frames.pongs", "frames.closes", "frames.left", "frames.refused"];
+        std::array::from_fn(|n| (names[n], counts[n]))
     }
 
     fn check_nothing_is_left(&mut self) {
@@ -58,12 +99,15 @@ impl World {
         let peers = self.client.end.driver.peers();
         let connected = peers.iter().filter(|peer| peer.is_connected).count() as u64;
         let begun = client.churn_started_total.get() - client.churn_failed_total.get();
-        assert_eq!(connected, client.connected_total.get() + begun, "connects that succeeded");
+        let unopened = client.opening_failed_total.get();
+        let held = client.connected_total.get();
+        assert_eq!(connected, held + begun + unopened, "connects that succeeded");
         let given_up = established - connected;
         let timeouts = &[&client.failed, &client.churn_failed];
         let timeouts: u64 = timeouts.iter().map(|f| f[Errno::ETIMEDOUT.index()].get()).sum();
         assert!(given_up <= timeouts, "{given_up} connects given up, {timeouts} counted");
         let ended = sum(&client.lost) + sum(&client.churn_lost) + client.churned_total.get();
+        let ended = ended + unopened;
         assert_eq!(connected, ended + self.ends[1].closed_by_us, "each has one cause of its end");
     }
 
@@ -87,7 +131,7 @@ impl World {
     /// What is to be ended by a reset was, and the rest in order; unless bytes came that were not
     /// read.
     fn check_ways(&mut self) {
-        if matches!(self.scene.protocol.then, Mode::Echo) {
+        if matches!(self.scene.protocol.then, Mode::Echo) && !self.scene.has_frames {
             for (&number, _) in self.ends[0].by_reset.iter().filter(|(_, by_reset)| !**by_reset) {
                 let peer = &self.server.end.driver.peers()[number];
                 let is_whole = peer.received.len() == peer.delivered || peer.has_reset;
@@ -133,21 +177,38 @@ impl World {
             Mode::Push(Push { text, .. }) => (banner, text.bytes().len()),
             Mode::Sink => return,
         };
-        let texts = |bytes: usize| (bytes.saturating_sub(skip) / each) as u64;
+        let has_frames = self.scene.has_frames;
+        let is_echo = matches!(self.scene.protocol.then, Mode::Echo);
+        let texts = |stream: &[u8]| {
+            let said = has_frames.then(|| Said::of(stream));
+            let bytes = said.as_ref().map_or(stream.len(), Said::carried);
+            (bytes.saturating_sub(skip) / each) as u64
+        };
+        let before_last_pong = |client: &Peer| {
+            let pongs = Said::of(&client.received).count(PONG);
+            let bytes = Said::of(&client.sent[..client.delivered]).carried_before(pongs);
+            (bytes.saturating_sub(skip) / each) as u64
+        };
+        // A timer that closes is counted with those that push.
+        let closed_at_timer =
+            |stream: &[u8]| u64::from(has_frames && !is_echo && Said::of(stream).has_gone_away());
         let (server, client) = (&self.server.end.driver, &self.client.end.driver);
         // Whole texts of each end: on all connections, and on those whose counters are certain.
         let (mut sent, mut came) = ([0_u64; 2], [0_u64; 2]);
         for link in self.wire.links().iter().filter(|l| l.outcome == Outcome::Established) {
             let [a, b] = ends_of(link, server, client);
-            let (to, from) = (texts(a.received.len()), texts(b.delivered));
+            let (to, from) = (texts(&a.received), texts(&b.sent[..b.delivered]));
+            let to = to + closed_at_timer(&a.received);
             let is_certain = link.server.is_some_and(|n| !self.ends[0].uncounted.contains(&n));
             sent[0] += to;
             sent[1] += if is_certain { to } else { 0 };
             came[0] += from;
-            came[1] += if self.ends[1].uncounted.contains(&link.client) { 0 } else { from };
+            // What came behind a ping is heard when its pong is out, unless the connection ends before.
+            let has_ended = has_frames && (link.was_reset || !is_echo);
+            let heard = if has_ended { before_last_pong(b) } else { from };
+            came[1] += if self.ends[1].uncounted.contains(&link.client) { 0 } else { heard };
         }
         let (server, client) = (&self.served, &self.called);
-        let is_echo = matches!(self.scene.protocol.then, Mode::Echo);
         let verified = match is_echo {
             true => client.messages_total.get() + client.churned_total.get(),
             false => client.pushes_total.get(),
@@ -202,8 +263,10 @@ impl World {
             ("churn_lost", sum(&self.called.churn_lost)),
             ("uncounted", self.ends.iter().map(|books| books.uncounted.len() as u64).sum()),
             ("tuples_taken", self.client.end.driver.counts().tuples_taken),
+            ("turns_aside", self.turns_aside),
             ("now_ms", u64::try_from(self.wire.now().as_millis()).expect("some minutes")),
         ];
+        let own = own.into_iter().chain(self.frames());
         figures.chain(own.map(|(name, figure)| (name.to_owned(), figure))).collect()
     }
 }

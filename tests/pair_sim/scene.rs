@@ -22,6 +22,7 @@ use megaconn::engine::server::drain::MemoryLeft;
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
 use crate::fill::Filling;
+use crate::speech;
 
 /// Listeners, and so targets of the client.
 pub(crate) const LISTENERS: usize = 2;
@@ -37,6 +38,8 @@ const THINGS: f64 = 30.0;
 
 /// A world before it begins.
 pub(crate) struct Scene {
+    /// Both ends speak WebSocket.
+    pub(crate) has_frames: bool,
     /// The server's driver, then the client's.
     pub(crate) sims: [SimConfig; 2],
     pub(crate) wire: WireConfig,
@@ -63,7 +66,12 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new(seed: u64, mutation: Option<WireMutation>, random: &mut Rng) -> Scene {
+    pub(crate) fn new(
+        seed: u64,
+        mutation: Option<WireMutation>,
+        has_frames: bool,
+        random: &mut Rng,
+    ) -> Scene {
         let message_bytes = random.u16(40..=80);
         let (mode, banner, expect) = traffic(message_bytes, random);
         let is_echo = matches!(mode, Mode::Echo);
@@ -75,6 +83,8 @@ impl Scene {
             1 if is_echo => 50.0,
             _ => 0.0,
         };
+        // Short connections over WebSocket are not built.
+        let churn_per_s = if has_frames { 0.0 } else { churn_per_s };
         let schedule = match random.u8(..3) {
             _ if is_push => Schedule::None,
             0 => Schedule::None,
@@ -107,9 +117,13 @@ impl Scene {
         };
         let is_slow = one_in(random, 10);
         let wire = wire(seed, mutation, is_slow, random);
-        let sims = sims(seed, &client, random);
+        let mut sims = sims(seed, &client, random);
+        if has_frames {
+            sims.iter_mut().for_each(|sim| sim.buffer_bytes = random.u16(speech::BUFFER_BYTES));
+        }
         let drain = one_in(random, 3).then(|| (millis(random, 0..1_500), millis(random, 1..800)));
         Scene {
+            has_frames,
             sims,
             wire,
             tuples: {

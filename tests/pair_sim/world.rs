@@ -1,5 +1,6 @@
 //! A world with both ends lives through the phases of a run, and then comes to rest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,16 +9,16 @@ use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{End, SimDriver, Wire, WireMutation};
 use megaconn::engine::client::Client;
 use megaconn::engine::client::phase::{self, Phase, PhaseCommand};
-use megaconn::engine::protocol::banner::Banner;
-use megaconn::engine::protocol::expect::Expect;
-use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::{Expectation, Protocol};
 use megaconn::engine::server::{Server, drain};
+use megaconn::engine::token::SlotId;
 use megaconn::engine::worker::Worker;
 use megaconn::observe::stats::{ClientStats, ServerStats};
 
 use crate::Figures;
 use crate::ends::Ends;
-use crate::scene::Scene;
+use crate::scene::{LISTENERS, Scene};
+use crate::speech::{self, Pinging};
 
 /// Turns after which a world is given up: far more than any needs.
 const TURNS_MAX: u32 = 200_000;
@@ -33,9 +34,9 @@ const REST_WITHIN: Duration = Duration::from_secs(300);
 const BETWEEN: Duration = Duration::from_millis(50);
 
 /// One world with both shards.
-pub(crate) struct World {
-    pub(crate) server: Server<SimDriver, Banner<Mode>>,
-    pub(crate) client: Client<SimDriver, Expect>,
+pub(crate) struct World<P: Protocol, E: Expectation> {
+    pub(crate) server: Server<SimDriver, P>,
+    pub(crate) client: Client<SimDriver, E>,
     pub(crate) wire: Wire,
     pub(crate) scene: Scene,
     pub(crate) served: Arc<ServerStats>,
@@ -45,30 +46,53 @@ pub(crate) struct World {
     pub(crate) drained: bool,
     /// What ends the opening is there.
     pub(crate) has_wall: bool,
+    /// Turns after which a reply was under way, or a part of what comes.
+    pub(crate) turns_aside: u64,
+    /// When the last text came on each connection that waits for one, as the client has it.
+    pub(crate) last_texts: BTreeMap<(SlotId, u32), u32>,
+    /// Waits that have begun anew since no reply was out.
+    pub(crate) waits_begun: u64,
+    /// Texts that had come by then.
+    pub(crate) texts: u64,
     orders: u64,
     turns: u32,
     random: Rng,
 }
 
-impl World {
-    pub(crate) fn new(seed: u64, mutation: Option<WireMutation>) -> World {
-        World::of(seed, |random| Scene::new(seed, mutation, random))
+/// Lives through the world of a seed, of which one in five speaks WebSocket; what has happened in it.
+pub(crate) fn live(seed: u64, mutation: Option<WireMutation>) -> Figures {
+    let mut random = random_of(seed);
+    let has_frames = seed % 5 == 4;
+    let scene = Scene::new(seed, mutation, has_frames, &mut random);
+    let (protocol, expect) = (scene.protocol.clone(), scene.expect.clone());
+    if has_frames {
+        let protocol = Pinging::new(&protocol, &mut random);
+        World::new(scene, protocol, speech::upgraded(LISTENERS, expect), random).run()
+    } else {
+        World::new(scene, protocol, expect, random).run()
     }
+}
 
-    /// A world in which the client opens until it meets a wall.
-    pub(crate) fn to_fill(seed: u64) -> World {
-        World::of(seed, |random| Scene::filled(seed, random))
-    }
+/// The same in a world in which the client opens until it meets a wall.
+pub(crate) fn live_to_fill(seed: u64) -> Figures {
+    let mut random = random_of(seed);
+    let scene = Scene::filled(seed, &mut random);
+    let (protocol, expect) = (scene.protocol.clone(), scene.expect.clone());
+    World::new(scene, protocol, expect, random).run_filling()
+}
 
-    fn of(seed: u64, scene: impl FnOnce(&mut Rng) -> Scene) -> World {
-        let mut random = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let scene = scene(&mut random);
+fn random_of(seed: u64) -> Rng {
+    Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+impl<P: Protocol + Clone, E: Expectation> World<P, E> {
+    fn new(scene: Scene, protocol: P, expect: E, random: Rng) -> World<P, E> {
         let (served, called) = (Arc::new(ServerStats::new()), Arc::new(ClientStats::new()));
-        let mut server = server(&scene, &served);
+        let mut server = server(&scene, &protocol, &served);
         let mut client = Client::new(
             SimDriver::new(scene.sims[1]),
             scene.client.clone(),
-            scene.expect.clone(),
+            expect,
             scene.tuples.clone(),
             Arc::clone(&called),
             Arc::default(),
@@ -85,6 +109,10 @@ impl World {
             phase: Phase::Hold,
             drained: false,
             has_wall: false,
+            turns_aside: 0,
+            last_texts: BTreeMap::new(),
+            waits_begun: 0,
+            texts: 0,
             orders: 0,
             turns: 0,
             random,
@@ -92,7 +120,7 @@ impl World {
     }
 
     /// Runs all phases, comes to rest, and is looked at after every turn; what has happened in it.
-    pub(crate) fn run(mut self) -> Figures {
+    fn run(mut self) -> Figures {
         for connections in self.scene.plateaus.clone() {
             self.run_plateau(connections);
         }
@@ -216,10 +244,14 @@ impl World {
     }
 }
 
-fn server(scene: &Scene, stats: &Arc<ServerStats>) -> Server<SimDriver, Banner<Mode>> {
+fn server<P: Protocol + Clone>(
+    scene: &Scene,
+    protocol: &P,
+    stats: &Arc<ServerStats>,
+) -> Server<SimDriver, P> {
     let mut sim = scene.sims[0];
     let start = |sim| {
-        let (config, protocol) = (scene.server.clone(), scene.protocol.clone());
+        let (config, protocol) = (scene.server.clone(), protocol.clone());
         Server::new(SimDriver::new(sim), config, protocol, Arc::clone(stats))
     };
     start(sim).unwrap_or_else(|errno| {

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::observe::stats::LostCause;
+
 /// Bytes that go out and are no message, by the number of their buffer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Aside {
@@ -12,8 +14,8 @@ pub(super) struct Aside {
     pub(super) rest: (u16, u16),
     /// What stood in the slot's `start`, see [`crate::engine::client::unasked`].
     pub(super) start: u16,
-    /// The connection ends when they are gone.
-    pub(super) is_last: bool,
+    /// The connection is lost when they are gone, by this cause.
+    pub(super) ends: Option<LostCause>,
     /// It counts as a connection when they are gone.
     pub(super) is_open: bool,
 }

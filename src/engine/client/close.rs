@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::base::constants::{CLOSE_TIMEOUT, CLOSES_IN_FLIGHT};
 use crate::base::errno::Errno;
 use crate::engine::client::Client;
+use crate::engine::client::role::LEAVES;
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
-use crate::engine::slot::{CloseStep, Queue, ReadSide, low_milliseconds};
+use crate::engine::slot::{CloseStep, Queue, ReadSide, WriteSide, low_milliseconds};
 use crate::engine::token::SlotId;
 use crate::observe::stats::{Ending, Loss, LostCause};
 
@@ -20,11 +21,10 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         let mode = if is_gone { ShutdownMode::Both } else { self.config.close };
         let keep = self.phase.keep;
         while self.connections > keep && self.end.count(Queue::Ending) < CLOSES_IN_FLIGHT {
-            let first = self.end.pop(Queue::Resting);
-            let Some(id) = first.or_else(|| self.end.pop(Queue::Overdue)) else { break };
+            let first = self.end.first(Queue::Resting);
+            let Some(id) = first.or_else(|| self.end.first(Queue::Overdue)) else { break };
             if !self.leave(id, mode) {
                 // A buffer comes back with those that are leaving.
-                self.end.push(id, Queue::Resting);
                 break;
             }
             self.connections -= 1;
@@ -43,6 +43,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Whether a byte has come on a connection.
     fn has_heard(&self, id: SlotId) -> bool {
+        if E::OPENS && !self.is_opening(id) && !self.is_short(id) {
+            return true;
+        }
         let role = &self.end.arena[id].role;
         let asked = self.expectation.sequence(&role.state);
         asked > 1 || asked == 1 && role.pending == 0 || self.expectation.had_one(&role.state)
@@ -97,13 +100,18 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 
     pub(super) fn begin_end(&mut self, id: SlotId) {
+        self.begin_end_by(id, 0);
+    }
+
+    /// The same, in the way that `pending` says.
+    pub(super) fn begin_end_by(&mut self, id: SlotId, pending: u8) {
         if self.end.arena[id].read == ReadSide::Starved {
             self.starved.remove(&mut self.end.arena, id);
         }
+        self.end.arena[id].role.pending = pending;
         self.end.begin_close(id);
         let slot = &mut self.end.arena[id];
         self.expectation.forget(&mut slot.role.state);
-        slot.role.pending = 0;
         slot.wait_from(self.end.now);
         self.end.push(id, Queue::Ending);
     }
@@ -121,10 +129,16 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             self.end.first(Queue::Ending).filter(|&id| self.end.waited(id) >= CLOSE_TIMEOUT)
         {
             self.end.restart_wait(id, Queue::Ending);
-            if self.end.arena[id].close_step() == CloseStep::Shutdown {
+            let slot = &mut self.end.arena[id];
+            let is_stalled = slot.write == WriteSide::Stalled && slot.role.pending == LEAVES;
+            if slot.close_step() == CloseStep::Shutdown {
                 self.end.stats.close_timeout_total.add(1);
-                self.end.arena[id].role.pending = 0;
+                slot.role.pending = 0;
                 self.close_step(id);
+            } else if is_stalled {
+                self.end.stats.close_timeout_total.add(1);
+                slot.role.pending = 0;
+                self.end.cancel_poll_writable(id);
             }
         }
     }

@@ -199,7 +199,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
                 self.go_on(id, rest);
             }
             What::Reply(send) => self.reply(id, send, rest),
-            What::Ends(send) => self.end_with(id, send),
+            What::Ends(send) => self.end_with(id, send, LostCause::Fin),
+            What::Wrong(send) => {
+                self.count_mismatch(id);
+                self.end_with(id, send, LostCause::Mismatch);
+            }
             What::Answer(_) | What::Done(_) | What::Mismatch => self.mismatch(id),
         }
     }
@@ -244,9 +248,13 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Bytes that are not what was to come.
     fn mismatch(&mut self, id: SlotId) {
+        self.count_mismatch(id);
+        self.lose(id, LostCause::Mismatch);
+    }
+
+    fn count_mismatch(&mut self, id: SlotId) {
         self.end.stats.messages_mismatched_total.add(1);
         self.note_bytes(id);
-        self.lose(id, LostCause::Mismatch);
     }
 
     /// Keeps the first of the bytes that are not what was to come.

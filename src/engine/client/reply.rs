@@ -8,32 +8,38 @@ use std::ops::Range;
 use crate::base::constants::ECHO_TIMEOUT;
 use crate::engine::client::Client;
 use crate::engine::client::aside::Aside;
-use crate::engine::client::role::LEAVES;
+use crate::engine::client::role::{CUT, LEAVES};
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
-use crate::engine::slot::{Queue, ReadSide};
+use crate::engine::slot::{BufferId, Queue, ReadSide, WriteSide};
 use crate::engine::token::SlotId;
 use crate::observe::stats::LostCause;
 
 impl<D: Dial, E: Expectation> Client<D, E> {
     /// Bytes of the slot's buffer go out, which are no message, and then the rest is looked at.
     pub(super) fn reply(&mut self, id: SlotId, send: Range<u16>, rest: Range<u16>) {
-        self.send_aside(id, send, rest, false);
+        self.send_aside(id, send, rest, None);
     }
 
-    /// Bytes of the slot's buffer go out, and then the connection is lost: the server ends it.
-    pub(super) fn end_with(&mut self, id: SlotId, send: Range<u16>) {
+    /// Bytes of the slot's buffer go out, if there are any, and then the connection is lost by `cause`.
+    pub(super) fn end_with(&mut self, id: SlotId, send: Range<u16>, cause: LostCause) {
         if send.is_empty() {
-            return self.lose(id, LostCause::Fin);
+            return self.lose(id, cause);
         }
-        self.send_aside(id, send, 0..0, true);
+        self.send_aside(id, send, 0..0, Some(cause));
     }
 
-    fn send_aside(&mut self, id: SlotId, send: Range<u16>, rest: Range<u16>, is_last: bool) {
+    fn send_aside(
+        &mut self,
+        id: SlotId,
+        send: Range<u16>,
+        rest: Range<u16>,
+        ends: Option<LostCause>,
+    ) {
         self.step_aside(id);
         let slot = &mut self.end.arena[id];
         let rest = (rest.start, rest.end);
-        let aside = Aside { is_out: true, rest, start: slot.start, is_last, is_open: false };
+        let aside = Aside { is_out: true, rest, start: slot.start, ends, is_open: false };
         self.asides[slot.buffer.index()] = aside;
         (slot.start, slot.end) = (send.start, send.end);
         self.end.arm_send(id);
@@ -61,15 +67,14 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn has_sent_aside(&mut self, id: SlotId) -> bool {
         let slot = &mut self.end.arena[id];
         let aside = &mut self.asides[slot.buffer.index()];
-        let Aside { is_out, rest, start, is_last, .. } = std::mem::take(aside);
+        let Aside { is_out, rest, start, ends, .. } = std::mem::take(aside);
         if !is_out {
             return false;
         }
         slot.start = start;
-        if is_last {
-            self.lose(id, LostCause::Fin);
-        } else {
-            self.hear_rest(id, rest.0..rest.1);
+        match ends {
+            Some(cause) => self.lose(id, cause),
+            None => self.hear_rest(id, rest.0..rest.1),
         }
         true
     }
@@ -97,29 +102,43 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     // ---- a farewell -----------------------------------------------------------------------
 
-    /// Ends a connection that rests, by a farewell where one is said; whether there was a buffer for it.
+    /// Ends a connection that rests, by a farewell where one is said; whether it could be. One that is just
+    /// receiving is heard first, and a farewell needs a buffer.
     pub(super) fn leave(&mut self, id: SlotId, mode: ShutdownMode) -> bool {
-        let is_quiet = self.end.arena[id].read == ReadSide::Polling;
-        let is_silent = !E::OPENS || mode != ShutdownMode::Sending || !is_quiet;
-        if is_silent {
+        let slot = &self.end.arena[id];
+        if E::OPENS && slot.write != WriteSide::Idle {
+            // A reply goes out whole before the end.
+            self.end.leave_queue(id);
+            self.begin_end_by(id, pending_of(mode));
+            return true;
+        }
+        if !E::OPENS || mode != ShutdownMode::Sending {
+            self.end.leave_queue(id);
             self.begin_end(id);
             self.end.arm_shutdown(id, mode);
             return true;
         }
-        let Some(buffer) = self.end.take_buffer() else { return false };
+        if slot.read != ReadSide::Polling {
+            return false;
+        }
+        let kept = Some(slot.buffer).filter(|buffer| *buffer != BufferId::NONE);
+        let Some(buffer) = kept.or_else(|| self.end.take_buffer()) else { return false };
         let state = &mut self.end.arena[id].role.state;
         let range = self.expectation.farewell(state, self.end.driver.buffer(buffer));
         if range.is_empty() {
-            self.end.give_buffer(buffer);
+            if kept.is_none() {
+                self.end.give_buffer(buffer);
+            }
+            self.end.leave_queue(id);
             self.begin_end(id);
             self.end.arm_shutdown(id, mode);
             return true;
         }
         self.end.arena[id].buffer = buffer;
-        self.begin_end(id);
+        self.end.leave_queue(id);
+        self.begin_end_by(id, LEAVES);
         let slot = &mut self.end.arena[id];
         (slot.start, slot.end) = (range.start, range.end);
-        slot.role.pending = LEAVES;
         self.end.arm_send(id);
         true
     }
@@ -131,5 +150,14 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         {
             self.lose(id, LostCause::Silent);
         }
+    }
+}
+
+/// What is pending on a connection that is closed in this way.
+fn pending_of(mode: ShutdownMode) -> u8 {
+    match mode {
+        ShutdownMode::Sending => LEAVES,
+        ShutdownMode::Both => 0,
+        ShutdownMode::Reset => CUT,
     }
 }

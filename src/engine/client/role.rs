@@ -14,13 +14,16 @@ pub struct Calling<S> {
     /// What the expectation remembers.
     pub state: S,
     /// 1 while a message, or what is said first, is out; of texts that come unasked, those that are
-    /// overdue; [`LEAVES`] of one that closes.
+    /// overdue; of one that closes, how its end goes, if not at once.
     pub pending: u8,
     queue: Cell<Queue>,
 }
 
-/// Pending, of a connection that is closing: a farewell is on its way, and the server ends it then.
+/// Pending, of a connection that is closing: what is on its way goes out whole, and the server ends it then.
 pub(super) const LEAVES: u8 = 1;
+
+/// Pending, of a connection that is closing: it is cut by a reset.
+pub(super) const CUT: u8 = 2;
 
 const _: () =
     assert!(size_of::<Slot<Calling<u16>>>() == 32, "a million connections must stay 32 MB");
@@ -28,6 +31,10 @@ const _: () =
 impl<S: Copy + Default + std::fmt::Debug> Role for Calling<S> {
     fn queue(&self) -> &Cell<Queue> {
         &self.queue
+    }
+
+    fn is_cut(&self) -> bool {
+        self.pending == CUT
     }
 
     fn leaves(&self) -> bool {

@@ -11,7 +11,7 @@ use crate::engine::client::Client;
 use crate::engine::client::role::Calling;
 use crate::engine::driver::Dial;
 use crate::engine::protocol::Expectation;
-use crate::engine::slot::{Queue, Slot};
+use crate::engine::slot::{Queue, Slot, WriteSide};
 use crate::engine::token::SlotId;
 
 impl<D: Dial, E: Expectation> Client<D, E> {
@@ -76,10 +76,15 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     fn count_overdue(&mut self, id: SlotId, had_one: bool) {
         let now = self.end.now;
         let slot = &mut self.end.arena[id];
-        let is_late = (had_one || slot.start > 0) && slot.role.pending < u8::MAX;
+        // A reply that is on its way uses the slot's own, and has kept this one.
+        let moved = match slot.write {
+            WriteSide::Idle => &mut slot.start,
+            _ => &mut self.asides[slot.buffer.index()].start,
+        };
+        let is_late = (had_one || *moved > 0) && slot.role.pending < u8::MAX;
+        *moved = moved.saturating_add(1);
         let since = now.saturating_sub(slot.waited(now));
         slot.wait_from(since + self.expectation.every().unwrap_or_default());
-        slot.start = slot.start.saturating_add(1);
         slot.role.pending += u8::from(is_late);
         self.end.stats.pushes_overdue_total.add(u64::from(is_late));
     }

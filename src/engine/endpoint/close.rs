@@ -1,6 +1,7 @@
 //! The end of a connection, the same at both ends: a join of both sides, then the close, then the slot
 //! is free. Why a connection ends its end says.
 
+use crate::base::errno::Errno;
 use crate::engine::driver::{Driver, ShutdownMode};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::endpoint::event::Event;
@@ -20,9 +21,27 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
         if matches!(slot.read, ReadSide::Starved | ReadSide::Deferred) {
             slot.read = ReadSide::Idle;
         }
-        if slot.write == WriteSide::Stalled {
+        if slot.write == WriteSide::Stalled && !slot.role.leaves() {
             self.cancel_poll_writable(id);
         }
+    }
+
+    /// A send of a closing connection is done. One that leaves sends the rest when there is room.
+    pub(super) fn send_further(&mut self, id: SlotId, result: Result<u32, Errno>) -> Option<Event> {
+        let slot = &mut self.arena[id];
+        match result {
+            Ok(bytes) => {
+                slot.start += u16::try_from(bytes).expect("a send stays within its buffer")
+            }
+            Err(Errno::EAGAIN) => {}
+            Err(_) => return self.close_further(id),
+        }
+        if !slot.role.leaves() || slot.start >= slot.end {
+            return self.close_further(id);
+        }
+        slot.write = WriteSide::Stalled;
+        self.driver.poll(slot.token(Operation::PollWritable, id));
+        None
     }
 
     /// Ends our direction, or both; what waits for the peer then completes.

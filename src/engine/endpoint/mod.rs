@@ -159,10 +159,18 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
             }
             Operation::Send => {
                 slot.write = WriteSide::Idle;
-                if is_closing { self.close_further(id) } else { Some(self.on_send(id, result)) }
+                if is_closing {
+                    self.send_further(id, result)
+                } else {
+                    Some(self.on_send(id, result))
+                }
             }
             Operation::PollWritable => {
                 slot.write = WriteSide::Idle;
+                if is_closing && slot.role.leaves() && result.is_ok() {
+                    self.arm_send(id);
+                    return None;
+                }
                 if is_closing {
                     return self.close_further(id);
                 }

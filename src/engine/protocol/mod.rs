@@ -278,13 +278,16 @@ pub enum What {
     },
     /// Nothing of a message: these bytes of the buffer go out in reply.
     Reply(Range<u16>),
-    /// The server ends the connection, or it is to be ended: these bytes of the buffer go out before.
+    /// The server ends the connection: these bytes of the buffer go out before.
     Ends(Range<u16>),
     /// The answer to the message that was sent last, which was due then: the low 32 bits of the core's clock in
     /// microseconds.
     Done(u32),
     /// Nothing that is awaited, and nothing that may not come.
     Nothing,
+    /// Something that no server may send: these bytes of the buffer go out before the connection is ended.
+    /// They stand before those that came.
+    Wrong(Range<u16>),
     /// Something else.
     Mismatch,
 }

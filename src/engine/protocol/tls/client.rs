@@ -399,7 +399,7 @@ impl<E: Expectation> Expectation for Tls<E> {
             if pass.kept > 0 {
                 let plain = &mut pass.core.plain[..];
                 let heard = self.then.on_bytes(&mut state.then, plain, range);
-                if let What::Reply(send) | What::Ends(send) = &heard.what {
+                if let What::Reply(send) | What::Ends(send) | What::Wrong(send) = &heard.what {
                     pass.seal(send);
                     says = true;
                 }
@@ -420,6 +420,7 @@ impl<E: Expectation> Expectation for Tls<E> {
             let what = match what {
                 What::Reply(_) => What::Reply(send),
                 What::Ends(_) => What::Ends(send),
+                What::Wrong(_) => What::Wrong(send),
                 what => what,
             };
             return Heard { what, rest };

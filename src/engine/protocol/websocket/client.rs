@@ -14,6 +14,7 @@ use crate::engine::protocol::{Connection, Expectation, Heard, Opening, What};
 /// Bytes of a head with a mask before what fits into a buffer.
 const HEAD: usize = HEADROOM as usize;
 
+/// The same before what comes: a pong is longer than its ping by a mask.
 const HEADROOM: u16 = 8;
 
 /// A head with a mask before what a control frame carries.
@@ -78,8 +79,7 @@ impl<E> Upgraded<E> {
 
     fn new_mask(&self) -> u32 {
         self.masks.set(self.masks.get() + 1);
-        let bits = self.secret.hash_one(self.masks.get());
-        let [a, b, c, d, ..] = bits.to_le_bytes();
+        let [a, b, c, d, ..] = self.secret.hash_one(self.masks.get()).to_le_bytes();
         u32::from_le_bytes([a, b, c, d])
     }
 
@@ -121,15 +121,19 @@ struct Pass<'a, E: Expectation> {
     unasked: Option<(u64, bool)>,
 }
 
-/// The connection ends: with this code, because of what the server said, or of what it did.
-struct Ends(u16);
+/// The connection ends, with this code.
+enum Ends {
+    /// The server has closed it.
+    Closed(u16),
+    /// What the server sent is wrong.
+    Wrong(u16),
+}
 
 impl<E: Expectation> Expectation for Upgraded<E> {
     type State = State<E::State>;
 
     const OPENS: bool = true;
 
-    // A pong is longer than its ping by a mask.
     const HEADROOM: u16 = HEADROOM;
 
     fn is_answered(&self) -> bool {
@@ -211,9 +215,8 @@ impl<E: Expectation> Expectation for Upgraded<E> {
             Ok(heard) => heard,
             // What has come before is told first; what ends it is still there.
             Err(_) if pass.unasked.is_some() => pass.need_more(),
-            Err(Ends(code)) => {
-                Heard { what: What::Ends(self.close(pass.buffer, code)), rest: 0..0 }
-            }
+            Err(Ends::Closed(code)) => Heard::all(What::Ends(self.close(pass.buffer, code))),
+            Err(Ends::Wrong(code)) => Heard::all(What::Wrong(self.close(pass.buffer, code))),
         }
     }
 }
@@ -231,14 +234,14 @@ impl<E: Expectation> Pass<'_, E> {
                 continue;
             }
             let read = Head::read(&self.buffer[self.at..self.end]);
-            let Some((head, size)) = read.map_err(|_| Ends(code::PROTOCOL_ERROR))? else {
+            let Some((head, size)) = read.map_err(|_| Ends::Wrong(code::PROTOCOL_ERROR))? else {
                 return Ok(self.need_more());
             };
             // A server masks none.
             if head.mask.is_some() {
-                return Err(Ends(code::PROTOCOL_ERROR));
+                return Err(Ends::Wrong(code::PROTOCOL_ERROR));
             }
-            let len = u32::try_from(head.len).map_err(|_| Ends(code::TOO_LONG))?;
+            let len = u32::try_from(head.len).map_err(|_| Ends::Wrong(code::TOO_LONG))?;
             if head.opcode.is_control() {
                 let range = self.at + size..self.at + size + len as usize;
                 if range.end > self.end {
@@ -250,10 +253,15 @@ impl<E: Expectation> Pass<'_, E> {
             } else {
                 self.begin_frame(&head, len)?;
                 self.at += size;
-                if len == 0
-                    && let Some(heard) = self.take_piece()?
-                {
-                    return Ok(heard);
+                if len == 0 {
+                    let taken = self.take_piece();
+                    if taken.is_err() {
+                        // The frame is looked at again once what has come before it is told.
+                        self.at -= size;
+                    }
+                    if let Some(heard) = taken? {
+                        return Ok(heard);
+                    }
                 }
             }
         }
@@ -275,7 +283,7 @@ impl<E: Expectation> Pass<'_, E> {
         let state = &mut *self.state;
         let has_begun = state.message != Kind::None;
         if has_begun != (head.opcode == Opcode::Continuation) {
-            return Err(Ends(code::PROTOCOL_ERROR));
+            return Err(Ends::Wrong(code::PROTOCOL_ERROR));
         }
         match head.opcode {
             Opcode::Text => state.message = Kind::Text,
@@ -296,7 +304,7 @@ impl<E: Expectation> Pass<'_, E> {
         if state.message == Kind::Text {
             let after = state.utf8.after(&self.buffer[range.clone()]);
             let after = after.filter(|after| !is_end || *after == Utf8::Whole);
-            state.utf8 = after.ok_or(Ends(code::INVALID_TEXT))?;
+            state.utf8 = after.ok_or(Ends::Wrong(code::INVALID_TEXT))?;
         }
         self.at = range.end;
         if self.layer.asks_by_ping {
@@ -337,8 +345,8 @@ impl<E: Expectation> Pass<'_, E> {
     fn take_control(&mut self, opcode: Opcode, range: Range<usize>) -> Result<Option<Heard>, Ends> {
         match opcode {
             Opcode::Close => {
-                let answer = close_code(&self.buffer[range]);
-                Err(Ends(answer.map_or_else(|code| code, |code| code.unwrap_or(code::NORMAL))))
+                let code = close_code(&self.buffer[range]).map_err(Ends::Wrong)?;
+                Err(Ends::Closed(code.unwrap_or(code::NORMAL)))
             }
             Opcode::Ping if self.unasked.is_some() => {
                 // What has come before it is told first.

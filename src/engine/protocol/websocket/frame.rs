@@ -181,14 +181,11 @@ pub fn mask(bytes: &mut [u8], key: u32) -> u32 {
     for word in words {
         *word = (u64::from_le_bytes(*word) ^ wide).to_le_bytes();
     }
-    // Words leave the key as it is.
-    let mut key = key;
-    for byte in rest {
-        let [first, ..] = key.to_le_bytes();
-        *byte ^= first;
-        key = key.rotate_right(8);
+    for (byte, of_key) in rest.iter_mut().zip(wide.to_le_bytes()) {
+        *byte ^= of_key;
     }
-    key
+    // Words leave the key as it is.
+    key.rotate_right([0, 8, 16, 24][rest.len() % 4])
 }
 
 /// Codes of a close (RFC 6455, section 7.4.1).

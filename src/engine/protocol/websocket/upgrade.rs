@@ -16,6 +16,10 @@ const KEY: usize = 24;
 /// Bytes of the digest in base64.
 const ACCEPT: usize = 28;
 
+/// What a client is told that does not ask for this upgrade: what it could ask for. A list of options may
+/// stand in two headers, so that the connection also says that it is closed.
+const UPGRADES: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+
 /// What the request of a client comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -51,15 +55,9 @@ pub fn agree(buffer: &mut [u8], filled: usize, subprotocol: Option<&str>) -> Ask
     if request.version != Some(1) || headers.only("host").is_none() {
         return refuse(buffer, "400 Bad Request", "");
     }
-    if !headers.has("upgrade", "websocket") || !headers.has("connection", "upgrade") {
-        return refuse(
-            buffer,
-            "426 Upgrade Required",
-            "Connection: Upgrade\r\nUpgrade: websocket\r\n",
-        );
-    }
-    if headers.only("sec-websocket-version") != Some(b"13") {
-        return refuse(buffer, "426 Upgrade Required", "Sec-WebSocket-Version: 13\r\n");
+    let is_upgrade = headers.has("upgrade", "websocket") && headers.has("connection", "upgrade");
+    if !is_upgrade || headers.only("sec-websocket-version") != Some(b"13") {
+        return refuse(buffer, "426 Upgrade Required", UPGRADES);
     }
     let Some(accept) = headers.only("sec-websocket-key").filter(|key| is_key(key)).map(accept)
     else {
@@ -78,8 +76,6 @@ pub fn agree(buffer: &mut [u8], filled: usize, subprotocol: Option<&str>) -> Ask
 /// An answer without a body, after which the connection is closed.
 fn refuse(buffer: &mut [u8], status: &str, header: &str) -> Asked {
     let end = "Content-Length: 0\r\nConnection: close\r\n\r\n";
-    // One header of that name is enough.
-    let end = if header.contains("Connection: ") { "Content-Length: 0\r\n\r\n" } else { end };
     let parts = ["HTTP/1.1 ", status, "\r\n", header, end].map(str::as_bytes);
     Asked::Refused(write(buffer, &parts))
 }
