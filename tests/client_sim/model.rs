@@ -168,6 +168,7 @@ impl Model {
         let per_s = match config.pace.schedule {
             Schedule::None => 0.0,
             Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
+            Schedule::PerSecond(_) if connections == 0 => 0.0,
             Schedule::PerSecond(rate) => rate,
         };
         self.messages = Line::start(per_s, config.turn, now);
@@ -208,7 +209,7 @@ impl Model {
         } else if has_ticked && let Expect::Push(pushes) = &config.expect {
             self.count_overdue(pushes, &now_open, now);
         }
-        self.account_for_ended(shard, &now_open, phase);
+        self.account_for_ended(shard, &now_open, (phase, now));
         self.add_opened(shard.end.driver.peers(), config, supply, &now_open, now);
         self.give_turns_back(shard, config);
         self.count_begun(shard, config, supply, phase, now);
@@ -271,7 +272,7 @@ impl Model {
         &mut self,
         shard: &mut Client<SimDriver, Expect>,
         now_open: &BTreeMap<usize, (bool, u32)>,
-        phase: Phase,
+        (phase, now): (Phase, Duration),
     ) {
         let read = |figures: &ByCause| figures.each_ref().map(|figure| figure.get());
         let counted = (read(&shard.end.stats.lost), read(&shard.end.stats.churn_lost));
@@ -308,6 +309,12 @@ impl Model {
         }
         assert_eq!(counted.0, held, "losses, as {LOST_CAUSES:?}");
         assert_eq!(counted.1, short, "losses of short connections, as {LOST_CAUSES:?}");
+        // Nothing is due on a connection when none is held; a loss is what took the last one.
+        if counted.0 != self.lost_before.0 && self.open.values().all(|open| open.is_short) {
+            let until = now.saturating_sub(SCHEDULE_SLACK);
+            self.figures.messages_unsent_total.add(self.messages.missed(until));
+            self.messages = Line::default();
+        }
         self.lost_before = counted;
         (self.lost, self.churn_lost) = (held, short);
     }

@@ -150,7 +150,7 @@ impl PhaseState {
     }
 
     fn start_messages(&mut self, config: &ClientConfig, connections: u64, now: Duration) {
-        if self.scheduled(config) == Some(Phase::Traffic) {
+        if self.scheduled(config) == Some(Phase::Traffic) && connections > 0 {
             let per_s = match config.pace.schedule {
                 Schedule::None => 0.0,
                 Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
@@ -208,6 +208,12 @@ impl PhaseState {
     fn end_churn(&mut self, until: Duration, stats: &ClientStats) {
         stats.churn_unstarted_total.add(self.churn.missed(until));
         self.churn = Pacer::never();
+    }
+
+    /// The last held connection is lost: from now on nothing is due on any. What was due before, and not begun, is
+    /// counted.
+    pub(super) fn has_lost_all(&mut self, now: Duration, stats: &ClientStats) {
+        self.end_messages(now.saturating_sub(SCHEDULE_SLACK), stats);
     }
 
     /// A held connection is lost that has `waited` since it last began something. When a sweep had
