@@ -86,7 +86,7 @@ fn fixes_of(bytes: &str) -> [Fix; 2] {
     } else if bytes.contains("C53300") {
         "postgres: max_connections in postgresql.conf, and a restart"
     } else {
-        "the server's own limit, as its log names it: max_connections, maxclients or its like"
+        "the server's own limit, as its log names it: max_connections, worker_connections or its like"
     };
     let files =
         "ulimit -n of the server: a connection is a file, and some servers lower their limit to it";
