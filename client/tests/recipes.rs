@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use answering::{each_line, say};
 use common::{Finished, PATIENCE, Program, Server, free_ports, number, result_in, until};
 use lab::host::skipped;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::Value;
 
+#[path = "common/answering.rs"]
+mod answering;
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod common;
 #[expect(dead_code, reason = "this file needs only a part of it")]
@@ -326,4 +329,17 @@ fn postgres_has_sessions_up_to_its_limit() {
     assert_eq!((number(&result, "established"), id), (100, "own-limit"), "{result:#}");
     assert!(evidence.contains("too many clients already"), "{evidence}");
     assert!(fix.contains("max_connections in postgresql.conf"), "{fix}");
+}
+
+#[test]
+fn a_server_that_greets_is_greeted() {
+    let target = answering::server(|stream| {
+        say(stream, b"220 mail.example ESMTP\r\n");
+        each_line(stream, |_, stream| {
+            say(stream, b"250 2.0.0 Ok\r\n");
+            true
+        });
+    });
+    let command = block("A server that greets first", "220");
+    is_met(&run(command, (2525, target.port()), ("10k", "100")), 100);
 }
