@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use answering::{each_line, say};
 use common::{Finished, PATIENCE, Program, Server, free_ports, number, result_in, until};
 use lab::host::skipped;
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Resource, Signal, geteuid, getrlimit, kill_process};
 use serde_json::Value;
 
 #[path = "common/answering.rs"]
@@ -201,6 +201,28 @@ fn what_redis_says_of_its_limit_is_understood() {
     assert_eq!(wall(&result)[0], "own-limit");
     let answer = finished.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(answer.contains("stopped it: connections that the server takes"), "{answer}");
+}
+
+/// What was due on connections that were lost is a consequence, and nothing of its own.
+#[test]
+fn a_wrong_answer_is_all_that_is_named() {
+    let files = getrlimit(Resource::Nofile).current;
+    if files.is_some_and(|files| files < 8_000) {
+        return skipped("redis needs 8,000 files; fix: ulimit -n 8000");
+    }
+    let Some(server) = redis("7000") else { return };
+    let words = [
+        ("$6\\r\\n{any:6}", "+PANG"),
+        ("--churn 20/s --sweep", ""),
+        ("--message-every 10s", "--message-every 100ms"),
+    ];
+    let command = with(block("redis", "ECHO"), &words);
+    let (_, result) = run(&command, (6379, server.port), ("10k", "5000"));
+    let verdict = &result["verdict"];
+    assert_eq!((number(&result["lost"], "mismatch"), wall(&result)[0]), (5000, "other-protocol"));
+    assert!(verdict["more_walls"].as_array().is_none_or(Vec::is_empty), "{verdict:#}");
+    let missed = verdict["missed"].to_string();
+    assert!(missed.contains("5,000 connections lost") && !missed.contains("not begun"), "{missed}");
 }
 
 fn mosquitto(more: &str) -> Option<Real> {

@@ -166,19 +166,6 @@ fn a_hello_that_is_not_answered_has_its_wall() {
     assert_eq!(wall, "opening-unanswered");
 }
 
-/// Messages that were due when no connection was left are a consequence, and no wall of their own.
-#[test]
-fn what_no_connection_was_left_for_is_not_late() {
-    let target = server(|stream| {
-        each_line(stream, |_, stream| {
-            say(stream, b"no\r\n");
-            true
-        });
-    });
-    let (wall, _) = came_to_nothing(target, LOST, &yes_with(&["--message-rate", "20k/s"]));
-    assert_eq!(wall, "other-protocol");
-}
-
 #[test]
 fn a_script_that_cannot_be_is_refused() {
     let empty = tempfile::NamedTempFile::new().expect("there is a place for temporary files");

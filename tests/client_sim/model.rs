@@ -37,6 +37,8 @@ pub(super) struct Model {
     /// Messages that were out on connections that were lost.
     pub(super) lost_with_message: u64,
     messages: Line,
+    /// Connections that it is for.
+    messages_on: u64,
     churn: Line,
     connects: Line,
     opens_no_more: bool,
@@ -72,6 +74,7 @@ impl Model {
             churn_lost: Causes::default(),
             lost_with_message: 0,
             messages: Line::default(),
+            messages_on: 0,
             churn: Line::default(),
             connects: Line::default(),
             opens_no_more: false,
@@ -172,6 +175,23 @@ impl Model {
             Schedule::PerSecond(rate) => rate,
         };
         self.messages = Line::start(per_s, config.turn, now);
+        self.messages_on = connections;
+    }
+
+    /// Nothing is due any more on a connection that is lost.
+    fn have_one_less(&mut self, config: &Told, now: Duration) {
+        self.messages_on = self.messages_on.saturating_sub(1);
+        let until = now.saturating_sub(SCHEDULE_SLACK);
+        let missed = self.messages.missed(until);
+        match config.pace.schedule {
+            Schedule::Every(every) => {
+                self.messages.slow(self.messages_on as f64 / every.as_secs_f64())
+            }
+            _ if self.messages_on == 0 => self.messages = Line::default(),
+            _ => {}
+        }
+        let dropped = missed.saturating_sub(self.messages.missed(until));
+        self.figures.messages_unsent_total.add(dropped);
     }
 
     fn start_churn(&mut self, config: &Told, now: Duration) {
@@ -209,7 +229,7 @@ impl Model {
         } else if has_ticked && let Expect::Push(pushes) = &config.expect {
             self.count_overdue(pushes, &now_open, now);
         }
-        self.account_for_ended(shard, &now_open, (phase, now));
+        self.account_for_ended(shard, &now_open, config, (phase, now));
         self.add_opened(shard.end.driver.peers(), config, supply, &now_open, now);
         self.give_turns_back(shard, config);
         self.count_begun(shard, config, supply, phase, now);
@@ -272,6 +292,7 @@ impl Model {
         &mut self,
         shard: &mut Client<SimDriver, Expect>,
         now_open: &BTreeMap<usize, (bool, u32)>,
+        config: &Told,
         (phase, now): (Phase, Duration),
     ) {
         let read = |figures: &ByCause| figures.each_ref().map(|figure| figure.get());
@@ -309,12 +330,8 @@ impl Model {
         }
         assert_eq!(counted.0, held, "losses, as {LOST_CAUSES:?}");
         assert_eq!(counted.1, short, "losses of short connections, as {LOST_CAUSES:?}");
-        // Nothing is due on a connection when none is held; a loss is what took the last one.
-        if counted.0 != self.lost_before.0 && self.open.values().all(|open| open.is_short) {
-            let until = now.saturating_sub(SCHEDULE_SLACK);
-            self.figures.messages_unsent_total.add(self.messages.missed(until));
-            self.messages = Line::default();
-        }
+        let all = |lost: &Causes| lost.iter().sum::<u64>();
+        (all(&self.lost_before.0)..all(&counted.0)).for_each(|_| self.have_one_less(config, now));
         self.lost_before = counted;
         (self.lost, self.churn_lost) = (held, short);
     }
