@@ -32,7 +32,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Open connections, exchange a message over each, hold them, close them, and report
+    /// Open connections, exchange a message on each, hold them, close them, and report
     Run(Box<run::flags::Flags>),
     /// Watch bystanders alone, beside whatever else goes on
     Watch(Box<watch::Flags>),

@@ -163,6 +163,14 @@ impl Line {
         due
     }
 
+    /// The next thing is due when it was to be, and those behind it at another rate.
+    pub(super) fn slow(&mut self, per_s: f64) {
+        if self.per_s > 0.0 {
+            let since = self.since + Duration::from_secs_f64(self.begun as f64 / self.per_s);
+            *self = Line { since, per_s, begun: 0 };
+        }
+    }
+
     pub(super) fn missed(&self, until: Duration) -> u64 {
         let due = until.saturating_sub(self.since).as_secs_f64() * self.per_s;
         #[expect(

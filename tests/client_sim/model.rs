@@ -37,6 +37,8 @@ pub(super) struct Model {
     /// Messages that were out on connections that were lost.
     pub(super) lost_with_message: u64,
     messages: Line,
+    /// Connections that it is for.
+    messages_on: u64,
     churn: Line,
     connects: Line,
     opens_no_more: bool,
@@ -72,6 +74,7 @@ impl Model {
             churn_lost: Causes::default(),
             lost_with_message: 0,
             messages: Line::default(),
+            messages_on: 0,
             churn: Line::default(),
             connects: Line::default(),
             opens_no_more: false,
@@ -168,9 +171,27 @@ impl Model {
         let per_s = match config.pace.schedule {
             Schedule::None => 0.0,
             Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
+            Schedule::PerSecond(_) if connections == 0 => 0.0,
             Schedule::PerSecond(rate) => rate,
         };
         self.messages = Line::start(per_s, config.turn, now);
+        self.messages_on = connections;
+    }
+
+    /// Nothing is due any more on a connection that is lost.
+    fn have_one_less(&mut self, config: &Told, now: Duration) {
+        self.messages_on = self.messages_on.saturating_sub(1);
+        let until = now.saturating_sub(SCHEDULE_SLACK);
+        let missed = self.messages.missed(until);
+        match config.pace.schedule {
+            Schedule::Every(every) => {
+                self.messages.slow(self.messages_on as f64 / every.as_secs_f64())
+            }
+            _ if self.messages_on == 0 => self.messages = Line::default(),
+            _ => {}
+        }
+        let dropped = missed.saturating_sub(self.messages.missed(until));
+        self.figures.messages_unsent_total.add(dropped);
     }
 
     fn start_churn(&mut self, config: &Told, now: Duration) {
@@ -208,7 +229,7 @@ impl Model {
         } else if has_ticked && let Expect::Push(pushes) = &config.expect {
             self.count_overdue(pushes, &now_open, now);
         }
-        self.account_for_ended(shard, &now_open, phase);
+        self.account_for_ended(shard, &now_open, config, (phase, now));
         self.add_opened(shard.end.driver.peers(), config, supply, &now_open, now);
         self.give_turns_back(shard, config);
         self.count_begun(shard, config, supply, phase, now);
@@ -271,7 +292,8 @@ impl Model {
         &mut self,
         shard: &mut Client<SimDriver, Expect>,
         now_open: &BTreeMap<usize, (bool, u32)>,
-        phase: Phase,
+        config: &Told,
+        (phase, now): (Phase, Duration),
     ) {
         let read = |figures: &ByCause| figures.each_ref().map(|figure| figure.get());
         let counted = (read(&shard.end.stats.lost), read(&shard.end.stats.churn_lost));
@@ -308,6 +330,8 @@ impl Model {
         }
         assert_eq!(counted.0, held, "losses, as {LOST_CAUSES:?}");
         assert_eq!(counted.1, short, "losses of short connections, as {LOST_CAUSES:?}");
+        let all = |lost: &Causes| lost.iter().sum::<u64>();
+        (all(&self.lost_before.0)..all(&counted.0)).for_each(|_| self.have_one_less(config, now));
         self.lost_before = counted;
         (self.lost, self.churn_lost) = (held, short);
     }

@@ -406,3 +406,39 @@ fn packets_that_were_lost_on_the_way_are_told() {
     rises(&mut run.client, "Tcp.RetransSegs", 0, 35);
     assert!(diagnose(&run).met_without_loss.is_empty());
 }
+
+/// A server that holds some says of others that they are too many, or ends them before it answers.
+#[test]
+fn a_limit_of_another_server_is_named_by_its_words_or_by_how_it_ends_the_rest() {
+    let own_limit = |n| [("own-limit", Place::Server, n)];
+    for (bytes, setting) in [
+        ("-ERR max number of clients reached\\r\\n", "maxclients"),
+        (
+            "E\\x00\\x00\\x00USFATAL\\x00C53300\\x00Msorry, too many clients already",
+            "max_connections",
+        ),
+        ("421 Too many connections\\r\\n", "limit"),
+    ] {
+        for symptom in [Lost(LostCause::Mismatch), Failed(Errno::EPROTO)] {
+            let mut run = run_facts();
+            lost(&mut run, &[(symptom, 100)]);
+            run.facts.unexpected_bytes = Some(bytes.into());
+            run.client.figures = [("opening_failed_total".to_owned(), 100)].into();
+            run.client.failed = [("EPROTO".to_owned(), 100)].into();
+            assert_eq!(named(&run), own_limit(100), "{bytes}");
+            let wall = first(&run);
+            assert_eq!(wall.confidence, Confidence::Certain);
+            assert!(wall.fix[0].contains(setting), "{bytes}: {:?}", wall.fix);
+        }
+    }
+    let mut run = run_facts();
+    lost(&mut run, &[(Failed(Errno::ECONNRESET), 95), (Failed(Errno::ECONNABORTED), 4)]);
+    run.client.figures = [("opening_failed_total".to_owned(), 99)].into();
+    run.client.failed = [("ECONNRESET".to_owned(), 95), ("ECONNABORTED".to_owned(), 4)].into();
+    assert_eq!(named(&run), [("opening-unanswered", Place::Server, 99)], "none was held");
+    run.client.cores = vec![core(0, 101, 100)];
+    assert_eq!(named(&run), own_limit(99));
+    assert_eq!(first(&run).confidence, Confidence::Likely);
+    run.facts.target_gone = Some("nothing listens".into());
+    assert_eq!(named(&run)[0].0, "server-gone", "that ended them");
+}

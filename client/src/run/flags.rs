@@ -26,10 +26,10 @@ use crate::run::tls::TlsFlags;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-    megaconn-client run --target 127.0.0.1:7000 --connections 1M --hold 60s --out runs/first\n  \
-    megaconn-client run --target 127.0.0.1:7000 --connections 10k,100k --message-every 10s --churn 1k/s\n\n\
-    Exit status: 0 every connection was established, verified and held, and every gate met;\n\
-    1 something was not; 2 refused before starting, with the fix; 130 or 143 after a signal, with a partial report.")]
+    megaconn-client run --target 127.0.0.1:7000 --connections 1M --hold 60s\n  \
+    megaconn-client run --target 127.0.0.1:7000 --connections 10k --churn 1k/s\n\n\
+    Exit status: 0 all were established, verified and held, and every gate met; \
+    1 not so; 2 refused before starting, with the fix; 130 or 143 after a signal, with a partial report.")]
 pub(crate) struct Flags {
     #[command(flatten)]
     pub(crate) targets: Targets,

@@ -25,18 +25,26 @@ pub(crate) struct ScriptFlags {
     /// What answers it
     ///
     /// A connection counts when this has come, within 10 s; with --hello or, for a server that speaks first,
-    /// without. Bytes as of --hello, with {any} for as few as will do, and {any:N} for N of them.
+    /// without. Bytes as of --hello, with {any} for as few as will do, and {any:N} for N of them. Behind {any}
+    /// at the end of a pattern, what comes until the next message is passed over.
     #[arg(long, value_name = "PATTERN|@FILE", help_heading = "Script", hide_short_help = true)]
     pub(crate) hello_answer: Option<Typed>,
     /// Message in place of ours
     ///
     /// Written as --hello. By the schedule of --message-every and its like.
-    #[arg(long, value_name = "BYTES|@FILE", help_heading = "Script", hide_short_help = true)]
+    #[arg(
+        long,
+        value_name = "BYTES|@FILE",
+        help_heading = "Script",
+        hide_short_help = true,
+        conflicts_with = "message_bytes"
+    )]
     pub(crate) message: Option<Typed>,
     /// What answers a message
     ///
     /// Written as --hello-answer. Latency counts from when a message was due until all of this has come.
-    /// Without it a message is done when it is sent, and what comes is passed over.
+    /// What comes while no message is out is a mismatch. Without --answer a message is done when it is sent, and
+    /// what comes is passed over.
     #[arg(long, value_name = "PATTERN|@FILE", help_heading = "Script", hide_short_help = true)]
     pub(crate) answer: Option<Typed>,
 }
@@ -92,7 +100,8 @@ impl ScriptFlags {
             let bytes = typed.as_ref().map(|typed| bytes(flag, typed)).transpose()?;
             let pattern = bytes.map(|bytes| Pattern::new(&bytes));
             // A buffer that is full of an answer is never looked at again.
-            pattern.map(|it| sized(flag, it.size().saturating_add(1)).map(|()| it)).transpose()
+            let size = |it: &Pattern| it.size() + usize::from(!it.is_empty());
+            pattern.map(|it| sized(flag, size(&it)).map(|()| it)).transpose()
         };
         Ok(Some(Script {
             hello: template("--hello", &self.hello)?,
@@ -146,6 +155,19 @@ mod tests {
         std::fs::write(&file, vec![b'x'; usize::from(BUFFER_BYTES) + 1]).expect("it is ours");
         let error = flags.read().expect_err("it is too long").to_string();
         assert!(error.contains("--hello: 4097 bytes; fix: "), "{error}");
+        std::fs::write(&file, b"").expect("it is ours");
+        for empty in [path.as_str(), "{any:0}"] {
+            let flags = ScriptFlags { answer: typed(empty), ..Default::default() };
+            let error = flags.read().expect_err("nothing is awaited").to_string();
+            assert!(error.contains("--answer: 0 bytes; fix: "), "{error}");
+        }
+        let error = flags.read().expect_err("nothing is said").to_string();
+        assert!(error.contains("--hello: 0 bytes; fix: "), "{error}");
+        let flags = ScriptFlags { answer: typed("{any:4096}"), ..Default::default() };
+        let error = flags.read().expect_err("it fills a buffer").to_string();
+        assert!(error.contains("--answer: 4097 bytes; fix: "), "{error}");
+        let flags = ScriptFlags { answer: typed("{any}"), ..Default::default() };
+        assert!(flags.read().is_ok(), "any bytes are an answer");
         let flags = ScriptFlags { answer: typed("@/nowhere"), ..Default::default() };
         let error = flags.read().expect_err("there is none").to_string();
         assert!(error.contains("--answer: /nowhere: ") && error.contains("fix: "), "{error}");

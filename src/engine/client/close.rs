@@ -83,6 +83,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             let (is_asked, waited) = (slot.role.pending > 0, slot.waited(self.end.now));
             self.note_loss(slot.role.number, ending, waited);
             self.phase.has_lost(is_asked, waited, self.end.now);
+            self.phase.has_one_less(&self.config, self.end.now, &self.end.stats);
         }
         self.end.leave_queue(id);
         self.begin_end(id);

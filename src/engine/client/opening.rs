@@ -114,6 +114,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             self.send_short_when_open(id);
         } else {
             // Nothing may come before its message.
+            self.note_bytes(id);
             self.end.push(id, Queue::Waiting);
             self.lose(id, LostCause::Mismatch);
         }

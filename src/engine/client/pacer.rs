@@ -42,6 +42,13 @@ impl Pacer {
         self.begun = self.begun.saturating_sub(1);
     }
 
+    /// The next thing is due when it was to be, and those behind it come at another rate.
+    pub(super) fn go_on_at(&mut self, rate_per_s: f64, now: Duration) {
+        if let Some(since) = self.next(now) {
+            *self = Pacer { rate_per_s: Some(rate_per_s), since, begun: 0 };
+        }
+    }
+
     /// Time until the next thing is due; `None` when nothing ever will be.
     pub(super) fn wait(&self, now: Duration) -> Option<Duration> {
         self.next(now).map(|due| due.saturating_sub(now))
@@ -104,6 +111,23 @@ mod tests {
         assert_eq!(slow.wait(Duration::ZERO), None);
         let late = Pacer::start(Some(1e-30), 0.5, Duration::ZERO);
         assert_eq!(late.wait(Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a_slower_schedule_keeps_what_is_due_next() {
+        let mut pacer = Pacer::start(Some(100.0), 0.0, Duration::ZERO);
+        (0..10).for_each(|_| pacer.has_begun());
+        let now = Duration::from_millis(200);
+        assert_eq!(pacer.missed(now), 10);
+        pacer.go_on_at(50.0, now);
+        assert_eq!(pacer.due_by(now), Some(Duration::from_millis(100)));
+        assert_eq!(pacer.missed(now), 5);
+        pacer.has_begun();
+        assert_eq!(pacer.due_by(now), Some(Duration::from_millis(120)));
+        pacer.go_on_at(0.0, now);
+        assert_eq!((pacer.due_by(now), pacer.missed(now)), (None, 0));
+        pacer.go_on_at(50.0, now);
+        assert_eq!(pacer.due_by(now), None, "it has ended");
     }
 
     #[test]

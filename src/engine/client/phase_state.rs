@@ -34,6 +34,8 @@ pub(super) struct PhaseState {
     pub(super) connects: Pacer,
     /// The schedule of messages.
     pub(super) messages: Pacer,
+    /// Connections that it is for.
+    messages_on: u64,
     /// The schedule of short connections.
     pub(super) churn: Pacer,
 }
@@ -54,6 +56,7 @@ impl PhaseState {
             to_send: 0,
             connects: Pacer::never(),
             messages: Pacer::never(),
+            messages_on: 0,
             churn: Pacer::never(),
         }
     }
@@ -150,13 +153,14 @@ impl PhaseState {
     }
 
     fn start_messages(&mut self, config: &ClientConfig, connections: u64, now: Duration) {
-        if self.scheduled(config) == Some(Phase::Traffic) {
+        if self.scheduled(config) == Some(Phase::Traffic) && connections > 0 {
             let per_s = match config.pace.schedule {
                 Schedule::None => 0.0,
                 Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
                 Schedule::PerSecond(rate) => rate * self.part,
             };
             self.messages = Pacer::start(Some(per_s), config.turn, now);
+            self.messages_on = connections;
         }
     }
 
@@ -208,6 +212,27 @@ impl PhaseState {
     fn end_churn(&mut self, until: Duration, stats: &ClientStats) {
         stats.churn_unstarted_total.add(self.churn.missed(until));
         self.churn = Pacer::never();
+    }
+
+    /// A connection that is lost has no messages due from now on, and where none is left there are none. What was
+    /// due before, and not begun, is counted.
+    pub(super) fn has_one_less(
+        &mut self,
+        config: &ClientConfig,
+        now: Duration,
+        stats: &ClientStats,
+    ) {
+        self.messages_on = self.messages_on.saturating_sub(1);
+        let until = now.saturating_sub(SCHEDULE_SLACK);
+        let missed = self.messages.missed(until);
+        match config.pace.schedule {
+            Schedule::Every(interval) => {
+                self.messages.go_on_at(self.messages_on as f64 / interval.as_secs_f64(), now);
+            }
+            _ if self.messages_on == 0 => self.messages = Pacer::never(),
+            _ => return,
+        }
+        stats.messages_unsent_total.add(missed.saturating_sub(self.messages.missed(until)));
     }
 
     /// A held connection is lost that has `waited` since it last began something. When a sweep had

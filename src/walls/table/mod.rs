@@ -14,6 +14,7 @@ mod kernel_tables;
 mod memory;
 mod openings;
 mod outside;
+mod own_limit;
 mod packets;
 mod peers;
 mod row;
@@ -22,7 +23,7 @@ mod target;
 mod tcp_memory;
 
 /// The rows of each subject.
-const SUBJECTS: [&[Wall]; 14] = [
+const SUBJECTS: [&[Wall]; 15] = [
     addresses::ROWS,
     cpu::ROWS,
     files::ROWS,
@@ -32,6 +33,7 @@ const SUBJECTS: [&[Wall]; 14] = [
     memory::ROWS,
     openings::ROWS,
     outside::ROWS,
+    own_limit::ROWS,
     packets::ROWS,
     peers::ROWS,
     server_acts::ROWS,

@@ -15,7 +15,7 @@ use crate::walls::wall::Wall;
 pub(super) const ROWS: &[Wall] = &[
     Wall {
         id: "tls-handshake",
-        precedence: 137,
+        precedence: 136,
         limits: "nothing: the ends do not agree to speak TLS with each other",
         at: At::Either,
         unit: "connections",
@@ -91,7 +91,9 @@ fn handshake_failed(run: &RunFacts, _: Place) -> Option<Evidence> {
 
 /// Openings that failed, but for those that were refused.
 fn unanswered(run: &RunFacts, _: Place) -> Option<Evidence> {
-    let failed = run.client.figure("opening_failed_total")?;
+    // A server that went away in the midst of it ends all that it has not answered.
+    let is_there = run.facts.target_gone.is_none();
+    let failed = run.client.figure("opening_failed_total").filter(|_| is_there)?;
     let count = failed.checked_sub(run.failed(Errno::EPROTO)).filter(|count| *count > 0)?;
     let text = format!(
         "client: {} were connected, and what is said first was not agreed to",

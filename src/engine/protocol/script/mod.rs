@@ -34,13 +34,19 @@ pub struct Scripted {
     began_ms: u64,
     secret: RandomState,
     drawn: Cell<u64>,
+    /// Whether what comes while no message is out is passed over.
+    passes_over: bool,
 }
 
 impl Scripted {
     /// Follows `script`, where the core's clock began at `began_ms` since 1970.
     #[must_use]
     pub fn new(script: Script, began_ms: u64) -> Scripted {
-        Scripted { script, began_ms, secret: RandomState::new(), drawn: Cell::new(0) }
+        let is_open = |pattern: &Option<Pattern>| pattern.as_ref().is_some_and(Pattern::is_open);
+        let passes_over =
+            script.answer.is_none() || is_open(&script.answer) || is_open(&script.hello_answer);
+        let secret = RandomState::new();
+        Scripted { script, began_ms, secret, drawn: Cell::new(0), passes_over }
     }
 
     fn write_template(
@@ -64,7 +70,8 @@ impl Scripted {
 }
 
 impl Expectation for Scripted {
-    /// When the last message was due: the low 32 bits of the core's clock in microseconds.
+    /// When the message that is out was due: the low 32 bits of the core's clock in microseconds, to two of them;
+    /// 0 while none is out.
     type State = u32;
 
     const OPENS: bool = true;
@@ -113,26 +120,109 @@ impl Expectation for Scripted {
         _message_bytes: u16,
         out: &mut [u8],
     ) -> Range<u16> {
-        *due_us = low_microseconds(message.due);
+        *due_us = low_microseconds(message.due) | 1;
         let connection = connection.expect("it is filled in");
         0..self.write_template(self.script.message.as_ref(), connection, message.due, out)
     }
 
     fn on_bytes(&self, due_us: &mut u32, buffer: &mut [u8], bytes: Range<u16>) -> Heard {
-        let Some(answer) = &self.script.answer else { return Heard::all(What::Nothing) };
+        let answer = self.script.answer.as_ref().filter(|_| *due_us != NOTHING_OUT);
+        let Some(answer) = answer else {
+            // The beginning of an answer to nothing is not waited for to become whole.
+            return Heard::all(if self.passes_over { What::Nothing } else { What::Mismatch });
+        };
         let found = answer.look(&buffer[usize::from(bytes.start)..usize::from(bytes.end)]);
         match found {
             Match::NeedMore => Heard::need_more(bytes),
             Match::Whole(size) => {
                 let size = u16::try_from(size).expect("a buffer is short");
-                Heard { what: What::Done(*due_us), rest: bytes.start + size..bytes.end }
+                let due_us = std::mem::replace(due_us, NOTHING_OUT);
+                Heard { what: What::Done(due_us), rest: bytes.start + size..bytes.end }
             }
             Match::Other => Heard::all(What::Mismatch),
         }
     }
 }
 
+const NOTHING_OUT: u32 = 0;
+
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are what a slot keeps")]
 fn low_microseconds(time: Duration) -> u32 {
     time.as_micros() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::constants::BUFFER_BYTES;
+
+    fn scripted(hello_answer: Option<&str>, answer: Option<&str>) -> Scripted {
+        let pattern = |text: &str| Pattern::new(text.as_bytes());
+        let script = Script {
+            hello_answer: hello_answer.map(pattern),
+            message: Some(Template::new(b"ask\n")),
+            answer: answer.map(pattern),
+            ..Script::default()
+        };
+        Scripted::new(script, 0)
+    }
+
+    fn write(scripted: &Scripted, state: &mut u32, due_us: u64) {
+        let source = "127.0.0.1:5".parse().expect("an address");
+        let connection = Connection { number: 0, target: 0, source };
+        let due = Duration::from_micros(due_us);
+        let message = Message { run: 0, connection: 0, sequence: 0, due };
+        scripted.write(state, Some(connection), &message, 64, &mut [0; 16]);
+    }
+
+    /// What `bytes` are, and how many are left, after a message or with none out.
+    fn heard(scripted: &Scripted, is_out: bool, bytes: &str) -> (What, u16) {
+        let mut state = 0;
+        if is_out {
+            write(scripted, &mut state, 40);
+        }
+        let mut buffer = [0; BUFFER_BYTES as usize];
+        buffer[..bytes.len()].copy_from_slice(bytes.as_bytes());
+        let size = u16::try_from(bytes.len()).expect("it fits");
+        let Heard { what, rest } = scripted.on_bytes(&mut state, &mut buffer, 0..size);
+        (what, rest.end - rest.start)
+    }
+
+    #[test]
+    fn an_answer_answers_one_message() {
+        let strict = scripted(None, Some("yes {any}\n"));
+        assert_eq!(heard(&strict, true, "yes 1"), (What::NeedMore, 5));
+        assert_eq!(heard(&strict, true, "yes 1\n"), (What::Done(41), 0));
+        assert_eq!(heard(&strict, true, "yes 1\nyes 2\n"), (What::Done(41), 6));
+        assert_eq!(heard(&strict, true, "no\n"), (What::Mismatch, 0));
+        for bytes in ["y", "yes 1\n", "welcome\n"] {
+            assert_eq!(heard(&strict, false, bytes), (What::Mismatch, 0), "asked for nothing");
+        }
+    }
+
+    #[test]
+    fn what_is_behind_an_open_end_is_passed_over_until_the_next_message() {
+        for open in [
+            scripted(None, Some("yes{any}")),
+            scripted(Some("hi{any}"), Some("yes\n")),
+            scripted(None, None),
+        ] {
+            assert_eq!(heard(&open, false, "more of it"), (What::Nothing, 0));
+        }
+        let open = scripted(None, Some("yes{any}"));
+        assert_eq!(heard(&open, true, "yes, and"), (What::Done(41), 0));
+        assert_eq!(heard(&open, true, "more of it"), (What::Mismatch, 0));
+    }
+
+    /// A due time of which the low bits are 0 is not taken for none.
+    #[test]
+    fn a_message_that_was_due_at_nought_is_out() {
+        let strict = scripted(None, Some("yes\n"));
+        for due_us in [0, 1 << 32] {
+            let mut state = 0;
+            write(&strict, &mut state, due_us);
+            let heard = strict.on_bytes(&mut state, &mut b"yes\n".to_owned(), 0..4);
+            assert_eq!((heard.what, state), (What::Done(1), 0));
+        }
+    }
 }

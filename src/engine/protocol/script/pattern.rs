@@ -56,6 +56,18 @@ impl Pattern {
         self.0.iter().map(size).sum()
     }
 
+    /// Whether nothing is awaited.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|part| matches!(part, Part::Count(0)))
+    }
+
+    /// Whether it ends in any bytes, so that nothing tells its end.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.0.last(), Some(Part::Any))
+    }
+
     /// Holds `bytes` against it.
     #[must_use]
     pub fn look(&self, bytes: &[u8]) -> Match {
@@ -141,5 +153,10 @@ mod tests {
             assert_eq!(pattern.look(&bytes[..cut]), expected, "cut at {cut}");
         }
         assert_eq!(pattern.size(), 12 + 4 + 5);
+        assert!(!pattern.is_open() && !pattern.is_empty());
+        let states = |text: &[u8]| (Pattern::new(text).is_open(), Pattern::new(text).is_empty());
+        assert_eq!(states(b"a{any}"), (true, false));
+        assert_eq!(states(b"{any}"), (true, false));
+        assert_eq!([states(b""), states(b"{any:0}")], [(false, true); 2]);
     }
 }
