@@ -215,7 +215,10 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             // A short connection that is answered closes.
             return;
         }
-        if E::OPENS && !rest.is_empty() {
+        if E::OPENS && rest.is_empty() {
+            return self.keep(id, rest);
+        }
+        if E::OPENS {
             return self.hear_rest(id, rest);
         }
         self.end.drop_buffer(id);
