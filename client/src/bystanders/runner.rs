@@ -147,6 +147,13 @@ impl ProbeRunner {
         self.write_down();
     }
 
+    /// What goes on came to so many connections: as many as there can be were asked for.
+    pub(crate) fn came_to(&mut self, connections: u64) {
+        if let Some((_, open, ..)) = &mut self.open {
+            *open = connections;
+        }
+    }
+
     /// What became of each bystander in the stretches that are over, the last of them last.
     pub(crate) fn rows(&self) -> Vec<Vec<ProbeAccount>> {
         let spans: Vec<Span> = self.spans.iter().map(|stretch| stretch.span).collect();

@@ -179,10 +179,14 @@ impl Controller<'_> {
             let connect = Phase::Connect { connections };
             self.open(commands, (connect, new), &mut opened, plateau).await?;
         }
+        let shown = if is_max { self.figures.sum(|s| &s.connections) } else { connections };
+        if let Some(panel) = &mut self.panel {
+            panel.came_to(shown);
+        }
         self.wait(commands, SETTLE).await?;
         let in_hold = if self.config.traffic.is_any() {
             // Else bystanders would never see them at rest.
-            self.watch(SpanPhase::Settled, connections);
+            self.watch(SpanPhase::Settled, shown);
             self.rest(commands).await?;
             SpanPhase::Messages
         } else {
@@ -192,7 +196,7 @@ impl Controller<'_> {
         let open = self.figures.sum(|s| &s.connections);
         let messages = open * u64::from(self.config.traffic.message_count);
         if messages > 0 {
-            self.watch(SpanPhase::Messages, connections);
+            self.watch(SpanPhase::Messages, shown);
             let took = self.phase(commands, Phase::Messages, messages).await?;
             plateau.messages.seconds = took.as_secs_f64().into();
         }
