@@ -145,7 +145,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.end.leave_queue(id);
         self.churning -= 1;
         if E::OPENS && self.config.close == ShutdownMode::Sending {
-            self.shorts.remove(&id);
             self.end.arm_poll(id);
             if self.leave(id, ShutdownMode::Sending) {
                 return;

@@ -65,7 +65,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         }
         if self.is_short(id) {
             self.churning -= 1;
-            self.shorts.remove(&id);
             match ending {
                 Ending::Lost(cause) => self.end.stats.churn_lost[cause as usize].add(1),
                 Ending::Failed(errno) => self.count_churn_failed(errno),
@@ -109,6 +108,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         if self.end.arena[id].read == ReadSide::Starved {
             self.starved.remove(&mut self.end.arena, id);
         }
+        self.shorts.remove(&id);
         self.end.arena[id].role.pending = pending;
         self.end.begin_close(id);
         let slot = &mut self.end.arena[id];

@@ -112,7 +112,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         };
         if self.is_short(id) {
             self.on_short_failed(id, errno);
-            self.shorts.remove(&id);
         } else {
             if is_taken(errno) {
                 self.phase.connects.give_back();

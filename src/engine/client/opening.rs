@@ -125,7 +125,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.end.stats.opening_failed_total.add(1);
         if self.is_short(id) {
             self.churning -= 1;
-            self.shorts.remove(&id);
             self.count_churn_failed(errno);
         } else {
             let number = self.end.arena[id].role.number;
