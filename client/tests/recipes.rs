@@ -175,7 +175,9 @@ fn redis(clients_max: &str) -> Option<Real> {
     let place = Place::new();
     let port = place.port();
     let flags = ["--port", &port, "--bind", "127.0.0.1", "--protected-mode", "no", "--save", ""];
-    let flags = [&flags[..], &["--appendonly", "no", "--maxclients", clients_max]].concat();
+    // A queue that holds all, so that a slow machine meets no wall of its own.
+    let more = ["--appendonly", "no", "--tcp-backlog", "4096", "--maxclients", clients_max];
+    let flags = [&flags[..], &more].concat();
     Real::start(Path::new("redis-server"), Signal::TERM, place, &flags)
 }
 
