@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use divan::{AllocProfiler, Bencher};
 use megaconn::engine::protocol::tls::certificate::Identity;
+use megaconn::engine::protocol::tls::cipher::Kept;
 use megaconn::engine::protocol::tls::config::{
     ClientSettings, ClientTls, ServerSettings, ServerTls, Trust, Versions, server_name,
 };
 use megaconn::engine::protocol::tls::content::{Kind, Opened};
 use megaconn::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
-use megaconn::engine::protocol::tls::record::Kept;
 use megaconn::engine::protocol::tls::secrets::Session;
 use megaconn::engine::protocol::tls::suite::{ROOM_BEFORE, ROOM_BEHIND};
 use rustls::client::Resumption;

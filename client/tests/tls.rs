@@ -170,6 +170,69 @@ fn our_client_speaks_to_openssl() {
     }
 }
 
+/// Python's `ssl`, which is openssl: records of 16 KiB to our server and from it, a whole one and a part of one at a
+/// time.
+#[test]
+fn our_server_takes_records_of_any_length() {
+    let world = world(&["--tls-self-signed"]);
+    let port = world.server.address.port();
+    let program = format!(
+        "import socket, ssl\n\
+         context = ssl._create_unverified_context()\n\
+         for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:\n\
+         \x20   context.minimum_version = context.maximum_version = version\n\
+         \x20   link = context.wrap_socket(socket.create_connection(('127.0.0.1', {port})))\n\
+         \x20   for size in 1, 2047, 4096, 4097, 16384, 100000:\n\
+         \x20       sent = bytes(at * at >> 7 & 255 for at in range(size))\n\
+         \x20       link.sendall(sent)\n\
+         \x20       came = b''\n\
+         \x20       while len(came) < size:\n\
+         \x20           piece = link.recv(65536)\n\
+         \x20           assert piece, (version, size, len(came))\n\
+         \x20           came += piece\n\
+         \x20       assert came == sent, (version, size)\n"
+    );
+    let python = Command::new("timeout").args(["30", "python3", "-c", &program]).output();
+    let output = python.expect("python3 is there; fix: apt-get install python3");
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// The same at our client, from a server whose answers are longer than a buffer of ours.
+#[test]
+fn our_client_takes_records_of_any_length() {
+    let place = tempfile::tempdir().expect("there is a place for temporary files");
+    let [certificate, key] = pair(place.path());
+    let address = free_ports(LOOPBACK, 1);
+    let port = address.port();
+    let program = format!(
+        "import socket, ssl, threading\n\
+         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n\
+         context.load_cert_chain('{certificate}', '{key}')\n\
+         listener = socket.create_server(('127.0.0.1', {port}), backlog=100)\n\
+         def serve(link):\n\
+         \x20   link = context.wrap_socket(link, server_side=True)\n\
+         \x20   while link.recv(4):\n\
+         \x20       link.sendall(b'yes' + bytes(40000))\n\
+         while True:\n\
+         \x20   threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()\n"
+    );
+    let mut server = Command::new("python3");
+    server.args(["-c", &program]).stderr(Stdio::null());
+    let _server = Running(server.spawn().expect("python3 is there; fix: apt-get install python3"));
+    until("it listens", || TcpStream::connect(address).is_ok());
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let out = directory.path().to_str().expect("temporary names are plain");
+    let target = format!("tls://{address}");
+    let flags = ["run", "--target", &target, "--tls-ca", &certificate, "--connections", "10"];
+    let script = ["--message", "ask\n", "--answer", "yes{any}", "--message-every", "200ms"];
+    let flags = [&flags[..], &["--hold", "2s", "--out", out], &script].concat();
+    let finished = common::Program::start(&mut common::client(&flags)).finish();
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+    let result = common::result_in(directory.path());
+    let received = &result["plateaus"][0]["messages"]["received"];
+    assert!(received.as_u64() > Some(50), "{result:#}");
+}
+
 /// Each end asks for the other's certificate.
 #[test]
 fn a_client_shows_its_certificate_where_it_is_asked_for() {

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::base::constants::{
-    BUFFER_BYTES, BUFFERS_LEAST, BUFFERS_MEMORY_PART, BUFFERS_PER_CORE, LOOK_EVERY, LOOK_SELDOM,
+    BUFFERS_LEAST, BUFFERS_MEMORY_PART, BUFFERS_PER_CORE, LOOK_EVERY, LOOK_SELDOM,
     MEMORY_LEAST_BYTES, MEMORY_LINE_EVERY, MEMORY_RESERVE_CLIENT_LEAST_BYTES,
     MEMORY_RESERVE_CLIENT_LEAST_PART, MEMORY_RESERVE_CLIENT_PART, MEMORY_RESERVE_LEAST_BYTES,
     MEMORY_RESERVE_LEAST_PART, MEMORY_RESERVE_PART, MEMORY_RESERVE_SLACK_PART,
@@ -47,10 +47,10 @@ pub fn too_small(headrooms: &MemoryHeadrooms) -> Option<MemoryHeadroom> {
     headrooms.read().find(|headroom| headroom.total_bytes < MEMORY_LEAST_BYTES)
 }
 
-/// Buffers for each of `cores` where there are `total_bytes` of memory; `None` where that is unknown.
+/// Buffers of so many bytes for each of `cores` where there are `total_bytes` of memory; `None` where that is unknown.
 #[must_use]
-pub fn buffers_per_core(total_bytes: Option<u64>, cores: usize) -> u16 {
-    let all = total_bytes.unwrap_or(u64::MAX) / BUFFERS_MEMORY_PART / u64::from(BUFFER_BYTES);
+pub fn buffers_per_core(total_bytes: Option<u64>, cores: usize, bytes: u16) -> u16 {
+    let all = total_bytes.unwrap_or(u64::MAX) / BUFFERS_MEMORY_PART / u64::from(bytes);
     let each = u16::try_from(all / (cores.max(1) as u64)).unwrap_or(u16::MAX);
     each.clamp(BUFFERS_LEAST, BUFFERS_PER_CORE)
 }
@@ -168,6 +168,7 @@ impl LogThrottle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::constants::BUFFER_BYTES;
     use crate::host::headroom::HOST;
 
     const MIB: u64 = 1 << 20;
@@ -222,9 +223,9 @@ mod tests {
 
     #[test]
     fn all_buffers_are_an_eighth_of_the_memory_at_most() {
-        let buffers = |mib: u64, cores| buffers_per_core(Some(mib * MIB), cores);
+        let buffers = |mib: u64, cores| buffers_per_core(Some(mib * MIB), cores, BUFFER_BYTES);
         assert_eq!((buffers(64, 2), buffers(64, 1), buffers(32, 64)), (1_024, 2_048, 64));
-        assert_eq!((buffers(8_192, 8), buffers_per_core(None, 2)), (8_192, 8_192));
+        assert_eq!((buffers(8_192, 8), buffers_per_core(None, 2, BUFFER_BYTES)), (8_192, 8_192));
     }
 
     #[test]

@@ -61,7 +61,11 @@ pub const WARM_TIME: Duration = Duration::from_millis(100);
 /// Bytes of one buffer. A message of a long-lived connection fits; a stream passes in pieces.
 pub const BUFFER_BYTES: u16 = 4096;
 
-/// Buffers of one core: 32 MiB of address space, of which only what was used lately is resident.
+/// The same where connections speak TLS: a record of 16 KiB of plaintext fits, behind a message that is not whole.
+pub const TLS_BUFFER_BYTES: u16 = 24 << 10;
+
+/// Buffers of one core: 32 MiB of address space, and 192 MiB with those of TLS, of which only what was used
+/// lately is resident.
 pub const BUFFERS_PER_CORE: u16 = 8192;
 
 /// Unused buffers of one core whose memory stays: 256 KiB, enough for what arrives

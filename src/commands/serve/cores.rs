@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use megaconn::base::constants::BUFFER_BYTES;
 use megaconn::base::errno::Errno;
 use megaconn::drivers::uring::{UringConfig, UringDriver};
 use megaconn::engine::protocol::Protocol;
@@ -55,8 +54,7 @@ pub(crate) fn seeds(
             send_timeout: traffic.send_timeout,
             ..ServerConfig::new(listeners.len(), prepared.slots_per_segment)
         };
-        let buffers = (prepared.buffers, BUFFER_BYTES);
-        let driver = UringConfig { buffers, ..UringConfig::listening(listeners) };
+        let driver = UringConfig { buffers: prepared.buffers, ..UringConfig::listening(listeners) };
         let protocol = match (spoken(traffic), prepared.tls.clone()) {
             (Spoken::Bytes(bytes), Some(tls)) => Spoken::TlsBytes(Tls::new(tls, bytes)),
             (Spoken::WebSocket(frames), Some(tls)) => Spoken::TlsWebSocket(Tls::new(tls, frames)),

@@ -1,6 +1,7 @@
 //! What is asked of the host before a server opens anything: io_uring, the cores, open files, memory,
 //! the walls.
 
+use megaconn::base::constants::{BUFFER_BYTES, TLS_BUFFER_BYTES};
 use megaconn::base::side::Side;
 use megaconn::drivers::uring;
 use megaconn::engine::protocol::tls::config::ServerTls;
@@ -22,8 +23,8 @@ pub(crate) struct Prepared {
     pub(crate) slots_per_segment: u32,
     /// Bytes of memory that are left to other programs.
     pub(crate) memory_reserve: u64,
-    /// Buffers of each core.
-    pub(crate) buffers: u16,
+    /// Buffers of each core, and bytes of each.
+    pub(crate) buffers: (u16, u16),
     /// What all connections agree to, with TLS.
     pub(crate) tls: Option<ServerTls>,
     pub(crate) host: Host,
@@ -47,13 +48,23 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, Refusal> {
             total_bytes: limit.total_bytes,
         });
     }
-    let buffers = memory_reserve::buffers_per_core(headrooms.total_bytes(), cpus.len());
+    let buffer_bytes = if tls.is_some() { TLS_BUFFER_BYTES } else { BUFFER_BYTES };
+    let total = headrooms.total_bytes();
+    let buffers = memory_reserve::buffers_per_core(total, cpus.len(), buffer_bytes);
     let host = Host::read(nofile, memory_reserve);
     if let Some(reason) = short_at_start(&host, cpus.len()) {
         return Err(Refusal::Short(reason));
     }
     let slots_per_segment = rlimit::slots_per_segment(nofile);
-    Ok(Prepared { cpus, nofile, slots_per_segment, memory_reserve, buffers, tls, host })
+    Ok(Prepared {
+        cpus,
+        nofile,
+        slots_per_segment,
+        memory_reserve,
+        buffers: (buffers, buffer_bytes),
+        tls,
+        host,
+    })
 }
 
 /// What a certificate that is made is for: this host, and where it listens.

@@ -10,13 +10,12 @@ use crate::engine::protocol::message::Message;
 use crate::engine::protocol::tls::config::{ClientTls, ServerName};
 use crate::engine::protocol::tls::content::{AlertDescription, Opened};
 use crate::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
-use crate::engine::protocol::tls::key_update::Wear;
-use crate::engine::protocol::tls::seal::{append_alert, append_key_update, seal};
+use crate::engine::protocol::tls::record::PLAIN_BYTES_MAX;
 use crate::engine::protocol::tls::sessions::{Entry, Sessions};
 use crate::engine::protocol::{Connection, Expectation, Heard, Opening, What};
 
 /// Bytes of plaintext beside each other: what is kept, and what a record holds.
-const PLAIN_BYTES: usize = 2 * BUFFER_BYTES as usize;
+const PLAIN_BYTES: usize = 2 * BUFFER_BYTES as usize + PLAIN_BYTES_MAX;
 
 /// What is expected of connections that speak TLS.
 pub struct Tls<E> {
@@ -101,16 +100,10 @@ impl Pass<'_> {
             return Came::NeedMore;
         }
         let Core { sessions, plain, out } = &mut *self.core;
-        let Entry::Open(session) = sessions.get(self.session) else {
-            unreachable!("the handshake is done")
-        };
+        let mut session = sessions.open(self.session).expect("the handshake is done");
         let record = session.open(&mut self.buffer[self.at..self.end]);
         out.clear();
         let came = match record.opened {
-            Opened::NeedMore(whole) if self.kept + whole > self.buffer.len() => {
-                append_alert(session, AlertDescription::RecordOverflow, out);
-                Came::Ends
-            }
             Opened::NeedMore(_) => Came::NeedMore,
             Opened::Data(data) => {
                 let to = self.headroom + self.kept;
@@ -120,26 +113,31 @@ impl Pass<'_> {
                 Came::Data
             }
             Opened::KeyUpdate { must_answer: true } => {
-                append_key_update(session, out);
+                session.append_key_update(out);
                 Came::Reply
             }
             Opened::Renegotiation => {
-                append_alert(session, AlertDescription::NoRenegotiation, out);
+                session.append_alert(AlertDescription::NoRenegotiation, out);
                 Came::Reply
             }
             Opened::KeyUpdate { .. } | Opened::Ticket(_) | Opened::Nothing => Came::Nothing,
             Opened::CloseNotify => {
-                append_alert(session, AlertDescription::CloseNotify, out);
+                session.append_alert(AlertDescription::CloseNotify, out);
                 Came::Ends
             }
             Opened::Alert(_) => Came::Ends,
             Opened::Bad(bad) => {
-                append_alert(session, bad.alert(), out);
+                session.append_alert(bad.alert(), out);
                 Came::Ends
             }
         };
         self.at += record.bytes;
         came
+    }
+
+    /// Whether what is kept would fill a buffer without TLS: it never ends.
+    fn is_full(&self) -> bool {
+        self.headroom + self.kept >= BUFFER_BYTES.into()
     }
 
     /// What is kept of the plaintext, which is moved to its beginning.
@@ -151,11 +149,9 @@ impl Pass<'_> {
     /// Seals plaintext behind what is to be sent.
     fn seal(&mut self, plain: &Range<u16>) {
         let Core { sessions, plain: all, out } = &mut *self.core;
-        let Entry::Open(session) = sessions.get(self.session) else {
-            unreachable!("the handshake is done")
-        };
+        let mut session = sessions.open(self.session).expect("the handshake is done");
         out.clear();
-        seal(session, &all[wide(plain)], out);
+        session.seal(&all[wide(plain)], out);
     }
 
     /// Puts what is to be sent, and what is left, into the buffer: where each stands. `None` when it has no room.
@@ -219,16 +215,14 @@ impl<E: Expectation> Tls<E> {
                 };
                 *entry = Entry::Open(session);
                 let Core { sessions, plain, out } = core;
-                let Entry::Open(session) = sessions.get(state.session) else {
-                    unreachable!("it was put there")
-                };
+                let mut session = sessions.open(state.session).expect("it was put there");
                 out.clear();
                 out.extend_from_slice(&outgoing);
                 let mut is_open = true;
                 if E::OPENS {
                     let size = self.then.open(&mut state.then, connection, Duration::ZERO, plain);
                     if size > 0 {
-                        seal(session, &plain[..usize::from(size)], out);
+                        session.seal(&plain[..usize::from(size)], out);
                     }
                     is_open = !self.then.awaits_opening();
                 }
@@ -326,6 +320,7 @@ impl<E: Expectation> Expectation for Tls<E> {
             };
             pass.keep(&rest);
             let (opening, says) = match opening {
+                Opening::NeedMore(_) if pass.is_full() => return Opening::Refused(None),
                 Opening::NeedMore(_) => match pass.next() {
                     Came::Data | Came::Nothing => continue,
                     Came::NeedMore => (Opening::NeedMore(0..0), false),
@@ -356,28 +351,20 @@ impl<E: Expectation> Expectation for Tls<E> {
     ) -> Range<u16> {
         let Core { sessions, plain, out } = &mut *self.core.borrow_mut();
         let written = self.then.write(&mut state.then, connection, message, message_bytes, plain);
-        let Entry::Open(session) = sessions.get(state.session) else { unreachable!("it is open") };
+        let mut session = sessions.open(state.session).expect("it is open");
         out.clear();
-        seal(session, &plain[wide(&written)], out);
-        if session.wear() == Wear::UpdateIsDue {
-            append_key_update(session, out);
-        }
+        session.seal(&plain[wide(&written)], out);
         buffer[..out.len()].copy_from_slice(out);
         0..short(out.len())
     }
 
     fn farewell(&self, state: &mut Self::State, buffer: &mut [u8]) -> Range<u16> {
         let Core { sessions, plain, out } = &mut *self.core.borrow_mut();
-        if state.session == 0 {
-            return 0..0;
-        }
-        let Entry::Open(session) = sessions.get(state.session) else { return 0..0 };
+        let Some(mut session) = sessions.open(state.session) else { return 0..0 };
         out.clear();
         let written = self.then.farewell(&mut state.then, plain);
-        if !written.is_empty() {
-            seal(session, &plain[wide(&written)], out);
-        }
-        append_alert(session, AlertDescription::CloseNotify, out);
+        session.seal(&plain[wide(&written)], out);
+        session.append_alert(AlertDescription::CloseNotify, out);
         buffer[..out.len()].copy_from_slice(out);
         0..short(out.len())
     }
@@ -405,6 +392,9 @@ impl<E: Expectation> Expectation for Tls<E> {
                 }
                 pass.keep(&heard.rest);
                 what = heard.what;
+            }
+            if what == What::NeedMore && pass.is_full() {
+                return Heard::all(What::Mismatch);
             }
             if what == What::NeedMore {
                 what = match pass.next() {

@@ -10,8 +10,8 @@ use rustls::pki_types::UnixTime;
 pub use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion, version,
+    CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
+    SignatureScheme, SupportedProtocolVersion, version,
 };
 
 use crate::engine::protocol::tls::certificate::Identity;
@@ -119,7 +119,7 @@ impl ServerTls {
     /// # Errors
     /// When the key is not that of the certificate, or an authority is none.
     pub fn new(settings: ServerSettings) -> Result<ServerTls, ConfigError> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = provider();
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(settings.versions.all())
             .expect("the provider has suites of both versions");
@@ -154,7 +154,7 @@ impl ClientTls {
     /// # Errors
     /// When the key is not that of the certificate, an authority is none, or this host trusts none.
     pub fn new(settings: ClientSettings) -> Result<ClientTls, ConfigError> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = provider();
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(settings.versions.all())
             .expect("the provider has suites of both versions");
@@ -198,6 +198,26 @@ impl Versions {
             Versions::Tls12 => &BOTH[1..],
         }
     }
+}
+
+/// *ring*, with AES-128 as the first of what we ask for: its hash has instructions of its own on most CPUs, and keys
+/// are made anew for each record of a connection that rests. A server follows the order of its client.
+fn provider() -> Arc<CryptoProvider> {
+    let mut provider = ring::default_provider();
+    let is_first = |name| {
+        use CipherSuite::{
+            TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            TLS13_AES_128_GCM_SHA256,
+        };
+        matches!(
+            name,
+            TLS13_AES_128_GCM_SHA256
+                | TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+                | TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+        )
+    };
+    provider.cipher_suites.sort_by_key(|suite| !is_first(suite.suite()));
+    Arc::new(provider)
 }
 
 fn store(authorities: Vec<CertificateDer<'static>>) -> Result<RootCertStore, ConfigError> {

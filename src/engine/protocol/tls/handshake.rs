@@ -167,13 +167,8 @@ impl Handshake {
         let suite = common.negotiated_cipher_suite().and_then(|suite| Suite::of(suite.suite()));
         let suite =
             suite.ok_or_else(|| Failure::of_ours(Error::General("unknown suite".to_owned())))?;
-        assert!(
-            !suite.is_tls13() || self.secrets.iter().all(Option::is_some),
-            "rustls has logged no secrets"
-        );
-        let secrets = self.secrets.map(Option::unwrap_or_default);
         let (side, extracted, tickets) = self.end.extract().map_err(Failure::of_ours)?;
-        let session = Session::new(suite, side, &extracted, secrets);
+        let session = Session::new(suite, side, &extracted, self.secrets);
         self.incoming.drain(..self.shown);
         let Handshake { incoming: rest, outgoing, .. } = self;
         Ok(Finished { session, rest, outgoing, protocol, is_resumed, tickets })

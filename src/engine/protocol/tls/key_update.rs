@@ -1,13 +1,12 @@
-//! New keys for a direction of TLS 1.3 (RFC 8446, 4.6.3 and 7.2), and when a key is worn.
+//! The next secret of a direction of TLS 1.3 (RFC 8446, 4.6.3 and 7.2), and when a key is worn.
 //!
 //! A key may seal a limited number of records. In TLS 1.3 a new one follows from its secret. In TLS 1.2 keys never
 //! change, so that the connection ends.
 
-use rustls::crypto::tls13::{HkdfExpander, OkmBlock};
-use zeroize::Zeroize;
-
+use crate::engine::protocol::tls::cipher::expand;
 use crate::engine::protocol::tls::secrets::{Direction, Session};
 use crate::engine::protocol::tls::suite::Suite;
+use crate::engine::protocol::tls::traffic::Secret;
 
 /// Records that a worn key still seals: KeyUpdate, alerts.
 const RESERVE: u64 = 16;
@@ -51,27 +50,19 @@ impl Session {
 }
 
 impl Direction {
-    /// The next key.
+    /// The next secret.
     pub(super) fn update(&mut self, suite: &Suite) {
         let hkdf = suite.hkdf().expect("TLS 1.2 has no KeyUpdate");
-        let secret_bytes = suite.secret_bytes();
-        let next = |secret: &[u8]| hkdf.expander_for_okm(&OkmBlock::new(secret));
-        let old = next(&self.secret.0[..secret_bytes]);
-        expand(&*old, b"traffic upd", &mut self.secret.0[..secret_bytes]);
-        let new = next(&self.secret.0[..secret_bytes]);
-        self.key.zeroize();
-        expand(&*new, b"key", &mut self.key[..suite.aead.key_len()]);
-        expand(&*new, b"iv", &mut self.iv);
+        let secret = self.secret.of(hkdf);
+        let mut next = Secret::default();
+        expand(
+            &secret,
+            b"traffic upd",
+            &mut next.0[..hkdf.hmac_algorithm().digest_algorithm().output_len()],
+        );
+        self.secret = next;
         self.sequence = 0;
     }
-}
-
-/// HKDF-Expand-Label with an empty context (RFC 8446, 7.1).
-fn expand(secret: &dyn HkdfExpander, label: &[u8], out: &mut [u8]) {
-    const PREFIX: &[u8] = b"tls13 ";
-    let small = |bytes: usize| u8::try_from(bytes).expect("labels and secrets are short");
-    let head = [0, small(out.len()), small(PREFIX.len() + label.len())];
-    secret.expand_slice(&[&head, PREFIX, label, &[0]], out).expect("secrets are short");
 }
 
 #[cfg(test)]

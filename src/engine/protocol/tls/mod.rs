@@ -5,9 +5,10 @@
 //! config       what both ends agree to: certificates, trust, ALPN, tickets    once, before the data path starts
 //! certificate  PEM, a certificate of our own, fingerprints
 //! handshake    rustls, until both Finished messages are through               about 4 kB, for one or two round trips
-//! secrets      what is left then: `Session`                                   232 B, as long as the connection lives
+//! secrets      what is left then: `Session`                                   136 B, as long as the connection lives
 //! suite        what its nine cipher suites are made of
-//! traffic      the secrets of TLS 1.3 from which later keys are made
+//! traffic      the secrets of TLS 1.3 from which keys are made
+//! cipher       what seals and opens, made from a secret
 //! record       seal and open one record in place, from a `Session` alone
 //! content      what is sealed, and what an opened record turns out to be
 //! after        what a record may hold beside data: tickets, KeyUpdate, alerts
@@ -31,6 +32,7 @@
 
 mod after;
 pub mod certificate;
+pub mod cipher;
 pub mod client;
 pub mod config;
 pub mod content;

@@ -1,26 +1,30 @@
 //! One record at a time, sealed and opened in place, in the buffer of the connection.
 //!
-//! Nothing is taken from the heap. A cipher is made from its key for each record, or [`Kept`] by a connection that
-//! is busy.
+//! Nothing is taken from the heap. A cipher is made from its secret for each record, or [`Kept`] by a connection
+//! that is busy.
 
 use std::ops::Range;
 
-use ring::aead::{Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::aead::{Aad, Nonce};
 use rustls::AlertDescription;
-use zeroize::Zeroizing;
 
+use crate::base::constants::{BUFFER_BYTES, TLS_BUFFER_BYTES};
+use crate::engine::protocol::tls::cipher::{Cipher, Kept, NONCE_BYTES};
 use crate::engine::protocol::tls::content::{Bad, Kind, Opened, Record};
 use crate::engine::protocol::tls::key_update::WornOut;
-use crate::engine::protocol::tls::secrets::{Direction, KEY_BYTES, NONCE_BYTES, Session};
-use crate::engine::protocol::tls::suite::{
-    HEADER_BYTES, ROOM_BEFORE, ROOM_BEHIND, Suite, TAG_BYTES,
-};
+use crate::engine::protocol::tls::secrets::Session;
+use crate::engine::protocol::tls::suite::{HEADER_BYTES, ROOM_BEFORE, ROOM_BEHIND, TAG_BYTES};
 
 /// Bytes of plaintext in a record, at most.
 pub const PLAIN_BYTES_MAX: usize = 1 << 14;
 
 /// Bytes of a record with all its header, nonce, padding and tag, at most: TLS 1.2 allows most.
 pub const RECORD_BYTES_MAX: usize = HEADER_BYTES + PLAIN_BYTES_MAX + 2_048;
+
+const _: () = assert!(
+    RECORD_BYTES_MAX + BUFFER_BYTES as usize <= TLS_BUFFER_BYTES as usize,
+    "a record fits behind a message that is not whole"
+);
 
 /// Room for an alert or a KeyUpdate that we seal, from the beginning of a buffer on.
 pub const OWN_BYTES_MAX: usize = ROOM_BEFORE + KEY_UPDATE_BYTES + ROOM_BEHIND;
@@ -29,20 +33,6 @@ const KEY_UPDATE_BYTES: usize = 5;
 
 /// Bytes behind a header that TLS 1.3 allows.
 const SEALED_BYTES_MAX_TLS13: usize = PLAIN_BYTES_MAX + 256;
-
-/// Ciphers that are ready, for a connection that is busy. They are made when they are first needed and when a key
-/// has changed, so that they fit whatever session they are used with.
-#[derive(Default)]
-pub struct Kept {
-    seal: Option<Cipher>,
-    open: Option<Cipher>,
-}
-
-struct Cipher {
-    key: Zeroizing<[u8; KEY_BYTES]>,
-    suite: &'static Suite,
-    aead: LessSafeKey,
-}
 
 impl Session {
     /// Seals `plain` of a buffer, which has [`ROOM_BEFORE`] bytes before it and [`ROOM_BEHIND`] behind it. Says which
@@ -59,8 +49,8 @@ impl Session {
         buffer: &mut [u8],
         plain: Range<usize>,
     ) -> Result<Range<usize>, WornOut> {
-        let aead = cipher(self.suite, &self.send);
-        self.seal_by(&aead, kind, buffer, plain)
+        let cipher = Cipher::new(self.suite, &self.send.secret);
+        self.seal_by(&cipher, kind, buffer, plain)
     }
 
     /// The same with ciphers that are kept.
@@ -74,8 +64,8 @@ impl Session {
         buffer: &mut [u8],
         plain: Range<usize>,
     ) -> Result<Range<usize>, WornOut> {
-        let aead = Kept::of(&mut kept.seal, self.suite, &self.send);
-        self.seal_by(aead, kind, buffer, plain)
+        let cipher = Kept::of(&mut kept.seal, self.suite, &self.send.secret);
+        self.seal_by(cipher, kind, buffer, plain)
     }
 
     /// Seals an alert into the beginning of a buffer of [`OWN_BYTES_MAX`], and says which bytes are the record. All
@@ -107,7 +97,7 @@ impl Session {
 
     fn seal_by(
         &mut self,
-        aead: &LessSafeKey,
+        cipher: &Cipher,
         kind: Kind,
         buffer: &mut [u8],
         plain: Range<usize>,
@@ -119,7 +109,7 @@ impl Session {
         let (suite, sequence) = (self.suite, self.send.sequence);
         assert!(sequence < suite.records_max(), "a key seals more records than it may");
         let record = plain.start - suite.before()..plain.end + suite.behind();
-        let nonce = nonce(&self.send.iv, sequence);
+        let nonce = nonce(&cipher.iv, sequence);
         let record_bytes = &mut buffer[record.clone()];
         let (header, rest) = record_bytes.split_at_mut(HEADER_BYTES);
         let outer = if suite.is_tls13() { Kind::Data } else { kind };
@@ -130,10 +120,10 @@ impl Session {
         let sealed = if suite.is_tls13() {
             text[plain.len()] = kind.number();
             let aad = Aad::from(&*header);
-            aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, text)
+            cipher.aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, text)
         } else {
             let aad = Aad::from(aad_of_tls12(sequence, header, text.len()));
-            aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, text)
+            cipher.aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, text)
         };
         tag.copy_from_slice(sealed.expect("a record is shorter than any cipher's limit").as_ref());
         self.send.sequence += 1;
@@ -144,8 +134,8 @@ impl Session {
     pub fn open(&mut self, buffer: &mut [u8]) -> Record {
         match self.whole(buffer) {
             Ok(bytes) => {
-                let aead = cipher(self.suite, &self.receive);
-                self.open_by(&aead, &mut buffer[..bytes])
+                let cipher = Cipher::new(self.suite, &self.receive.secret);
+                self.open_by(&cipher, &mut buffer[..bytes])
             }
             Err(opened) => Record { bytes: 0, opened },
         }
@@ -155,8 +145,8 @@ impl Session {
     pub fn open_kept(&mut self, kept: &mut Kept, buffer: &mut [u8]) -> Record {
         match self.whole(buffer) {
             Ok(bytes) => {
-                let aead = Kept::of(&mut kept.open, self.suite, &self.receive);
-                self.open_by(aead, &mut buffer[..bytes])
+                let cipher = Kept::of(&mut kept.open, self.suite, &self.receive.secret);
+                self.open_by(cipher, &mut buffer[..bytes])
             }
             Err(opened) => Record { bytes: 0, opened },
         }
@@ -187,9 +177,9 @@ impl Session {
         }
     }
 
-    fn open_by(&mut self, aead: &LessSafeKey, record: &mut [u8]) -> Record {
+    fn open_by(&mut self, cipher: &Cipher, record: &mut [u8]) -> Record {
         let bytes = record.len();
-        let opened = match self.decrypt(aead, record) {
+        let opened = match self.decrypt(cipher, record) {
             Ok((kind, plain)) => {
                 self.receive.sequence += 1;
                 self.content(kind, record, plain)
@@ -200,7 +190,7 @@ impl Session {
     }
 
     /// What a whole record is, and which of its bytes are plaintext.
-    fn decrypt(&self, aead: &LessSafeKey, record: &mut [u8]) -> Result<(u8, Range<usize>), Bad> {
+    fn decrypt(&self, cipher: &Cipher, record: &mut [u8]) -> Result<(u8, Range<usize>), Bad> {
         let (suite, sequence) = (self.suite, self.receive.sequence);
         let start = suite.before();
         let Some(length) = record.len().checked_sub(start + TAG_BYTES) else {
@@ -210,15 +200,15 @@ impl Session {
             return Err(Bad::TooMany);
         }
         let (head, sealed) = record.split_at_mut(start);
-        let mut nonce = nonce(&self.receive.iv, sequence);
+        let mut nonce = nonce(&cipher.iv, sequence);
         let explicit = &head[HEADER_BYTES..];
         nonce[NONCE_BYTES - explicit.len()..].copy_from_slice(explicit);
         let nonce = Nonce::assume_unique_for_key(nonce);
         let opened = if suite.is_tls13() {
-            aead.open_in_place(nonce, Aad::from(&*head), sealed)
+            cipher.aead.open_in_place(nonce, Aad::from(&*head), sealed)
         } else {
             let aad = aad_of_tls12(sequence, head, length);
-            aead.open_in_place(nonce, Aad::from(aad), sealed)
+            cipher.aead.open_in_place(nonce, Aad::from(aad), sealed)
         };
         let plain = opened.map_err(|_| Bad::NotAuthentic)?;
         if plain.len() > PLAIN_BYTES_MAX + usize::from(suite.is_tls13()) {
@@ -232,32 +222,6 @@ impl Session {
             (head[0], start..start + length)
         })
     }
-}
-
-impl Kept {
-    /// No ciphers yet.
-    #[must_use]
-    pub fn new() -> Kept {
-        Kept::default()
-    }
-
-    fn of<'a>(
-        kept: &'a mut Option<Cipher>,
-        suite: &'static Suite,
-        direction: &Direction,
-    ) -> &'a LessSafeKey {
-        let is_this = |kept: &Cipher| *kept.key == direction.key && std::ptr::eq(kept.suite, suite);
-        if !kept.as_ref().is_some_and(is_this) {
-            let key = Zeroizing::new(direction.key);
-            *kept = Some(Cipher { key, suite, aead: cipher(suite, direction) });
-        }
-        &kept.as_ref().expect("it has just been made").aead
-    }
-}
-
-fn cipher(suite: &Suite, direction: &Direction) -> LessSafeKey {
-    let key = &direction.key[..suite.aead.key_len()];
-    LessSafeKey::new(UnboundKey::new(suite.aead, key).expect("a key has its cipher's length"))
 }
 
 /// The nonce of a record: its number over the end of what was agreed on (RFC 8446, 5.3; RFC 7905, 2).
@@ -292,21 +256,22 @@ mod tests {
     use rustls::{CipherSuite, Side};
 
     use super::*;
+    use crate::engine::protocol::tls::suite::Suite;
+    use crate::engine::protocol::tls::traffic::Secret;
 
     /// A record as another implementation may seal it, and what a session with the same key makes of it.
     fn opened(name: CipherSuite, outer: u8, inner: &[u8]) -> (Opened, Vec<u8>) {
         let suite = Suite::of(name).unwrap();
-        let key = Direction::default();
+        let cipher = Cipher::new(suite, &Secret::default());
         let mut sealed = inner.to_vec();
         let explicit = &[0; 8][..suite.before() - HEADER_BYTES];
         let header = head(outer, explicit.len() + inner.len() + TAG_BYTES);
-        let nonce = Nonce::assume_unique_for_key(nonce(&key.iv, 0));
-        let aead = cipher(suite, &key);
+        let nonce = Nonce::assume_unique_for_key(nonce(&cipher.iv, 0));
         if suite.is_tls13() {
-            aead.seal_in_place_append_tag(nonce, Aad::from(header), &mut sealed).unwrap();
+            cipher.aead.seal_in_place_append_tag(nonce, Aad::from(header), &mut sealed).unwrap();
         } else {
             let aad = Aad::from(aad_of_tls12(0, &header, inner.len()));
-            aead.seal_in_place_append_tag(nonce, aad, &mut sealed).unwrap();
+            cipher.aead.seal_in_place_append_tag(nonce, aad, &mut sealed).unwrap();
         }
         let mut record = [&header[..], explicit, &sealed].concat();
         let mut session = Session::blank(name, Side::Client);

@@ -1,9 +1,9 @@
-//! What is kept of a TLS connection: keys, nonces and numbers of records, and no buffer.
+//! What is kept of a TLS connection: a secret and a number of records for each direction, and no buffer.
 //!
 //! A [`Session`] is made by a handshake, and sealed with and opened by in `record`. It is overwritten with zeros when
-//! it is dropped. What a move leaves behind is not: keep a session where it is made. The ciphers of *ring* that are
-//! made from its keys are on the stack or in a [`Kept`](crate::engine::protocol::tls::record::Kept), and *ring* does
-//! not overwrite them.
+//! it is dropped. What a move leaves behind is not: keep a session where it is made. What is made from its secrets,
+//! see `cipher`, is on the stack or in a [`Kept`](crate::engine::protocol::tls::cipher::Kept), and *ring* does not
+//! overwrite it.
 
 use std::fmt;
 
@@ -12,16 +12,10 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::engine::protocol::tls::joiner::Joiner;
 use crate::engine::protocol::tls::suite::Suite;
-use crate::engine::protocol::tls::traffic::Secret;
+use crate::engine::protocol::tls::traffic::{Secret, Secrets};
 
-/// Bytes of a key, of which AES-128 uses the first 16.
-pub(super) const KEY_BYTES: usize = 32;
-
-/// Bytes of a nonce.
-pub(super) const NONCE_BYTES: usize = 12;
-
-/// What a connection keeps at most, so that a million of them are 256 MB.
-pub const SESSION_BYTES_MAX: usize = 256;
+/// What a connection keeps at most, so that a million of them are 144 MB.
+pub const SESSION_BYTES_MAX: usize = 144;
 
 const _: () = assert!(size_of::<Session>() <= SESSION_BYTES_MAX, "a session has grown");
 
@@ -43,24 +37,26 @@ pub struct Session {
     pub(super) has_refused: bool,
 }
 
-/// What seals, or opens, the records of one direction.
+/// From what the records of one direction are sealed, or opened.
 #[derive(Default, Zeroize)]
 pub(super) struct Direction {
-    pub(super) key: [u8; KEY_BYTES],
-    pub(super) iv: [u8; NONCE_BYTES],
-    /// The traffic secret of TLS 1.3, from which the next one is made; zeros in TLS 1.2.
+    /// In TLS 1.3 the traffic secret, from which key and nonce follow, and the next secret. In TLS 1.2 the key and the
+    /// nonce behind it.
     pub(super) secret: Secret,
     /// The number of the next record under this key.
     pub(super) sequence: u64,
 }
 
 impl Session {
-    /// What rustls has agreed on. The secrets are those of the server and of the client, in TLS 1.3.
+    /// What rustls has agreed on.
+    ///
+    /// # Panics
+    /// In TLS 1.3 without its secrets.
     pub(super) fn new(
         suite: &'static Suite,
         side: Side,
         extracted: &ExtractedSecrets,
-        [server, client]: [Secret; 2],
+        [server, client]: Secrets,
     ) -> Session {
         let (ours, theirs) = match side {
             Side::Server => (server, client),
@@ -68,8 +64,8 @@ impl Session {
         };
         Session {
             suite,
-            send: Direction::new(&extracted.tx, ours),
-            receive: Direction::new(&extracted.rx, theirs),
+            send: Direction::new(suite, &extracted.tx, ours),
+            receive: Direction::new(suite, &extracted.rx, theirs),
             joiner: Joiner::default(),
             side,
             fruitless: 0,
@@ -105,17 +101,25 @@ impl Session {
 }
 
 impl Direction {
-    fn new((sequence, secrets): &(u64, ConnectionTrafficSecrets), secret: Secret) -> Direction {
+    fn new(
+        suite: &Suite,
+        (sequence, secrets): &(u64, ConnectionTrafficSecrets),
+        logged: Option<Secret>,
+    ) -> Direction {
+        if suite.is_tls13() {
+            let secret = logged.expect("rustls logs the secrets of TLS 1.3");
+            return Direction { secret, sequence: *sequence };
+        }
         let (key, iv) = match secrets {
             ConnectionTrafficSecrets::Aes128Gcm { key, iv }
             | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
             | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (key.as_ref(), iv.as_ref()),
             _ => unreachable!("a suite of the table has one of three ciphers"),
         };
-        let mut direction = Direction { sequence: *sequence, secret, ..Direction::default() };
-        direction.key[..key.len()].copy_from_slice(key);
-        direction.iv.copy_from_slice(iv);
-        direction
+        let mut secret = Secret::default();
+        secret.0[..key.len()].copy_from_slice(key);
+        secret.0[key.len()..key.len() + iv.len()].copy_from_slice(iv);
+        Direction { secret, sequence: *sequence }
     }
 }
 
@@ -137,12 +141,8 @@ mod tests {
 
     #[test]
     fn nothing_secret_is_left_after_zeroize() {
-        let direction = |byte| Direction {
-            key: [byte; KEY_BYTES],
-            iv: [byte; NONCE_BYTES],
-            secret: Secret([byte; SECRET_BYTES]),
-            sequence: u64::from(byte),
-        };
+        let direction =
+            |byte| Direction { secret: Secret([byte; SECRET_BYTES]), sequence: u64::from(byte) };
         let name = rustls::CipherSuite::TLS13_AES_128_GCM_SHA256;
         let mut session = Session::blank(name, Side::Client);
         (session.send, session.receive) = (direction(1), direction(2));
@@ -153,8 +153,6 @@ mod tests {
         overwrites_when_dropped::<Session>();
         session.zeroize();
         for end in [&session.send, &session.receive] {
-            assert_eq!(end.key, [0; KEY_BYTES]);
-            assert_eq!(end.iv, [0; NONCE_BYTES]);
             assert_eq!(end.secret.0, [0; SECRET_BYTES]);
             assert_eq!(end.sequence, 0);
         }

@@ -10,16 +10,15 @@ use crate::engine::close_reason::CloseReason;
 use crate::engine::protocol::tls::config::ServerTls;
 use crate::engine::protocol::tls::content::{AlertDescription, Opened};
 use crate::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
-use crate::engine::protocol::tls::key_update::Wear;
-use crate::engine::protocol::tls::seal::{append_alert, append_key_update, seal};
-use crate::engine::protocol::tls::secrets::Session;
+use crate::engine::protocol::tls::record::PLAIN_BYTES_MAX;
+use crate::engine::protocol::tls::seal::Open;
 use crate::engine::protocol::tls::sessions::{Entry, Sessions};
 use crate::engine::protocol::{Action, Protocol};
 
-/// Bytes of plaintext that the protocol is shown at once. What it keeps of them, and a record, are in one buffer.
-const PLAIN_BYTES: usize = 2_048;
+/// Bytes of plaintext beside each other: what the protocol has kept, and what a record holds.
+const PLAIN_BYTES: usize = BUFFER_BYTES as usize + PLAIN_BYTES_MAX;
 
-/// Bytes that a record has beside its plaintext, and an alert behind it.
+/// Bytes that records have beside their plaintext, and an alert behind them.
 const SPARE_BYTES: usize = 128;
 
 /// A server that speaks TLS, and in it what `then` says.
@@ -32,7 +31,10 @@ pub struct Tls<P> {
 /// What a core has for all its connections.
 struct Core {
     sessions: Sessions,
-    plain: Box<[u8; PLAIN_BYTES]>,
+    plain: Box<[u8]>,
+    /// What the protocol says to what has come.
+    said: Vec<u8>,
+    /// The same in records.
     out: Vec<u8>,
 }
 
@@ -53,9 +55,10 @@ impl<P> Tls<P> {
     /// A layer over `then`.
     #[must_use]
     pub fn new(config: ServerTls, then: P) -> Tls<P> {
-        let (plain, out) =
-            (Box::new([0; PLAIN_BYTES]), Vec::with_capacity(2 * usize::from(BUFFER_BYTES)));
-        Tls { config, then, core: RefCell::new(Core { sessions: Sessions::default(), plain, out }) }
+        let plain = vec![0; PLAIN_BYTES].into();
+        let (said, out) = (Vec::new(), Vec::new());
+        let core = Core { sessions: Sessions::default(), plain, said, out };
+        Tls { config, then, core: RefCell::new(core) }
     }
 }
 
@@ -90,26 +93,26 @@ impl<P: Protocol> Protocol for Tls<P> {
     }
 
     fn on_timer(&self, state: &mut Self::State, out: &mut [u8]) -> Action {
-        let Core { sessions, plain, out: sealed } = &mut *self.core.borrow_mut();
-        let Some(session) = open_session(sessions, state.session) else { return Action::NOTHING };
-        let Action { send, .. } = self.then.on_timer(&mut state.then, &mut plain[..]);
+        let Core { sessions, plain, said, out: sealed } = &mut *self.core.borrow_mut();
+        let Some(mut session) = sessions.open(state.session) else { return Action::NOTHING };
+        let Action { send, .. } = self.then.on_timer(&mut state.then, plain);
+        said.extend_from_slice(&plain[wide(&send)]);
         sealed.clear();
-        if send.is_empty() || !seal(session, &plain[wide(&send)], sealed) {
-            return Action::NOTHING;
+        let ends = seal(&mut session, said, sealed);
+        if let Some((Some(alert), _)) = ends {
+            session.append_alert(alert, sealed);
         }
         out[..sealed.len()].copy_from_slice(sealed);
-        Action::send(0..short(sealed.len()))
+        Action { close: ends.map(|(_, reason)| reason), ..Action::send(0..short(sealed.len())) }
     }
 
     fn farewell(&self, state: &Self::State, out: &mut [u8]) -> u16 {
-        let Core { sessions, plain, out: sealed } = &mut *self.core.borrow_mut();
-        let Some(session) = open_session(sessions, state.session) else { return 0 };
+        let Core { sessions, plain, out: sealed, .. } = &mut *self.core.borrow_mut();
+        let Some(mut session) = sessions.open(state.session) else { return 0 };
         sealed.clear();
-        let size = self.then.farewell(&state.then, &mut plain[..]);
-        if size > 0 {
-            seal(session, &plain[..usize::from(size)], sealed);
-        }
-        append_alert(session, AlertDescription::CloseNotify, sealed);
+        let size = self.then.farewell(&state.then, plain);
+        session.seal(&plain[..usize::from(size)], sealed);
+        session.append_alert(AlertDescription::CloseNotify, sealed);
         out[..sealed.len()].copy_from_slice(sealed);
         short(sealed.len())
     }
@@ -120,13 +123,6 @@ impl<P: Protocol> Protocol for Tls<P> {
             state.session = 0;
         }
         self.then.forget(&mut state.then);
-    }
-}
-
-fn open_session(sessions: &mut Sessions, number: u32) -> Option<&mut Session> {
-    match sessions.get(number.max(1)) {
-        Entry::Open(session) if number != 0 => Some(session),
-        _ => None,
     }
 }
 
@@ -173,12 +169,12 @@ impl<P: Protocol> Tls<P> {
             return Action::close(CloseReason::Malformed);
         };
         *entry = Entry::Open(session);
-        let Entry::Open(session) = entry else { unreachable!("it was put there") };
         core.out.clear();
         core.out.extend_from_slice(&outgoing);
         if self.then.speaks_first() {
-            let Action { send, .. } = self.then.on_open(&mut state.then, &mut core.plain[..]);
-            seal(session, &core.plain[wide(&send)], &mut core.out);
+            let Action { send, .. } = self.then.on_open(&mut state.then, &mut core.plain);
+            let mut session = core.sessions.open(state.session).expect("it was put there");
+            session.seal(&core.plain[wide(&send)], &mut core.out);
         }
         let (out, end) = (core.out.len(), core.out.len() + rest.len());
         if end > buffer.len() {
@@ -200,35 +196,36 @@ impl<P: Protocol> Tls<P> {
         buffer: &mut [u8],
         filled: usize,
     ) -> Action {
-        let Core { sessions, plain, out } = core;
-        let session = open_session(sessions, state.session).expect("it was looked at");
+        let Core { sessions, plain, said, out } = core;
+        let mut session = sessions.open(state.session).expect("it was looked at");
         let mut kept = usize::from(state.plain);
         plain[..kept].copy_from_slice(&buffer[..kept]);
         let mut at = kept;
         out.clear();
+        said.clear();
         let mut ends: Option<Ends> = None;
         while at < filled && ends.is_none() {
-            let left = filled - at;
-            if !out.is_empty() && out.len() + kept + 2 * left + SPARE_BYTES > buffer.len() {
+            let is_full = out.len() + said.len() + kept + filled - at + SPARE_BYTES > buffer.len();
+            if is_full && !(out.is_empty() && said.is_empty()) {
                 // What is said goes out first, and then the rest is looked at.
                 break;
             }
             let record = session.open(&mut buffer[at..filled]);
             match record.opened {
-                Opened::NeedMore(whole) => {
-                    if whole + PLAIN_BYTES > buffer.len() {
-                        let alert = AlertDescription::RecordOverflow;
-                        ends = Some((Some(alert), CloseReason::Malformed));
-                    }
-                    break;
-                }
+                Opened::NeedMore(_) => break,
                 Opened::Data(data) => {
-                    let data = &buffer[at + data.start..at + data.end];
-                    ends = self.show(&mut state.then, session, plain, &mut kept, data, out);
+                    plain[kept..kept + data.len()]
+                        .copy_from_slice(&buffer[at + data.start..at + data.end]);
+                    kept += data.len();
+                    ends = self.show(&mut state.then, plain, &mut kept, said);
                 }
-                Opened::KeyUpdate { must_answer: true } => append_key_update(session, out),
+                Opened::KeyUpdate { must_answer: true } => {
+                    ends = seal(&mut session, said, out);
+                    session.append_key_update(out);
+                }
                 Opened::Renegotiation => {
-                    append_alert(session, AlertDescription::NoRenegotiation, out);
+                    ends = seal(&mut session, said, out);
+                    session.append_alert(AlertDescription::NoRenegotiation, out);
                 }
                 Opened::KeyUpdate { .. } | Opened::Ticket(_) | Opened::Nothing => {}
                 Opened::CloseNotify => {
@@ -238,17 +235,10 @@ impl<P: Protocol> Tls<P> {
                 Opened::Bad(bad) => ends = Some((Some(bad.alert()), CloseReason::Malformed)),
             }
             at += record.bytes;
-            match session.wear() {
-                Wear::Good => {}
-                Wear::UpdateIsDue => append_key_update(session, out),
-                Wear::CloseIsDue => {
-                    ends =
-                        ends.or(Some((Some(AlertDescription::CloseNotify), CloseReason::Finished)));
-                }
-            }
         }
+        let ends = ends.or(seal(&mut session, said, out));
         if let Some((Some(alert), _)) = ends {
-            append_alert(session, alert, out);
+            session.append_alert(alert, out);
         }
         let (said, left) = (out.len(), filled - at);
         if said + kept + left > buffer.len() {
@@ -265,41 +255,35 @@ impl<P: Protocol> Tls<P> {
         Action::send(0..short(said)).keeping(short(said)..short(said + kept + left))
     }
 
-    /// Shows the protocol data of a record, behind what it has kept, and seals what it says.
+    /// Shows the protocol what is there, until it waits for more, and takes what it says.
     fn show(
         &self,
         state: &mut P::State,
-        session: &mut Session,
-        plain: &mut [u8; PLAIN_BYTES],
+        plain: &mut [u8],
         kept: &mut usize,
-        mut data: &[u8],
-        out: &mut Vec<u8>,
+        said: &mut Vec<u8>,
     ) -> Option<Ends> {
-        while !data.is_empty() {
-            let piece = data.len().min(PLAIN_BYTES - *kept);
-            if piece == 0 {
-                // A message that is longer than what is shown never ends.
-                return Some((Some(AlertDescription::InternalError), CloseReason::Malformed));
+        loop {
+            let action = self.then.on_bytes(state, plain, short(*kept));
+            said.extend_from_slice(&plain[wide(&action.send)]);
+            if let Some(reason) = action.close {
+                return Some((Some(AlertDescription::CloseNotify), reason));
             }
-            let (first, rest) = data.split_at(piece);
-            plain[*kept..*kept + piece].copy_from_slice(first);
-            (data, *kept) = (rest, *kept + piece);
-            loop {
-                let action = self.then.on_bytes(state, &mut plain[..], short(*kept));
-                let has_sent = !action.send.is_empty();
-                if has_sent && !seal(session, &plain[wide(&action.send)], out) {
-                    return Some((Some(AlertDescription::CloseNotify), CloseReason::Finished));
-                }
-                if let Some(reason) = action.close {
-                    return Some((Some(AlertDescription::CloseNotify), reason));
-                }
-                *kept = action.kept.len();
-                plain.copy_within(wide(&action.kept), 0);
-                if !has_sent || *kept == 0 {
-                    break;
-                }
+            plain.copy_within(wide(&action.kept), 0);
+            *kept = action.kept.len();
+            if action.send.is_empty() || *kept == 0 && !action.again {
+                break;
             }
         }
-        None
+        // A message that is longer than a buffer without TLS never ends.
+        let is_too_long = *kept >= usize::from(BUFFER_BYTES);
+        is_too_long.then_some((Some(AlertDescription::InternalError), CloseReason::Malformed))
     }
+}
+
+/// Seals what was said; how the connection ends when its key is worn out.
+fn seal(session: &mut Open<'_>, said: &mut Vec<u8>, out: &mut Vec<u8>) -> Option<Ends> {
+    let is_good = session.seal(said, out);
+    said.clear();
+    (!is_good).then_some((Some(AlertDescription::CloseNotify), CloseReason::Finished))
 }

@@ -1,8 +1,9 @@
 //! The cipher suites: what rustls agrees on, and the cipher of *ring* that stands behind it.
 
 use ring::aead::{AES_128_GCM, AES_256_GCM, Algorithm, CHACHA20_POLY1305};
+use ring::hkdf::{self, HKDF_SHA256, HKDF_SHA384};
+use rustls::crypto::hash::HashAlgorithm;
 use rustls::crypto::ring::cipher_suite;
-use rustls::crypto::tls13::Hkdf;
 use rustls::{CipherSuite, SupportedCipherSuite};
 
 /// Bytes of a header in front of every record.
@@ -63,14 +64,10 @@ impl Suite {
         self.tls.tls13().is_some()
     }
 
-    /// How secrets of TLS 1.3 are derived; `None` in TLS 1.2, where keys never change.
-    pub(super) fn hkdf(&self) -> Option<&'static dyn Hkdf> {
-        self.tls.tls13().map(|suite| suite.hkdf_provider)
-    }
-
-    /// Bytes of a traffic secret of TLS 1.3.
-    pub(super) fn secret_bytes(&self) -> usize {
-        self.tls.tls13().map_or(0, |suite| suite.common.hash_provider.output_len())
+    /// By what keys and secrets of TLS 1.3 follow from a secret; `None` in TLS 1.2, where keys never change.
+    pub(super) fn hkdf(&self) -> Option<hkdf::Algorithm> {
+        let hash = self.tls.tls13()?.common.hash_provider.algorithm();
+        Some(if hash == HashAlgorithm::SHA384 { HKDF_SHA384 } else { HKDF_SHA256 })
     }
 
     /// Records that one key may seal: 2^24 with AES-GCM (RFC 8446, 5.5), practically all with ChaCha20.

@@ -13,7 +13,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub(super) const SECRET_BYTES: usize = 48;
 
 /// A traffic secret.
-#[derive(Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub(super) struct Secret(pub(super) [u8; SECRET_BYTES]);
 
 /// The secrets of the server and of the client.
