@@ -33,15 +33,17 @@ COMPARED = {
 OURS = "megaconn"
 # What the client's histograms resolve.
 RESOLUTION = 0.03
-# Messages of the run that finds out how many fit the time.
+# How long connections rest before memory is read, in times of a measurement.
+REST = 3
 COUNT_MAX = 65535  # What --message-count takes.
+# Messages of the run that finds out how many fit the time.
 TRIAL_MESSAGES = 2000
 
 
 def parts(row):
     """What is spoken in a row, what is measured, and on how many connections, with idle ones behind a `+`."""
     *protocol, kind, connections = row.split("-")
-    return *protocol or ["tcp"], kind, connections
+    return protocol[0] if protocol else "tcp", kind, connections
 
 
 def kind_of(row):
@@ -133,17 +135,20 @@ def busy(before, after, seconds):
 def measure_open(args, connections):
     """Opens so many connections again and again for the time; memory is that of the first time, when
     each has exchanged a message and rests."""
-    connections = min(connections, args.most)
+    connections, rest = min(connections, args.most), REST * args.seconds if kind_of(args.row) == "open" else 0
     began, opened, seconds, server_cpu, client_cpu, wrongs, each = time.monotonic(), 0, 0.0, 0.0, 0.0, 0, {}
     while not opened or time.monotonic() - began < args.seconds:
         before, cpu_before = memory(args.pid), cpu_seconds(args.pid)
-        with Client(args, "open", connections, "127.1.0.0/16", "--message-count", "1", "--hold", "100ms") as client:
+        hold = f"{0.1 if each else rest + 0.1}s"
+        with Client(args, "open", connections, "127.1.0.0/16", "--message-count", "1", "--hold", hold) as client:
             client.until_open()
             client_cpu += cpu_seconds(client.process.pid)
             time.sleep(0.1)  # Who is in the server's queue is accepted, and no message is sent yet.
             server_cpu += cpu_seconds(args.pid) - cpu_before
             client.until_holding()
             if not each:
+                time.sleep(rest)  # A server may give memory back that only the opening took.
+                began += rest
                 own, resident = memory(args.pid)
                 each = {"user_bytes_each": round((own - before[0]) / connections, 1),
                         "resident_bytes_each": round(resident / connections, 1)}
