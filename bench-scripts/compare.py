@@ -139,7 +139,7 @@ def measure_open(args, connections):
     began, opened, seconds, server_cpu, client_cpu, wrongs, each = time.monotonic(), 0, 0.0, 0.0, 0.0, 0, {}
     while not opened or time.monotonic() - began < args.seconds:
         before, cpu_before = memory(args.pid), cpu_seconds(args.pid)
-        hold = f"{0.1 if each else rest + 0.1}s"
+        hold = f"{0.1 if each else rest + 0.1:.3f}s"
         with Client(args, "open", connections, "127.1.0.0/16", "--message-count", "1", "--hold", hold) as client:
             client.until_open()
             client_cpu += cpu_seconds(client.process.pid)
