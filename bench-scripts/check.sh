@@ -71,6 +71,12 @@ if command -v go >/dev/null; then
     # Each in a shell of its own, which `set -e` ends at the first of the three that fails.
     (step go_baseline go-churn)
     (step go_baseline go-echo)
+    (step go_baseline go-tls-echo)
+    if [ -d /usr/share/gocode/src/github.com/gorilla/websocket ]; then
+        (GO111MODULE=off GOPATH=/usr/share/gocode step go_baseline go-ws-echo)
+    else
+        skip "go-ws-echo: gorilla is not installed (apt-get install golang-github-gorilla-websocket-dev)"
+    fi
 else
     skip "Go baselines: go is not installed (apt-get install golang-go)"
 fi
@@ -101,6 +107,7 @@ command -v tmux >/dev/null || skip "the live view in a terminal: tmux is not ins
 command -v openssl >/dev/null || skip "TLS against openssl: it is not installed (apt-get install openssl)"
 if [ "$(nproc)" -ge 2 ]; then
     step bench-scripts/compare.sh --quick --only echo-16,rate-500 --servers epoll,ring,tokio,glommio
+    step bench-scripts/compare.sh --quick --only tls-open-200,tls-handshakes-100,tls-echo-500,ws-echo-500
 else
     skip "a try of compare.sh: it needs two CPUs"
 fi

@@ -27,18 +27,27 @@ COMPARED = {
              ("user_bytes_each", "user bytes, growth", False), ("resident_bytes_each", "resident, in all", False)],
     "echo": [("messages_per_s", "messages/s", True), ("cpu_us_per_message", "CPU us/message", False),
              ("p50_us", "p50 us", False), ("p99_us", "p99 us", False)],
+    "handshakes": [("opened_per_s", "handshakes/s", True), ("cpu_us_per_open", "CPU us/handshake", False)],
     "rate": [("p50_us", "p50 us", False), ("p99_us", "p99 us", False), ("cpu_us_per_message", "CPU us/message", False)],
 }
 OURS = "megaconn"
 # What the client's histograms resolve.
 RESOLUTION = 0.03
-# Messages of the run that finds out how many fit the time.
+# How long connections rest before memory is read, in times of a measurement.
+REST = 3
 COUNT_MAX = 65535  # What --message-count takes.
+# Messages of the run that finds out how many fit the time.
 TRIAL_MESSAGES = 2000
 
 
+def parts(row):
+    """What is spoken in a row, what is measured, and on how many connections, with idle ones behind a `+`."""
+    *protocol, kind, connections = row.split("-")
+    return protocol[0] if protocol else "tcp", kind, connections
+
+
 def kind_of(row):
-    return row.split("-")[0]
+    return parts(row)[1]
 
 
 # ---- one measurement ------------------------------------------------------------------------------
@@ -65,8 +74,11 @@ class Client:
 
     def __init__(self, args, name, connections, source, *flags):
         self.out = f"{args.work}/{name}"
-        command = [*args.client.split(), "run", "--target", args.target, "--connections", str(connections),
-                   "--source", source, "--close", "reset", "--out", self.out, *flags]
+        protocol = parts(args.row)[0]
+        command = [*args.client.split(), "run", "--target", f"{protocol}://{args.target}", "--connections",
+                   str(connections), "--source", source, "--close", "reset", "--out", self.out, *flags]
+        if protocol == "tls":
+            command.append("--tls-insecure")
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.said = []
 
@@ -123,15 +135,20 @@ def busy(before, after, seconds):
 def measure_open(args, connections):
     """Opens so many connections again and again for the time; memory is that of the first time, when
     each has exchanged a message and rests."""
-    began, opened, seconds, server_cpu, wrongs, each = time.monotonic(), 0, 0.0, 0.0, 0, {}
+    connections, rest = min(connections, args.most), REST * args.seconds if kind_of(args.row) == "open" else 0
+    began, opened, seconds, server_cpu, client_cpu, wrongs, each = time.monotonic(), 0, 0.0, 0.0, 0.0, 0, {}
     while not opened or time.monotonic() - began < args.seconds:
         before, cpu_before = memory(args.pid), cpu_seconds(args.pid)
-        with Client(args, "open", connections, "127.1.0.0/16", "--message-count", "1", "--hold", "100ms") as client:
+        hold = f"{0.1 if each else rest + 0.1:.3f}s"
+        with Client(args, "open", connections, "127.1.0.0/16", "--message-count", "1", "--hold", hold) as client:
             client.until_open()
+            client_cpu += cpu_seconds(client.process.pid)
             time.sleep(0.1)  # Who is in the server's queue is accepted, and no message is sent yet.
             server_cpu += cpu_seconds(args.pid) - cpu_before
             client.until_holding()
             if not each:
+                time.sleep(rest)  # A server may give memory back that only the opening took.
+                began += rest
                 own, resident = memory(args.pid)
                 each = {"user_bytes_each": round((own - before[0]) / connections, 1),
                         "resident_bytes_each": round(resident / connections, 1)}
@@ -139,7 +156,8 @@ def measure_open(args, connections):
         connect = result["plateaus"][0]["connect"]
         opened, seconds, wrongs = opened + connections, seconds + connect["seconds"], wrongs + wrong(result)
     return {"connections": connections, "seconds": round(seconds, 3), "opened_per_s": round(opened / seconds),
-            "cpu_us_per_open": round(server_cpu / opened * 1e6, 3), "wrong": wrongs, **each}
+            "cpu_us_per_open": round(server_cpu / opened * 1e6, 3), "server_busy": round(server_cpu / seconds, 2),
+            "client_busy": round(client_cpu / seconds, 2), "wrong": wrongs, **each}
 
 
 def closed_loop(args, connections, count):
@@ -193,10 +211,12 @@ def measure_rate(args, connections):
 
 
 def measure(args):
-    """ROW is open-N, echo-N, rate-N, or echo-N+M with M idle connections beside the N busy ones."""
+    """ROW is open-N, handshakes-N, echo-N, rate-N, or echo-N+M with M idle connections beside the N busy ones;
+    with tls- or ws- before it, connections speak that."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    connections, _, idle = args.row.split("-")[1].partition("+")
-    measured = {"open": measure_open, "echo": measure_echo, "rate": measure_rate}[kind_of(args.row)]
+    _, kind, numbers = parts(args.row)
+    connections, _, idle = numbers.partition("+")
+    measured = {"open": measure_open, "handshakes": measure_open, "echo": measure_echo, "rate": measure_rate}[kind]
     if idle:
         with Client(args, "idle", int(idle), "127.2.0.0/16", "--message-count", "0", "--hold", "10m") as client:
             client.until_holding()
@@ -288,6 +308,7 @@ def main():
         of_measure.add_argument(f"--{name}", required=True)
     of_measure.add_argument("--pid", type=int, required=True)
     of_measure.add_argument("--rate", type=int, required=True)
+    of_measure.add_argument("--most", type=int, required=True)
     of_measure.add_argument("--seconds", type=float, required=True)
     commands.add_parser("head")
     commands.add_parser("table").add_argument("files", nargs="+")
