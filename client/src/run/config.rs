@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use megaconn::base::constants::{
-    BUFFER_BYTES, BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SEARCH_STEPS, TIME_WAIT,
-    WEBSOCKET_HEAD_BYTES,
+    BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SEARCH_STEPS, TIME_WAIT,
 };
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::wanted::Wanted;
@@ -18,13 +17,12 @@ use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::push::Pushes;
 use megaconn::engine::protocol::script::Script;
 use megaconn::engine::protocol::tls::config::{ClientTls, ServerName};
-use megaconn::engine::protocol::websocket::frame::CONTROL_MAX;
-use megaconn::engine::protocol::websocket::upgrade::Request;
 
 use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::slo::Slo;
 use crate::run::flags::{self, Flags, GateFlags, LoadFlags, Outputs, Targets, TrafficFlags};
 use crate::run::plateaus::hold_at_least;
+use crate::run::websocket::WebSocket;
 
 /// What a run is to do.
 pub(crate) struct Config {
@@ -76,15 +74,6 @@ pub(crate) struct Traffic {
     pub(crate) keepalive: Option<Duration>,
 }
 
-/// What connections that speak WebSocket ask for, and of which hosts.
-#[derive(Clone, Debug)]
-pub(crate) struct WebSocket {
-    pub(crate) request: Request,
-    /// Messages are pings.
-    pub(crate) asks_by_ping: bool,
-    pub(crate) hosts: HashMap<SocketAddr, Box<str>>,
-}
-
 /// Short connections in the hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Churn {
@@ -116,7 +105,7 @@ pub(crate) struct BystanderPlan {
 /// Flags that contradict each other, with the fix.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
-pub(crate) struct FlagError(String);
+pub(crate) struct FlagError(pub(crate) String);
 
 impl Config {
     /// What `flags` mean together; their targets are `endpoints`, which requests call by their `hosts`.
@@ -138,7 +127,7 @@ impl Config {
             let error = "--target: some speak TLS and some do not; fix: one scheme for all of them";
             return Err(FlagError(error.to_owned()));
         }
-        let websocket = websocket(&flags, hosts)?;
+        let websocket = WebSocket::of(&flags, hosts)?;
         let (plateaus, to_max) = plateaus(&flags.load.connections)?;
         let most = plateaus.iter().copied().max().unwrap_or(0);
         let churn = churn(&flags.load, &flags.traffic, plateaus.len() + usize::from(to_max));
@@ -352,51 +341,6 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 25] {
             "--churn 100/s, or no --resolve-every",
         ),
     ]
-}
-
-/// What the targets of `ws://` ask for; all of them are, or none is.
-fn websocket(
-    flags: &Flags,
-    hosts: HashMap<SocketAddr, Box<str>>,
-) -> Result<Option<WebSocket>, FlagError> {
-    let Some(path) = flags.targets.path() else {
-        let error =
-            "--target: some ask for another path, or for none; fix: one path in all of them";
-        return Err(FlagError(error.to_owned()));
-    };
-    let TrafficFlags { header, subprotocol, ping_every, message_bytes, .. } = &flags.traffic;
-    let Some(path) = path else {
-        return if header.is_empty() && subprotocol.is_none() && ping_every.is_none() {
-            Ok(None)
-        } else {
-            let error = "--header, --subprotocol and --ping-every are of WebSocket; fix: --target ws://HOST:PORT";
-            Err(FlagError(error.to_owned()))
-        };
-    };
-    if flags.targets.resolve_every.is_some() {
-        let error = "--resolve-every does not speak WebSocket yet; fix: no --resolve-every";
-        return Err(FlagError(error.to_owned()));
-    }
-    let most = match ping_every {
-        Some(_) => CONTROL_MAX,
-        None => BUFFER_BYTES - WEBSOCKET_HEAD_BYTES,
-    };
-    if *message_bytes > most {
-        let error = format!(
-            "--message-bytes {message_bytes} does not fit into a frame; fix: {most} at most"
-        );
-        return Err(FlagError(error));
-    }
-    let headers = header.iter().map(|line| format!("{line}\r\n")).collect();
-    let request = Request { path: path.to_owned(), headers, subprotocol: subprotocol.clone() };
-    let longest = hosts.values().map(|host| request.size(host)).max().unwrap_or(0);
-    if longest > usize::from(BUFFER_BYTES) {
-        let most = BUFFER_BYTES;
-        let error = format!("an upgrade of {longest} bytes, {most} at most; fix: fewer --header");
-        return Err(FlagError(error));
-    }
-    let asks_by_ping = ping_every.is_some();
-    Ok(Some(WebSocket { request, asks_by_ping, hosts }))
 }
 
 /// Plateaus, no two alike in turn, and whether as many as there can be come after them.

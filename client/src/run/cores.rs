@@ -24,8 +24,9 @@ use megaconn::plan::tuples;
 use megaconn::runtime::start_error::CoreStartError;
 use megaconn::sys::doorbell::Doorbell;
 
-use crate::run::config::{Config, Traffic, WebSocket};
+use crate::run::config::{Config, Traffic};
 use crate::run::preflight::RunPlan;
+use crate::run::websocket::WebSocket;
 
 /// What one core is made of.
 pub(crate) struct Seed {
