@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use megaconn::base::constants::{
-    BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SEARCH_STEPS, TIME_WAIT,
+    BUFFER_BYTES, BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SEARCH_STEPS, TIME_WAIT,
 };
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::wanted::Wanted;
@@ -14,6 +14,7 @@ use megaconn::engine::client::config::Schedule;
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::proxy::header::{LINE_BYTES_MAX, Version};
 use megaconn::engine::protocol::push::Pushes;
 use megaconn::engine::protocol::script::Script;
 use megaconn::engine::protocol::tls::config::{ClientTls, ServerName};
@@ -66,6 +67,8 @@ pub(crate) struct Traffic {
     pub(crate) websocket: Option<WebSocket>,
     /// Of connections that speak TLS, with the name of each server.
     pub(crate) tls: Option<(ClientTls, HashMap<SocketAddr, ServerName<'static>>)>,
+    /// How the header of the PROXY protocol is written that each connection begins with.
+    pub(crate) proxy_protocol: Option<Version>,
     /// What is said in place of our messages. An answer to it is an echo as others.
     pub(crate) script: Option<Script>,
     pub(crate) churn: Option<Churn>,
@@ -105,7 +108,7 @@ pub(crate) struct BystanderPlan {
 /// Flags that contradict each other, with the fix.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
-pub(crate) struct FlagError(pub(crate) String);
+pub(crate) struct FlagError(String);
 
 impl Config {
     /// What `flags` mean together; their targets are `endpoints`, which requests call by their `hosts`.
@@ -123,11 +126,17 @@ impl Config {
         if let Some((_, what, fix)) = conflict {
             return Err(FlagError(format!("{what}; fix: {fix}")));
         }
+        let room = first_bytes_max(&flags);
+        let hello = script.as_ref().and_then(|script| script.hello.as_ref());
+        if hello.is_some_and(|hello| hello.size() > room) {
+            let error = format!("--hello is too long behind a header; fix: {room} bytes at most");
+            return Err(FlagError(error));
+        }
         if flags.targets.is_tls().is_none() {
             let error = "--target: some speak TLS and some do not; fix: one scheme for all of them";
             return Err(FlagError(error.to_owned()));
         }
-        let websocket = WebSocket::of(&flags, hosts)?;
+        let websocket = WebSocket::of(&flags, hosts, room).map_err(FlagError)?;
         let (plateaus, to_max) = plateaus(&flags.load.connections)?;
         let most = plateaus.iter().copied().max().unwrap_or(0);
         let churn = churn(&flags.load, &flags.traffic, plateaus.len() + usize::from(to_max));
@@ -223,6 +232,7 @@ impl Traffic {
             expect,
             websocket: None,
             tls: None,
+            proxy_protocol: flags.proxy_protocol,
             script,
             churn,
             close: match flags.close {
@@ -241,7 +251,8 @@ impl Traffic {
 
     /// Whether something is said and heard on a connection before it counts.
     pub(crate) fn opens(&self) -> bool {
-        self.websocket.is_some() || self.tls.is_some() || self.script.is_some()
+        let layers = self.websocket.is_some() || self.tls.is_some() || self.script.is_some();
+        layers || self.proxy_protocol.is_some()
     }
 
     /// Whether connections carry anything in the hold, or short ones come and go beside them.
@@ -266,9 +277,15 @@ impl Gates {
     }
 }
 
+/// Bytes of a hello or an upgrade at most: a header of the PROXY protocol goes out with it in one buffer.
+fn first_bytes_max(flags: &Flags) -> usize {
+    let header = flags.traffic.proxy_protocol.map_or(0, |_| LINE_BYTES_MAX);
+    usize::from(BUFFER_BYTES) - header
+}
+
 /// Whether flags contradict each other, what the contradiction is, and its fix; in the order in which
 /// they are told.
-fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 25] {
+fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 26] {
     let Flags { targets, load, traffic, gates, script, .. } = flags;
     let (scripted, is_other) = (script.is_any(), traffic.expect != flags::Expect::Echo);
     let has_path = targets.path().flatten().is_some();
@@ -339,6 +356,11 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 25] {
             resolves && traffic.churn.is_none(),
             "--resolve-every moves short connections, and there are none",
             "--churn 100/s, or no --resolve-every",
+        ),
+        (
+            resolves && traffic.proxy_protocol.is_some(),
+            "--resolve-every finds targets that --proxy-protocol does not name yet",
+            "no --resolve-every",
         ),
     ]
 }

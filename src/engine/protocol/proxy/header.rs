@@ -21,7 +21,7 @@ const HEAD_BYTES: usize = SIGNATURE.len() + 4;
 /// Version 2, on a connection of the proxy's own.
 const LOCAL: u8 = 0x20;
 
-/// Version 2, on a connection of somebody's.
+/// Version 2, for a connection that is passed on.
 const PROXY: u8 = 0x21;
 
 /// How a header is written.
