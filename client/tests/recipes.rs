@@ -4,16 +4,15 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use answering::{each_line, say};
 use common::{Finished, PATIENCE, Program, Server, free_ports, number, result_in, until};
 use lab::host::skipped;
-use rustix::process::{Pid, Resource, Signal, geteuid, getrlimit, kill_process};
+use real::{Place, Real, daemon};
+use rustix::process::{Resource, Signal, getrlimit};
 use serde_json::Value;
 
 #[path = "common/answering.rs"]
@@ -22,6 +21,9 @@ mod answering;
 mod common;
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod lab;
+#[expect(dead_code, reason = "this file needs only a part of it")]
+#[path = "common/real.rs"]
+mod real;
 
 const PAGE: &str = include_str!("../../notes/recipes.md");
 
@@ -80,95 +82,6 @@ fn wall(result: &Value) -> [&str; 3] {
     let wall = &result["verdict"]["wall"];
     let first = |key: &str| wall[key][0].as_str().unwrap_or_default();
     [wall["id"].as_str().unwrap_or_default(), first("evidence"), first("fix")]
-}
-
-/// A server of another kind, which is ended with this.
-struct Real {
-    child: Child,
-    ends_by: Signal,
-    port: u16,
-    _place: Place,
-}
-
-impl Real {
-    /// `None`, said loudly, where the program is not installed.
-    fn start(program: &Path, ends_by: Signal, place: Place, flags: &[&str]) -> Option<Real> {
-        let mut command = Command::new(program);
-        command.args(flags).current_dir(place.directory.path());
-        if let Some(user) = place.user {
-            command.uid(user).gid(user);
-        }
-        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        match quiet.spawn() {
-            Ok(child) => {
-                let port = place.address.port();
-                until("it listens", || TcpStream::connect(place.address).is_ok());
-                Some(Real { child, ends_by, port, _place: place })
-            }
-            Err(error) => {
-                let packages = "redis-server mosquitto nginx-light postgresql";
-                let program = program.display();
-                skipped(&format!("{program}: {error}; fix: apt-get install {packages}"));
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Real {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = kill_process(Pid::from_child(&self.child), self.ends_by);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A directory and an address for a server.
-struct Place {
-    directory: tempfile::TempDir,
-    address: SocketAddr,
-    /// Of a server that does not run as root.
-    user: Option<u32>,
-}
-
-impl Place {
-    fn new() -> Place {
-        let directory = tempfile::tempdir().expect("there is a place for temporary files");
-        Place { directory, address: free_ports(Ipv4Addr::LOCALHOST.into(), 1), user: None }
-    }
-
-    /// For a server that lays down root's rights before it reads anything, or has none.
-    fn of(user: &str) -> Place {
-        let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let account = accounts.lines().find(|line| line.starts_with(&format!("{user}:")));
-        let id = account.and_then(|line| line.split(':').nth(2)?.parse().ok());
-        let place = Place { user: id.filter(|_| geteuid().is_root()), ..Place::new() };
-        if let Some(user) = place.user {
-            chown(place.directory.path(), Some(user), Some(user)).expect("we are root");
-        }
-        place
-    }
-
-    fn port(&self) -> String {
-        self.address.port().to_string()
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        let path = self.directory.path().join(name);
-        fs::write(&path, text).expect("it is our directory");
-        path.to_str().expect("temporary names are plain").to_owned()
-    }
-}
-
-/// A program that need not be in the path of an ordinary user.
-fn daemon(name: &str) -> PathBuf {
-    let path = Path::new("/usr/sbin").join(name);
-    if path.exists() { path } else { name.into() }
 }
 
 fn redis(clients_max: &str) -> Option<Real> {
@@ -296,6 +209,34 @@ fn nginx_is_a_proxy_of_websocket_up_to_its_limit() {
     let established = number(&result, "established");
     assert!((30..50).contains(&established), "{established}");
     assert_eq!(wall(&result)[0], "own-limit", "{result:#}");
+}
+
+#[test]
+fn haproxy_says_where_connections_come_from() {
+    let server = Server::start(
+        &common::server_binary(),
+        Ipv4Addr::LOCALHOST.into(),
+        1,
+        &["--cores", &common::cores(1), "--proxy-protocol"],
+    );
+    let (place, behind) = (Place::new(), free_ports(Ipv4Addr::LOCALHOST.into(), 1));
+    let text = with(
+        block("HAProxy", "accept-proxy"),
+        &[
+            ("127.0.0.1:8081", &place.address.to_string()),
+            ("127.0.0.1:8082", &behind.to_string()),
+            ("127.0.0.1:7000", &server.address.to_string()),
+            ("maxconn 45000", "maxconn 2000"),
+            ("maxconn 20000", "maxconn 1000"),
+        ],
+    );
+    let conf = place.write("conf", &text);
+    let flags = ["-db", "-f", &conf];
+    let Some(before) = Real::start(&daemon("haproxy"), Signal::TERM, place, &flags) else { return };
+    for (typed, port) in [(8081, before.port), (8082, behind.port())] {
+        let command = block("HAProxy", &format!("--target 127.0.0.1:{typed}"));
+        is_met(&run(command, (typed, port), ("10k", "200")), 200);
+    }
 }
 
 /// A cluster of its own, with as many sessions as 100.

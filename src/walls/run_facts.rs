@@ -61,6 +61,8 @@ pub struct End {
 pub struct ClientFacts {
     /// The first target, for commands that look at it.
     pub target: Option<SocketAddr>,
+    /// Whether each connection began with a header of the PROXY protocol.
+    pub writes_header: bool,
     /// When connections were lost.
     pub lost_when: Option<String>,
     /// Sockets in TIME_WAIT towards the targets, on the client's side.

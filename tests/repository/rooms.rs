@@ -134,6 +134,7 @@ pub(crate) const OUTSIDE: List = &[
     ("top::render", &["std::fs", "std::net", "std::io", "std::time::Instant"]),
     ("main::commands::serve::config", HOST),
     ("client::run::config", HOST),
+    ("client::run::websocket", HOST),
 ];
 
 /// What makes TLS, of other crates.
@@ -168,8 +169,10 @@ pub(crate) const OF_FLAGS_ALONE: List = &[
             "client::bystanders::slo",
             "client::run::flags",
             "client::run::plateaus",
+            "client::run::websocket",
         ],
     ),
+    ("client::run::websocket", &["base", "engine::protocol", "client::run::flags"]),
 ];
 
 /// Types of `std::net` that hold an address and do nothing: free for all.

@@ -38,6 +38,8 @@ pub(crate) struct Asked {
     pub(crate) targets: Vec<SocketAddr>,
     /// Messages and short connections above this latency are late.
     pub(crate) max_p99: Option<Duration>,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub(crate) writes_header: bool,
 }
 
 /// What there was before the first connection, and what has been seen since.
@@ -185,7 +187,7 @@ impl Evidence {
         let silent_after_hold =
             self.silent_before_hold.map_or(0, |before| silent(&totals).saturating_sub(before));
         let held_seconds = result.plateaus.iter().filter_map(|p| *p.hold_seconds).sum();
-        let Asked { host, demand, max_p99, targets } = self.asked;
+        let Asked { host, demand, max_p99, targets, writes_header } = self.asked;
         let mut symptoms = symptoms(max_p99, result, &totals, is_partial);
         symptoms.extend(self.no_more.as_ref().map(|_| (Symptom::NoMore, 1)));
         if self.overdue_at_wall > 0 {
@@ -205,6 +207,7 @@ impl Evidence {
             log: lines.map(|lines| lines.into_iter().map(|line| line.text).collect()),
             facts: ClientFacts {
                 target: targets.first().copied(),
+                writes_header,
                 lost_when: result.losses.map(|losses| losses.to_string()),
                 listeners: self.listeners,
                 refusing_targets: (totals.failed[Errno::ECONNREFUSED.index()] > 0)

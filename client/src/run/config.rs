@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use megaconn::base::constants::{
     BUFFER_BYTES, BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SEARCH_STEPS, TIME_WAIT,
-    WEBSOCKET_HEAD_BYTES,
 };
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::wanted::Wanted;
@@ -15,16 +14,16 @@ use megaconn::engine::client::config::Schedule;
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::proxy::header::{LINE_BYTES_MAX, Version};
 use megaconn::engine::protocol::push::Pushes;
 use megaconn::engine::protocol::script::Script;
 use megaconn::engine::protocol::tls::config::{ClientTls, ServerName};
-use megaconn::engine::protocol::websocket::frame::CONTROL_MAX;
-use megaconn::engine::protocol::websocket::upgrade::Request;
 
 use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::slo::Slo;
 use crate::run::flags::{self, Flags, GateFlags, LoadFlags, Outputs, Targets, TrafficFlags};
 use crate::run::plateaus::hold_at_least;
+use crate::run::websocket::WebSocket;
 
 /// What a run is to do.
 pub(crate) struct Config {
@@ -68,21 +67,14 @@ pub(crate) struct Traffic {
     pub(crate) websocket: Option<WebSocket>,
     /// Of connections that speak TLS, with the name of each server.
     pub(crate) tls: Option<(ClientTls, HashMap<SocketAddr, ServerName<'static>>)>,
+    /// How the header of the PROXY protocol is written that each connection begins with.
+    pub(crate) proxy_protocol: Option<Version>,
     /// What is said in place of our messages. An answer to it is an echo as others.
     pub(crate) script: Option<Script>,
     pub(crate) churn: Option<Churn>,
     pub(crate) close: ShutdownMode,
     pub(crate) sweep: bool,
     pub(crate) keepalive: Option<Duration>,
-}
-
-/// What connections that speak WebSocket ask for, and of which hosts.
-#[derive(Clone, Debug)]
-pub(crate) struct WebSocket {
-    pub(crate) request: Request,
-    /// Messages are pings.
-    pub(crate) asks_by_ping: bool,
-    pub(crate) hosts: HashMap<SocketAddr, Box<str>>,
 }
 
 /// Short connections in the hold.
@@ -134,11 +126,17 @@ impl Config {
         if let Some((_, what, fix)) = conflict {
             return Err(FlagError(format!("{what}; fix: {fix}")));
         }
+        let room = first_bytes_max(&flags);
+        let hello = script.as_ref().and_then(|script| script.hello.as_ref());
+        if hello.is_some_and(|hello| hello.size() > room) {
+            let error = format!("--hello is too long behind a header; fix: {room} bytes at most");
+            return Err(FlagError(error));
+        }
         if flags.targets.is_tls().is_none() {
             let error = "--target: some speak TLS and some do not; fix: one scheme for all of them";
             return Err(FlagError(error.to_owned()));
         }
-        let websocket = websocket(&flags, hosts)?;
+        let websocket = WebSocket::of(&flags, hosts, room).map_err(FlagError)?;
         let (plateaus, to_max) = plateaus(&flags.load.connections)?;
         let most = plateaus.iter().copied().max().unwrap_or(0);
         let churn = churn(&flags.load, &flags.traffic, plateaus.len() + usize::from(to_max));
@@ -234,6 +232,7 @@ impl Traffic {
             expect,
             websocket: None,
             tls: None,
+            proxy_protocol: flags.proxy_protocol,
             script,
             churn,
             close: match flags.close {
@@ -252,7 +251,8 @@ impl Traffic {
 
     /// Whether something is said and heard on a connection before it counts.
     pub(crate) fn opens(&self) -> bool {
-        self.websocket.is_some() || self.tls.is_some() || self.script.is_some()
+        let layers = self.websocket.is_some() || self.tls.is_some() || self.script.is_some();
+        layers || self.proxy_protocol.is_some()
     }
 
     /// Whether connections carry anything in the hold, or short ones come and go beside them.
@@ -277,9 +277,15 @@ impl Gates {
     }
 }
 
+/// Bytes of a hello or an upgrade at most: a header of the PROXY protocol goes out with it in one buffer.
+fn first_bytes_max(flags: &Flags) -> usize {
+    let header = flags.traffic.proxy_protocol.map_or(0, |_| LINE_BYTES_MAX);
+    usize::from(BUFFER_BYTES) - header
+}
+
 /// Whether flags contradict each other, what the contradiction is, and its fix; in the order in which
 /// they are told.
-fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 25] {
+fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 26] {
     let Flags { targets, load, traffic, gates, script, .. } = flags;
     let (scripted, is_other) = (script.is_any(), traffic.expect != flags::Expect::Echo);
     let has_path = targets.path().flatten().is_some();
@@ -351,52 +357,12 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 25] {
             "--resolve-every moves short connections, and there are none",
             "--churn 100/s, or no --resolve-every",
         ),
+        (
+            resolves && traffic.proxy_protocol.is_some(),
+            "--resolve-every finds targets that --proxy-protocol does not name yet",
+            "no --resolve-every",
+        ),
     ]
-}
-
-/// What the targets of `ws://` ask for; all of them are, or none is.
-fn websocket(
-    flags: &Flags,
-    hosts: HashMap<SocketAddr, Box<str>>,
-) -> Result<Option<WebSocket>, FlagError> {
-    let Some(path) = flags.targets.path() else {
-        let error =
-            "--target: some ask for another path, or for none; fix: one path in all of them";
-        return Err(FlagError(error.to_owned()));
-    };
-    let TrafficFlags { header, subprotocol, ping_every, message_bytes, .. } = &flags.traffic;
-    let Some(path) = path else {
-        return if header.is_empty() && subprotocol.is_none() && ping_every.is_none() {
-            Ok(None)
-        } else {
-            let error = "--header, --subprotocol and --ping-every are of WebSocket; fix: --target ws://HOST:PORT";
-            Err(FlagError(error.to_owned()))
-        };
-    };
-    if flags.targets.resolve_every.is_some() {
-        let error = "--resolve-every does not speak WebSocket yet; fix: no --resolve-every";
-        return Err(FlagError(error.to_owned()));
-    }
-    let most = match ping_every {
-        Some(_) => CONTROL_MAX,
-        None => BUFFER_BYTES - WEBSOCKET_HEAD_BYTES,
-    };
-    if *message_bytes > most {
-        let error = format!(
-            "--message-bytes {message_bytes} does not fit into a frame; fix: {most} at most"
-        );
-        return Err(FlagError(error));
-    }
-    let headers = header.iter().map(|line| format!("{line}\r\n")).collect();
-    let request = Request { path: path.to_owned(), headers, subprotocol: subprotocol.clone() };
-    let longest = hosts.values().map(|host| request.size(host)).max().unwrap_or(0);
-    if longest > usize::from(BUFFER_BYTES) {
-        let most = BUFFER_BYTES;
-        let error = format!("an upgrade of {longest} bytes, {most} at most; fix: fewer --header");
-        return Err(FlagError(error));
-    }
-    let asks_by_ping = ping_every.is_some();
-    Ok(Some(WebSocket { request, asks_by_ping, hosts }))
 }
 
 /// Plateaus, no two alike in turn, and whether as many as there can be come after them.

@@ -12,6 +12,8 @@ use megaconn::engine::client::phase::Command;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::protocol::Expectation;
 use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::proxy::client::Announced;
+use megaconn::engine::protocol::proxy::header::Version;
 use megaconn::engine::protocol::script::Scripted;
 use megaconn::engine::protocol::tls::client::Tls;
 use megaconn::engine::protocol::tls::config::{ClientTls, ServerName};
@@ -24,8 +26,9 @@ use megaconn::plan::tuples;
 use megaconn::runtime::start_error::CoreStartError;
 use megaconn::sys::doorbell::Doorbell;
 
-use crate::run::config::{Config, Traffic, WebSocket};
+use crate::run::config::{Config, Traffic};
 use crate::run::preflight::RunPlan;
+use crate::run::websocket::WebSocket;
 
 /// What one core is made of.
 pub(crate) struct Seed {
@@ -33,6 +36,7 @@ pub(crate) struct Seed {
     client: ClientConfig,
     expect: Expected,
     tls: InTls,
+    header: Header,
     tuples: TupleAllocator,
     losses: Arc<LossLog>,
 }
@@ -46,6 +50,9 @@ enum Expected {
 
 /// What they speak TLS by, and the names of targets.
 type InTls = Option<(ClientTls, Vec<ServerName<'static>>)>;
+
+/// The header of the PROXY protocol that comes before, and the targets that it names.
+type Header = Option<(Version, Vec<SocketAddr>)>;
 
 /// One seed for each core, with its own share of the tuples and its own log of `losses`.
 pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) -> Vec<Seed> {
@@ -65,6 +72,8 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) ->
             client: client_config(config, plan, core),
             expect: expected(&config.traffic, plan.tuples.targets()),
             tls: in_tls(&config.traffic, plan.tuples.targets()),
+            header: (config.traffic.proxy_protocol)
+                .map(|version| (version, plan.tuples.targets().to_vec())),
             tuples: allocator(plan, core),
             losses: Arc::clone(losses),
         }
@@ -94,13 +103,13 @@ pub(crate) fn make_core(
     stats: Arc<ClientStats>,
     bell: &Doorbell,
 ) -> Result<AnyWorker<Command, UringDriver>, CoreStartError> {
-    let Seed { driver, client, expect, tls, tuples, losses } = seed;
+    let Seed { driver, client, expect, tls, header, tuples, losses } = seed;
     let driver = UringDriver::new(driver, bell).map_err(|e| CoreStartError::driver(&e))?;
     let parts = (driver, client, tuples, stats, losses);
     Ok(match expect {
-        Expected::Bytes(bytes) => boxed(parts, tls, bytes),
-        Expected::WebSocket(frames) => boxed(parts, tls, frames),
-        Expected::Script(script) => boxed(parts, tls, script),
+        Expected::Bytes(bytes) => in_layers(parts, header, tls, bytes),
+        Expected::WebSocket(frames) => in_layers(parts, header, tls, frames),
+        Expected::Script(script) => in_layers(parts, header, tls, script),
     })
 }
 
@@ -108,18 +117,35 @@ pub(crate) fn make_core(
 type Parts = (UringDriver, ClientConfig, TupleAllocator, Arc<ClientStats>, Arc<LossLog>);
 
 /// A client, with TLS under what it expects where there is TLS.
-fn boxed<E: Expectation + 'static>(
-    (driver, client, tuples, stats, losses): Parts,
+fn in_layers<E: Expectation + 'static>(
+    parts: Parts,
+    header: Header,
     tls: InTls,
     expect: E,
 ) -> AnyWorker<Command, UringDriver> {
     match tls {
-        None => Box::new(Client::new(driver, client, expect, tuples, stats, losses)),
-        Some((config, names)) => {
-            let records = Tls::new(config, names, expect);
-            Box::new(Client::new(driver, client, records, tuples, stats, losses))
-        }
+        None => behind_header(parts, header, expect),
+        Some((config, names)) => behind_header(parts, header, Tls::new(config, names, expect)),
     }
+}
+
+/// The same, with a header before it where there is one.
+fn behind_header<E: Expectation + 'static>(
+    parts: Parts,
+    header: Header,
+    then: E,
+) -> AnyWorker<Command, UringDriver> {
+    match header {
+        None => boxed(parts, then),
+        Some((version, targets)) => boxed(parts, Announced { version, targets, then }),
+    }
+}
+
+fn boxed<E: Expectation + 'static>(
+    (driver, client, tuples, stats, losses): Parts,
+    expect: E,
+) -> AnyWorker<Command, UringDriver> {
+    Box::new(Client::new(driver, client, expect, tuples, stats, losses))
 }
 
 fn in_tls(traffic: &Traffic, targets: &[SocketAddr]) -> InTls {

@@ -59,6 +59,7 @@ fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
         format!("message_count={}", traffic.message_count),
         format!("message_schedule={schedule}"),
         format!("expect={expect}"),
+        format!("proxy_protocol={}", or(traffic.proxy_protocol, "off")),
         format!("tls={}", if traffic.tls.is_some() { "on" } else { "off" }),
         format!("script={}", if traffic.script.is_some() { "on" } else { "off" }),
         format!("websocket={}", or(traffic.websocket.as_ref().map(|ws| &ws.request.path), "off")),

@@ -13,6 +13,7 @@ use megaconn::base::http_words;
 use megaconn::base::units::{self, Text};
 use megaconn::base::wanted::Wanted;
 use megaconn::engine::protocol::message::HEADER_BYTES;
+use megaconn::engine::protocol::proxy::header::Version;
 use megaconn::observe::control::place::Place;
 use megaconn::plan::named;
 use megaconn::plan::tuples::{PortRange, Sources};
@@ -262,6 +263,13 @@ pub(crate) struct TrafficFlags {
     /// With a target of ws://; the server agrees to it, or to none.
     #[arg(long, hide_short_help = true, value_name = "NAME", value_parser = http_words::token)]
     pub(crate) subprotocol: Option<String>,
+    /// Say where each connection comes from
+    ///
+    /// It begins with a header of the PROXY protocol, before TLS, WebSocket and all else: a line (v1) or binary (v2),
+    /// with its own source address and port and those of its target. For HAProxy's `accept-proxy`, `proxy_protocol`
+    /// of nginx, or `megaconn serve --proxy-protocol`.
+    #[arg(long, hide_short_help = true, value_name = "v1|v2")]
+    pub(crate) proxy_protocol: Option<Version>,
     /// Interval of probes of silent peers
     ///
     /// SO_KEEPALIVE with this time and interval, in whole seconds. Default: off.

@@ -50,6 +50,7 @@ mod stage;
 mod steering;
 mod stop_on_miss;
 mod tls;
+mod websocket;
 
 /// Does what `flags` say and leaves the run directory behind.
 ///

@@ -34,6 +34,8 @@ pub(crate) struct Traffic {
     pub(crate) banner: Option<Text>,
     /// With --websocket.
     pub(crate) websocket: Option<WebSocketConfig>,
+    /// Whether every connection begins with a header of the PROXY protocol.
+    pub(crate) proxy_protocol: bool,
     /// Time after which a peer that sends nothing is closed.
     pub(crate) idle_timeout: Option<Duration>,
     /// Time after which a peer that takes nothing is closed.
@@ -69,8 +71,8 @@ impl Config {
 impl Traffic {
     fn new(flags: TrafficFlags) -> Result<Traffic, FlagError> {
         let (mode, websocket) = (mode(&flags)?, websocket(&flags)?);
-        let TrafficFlags { banner, idle_timeout, send_timeout, .. } = flags;
-        Ok(Traffic { mode, banner, websocket, idle_timeout, send_timeout })
+        let TrafficFlags { banner, proxy_protocol, idle_timeout, send_timeout, .. } = flags;
+        Ok(Traffic { mode, banner, websocket, proxy_protocol, idle_timeout, send_timeout })
     }
 }
 
@@ -150,6 +152,7 @@ mod tests {
         assert_eq!((listen, Ok(places.cores)), (vec!["127.0.0.1:7000".into()], "all".parse()));
         assert_eq!(tls, TlsFlags::default());
         assert!(matches!(traffic.mode, Mode::Echo) && traffic.banner.is_none());
+        assert!(traffic.websocket.is_none() && !traffic.proxy_protocol);
         let timeouts = (traffic.idle_timeout, traffic.send_timeout);
         assert_eq!(timeouts, (None, Duration::from_secs(30)));
         assert_eq!((connections.drain, connections.keepalive), (Duration::ZERO, None));

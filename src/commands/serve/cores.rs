@@ -7,6 +7,7 @@ use megaconn::drivers::uring::{UringConfig, UringDriver};
 use megaconn::engine::protocol::Protocol;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::proxy::Awaited;
 use megaconn::engine::protocol::tls::server::Tls;
 use megaconn::engine::protocol::websocket::WebSocket;
 use megaconn::engine::server::allowance::Allowance;
@@ -26,6 +27,8 @@ pub(crate) struct Seed {
     driver: UringConfig,
     server: ServerConfig,
     protocol: Spoken,
+    /// Whether a header of the PROXY protocol comes before.
+    awaits_header: bool,
 }
 
 /// What its connections speak.
@@ -60,7 +63,7 @@ pub(crate) fn seeds(
             (Spoken::WebSocket(frames), Some(tls)) => Spoken::TlsWebSocket(Tls::new(tls, frames)),
             (spoken, _) => spoken,
         };
-        Seed { driver, server, protocol }
+        Seed { driver, server, protocol, awaits_header: traffic.proxy_protocol }
     };
     listeners.into_iter().map(seed).collect()
 }
@@ -80,22 +83,36 @@ pub(crate) fn make_core(
     stats: Arc<ServerStats>,
     bell: &Doorbell,
 ) -> Result<AnyWorker<Command, UringDriver>, CoreStartError> {
-    let Seed { driver, server, protocol } = seed;
+    let Seed { driver, server, protocol, awaits_header } = seed;
     let driver = UringDriver::new(driver, bell).map_err(|e| CoreStartError::driver(&e))?;
+    let parts = (driver, server, stats);
     let worker = match protocol {
-        Spoken::Bytes(bytes) => boxed(driver, server, bytes, stats),
-        Spoken::WebSocket(frames) => boxed(driver, server, frames, stats),
-        Spoken::TlsBytes(records) => boxed(driver, server, records, stats),
-        Spoken::TlsWebSocket(records) => boxed(driver, server, records, stats),
+        Spoken::Bytes(bytes) => behind_header(awaits_header, parts, bytes),
+        Spoken::WebSocket(frames) => behind_header(awaits_header, parts, frames),
+        Spoken::TlsBytes(records) => behind_header(awaits_header, parts, records),
+        Spoken::TlsWebSocket(records) => behind_header(awaits_header, parts, records),
     };
     worker.map_err(CoreStartError::first_segment)
 }
 
-fn boxed<P: Protocol + 'static>(
-    driver: UringDriver,
-    config: ServerConfig,
+/// What a server is made of besides.
+type Parts = (UringDriver, ServerConfig, Arc<ServerStats>);
+
+/// A server, with the layer of a header where one is awaited.
+fn behind_header<P: Protocol + 'static>(
+    awaits_header: bool,
+    parts: Parts,
     protocol: P,
-    stats: Arc<ServerStats>,
+) -> Result<AnyWorker<Command, UringDriver>, Errno> {
+    match awaits_header {
+        true => boxed(parts, Awaited::new(protocol)),
+        false => boxed(parts, protocol),
+    }
+}
+
+fn boxed<P: Protocol + 'static>(
+    (driver, config, stats): Parts,
+    protocol: P,
 ) -> Result<AnyWorker<Command, UringDriver>, Errno> {
     Server::new(driver, config, protocol, stats).map(|server| Box::new(server) as _)
 }

@@ -63,6 +63,7 @@ fn of_traffic(traffic: &Traffic) -> Vec<String> {
         format!("websocket={}", if websocket.is_some() { "on" } else { "off" }),
         format!("subprotocol={}", or_none(subprotocol)),
         format!("banner={}", or_none(traffic.banner.as_ref())),
+        format!("proxy_protocol={}", if traffic.proxy_protocol { "on" } else { "off" }),
         format!("idle_timeout={}", time(traffic.idle_timeout)),
         format!("send_timeout={:?}", traffic.send_timeout),
     ]);

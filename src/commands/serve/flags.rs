@@ -83,6 +83,15 @@ pub(crate) struct TrafficFlags {
     #[arg(long, value_name = "NAME", hide_short_help = true,
           value_parser = http_words::token)]
     pub(crate) subprotocol: Option<String>,
+    /// Await a header of the PROXY protocol
+    ///
+    /// Every connection begins with one, of version 1 or 2, before TLS, WebSocket and all else, as of HAProxy's
+    /// `send-proxy` and `send-proxy-v2`; a banner and pushes wait for it. One that begins with anything else, or
+    /// whose header is longer than 107 bytes (version 1) or 4KiB (2), is closed and counted in malformed_total. What
+    /// the header says is not used, and its addresses are not counted: UNKNOWN, LOCAL and TLVs are passed over, and a
+    /// checksum is not verified. A peer that sends nothing is closed by --idle-timeout alone.
+    #[arg(long, hide_short_help = true)]
+    pub(crate) proxy_protocol: bool,
     /// Send TEXT first on every connection
     ///
     /// In any mode. \n, \r, \t, \0, \\ and \xHH stand for one byte each.

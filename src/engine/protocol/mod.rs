@@ -19,6 +19,7 @@ pub mod echo;
 pub mod expect;
 pub mod message;
 pub mod mode;
+pub mod proxy;
 pub mod push;
 pub mod script;
 pub mod sink;

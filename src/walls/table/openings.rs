@@ -26,7 +26,8 @@ pub(super) const ROWS: &[Wall] = &[
         fix_of_run: Some(|run| {
             let failure = run.facts.opening_failure.as_deref().unwrap_or_default();
             let fix = failure.split_once(FIX).map(|(_, fix)| Fix::Flag(fix.to_owned()));
-            vec![fix.unwrap_or(Fix::Command("openssl s_client -connect HOST:PORT".into()))]
+            let fix = fix.unwrap_or(Fix::Command("openssl s_client -connect HOST:PORT".into()));
+            behind_header(run, vec![fix])
         }),
         remark: "a certificate, a version, a cipher, or an end that speaks no TLS",
         ..BLANK
@@ -44,7 +45,10 @@ pub(super) const ROWS: &[Wall] = &[
         )],
         absent: "the server agreed to all that it answered",
         fix: |_, _| vec![Fix::Flag("--target ws://HOST:PORT/PATH with another path".into())],
-        fix_of_run: Some(|run| vec![fix_of(run.facts.unexpected_bytes.as_deref().unwrap_or(""))]),
+        fix_of_run: Some(|run| {
+            let bytes = run.facts.unexpected_bytes.as_deref().unwrap_or_default();
+            behind_header(run, vec![fix_of(bytes)])
+        }),
         remark: "the first line that it answers says why",
         ..BLANK
     },
@@ -64,19 +68,35 @@ pub(super) const ROWS: &[Wall] = &[
             unanswered,
         )],
         absent: "the server answered all that was said first",
-        fix: |_, _| {
-            vec![
-                Fix::Flag(
-                    "--target tcp://HOST:PORT, if it does not speak WebSocket; no --hello-answer, if it gives none"
-                        .into(),
-                ),
-                Fix::Flag("--connects-in-flight with fewer, if it is too busy to answer".into()),
-            ]
-        },
+        fix: |_, _| fixes_of_silence(),
+        fix_of_run: Some(|run| {
+            let mut fixes = behind_header(run, fixes_of_silence());
+            if !run.facts.writes_header {
+                fixes.push(Fix::Flag("--proxy-protocol v2, if it awaits such a header".into()));
+            }
+            fixes
+        }),
         remark: "an upgrade of WebSocket, or a hello, is given up when it has no answer in 10 s",
         ..BLANK
     },
 ];
+
+fn fixes_of_silence() -> Vec<Fix> {
+    vec![
+        Fix::Flag(
+            "--target tcp://HOST:PORT, if it does not speak WebSocket; no --hello-answer, if it gives none"
+                .into(),
+        ),
+        Fix::Flag("--connects-in-flight with fewer, if it is too busy to answer".into()),
+    ]
+}
+
+/// The fixes of a run in which something else is understood than is said, behind that of a header that is not
+/// awaited, where there was one.
+pub(super) fn behind_header(run: &RunFacts, fixes: Vec<Fix>) -> Vec<Fix> {
+    let header = Fix::Flag("no --proxy-protocol, if the server does not await its header".into());
+    run.facts.writes_header.then_some(header).into_iter().chain(fixes).collect()
+}
 
 /// What stands between a reason and its fix.
 const FIX: &str = "; fix: ";

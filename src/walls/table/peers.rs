@@ -10,6 +10,7 @@ use crate::walls::place::Place;
 use crate::walls::run_facts::RunFacts;
 use crate::walls::sign::Sign;
 use crate::walls::symptom::Symptom;
+use crate::walls::table::openings::behind_header;
 use crate::walls::table::outside::died_idle;
 use crate::walls::table::row::{BETWEEN, BLANK, SERVER};
 use crate::walls::wall::Wall;
@@ -115,7 +116,10 @@ pub(super) const ROWS: &[Wall] = &[
                 ),
             ]
         },
-        fix_of_run: Some(|run| fixes_of(run.facts.unexpected_bytes.as_deref().unwrap_or(""))),
+        fix_of_run: Some(|run| {
+            let bytes = run.facts.unexpected_bytes.as_deref().unwrap_or_default();
+            behind_header(run, fixes_of(bytes))
+        }),
         remark: "an HTTP server answers 400, a mail server greets first",
         absent: "no byte came that was not expected",
         ..BLANK

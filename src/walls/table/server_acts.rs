@@ -1,6 +1,7 @@
 //! What the server itself did to connections. Its own counters say so, which makes it certain, and each
 //! has the flag that it was told.
 
+use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::observe::stats::LostCause;
 use crate::walls::evidence::{Confidence, Evidence};
@@ -101,10 +102,22 @@ pub(super) const ROWS: &[Wall] = &[
         precedence: 146,
         limits: "nothing: the bytes made no sense to the server",
         at: SERVER,
-        explains: ENDED,
+        explains: &[
+            Symptom::Lost(LostCause::Fin),
+            Symptom::Lost(LostCause::Reset),
+            Symptom::Failed(Errno::ECONNABORTED),
+            Symptom::Failed(Errno::ECONNRESET),
+        ],
         signs: &[Sign::Counted("malformed_total")],
         absent: "the server understood all that came",
-        fix: |_, _| vec![Fix::Flag("serve --mode as the client expects it by --expect".into())],
+        fix: |_, _| {
+            vec![
+                Fix::Flag("serve --mode as the client expects it by --expect".into()),
+                Fix::Flag(
+                    "--proxy-protocol, --websocket and TLS at both ends, or at neither".into(),
+                ),
+            ]
+        },
         remark: "either end speaks another protocol, or what is between changes bytes",
         ..BLANK
     },

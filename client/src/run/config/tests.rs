@@ -173,6 +173,11 @@ fn each_contradiction_is_refused_with_its_fix() {
             "--resolve-every moves short connections, and there are none; \
              fix: --churn 100/s, or no --resolve-every",
         ),
+        (
+            "--churn 5/s --target localhost:7002 --resolve-every 1s --proxy-protocol v1",
+            "--resolve-every finds targets that --proxy-protocol does not name yet; \
+             fix: no --resolve-every",
+        ),
     ] {
         assert_eq!(refusal(line), expected, "{line}");
     }
@@ -192,6 +197,17 @@ fn what_contradicts_nothing_is_taken() {
     ] {
         config(line);
     }
+}
+
+/// A hello or an upgrade that fills a buffer leaves no room for a header before it.
+#[test]
+fn what_is_said_first_has_room_behind_a_header() {
+    let hello = |bytes: usize| format!("--hello {}", "x".repeat(bytes));
+    assert_eq!(config(&hello(4_096)).traffic.proxy_protocol, None);
+    let header = |bytes: usize| format!("{} --proxy-protocol v2", hello(bytes));
+    assert_eq!(config(&header(3_989)).traffic.proxy_protocol, Some(Version::V2));
+    let error = refusal(&format!("--connections 9 {}", header(3_990)));
+    assert_eq!(error, "--hello is too long behind a header; fix: 3989 bytes at most");
 }
 
 #[test]

@@ -232,6 +232,7 @@ impl<'a> Controller<'a> {
             demand: self.plan.demand,
             targets: self.plan.tuples.targets().to_vec(),
             max_p99: self.config.gates.max_p99,
+            writes_header: self.config.traffic.proxy_protocol.is_some(),
         }
     }
 

@@ -1,0 +1,67 @@
+//! What `ws://` and its flags come to.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use megaconn::base::constants::{BUFFER_BYTES, WEBSOCKET_HEAD_BYTES};
+use megaconn::engine::protocol::websocket::frame::CONTROL_MAX;
+use megaconn::engine::protocol::websocket::upgrade::Request;
+
+use crate::run::flags::{Flags, TrafficFlags};
+
+/// What connections that speak WebSocket ask for, and of which hosts.
+#[derive(Clone, Debug)]
+pub(crate) struct WebSocket {
+    pub(crate) request: Request,
+    /// Messages are pings.
+    pub(crate) asks_by_ping: bool,
+    pub(crate) hosts: HashMap<SocketAddr, Box<str>>,
+}
+
+impl WebSocket {
+    /// What the targets of `ws://` ask for, in `room` bytes at most; all of them are, or none is.
+    pub(crate) fn of(
+        flags: &Flags,
+        hosts: HashMap<SocketAddr, Box<str>>,
+        room: usize,
+    ) -> Result<Option<WebSocket>, String> {
+        let Some(path) = flags.targets.path() else {
+            let error =
+                "--target: some ask for another path, or for none; fix: one path in all of them";
+            return Err(error.to_owned());
+        };
+        let TrafficFlags { header, subprotocol, ping_every, message_bytes, .. } = &flags.traffic;
+        let Some(path) = path else {
+            return if header.is_empty() && subprotocol.is_none() && ping_every.is_none() {
+                Ok(None)
+            } else {
+                let error = "--header, --subprotocol and --ping-every are of WebSocket; fix: --target ws://HOST:PORT";
+                Err(error.to_owned())
+            };
+        };
+        if flags.targets.resolve_every.is_some() {
+            let error = "--resolve-every does not speak WebSocket yet; fix: no --resolve-every";
+            return Err(error.to_owned());
+        }
+        let most = match ping_every {
+            Some(_) => CONTROL_MAX,
+            None => BUFFER_BYTES - WEBSOCKET_HEAD_BYTES,
+        };
+        if *message_bytes > most {
+            let error = format!(
+                "--message-bytes {message_bytes} does not fit into a frame; fix: {most} at most"
+            );
+            return Err(error);
+        }
+        let headers = header.iter().map(|line| format!("{line}\r\n")).collect();
+        let request = Request { path: path.to_owned(), headers, subprotocol: subprotocol.clone() };
+        let longest = hosts.values().map(|host| request.size(host)).max().unwrap_or(0);
+        if longest > room {
+            let error =
+                format!("an upgrade of {longest} bytes, {room} at most; fix: fewer --header");
+            return Err(error);
+        }
+        let asks_by_ping = ping_every.is_some();
+        Ok(Some(WebSocket { request, asks_by_ping, hosts }))
+    }
+}
