@@ -12,7 +12,7 @@ use answering::{each_line, say};
 use common::{Finished, PATIENCE, Program, Server, free_ports, number, result_in, until};
 use lab::host::skipped;
 use real::{Place, Real, daemon};
-use rustix::process::{Resource, Signal, getrlimit};
+use rustix::process::Signal;
 use serde_json::Value;
 
 #[path = "common/answering.rs"]

@@ -15,7 +15,6 @@ const KEPT_MAX: usize = 2_048;
 
 /// What a core knows of one connection.
 #[derive(Default)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are open, and stand side by side")]
 pub(super) enum Entry {
     /// The number is free.
     #[default]
