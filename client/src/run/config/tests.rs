@@ -178,11 +178,6 @@ fn each_contradiction_is_refused_with_its_fix() {
             "--resolve-every finds targets that --proxy-protocol does not name yet; \
              fix: no --resolve-every",
         ),
-        (
-            "--churn 5/s --target tls://localhost:7002 --tls-insecure --resolve-every 1s",
-            "--resolve-every finds targets whose certificates have no name yet; \
-             fix: no --resolve-every",
-        ),
     ] {
         assert_eq!(refusal(line), expected, "{line}");
     }
