@@ -35,7 +35,7 @@ Rows (15000 is --connections):
   echo-500+15000    500 busy ones, with so many idle ones beside them
   rate-500          messages by a schedule that waits for nobody, on 500 connections
   tls-open-15000, tls-echo-500, ws-echo-500
-                    the same in TLS 1.3 (TLS_AES_256_GCM_SHA384, P-256, no tickets) and WebSocket: tokio (tokio-rustls
+                    the same in TLS 1.3 (TLS_AES_128_GCM_SHA256, P-256, no tickets) and WebSocket: tokio (tokio-rustls
                     on ring, tokio-tungstenite), Go (crypto/tls, gorilla), and of tls-open nginx, as a proxy of plain
                     epoll, which is not counted; two descriptors each, so that it may have fewer connections
   tls-handshakes-2000  opens 2,000 again and again: full handshakes/s, and server CPU each

@@ -10,22 +10,14 @@ import (
 	"fmt"
 	"net"
 	"os"
-	_ "unsafe" // for go:linkname
 )
 
 const bufferBytes = 128
-
-// The suites of TLS 1.3 that Go takes, the best first. It has no setting for them, and would take AES-128
-// where all others take AES-256, which the client prefers.
-//
-//go:linkname suites crypto/tls.defaultCipherSuitesTLS13
-var suites []uint16
 
 func main() {
 	if len(os.Args) != 4 {
 		fail("usage: go-tls-echo PORT CERTIFICATE KEY")
 	}
-	suites = []uint16{tls.TLS_AES_256_GCM_SHA384}
 	certificate, err := tls.LoadX509KeyPair(os.Args[2], os.Args[3])
 	if err != nil {
 		fail(err)

@@ -285,7 +285,7 @@ fn first_bytes_max(flags: &Flags) -> usize {
 
 /// Whether flags contradict each other, what the contradiction is, and its fix; in the order in which
 /// they are told.
-fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 27] {
+fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 28] {
     let Flags { targets, load, traffic, gates, script, .. } = flags;
     let (scripted, is_other) = (script.is_any(), traffic.expect != flags::Expect::Echo);
     let has_path = targets.path().flatten().is_some();
@@ -360,6 +360,11 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 27] {
         (
             resolves && traffic.proxy_protocol.is_some(),
             "--resolve-every finds targets that --proxy-protocol does not name yet",
+            "no --resolve-every",
+        ),
+        (
+            resolves && has_path,
+            "--resolve-every does not speak WebSocket yet",
             "no --resolve-every",
         ),
         (

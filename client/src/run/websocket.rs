@@ -39,10 +39,6 @@ impl WebSocket {
                 Err(error.to_owned())
             };
         };
-        if flags.targets.resolve_every.is_some() {
-            let error = "--resolve-every does not speak WebSocket yet; fix: no --resolve-every";
-            return Err(error.to_owned());
-        }
         let most = match ping_every {
             Some(_) => CONTROL_MAX,
             None => BUFFER_BYTES - WEBSOCKET_HEAD_BYTES,

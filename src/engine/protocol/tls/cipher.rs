@@ -5,7 +5,7 @@
 
 use ring::aead::{LessSafeKey, UnboundKey};
 use ring::hkdf::{self, KeyType, Prk};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::engine::protocol::tls::suite::Suite;
 use crate::engine::protocol::tls::traffic::Secret;
@@ -24,7 +24,7 @@ pub struct Kept {
     pub(super) open: Option<Cipher>,
 }
 
-/// A cipher with its key, and the nonce of its first record.
+/// A cipher with its key, which *ring* does not overwrite, and the nonce of its first record.
 pub(super) struct Cipher {
     suite: &'static Suite,
     secret: Secret,
@@ -54,6 +54,14 @@ impl Cipher {
     }
 }
 
+/// What *ring* has made of the key is left to the `Option` around it, which overwrites all its bytes.
+impl Zeroize for Cipher {
+    fn zeroize(&mut self) {
+        self.secret.zeroize();
+        self.iv.zeroize();
+    }
+}
+
 impl Kept {
     /// No ciphers yet.
     #[must_use]
@@ -68,9 +76,16 @@ impl Kept {
     ) -> &'a Cipher {
         let is_this = |kept: &Cipher| kept.secret == *secret && std::ptr::eq(kept.suite, suite);
         if !kept.as_ref().is_some_and(is_this) {
+            kept.zeroize();
             *kept = Some(Cipher::new(suite, secret));
         }
         kept.as_ref().expect("it has just been made")
+    }
+
+    /// Overwrites them with zeros, and all that stands in their place.
+    pub(super) fn forget(&mut self) {
+        self.seal.zeroize();
+        self.open.zeroize();
     }
 }
 

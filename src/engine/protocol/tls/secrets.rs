@@ -1,9 +1,9 @@
 //! What is kept of a TLS connection: a secret and a number of records for each direction, and no buffer.
 //!
 //! A [`Session`] is made by a handshake, and sealed with and opened by in `record`. It is overwritten with zeros when
-//! it is dropped. What a move leaves behind is not: keep a session where it is made. What is made from its secrets,
-//! see `cipher`, is on the stack or in a [`Kept`](crate::engine::protocol::tls::cipher::Kept), and *ring* does not
-//! overwrite it.
+//! it is dropped, and so are the ciphers made from its secrets that are in a
+//! [`Kept`](crate::engine::protocol::tls::cipher::Kept). What a move leaves behind is not, nor is a cipher on the stack:
+//! keep a session where it is made.
 
 use std::fmt;
 

@@ -93,12 +93,11 @@ impl<P: Protocol> Protocol for Tls<P> {
     }
 
     fn on_timer(&self, state: &mut Self::State, out: &mut [u8]) -> Action {
-        let Core { sessions, plain, said, out: sealed } = &mut *self.core.borrow_mut();
+        let Core { sessions, plain, out: sealed, .. } = &mut *self.core.borrow_mut();
         let Some(mut session) = sessions.open(state.session) else { return Action::NOTHING };
         let Action { send, .. } = self.then.on_timer(&mut state.then, plain);
-        said.extend_from_slice(&plain[wide(&send)]);
         sealed.clear();
-        let ends = seal(&mut session, said, sealed);
+        let ends = seal(&mut session, &plain[wide(&send)], sealed);
         if let Some((Some(alert), _)) = ends {
             session.append_alert(alert, sealed);
         }
@@ -221,10 +220,12 @@ impl<P: Protocol> Tls<P> {
                 }
                 Opened::KeyUpdate { must_answer: true } => {
                     ends = seal(&mut session, said, out);
+                    said.clear();
                     session.append_key_update(out);
                 }
                 Opened::Renegotiation => {
                     ends = seal(&mut session, said, out);
+                    said.clear();
                     session.append_alert(AlertDescription::NoRenegotiation, out);
                 }
                 Opened::KeyUpdate { .. } | Opened::Ticket(_) | Opened::Nothing => {}
@@ -282,8 +283,7 @@ impl<P: Protocol> Tls<P> {
 }
 
 /// Seals what was said; how the connection ends when its key is worn out.
-fn seal(session: &mut Open<'_>, said: &mut Vec<u8>, out: &mut Vec<u8>) -> Option<Ends> {
+fn seal(session: &mut Open<'_>, said: &[u8], out: &mut Vec<u8>) -> Option<Ends> {
     let is_good = session.seal(said, out);
-    said.clear();
     (!is_good).then_some((Some(AlertDescription::CloseNotify), CloseReason::Finished))
 }

@@ -71,7 +71,7 @@ impl Sessions {
     /// Frees a number. A session is overwritten with zeros, and so is what was made of it.
     pub(super) fn remove(&mut self, number: u32) {
         if let Some(Open { kept, .. }) = self.open(number) {
-            *kept = Kept::new();
+            kept.forget();
         }
         *self.get(number) = Entry::Free;
         self.free.push(number);
