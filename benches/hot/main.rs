@@ -39,14 +39,7 @@ fn main() {
 /// kernel's part, which is answered at once.
 #[divan::bench(args = [1, 16, 500, 15_000])]
 fn shard_echo(bencher: Bencher, connections: u32) {
-    let config = ServerConfig {
-        listeners: 1,
-        slots_per_segment: SLOTS,
-        connections_max: SLOTS,
-        allowance: Allowance::default(),
-        idle_timeout: None,
-        send_timeout: SEND_TIMEOUT,
-    };
+    let config = ServerConfig { connections_max: SLOTS, ..ServerConfig::new(1, SLOTS) };
     let stats = Arc::new(ServerStats::new());
     let driver = Answering::new(connections, MESSAGE_BYTES);
     let mut shard =

@@ -19,6 +19,8 @@ pub enum CloseReason {
     Evicted,
     /// It sent nothing for too long.
     Idle,
+    /// Its handshake was not done in time.
+    HandshakeTimeout,
     /// The server holds as many as it may: it was accepted beyond them.
     Refused,
     /// The server goes, and it was at rest.
@@ -35,6 +37,13 @@ impl CloseReason {
         matches!(self, Refused | SendTimeout | Backlog | Evicted | DrainCut)
     }
 
+    /// Whether a handshake that is not done has failed by it: those that the server refuses or sends away have not.
+    #[must_use]
+    pub fn ends_handshake(self) -> bool {
+        use CloseReason::{DrainCut, Drained, Refused};
+        !matches!(self, Refused | Drained | DrainCut)
+    }
+
     /// The counter of such ends; a peer that has finished needs none.
     #[must_use]
     pub fn counter(self, stats: &ServerStats) -> Option<&Counter> {
@@ -46,6 +55,7 @@ impl CloseReason {
             CloseReason::Backlog => Some(&stats.backlog_total),
             CloseReason::Evicted => Some(&stats.evicted_total),
             CloseReason::Idle => Some(&stats.idle_timeout_total),
+            CloseReason::HandshakeTimeout => Some(&stats.handshake_timeout_total),
             CloseReason::Refused => Some(&stats.refused_total),
             CloseReason::Drained => Some(&stats.drained_total),
             CloseReason::DrainCut => Some(&stats.drain_cut_total),

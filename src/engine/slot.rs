@@ -54,7 +54,7 @@ pub enum ReadSide {
     Polling,
     /// Readable, but its buffer is still on its way out.
     Deferred,
-    /// Readable, and waits for a buffer.
+    /// Readable, and waits for a buffer, or in a handshake for its turn.
     Starved,
     /// A receive is with the kernel, of bytes that are there.
     Receiving,
@@ -127,6 +127,10 @@ pub enum Queue {
     Accepting,
     /// Server: it waits for a buffer.
     Starved,
+    /// Server: bytes of a handshake that has not begun wait for their turn.
+    Arriving,
+    /// Server: bytes of a handshake under way wait for their turn.
+    Shaking,
     /// Server: its peer takes no bytes, of an answer or of what goes first.
     Stalled,
     /// Server: its peer takes no bytes, of a text of the timer.
@@ -155,10 +159,12 @@ pub enum Queue {
 
 impl Queue {
     /// Every one, at the place of its number.
-    pub(in crate::engine) const ALL: [Queue; 15] = [
+    pub(in crate::engine) const ALL: [Queue; 17] = [
         Queue::None,
         Queue::Accepting,
         Queue::Starved,
+        Queue::Arriving,
+        Queue::Shaking,
         Queue::Stalled,
         Queue::StalledText,
         Queue::Warm,

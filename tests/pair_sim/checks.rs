@@ -102,6 +102,10 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             "{finished} finished, {half_closed} were ended: {ended:?}"
         );
         assert!(counted[0] <= reset, "{} resets are counted, {reset} came: {ended:?}", counted[0]);
+        let shaken = stats.handshakes_total.get() + stats.handshakes_failed_total.get();
+        assert!(shaken <= stats.accepted_total.get(), "{shaken} handshakes are over");
+        assert!(stats.handshake_timeout_total.get() <= stats.handshakes_failed_total.get());
+        self.handshakes_held_up += u64::from(stats.handshakes_waiting.get() > 0);
         let by_reset = BY_RESET.iter().map(|&cause| counted[cause]).sum();
         self.ends[0].expect_resets(ended, by_reset);
     }

@@ -264,6 +264,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             ("uncounted", self.ends.iter().map(|books| books.uncounted.len() as u64).sum()),
             ("tuples_taken", self.client.end.driver.counts().tuples_taken),
             ("turns_aside", self.turns_aside),
+            ("handshakes_held_up", self.handshakes_held_up),
             ("now_ms", u64::try_from(self.wire.now().as_millis()).expect("some minutes")),
         ];
         let own = own.into_iter().chain(self.frames());

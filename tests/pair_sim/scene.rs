@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use megaconn::base::constants::SEND_TIMEOUT;
+use megaconn::base::constants::{HANDSHAKE_TIMEOUT, SEND_TIMEOUT};
 use megaconn::base::units::Text;
 use megaconn::drivers::sim::{Faults, SimConfig, WireConfig, WireFaults, WireMutation};
 use megaconn::engine::client::config::{ClientConfig, Pace, Schedule};
@@ -114,6 +114,11 @@ impl Scene {
             allowance: Allowance::default(),
             idle_timeout: one_in(random, 5).then(|| millis(random, 100..2_000)),
             send_timeout: if one_in(random, 3) { millis(random, 100..400) } else { SEND_TIMEOUT },
+            handshake_timeout: if one_in(random, 3) {
+                millis(random, 1..200)
+            } else {
+                HANDSHAKE_TIMEOUT
+            },
         };
         let is_slow = one_in(random, 10);
         let wire = wire(seed, mutation, is_slow, random);

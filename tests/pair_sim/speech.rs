@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use fastrand::Rng;
+use megaconn::base::constants::HANDSHAKES_MAX;
 use megaconn::engine::close_reason::CloseReason;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::expect::Expect;
@@ -11,7 +12,7 @@ use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::websocket::client::Upgraded;
 use megaconn::engine::protocol::websocket::upgrade::Request;
 use megaconn::engine::protocol::websocket::{self, WebSocket};
-use megaconn::engine::protocol::{Action, Protocol};
+use megaconn::engine::protocol::{Action, Protocol, Shaking};
 
 use crate::frames::{CLOSE, PING};
 
@@ -29,12 +30,17 @@ pub(crate) struct Pinging {
     /// Every upgrade of so many is refused.
     refuses: Option<u32>,
     upgrades: Cell<u32>,
+    /// An upgrade has the cost of a handshake of TLS.
+    is_costly: bool,
+    /// Handshakes that cost, and have begun.
+    handshakes: Cell<u32>,
 }
 
 /// What is remembered of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct State {
     then: websocket::State,
+    has_begun: bool,
     is_open: bool,
     timers: u8,
 }
@@ -61,6 +67,8 @@ impl Pinging {
             closes_at: (random.u8(..4) == 0).then(|| random.u8(1..6)),
             refuses: (random.u8(..4) == 0).then(|| random.u32(2..8)),
             upgrades: Cell::new(0),
+            is_costly: random.bool(),
+            handshakes: Cell::new(0),
         }
     }
 }
@@ -68,15 +76,44 @@ impl Pinging {
 impl Protocol for Pinging {
     type State = State;
 
+    const SHAKES: bool = true;
+
+    fn handshake(&self, state: &State) -> Shaking {
+        match (self.is_costly, state) {
+            (_, State { is_open: true, .. }) => Shaking::Done,
+            (false, _) => Shaking::Cheap,
+            (true, State { has_begun: false, .. }) => Shaking::New,
+            (true, _) => Shaking::Costly,
+        }
+    }
+
+    fn handshakes(&self) -> u32 {
+        // Now and then there is no room for another one.
+        let has_room = self.handshakes.get() < 2;
+        if has_room { self.handshakes.get() } else { HANDSHAKES_MAX }
+    }
+
+    fn forget(&self, state: &mut State) {
+        if state.has_begun && !state.is_open {
+            self.handshakes.set(self.handshakes.get() - 1);
+        }
+        *state = State::default();
+    }
+
     fn timer_every(&self) -> Option<Duration> {
         self.then.timer_every().or(Some(self.every))
     }
 
     fn on_bytes(&self, state: &mut State, buffer: &mut [u8], filled: u16) -> Action {
+        if !state.has_begun {
+            state.has_begun = true;
+            self.handshakes.set(self.handshakes.get() + 1);
+        }
         let action = self.then.on_bytes(&mut state.then, buffer, filled);
         if state.is_open || action.send.is_empty() {
             return action;
         }
+        self.handshakes.set(self.handshakes.get() - 1);
         self.upgrades.set(self.upgrades.get() + 1);
         state.is_open = true;
         if self.refuses.is_some_and(|refuses| self.upgrades.get().is_multiple_of(refuses)) {

@@ -48,6 +48,8 @@ pub(crate) struct World<P: Protocol, E: Expectation> {
     pub(crate) has_wall: bool,
     /// Turns after which a reply was under way, or a part of what comes.
     pub(crate) turns_aside: u64,
+    /// Turns of the server in which handshakes waited for their turn.
+    pub(crate) handshakes_held_up: u64,
     /// When the last text came on each connection that waits for one, as the client has it.
     pub(crate) last_texts: BTreeMap<(SlotId, u32), u32>,
     /// Waits that have begun anew since no reply was out.
@@ -110,6 +112,7 @@ impl<P: Protocol + Clone, E: Expectation> World<P, E> {
             drained: false,
             has_wall: false,
             turns_aside: 0,
+            handshakes_held_up: 0,
             last_texts: BTreeMap::new(),
             waits_begun: 0,
             texts: 0,

@@ -188,7 +188,7 @@ fn a_server_resumes_by_a_switch() {
                     .with_no_client_auth(),
             );
             for is_second in [false, true] {
-                let mut ours = Handshake::server(&server).unwrap();
+                let mut ours = Handshake::server(&server);
                 let mut theirs = dialling(&client);
                 assert_eq!(settle(&mut ours, &mut theirs, 50), Ok(Progress::Done));
                 let finished = ours.finish().unwrap();

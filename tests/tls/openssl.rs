@@ -179,7 +179,7 @@ fn served(is_rsa: bool, arguments: &[&str]) -> (Over, Peer) {
     let verified = ["-verify_return_error", "-servername", "localhost"];
     let peer = Peer::new(&[&fixed[..], &verified, arguments].concat());
     let (socket, _) = listener.accept().unwrap();
-    (Over::new(socket, Handshake::server(&server).unwrap()), peer)
+    (Over::new(socket, Handshake::server(&server)), peer)
 }
 
 /// Our client, and `openssl s_server` with these arguments.
@@ -294,7 +294,7 @@ fn a_ticket_is_taken() {
             let fixed = ["s_client", "-connect", &address, "-CAfile", &certificate, version];
             let mut peer = Peer::new(&[&fixed[..], &[way, &kept]].concat());
             let (socket, _) = listener.accept().unwrap();
-            let mut over = Over::new(socket, Handshake::server(&server).unwrap());
+            let mut over = Over::new(socket, Handshake::server(&server));
             assert_eq!(over.is_resumed, way == "-sess_in", "{version}");
             // What it prints it has read behind the ticket.
             over.send(b"behind the ticket\n");

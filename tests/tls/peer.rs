@@ -62,7 +62,7 @@ pub(crate) fn client_settings(trusted: &[CertificateDer<'static>]) -> ClientSett
 }
 
 pub(crate) fn our_server(settings: ServerSettings) -> Handshake {
-    Handshake::server(&ServerTls::new(settings).unwrap()).unwrap()
+    Handshake::server(&ServerTls::new(settings).unwrap())
 }
 
 pub(crate) fn our_client(settings: ClientSettings) -> Handshake {

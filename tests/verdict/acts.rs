@@ -36,6 +36,7 @@ fn what_the_server_did_itself_is_certain_and_has_its_flag() {
         ("backlog_total", "push-backlog", "serve --push-every"),
         ("evicted_total", "evicted", "serve --cores"),
         ("malformed_total", "malformed", "serve --mode"),
+        ("handshake_timeout_total", "handshake-time", "serve --cores"),
         ("refused_total", "server-full", "serve --max-connections"),
     ] {
         for cause in [LostCause::Fin, LostCause::Reset] {

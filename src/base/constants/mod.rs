@@ -132,6 +132,19 @@ pub const PUSHES_BACKLOG_MAX: u32 = 4;
 /// slot is looked at once a round or twice. Twelve bytes each: 768 KiB for a core with timers.
 pub const WHEEL_BUCKETS: usize = 65_536;
 
+/// Time that a connection has for its handshake, from the accept on.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest time for a handshake that may be asked for.
+pub const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Handshakes that go on in one turn, at about 100 us each: a storm of them adds no more than this to what others
+/// wait.
+pub const HANDSHAKES_PER_TURN: u32 = 2;
+
+/// Handshakes of TLS under way in one core, at about 10 KiB each.
+pub const HANDSHAKES_MAX: u32 = 16_384;
+
 /// Slots of the wheel that one turn looks at, each of which may begin a push: half of a batch, so
 /// that a burst of what is due cannot starve what arrives.
 pub const TIMERS_PER_TURN: u32 = 256;

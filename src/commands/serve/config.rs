@@ -4,7 +4,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use megaconn::base::constants::{BUFFER_BYTES, IDLE_TIMEOUT_MAX, PUSH_EVERY, WEBSOCKET_HEAD_BYTES};
+use megaconn::base::constants::{
+    BUFFER_BYTES, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT_MAX, PUSH_EVERY, WEBSOCKET_HEAD_BYTES,
+};
 use megaconn::base::units::Text;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
@@ -38,6 +40,7 @@ pub(crate) struct Traffic {
     pub(crate) proxy_protocol: bool,
     /// Time after which a peer that sends nothing is closed.
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) handshake_timeout: Duration,
     /// Time after which a peer that takes nothing is closed.
     pub(crate) send_timeout: Duration,
 }
@@ -63,7 +66,17 @@ impl Config {
     /// When two of them contradict each other.
     pub(crate) fn new(flags: Flags) -> Result<Config, FlagError> {
         let Flags { places, traffic, tls, connections, outputs, bystander } = flags;
+        let has_timeout = traffic.handshake_timeout.is_some();
         let traffic = Traffic::new(traffic)?;
+        let shakes = tls.tls_cert.is_some()
+            || tls.tls_self_signed
+            || traffic.websocket.is_some()
+            || traffic.proxy_protocol;
+        if has_timeout && !shakes {
+            let error = "--handshake-timeout without a handshake; fix: add --tls-cert, --websocket or \
+                         --proxy-protocol";
+            return Err(FlagError(error.to_owned()));
+        }
         Ok(Config { places, traffic, tls, connections, outputs, bystander })
     }
 }
@@ -72,7 +85,15 @@ impl Traffic {
     fn new(flags: TrafficFlags) -> Result<Traffic, FlagError> {
         let (mode, websocket) = (mode(&flags)?, websocket(&flags)?);
         let TrafficFlags { banner, proxy_protocol, idle_timeout, send_timeout, .. } = flags;
-        Ok(Traffic { mode, banner, websocket, proxy_protocol, idle_timeout, send_timeout })
+        Ok(Traffic {
+            mode,
+            banner,
+            websocket,
+            proxy_protocol,
+            idle_timeout,
+            handshake_timeout: flags.handshake_timeout.unwrap_or(HANDSHAKE_TIMEOUT),
+            send_timeout,
+        })
     }
 }
 

@@ -55,6 +55,7 @@ pub(crate) fn seeds(
             allowance: allowance.clone(),
             idle_timeout: traffic.idle_timeout,
             send_timeout: traffic.send_timeout,
+            handshake_timeout: traffic.handshake_timeout,
             ..ServerConfig::new(listeners.len(), prepared.slots_per_segment)
         };
         let driver = UringConfig { buffers: prepared.buffers, ..UringConfig::listening(listeners) };

@@ -65,6 +65,7 @@ fn of_traffic(traffic: &Traffic) -> Vec<String> {
         format!("banner={}", or_none(traffic.banner.as_ref())),
         format!("proxy_protocol={}", if traffic.proxy_protocol { "on" } else { "off" }),
         format!("idle_timeout={}", time(traffic.idle_timeout)),
+        format!("handshake_timeout={:?}", traffic.handshake_timeout),
         format!("send_timeout={:?}", traffic.send_timeout),
     ]);
     lines

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use megaconn::base::constants::{
-    BACKLOG_DEFAULT, DRAIN_MAX, IDLE_TIMEOUT_MAX, PUSH_EVERY_MAX, SEND_TIMEOUT_MAX,
+    BACKLOG_DEFAULT, DRAIN_MAX, HANDSHAKE_TIMEOUT_MAX, IDLE_TIMEOUT_MAX, PUSH_EVERY_MAX,
+    SEND_TIMEOUT_MAX,
 };
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::http_words;
@@ -89,7 +90,7 @@ pub(crate) struct TrafficFlags {
     /// `send-proxy` and `send-proxy-v2`; a banner and pushes wait for it. One that begins with anything else, or
     /// whose header is longer than 107 bytes (version 1) or 4KiB (2), is closed and counted in malformed_total. What
     /// the header says is not used, and its addresses are not counted: UNKNOWN, LOCAL and TLVs are passed over, and a
-    /// checksum is not verified. A peer that sends nothing is closed by --idle-timeout alone.
+    /// checksum is not verified. A peer that sends nothing is closed by --handshake-timeout.
     #[arg(long, hide_short_help = true)]
     pub(crate) proxy_protocol: bool,
     /// Send TEXT first on every connection
@@ -99,7 +100,7 @@ pub(crate) struct TrafficFlags {
     pub(crate) banner: Option<Text>,
     /// Time between pushes on a connection [default: 60s]
     ///
-    /// 1ms to 24h, and as long from the accept to the first push, which a burst of accepts delays by
+    /// 1ms to 24h, and as long from the accept, or the end of the handshake, to the first push, which a burst of accepts delays by
     /// up to one more, so that it does not become a burst of pushes.
     #[arg(long, value_name = "DUR", value_parser = push_every)]
     pub(crate) push_every: Option<Duration>,
@@ -112,6 +113,13 @@ pub(crate) struct TrafficFlags {
     /// late, and both are at most 1h together.
     #[arg(long, value_name = "DUR", value_parser = idle_timeout)]
     pub(crate) idle_timeout: Option<Duration>,
+    /// Close a peer whose handshake is not done in this time [default: 10s]
+    ///
+    /// 1ms to 1h, from the accept on: the handshake of TLS, the upgrade of WebSocket, the header of the PROXY protocol,
+    /// all that come before the first message together. A core goes on with two handshakes of TLS in a turn, so that a
+    /// storm of them does not hold up the connections that are up; those that wait are counted in handshakes_waiting.
+    #[arg(long, value_name = "DUR", value_parser = handshake_timeout, hide_short_help = true)]
+    pub(crate) handshake_timeout: Option<Duration>,
     /// Close a peer that takes nothing for this long
     ///
     /// At most 8m. A peer's kernel tells what the peer read in steps of up to its receive buffer: one
@@ -256,6 +264,10 @@ fn bystander(text: &str) -> Result<SocketAddr, String> {
 
 fn push_every(text: &str) -> Result<Duration, String> {
     at_most(text, PUSH_EVERY_MAX, "24h")
+}
+
+fn handshake_timeout(text: &str) -> Result<Duration, String> {
+    at_most(text, HANDSHAKE_TIMEOUT_MAX, "1h")
 }
 
 fn idle_timeout(text: &str) -> Result<Duration, String> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::units::Text;
-use crate::engine::protocol::{Action, Protocol};
+use crate::engine::protocol::{Action, Protocol, Shaking};
 
 /// A layer that greets.
 #[derive(Clone, Debug)]
@@ -19,8 +19,18 @@ impl<P: Protocol> Protocol for Banner<P> {
 
     const KEEPS: bool = P::KEEPS;
 
+    const SHAKES: bool = P::SHAKES;
+
     fn speaks_first(&self) -> bool {
         self.text.is_some() || self.then.speaks_first()
+    }
+
+    fn handshake(&self, state: &P::State) -> Shaking {
+        self.then.handshake(state)
+    }
+
+    fn handshakes(&self) -> u32 {
+        self.then.handshakes()
     }
 
     fn timer_every(&self) -> Option<Duration> {

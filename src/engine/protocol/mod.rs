@@ -38,6 +38,9 @@ pub trait Protocol {
     /// Whether [`Protocol::farewell`] has something to say.
     const SAYS_FAREWELL: bool = false;
 
+    /// Whether a connection begins with a handshake: only then [`Protocol::handshake`] is asked.
+    const SHAKES: bool = false;
+
     /// Whether [`Protocol::on_open`] has something to send: only then a new connection takes a buffer.
     fn speaks_first(&self) -> bool {
         false
@@ -48,6 +51,16 @@ pub trait Protocol {
     /// answer is out, and until a message is whole of which the beginning is there.
     fn timer_every(&self) -> Option<Duration> {
         None
+    }
+
+    /// How far the handshake of a connection is.
+    fn handshake(&self, _state: &Self::State) -> Shaking {
+        Shaking::Done
+    }
+
+    /// Handshakes of this core that are [`Shaking::Costly`] now.
+    fn handshakes(&self) -> u32 {
+        0
     }
 
     /// A connection is open; `out` is an empty buffer, or what a layer above has left of one.
@@ -72,6 +85,20 @@ pub trait Protocol {
     fn on_timer(&self, _state: &mut Self::State, _out: &mut [u8]) -> Action {
         Action::NOTHING
     }
+}
+
+/// How far a handshake is, which comes before the traffic of a connection: TLS, the upgrade of WebSocket, the header
+/// of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shaking {
+    /// It is done, or there is none.
+    Done,
+    /// Its next bytes cost about as much as a message.
+    Cheap,
+    /// Its next bytes cost as much as a hundred messages, and memory until it is done. It has neither cost yet.
+    New,
+    /// It is under way: its next bytes cost as much as some messages, and it has its memory.
+    Costly,
 }
 
 /// What is to be done with a connection. All ranges are of the buffer that the protocol was given.

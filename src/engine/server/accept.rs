@@ -75,7 +75,11 @@ impl<D: Listen, P: Protocol> Server<D, P> {
                     return self.arm_accepts();
                 }
                 self.end.arm_poll(id);
-                self.start_timer(id);
+                if P::SHAKES {
+                    self.start_handshake(id);
+                } else {
+                    self.start_timer(id);
+                }
                 if self.protocol.speaks_first() {
                     self.end.arena[id].role.pending = OPENING;
                     self.give_buffer_and_speak(id);

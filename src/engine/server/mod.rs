@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::constants::{
-    ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BATCH_COMPLETIONS, SEND_TIMEOUT, WHEEL_BUCKETS,
+    ACCEPTS_PER_CORE, ACCEPTS_PER_LISTENER_MAX, BATCH_COMPLETIONS, HANDSHAKE_TIMEOUT, SEND_TIMEOUT,
+    WHEEL_BUCKETS,
 };
 use crate::base::errno::Errno;
 use crate::engine::close_reason::CloseReason;
@@ -34,6 +35,7 @@ use crate::observe::stats::ServerStats;
 mod accept;
 pub mod allowance;
 pub mod drain;
+mod handshakes;
 mod listener;
 pub mod role;
 mod serve;
@@ -60,6 +62,8 @@ pub struct ServerConfig {
     pub idle_timeout: Option<Duration>,
     /// Time after which a peer that takes nothing is closed.
     pub send_timeout: Duration,
+    /// Time after which a peer whose handshake is not done is closed, where the protocol has one.
+    pub handshake_timeout: Duration,
 }
 
 impl ServerConfig {
@@ -73,6 +77,7 @@ impl ServerConfig {
             allowance: Allowance::default(),
             idle_timeout: None,
             send_timeout: SEND_TIMEOUT,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
         }
     }
 }
@@ -122,7 +127,8 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         stats: Arc<ServerStats>,
     ) -> Result<Server<D, P>, Errno> {
         let each = ACCEPTS_PER_CORE / config.listeners.max(1);
-        let has_timers = config.idle_timeout.is_some() || protocol.timer_every().is_some();
+        let has_timers =
+            P::SHAKES || config.idle_timeout.is_some() || protocol.timer_every().is_some();
         let every = protocol.timer_every();
         assert!(every.is_none_or(|every| TIMERS.contains(&every)), "a timer of {every:?}");
         let stalls = vec![Stall::default(); driver.buffers()].into();
@@ -202,6 +208,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
 
     fn act(&mut self) {
         self.look_at_due();
+        self.take_handshakes();
         self.drain();
         self.end.set_gauges(u64::from(self.connections - self.refused));
         self.end.stats.buffers_awaited.set(self.end.count(Queue::Starved).into());

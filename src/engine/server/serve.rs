@@ -50,12 +50,12 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             // A timer that ran out meanwhile sends when the message is whole and answered.
             Ok(_) if slot.queue() == Queue::Partial => self.give_buffer_and_recv(id),
             Ok(_) if slot.role.pending != 0 => slot.read = ReadSide::Deferred,
-            Ok(_) => self.give_buffer_and_recv(id),
+            Ok(_) => self.receive(id),
             Err(_) => self.close(id, CloseReason::Reset),
         }
     }
 
-    fn give_buffer_and_recv(&mut self, id: SlotId) {
+    pub(super) fn give_buffer_and_recv(&mut self, id: SlotId) {
         if self.end.arena[id].queue() == Queue::Partial {
             self.end.remove(id, Queue::Partial);
             return self.end.arm_recv(id);
@@ -85,7 +85,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let filled = slot.end;
         match self.handle_bytes(id, filled) {
             // A connection that sends often needs no poll: what follows is awaited once the answer is out.
-            Handled::Answered if is_brisk => {}
+            Handled::Answered if is_brisk && !self.is_shaking(id) => {}
             Handled::Closed => {}
             _ => self.end.arm_poll(id),
         }
@@ -105,15 +105,19 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     /// Shows the protocol the first `filled` bytes of the slot's buffer, and does what it says.
     fn handle_bytes(&mut self, id: SlotId, filled: u16) -> Handled {
+        let was_shaking = self.is_shaking(id);
         let slot = &mut self.end.arena[id];
         let bytes = self.end.driver.buffer(slot.buffer);
         let action = self.protocol.on_bytes(&mut slot.role.protocol, bytes, filled);
+        if was_shaking && !self.is_shaking(id) {
+            self.on_handshake_done(id);
+        }
         if !action.send.is_empty() {
             return self.answer(id, action);
         }
         match action.close {
             None if action.kept.is_empty() => {
-                slot.end = 0;
+                self.end.arena[id].end = 0;
                 if self.use_or_drop_buffer(id) { Handled::Done } else { Handled::Closed }
             }
             None => self.keep(id, action.kept.start, action.kept.end),
@@ -231,7 +235,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     fn recv_deferred(&mut self, id: SlotId) {
         let slot = &self.end.arena[id];
         if slot.read == ReadSide::Deferred && slot.write == WriteSide::Idle {
-            self.give_buffer_and_recv(id);
+            self.receive(id);
         }
     }
 
@@ -386,6 +390,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     pub(super) fn close(&mut self, id: SlotId, reason: CloseReason) {
         if let Some(counter) = reason.counter(&self.end.stats) {
             counter.add(1);
+        }
+        if reason.ends_handshake() && self.is_shaking(id) {
+            self.end.stats.handshakes_failed_total.add(1);
         }
         if let Some(drain) = &mut self.drain {
             drain.ended += 1;

@@ -29,17 +29,21 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// Adds an open slot to the wheel, unless it stands in a queue, or there is nothing to look for.
     #[inline]
     pub(super) fn await_due(&mut self, id: SlotId) {
-        if self.protocol.timer_every().is_some() || self.config.idle_timeout.is_some() {
+        let has_timer = self.protocol.timer_every().is_some() || self.config.idle_timeout.is_some();
+        if has_timer || self.is_shaking(id) {
             self.add_to_wheel(id);
         }
     }
 
     fn add_to_wheel(&mut self, id: SlotId) {
+        let is_shaking = self.is_shaking(id);
         let slot = &mut self.end.arena[id];
         if slot.is_queued() {
             return;
         }
-        if let (None, Some(most)) = (self.protocol.timer_every(), self.config.idle_timeout) {
+        if is_shaking {
+            // Until when is known since the accept.
+        } else if let (None, Some(most)) = (self.protocol.timer_every(), self.config.idle_timeout) {
             let rest = most.saturating_sub(slot.waited(self.end.now));
             slot.role.set_due_ms(low_milliseconds(self.end.now + rest).wrapping_add(1));
         }
@@ -56,6 +60,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     }
 
     fn on_due(&mut self, id: SlotId) {
+        if self.is_shaking(id) {
+            return self.on_handshake_due(id);
+        }
         if self.is_idle_too_long(id) {
             return self.close(id, CloseReason::Idle);
         }
@@ -81,6 +88,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// Gives up what has waited too long, and tidies.
     pub(super) fn give_up_waits(&mut self) {
         self.look_at_stalled();
+        self.end_late_handshakes();
         while let Some(id) = self.end.first(Queue::Partial).filter(|&id| self.is_idle_too_long(id))
         {
             self.close(id, CloseReason::Idle);
@@ -121,7 +129,11 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let is_deaf = |listener: &Listener| {
             listener.accepts.is_empty() && !listener.is_watched && self.drain.is_none()
         };
+        if self.has_handshakes() {
+            return Some(Duration::ZERO);
+        }
         let has_deadlines = self.stalled() > 0
+            || self.end.count(Queue::Arriving) > 0
             || self.end.count(Queue::Starved) > 0
             || self.end.count(Queue::Warm) > 0
             || self.end.count(Queue::Partial) > 0

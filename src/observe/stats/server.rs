@@ -17,6 +17,10 @@ figures! {
         buffers_awaited: Gauge,
         /// Sends that wait now for their peer to read. Many? Peers read slowly.
         sends_stalled: Gauge,
+        /// Connections with bytes of a handshake that wait for their turn now. Many? The server's core is full.
+        handshakes_waiting: Gauge,
+        /// Handshakes of TLS under way now, each with its memory.
+        handshakes_under_way: Gauge,
         /// Connections accepted.
         accepted_total: Counter,
         /// Accepts that failed. Rising? See `failed` for the error numbers.
@@ -40,6 +44,12 @@ figures! {
         evicted_total: Counter,
         /// Of those closed: they sent nothing for --idle-timeout. Rising? Peers are gone, or quiet.
         idle_timeout_total: Counter,
+        /// Handshakes done: of TLS, WebSocket and the PROXY protocol, one for each connection.
+        handshakes_total: Counter,
+        /// Of those closed: before their handshake was done, whatever the reason. Rising? See the peers.
+        handshakes_failed_total: Counter,
+        /// Of these: it was not done within --handshake-timeout. Rising? Peers that say nothing, or a core that is full.
+        handshake_timeout_total: Counter,
         /// Of those closed: ended in order by a drain.
         drained_total: Counter,
         /// Of those closed: cut when the time of a drain was up. Many? A longer --drain.

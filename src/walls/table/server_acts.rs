@@ -122,6 +122,33 @@ pub(super) const ROWS: &[Wall] = &[
         ..BLANK
     },
     Wall {
+        id: "handshake-time",
+        precedence: 135,
+        limits: "time for a handshake of TLS, WebSocket or the PROXY protocol",
+        at: SERVER,
+        unit: "seconds",
+        explains: &[
+            Symptom::Lost(LostCause::Fin),
+            Symptom::Lost(LostCause::Reset),
+            Symptom::Failed(Errno::EPROTO),
+            Symptom::Failed(Errno::ECONNABORTED),
+            Symptom::Failed(Errno::ECONNRESET),
+        ],
+        signs: &[Sign::Counted("handshake_timeout_total")],
+        absent: "every handshake was done in time",
+        fix: |_, _| {
+            vec![
+                Fix::Cores(
+                    "serve --cores with more of them: handshakes have two places in a turn of each",
+                ),
+                Fix::Flag("serve --handshake-timeout with more".into()),
+                Fix::Flag("--rate of the client with less".into()),
+            ]
+        },
+        remark: "handshakes that wait for their turn are in the server's handshakes_waiting",
+        ..BLANK
+    },
+    Wall {
         id: "proxy-between",
         precedence: 147,
         limits: "nothing of the server's: a proxy or balancer took connections in its name",

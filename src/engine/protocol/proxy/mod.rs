@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::base::constants::BUFFER_BYTES;
 use crate::engine::close_reason::CloseReason;
 use crate::engine::protocol::proxy::header::Found;
-use crate::engine::protocol::{Action, Protocol};
+use crate::engine::protocol::{Action, Protocol, Shaking};
 
 pub mod client;
 pub mod header;
@@ -54,6 +54,20 @@ impl<P: Protocol> Protocol for Awaited<P> {
     type State = State<P::State>;
 
     const SAYS_FAREWELL: bool = P::SAYS_FAREWELL;
+
+    const SHAKES: bool = true;
+
+    fn handshake(&self, state: &Self::State) -> Shaking {
+        match (state.stage, self.then.handshake(&state.then)) {
+            // What comes behind the header in the same packet is the protocol's.
+            (Stage::Open, then) | (_, then @ (Shaking::New | Shaking::Costly)) => then,
+            (Stage::Header | Stage::SaysFirst(_), _) => Shaking::Cheap,
+        }
+    }
+
+    fn handshakes(&self) -> u32 {
+        self.then.handshakes()
+    }
 
     fn timer_every(&self) -> Option<Duration> {
         self.then.timer_every()

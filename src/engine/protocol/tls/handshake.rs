@@ -69,8 +69,13 @@ pub struct Finished {
 pub struct Tickets(Box<KernelConnection<ClientConnectionData>>);
 
 enum End {
+    /// A server that has not had its first record: it costs no more than what came of it.
+    Awaiting(ServerTls),
     Server(Box<UnbufferedServerConnection>),
-    Client { end: Box<UnbufferedClientConnection>, keeps_tickets: bool },
+    Client {
+        end: Box<UnbufferedClientConnection>,
+        keeps_tickets: bool,
+    },
 }
 
 /// What rustls says after a step.
@@ -81,13 +86,16 @@ enum Step {
 }
 
 impl Handshake {
-    /// That of a server. It has nothing to say until a client does.
-    ///
-    /// # Errors
-    /// When rustls has no random numbers.
-    pub fn server(config: &ServerTls) -> Result<Handshake, Failure> {
-        let end = UnbufferedServerConnection::new(config.0.clone());
-        Ok(Handshake::new(End::Server(Box::new(end.map_err(Failure::of_ours)?))))
+    /// That of a server. It has nothing to say until a client does, and until then it is small.
+    #[must_use]
+    pub fn server(config: &ServerTls) -> Handshake {
+        Handshake::new(End::Awaiting(config.clone()))
+    }
+
+    /// Whether the first record has come whole, and rustls has the handshake.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        !matches!(self.end, End::Awaiting(_))
     }
 
     /// That of a client, which has its first bytes to send at once.
@@ -175,6 +183,13 @@ impl Handshake {
     }
 
     fn advance(&mut self) -> Result<Progress, Failure> {
+        if let End::Awaiting(config) = &self.end {
+            let config = config.0.clone();
+            let Some(bytes) = self.next_record()? else { return Ok(Progress::NeedMore) };
+            let end = UnbufferedServerConnection::new(config).map_err(Failure::of_ours)?;
+            self.end = End::Server(Box::new(end));
+            self.shown += bytes;
+        }
         loop {
             match self.step() {
                 Ok(Step::Again) => {}
@@ -193,6 +208,7 @@ impl Handshake {
     fn step(&mut self) -> Result<Step, Error> {
         let shown = &mut self.incoming[..self.shown];
         let (discard, step) = match &mut self.end {
+            End::Awaiting(_) => return Ok(Step::Wait),
             End::Server(end) => step(end.process_tls_records(shown), &mut self.outgoing),
             End::Client { end, .. } => step(end.process_tls_records(shown), &mut self.outgoing),
         };
@@ -210,7 +226,7 @@ impl Handshake {
         let is_kind = |kind: &u8| match self.end {
             // An alert may be all that a server has to say.
             End::Client { .. } if is_first => matches!(kind, 21 | 22),
-            End::Server(_) if is_first => *kind == 22,
+            End::Awaiting(_) => *kind == 22,
             _ => (20..=23).contains(kind),
         };
         if !next.first().is_none_or(is_kind) || next.get(1).is_some_and(|version| *version != 3) {
@@ -265,6 +281,7 @@ impl Handshake {
 impl End {
     fn common(&self) -> &CommonState {
         match self {
+            End::Awaiting(_) => unreachable!("rustls has it"),
             End::Server(end) => end,
             End::Client { end, .. } => end,
         }
@@ -272,6 +289,7 @@ impl End {
 
     fn extract(self) -> Result<(Side, ExtractedSecrets, Option<Tickets>), Error> {
         match self {
+            End::Awaiting(_) => unreachable!("rustls has it"),
             End::Server(end) => Ok((Side::Server, end.dangerous_into_kernel_connection()?.0, None)),
             End::Client { end, keeps_tickets } => {
                 let (secrets, kernel) = end.dangerous_into_kernel_connection()?;

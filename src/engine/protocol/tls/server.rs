@@ -13,7 +13,7 @@ use crate::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
 use crate::engine::protocol::tls::record::PLAIN_BYTES_MAX;
 use crate::engine::protocol::tls::seal::Open;
 use crate::engine::protocol::tls::sessions::{Entry, Sessions};
-use crate::engine::protocol::{Action, Protocol};
+use crate::engine::protocol::{Action, Protocol, Shaking};
 
 /// Bytes of plaintext beside each other: what the protocol has kept, and what a record holds.
 const PLAIN_BYTES: usize = BUFFER_BYTES as usize + PLAIN_BYTES_MAX;
@@ -31,6 +31,8 @@ pub struct Tls<P> {
 /// What a core has for all its connections.
 struct Core {
     sessions: Sessions,
+    /// Handshakes that rustls has begun.
+    handshakes: u32,
     plain: Box<[u8]>,
     /// What the protocol says to what has come.
     said: Vec<u8>,
@@ -57,7 +59,7 @@ impl<P> Tls<P> {
     pub fn new(config: ServerTls, then: P) -> Tls<P> {
         let plain = vec![0; PLAIN_BYTES].into();
         let (said, out) = (Vec::new(), Vec::new());
-        let core = Core { sessions: Sessions::default(), plain, said, out };
+        let core = Core { sessions: Sessions::default(), handshakes: 0, plain, said, out };
         Tls { config, then, core: RefCell::new(core) }
     }
 }
@@ -73,6 +75,24 @@ impl<P: Protocol> Protocol for Tls<P> {
 
     const SAYS_FAREWELL: bool = true;
 
+    const SHAKES: bool = true;
+
+    fn handshake(&self, state: &Self::State) -> Shaking {
+        if state.session == 0 {
+            return Shaking::New;
+        }
+        match self.core.borrow_mut().sessions.get(state.session) {
+            Entry::Shaking(handshake) if handshake.has_begun() => Shaking::Costly,
+            Entry::Shaking(_) => Shaking::New,
+            Entry::Open(_) => self.then.handshake(&state.then),
+            Entry::Free => unreachable!("a connection has its session"),
+        }
+    }
+
+    fn handshakes(&self) -> u32 {
+        self.core.borrow().handshakes
+    }
+
     fn timer_every(&self) -> Option<Duration> {
         self.then.timer_every()
     }
@@ -80,10 +100,8 @@ impl<P: Protocol> Protocol for Tls<P> {
     fn on_bytes(&self, state: &mut Self::State, buffer: &mut [u8], filled: u16) -> Action {
         let core = &mut *self.core.borrow_mut();
         if state.session == 0 {
-            let Ok(handshake) = Handshake::server(&self.config) else {
-                return Action::close(CloseReason::Malformed);
-            };
-            state.session = core.sessions.add(Entry::Shaking(Box::new(handshake)));
+            let handshake = Box::new(Handshake::server(&self.config));
+            state.session = core.sessions.add(Entry::Shaking(handshake));
         }
         match core.sessions.get(state.session) {
             Entry::Shaking(_) => self.shake(core, state, buffer, filled.into()),
@@ -118,7 +136,11 @@ impl<P: Protocol> Protocol for Tls<P> {
 
     fn forget(&self, state: &mut Self::State) {
         if state.session != 0 {
-            self.core.borrow_mut().sessions.remove(state.session);
+            let core = &mut *self.core.borrow_mut();
+            if let Entry::Shaking(handshake) = core.sessions.get(state.session) {
+                core.handshakes -= u32::from(handshake.has_begun());
+            }
+            core.sessions.remove(state.session);
             state.session = 0;
         }
         self.then.forget(&mut state.then);
@@ -145,7 +167,9 @@ impl<P: Protocol> Tls<P> {
         let Entry::Shaking(handshake) = core.sessions.get(state.session) else {
             unreachable!("it was looked at");
         };
+        let had_begun = handshake.has_begun();
         let progress = handshake.feed(&buffer[..filled]);
+        core.handshakes += u32::from(!had_begun && handshake.has_begun());
         if progress == Ok(Progress::Done) {
             return self.open(core, state, buffer);
         }
@@ -164,6 +188,7 @@ impl<P: Protocol> Tls<P> {
         let Entry::Shaking(handshake) = std::mem::take(entry) else {
             unreachable!("it was looked at");
         };
+        core.handshakes -= 1;
         let Ok(Finished { session, rest, outgoing, .. }) = handshake.finish() else {
             return Action::close(CloseReason::Malformed);
         };
@@ -195,7 +220,7 @@ impl<P: Protocol> Tls<P> {
         buffer: &mut [u8],
         filled: usize,
     ) -> Action {
-        let Core { sessions, plain, said, out } = core;
+        let Core { sessions, plain, said, out, .. } = core;
         let mut session = sessions.open(state.session).expect("it was looked at");
         let mut kept = usize::from(state.plain);
         plain[..kept].copy_from_slice(&buffer[..kept]);

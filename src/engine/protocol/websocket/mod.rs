@@ -13,7 +13,7 @@ use crate::engine::protocol::mode::Mode;
 use crate::engine::protocol::websocket::frame::{Head, Opcode, close_code, code, mask};
 use crate::engine::protocol::websocket::upgrade::{Asked, agree};
 use crate::engine::protocol::websocket::utf8::Utf8;
-use crate::engine::protocol::{Action, Protocol};
+use crate::engine::protocol::{Action, Protocol, Shaking};
 
 pub mod client;
 pub mod frame;
@@ -93,6 +93,12 @@ impl Protocol for WebSocket {
     type State = State;
 
     const SAYS_FAREWELL: bool = true;
+
+    const SHAKES: bool = true;
+
+    fn handshake(&self, state: &State) -> Shaking {
+        if state.stage == Stage::Upgrading { Shaking::Cheap } else { Shaking::Done }
+    }
 
     fn timer_every(&self) -> Option<Duration> {
         self.then.timer_every()
