@@ -12,6 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Server, connect, cores, echo, last, until};
+use megaconn::engine::protocol::tls::config::{
+    ClientSettings, ClientTls, Trust, Versions, server_name,
+};
+use megaconn::engine::protocol::tls::handshake::{Handshake, Progress};
 use socket2::SockRef;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
@@ -282,4 +286,96 @@ fn bytes_that_mean_nothing_are_echoed_too() {
     }
     drop(stream);
     world.serves_on_after(1);
+}
+
+/// The first bytes of a handshake that is never gone on with, by the flag of its server.
+const HALVES: [(&str, &[u8]); 3] = [
+    ("--tls-self-signed", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and so on"),
+    ("--websocket", b"GET / HTTP/1.1\r\nHost: a.example\r\nUpgr"),
+    ("--proxy-protocol", b"PROXY TCP4 192.0.2.1 "),
+];
+
+#[test]
+fn a_handshake_that_is_not_done_in_time_is_ended_and_counted() {
+    const TIME: Duration = Duration::from_millis(400);
+    for (flag, half) in HALVES {
+        let world = World::new(&cores(1), &[flag, "--handshake-timeout", "400ms"]);
+        let begun = Instant::now();
+        let [silent, halved, trickling] = [(); 3].map(|()| world.connect());
+        (&halved).write_all(half).unwrap();
+        // Each byte that comes is no more time: a peer may not send one now and then.
+        let trickled = thread::scope(|scope| {
+            let trickle = scope.spawn(|| {
+                let mut bytes = half.iter().cycle();
+                while begun.elapsed() < 10 * TIME {
+                    if (&trickling).write_all(&[*bytes.next().unwrap()]).is_err() {
+                        return begun.elapsed();
+                    }
+                    thread::sleep(TIME / 2 / u32::try_from(half.len()).unwrap());
+                }
+                panic!("it is served for as long as it sends");
+            });
+            for mut stream in [&silent, &halved] {
+                assert_eq!(stream.read(&mut [0; 100]).unwrap(), 0, "{flag}");
+                assert!(begun.elapsed() >= TIME, "{flag}: {:?}", begun.elapsed());
+            }
+            trickle.join().unwrap()
+        });
+        // A trickle that is longer than what it begins is malformed, which may come first.
+        println!("{flag}: {trickled:?}");
+        until("all are closed", || world.last("closed_total") == 3);
+        let late = world.last("handshake_timeout_total");
+        assert_eq!(late + world.last("malformed_total"), 3, "{flag}");
+        assert!(late >= 2, "{flag}: {late} ran out of time");
+        assert_eq!(world.last("handshakes_failed_total"), 3, "{flag}");
+        assert_eq!(world.last("handshakes_total"), 0, "{flag}");
+        assert_eq!(world.last("handshakes_under_way"), 0, "{flag}");
+        assert_eq!(world.last("buffers_used"), 0, "{flag}");
+    }
+}
+
+#[test]
+fn half_client_hellos_cost_little_and_hold_nothing_up() {
+    const HALVES: u64 = 4_000;
+    let world = World::new(&cores(1), &["--tls-self-signed", "--handshake-timeout", "1h"]);
+    let before = world.resident_kib();
+    let halves: Vec<TcpStream> = (0..HALVES).map(|_| world.connect()).collect();
+    for mut half in &halves {
+        half.write_all(self::HALVES[0].1).unwrap();
+    }
+    let bytes = u64::try_from(self::HALVES[0].1.len()).unwrap() * HALVES;
+    until("all have come", || world.last("recv_bytes_total") == bytes);
+    assert_eq!(world.last("handshakes_under_way"), 0, "half a hello has the memory of a whole one");
+    assert_eq!(world.last("handshakes_waiting"), 0);
+    assert_eq!(world.last("buffers_used"), 0);
+    let each = (world.resident_kib() - before) * 1024 / HALVES;
+    assert!(each < 1_500, "half a hello costs {each} bytes");
+    println!("half a hello costs {each} bytes");
+    shake_hands(&world.connect());
+    until("another one is served", || world.last("handshakes_total") == 1);
+    drop(halves);
+    until("they are gone", || world.last("handshakes_failed_total") == HALVES);
+}
+
+/// A whole handshake, with any certificate.
+fn shake_hands(mut stream: &TcpStream) {
+    let settings = ClientSettings {
+        trust: Trust::Anything,
+        identity: None,
+        protocols: Vec::new(),
+        keeps_tickets: false,
+        versions: Versions::Both,
+    };
+    let name = server_name("localhost").unwrap();
+    let mut handshake = Handshake::client(&ClientTls::new(settings).unwrap(), &name).unwrap();
+    let mut buffer = [0; 1_000];
+    loop {
+        stream.write_all(handshake.outgoing()).unwrap();
+        handshake.sent(handshake.outgoing().len());
+        let bytes = stream.read(&mut buffer).unwrap();
+        assert!(bytes > 0, "{}", handshake.ended());
+        if handshake.feed(&buffer[..bytes]).unwrap() == Progress::Done {
+            return stream.write_all(&handshake.finish().unwrap().outgoing).unwrap();
+        }
+    }
 }
