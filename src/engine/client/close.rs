@@ -106,7 +106,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// The same, in the way that `pending` says.
     pub(super) fn begin_end_by(&mut self, id: SlotId, pending: u8) {
         if self.end.arena[id].read == ReadSide::Starved {
-            self.starved.remove(&mut self.end.arena, id);
+            let is_shaking = E::COSTLY && self.shaking.remove(&mut self.end.arena, id);
+            let is_on_a_list = is_shaking || self.starved.remove(&mut self.end.arena, id);
+            assert!(is_on_a_list, "a slot waits for a buffer or its turn and is on no list");
         }
         self.shorts.remove(&id);
         self.end.arena[id].role.pending = pending;

@@ -121,6 +121,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     pub(super) fn receive(&mut self, id: SlotId) {
         if self.end.arena[id].buffer == BufferId::NONE {
+            if E::COSTLY && self.is_opening(id) {
+                return self.shaking.push(&mut self.end.arena, id);
+            }
             let Some(buffer) = self.end.take_buffer() else { return self.starve(id) };
             self.place_buffer(id, buffer);
         }
@@ -150,12 +153,17 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         while !self.starved.is_empty() {
             let Some(buffer) = self.end.take_buffer() else { return };
             let id = self.starved.pop(&mut self.end.arena).expect("it is not empty");
-            if E::OPENS && self.is_to_open(id) {
-                self.say_first(id, buffer);
-            } else {
-                self.place_buffer(id, buffer);
-                self.end.arm_recv(id);
-            }
+            self.feed(id, buffer);
+        }
+    }
+
+    /// What has waited for a buffer or its turn has one.
+    pub(super) fn feed(&mut self, id: SlotId, buffer: BufferId) {
+        if E::OPENS && self.is_to_open(id) {
+            self.say_first(id, buffer);
+        } else {
+            self.place_buffer(id, buffer);
+            self.end.arm_recv(id);
         }
     }
 

@@ -67,6 +67,8 @@ pub struct Client<D, E: Expectation> {
     opened: Opened,
     growth: Growth,
     starved: Starved,
+    /// Those whose handshake waits for its turn.
+    shaking: Starved,
     /// Bytes that go out and are no message, by the number of their buffer.
     asides: Box<[Aside]>,
     /// Short connections of an expectation that opens.
@@ -105,6 +107,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             opened: Opened::default(),
             growth: Growth::default(),
             starved: Starved::new(),
+            shaking: Starved::new(),
             asides: vec![Aside::default(); buffers].into(),
             shorts: HashMap::new(),
             losses,
@@ -204,6 +207,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// How long the core may sleep when no bell rings.
     fn deadline(&self) -> Option<Duration> {
+        if !self.shaking.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let waits = self.end.count(Queue::Connecting)
             + self.end.count(Queue::Opening)
             + self.end.count(Queue::Aside)
@@ -308,9 +314,11 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
     fn act(&mut self) {
         // Before anything new takes a buffer.
         self.feed_starved();
+        self.take_handshakes();
         self.advance();
         self.end.set_gauges(self.connections);
         self.end.stats.connects_in_flight.set(self.connecting().into());
+        self.end.stats.handshakes_waiting.set(self.shaking.len().into());
         self.end.stats.messages_in_flight.set(self.end.count(Queue::Waiting).into());
         self.end.stats.closes_in_flight.set(self.end.count(Queue::Ending).into());
     }

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::base::constants::CONNECT_TIMEOUT;
+use crate::base::constants::{CONNECT_TIMEOUT, HANDSHAKES_PER_TURN};
 use crate::base::errno::Errno;
 use crate::engine::client::Client;
 use crate::engine::client::aside::Aside;
@@ -28,6 +28,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         slot.wait_from(self.end.now);
         slot.role.pending = 0;
         self.end.push(id, Queue::Opening);
+        if E::COSTLY {
+            return self.shaking.push(&mut self.end.arena, id);
+        }
         match self.end.take_buffer() {
             Some(buffer) => self.say_first(id, buffer),
             None => self.starved.push(&mut self.end.arena, id),
@@ -56,6 +59,18 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         match size {
             0 => self.has_said_first(id),
             _ => self.end.arm_send(id),
+        }
+    }
+
+    /// Goes on with some of the handshakes that wait for their turn.
+    pub(super) fn take_handshakes(&mut self) {
+        for _ in 0..HANDSHAKES_PER_TURN {
+            if self.shaking.is_empty() {
+                return;
+            }
+            let Some(buffer) = self.end.take_buffer() else { return };
+            let id = self.shaking.pop(&mut self.end.arena).expect("it is not empty");
+            self.feed(id, buffer);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Connections that are readable and found no buffer: each gets one when one comes back, in the order in
 //! which they came. To poll such a connection again would complete at once, and turn the core for
-//! nothing until a buffer is free.
+//! nothing until a buffer is free. Handshakes that wait for their turn are such a list too.
 //!
 //! Each of them stands in the queue of its wait already, and a slot has the links of one queue. But a
 //! slot without a buffer has no use for the range of its bytes: that is the link here.
@@ -14,15 +14,21 @@ use crate::engine::token::SlotId;
 pub(super) struct Starved {
     head: SlotId,
     tail: SlotId,
+    len: u32,
 }
 
 impl Starved {
     pub(super) fn new() -> Starved {
-        Starved { head: SlotId::NONE, tail: SlotId::NONE }
+        Starved { head: SlotId::NONE, tail: SlotId::NONE, len: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.head == SlotId::NONE
+    }
+
+    /// Slots on the list.
+    pub(super) fn len(&self) -> u32 {
+        self.len
     }
 
     /// A slot is readable and found no buffer. Its range is free until it leaves the list.
@@ -35,6 +41,7 @@ impl Starved {
             tail => set_link(&mut arena[tail], id),
         }
         self.tail = id;
+        self.len += 1;
     }
 
     /// Takes the slot that has waited the longest.
@@ -44,15 +51,18 @@ impl Starved {
         Some(id)
     }
 
-    /// Takes `id` out, wherever it stands. A timeout looks for the one that has waited the longest, which
-    /// is near the head.
-    pub(super) fn remove<R: Role>(&mut self, arena: &mut Arena<R>, id: SlotId) {
+    /// Takes `id` out, wherever it stands; whether it was there. A timeout looks for the one that has waited the
+    /// longest, which is near the head.
+    pub(super) fn remove<R: Role>(&mut self, arena: &mut Arena<R>, id: SlotId) -> bool {
         let (mut before, mut at) = (SlotId::NONE, self.head);
         while at != id {
-            assert!(at != SlotId::NONE, "a slot waits for a buffer and is not on the list");
+            if at == SlotId::NONE {
+                return false;
+            }
             (before, at) = (at, link(&arena[at]));
         }
         self.take(arena, before, id);
+        true
     }
 
     /// Takes `id` out, which stands behind `before`.
@@ -68,6 +78,7 @@ impl Starved {
         if self.tail == id {
             self.tail = before;
         }
+        self.len -= 1;
     }
 }
 
@@ -102,7 +113,7 @@ mod tests {
                     model.push(id);
                 }
                 Some(place) if random.bool() => {
-                    starved.remove(&mut arena, id);
+                    assert!(starved.remove(&mut arena, id));
                     model.remove(place);
                 }
                 _ => {
@@ -110,6 +121,7 @@ mod tests {
                     assert_eq!(starved.pop(&mut arena), first);
                 }
             }
+            assert_eq!(starved.len() as usize, model.len());
             assert_eq!(starved.is_empty(), model.is_empty());
             for &id in &ids {
                 let slot = &arena[id];

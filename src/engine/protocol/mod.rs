@@ -153,6 +153,10 @@ pub trait Expectation {
     /// at its end; and whether what comes may want a reply that is no message.
     const OPENS: bool = false;
 
+    /// Whether what is said first, and what is heard until a connection counts as one, cost as much as a hundred
+    /// messages.
+    const COSTLY: bool = false;
+
     /// Whether something of the connection is filled into messages.
     const FILLS_IN: bool = false;
 

@@ -247,6 +247,8 @@ impl<E: Expectation> Expectation for Tls<E> {
 
     const OPENS: bool = true;
 
+    const COSTLY: bool = true;
+
     const FILLS_IN: bool = E::FILLS_IN;
 
     fn is_answered(&self) -> bool {
