@@ -14,7 +14,7 @@ use megaconn::engine::server::drain::{Command, MemoryLeft};
 use megaconn::engine::worker::Worker;
 
 use crate::Figures;
-use crate::scene::{LISTENERS, MANY_BUFFERS, Scene, one_in, tuples};
+use crate::scene::{LISTENERS, Layer, MANY_BUFFERS, Scene, one_in, tuples};
 use crate::world::World;
 
 /// Connections that a server has room for, or has when it accepts no more, at most: fewer than half of the
@@ -56,10 +56,10 @@ pub(crate) struct Filling {
 impl Scene {
     /// The same traffic and faults in a world that is filled.
     pub(crate) fn filled(seed: u64, random: &mut Rng) -> Scene {
-        let mut scene = Scene::new(seed, None, false, random);
+        let mut scene = Scene::new(seed, None, Layer::None, random);
         while matches!(scene.expect, Expect::Push(_)) {
             // So many pushes take too many turns.
-            scene = Scene::new(seed, None, false, random);
+            scene = Scene::new(seed, None, Layer::None, random);
         }
         let wall = WALLS[random.usize(..WALLS.len())];
         let at = random.u64(2..=HELD_MOST);
@@ -87,7 +87,7 @@ impl Scene {
     }
 }
 
-impl<P: Protocol + Clone, E: Expectation> World<P, E> {
+impl<P: Protocol, E: Expectation> World<P, E> {
     /// Fills, looks at what came of it, and comes to rest.
     pub(crate) fn run_filling(mut self) -> Figures {
         let filling = self.scene.filling.expect("the world is one that is filled");

@@ -10,7 +10,7 @@ use megaconn::observe::stats::{Listed, LostCause};
 use crate::Figures;
 use crate::ends::sum;
 use crate::frames::{CLOSE, PING, PONG, Said, Talk};
-use crate::scene;
+use crate::scene::{self, Layer};
 use crate::world::World;
 
 impl<P: Protocol, E: Expectation> World<P, E> {
@@ -22,7 +22,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
         self.check_bytes();
         self.check_texts();
         self.check_timeouts();
-        if self.scene.has_frames {
+        if self.scene.has_frames() {
             self.talks().for_each(|talk| talk.check(&self.scene));
         }
     }
@@ -46,10 +46,15 @@ impl<P: Protocol, E: Expectation> World<P, E> {
         })
     }
 
+    /// A figure of a world that speaks TLS.
+    fn in_records(&self, figure: u64) -> u64 {
+        if self.scene.has_records() { figure } else { 0 }
+    }
+
     /// What was said in frames.
     fn frames(&self) -> [(&'static str, u64); 5] {
         let mut counts = [0; 5];
-        if self.scene.has_frames {
+        if self.scene.has_frames() {
             for talk in self.talks() {
                 counts[0] += talk.to_client.count(PING);
                 counts[1] += talk.from_client.count(PONG);
@@ -131,7 +136,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
     /// What is to be ended by a reset was, and the rest in order; unless bytes came that were not
     /// read.
     fn check_ways(&mut self) {
-        if matches!(self.scene.protocol.then, Mode::Echo) && !self.scene.has_frames {
+        if matches!(self.scene.protocol.then, Mode::Echo) && self.scene.layer == Layer::None {
             for (&number, _) in self.ends[0].by_reset.iter().filter(|(_, by_reset)| !**by_reset) {
                 let peer = &self.server.end.driver.peers()[number];
                 let is_whole = peer.received.len() == peer.delivered || peer.has_reset;
@@ -171,13 +176,18 @@ impl<P: Protocol, E: Expectation> World<P, E> {
 
     /// Echoes that were verified, and pushes, are those that the streams show.
     fn check_texts(&mut self) {
+        if self.scene.has_records() {
+            let (came, went) = (self.called.pushes_total.get(), self.served.pushes_total.get());
+            let uncounted = self.ends[0].uncounted.len() as u64;
+            return assert!(came <= went + uncounted, "{came} pushes came of {went}");
+        }
         let banner = self.scene.protocol.text.as_ref().map_or(0, |banner| banner.bytes().len());
         let (skip, each) = match &self.scene.protocol.then {
             Mode::Echo => (0, usize::from(self.scene.client.message_bytes)),
             Mode::Push(Push { text, .. }) => (banner, text.bytes().len()),
             Mode::Sink => return,
         };
-        let has_frames = self.scene.has_frames;
+        let has_frames = self.scene.has_frames();
         let is_echo = matches!(self.scene.protocol.then, Mode::Echo);
         let texts = |stream: &[u8]| {
             let said = has_frames.then(|| Said::of(stream));
@@ -265,6 +275,15 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             ("tuples_taken", self.client.end.driver.counts().tuples_taken),
             ("turns_aside", self.turns_aside),
             ("handshakes_held_up", self.handshakes_held_up),
+            ("records.messages", self.in_records(self.called.messages_total.get())),
+            ("records.pushes", self.in_records(self.called.pushes_total.get())),
+            ("records.churned", self.in_records(self.called.churned_total.get())),
+            ("records.handshakes", self.in_records(self.served.handshakes_total.get())),
+            (
+                "records.handshakes_failed",
+                self.in_records(self.served.handshakes_failed_total.get()),
+            ),
+            ("records.drained", self.in_records(self.served.drained_total.get())),
             ("now_ms", u64::try_from(self.wire.now().as_millis()).expect("some minutes")),
         ];
         let own = own.into_iter().chain(self.frames());

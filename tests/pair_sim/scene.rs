@@ -36,10 +36,19 @@ pub(crate) const MANY_BUFFERS: u16 = 128;
 /// Messages, or short connections, of one hold, about.
 const THINGS: f64 = 30.0;
 
+/// What both ends speak beside the bytes of their traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    None,
+    /// WebSocket.
+    Frames,
+    /// TLS.
+    Records,
+}
+
 /// A world before it begins.
 pub(crate) struct Scene {
-    /// Both ends speak WebSocket.
-    pub(crate) has_frames: bool,
+    pub(crate) layer: Layer,
     /// The server's driver, then the client's.
     pub(crate) sims: [SimConfig; 2],
     pub(crate) wire: WireConfig,
@@ -69,7 +78,7 @@ impl Scene {
     pub(crate) fn new(
         seed: u64,
         mutation: Option<WireMutation>,
-        has_frames: bool,
+        layer: Layer,
         random: &mut Rng,
     ) -> Scene {
         let message_bytes = random.u16(40..=80);
@@ -84,7 +93,7 @@ impl Scene {
             _ => 0.0,
         };
         // Short connections over WebSocket are not built.
-        let churn_per_s = if has_frames { 0.0 } else { churn_per_s };
+        let churn_per_s = if layer == Layer::Frames { 0.0 } else { churn_per_s };
         let schedule = match random.u8(..3) {
             _ if is_push => Schedule::None,
             0 => Schedule::None,
@@ -123,12 +132,17 @@ impl Scene {
         let is_slow = one_in(random, 10);
         let wire = wire(seed, mutation, is_slow, random);
         let mut sims = sims(seed, &client, random);
-        if has_frames {
-            sims.iter_mut().for_each(|sim| sim.buffer_bytes = random.u16(speech::BUFFER_BYTES));
+        let buffer_bytes = match layer {
+            Layer::None => None,
+            Layer::Frames => Some(speech::BUFFER_BYTES),
+            Layer::Records => Some(speech::RECORDS_BYTES),
+        };
+        if let Some(bytes) = buffer_bytes {
+            sims.iter_mut().for_each(|sim| sim.buffer_bytes = random.u16(bytes.clone()));
         }
         let drain = one_in(random, 3).then(|| (millis(random, 0..1_500), millis(random, 1..800)));
         Scene {
-            has_frames,
+            layer,
             sims,
             wire,
             tuples: {
@@ -149,6 +163,18 @@ impl Scene {
             expect,
             filling: None,
         }
+    }
+}
+
+impl Scene {
+    /// Whether its streams are frames of WebSocket.
+    pub(crate) fn has_frames(&self) -> bool {
+        self.layer == Layer::Frames
+    }
+
+    /// Whether its streams are records, which cannot be read.
+    pub(crate) fn has_records(&self) -> bool {
+        self.layer == Layer::Records
     }
 }
 

@@ -4,15 +4,23 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use fastrand::Rng;
-use megaconn::base::constants::HANDSHAKES_MAX;
+use megaconn::base::constants::{HANDSHAKES_MAX, TLS_BUFFER_BYTES};
 use megaconn::engine::close_reason::CloseReason;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::tls::certificate::Identity;
+use megaconn::engine::protocol::tls::client;
+use megaconn::engine::protocol::tls::config::{
+    ClientSettings, ClientTls, ServerSettings, ServerTls, Trust, Versions, server_name,
+};
 use megaconn::engine::protocol::websocket::client::Upgraded;
 use megaconn::engine::protocol::websocket::upgrade::Request;
 use megaconn::engine::protocol::websocket::{self, WebSocket};
 use megaconn::engine::protocol::{Action, Protocol, Shaking};
+
+use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use crate::frames::{CLOSE, PING};
 
@@ -148,6 +156,41 @@ impl Protocol for Pinging {
 fn send(range: std::ops::Range<usize>) -> Action {
     let short = |place| u16::try_from(place).expect("a buffer is short");
     Action::send(short(range.start)..short(range.end))
+}
+
+/// Bytes of a buffer of records, which are longer than what they carry.
+pub(crate) const RECORDS_BYTES: std::ops::RangeInclusive<u16> = 2_000..=TLS_BUFFER_BYTES;
+
+/// A server's config and that of a client which trusts it. All that they say has a length that is fixed, as a seed
+/// makes one world: the signatures of Ed25519 have.
+pub(crate) fn trusted(random: &mut Rng) -> (ServerTls, ClientTls) {
+    let key = KeyPair::generate_for(&PKCS_ED25519).expect("there are random numbers");
+    let params = CertificateParams::new(["a.example".to_owned()]).expect("it is a name");
+    let certificate = CertificateDer::from(params.self_signed(&key).expect("it has its key"));
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let versions = if random.bool() { Versions::Both } else { Versions::Tls12 };
+    let server = ServerSettings {
+        identity: Identity { chain: vec![certificate.clone()], key },
+        protocols: Vec::new(),
+        client_authorities: Vec::new(),
+        gives_tickets: random.bool(),
+        versions,
+    };
+    let client = ClientSettings {
+        trust: Trust::Authorities(vec![certificate]),
+        identity: None,
+        protocols: Vec::new(),
+        keeps_tickets: false,
+        versions,
+    };
+    let server = ServerTls::new(server).expect("its key fits");
+    (server, ClientTls::new(client).expect("it has an authority"))
+}
+
+/// A client's layer of TLS over what it expects.
+pub(crate) fn in_records(config: ClientTls, targets: usize, then: Expect) -> client::Tls<Expect> {
+    let name = server_name("a.example").expect("it is a name");
+    client::Tls::new(config, vec![name; targets], then)
 }
 
 /// A client's layer over what it expects.

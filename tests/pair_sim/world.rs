@@ -9,6 +9,7 @@ use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{End, SimDriver, Wire, WireMutation};
 use megaconn::engine::client::Client;
 use megaconn::engine::client::phase::{self, Phase, PhaseCommand};
+use megaconn::engine::protocol::tls::server::Tls;
 use megaconn::engine::protocol::{Expectation, Protocol};
 use megaconn::engine::server::{Server, drain};
 use megaconn::engine::token::SlotId;
@@ -17,7 +18,7 @@ use megaconn::observe::stats::{ClientStats, ServerStats};
 
 use crate::Figures;
 use crate::ends::Ends;
-use crate::scene::{LISTENERS, Scene};
+use crate::scene::{LISTENERS, Layer, Scene};
 use crate::speech::{self, Pinging};
 
 /// Turns after which a world is given up: far more than any needs.
@@ -61,17 +62,28 @@ pub(crate) struct World<P: Protocol, E: Expectation> {
     random: Rng,
 }
 
-/// Lives through the world of a seed, of which one in five speaks WebSocket; what has happened in it.
+/// Lives through the world of a seed, of which one in five speaks WebSocket and one in 25 TLS; what has happened in it.
 pub(crate) fn live(seed: u64, mutation: Option<WireMutation>) -> Figures {
     let mut random = random_of(seed);
-    let has_frames = seed % 5 == 4;
-    let scene = Scene::new(seed, mutation, has_frames, &mut random);
+    let layer = match seed % 25 {
+        4 | 9 | 14 | 19 | 24 => Layer::Frames,
+        12 => Layer::Records,
+        _ => Layer::None,
+    };
+    let scene = Scene::new(seed, mutation, layer, &mut random);
     let (protocol, expect) = (scene.protocol.clone(), scene.expect.clone());
-    if has_frames {
-        let protocol = Pinging::new(&protocol, &mut random);
-        World::new(scene, protocol, speech::upgraded(LISTENERS, expect), random).run()
-    } else {
-        World::new(scene, protocol, expect, random).run()
+    match layer {
+        Layer::None => World::new(scene, || protocol.clone(), expect, random).run(),
+        Layer::Frames => {
+            let protocol = Pinging::new(&protocol, &mut random);
+            let expect = speech::upgraded(LISTENERS, expect);
+            World::new(scene, || protocol.clone(), expect, random).run()
+        }
+        Layer::Records => {
+            let (server, client) = speech::trusted(&mut random);
+            let expect = speech::in_records(client, LISTENERS, expect);
+            World::new(scene, || Tls::new(server.clone(), protocol.clone()), expect, random).run()
+        }
     }
 }
 
@@ -80,17 +92,17 @@ pub(crate) fn live_to_fill(seed: u64) -> Figures {
     let mut random = random_of(seed);
     let scene = Scene::filled(seed, &mut random);
     let (protocol, expect) = (scene.protocol.clone(), scene.expect.clone());
-    World::new(scene, protocol, expect, random).run_filling()
+    World::new(scene, || protocol.clone(), expect, random).run_filling()
 }
 
 fn random_of(seed: u64) -> Rng {
     Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-impl<P: Protocol + Clone, E: Expectation> World<P, E> {
-    fn new(scene: Scene, protocol: P, expect: E, random: Rng) -> World<P, E> {
+impl<P: Protocol, E: Expectation> World<P, E> {
+    fn new(scene: Scene, protocol: impl Fn() -> P, expect: E, random: Rng) -> World<P, E> {
         let (served, called) = (Arc::new(ServerStats::new()), Arc::new(ClientStats::new()));
-        let mut server = server(&scene, &protocol, &served);
+        let mut server = server(&scene, protocol, &served);
         let mut client = Client::new(
             SimDriver::new(scene.sims[1]),
             scene.client.clone(),
@@ -247,16 +259,14 @@ impl<P: Protocol + Clone, E: Expectation> World<P, E> {
     }
 }
 
-fn server<P: Protocol + Clone>(
+fn server<P: Protocol>(
     scene: &Scene,
-    protocol: &P,
+    protocol: impl Fn() -> P,
     stats: &Arc<ServerStats>,
 ) -> Server<SimDriver, P> {
     let mut sim = scene.sims[0];
-    let start = |sim| {
-        let (config, protocol) = (scene.server.clone(), protocol.clone());
-        Server::new(SimDriver::new(sim), config, protocol, Arc::clone(stats))
-    };
+    let start =
+        |sim| Server::new(SimDriver::new(sim), scene.server.clone(), protocol(), Arc::clone(stats));
     start(sim).unwrap_or_else(|errno| {
         // Then the server would not start; in this world it does.
         assert_eq!(errno, Errno::ENOMEM, "a start fails for want of memory alone");
