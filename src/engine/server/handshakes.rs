@@ -40,7 +40,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     }
 
     /// A connection is readable: bytes of a costly handshake wait for their turn, all others are received.
-    pub(super) fn receive(&mut self, id: SlotId) {
+    pub(super) fn receive_or_wait(&mut self, id: SlotId) {
         let queue = match P::SHAKES.then(|| self.handshake(id)) {
             Some(Shaking::New) => Queue::Arriving,
             Some(Shaking::Costly) => Queue::Shaking,
@@ -52,7 +52,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     }
 
     /// Receives what some handshakes have waited for.
-    pub(super) fn take_handshakes(&mut self) {
+    pub(super) fn go_on_with_handshakes(&mut self) {
         if !P::SHAKES {
             return;
         }

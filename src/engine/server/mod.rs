@@ -208,7 +208,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
 
     fn act(&mut self) {
         self.look_at_due();
-        self.take_handshakes();
+        self.go_on_with_handshakes();
         self.drain();
         self.end.set_gauges(u64::from(self.connections - self.refused));
         self.end.stats.buffers_awaited.set(self.end.count(Queue::Starved).into());

@@ -50,7 +50,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             // A timer that ran out meanwhile sends when the message is whole and answered.
             Ok(_) if slot.queue() == Queue::Partial => self.give_buffer_and_recv(id),
             Ok(_) if slot.role.pending != 0 => slot.read = ReadSide::Deferred,
-            Ok(_) => self.receive(id),
+            Ok(_) => self.receive_or_wait(id),
             Err(_) => self.close(id, CloseReason::Reset),
         }
     }
@@ -235,7 +235,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     fn recv_deferred(&mut self, id: SlotId) {
         let slot = &self.end.arena[id];
         if slot.read == ReadSide::Deferred && slot.write == WriteSide::Idle {
-            self.receive(id);
+            self.receive_or_wait(id);
         }
     }
 

@@ -129,9 +129,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let is_deaf = |listener: &Listener| {
             listener.accepts.is_empty() && !listener.is_watched && self.drain.is_none()
         };
-        if self.has_handshakes() {
-            return Some(Duration::ZERO);
-        }
         let has_deadlines = self.stalled() > 0
             || self.end.count(Queue::Arriving) > 0
             || self.end.count(Queue::Starved) > 0
@@ -143,7 +140,8 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let tick = has_deadlines.then(|| Duration::from_millis(u64::from(TICK_MS)));
         let sweep = self.drain.filter(|_| self.connections > 0);
         let sweep = sweep.map(|drain| drain.sleep(self.end.now));
-        [tick, sweep, self.wheel.sleep(self.end.now)].into_iter().flatten().min()
+        let handshakes = self.has_handshakes().then_some(Duration::ZERO);
+        [tick, sweep, handshakes, self.wheel.sleep(self.end.now)].into_iter().flatten().min()
     }
 
     // ---- all go: a drain ------------------------------------------------------------------
