@@ -1,9 +1,11 @@
 //! What was late, and what had too little time: the client, the server, one of its cores, or none
 //! of them.
 
+use megaconn::base::errno::Errno;
 use megaconn::host::cpu::CpuTime;
 use megaconn::walls::diagnosis::UNKNOWN;
 use megaconn::walls::place::Place;
+use megaconn::walls::symptom::Symptom;
 use megaconn::walls::symptom::Symptom::Late;
 
 use super::{lost, named, run_facts, server};
@@ -51,4 +53,32 @@ fn late_is_what_had_no_time() {
     assert_eq!(late(5, 0, [1000, 100], [1900, 10]), [("core-imbalance", Place::Server, 100)]);
     assert_eq!(late(5, 0, [400, 100], [1900, 10]), [(UNKNOWN, Place::Between, 100)], "it had time");
     assert_eq!(late(5, 0, [1000, 100], even), [(UNKNOWN, Place::Between, 100)], "two halves");
+}
+
+/// Handshakes that waited for their turn at an end: seconds of its only core; short connections of the hold.
+fn shaking(side: Place, waited_s: u64, short: u64, symptom: Symptom) -> Vec<&'static str> {
+    let mut run = run_facts();
+    lost(&mut run, &[(symptom, 100)]);
+    server(&mut run);
+    let time = Some(CpuTime { ran_ms: 9_000, waited_ms: 900, lived_ms: 10_000 });
+    (run.client.cpu_time, server(&mut run).cpu_time) = (time, time);
+    run.client.cores = vec![core(0, 500, 100)];
+    let counted = [("connected_total", 1_000), ("churn_started_total", short)];
+    run.client.figures.extend(counted.map(|(name, n)| (name.to_owned(), n)));
+    let end = if side == Place::Client { &mut run.client } else { server(&mut run) };
+    end.figures.insert("handshakes_waited_us_total".to_owned(), waited_s * 1_000_000);
+    named(&run).into_iter().filter(|wall| wall.1 == side).map(|wall| wall.0).collect()
+}
+
+#[test]
+fn handshakes_that_wait_for_cpu_are_named() {
+    for side in [Place::Client, Place::Server] {
+        let timed_out = Symptom::Failed(Errno::ETIMEDOUT);
+        assert_eq!(shaking(side, 10, 0, timed_out), ["handshake-cpu"]);
+        assert!(!shaking(side, 9, 0, timed_out).contains(&"handshake-cpu"), "{side:?}");
+        // The opening had them wait, and the hold has none.
+        assert!(!shaking(side, 100, 0, Late).contains(&"handshake-cpu"), "{side:?}");
+        assert_eq!(shaking(side, 6, 9_000, Late), ["handshake-cpu"]);
+        assert!(!shaking(side, 6, 1_000, Late).contains(&"handshake-cpu"), "{side:?}");
+    }
 }

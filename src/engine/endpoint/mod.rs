@@ -21,6 +21,7 @@ use crate::observe::stats::CoreStats;
 mod close;
 pub mod end;
 pub mod event;
+mod handshakes;
 
 /// One end's slots with its role in them, its driver, its counters, and the clock of the present turn.
 pub struct Endpoint<D, R, S> {
@@ -45,6 +46,8 @@ pub struct Endpoint<D, R, S> {
     grow_from_ms: u64,
     batch: Vec<Completion>,
     tick_at_ms: u64,
+    /// When the handshakes that wait were last counted.
+    handshakes_counted: Duration,
 }
 
 impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
@@ -64,6 +67,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
             grow_from_ms: 0,
             batch: Vec::with_capacity(BATCH_COMPLETIONS),
             tick_at_ms: 0,
+            handshakes_counted: Duration::ZERO,
         }
     }
 

@@ -66,7 +66,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             self.await_due(id);
             self.give_buffer_and_recv(id);
         }
-        self.end.stats.handshakes_waiting.set(self.handshakes_waiting().into());
+        self.end.count_handshakes_waiting(self.handshakes_waiting());
         self.end.stats.handshakes_under_way.set(self.protocol.handshakes().into());
     }
 

@@ -15,8 +15,6 @@ figures! {
     list {
         /// Connects with the kernel now. As many as --connects-in-flight? The server answers slowly.
         connects_in_flight: Gauge,
-        /// Connections now whose handshake of TLS waits for its turn. Many? The client's core is full.
-        handshakes_waiting: Gauge,
         /// Messages now whose echo has not come. Many? The server answers slowly.
         messages_in_flight: Gauge,
         /// Connections that are being ended now. Many? The server is slow to close.

@@ -17,6 +17,10 @@ figures! {
         segments: Gauge,
         /// Buffers in use now. Near the pool's size? Peers read slowly.
         buffers_used: Gauge,
+        /// Handshakes of TLS that wait for their turn now. Many? The core is full.
+        handshakes_waiting: Gauge,
+        /// Microseconds in which some waited. Near the time that the core has lived? It is full of them.
+        handshakes_waited_us_total: Counter,
         /// Connections whose descriptor was closed.
         closed_total: Counter,
         /// Bytes received.

@@ -17,8 +17,6 @@ figures! {
         buffers_awaited: Gauge,
         /// Sends that wait now for their peer to read. Many? Peers read slowly.
         sends_stalled: Gauge,
-        /// Connections with bytes of a handshake that wait for their turn now. Many? The server's core is full.
-        handshakes_waiting: Gauge,
         /// Handshakes of TLS under way now, each with its memory.
         handshakes_under_way: Gauge,
         /// Connections accepted.

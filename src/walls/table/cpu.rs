@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::base::constants::CONNECT_TIMEOUT;
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::host::cpu::CpuTime;
@@ -70,6 +71,23 @@ pub(super) const ROWS: &[Wall] = &[
             ]
         },
         remark: "with more cores the quota of a period is used up sooner, and all of them wait",
+        ..BLANK
+    },
+    Wall {
+        id: "handshake-cpu",
+        precedence: 139,
+        limits: "CPU time for handshakes of TLS",
+        explains: &[Symptom::Failed(Errno::ETIMEDOUT), Symptom::Late],
+        signs: &[Sign::Seen("handshakes waited for their turn, most of the time", shakes)],
+        absent: "handshakes had their turn at once, or there were none",
+        fix: |_, _| {
+            vec![
+                Fix::Cores("--cores with more of them"),
+                Fix::Flag("--rate or --churn with less".into()),
+                Fix::Flag("--tls-resume of the client, and serve --tls-tickets".into()),
+            ]
+        },
+        remark: "a handshake takes about 0.3 ms of CPU at the server; two go on in a turn of a core",
         ..BLANK
     },
     Wall {
@@ -162,6 +180,28 @@ const THROTTLED_PART: u64 = 50;
 
 /// Milliseconds that it may in any run: a quota of a burst at the start.
 const THROTTLED_LEAST_MS: u64 = 50;
+
+/// Handshakes waited for their turn: for longer than a client waits for a connection, or those of short connections for
+/// most of the hold. How much of the time was of short connections is what their number makes likely.
+fn shakes(run: &RunFacts, side: Place) -> Option<Evidence> {
+    let end = run.end(side)?;
+    let cores = end.cores.len().max(1) as u64;
+    let waited_us = end.figure("handshakes_waited_us_total")? / cores;
+    let opened = run.client.figure("connected_total").unwrap_or(0);
+    let short = run.client.figure("churn_started_total").unwrap_or(0);
+    let of_short_us = waited_us * short / (opened + short).max(1);
+    let lived_ms = end.cpu_time.map_or(0, |time| time.lived_ms).max(SHARE_LEAST_MS);
+    let has_failed = run.count(Symptom::Failed(Errno::ETIMEDOUT)) > 0;
+    let is_long = has_failed && u128::from(waited_us) >= CONNECT_TIMEOUT.as_micros();
+    let is_most = of_short_us >= 1_000 * lived_ms / 2;
+    let text = format!(
+        "{}: handshakes waited for their turn in {:.1} s of each core's time",
+        side.name(),
+        waited_us as f64 / 1e6
+    );
+    let evidence = Evidence { text, count: None, confidence: Confidence::Likely };
+    (is_long || is_most).then_some(evidence)
+}
 
 /// The client began messages or short connections late, and its lag is most of the latency that was
 /// measured.
