@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# What hostile peers do to the others: 500 connections echo at a pace, calm and beside each kind of
+# peer, in turns; the p99 of those 500, and what the server has counted of the peers.
+set -euo pipefail
+
+usage() {
+    cat <<'EOF'
+usage: hostile.sh [--rounds N] [--halves N] [--out DIR]
+
+  --rounds N   times that each kind is met                            [default: 5]
+  --halves N   connections that send half a ClientHello, or nothing   [default: 100000]
+  --out DIR    where hostile.csv and the runs go                      [default: runs/hostile-DATE]
+
+The server has CPU 0, the measuring client CPU 1, and hostile peers what is left of it. A round takes 3 min.
+Exit status: 1 when a median is above 1.5 of the calm one, 2 for wrong flags.
+EOF
+}
+
+refuse() {
+    echo "error: $1" >&2
+    exit 2
+}
+
+rounds=5 halves=100000 out=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        -h | --help) usage && exit 0 ;;
+        --rounds | --halves | --out)
+            [ $# -ge 2 ] || refuse "$1 needs a value; fix: see hostile.sh --help"
+            declare "${1#--}=$2" && shift 2
+            ;;
+        *) refuse "unknown argument $1; fix: see hostile.sh --help" ;;
+    esac
+done
+for name in rounds halves; do
+    [[ ${!name} =~ ^[1-9][0-9]*$ ]] || refuse "--$name ${!name} is no whole number; fix: see hostile.sh --help"
+done
+for tool in cargo cc python3; do
+    command -v "$tool" >/dev/null || refuse "$tool is missing; fix: apt-get install $tool"
+done
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+out=${out:-$root/runs/hostile-$(date +%Y%m%d-%H%M%S)}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+cd "$root"
+cargo build --release --locked --quiet --workspace
+bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
+here=$root/bench-scripts
+tls=7680 websocket=7681
+pids=()
+# shellcheck disable=SC2317,SC2329  # called by the trap
+end_all() {
+    for pid in "${pids[@]}"; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+}
+trap end_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+start_server() { # port, flags
+    local port=$1
+    shift
+    "$bin/megaconn" serve --listen "127.0.0.1:$port" --cores 0 "$@" \
+        --stats "$out/server-$port.ndjson" --stats-every 200ms >"$out/server-$port.log" 2>&1 &
+    pids+=($!)
+}
+start_server "$tls" --tls-self-signed
+start_server "$websocket" --websocket
+sleep 1
+
+# The first half of a ClientHello: a record that says 512 bytes, and 100 of them.
+half='\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'$(printf 'x%.0s' {1..100})
+
+peers() { # kind
+    local tcp=(nice -n 19 "$bin/megaconn-client" run --cores 1 --source 127.0.1.0/28 --expect nothing
+        --connections "$halves" --rate 20k/s --hold 10s --out "$out/peers" --target "127.0.0.1:$tls"
+        --server-metrics none)
+    case $1 in
+        calm) ;;
+        half) "${tcp[@]}" --hello "$half" ;;
+        silent) "${tcp[@]}" ;;
+        hello) nice -n 19 python3 "$here/hostile-peers.py" hello "$tls" 5000 12 ;;
+        trickle) nice -n 19 python3 "$here/hostile-peers.py" trickle "$tls" 200 12 ;;
+        closes) nice -n 19 python3 "$here/hostile-peers.py" closes "$tls" 20 12 ;;
+        fragments) nice -n 19 python3 "$here/hostile-peers.py" fragments "$websocket" 500 12 ;;
+    esac
+}
+
+others() { # target
+    local trust=()
+    case $1 in tls:*) trust=(--tls-insecure) ;; esac
+    "$bin/megaconn-client" run --target "$1" "${trust[@]}" --cores 1 --connections 500 --rate 500/s \
+        --message-rate 2000/s --hold 12s --out "$out/others" --server-metrics none >"$out/others.log" 2>&1
+}
+
+meet() { # kind, target
+    rm -rf "$out/others" "$out/peers"
+    others "$2" &
+    local measuring=$!
+    pids+=("$measuring")
+    # When its connections are up.
+    sleep 2.5
+    peers "$1" >"$out/peers-$1.log" 2>&1 || true
+    wait "$measuring" || { cat "$out/others.log" >&2 && return 1; }
+    python3 - "$out/others/result.json" <<'EOF'
+import json, sys
+result = json.load(open(sys.argv[1]))
+latency = result["plateaus"][0]["messages"]["latency_us"]
+print(latency["p99"], sum(result["plateaus"][0]["lost"].values()))
+EOF
+}
+
+csv=$out/hostile.csv
+echo kind,round,p99_us,lost >"$csv"
+for ((round = 1; round <= rounds; round++)); do
+    for kind in calm half silent hello trickle closes ws-calm fragments; do
+        target=tls://127.0.0.1:$tls
+        case $kind in ws-calm | fragments) target=ws://127.0.0.1:$websocket/ ;; esac
+        read -r p99 lost < <(meet "${kind#ws-}" "$target")
+        echo "$kind,$round,$p99,$lost" | tee -a "$csv"
+    done
+done
+python3 - "$csv" <<'EOF'
+import csv, statistics, sys
+rows = list(csv.DictReader(open(sys.argv[1])))
+p99s = lambda kind: [float(row["p99_us"]) for row in rows if row["kind"] == kind]
+is_missed = False
+print(f"{'peers':<10} {'p99 of others':>14} {'of calm':>8}")
+for kind in dict.fromkeys(row["kind"] for row in rows):
+    calm = statistics.median(p99s("ws-calm" if kind in ("ws-calm", "fragments") else "calm"))
+    p99 = statistics.median(p99s(kind))
+    is_missed |= p99 > 1.5 * calm
+    print(f"{kind:<10} {p99:>11.0f} us {p99 / calm:>8.2f}")
+sys.exit(is_missed)
+EOF
