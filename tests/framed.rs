@@ -11,13 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use megaconn::base::constants::SEND_TIMEOUT;
 use megaconn::drivers::sim::{Faults, Parting, PeerProfile, Reading, SimConfig, SimDriver};
 use megaconn::engine::close_reason::CloseReason;
 use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::{Action, Protocol};
-use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::drain::Command;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::worker::{Turn, Worker};
@@ -196,12 +194,9 @@ fn live(seed: u64, seen: &mut Seen) {
         mutation: None,
     };
     let config = ServerConfig {
-        listeners: 1,
-        slots_per_segment: 8,
         connections_max: 64,
-        allowance: Allowance::default(),
         idle_timeout: (random.u8(..8) == 0).then(|| Duration::from_millis(random.u64(50..300))),
-        send_timeout: SEND_TIMEOUT,
+        ..ServerConfig::new(1, 8)
     };
     let text = random.bool().then(|| "hi".parse().expect("a text"));
     let greeting = if text.is_some() { &b"hi"[..] } else { b"" };

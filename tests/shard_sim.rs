@@ -8,14 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use megaconn::base::constants::SEND_TIMEOUT;
 use megaconn::base::errno::Errno;
 use megaconn::drivers::sim::{
     Faults, Mutation, Parting, PeerProfile, Reading, SimConfig, SimDriver,
 };
 use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::echo::Echo;
-use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::worker::{Turn, Worker};
 use megaconn::observe::stats::{Listed, ServerStats};
@@ -169,14 +167,7 @@ fn accepting_goes_on_after_the_host_was_short_of_something() {
             faults,
             mutation: None,
         };
-        let config = ServerConfig {
-            listeners: 2,
-            slots_per_segment: 64,
-            connections_max: 64,
-            allowance: Allowance::default(),
-            idle_timeout: None,
-            send_timeout: SEND_TIMEOUT,
-        };
+        let config = ServerConfig { connections_max: 64, ..ServerConfig::new(2, 64) };
         let stats = Arc::new(ServerStats::new());
         let shard = Server::new(SimDriver::new(sim), config, Echo, Arc::clone(&stats));
         let mut shard = shard.expect("no segment fails in this world");

@@ -12,7 +12,6 @@ use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::banner::Banner;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
-use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::drain::Command;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::slot::ConnState;
@@ -93,12 +92,10 @@ impl World {
         let traits = Traits::new(&mut random);
         let memory = Memory::new(seed, traits.lives_for);
         let config = ServerConfig {
-            listeners: sim.listeners,
-            slots_per_segment: [4, 8, 24, 64][random.usize(..4)],
             connections_max: random.u32(4..=80),
-            allowance: Allowance::default(),
             idle_timeout: traits.idle_timeout,
             send_timeout: traits.send_timeout,
+            ..ServerConfig::new(sim.listeners, [4, 8, 24, 64][random.usize(..4)])
         };
         let stats = Arc::new(ServerStats::new());
         let first = Server::new(driver(sim), config.clone(), traits.protocol(), Arc::clone(&stats));
