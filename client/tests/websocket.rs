@@ -1,5 +1,5 @@
 //! WebSocket against programs that are not ours, over loopback: curl, Python's websockets, Chromium and
-//! nginx; and our own two ends, which push and hold many.
+//! nginx; and our own two ends, which push and hold many. `peers/` has more of them.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -211,23 +211,27 @@ fn chromium_gets_every_message_back() {
     if !is_there("chromium") {
         return;
     }
-    let world = server(&["--subprotocol", "chat"]);
-    // It listens and never answers.
-    let picture = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("some port is free");
-    let picture = picture.local_addr().map(|at| (at, picture)).expect("a socket has an address");
-    let place = tempfile::tempdir().expect("there is a place for temporary files");
-    let page = place.path().join("page.html");
-    let target = format!("ws://{}/chat", world.server.address);
-    let text = PAGE.replace("PICTURE", &format!("http://{}/", picture.0));
-    fs::write(&page, text.replace("TARGET", &target)).expect("it is our directory");
-    let profile = format!("--user-data-dir={}", place.path().join("profile").display());
-    let mut command = Command::new("timeout");
-    command.args(["30", "chromium", "--headless", "--no-sandbox", "--disable-gpu", &profile]);
-    command.args(["--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"]);
-    command.arg("--dump-dom").arg(format!("file://{}", page.display()));
-    let finished = Program::start(command.env("HOME", place.path())).finish();
-    let due = "<p id=\"out\">10 of 10, 3456, clean true, chat, extensions ''</p>";
-    assert!(finished.stdout.contains(due), "{finished:#?}");
+    for (scheme, flags) in [("ws", &[][..]), ("wss", &["--tls-self-signed"])] {
+        let world = server(&[&["--subprotocol", "chat"], flags].concat());
+        // It listens and never answers.
+        let picture = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("some port is free");
+        let picture = picture.local_addr().map(|at| (at, picture)).expect("it has an address");
+        let place = tempfile::tempdir().expect("there is a place for temporary files");
+        let page = place.path().join("page.html");
+        let target = format!("{scheme}://{}/chat", world.server.address);
+        let text = PAGE.replace("PICTURE", &format!("http://{}/", picture.0));
+        fs::write(&page, text.replace("TARGET", &target)).expect("it is our directory");
+        let profile = format!("--user-data-dir={}", place.path().join("profile").display());
+        let mut command = Command::new("timeout");
+        command.args(["30", "chromium", "--headless", "--no-sandbox", "--disable-gpu", &profile]);
+        command.args(["--no-first-run", "--disable-background-networking"]);
+        // It has authorities of its own.
+        command.args(["--disable-dev-shm-usage", "--ignore-certificate-errors"]);
+        command.arg("--dump-dom").arg(format!("file://{}", page.display()));
+        let finished = Program::start(command.env("HOME", place.path())).finish();
+        let due = "<p id=\"out\">10 of 10, 3456, clean true, chat, extensions ''</p>";
+        assert!(finished.stdout.contains(due), "{scheme}: {finished:#?}");
+    }
 }
 
 // ---- servers that do not agree ------------------------------------------------------------
