@@ -20,7 +20,7 @@ fn resident() -> u64 {
 }
 
 /// The bytes of one of those that `make` makes, and all of them: memory that is free again is no measure.
-fn each_takes(make: impl Fn() -> Box<Handshake>) -> (u64, Vec<Box<Handshake>>) {
+fn each_takes(make: impl Fn() -> Handshake) -> (u64, Vec<Handshake>) {
     // What is made once is there before.
     let mut kept = vec![make()];
     kept.reserve_exact(COUNT);
@@ -36,7 +36,7 @@ fn a_handshake_takes_what_is_reckoned() {
     let server = ServerTls::new(server_settings(ours)).unwrap();
     let name = server_name("localhost").unwrap();
     let dialled = || {
-        let mut hello = Box::new(Handshake::client(&client, &name).unwrap());
+        let mut hello = Handshake::client(&client, &name).unwrap();
         let bytes = hello.outgoing().to_vec();
         hello.sent(bytes.len());
         (hello, bytes)
@@ -45,7 +45,7 @@ fn a_handshake_takes_what_is_reckoned() {
     let (of_client, _clients) = each_takes(|| dialled().0);
     let (_, hello) = dialled();
     let (of_server, _servers) = each_takes(|| {
-        let mut shaking = Box::new(Handshake::server(&server).unwrap());
+        let mut shaking = Handshake::server(&server).unwrap();
         shaking.feed(&hello).unwrap();
         shaking.sent(shaking.outgoing().len());
         shaking

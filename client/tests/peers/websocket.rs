@@ -37,17 +37,31 @@ fn ws() -> Option<PathBuf> {
     }
     let fresh = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("cargo has made it");
     let mut npm = Command::new("timeout");
-    npm.args(["120", "npm", "install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    npm.args([
+        "120",
+        "npm",
+        "install",
+        "--no-save",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--fetch-retries=1",
+    ]);
     let why = match npm.arg("--prefix").arg(fresh.path()).arg(WS).output() {
         // Another process may have been quicker.
         Ok(output) if output.status.success() => match fs::rename(fresh.keep(), &place) {
             Err(error) if !modules.is_dir() => error.to_string(),
             _ => return Some(modules),
         },
-        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().replace('\n', " "),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            said.lines().take(2).collect::<Vec<_>>().join(", ")
+        }
         Err(error) => error.to_string(),
     };
-    skipped(&format!("npm's {WS} could not be installed: {why}; fix: apt-get install nodejs npm"));
+    skipped(&format!(
+        "npm's {WS} could not be installed: {why}; fix: apt-get install nodejs npm, and a network"
+    ));
     None
 }
 
