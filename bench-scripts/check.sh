@@ -61,24 +61,26 @@ fi
 step cargo fmt --manifest-path bench-scripts/baselines/Cargo.toml --check
 step cargo clippy --manifest-path bench-scripts/baselines/Cargo.toml \
     --target-dir "${CARGO_TARGET_DIR:-target}" --locked -- -D warnings
-go_baseline() {
-    cd "bench-scripts/baselines/$1"
+go_program() {
+    cd "$1"
     [ -z "$(gofmt -l .)" ] || { gofmt -d . && return 1; }
     go vet .
     go build -buildvcs=false -o /dev/null .
 }
 if command -v go >/dev/null; then
     # Each in a shell of its own, which `set -e` ends at the first of the three that fails.
-    (step go_baseline go-churn)
-    (step go_baseline go-echo)
-    (step go_baseline go-tls-echo)
+    (step go_program bench-scripts/baselines/go-churn)
+    (step go_program bench-scripts/baselines/go-echo)
+    (step go_program bench-scripts/baselines/go-tls-echo)
+    (GO111MODULE=off step go_program client/tests/peers/crypto-tls)
     if [ -d /usr/share/gocode/src/github.com/gorilla/websocket ]; then
-        (GO111MODULE=off GOPATH=/usr/share/gocode step go_baseline go-ws-echo)
+        (GO111MODULE=off GOPATH=/usr/share/gocode step go_program bench-scripts/baselines/go-ws-echo)
+        (GO111MODULE=off GOPATH=/usr/share/gocode step go_program client/tests/peers/gorilla)
     else
-        skip "go-ws-echo: gorilla is not installed (apt-get install golang-github-gorilla-websocket-dev)"
+        skip "gorilla, its baseline and its tests: it is not installed (apt-get install golang-github-gorilla-websocket-dev)"
     fi
 else
-    skip "Go baselines: go is not installed (apt-get install golang-go)"
+    skip "Go baselines and peers: go is not installed (apt-get install golang-go)"
 fi
 if command -v cargo-deny >/dev/null; then
     step cargo deny check licenses bans sources
@@ -105,6 +107,8 @@ command -v promtool >/dev/null ||
     skip "walls of the whole host: MEGACONN_HOST_WIDE=1 lets tests change its values for a moment"
 command -v tmux >/dev/null || skip "the live view in a terminal: tmux is not installed (apt-get install tmux)"
 command -v openssl >/dev/null || skip "TLS against openssl: it is not installed (apt-get install openssl)"
+command -v chromium >/dev/null || skip "WebSocket against Chromium: it is not installed (apt-get install chromium)"
+command -v npm >/dev/null || skip "WebSocket against npm's ws: npm is not installed (apt-get install nodejs npm)"
 if [ "$(nproc)" -ge 2 ]; then
     step bench-scripts/compare.sh --quick --only echo-16,rate-500 --servers epoll,ring,tokio,glommio
     step bench-scripts/compare.sh --quick --only tls-open-200,tls-handshakes-100,tls-echo-500,ws-echo-500

@@ -303,6 +303,43 @@ fn a_plan_answers_in_words_and_in_json() {
     assert!(words.stdout.contains("binds next:"));
 }
 
+/// What connections speak is a part of the plan, and of the doctor's.
+#[test]
+fn a_plan_and_the_doctor_know_what_a_layer_takes() {
+    let json = |command: &[&str]| -> Value {
+        let place = ["--connections", "100k", "--target", "127.0.0.1:7000", "--cores", "0"];
+        let finished = run(&[command, &place, &["--format", "json"]].concat());
+        serde_json::from_str(&finished.stdout).unwrap_or_else(|_| panic!("{finished:#?}"))
+    };
+    let need = |of: &Value| {
+        let rows = of["rows"].as_array().unwrap();
+        number(rows.iter().find(|row| row["id"] == "memory").unwrap(), "need")
+    };
+    let [plain, wss] = ["tcp", "wss"].map(|protocol| json(&["plan", "--protocol", protocol]));
+    let [of, more] = [&plain, &wss].map(|plan| &plan["memory"]);
+    assert_eq!(number(of, "server_bytes_per_connection"), 40);
+    assert_eq!((number(of, "buffer_bytes"), number(of, "handshakes_bytes")), (4096, 0));
+    assert_eq!((&more["protocol"], number(more, "buffer_bytes")), (&"wss".into(), 24 << 10));
+    let grows = |key| number(more, key) - number(of, key);
+    let each = grows("server_bytes_per_connection") + grows("client_bytes_per_connection");
+    assert!((2 * 136..2 * 200).contains(&each), "a session is 136 bytes at each end: {each}");
+    let fixed = grows("buffers_bytes") + grows("ciphers_bytes") + grows("handshakes_bytes");
+    assert_eq!(need(&wss) - need(&plain), 100_000 * each + fixed);
+    let header = json(&["plan", "--protocol", "wss", "--proxy-protocol"]);
+    let behind = number(&header["memory"], "server_bytes_per_connection");
+    assert_eq!(behind, number(more, "server_bytes_per_connection") + 4);
+
+    let [plain, wss] =
+        ["tcp", "wss"].map(|protocol| need(&json(&["doctor", "--protocol", protocol])));
+    assert_eq!(wss - plain, 100_000 * each + fixed);
+
+    let words = ["plan", "--connections", "10", "--target", "127.0.0.1:7000", "--cores", "0"];
+    let finished = run(&[&words[..], &["--protocol", "tls"]].concat());
+    for word in ["memory of tls:", "buffers     24,576 bytes each", "handshakes"] {
+        assert!(finished.stdout.contains(word), "no word of `{word}`: {}", finished.stdout);
+    }
+}
+
 #[test]
 fn a_count_beyond_everything_fits_nowhere() {
     let flags = ["plan", "--connections", "18446744073G", "--target", "127.0.0.1:7000"];

@@ -11,6 +11,7 @@ use std::thread;
 
 use fake_host::{FakeHost, demand};
 use fastrand::Rng;
+use megaconn::base::layers::UserMemory;
 use megaconn::host::addresses::Addresses;
 use megaconn::host::counters::Counters;
 use megaconn::host::headroom::MemoryHeadrooms;
@@ -209,6 +210,13 @@ fn any_demand(random: &mut Rng) -> Demand {
         connects_in_flight: any(random),
         backlog: any(random),
         neighbours: any(random),
+        memory: UserMemory {
+            server_bytes: any(random),
+            client_bytes: any(random),
+            buffer_bytes: any(random),
+            ciphers_bytes: any(random),
+            handshake_bytes: any(random),
+        },
     }
 }
 

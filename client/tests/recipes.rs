@@ -12,7 +12,7 @@ use answering::{each_line, say};
 use common::{Finished, PATIENCE, Program, Server, free_ports, number, result_in, until};
 use lab::host::skipped;
 use real::{Place, Real, daemon};
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 use serde_json::Value;
 
 #[path = "common/answering.rs"]
@@ -290,6 +290,47 @@ fn postgres_has_sessions_up_to_its_limit() {
     assert_eq!((number(&result, "established"), id), (100, "own-limit"), "{result:#}");
     assert!(evidence.contains("too many clients already"), "{evidence}");
     assert!(fix.contains("max_connections in postgresql.conf"), "{fix}");
+}
+
+/// It begins as root, and goes on as users of its own.
+fn dovecot(clients: &str) -> Option<Real> {
+    if !geteuid().is_root() {
+        skipped("dovecot is started by root alone");
+        return None;
+    }
+    let place = Place { user: None, ..Place::of("dovecot") };
+    let own = place.directory.path().to_str().expect("temporary names are plain").to_owned();
+    let text = with(
+        block("dovecot", "passdb"),
+        &[
+            ("/tmp/dovecot.log", "/dev/null"),
+            ("/tmp/dovecot", &format!("{own}/run")),
+            ("/tmp/mail", &format!("{own}/mail")),
+            ("port = 1143", &format!("port = {}", place.port())),
+            ("client_limit = 20000", &format!("client_limit = {clients}")),
+            ("client_limit = 20100", "client_limit = 3000"),
+        ],
+    );
+    let conf = place.write("conf", &text);
+    Real::start(&daemon("dovecot"), Signal::TERM, place, &["-F", "-c", &conf])
+}
+
+#[test]
+fn dovecot_greets_and_is_asked() {
+    let Some(server) = dovecot("2000") else { return };
+    is_met(&run(block("dovecot", "'a NOOP"), (1143, server.port), ("10k", "200")), 200);
+    is_met(&run(block("dovecot", "LOGIN"), (1143, server.port), ("1k", "40")), 40);
+}
+
+#[test]
+fn what_dovecot_says_of_its_limit_is_understood() {
+    let Some(server) = dovecot("100") else { return };
+    let command = with(block("dovecot", "'a NOOP"), &[("--churn 20/s --sweep", "")]);
+    let (_, result) = run(&command, (1143, server.port), ("10k", "200"));
+    let [id, evidence, fix] = wall(&result);
+    assert_eq!((number(&result["lost"], "mismatch"), id), (100, "own-limit"), "{result:#}");
+    assert!(evidence.contains("BYE Connection queue full"), "{evidence}");
+    assert!(fix.contains("client_limit and process_limit"), "{fix}");
 }
 
 #[test]

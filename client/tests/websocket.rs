@@ -1,5 +1,5 @@
 //! WebSocket against programs that are not ours, over loopback: curl, Python's websockets, Chromium and
-//! nginx; and our own two ends, which push and hold many.
+//! nginx; and our own two ends, which push and hold many. `peers/` has more of them.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use common::{
     Finished, PATIENCE, Program, World, client, free_ports, number, result_in, scrape, sum, until,
 };
+use megaconn::base::layers::Layers;
 use megaconn::engine::protocol::websocket::upgrade::{Asked, agree};
+use megaconn::runtime::footprint;
 use serde_json::Value;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
@@ -211,23 +213,27 @@ fn chromium_gets_every_message_back() {
     if !is_there("chromium") {
         return;
     }
-    let world = server(&["--subprotocol", "chat"]);
-    // It listens and never answers.
-    let picture = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("some port is free");
-    let picture = picture.local_addr().map(|at| (at, picture)).expect("a socket has an address");
-    let place = tempfile::tempdir().expect("there is a place for temporary files");
-    let page = place.path().join("page.html");
-    let target = format!("ws://{}/chat", world.server.address);
-    let text = PAGE.replace("PICTURE", &format!("http://{}/", picture.0));
-    fs::write(&page, text.replace("TARGET", &target)).expect("it is our directory");
-    let profile = format!("--user-data-dir={}", place.path().join("profile").display());
-    let mut command = Command::new("timeout");
-    command.args(["30", "chromium", "--headless", "--no-sandbox", "--disable-gpu", &profile]);
-    command.args(["--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"]);
-    command.arg("--dump-dom").arg(format!("file://{}", page.display()));
-    let finished = Program::start(command.env("HOME", place.path())).finish();
-    let due = "<p id=\"out\">10 of 10, 3456, clean true, chat, extensions ''</p>";
-    assert!(finished.stdout.contains(due), "{finished:#?}");
+    for (scheme, flags) in [("ws", &[][..]), ("wss", &["--tls-self-signed"])] {
+        let world = server(&[&["--subprotocol", "chat"], flags].concat());
+        // It listens and never answers.
+        let picture = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("some port is free");
+        let picture = picture.local_addr().map(|at| (at, picture)).expect("it has an address");
+        let place = tempfile::tempdir().expect("there is a place for temporary files");
+        let page = place.path().join("page.html");
+        let target = format!("{scheme}://{}/chat", world.server.address);
+        let text = PAGE.replace("PICTURE", &format!("http://{}/", picture.0));
+        fs::write(&page, text.replace("TARGET", &target)).expect("it is our directory");
+        let profile = format!("--user-data-dir={}", place.path().join("profile").display());
+        let mut command = Command::new("timeout");
+        command.args(["30", "chromium", "--headless", "--no-sandbox", "--disable-gpu", &profile]);
+        command.args(["--no-first-run", "--disable-background-networking"]);
+        // It has authorities of its own.
+        command.args(["--disable-dev-shm-usage", "--ignore-certificate-errors"]);
+        command.arg("--dump-dom").arg(format!("file://{}", page.display()));
+        let finished = Program::start(command.env("HOME", place.path())).finish();
+        let due = "<p id=\"out\">10 of 10, 3456, clean true, chat, extensions ''</p>";
+        assert!(finished.stdout.contains(due), "{scheme}: {finished:#?}");
+    }
 }
 
 // ---- servers that do not agree ------------------------------------------------------------
@@ -360,8 +366,12 @@ fn twenty_thousand_are_held_and_what_each_costs_is_told() {
     let cost = &result["cost_per_connection"];
     let bytes = |key: &str| cost[key].as_f64();
     let (server, client) = (bytes("server_user_bytes"), bytes("client_user_bytes"));
+    // It is about what a plan says. A buffer for each would be 4,096.
+    let reckoned = footprint::of(Layers { websocket: true, ..Layers::default() });
+    for (taken, reckoned) in [(server, reckoned.server_bytes), (client, reckoned.client_bytes)] {
+        let near = (reckoned as f64 / 2.0)..(reckoned as f64 + 350.0);
+        assert!(taken.is_none_or(|bytes| near.contains(&bytes)), "{reckoned}: {cost}");
+    }
     println!("user bytes of an idle connection: server {server:?}, client {client:?}");
-    // A buffer for each would be 4,096.
-    assert!(client.is_some_and(|bytes| bytes < 400.0), "{cost}");
-    assert!(server.is_none_or(|bytes| bytes < 400.0), "{cost}");
+    assert!(client.is_some(), "{cost}");
 }

@@ -10,6 +10,7 @@ pub mod errno;
 pub mod files;
 pub mod format;
 pub mod http_words;
+pub mod layers;
 pub mod service_error;
 pub mod side;
 pub mod stderr;

@@ -144,7 +144,10 @@ fn demand(flags: &Flags, endpoints: &[Endpoints]) -> Result<Demand, String> {
     unused.iter().for_each(|words| talk(&format!("note: {words}")));
     let backlog = flags.backlog.unsigned_abs().into();
     Ok(match flags.side.into() {
-        Ends::Server => Demand { backlog, ..Demand::of_server(demand.connections, demand.cores) },
+        Ends::Server => {
+            let Demand { connections, cores, memory, .. } = demand;
+            Demand { backlog, ..Demand::of_server(connections, cores, memory) }
+        }
         ends => Demand { ends, backlog, ..demand },
     })
 }

@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use megaconn::base::cli_support;
+use megaconn::base::constants::KERNEL_BYTES_PER_SOCKET;
 use megaconn::base::endpoints::Endpoints;
+use megaconn::base::layers::{Layers, UserMemory};
 use megaconn::base::side::Side;
 use megaconn::base::stderr::talk;
 use megaconn::base::units::{self, grouped};
@@ -14,8 +16,8 @@ use megaconn::plan::demand::Demand;
 use megaconn::plan::named::{self, Targets};
 use megaconn::plan::sources::{self, Typed};
 use megaconn::plan::tuples::{PortRange, Sources};
-use megaconn::runtime::memory_reserve;
 use megaconn::runtime::topology::CoreList;
+use megaconn::runtime::{footprint, memory_reserve};
 use megaconn::walls::doctor::text::wrapped;
 use megaconn::walls::host::{Host, RingTried};
 use megaconn::walls::reading::{self, Row, Verdict};
@@ -47,12 +49,49 @@ pub(crate) struct Ways {
     /// Source ports to use [default: net.ipv4.ip_local_port_range]
     #[arg(long, value_name = "LO-HI")]
     pub(crate) source_ports: Option<PortRange>,
+    /// What connections speak, as the scheme of a target says it: tcp, ws, tls or wss
+    #[arg(
+        long,
+        value_enum,
+        default_value = "tcp",
+        hide_possible_values = true,
+        value_name = "tcp|ws|tls|wss"
+    )]
+    pub(crate) protocol: Spoken,
+    /// Connections begin with a header of the PROXY protocol
+    #[arg(long)]
+    pub(crate) proxy_protocol: bool,
     /// CPUs of each end
     #[arg(long, value_name = "all|LIST", default_value = "all")]
     pub(crate) cores: CoreList,
     /// Form of the answer
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
+}
+
+/// What connections speak above TCP.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Spoken {
+    /// Bytes
+    Tcp,
+    /// WebSocket
+    Ws,
+    /// TLS
+    Tls,
+    /// WebSocket in TLS
+    Wss,
+}
+
+impl Ways {
+    /// What connections speak.
+    pub(crate) fn layers(&self) -> Layers {
+        Layers {
+            header: self.proxy_protocol,
+            tls: matches!(self.protocol, Spoken::Tls | Spoken::Wss),
+            websocket: matches!(self.protocol, Spoken::Ws | Spoken::Wss),
+            script: false,
+        }
+    }
 }
 
 /// The answer of `megaconn plan`.
@@ -65,9 +104,81 @@ struct Plan {
     slots_per_segment: u64,
     /// Segments of one end.
     segments: u64,
+    memory: Memory,
     /// Limits that can be reckoned, the one that binds first at the top.
     #[serde(serialize_with = "in_plan")]
     rows: Vec<Row>,
+}
+
+/// What connections take of memory, and of what it is made.
+#[derive(serde::Serialize)]
+struct Memory {
+    /// As the scheme of a target.
+    protocol: &'static str,
+    proxy_protocol: bool,
+    /// Of the kernel, for each socket.
+    kernel_bytes_per_socket: u64,
+    /// Of the server for an idle connection.
+    server_bytes_per_connection: u64,
+    /// Of the client.
+    client_bytes_per_connection: u64,
+    buffer_bytes: u64,
+    /// Of the buffers that stay with the cores of the ends here.
+    buffers_bytes: u64,
+    /// Of the ciphers of TLS that these cores keep for busy connections.
+    ciphers_bytes: u64,
+    /// Of a handshake of TLS under way at one end, without its buffer.
+    handshake_bytes: u64,
+    /// Those under way at once, at most.
+    handshakes: u64,
+    /// Of these at the ends here, with a buffer for each.
+    handshakes_bytes: u64,
+}
+
+impl Memory {
+    fn of(layers: Layers, demand: &Demand) -> Memory {
+        let UserMemory { server_bytes, client_bytes, buffer_bytes, handshake_bytes, .. } =
+            demand.memory;
+        Memory {
+            protocol: layers.scheme(),
+            proxy_protocol: layers.header,
+            kernel_bytes_per_socket: KERNEL_BYTES_PER_SOCKET,
+            server_bytes_per_connection: server_bytes,
+            client_bytes_per_connection: client_bytes,
+            buffer_bytes,
+            buffers_bytes: demand.buffers_bytes(),
+            ciphers_bytes: demand.ciphers_bytes(),
+            handshake_bytes,
+            handshakes: demand.handshakes(),
+            handshakes_bytes: demand.handshakes_bytes(),
+        }
+    }
+
+    fn as_text(&self) -> String {
+        let header = if self.proxy_protocol { " behind a PROXY header" } else { "" };
+        let mut text = format!(
+            "\nmemory of {}{header}:\n  \
+             connection  {} bytes at the server, {} at the client, and of the kernel {} for each socket\n  \
+             buffers     {} bytes each; {} bytes stay with the cores here\n",
+            self.protocol,
+            grouped(self.server_bytes_per_connection),
+            grouped(self.client_bytes_per_connection),
+            grouped(self.kernel_bytes_per_socket),
+            grouped(self.buffer_bytes),
+            grouped(self.buffers_bytes),
+        );
+        if self.handshakes > 0 {
+            text += &format!(
+                "  ciphers     {} bytes at most, of busy connections\n  \
+                 handshakes  {} bytes and a buffer each; {} at once are {} bytes here\n",
+                grouped(self.ciphers_bytes),
+                grouped(self.handshake_bytes),
+                grouped(self.handshakes),
+                grouped(self.handshakes_bytes)
+            );
+        }
+        text
+    }
 }
 
 /// Rows as `megaconn.plan/1` has them.
@@ -123,6 +234,7 @@ fn make(flags: &Flags) -> Result<Plan, String> {
         fits: rows.iter().all(Row::fits),
         slots_per_segment: host.slots_per_segment,
         segments: host.segments(&demand),
+        memory: Memory::of(flags.ways.layers(), &demand),
         rows,
     })
 }
@@ -158,7 +270,8 @@ pub(crate) fn demand(
     let planned =
         sources::plan(&typed, targets.clone(), cores).map_err(|error| error.to_string())?;
     let capacity = planned.tuples.capacity();
-    let demand = Demand::of_client(connections, &targets, capacity, cores as u64);
+    let memory = footprint::of(ways.layers());
+    let demand = Demand::of_client(connections, &targets, capacity, cores as u64, memory);
     Ok((demand, planned.unused_in_words()))
 }
 
@@ -201,5 +314,5 @@ fn as_table(plan: &Plan) -> String {
     if let Some((id, n)) = binding.next() {
         text += &format!("binds next:  {id} at {} connections\n", grouped(n));
     }
-    text
+    text + &plan.memory.as_text()
 }

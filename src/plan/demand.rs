@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use crate::base::constants::{BACKLOG_DEFAULT, CONNECTS_IN_FLIGHT};
+use crate::base::constants::{BACKLOG_DEFAULT, BUFFERS_KEPT, CONNECTS_IN_FLIGHT, HANDSHAKES_MAX};
+use crate::base::layers::UserMemory;
 use crate::host::addresses::Addresses;
 use crate::host::procfs::ProcFs;
 
@@ -28,6 +29,8 @@ pub struct Demand {
     pub backlog: u64,
     /// Target addresses that are reached over a link, and not over loopback.
     pub neighbours: u64,
+    /// Memory of the programs, for what connections speak.
+    pub memory: UserMemory,
 }
 
 /// The ends of a connection that are on one host.
@@ -62,7 +65,13 @@ impl Ends {
 impl Demand {
     /// `connections` to `targets` by a client with the defaults of both programs.
     #[must_use]
-    pub fn of_client(connections: u64, targets: &[SocketAddr], tuples: u64, cores: u64) -> Demand {
+    pub fn of_client(
+        connections: u64,
+        targets: &[SocketAddr],
+        tuples: u64,
+        cores: u64,
+        memory: UserMemory,
+    ) -> Demand {
         let ends = Ends::of(targets);
         let hosts: HashSet<_> = targets.iter().map(SocketAddr::ip).collect();
         Demand {
@@ -74,18 +83,61 @@ impl Demand {
             connects_in_flight: cores * u64::from(CONNECTS_IN_FLIGHT),
             backlog: BACKLOG_DEFAULT.unsigned_abs().into(),
             neighbours: if ends == Ends::Both { 0 } else { hosts.len() as u64 },
+            memory,
         }
     }
 
     /// `connections` to a server from a client elsewhere with as many cores, with the defaults of
     /// both programs.
     #[must_use]
-    pub fn of_server(connections: u64, cores: u64) -> Demand {
+    pub fn of_server(connections: u64, cores: u64, memory: UserMemory) -> Demand {
         Demand {
             tuples: None,
             ends: Ends::Server,
             neighbours: 0,
-            ..Demand::of_client(connections, &[], 0, cores)
+            ..Demand::of_client(connections, &[], 0, cores, memory)
         }
+    }
+
+    /// Bytes that the programs here keep of one idle connection.
+    #[must_use]
+    pub fn user_bytes(&self) -> u64 {
+        let UserMemory { server_bytes, client_bytes, .. } = self.memory;
+        match self.ends {
+            Ends::Server => server_bytes,
+            Ends::Client => client_bytes,
+            Ends::Both => server_bytes.saturating_add(client_bytes),
+        }
+    }
+
+    /// Bytes of the buffers that stay with the cores here, also while all connections are idle.
+    #[must_use]
+    pub fn buffers_bytes(&self) -> u64 {
+        let each = self.memory.buffer_bytes.saturating_mul(BUFFERS_KEPT as u64);
+        each.saturating_mul(self.cores).saturating_mul(self.ends.count())
+    }
+
+    /// Bytes of the ciphers that the cores here keep for busy connections.
+    #[must_use]
+    pub fn ciphers_bytes(&self) -> u64 {
+        self.memory.ciphers_bytes.saturating_mul(self.cores).saturating_mul(self.ends.count())
+    }
+
+    /// Handshakes of TLS that are under way at once at each end: what the client begins, and each core goes on with.
+    #[must_use]
+    pub fn handshakes(&self) -> u64 {
+        if self.memory.handshake_bytes == 0 {
+            0
+        } else {
+            let most = self.cores.saturating_mul(HANDSHAKES_MAX.into());
+            self.connects_in_flight.min(self.connections).min(most)
+        }
+    }
+
+    /// Bytes of these handshakes at the ends here, with a buffer for each.
+    #[must_use]
+    pub fn handshakes_bytes(&self) -> u64 {
+        let each = self.memory.handshake_bytes.saturating_add(self.memory.buffer_bytes);
+        self.handshakes().saturating_mul(each).saturating_mul(self.ends.count())
     }
 }

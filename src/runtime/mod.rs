@@ -4,6 +4,7 @@
 mod alarm;
 pub mod commands;
 mod doorbell;
+pub mod footprint;
 pub mod launch;
 pub mod listeners;
 pub mod memory_reserve;

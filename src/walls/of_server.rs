@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::constants::CONNECTS_IN_FLIGHT;
 use crate::base::errno::Errno;
+use crate::base::layers::UserMemory;
 use crate::base::units::grouped;
 use crate::host::counters::Counters;
 use crate::host::kernel_log::KernelLog;
 use crate::observe::snapshot::CoreSnapshot;
 use crate::observe::stats::{Listed, ServerStats, ServerTotals};
-use crate::plan::demand::{Demand, Ends};
+use crate::plan::demand::Demand;
 use crate::walls::diagnosis::{Attribution, diagnose};
 use crate::walls::host::Host;
 use crate::walls::place::Place;
@@ -26,8 +26,8 @@ const AS_TOLD: [&str; 2] = ["drain", "idle-timeout"];
 
 /// The wall that keeps a server on `cores` cores from starting, in one line with what lifts it.
 #[must_use]
-pub fn short_at_start(host: &Host, cores: usize) -> Option<String> {
-    let rows = rows(host, &demand(1, cores, 0));
+pub fn short_at_start(host: &Host, cores: usize, memory: UserMemory) -> Option<String> {
+    let rows = rows(host, &demand(1, cores, 0, memory));
     let row = rows.iter().find(|row| !row.fits() && BEFORE_THE_START.contains(&row.id))?;
     let have = row.have?;
     let (id, unit, need) = (row.id, row.unit, grouped(row.need.unwrap_or(0)));
@@ -39,17 +39,8 @@ pub fn short_at_start(host: &Host, cores: usize) -> Option<String> {
 }
 
 /// The demand on a host that has the server alone.
-fn demand(connections: u64, cores: usize, backlog: u64) -> Demand {
-    Demand {
-        connections,
-        tuples: None,
-        churn_tuples: 0,
-        cores: cores as u64,
-        ends: Ends::Server,
-        connects_in_flight: cores as u64 * u64::from(CONNECTS_IN_FLIGHT),
-        backlog,
-        neighbours: 0,
-    }
+fn demand(connections: u64, cores: usize, backlog: u64, memory: UserMemory) -> Demand {
+    Demand { backlog, ..Demand::of_server(connections, cores as u64, memory) }
 }
 
 /// The kernel's counters and its log from the moment at which the server began.
@@ -57,13 +48,14 @@ pub struct Begun {
     host: Host,
     counters: Counters,
     log: Option<KernelLog>,
+    memory: UserMemory,
 }
 
 impl Begun {
-    /// From now on, on `host`.
+    /// From now on, on `host`, for connections that take so much memory.
     #[must_use]
-    pub fn now(host: Host) -> Begun {
-        Begun { counters: Counters::read(&host.procfs), log: KernelLog::open(), host }
+    pub fn now(host: Host, memory: UserMemory) -> Begun {
+        Begun { counters: Counters::read(&host.procfs), log: KernelLog::open(), host, memory }
     }
 
     /// The walls at the server's side that were met since then, for cores on `cpus` with accept
@@ -86,7 +78,7 @@ impl Begun {
         // A process that the kernel killed meanwhile was not this one.
         lines.retain(|line| line.killed().is_none());
         let run = RunFacts {
-            demand: demand(connections, cpus.len(), backlog),
+            demand: demand(connections, cpus.len(), backlog, self.memory),
             symptoms: BTreeMap::new(),
             // It reads the log and the settings of its own host.
             shares_kernel: true,

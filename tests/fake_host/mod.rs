@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use megaconn::base::layers::Layers;
 use megaconn::host::procfs::ProcFs;
 use megaconn::plan::demand::{Demand, Ends};
+use megaconn::runtime::footprint;
 use megaconn::walls::have::Have;
 use megaconn::walls::host::Host;
 use tempfile::TempDir;
@@ -96,5 +98,6 @@ pub(crate) fn demand() -> Demand {
         connects_in_flight: 512,
         backlog: 4096,
         neighbours: 10,
+        memory: footprint::of(Layers::default()),
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use megaconn::base::layers::Layers;
 use megaconn::observe::snapshot::CoreSnapshot;
 use megaconn::plan::demand::Demand;
+use megaconn::runtime::footprint;
 use megaconn::walls::diagnosis::diagnose;
 use megaconn::walls::host::Host;
 use megaconn::walls::place::Place;
@@ -14,7 +16,7 @@ use megaconn::walls::symptom::Symptom;
 pub(crate) fn run_facts() -> RunFacts {
     let target = "192.0.2.1:7000".parse().unwrap();
     RunFacts {
-        demand: Demand::of_client(1000, &[target], 28_232, 2),
+        demand: Demand::of_client(1000, &[target], 28_232, 2, footprint::of(Layers::default())),
         host: Host::read(20_000, 1 << 30),
         symptoms: BTreeMap::new(),
         shares_kernel: false,

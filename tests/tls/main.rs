@@ -4,6 +4,7 @@
 
 mod after;
 mod handshakes;
+mod memory;
 mod openssl;
 mod peer;
 mod records;

@@ -6,9 +6,11 @@
 mod fake_host;
 
 use megaconn::base::errno::Errno;
+use megaconn::base::layers::Layers;
 use megaconn::host::sockets::Listener;
 use megaconn::observe::stats::LostCause;
 use megaconn::plan::demand::{Demand, Ends};
+use megaconn::runtime::footprint;
 use megaconn::walls::diagnosis::diagnose;
 use megaconn::walls::fix::Fix;
 use megaconn::walls::have::Have;
@@ -91,11 +93,7 @@ fn every_fix_raises_what_it_says_it_raises() {
     let cpus = [1, 2, 5, 1, 8];
     for (index, (_fake, host)) in hosts().into_iter().enumerate() {
         for cores in [1, 2, 5] {
-            let demand = Demand {
-                cores,
-                ends: Ends::Both,
-                ..Demand::of_client(100_000, &["127.0.0.1:7000".parse().unwrap()], 1 << 20, cores)
-            };
+            let demand = Demand { cores, ends: Ends::Both, ..of_client(100_000, cores) };
             let present = Present::of_plan(&host, &demand);
             for wall in table::all() {
                 let all = (wall.fix)(&host, &demand);
@@ -159,9 +157,15 @@ fn a_longer_accept_queue_begins_with_what_caps_it() {
 }
 
 /// Under a quota or in a set of CPUs that is used up, more cores make it worse.
+fn of_client(connections: u64, cores: u64) -> Demand {
+    let memory = footprint::of(Layers::default());
+    let target = "127.0.0.1:7000".parse().unwrap();
+    Demand::of_client(connections, &[target], 1 << 20, cores, memory)
+}
+
 #[test]
 fn no_more_cores_than_there_are_cpus() {
-    let demand = Demand::of_client(1000, &["127.0.0.1:7000".parse().unwrap()], 1 << 20, 2);
+    let demand = of_client(1000, 2);
     for (index, (_fake, host)) in hosts().into_iter().enumerate() {
         let has_more = [false, false, true, false, true][index];
         for id in ["client-lag", "cpu"] {

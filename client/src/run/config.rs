@@ -9,6 +9,7 @@ use megaconn::base::constants::{
     BUFFER_BYTES, BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SEARCH_STEPS, TIME_WAIT,
 };
 use megaconn::base::endpoints::Endpoints;
+use megaconn::base::layers::Layers;
 use megaconn::base::wanted::Wanted;
 use megaconn::engine::client::config::Schedule;
 use megaconn::engine::driver::ShutdownMode;
@@ -201,6 +202,16 @@ impl Config {
 }
 
 impl Traffic {
+    /// What connections speak.
+    pub(crate) fn layers(&self) -> Layers {
+        Layers {
+            header: self.proxy_protocol.is_some(),
+            tls: self.tls.is_some(),
+            websocket: self.websocket.is_some(),
+            script: self.script.is_some(),
+        }
+    }
+
     fn new(
         flags: TrafficFlags,
         script: Option<Script>,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use megaconn::base::constants::{BUFFER_BYTES, BUFFERS_PER_CORE, TLS_BUFFER_BYTES};
+use megaconn::base::constants::BUFFERS_PER_CORE;
 use megaconn::drivers::uring::{UringConfig, UringDriver};
 use megaconn::engine::client::Client;
 use megaconn::engine::client::config::{ClientConfig, Pace, Schedule};
@@ -57,13 +57,11 @@ type Header = Option<(Version, Vec<SocketAddr>)>;
 /// One seed for each core, with its own share of the tuples and its own log of `losses`.
 pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) -> Vec<Seed> {
     let seed = |(core, losses): (usize, &Arc<LossLog>)| {
-        let has_tls = config.traffic.tls.is_some();
-        let buffer_bytes = if has_tls { TLS_BUFFER_BYTES } else { BUFFER_BYTES };
         let driver = UringConfig {
             listeners: Vec::new(),
             targets: plan.tuples.targets().to_vec(),
             ephemeral_ports: ports::ephemeral(&ProcFs::host()),
-            buffers: (BUFFERS_PER_CORE, buffer_bytes),
+            buffers: (BUFFERS_PER_CORE, config.traffic.layers().buffer_bytes()),
             keepalive: config.traffic.keepalive,
             sends_at_once: config.traffic.opens(),
         };

@@ -11,7 +11,7 @@ use megaconn::host::rlimit;
 use megaconn::plan::demand::Demand;
 use megaconn::plan::sources::{self, Typed};
 use megaconn::plan::tuples::TuplePlan;
-use megaconn::runtime::memory_reserve;
+use megaconn::runtime::{footprint, memory_reserve};
 use megaconn::walls::host::{Host, RingTried};
 use megaconn::walls::reading::{self, Row};
 
@@ -140,9 +140,10 @@ fn tuples(config: &Config, cores: usize) -> Result<TuplePlan, Refusal> {
 fn demand(config: &Config, tuples: &TuplePlan, cores: u64) -> Demand {
     // Of as many as there can be one at least must fit.
     let connections = config.connections().max(config.load.to_max.into());
+    let memory = footprint::of(config.traffic.layers());
     Demand {
         churn_tuples: config.traffic.churn.map_or(0, |churn| churn.tuples),
         connects_in_flight: cores * u64::from(config.load.connects_in_flight),
-        ..Demand::of_client(connections, tuples.targets(), tuples.capacity(), cores)
+        ..Demand::of_client(connections, tuples.targets(), tuples.capacity(), cores, memory)
     }
 }

@@ -45,8 +45,8 @@ impl Real {
                 Some(Real { child, ends_by, port, place })
             }
             Err(error) => {
-                let packages =
-                    "redis-server mosquitto nginx-light libnginx-mod-stream haproxy postgresql";
+                let packages = "redis-server mosquitto nginx-light libnginx-mod-stream haproxy \
+                    postgresql dovecot-imapd";
                 let program = program.display();
                 skipped(&format!("{program}: {error}; fix: apt-get install {packages}"));
                 None

@@ -1,14 +1,14 @@
 //! What is asked of the host before a server opens anything: io_uring, the cores, open files, memory,
 //! the walls.
 
-use megaconn::base::constants::{BUFFER_BYTES, TLS_BUFFER_BYTES};
+use megaconn::base::layers::{Layers, UserMemory};
 use megaconn::base::side::Side;
 use megaconn::drivers::uring;
 use megaconn::engine::protocol::tls::config::ServerTls;
 use megaconn::host::headroom::{self, MemoryHeadrooms};
 use megaconn::host::procfs::ProcFs;
 use megaconn::host::rlimit;
-use megaconn::runtime::memory_reserve;
+use megaconn::runtime::{footprint, memory_reserve};
 use megaconn::walls::host::Host;
 use megaconn::walls::of_server::short_at_start;
 
@@ -27,6 +27,8 @@ pub(crate) struct Prepared {
     pub(crate) buffers: (u16, u16),
     /// What all connections agree to, with TLS.
     pub(crate) tls: Option<ServerTls>,
+    /// What connections take of the server's own memory.
+    pub(crate) memory: UserMemory,
     pub(crate) host: Host,
 }
 
@@ -48,11 +50,17 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, Refusal> {
             total_bytes: limit.total_bytes,
         });
     }
-    let buffer_bytes = if tls.is_some() { TLS_BUFFER_BYTES } else { BUFFER_BYTES };
+    let layers = Layers {
+        header: config.traffic.proxy_protocol,
+        tls: tls.is_some(),
+        websocket: config.traffic.websocket.is_some(),
+        script: false,
+    };
+    let (memory, buffer_bytes) = (footprint::of(layers), layers.buffer_bytes());
     let total = headrooms.total_bytes();
     let buffers = memory_reserve::buffers_per_core(total, cpus.len(), buffer_bytes);
     let host = Host::read(nofile, memory_reserve);
-    if let Some(reason) = short_at_start(&host, cpus.len()) {
+    if let Some(reason) = short_at_start(&host, cpus.len(), memory) {
         return Err(Refusal::Short(reason));
     }
     let slots_per_segment = rlimit::slots_per_segment(nofile);
@@ -63,6 +71,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, Refusal> {
         memory_reserve,
         buffers: (buffers, buffer_bytes),
         tls,
+        memory,
         host,
     })
 }

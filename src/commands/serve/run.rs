@@ -52,7 +52,7 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
     }
 
     let (seeds, stats) = (seeds(config, &prepared, opened.per_core), process.stats());
-    let begun = Begun::now(prepared.host.clone());
+    let begun = Begun::now(prepared.host.clone(), prepared.memory);
     let dumps = Dumps { out, every: config.outputs.stats_every };
     let (stop, died) = process.run(seeds, make_core, dumps, async |controls| {
         let Controls { commands, signals, dumps } = controls;

@@ -35,6 +35,9 @@ pub trait Protocol {
     /// Where there never is, no memory is kept for it, and an answer that says otherwise is a fault (found in debug builds).
     const KEEPS: bool = true;
 
+    /// Bytes that are kept of an idle connection, besides its slot.
+    const BYTES_BESIDE: usize = 0;
+
     /// Whether [`Protocol::farewell`] has something to say.
     const SAYS_FAREWELL: bool = false;
 
@@ -156,6 +159,9 @@ pub trait Expectation {
     /// Whether what is said first, and what is heard until a connection counts as one, cost as much as a hundred
     /// messages.
     const COSTLY: bool = false;
+
+    /// Bytes that are kept of an idle connection, besides its slot.
+    const BYTES_BESIDE: usize = 0;
 
     /// Whether something of the connection is filled into messages.
     const FILLS_IN: bool = false;

@@ -1,8 +1,6 @@
 //! Memory of the host and of a container.
 
-use crate::base::constants::{
-    CHARGED_BYTES_PER_ACCEPTED, KERNEL_BYTES_PER_SOCKET, USER_BYTES_PER_CONNECTION,
-};
+use crate::base::constants::{CHARGED_BYTES_PER_ACCEPTED, KERNEL_BYTES_PER_SOCKET};
 use crate::base::errno::Errno;
 use crate::base::units::grouped;
 use crate::host::cgroup;
@@ -12,6 +10,7 @@ use crate::plan::demand::{Demand, Ends};
 use crate::walls::evidence::{Confidence, Evidence};
 use crate::walls::fix::Fix;
 use crate::walls::have::Reading;
+use crate::walls::host::Host;
 use crate::walls::place::Place;
 use crate::walls::run_facts::RunFacts;
 use crate::walls::sign::{Need, Sign};
@@ -29,7 +28,7 @@ pub(super) const ROWS: &[Wall] = &[
             let have = MemoryHeadrooms::find(&host.procfs).of_groups();
             let need = charged(demand).saturating_add(host.reserve_bytes);
             Reading::stops(have.into(), need, |have| {
-                have.saturating_sub(host.reserve_bytes) / charged_per_connection(demand)
+                left(have, host, demand) / charged_per_connection(demand)
             })
         },
         explains: &[
@@ -84,7 +83,7 @@ pub(super) const ROWS: &[Wall] = &[
         read: |host, demand| {
             let need = needed(demand).saturating_add(host.reserve_bytes);
             Reading::stops(host.memory_available().into(), need, |have| {
-                have.saturating_sub(host.reserve_bytes) / per_connection(demand)
+                left(have, host, demand) / per_connection(demand)
             })
         },
         explains: &[
@@ -129,27 +128,37 @@ pub(super) const ROWS: &[Wall] = &[
 ];
 
 fn per_connection(demand: &Demand) -> u64 {
-    demand.ends.count() * (KERNEL_BYTES_PER_SOCKET + USER_BYTES_PER_CONNECTION)
+    (demand.ends.count() * KERNEL_BYTES_PER_SOCKET).saturating_add(demand.user_bytes())
+}
+
+/// What does not grow with connections.
+fn fixed(demand: &Demand) -> u64 {
+    let of_cores = demand.buffers_bytes().saturating_add(demand.ciphers_bytes());
+    of_cores.saturating_add(demand.handshakes_bytes())
+}
+
+/// What of so much is for connections.
+fn left(have: u64, host: &Host, demand: &Demand) -> u64 {
+    have.saturating_sub(host.reserve_bytes).saturating_sub(fixed(demand))
 }
 
 fn needed(demand: &Demand) -> u64 {
-    demand.connections.saturating_mul(per_connection(demand))
+    demand.connections.saturating_mul(per_connection(demand)).saturating_add(fixed(demand))
 }
 
 /// What the cgroup of the program is charged for a connection. Of those that arrive it is not charged
 /// the socket.
 fn charged_per_connection(demand: &Demand) -> u64 {
-    let client = KERNEL_BYTES_PER_SOCKET + USER_BYTES_PER_CONNECTION;
-    let server = CHARGED_BYTES_PER_ACCEPTED + USER_BYTES_PER_CONNECTION;
-    match demand.ends {
-        Ends::Client => client,
-        Ends::Server => server,
-        Ends::Both => client + server,
-    }
+    let kernel = match demand.ends {
+        Ends::Client => KERNEL_BYTES_PER_SOCKET,
+        Ends::Server => CHARGED_BYTES_PER_ACCEPTED,
+        Ends::Both => KERNEL_BYTES_PER_SOCKET + CHARGED_BYTES_PER_ACCEPTED,
+    };
+    kernel.saturating_add(demand.user_bytes())
 }
 
 fn charged(demand: &Demand) -> u64 {
-    demand.connections.saturating_mul(charged_per_connection(demand))
+    demand.connections.saturating_mul(charged_per_connection(demand)).saturating_add(fixed(demand))
 }
 
 /// How a line on a killed process begins, by the memory that was used up. The text between "memory"

@@ -38,7 +38,7 @@ pub(super) const ROWS: &[Wall] = &[Wall {
 }];
 
 /// How servers say that they have too many.
-const TOO_MANY: [&str; 7] = [
+const TOO_MANY: [&str; 8] = [
     "max number of clients",
     "too many clients",
     "too many connections",
@@ -46,6 +46,7 @@ const TOO_MANY: [&str; 7] = [
     "maximum number of connections",
     "maximum connections",
     "remaining connection slots",
+    "connection queue full",
 ];
 
 fn says_too_many(bytes: &str) -> bool {
@@ -85,6 +86,8 @@ fn fixes_of(bytes: &str) -> [Fix; 2] {
         "redis: maxclients in redis.conf, or redis-cli config set maxclients N"
     } else if bytes.contains("C53300") {
         "postgres: max_connections in postgresql.conf, and a restart"
+    } else if bytes.contains("BYE Connection queue full") {
+        "dovecot: client_limit and process_limit of service imap-login, and doveadm reload"
     } else {
         "the server's own limit, as its log names it: max_connections, worker_connections or its like"
     };

@@ -26,6 +26,8 @@ impl<E: Expectation> Expectation for Announced<E> {
 
     const COSTLY: bool = E::COSTLY;
 
+    const BYTES_BESIDE: usize = E::BYTES_BESIDE;
+
     const FILLS_IN: bool = E::FILLS_IN;
 
     const HEADROOM: u16 = E::HEADROOM;

@@ -53,6 +53,8 @@ impl<P> Awaited<P> {
 impl<P: Protocol> Protocol for Awaited<P> {
     type State = State<P::State>;
 
+    const BYTES_BESIDE: usize = P::BYTES_BESIDE;
+
     const SAYS_FAREWELL: bool = P::SAYS_FAREWELL;
 
     const SHAKES: bool = true;

@@ -249,6 +249,8 @@ impl<E: Expectation> Expectation for Tls<E> {
 
     const COSTLY: bool = true;
 
+    const BYTES_BESIDE: usize = size_of::<Entry>() + E::BYTES_BESIDE;
+
     const FILLS_IN: bool = E::FILLS_IN;
 
     fn is_answered(&self) -> bool {

@@ -44,6 +44,6 @@ pub mod record;
 mod seal;
 pub mod secrets;
 pub mod server;
-mod sessions;
+pub mod sessions;
 pub mod suite;
 mod traffic;

@@ -73,6 +73,8 @@ impl<P: fmt::Debug> fmt::Debug for Tls<P> {
 impl<P: Protocol> Protocol for Tls<P> {
     type State = State<P::State>;
 
+    const BYTES_BESIDE: usize = size_of::<Entry>() + P::BYTES_BESIDE;
+
     const SAYS_FAREWELL: bool = true;
 
     const SHAKES: bool = true;

@@ -11,7 +11,7 @@ const CHUNK: usize = 256;
 
 /// Connections whose ciphers a core keeps, about 3 MB of them. Those of two numbers with the same rest share a
 /// place: the one that was busy last has it.
-const KEPT_MAX: usize = 2_048;
+pub const KEPT_MAX: usize = 2_048;
 
 /// What a core knows of one connection.
 #[derive(Default)]
