@@ -127,7 +127,9 @@ pub(crate) struct TrafficFlags {
 pub(crate) struct TlsFlags {
     /// Speak TLS, with this certificate
     ///
-    /// TLS 1.3 and 1.2. A file in PEM: the server's own certificate first, then those that sign it.
+    /// TLS 1.3 and 1.2. A file in PEM: the server's own certificate first, then those that sign it. On SIGHUP
+    /// this file and --tls-key are read again: new handshakes show the new certificate, connections go on. Of a
+    /// pair that cannot be used the one of before stays. Without these files SIGHUP ends the server as SIGTERM does.
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// Its key
