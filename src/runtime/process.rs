@@ -109,11 +109,19 @@ struct CoreSeed<T, S, W> {
 type MakeCore<T, S, W> = fn(T, Arc<S>, &Doorbell) -> Result<W, CoreStartError>;
 
 impl<S: CoreStats + Debug + Default> Process<S> {
-    /// Installs the handlers of signals, of which `hang_up` is what SIGHUP asks for, and makes the figures of a core for each of `cpus`.
+    /// Installs the handlers of signals, of which SIGHUP stops, and makes the figures of a core for each of `cpus`.
     ///
     /// # Errors
     /// When the kernel refuses a handler.
-    pub fn begin(cpus: &[u16], hang_up: HangUp) -> Result<Process<S>, ProcessError> {
+    pub fn begin(cpus: &[u16]) -> Result<Process<S>, ProcessError> {
+        Process::begin_with(cpus, HangUp::Stops)
+    }
+
+    /// The same, with what SIGHUP asks for.
+    ///
+    /// # Errors
+    /// As [`Process::begin`].
+    pub fn begin_with(cpus: &[u16], hang_up: HangUp) -> Result<Process<S>, ProcessError> {
         let signals = Signals::install(hang_up).map_err(ProcessError::Signals)?;
         end_with_parent();
         let stats = cpus.iter().map(|_| Arc::default()).collect();

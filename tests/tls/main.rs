@@ -6,6 +6,7 @@ mod after;
 #[expect(dead_code, reason = "this file needs only a part of it")]
 #[path = "../common/mod.rs"]
 mod common;
+mod core_file;
 mod handshakes;
 mod openssl;
 mod peer;

@@ -14,7 +14,6 @@ use megaconn::plan::named::{self, Resolved};
 use megaconn::results::result::RunResult;
 use megaconn::results::{DOCTOR, ENVIRONMENT, RESULT, SERVER_DUMPS};
 use megaconn::runtime::process::{Controls, Dumps, Process, open_stats};
-use megaconn::runtime::signals::HangUp;
 
 use crate::bystanders::runner::ProbeRunner;
 use crate::bystanders::slo::Slo;
@@ -72,7 +71,7 @@ pub(crate) fn run(flags: Flags) -> Result<Outcome, Refusal> {
 
 fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
     let (cpus, targets, outputs) = (&plan.cpus[..], plan.tuples.targets(), &config.outputs);
-    let process = Process::begin(cpus, HangUp::Stops)?;
+    let process = Process::begin(cpus)?;
     let _taken = outputs.out.as_deref().map(take).transpose()?;
     let server = server_metrics::find(outputs.server_metrics, targets, outputs.out.as_deref())?;
     let metrics = process.offer_metrics(outputs.metrics, &[])?;

@@ -35,7 +35,7 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
     let prepared = prepare(config)?;
     let cpus = &prepared.cpus[..];
     let hang_up = if config.tls.has_files() { HangUp::Reloads } else { HangUp::Stops };
-    let process = Process::begin(cpus, hang_up)?;
+    let process = Process::begin_with(cpus, hang_up)?;
     let opened = open_listeners(config, cpus)?;
     if prepared.tls.is_some() || config.traffic.websocket.is_some() {
         // An end that says one thing after the other waits for no acknowledgement between.

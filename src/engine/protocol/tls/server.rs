@@ -13,6 +13,7 @@ use crate::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
 use crate::engine::protocol::tls::record::PLAIN_BYTES_MAX;
 use crate::engine::protocol::tls::seal::Open;
 use crate::engine::protocol::tls::sessions::{Entry, Sessions};
+use crate::engine::protocol::tls::traffic::clean_stack;
 use crate::engine::protocol::{Action, Protocol};
 
 /// Bytes of plaintext beside each other: what the protocol has kept, and what a record holds.
@@ -86,7 +87,11 @@ impl<P: Protocol> Protocol for Tls<P> {
             state.session = core.sessions.add(Entry::Shaking(Box::new(handshake)));
         }
         match core.sessions.get(state.session) {
-            Entry::Shaking(_) => self.shake(core, state, buffer, filled.into()),
+            Entry::Shaking(_) => {
+                let action = self.shake(core, state, buffer, filled.into());
+                clean_stack();
+                action
+            }
             Entry::Open(_) => self.pass(core, state, buffer, filled.into()),
             Entry::Free => unreachable!("a connection has its session"),
         }
@@ -134,7 +139,8 @@ fn wide(range: &Range<u16>) -> Range<usize> {
 }
 
 impl<P: Protocol> Tls<P> {
-    /// The handshake takes what came, and says what it has to say.
+    /// The handshake takes what came, and says what it has to say. Its stack is not that of its caller, who cleans it.
+    #[inline(never)]
     fn shake(
         &self,
         core: &mut Core,

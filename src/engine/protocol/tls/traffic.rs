@@ -5,6 +5,7 @@
 //! `KernelConnection`, is an object on the heap as long as the connection lives.
 
 use std::cell::Cell;
+use std::hint::black_box;
 
 use rustls::KeyLog;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -15,6 +16,9 @@ pub(super) const SECRET_BYTES: usize = 48;
 /// A traffic secret.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub(super) struct Secret(pub(super) [u8; SECRET_BYTES]);
+
+/// Bytes of the stack that a step of a handshake may have used for secrets.
+const STACK_BYTES: usize = 32 * 1024;
 
 /// The secrets of the server and of the client.
 pub(super) type Secrets = [Option<Secret>; 2];
@@ -57,4 +61,10 @@ pub(super) fn take(secrets: &mut Secrets) {
             *secret = logged;
         }
     }
+}
+
+/// Overwrites what the calls of before have left on the stack: a secret that is moved leaves its bytes behind.
+#[inline(never)]
+pub(super) fn clean_stack() {
+    black_box(&mut [0_u8; STACK_BYTES]);
 }
