@@ -19,6 +19,8 @@ pub enum CloseReason {
     Evicted,
     /// It sent nothing for too long.
     Idle,
+    /// A ping was not answered, and nothing else came.
+    PingTimeout,
     /// The server holds as many as it may: it was accepted beyond them.
     Refused,
     /// The server goes, and it was at rest.
@@ -35,6 +37,13 @@ impl CloseReason {
         matches!(self, Refused | SendTimeout | Backlog | Evicted | DrainCut)
     }
 
+    /// Whether it ends a connection that may be at rest: a protocol that says farewell does so.
+    #[must_use]
+    pub fn has_farewell(self) -> bool {
+        use CloseReason::{Drained, Idle, PingTimeout};
+        matches!(self, Drained | Idle | PingTimeout)
+    }
+
     /// The counter of such ends; a peer that has finished needs none.
     #[must_use]
     pub fn counter(self, stats: &ServerStats) -> Option<&Counter> {
@@ -46,6 +55,7 @@ impl CloseReason {
             CloseReason::Backlog => Some(&stats.backlog_total),
             CloseReason::Evicted => Some(&stats.evicted_total),
             CloseReason::Idle => Some(&stats.idle_timeout_total),
+            CloseReason::PingTimeout => Some(&stats.ping_timeout_total),
             CloseReason::Refused => Some(&stats.refused_total),
             CloseReason::Drained => Some(&stats.drained_total),
             CloseReason::DrainCut => Some(&stats.drain_cut_total),

@@ -129,6 +129,7 @@ pub(crate) fn causes_of_server(stats: &ServerStats) -> Vec<u64> {
         &stats.drained_total,
         &stats.drain_cut_total,
         &stats.malformed_total,
+        &stats.ping_timeout_total,
     ];
     counters.iter().map(|counter| counter.get()).collect()
 }

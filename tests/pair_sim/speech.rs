@@ -53,6 +53,7 @@ impl Pinging {
         let then = WebSocket {
             subprotocol: None,
             banner: banner.text.as_ref().map(text),
+            ping_every: None,
             then: banner.then.clone(),
         };
         Pinging {

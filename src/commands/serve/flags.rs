@@ -83,6 +83,13 @@ pub(crate) struct TrafficFlags {
     #[arg(long, value_name = "NAME", hide_short_help = true,
           value_parser = http_words::token)]
     pub(crate) subprotocol: Option<String>,
+    /// Ping every connection [default: never]
+    ///
+    /// Each time this has passed, 1ms to 24h; with --websocket. One on which nothing has come since its ping when the
+    /// next is due, no pong and nothing else, is closed and counted in ping_timeout_total: it was silent for one to two
+    /// times this long. Not with --mode push, whose pushes have the timer of the connection.
+    #[arg(long, value_name = "DUR", hide_short_help = true, value_parser = push_every)]
+    pub(crate) ping_every: Option<Duration>,
     /// Await a header of the PROXY protocol
     ///
     /// Every connection begins with one, of version 1 or 2, before TLS, WebSocket and all else, as of HAProxy's

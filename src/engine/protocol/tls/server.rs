@@ -78,6 +78,10 @@ impl<P: Protocol> Protocol for Tls<P> {
         self.then.timer_every()
     }
 
+    fn pings(&self) -> bool {
+        self.then.pings()
+    }
+
     fn on_bytes(&self, state: &mut Self::State, buffer: &mut [u8], filled: u16) -> Action {
         let core = &mut *self.core.borrow_mut();
         if state.session == 0 {
@@ -100,7 +104,10 @@ impl<P: Protocol> Protocol for Tls<P> {
     fn on_timer(&self, state: &mut Self::State, out: &mut [u8]) -> Action {
         let Core { sessions, plain, out: sealed, .. } = &mut *self.core.borrow_mut();
         let Some(mut session) = sessions.open(state.session) else { return Action::NOTHING };
-        let Action { send, .. } = self.then.on_timer(&mut state.then, plain);
+        let Action { send, close, .. } = self.then.on_timer(&mut state.then, plain);
+        if let Some(reason) = close {
+            return Action::close(reason);
+        }
         sealed.clear();
         let ends = seal(&mut session, &plain[wide(&send)], sealed);
         if let Some((Some(alert), _)) = ends {
