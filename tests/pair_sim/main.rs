@@ -95,6 +95,8 @@ const MUST_HAPPEN: &[&str] = &[
     "server.backlog_total",
     "server.evicted_total",
     "server.idle_timeout_total",
+    "server.ping_timeout_total",
+    "server.pings_total",
     "server.drained_total",
     "server.drain_cut_total",
     "server.pushes_total",
