@@ -19,12 +19,13 @@ const CONNECTIONS: usize = 20;
 /// Bytes of a secret that are looked for: all of one with SHA-256.
 const NEEDLE: usize = 32;
 
-/// The traffic secrets of a file as `SSLKEYLOGFILE` has it.
+/// The traffic secrets of TLS 1.3, or the master secret of TLS 1.2, in a file as `SSLKEYLOGFILE` has it.
 fn secrets_in(log: &Path) -> Vec<[u8; NEEDLE]> {
     let text = fs::read_to_string(log).unwrap_or_default();
     let of_line = |line: &str| {
         let mut words = line.split(' ');
-        let is_one = words.next()?.contains("_TRAFFIC_SECRET_0");
+        let name = words.next()?;
+        let is_one = name.ends_with("_TRAFFIC_SECRET_0") || name == "CLIENT_RANDOM";
         let digits = words.nth(1).filter(|_| is_one)?;
         let byte = |at: usize| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok();
         let bytes: Option<Vec<u8>> = (0..NEEDLE).map(byte).collect();
@@ -94,24 +95,27 @@ fn secrets_of_connections_are_not_in_a_core_file() {
     assert!(server.says("listening on"), "{:#?}", server.finish());
 
     let mut peers = Vec::new();
-    let mut secrets = Vec::new();
+    let [mut traffic, mut master] = [Vec::new(), Vec::new()];
     for number in 0..CONNECTIONS {
         let log = directory.path().join(format!("log-{number}"));
         let path = log.to_str().unwrap();
-        let flags = ["s_client", "-connect", &listen, "-tls1_3", "-keylogfile", path];
+        let (version, secrets, count) = match number % 2 {
+            0 => ("-tls1_3", &mut traffic, 2),
+            _ => ("-tls1_2", &mut master, 1),
+        };
+        let flags = ["s_client", "-connect", &listen, version, "-keylogfile", path];
         let mut peer = Peer::new(&flags);
         peer.type_line("some words");
         peer.prints("some words");
-        until("its secrets are told", || secrets_in(&log).len() == 2);
+        until("its secrets are told", || secrets_in(&log).len() == count);
         secrets.extend(secrets_in(&log));
         peers.push(peer);
     }
-    let all: BTreeSet<usize> = (0..secrets.len()).collect();
-    assert_eq!(
-        found_in_memory(server.id(), &secrets, true),
-        all,
-        "they are not where they are kept"
-    );
+    // A session of TLS 1.3 has its secrets. One of TLS 1.2 has keys that were made of its own.
+    let all: BTreeSet<usize> = (0..traffic.len()).collect();
+    let kept = found_in_memory(server.id(), &traffic, true);
+    assert_eq!(kept, all, "they are not where they are kept");
+    let secrets = [traffic, master].concat();
     let dumped = found_in_memory(server.id(), &secrets, false);
     assert_eq!(dumped, BTreeSet::new(), "these are in memory that a core file has");
     // Where a program takes core files there is no file to look into, and the flags of the mappings have to do.
