@@ -12,7 +12,7 @@ use crate::engine::protocol::tls::content::{AlertDescription, Opened};
 use crate::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
 use crate::engine::protocol::tls::record::PLAIN_BYTES_MAX;
 use crate::engine::protocol::tls::sessions::{Entry, Sessions};
-use crate::engine::protocol::tls::traffic::clean_stack;
+use crate::engine::protocol::tls::traffic::{HANDSHAKE_STACK, clean_stack};
 use crate::engine::protocol::{Connection, Expectation, Heard, Opening, What};
 
 /// Bytes of plaintext beside each other: what is kept, and what a record holds.
@@ -302,7 +302,7 @@ impl<E: Expectation> Expectation for Tls<E> {
         let core = &mut *self.core.borrow_mut();
         if let Entry::Shaking(_) = core.sessions.get(state.session) {
             let opening = self.shake(core, state, connection, buffer, &bytes);
-            clean_stack();
+            clean_stack::<HANDSHAKE_STACK>();
             return opening;
         }
         let mut pass = self.begin(core, state, buffer, &bytes);

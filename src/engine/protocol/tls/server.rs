@@ -13,7 +13,7 @@ use crate::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
 use crate::engine::protocol::tls::record::PLAIN_BYTES_MAX;
 use crate::engine::protocol::tls::seal::Open;
 use crate::engine::protocol::tls::sessions::{Entry, Sessions};
-use crate::engine::protocol::tls::traffic::clean_stack;
+use crate::engine::protocol::tls::traffic::{HANDSHAKE_STACK, clean_stack};
 use crate::engine::protocol::{Action, Protocol};
 
 /// Bytes of plaintext beside each other: what the protocol has kept, and what a record holds.
@@ -93,7 +93,7 @@ impl<P: Protocol> Protocol for Tls<P> {
         match core.sessions.get(state.session) {
             Entry::Shaking(_) => {
                 let action = self.shake(core, state, buffer, filled.into());
-                clean_stack();
+                clean_stack::<HANDSHAKE_STACK>();
                 action
             }
             Entry::Open(_) => self.pass(core, state, buffer, filled.into()),
