@@ -5,11 +5,16 @@ use std::process::ExitCode;
 use megaconn::base::cli_support;
 use megaconn::base::stdout::was_closed_at_start;
 use megaconn::sys::stdio::stdout_was_closed;
+use megaconn::sys::wiping::Wiping;
 
 use crate::commands::cli::{Cli, Command};
 use crate::commands::{doctor, measure, plan, report, serve, stats, top};
 
 mod commands;
+
+/// What TLS has on the heap is not left there.
+#[global_allocator]
+static ALLOCATOR: Wiping = Wiping;
 
 fn main() -> ExitCode {
     was_closed_at_start(stdout_was_closed());

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use megaconn::base::cli_support;
 use megaconn::base::stdout::was_closed_at_start;
 use megaconn::sys::stdio::stdout_was_closed;
+use megaconn::sys::wiping::Wiping;
 
 use crate::run::outcome::Outcome;
 
@@ -15,6 +16,10 @@ mod measure;
 mod output;
 mod run;
 mod watch;
+
+/// What TLS has on the heap is not left there.
+#[global_allocator]
+static ALLOCATOR: Wiping = Wiping;
 
 /// Opens millions of TCP connections from one host, through every source port there is.
 ///

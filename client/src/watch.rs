@@ -14,7 +14,7 @@ use megaconn::results::RESULT;
 use megaconn::results::bystanders::{Bystanders, SpanPhase};
 use megaconn::results::lenient::Part;
 use megaconn::results::result::{RunResult, Watched};
-use megaconn::runtime::signals::{Signals, Stop};
+use megaconn::runtime::signals::{HangUp, Signals, Stop};
 
 use crate::bystanders::flags::BystanderFlags;
 use crate::bystanders::runner::{NoProbeRunner, ProbeRunner};
@@ -61,7 +61,7 @@ pub(crate) fn watch(flags: &Flags) -> Result<Outcome, Refusal> {
     if !panel.names_a_target() {
         return Err(Refusal::NoTarget);
     }
-    let signals = Signals::install().map_err(Refusal::Signals)?;
+    let signals = Signals::install(HangUp::Stops).map_err(Refusal::Signals)?;
     create(dir)?;
     let _taken = take(dir)?;
     let whom = panel.whom(None, Some(dir));

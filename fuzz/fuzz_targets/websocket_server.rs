@@ -30,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((&[kind, step], bytes)) = bytes.split_first_chunk() else { return };
     let frames = if kind & 1 == 0 { bytes.to_vec() } else { written::frames(bytes, true) };
     let then = if kind & 2 == 0 { Mode::Echo } else { Mode::Sink };
-    let layer = WebSocket { subprotocol: None, banner: None, then };
+    let layer = WebSocket { subprotocol: None, banner: None, ping_every: None, then };
     let buffer_bytes = if kind & 4 == 0 { 4096 } else { 256 };
     let stream = [REQUEST, &frames].concat();
     let [whole, cut] = [stream.len(), 1 + usize::from(step)].map(|piece| {

@@ -21,6 +21,8 @@ pub enum CloseReason {
     Idle,
     /// Its handshake was not done in time.
     HandshakeTimeout,
+    /// A ping was not answered, and nothing else came.
+    PingTimeout,
     /// The server holds as many as it may: it was accepted beyond them.
     Refused,
     /// The server goes, and it was at rest.
@@ -44,6 +46,13 @@ impl CloseReason {
         !matches!(self, Refused | Drained | DrainCut)
     }
 
+    /// Whether it ends a connection that may be at rest: a protocol that says farewell does so.
+    #[must_use]
+    pub fn has_farewell(self) -> bool {
+        use CloseReason::{Drained, Idle, PingTimeout};
+        matches!(self, Drained | Idle | PingTimeout)
+    }
+
     /// The counter of such ends; a peer that has finished needs none.
     #[must_use]
     pub fn counter(self, stats: &ServerStats) -> Option<&Counter> {
@@ -56,6 +65,7 @@ impl CloseReason {
             CloseReason::Evicted => Some(&stats.evicted_total),
             CloseReason::Idle => Some(&stats.idle_timeout_total),
             CloseReason::HandshakeTimeout => Some(&stats.handshake_timeout_total),
+            CloseReason::PingTimeout => Some(&stats.ping_timeout_total),
             CloseReason::Refused => Some(&stats.refused_total),
             CloseReason::Drained => Some(&stats.drained_total),
             CloseReason::DrainCut => Some(&stats.drain_cut_total),

@@ -23,7 +23,7 @@ use crate::observe::metrics::{Metrics, http};
 use crate::observe::stats::CoreStats;
 use crate::runtime::commands::Commands;
 use crate::runtime::launch;
-use crate::runtime::signals::Signals;
+use crate::runtime::signals::{HangUp, Signals};
 use crate::runtime::start_error::{CoreStartError, LaunchError};
 use crate::sys::doorbell::Doorbell;
 
@@ -109,12 +109,20 @@ struct CoreSeed<T, S, W> {
 type MakeCore<T, S, W> = fn(T, Arc<S>, &Doorbell) -> Result<W, CoreStartError>;
 
 impl<S: CoreStats + Debug + Default> Process<S> {
-    /// Installs the handlers of signals, and makes the figures of a core for each of `cpus`.
+    /// Installs the handlers of signals, of which SIGHUP stops, and makes the figures of a core for each of `cpus`.
     ///
     /// # Errors
     /// When the kernel refuses a handler.
     pub fn begin(cpus: &[u16]) -> Result<Process<S>, ProcessError> {
-        let signals = Signals::install().map_err(ProcessError::Signals)?;
+        Process::begin_with(cpus, HangUp::Stops)
+    }
+
+    /// The same, with what SIGHUP asks for.
+    ///
+    /// # Errors
+    /// As [`Process::begin`].
+    pub fn begin_with(cpus: &[u16], hang_up: HangUp) -> Result<Process<S>, ProcessError> {
+        let signals = Signals::install(hang_up).map_err(ProcessError::Signals)?;
         end_with_parent();
         let stats = cpus.iter().map(|_| Arc::default()).collect();
         Ok(Process { cpus: cpus.to_vec(), stats, signals })

@@ -1,5 +1,6 @@
 //! SIGINT, SIGTERM and SIGHUP stop, a second one at once; SIGUSR1 asks for a dump. A SIGHUP that was
-//! ignored when the program began, as `nohup` has it, is ignored from then on.
+//! ignored when the program began, as `nohup` has it, is ignored from then on. A program that has something
+//! to load anew does so on SIGHUP, and is not stopped by it.
 
 use std::io;
 use std::sync::Arc;
@@ -43,10 +44,20 @@ impl std::fmt::Display for Stop {
     }
 }
 
+/// What SIGHUP asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HangUp {
+    /// To stop, unless it was ignored when the program began.
+    Stops,
+    /// To load files anew, also where it was ignored.
+    Reloads,
+}
+
 /// What has been asked by signals so far.
 pub struct Signals {
     stop: Arc<AtomicUsize>,
     dump: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -54,14 +65,18 @@ impl Signals {
     ///
     /// # Errors
     /// When the kernel refuses one.
-    pub fn install() -> io::Result<Signals> {
+    pub fn install(hang_up: HangUp) -> io::Result<Signals> {
         let stop = Arc::new(AtomicUsize::new(0));
-        let dump = Arc::new(AtomicBool::new(false));
+        let [dump, reload] = [0; 2].map(|_| Arc::new(AtomicBool::new(false)));
         // In this order: the second signal, whichever, finds the flag of the first and ends the
         // process at once.
         let again = Arc::new(AtomicBool::new(false));
         let stops = [(SIGINT, Stop::Interrupt), (SIGTERM, Stop::Terminate), (SIGHUP, Stop::HangUp)];
         for (signal, stop_by) in stops {
+            if signal == SIGHUP && hang_up == HangUp::Reloads {
+                flag::register(SIGHUP, Arc::clone(&reload))?;
+                continue;
+            }
             if signal == SIGHUP && is_ignored(&ProcFs::host(), SIGHUP) {
                 continue;
             }
@@ -71,7 +86,7 @@ impl Signals {
             flag::register_usize(signal, Arc::clone(&stop), stop_by.exit_status().into())?;
         }
         flag::register(SIGUSR1, Arc::clone(&dump))?;
-        Ok(Signals { stop, dump })
+        Ok(Signals { stop, dump, reload })
     }
 
     /// The signal that asked to stop.
@@ -89,6 +104,12 @@ impl Signals {
     #[must_use]
     pub fn take_dump_request(&self) -> bool {
         self.dump.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether files are to be loaded anew, asked since the last time.
+    #[must_use]
+    pub fn take_reload_request(&self) -> bool {
+        self.reload.swap(false, Ordering::Relaxed)
     }
 }
 

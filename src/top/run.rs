@@ -15,7 +15,7 @@ use crate::observe::control::place::Place;
 use crate::observe::control::{self, ask};
 use crate::observe::metrics::fetch;
 use crate::observe::snapshot::Snapshot;
-use crate::runtime::signals::{Signals, Stop};
+use crate::runtime::signals::{HangUp, Signals, Stop};
 use crate::top::render::render;
 use crate::top::state::{Key, State};
 use crate::top::steer::{Lever, Steered};
@@ -67,7 +67,7 @@ pub fn run(view: View<'_>) -> Result<Option<Stop>, TopError> {
             return Err(TopError::NoTerminal(name));
         }
     }
-    let signals = Signals::install().map_err(TopError::Signals)?;
+    let signals = Signals::install(HangUp::Stops).map_err(TopError::Signals)?;
     let began = Instant::now();
     let (tell, news) = mpsc::channel();
     for (number, address) in addresses.iter().copied().enumerate() {

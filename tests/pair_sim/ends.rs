@@ -130,6 +130,7 @@ pub(crate) fn causes_of_server(stats: &ServerStats) -> Vec<u64> {
         &stats.drain_cut_total,
         &stats.malformed_total,
         &stats.handshake_timeout_total,
+        &stats.ping_timeout_total,
     ];
     counters.iter().map(|counter| counter.get()).collect()
 }

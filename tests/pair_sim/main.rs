@@ -105,6 +105,8 @@ const MUST_HAPPEN: &[&str] = &[
     "records.handshakes",
     "records.handshakes_failed",
     "records.drained",
+    "server.ping_timeout_total",
+    "server.pings_total",
     "server.drained_total",
     "server.drain_cut_total",
     "server.pushes_total",

@@ -27,7 +27,8 @@ use crate::frames::{CLOSE, PING};
 /// Bytes of a buffer that holds a request, and the answer to it.
 pub(crate) const BUFFER_BYTES: std::ops::RangeInclusive<u16> = 300..=500;
 
-/// A server of WebSocket that does what ours has no occasion for: it pings, it closes, and it refuses.
+/// A server of WebSocket that does what ours has no occasion for: its pings have a text, it closes, and it refuses. In
+/// some worlds the pings are ours.
 #[derive(Clone, Debug)]
 pub(crate) struct Pinging {
     then: WebSocket,
@@ -64,14 +65,17 @@ impl Pinging {
         let text = |text: &megaconn::base::units::Text| {
             String::from_utf8(text.bytes().to_vec()).expect("letters are a text").into()
         };
+        let is_free = !matches!(banner.then, Mode::Push(_));
+        let ping_every = (is_free && random.bool()).then(|| millis(random.u64(30..400)));
         let then = WebSocket {
             subprotocol: None,
             banner: banner.text.as_ref().map(text),
+            ping_every,
             then: banner.then.clone(),
         };
         Pinging {
             then,
-            every: Duration::from_millis(random.u64(30..400)),
+            every: millis(random.u64(30..400)),
             closes_at: (random.u8(..4) == 0).then(|| random.u8(1..6)),
             refuses: (random.u8(..4) == 0).then(|| random.u32(2..8)),
             upgrades: Cell::new(0),
@@ -79,6 +83,10 @@ impl Pinging {
             handshakes: Cell::new(0),
         }
     }
+}
+
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
 }
 
 impl Protocol for Pinging {
@@ -112,6 +120,10 @@ impl Protocol for Pinging {
         self.then.timer_every().or(Some(self.every))
     }
 
+    fn pings(&self) -> bool {
+        self.then.pings()
+    }
+
     fn on_bytes(&self, state: &mut State, buffer: &mut [u8], filled: u16) -> Action {
         if !state.has_begun {
             state.has_begun = true;
@@ -139,6 +151,9 @@ impl Protocol for Pinging {
         if self.closes_at == Some(state.timers) {
             out[..4].copy_from_slice(&[CLOSE, 2, GOING_AWAY[0], GOING_AWAY[1]]);
             return Action { close: Some(CloseReason::Finished), ..send(0..4) };
+        }
+        if self.then.pings() {
+            return self.then.on_timer(&mut state.then, out);
         }
         // A ping of some bytes, and what is pushed behind it.
         let len = usize::from(state.timers % 7);

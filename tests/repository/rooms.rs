@@ -31,7 +31,14 @@ pub(crate) const ARROWS: List = &[
     ("engine::client", &["base", "observe::stats", "plan::tuples", "engine", "engine::protocol"]),
     (
         "engine::protocol",
-        &["base", "engine::token", "engine::slot", "engine::driver", "engine::close_reason"],
+        &[
+            "base",
+            "=sys::undumped",
+            "engine::token",
+            "engine::slot",
+            "engine::driver",
+            "engine::close_reason",
+        ],
     ),
     // A driver serves the engine of either end and knows neither. The simulator is for tests alone.
     ("drivers", &["base", "sys", "engine", "engine::protocol", "drivers::uring::probe"]),

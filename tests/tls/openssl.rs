@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use megaconn::engine::protocol::tls::certificate::{Identity, Pem, certificates};
 use megaconn::engine::protocol::tls::config::{ClientTls, ServerTls, server_name};
 use megaconn::engine::protocol::tls::content::Opened;
-use megaconn::engine::protocol::tls::handshake::{Handshake, Progress};
+use megaconn::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
 use rustls::{AlertDescription, CipherSuite, ProtocolVersion};
 
 use crate::peer::{Ours, client_settings, server_settings};
@@ -20,14 +20,14 @@ use crate::peer::{Ours, client_settings, server_settings};
 /// Time after which a peer is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const MISSING: &str = "SKIPPED: openssl is not installed; fix: apt-get install openssl";
+pub(crate) const MISSING: &str = "SKIPPED: openssl is not installed; fix: apt-get install openssl";
 
-fn is_there() -> bool {
+pub(crate) fn is_there() -> bool {
     Command::new("openssl").arg("version").output().is_ok()
 }
 
 /// A child that ends with the test.
-struct Peer {
+pub(crate) struct Peer {
     child: Child,
     stdin: ChildStdin,
     /// Where it says which command it has taken.
@@ -40,7 +40,7 @@ struct Peer {
 type Make = fn(bool, &[&str]) -> (Over, Peer);
 
 impl Peer {
-    fn new(arguments: &[&str]) -> Peer {
+    pub(crate) fn new(arguments: &[&str]) -> Peer {
         let mut command = Command::new("openssl");
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -50,7 +50,7 @@ impl Peer {
         Peer { child, stdin, said, printed }
     }
 
-    fn type_line(&mut self, line: &str) {
+    pub(crate) fn type_line(&mut self, line: &str) {
         self.stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
         self.stdin.flush().unwrap();
     }
@@ -62,7 +62,7 @@ impl Peer {
     }
 
     /// It has read this, or it fails.
-    fn prints(&mut self, text: &str) {
+    pub(crate) fn prints(&mut self, text: &str) {
         until_line(&mut self.printed, text);
     }
 }
@@ -83,7 +83,7 @@ impl Drop for Peer {
 }
 
 /// Our end over a socket.
-struct Over {
+pub(crate) struct Over {
     socket: TcpStream,
     ours: Ours,
     is_resumed: bool,
@@ -91,26 +91,20 @@ struct Over {
 }
 
 impl Over {
-    fn new(mut socket: TcpStream, mut handshake: Handshake) -> Over {
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.set_write_timeout(Some(PATIENCE)).unwrap();
-        let mut buffer = [0; 1_000];
-        let mut progress = Progress::NeedMore;
-        while progress != Progress::Done {
-            socket.write_all(handshake.outgoing()).unwrap();
-            handshake.sent(handshake.outgoing().len());
-            let bytes = socket.read(&mut buffer).unwrap();
-            assert!(bytes > 0, "{}", handshake.ended());
-            progress = handshake.feed(&buffer[..bytes]).unwrap();
-        }
-        let finished = handshake.finish().unwrap();
+    pub(crate) fn new(mut socket: TcpStream, handshake: Handshake) -> Over {
+        let finished = shaken(&mut socket, handshake);
+        Over::of(socket, finished)
+    }
+
+    /// Says the last bytes of a handshake that is done.
+    pub(crate) fn of(mut socket: TcpStream, finished: Finished) -> Over {
         socket.write_all(&finished.outgoing).unwrap();
         let is_resumed = finished.is_resumed;
         let ours = Ours::of(finished.session, finished.rest);
         Over { socket, ours, is_resumed, found: Vec::new() }
     }
 
-    fn send(&mut self, text: &[u8]) {
+    pub(crate) fn send(&mut self, text: &[u8]) {
         let record = self.ours.seal(text);
         self.socket.write_all(&record).unwrap();
     }
@@ -133,15 +127,31 @@ impl Over {
         }
     }
 
-    fn next_data(&mut self) -> Vec<u8> {
+    pub(crate) fn next_data(&mut self) -> Vec<u8> {
         let (opened, data) = self.next();
         assert!(matches!(opened, Opened::Data(_)), "{opened:?}");
         data
     }
 }
 
+/// Goes through a handshake up to its last bytes, which are not sent.
+pub(crate) fn shaken(socket: &mut TcpStream, mut handshake: Handshake) -> Finished {
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = [0; 1_000];
+    let mut progress = Progress::NeedMore;
+    while progress != Progress::Done {
+        socket.write_all(handshake.outgoing()).unwrap();
+        handshake.sent(handshake.outgoing().len());
+        let bytes = socket.read(&mut buffer).unwrap();
+        assert!(bytes > 0, "{}", handshake.ended());
+        progress = handshake.feed(&buffer[..bytes]).unwrap();
+    }
+    handshake.finish().unwrap()
+}
+
 /// A key and a certificate of `localhost`, made by `openssl`, with which the suites of RSA can be had.
-fn made(directory: &Path, is_rsa: bool) -> (String, String) {
+pub(crate) fn made(directory: &Path, is_rsa: bool) -> (String, String) {
     let [certificate, key] =
         ["cert.pem", "key.pem"].map(|name| directory.join(name).to_str().unwrap().to_owned());
     let kind: &[&str] = if is_rsa {

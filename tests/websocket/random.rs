@@ -149,7 +149,7 @@ proptest! {
         for (first, payload) in frames(&said) {
             bytes.extend(frame(first, &payload).bytes(random.u32(..).to_le_bytes(), true));
         }
-        let layer = WebSocket { subprotocol: None, banner: None, then: Mode::Echo };
+        let layer = WebSocket { subprotocol: None, banner: None, ping_every: None, then: Mode::Echo };
         let mut server = ServerEnd::new(&layer, buffer_bytes);
         cut(&bytes, &at).into_iter().for_each(|piece| server.take(piece));
         prop_assert_eq!((server.closed, server.kept()), (None, 0));

@@ -19,8 +19,12 @@ fn a_banner_is_the_first_text_and_what_the_client_said_before_it_is_answered() {
     let mut random = fastrand::Rng::with_seed(1);
     for len in [0, 1, 125, 126, 300, 3_000] {
         let banner = "b".repeat(len);
-        let layer =
-            WebSocket { subprotocol: None, banner: Some(banner.clone().into()), then: Mode::Echo };
+        let layer = WebSocket {
+            subprotocol: None,
+            banner: Some(banner.clone().into()),
+            ping_every: None,
+            then: Mode::Echo,
+        };
         let mut bytes = REQUEST.as_bytes().to_vec();
         bytes.extend(frame(BINARY, b"early").bytes([1, 2, 3, 4], true));
         bytes.extend(frame(PING, b"?").bytes([5, 6, 7, 8], true));
@@ -48,7 +52,8 @@ fn a_push_is_one_message_and_none_goes_before_the_upgrade() {
     ] {
         let text: megaconn::base::units::Text = text.parse().expect("it is a text");
         let push = Push { every, text: text.clone() };
-        let layer = WebSocket { subprotocol: None, banner: None, then: Mode::Push(push) };
+        let layer =
+            WebSocket { subprotocol: None, banner: None, ping_every: None, then: Mode::Push(push) };
         assert_eq!(megaconn::engine::protocol::Protocol::timer_every(&layer), Some(every));
         let mut server = ServerEnd::new(&layer, 4096);
         server.timer();

@@ -93,7 +93,8 @@ impl Row {
     }
 
     fn try_server(&self, frames: &[Sent], back: &[Back], buffer_bytes: usize, random: &mut Rng) {
-        let layer = WebSocket { subprotocol: None, banner: None, then: Mode::Echo };
+        let layer =
+            WebSocket { subprotocol: None, banner: None, ping_every: None, then: Mode::Echo };
         let mut bytes = REQUEST.as_bytes().to_vec();
         let head = bytes.len();
         frames.iter().for_each(|frame| bytes.extend(frame.bytes(key(random), true)));

@@ -112,7 +112,7 @@ fn what_is_no_utf8_ends_it() {
 #[test]
 fn a_long_text_that_goes_wrong_ends_it_where_it_does() {
     const LEN: usize = 10_000;
-    let layer = WebSocket { subprotocol: None, banner: None, then: Mode::Echo };
+    let layer = WebSocket { subprotocol: None, banner: None, ping_every: None, then: Mode::Echo };
     let mut random = fastrand::Rng::with_seed(3);
     for at in [0, 100, 4_000, 4_500, 9_000, LEN - 1] {
         let mut text = vec![b'x'; LEN];

@@ -133,7 +133,12 @@ const REQUESTS: [(&str, &str, &str, &str, Answer); 46] = [
 
 #[test]
 fn a_server_agrees_to_what_is_right_and_says_what_is_wrong() {
-    let layer = WebSocket { subprotocol: Some("chat".to_owned()), banner: None, then: Mode::Echo };
+    let layer = WebSocket {
+        subprotocol: Some("chat".to_owned()),
+        banner: None,
+        ping_every: None,
+        then: Mode::Echo,
+    };
     let mut random = Rng::with_seed(4);
     for (section, rule, part, other, answer) in REQUESTS {
         assert!(REQUEST.contains(part), "{section} {rule}: there is no {part}");
@@ -177,7 +182,7 @@ fn check_answer(answer: Answer, sent: &str, told: &str) {
 
 #[test]
 fn a_head_that_is_too_long_is_refused_and_one_that_fits_is_not() {
-    let layer = WebSocket { subprotocol: None, banner: None, then: Mode::Echo };
+    let layer = WebSocket { subprotocol: None, banner: None, ping_every: None, then: Mode::Echo };
     for (bytes, is_agreed) in [(4_000, true), (4_096, true), (4_097, false), (20_000, false)] {
         let value = "x".repeat(bytes - REQUEST.len() - "X: \r\n".len());
         let request = REQUEST.replacen("Origin", &format!("X: {value}\r\nOrigin"), 1);

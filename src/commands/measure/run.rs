@@ -24,7 +24,7 @@ use crate::commands::measure::ends::MoreFlags;
 use crate::commands::measure::flags::Flags;
 use crate::commands::measure::killed::Kills;
 use crate::commands::measure::place::{self, SERVER_LOG};
-use crate::commands::measure::stopping::{Asked, Stopping, signal_of};
+use crate::commands::measure::stopping::{Asked, Stopping, signal_for_server, signal_of};
 
 /// Times that ports are chosen, when something else takes them between the look and the server.
 const PORTS_TRIES: u32 = 5;
@@ -138,7 +138,7 @@ impl Measurement {
                 return false;
             }
             if let Some(Asked::Stop(stop) | Asked::StopAtOnce(stop)) = self.stopping.asked() {
-                self.server.signal(signal_of(stop));
+                self.server.signal(signal_for_server(Some(stop)));
                 return false;
             }
             thread::sleep(LOOK_EVERY);
@@ -240,7 +240,7 @@ impl Measurement {
     /// Ends the server, also one that is stopped, and waits until the kernel has taken the sockets down, so
     /// that a next run finds them free.
     fn end(&mut self) {
-        self.server.signal(self.stopping.first().map_or(Signal::TERM, signal_of));
+        self.server.signal(signal_for_server(self.stopping.first()));
         self.server.signal(Signal::CONT);
         let has_ended = |it: &mut Measurement| it.server.ended().is_some();
         if !self.await_within(END_TIMEOUT, "the server to end", has_ended) {

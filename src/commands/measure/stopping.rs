@@ -60,6 +60,14 @@ impl Stopping {
     }
 }
 
+/// The signal that ends a server after `stop`. SIGHUP has one with certificates in files load them anew.
+pub(crate) fn signal_for_server(stop: Option<Stop>) -> Signal {
+    match stop {
+        None | Some(Stop::HangUp) => Signal::TERM,
+        Some(stop) => signal_of(stop),
+    }
+}
+
 /// The signal that `stop` came by.
 pub(crate) fn signal_of(stop: Stop) -> Signal {
     match stop {

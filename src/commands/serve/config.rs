@@ -52,6 +52,8 @@ pub(crate) struct WebSocketConfig {
     pub(crate) subprotocol: Option<String>,
     /// The banner, which is a text.
     pub(crate) banner: Option<Box<str>>,
+    /// Time between two pings of a connection.
+    pub(crate) ping_every: Option<Duration>,
 }
 
 /// Flags that contradict each other, with the fix.
@@ -99,8 +101,21 @@ impl Traffic {
 
 fn websocket(flags: &TrafficFlags) -> Result<Option<WebSocketConfig>, FlagError> {
     if !flags.websocket {
-        let error = || FlagError("--subprotocol is of an upgrade; fix: add --websocket".to_owned());
-        return flags.subprotocol.as_ref().map_or(Ok(None), |_| Err(error()));
+        let of_websocket = [
+            ("--subprotocol is of an upgrade", flags.subprotocol.is_some()),
+            ("--ping-every sends frames of WebSocket", flags.ping_every.is_some()),
+        ];
+        let given = of_websocket.into_iter().find(|(_, is_given)| *is_given);
+        let error = |(what, _)| Err(FlagError(format!("{what}; fix: add --websocket")));
+        return given.map_or(Ok(None), error);
+    }
+    if let Some(every) = flags.ping_every {
+        if flags.mode == flags::Mode::Push {
+            let error = "--ping-every and --mode push: a connection has one timer, which is that of the \
+                         pushes; fix: leave out one of them";
+            return Err(FlagError(error.to_owned()));
+        }
+        check_silence("--ping-every", every, flags.idle_timeout, "a ping")?;
     }
     let most = usize::from(BUFFER_BYTES - WEBSOCKET_HEAD_BYTES);
     for (flag, text) in [("--banner", &flags.banner), ("--push-text", &flags.push_text)] {
@@ -114,7 +129,24 @@ fn websocket(flags: &TrafficFlags) -> Result<Option<WebSocketConfig>, FlagError>
         let error = "--banner is not UTF-8, which a text of WebSocket is; fix: another text";
         FlagError(error.to_owned())
     })?;
-    Ok(Some(WebSocketConfig { subprotocol: flags.subprotocol.clone(), banner }))
+    let (subprotocol, ping_every) = (flags.subprotocol.clone(), flags.ping_every);
+    Ok(Some(WebSocketConfig { subprotocol, banner, ping_every }))
+}
+
+/// Silence is looked at when something of the timer is due.
+fn check_silence(
+    flag: &str,
+    every: Duration,
+    idle_timeout: Option<Duration>,
+    due: &str,
+) -> Result<(), FlagError> {
+    if idle_timeout.is_none_or(|idle| idle + every <= IDLE_TIMEOUT_MAX) {
+        return Ok(());
+    }
+    Err(FlagError(format!(
+        "--idle-timeout and {flag} are more than 1h together; fix: less of either, since silence is \
+         looked at when {due} is due"
+    )))
 }
 
 /// The mode with what belongs to it.
@@ -129,10 +161,8 @@ fn mode(flags: &TrafficFlags) -> Result<Mode, FlagError> {
         }
     }
     let every = flags.push_every.unwrap_or(PUSH_EVERY);
-    if pushes && flags.idle_timeout.is_some_and(|idle| idle + every > IDLE_TIMEOUT_MAX) {
-        let error = "--idle-timeout and --push-every are more than 1h together; fix: less of \
-                     either, since silence is looked at when a push is due";
-        return Err(FlagError(error.to_owned()));
+    if pushes {
+        check_silence("--push-every", every, flags.idle_timeout, "a push")?;
     }
     Ok(match flags.mode {
         flags::Mode::Echo => Mode::Echo,

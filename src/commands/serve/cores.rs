@@ -71,11 +71,11 @@ pub(crate) fn seeds(
 
 fn spoken(traffic: &Traffic) -> Spoken {
     let then = traffic.mode.clone();
-    let Some(WebSocketConfig { subprotocol, banner }) = &traffic.websocket else {
+    let Some(WebSocketConfig { subprotocol, banner, ping_every }) = &traffic.websocket else {
         return Spoken::Bytes(Banner { text: traffic.banner.clone(), then });
     };
     let (subprotocol, banner) = (subprotocol.clone(), banner.clone());
-    Spoken::WebSocket(WebSocket { subprotocol, banner, then })
+    Spoken::WebSocket(WebSocket { subprotocol, banner, ping_every: *ping_every, then })
 }
 
 /// Makes a core on the core itself, where `bell` wakes it.

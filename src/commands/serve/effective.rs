@@ -62,6 +62,7 @@ fn of_traffic(traffic: &Traffic) -> Vec<String> {
     lines.extend([
         format!("websocket={}", if websocket.is_some() { "on" } else { "off" }),
         format!("subprotocol={}", or_none(subprotocol)),
+        format!("ping_every={}", time(websocket.and_then(|websocket| websocket.ping_every))),
         format!("banner={}", or_none(traffic.banner.as_ref())),
         format!("proxy_protocol={}", if traffic.proxy_protocol { "on" } else { "off" }),
         format!("idle_timeout={}", time(traffic.idle_timeout)),

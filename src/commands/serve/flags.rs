@@ -84,6 +84,13 @@ pub(crate) struct TrafficFlags {
     #[arg(long, value_name = "NAME", hide_short_help = true,
           value_parser = http_words::token)]
     pub(crate) subprotocol: Option<String>,
+    /// Ping every connection [default: never]
+    ///
+    /// Each time this has passed, 1ms to 24h; with --websocket. One on which nothing has come since its ping when the
+    /// next is due, no pong and nothing else, is closed and counted in ping_timeout_total: it was silent for one to two
+    /// times this long. Not with --mode push, whose pushes have the timer of the connection.
+    #[arg(long, value_name = "DUR", hide_short_help = true, value_parser = push_every)]
+    pub(crate) ping_every: Option<Duration>,
     /// Await a header of the PROXY protocol
     ///
     /// Every connection begins with one, of version 1 or 2, before TLS, WebSocket and all else, as of HAProxy's
@@ -135,7 +142,9 @@ pub(crate) struct TrafficFlags {
 pub(crate) struct TlsFlags {
     /// Speak TLS, with this certificate
     ///
-    /// TLS 1.3 and 1.2. A file in PEM: the server's own certificate first, then those that sign it.
+    /// TLS 1.3 and 1.2. A file in PEM: the server's own certificate first, then those that sign it. On SIGHUP
+    /// this file and --tls-key are read again: new handshakes show the new certificate, connections go on. Of a
+    /// pair that cannot be used the one of before stays. Without these files SIGHUP ends the server as SIGTERM does.
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// Its key

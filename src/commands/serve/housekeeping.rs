@@ -16,12 +16,13 @@ use megaconn::runtime::commands::Commands;
 use megaconn::runtime::memory_reserve::{Change, LogThrottle, ReserveWatchdog};
 use megaconn::runtime::signals::{Signals, Stop};
 
-/// Watches memory and waits for a signal; `None` when a core has died.
+/// Watches memory and waits for a signal to stop; one that asks for it has `reload` called. `None` when a core has died.
 pub(crate) async fn housekeep(
     signals: &Signals,
     commands: &Commands<Command>,
     dumps: &Ticker,
     memory: &mut ReserveWatchdog,
+    reload: impl Fn(),
 ) -> Option<Stop> {
     let mut throttle = LogThrottle::default();
     loop {
@@ -44,6 +45,9 @@ pub(crate) async fn housekeep(
         let stop = signals.stop();
         if signals.take_dump_request() {
             dumps.tick();
+        }
+        if signals.take_reload_request() {
+            reload();
         }
         if stop.is_some() || !commands.all_run() {
             return stop;

@@ -5,7 +5,7 @@ use megaconn::base::stderr::talk;
 use megaconn::runtime::listeners::{self, Listeners};
 use megaconn::runtime::memory_reserve::ReserveWatchdog;
 use megaconn::runtime::process::{Controls, Dumps, Process, open_stats};
-use megaconn::runtime::signals::Stop;
+use megaconn::runtime::signals::{HangUp, Stop};
 use megaconn::runtime::start_error::LaunchError;
 use megaconn::walls::of_server::Begun;
 
@@ -34,7 +34,8 @@ pub(crate) enum Served {
 pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
     let prepared = prepare(config)?;
     let cpus = &prepared.cpus[..];
-    let process = Process::begin(cpus)?;
+    let hang_up = if config.tls.has_files() { HangUp::Reloads } else { HangUp::Stops };
+    let process = Process::begin_with(cpus, hang_up)?;
     let opened = open_listeners(config, cpus)?;
     if prepared.tls.is_some() || config.traffic.websocket.is_some() {
         // An end that says one thing after the other waits for no acknowledgement between.
@@ -53,6 +54,7 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
 
     let (seeds, stats) = (seeds(config, &prepared, opened.per_core), process.stats());
     let begun = Begun::now(prepared.host.clone(), prepared.memory);
+    let reload = || prepared.tls.iter().for_each(|tls| config.tls.reload(tls));
     let dumps = Dumps { out, every: config.outputs.stats_every };
     let (stop, died) = process.run(seeds, make_core, dumps, async |controls| {
         let Controls { commands, signals, dumps } = controls;
@@ -60,7 +62,7 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
         for endpoints in &config.places.listen {
             talk(&format!("listening on {endpoints}"));
         }
-        let stop = housekeep(&signals, &commands, &dumps, &mut memory).await;
+        let stop = housekeep(&signals, &commands, &dumps, &mut memory, reload).await;
         let within = config.connections.drain;
         if matches!(stop, Some(Stop::Terminate | Stop::HangUp)) && !within.is_zero() {
             drain(&signals, &commands, &stats, &dumps, within).await;

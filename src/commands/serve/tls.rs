@@ -8,6 +8,8 @@ use megaconn::base::stderr::talk;
 use megaconn::engine::protocol::tls::certificate::{CertificateError, Identity, Pem, certificates};
 use megaconn::engine::protocol::tls::config::{ConfigError, ServerSettings, ServerTls, Versions};
 
+use zeroize::Zeroizing;
+
 use crate::commands::serve::flags::TlsFlags;
 
 /// TLS that cannot be.
@@ -33,14 +35,7 @@ impl TlsFlags {
         is_websocket: bool,
     ) -> Result<Option<ServerTls>, TlsError> {
         let identity = match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => {
-                let files = [("--tls-cert", certificate), ("--tls-key", key)];
-                let [certificate_bytes, key_bytes] = [read(files[0])?, read(files[1])?];
-                Identity::from_pem(
-                    pem("--tls-cert", certificate, &certificate_bytes),
-                    pem("--tls-key", key, &key_bytes),
-                )?
-            }
+            (Some(certificate), Some(key)) => read_pair(certificate, key)?,
             (Some(_), None) => return Err(TlsError::NoPair("--tls-cert")),
             (None, Some(_)) => return Err(TlsError::NoPair("--tls-key")),
             _ if self.tls_self_signed => Identity::self_signed(names)?,
@@ -66,10 +61,43 @@ impl TlsFlags {
         };
         Ok(Some(ServerTls::new(settings)?))
     }
+
+    /// Whether the certificate is in files, which may be loaded anew.
+    pub(crate) fn has_files(&self) -> bool {
+        self.tls_cert.is_some()
+    }
+
+    /// Has handshakes of `tls` show what is in the files now, and tells. Of a pair that cannot be used the one of
+    /// before is shown further.
+    pub(crate) fn reload(&self, tls: &ServerTls) {
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return };
+        let renew = || {
+            let identity = read_pair(certificate, key)?;
+            let fingerprint = identity.fingerprint();
+            tls.renew(identity)?;
+            Ok(fingerprint)
+        };
+        talk(&match renew() {
+            Ok(fingerprint) => format!("reloaded tls_fingerprint={fingerprint}"),
+            Err::<_, TlsError>(error) => {
+                format!("warning: the certificate of before is still used: {error}")
+            }
+        });
+    }
 }
 
-fn read((flag, path): (&'static str, &PathBuf)) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|error| TlsError::File(flag, path.clone(), error))
+/// What the files of a pair hold. Whether it is a pair is seen when it is used.
+fn read_pair(certificate: &PathBuf, key: &PathBuf) -> Result<Identity, TlsError> {
+    let files = [("--tls-cert", certificate), ("--tls-key", key)];
+    let [certificate_bytes, key_bytes] = [read(files[0])?, read(files[1])?];
+    let of_certificate = pem("--tls-cert", certificate, &certificate_bytes);
+    Ok(Identity::from_pem(of_certificate, pem("--tls-key", key, &key_bytes))?)
+}
+
+/// The bytes of a file, which are overwritten when they have been read: it may hold a key.
+fn read((flag, path): (&'static str, &PathBuf)) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    let bytes = fs::read(path).map_err(|error| TlsError::File(flag, path.clone(), error))?;
+    Ok(Zeroizing::new(bytes))
 }
 
 fn pem<'a>(flag: &'static str, path: &'a Path, bytes: &'a [u8]) -> Pem<'a> {

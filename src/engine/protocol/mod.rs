@@ -66,6 +66,12 @@ pub trait Protocol {
         0
     }
 
+    /// Whether what the timer sends are pings: they are counted as such, and the next one is due a whole time after one
+    /// has gone out, so that each has that time for its answer. A text is due when it was to be, however late others went.
+    fn pings(&self) -> bool {
+        false
+    }
+
     /// A connection is open; `out` is an empty buffer, or what a layer above has left of one.
     fn on_open(&self, _state: &mut Self::State, _out: &mut [u8]) -> Action {
         Action::NOTHING

@@ -12,7 +12,7 @@ use crate::engine::server::Server;
 use crate::engine::server::role::{
     KEPT, OPENING, RESET, Remainder, Serving, TIMER_DUE, TIMER_SENDS,
 };
-use crate::engine::slot::{BufferId, Queue, ReadSide, Slot, Timed, WriteSide, low_milliseconds};
+use crate::engine::slot::{BufferId, Queue, ReadSide, Slot, WriteSide};
 use crate::engine::token::SlotId;
 
 /// What became of a buffer that was free for what is pending.
@@ -176,6 +176,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
                 self.await_due(id);
             }
             Spoken::Closes(reason) => {
+                if let Some(buffer) = self.end.detach_buffer(id) {
+                    self.hand_on(buffer);
+                }
                 self.close(id, reason);
                 return false;
             }
@@ -190,7 +193,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         if slot.role.is_pending(OPENING) {
             slot.role.pending &= !OPENING;
         } else if slot.role.is_pending(TIMER_SENDS) {
-            self.end.stats.pushes_total.add(1);
+            let stats = &self.end.stats;
+            let sent = if self.protocol.pings() { &stats.pings_total } else { &stats.pushes_total };
+            sent.add(1);
             self.restart_timer(id);
         }
         let slot = &self.end.arena[id];
@@ -203,15 +208,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         if self.use_or_drop_buffer(id) {
             self.recv_deferred(id);
         }
-    }
-
-    /// The timer has sent: its next time counts from when this one was due, not from when it went, so
-    /// that none is left out.
-    fn restart_timer(&mut self, id: SlotId) {
-        let slot = &mut self.end.arena[id];
-        slot.role.pending &= !TIMER_SENDS;
-        let every = self.protocol.timer_every().unwrap_or_default();
-        slot.role.set_due_ms(slot.role.due_ms().wrapping_add(low_milliseconds(every)));
     }
 
     /// An answer is out, and there was more behind the bytes that it answers.
@@ -284,11 +280,15 @@ impl<D: Listen, P: Protocol> Server<D, P> {
                 self.answer(id, action);
                 return Spoken::Sends;
             }
-            if let Some(reason) = action.close {
+            // A ping may be answered by what waits to be received: then it is looked at again.
+            let is_over =
+                |reason: &CloseReason| *reason != CloseReason::PingTimeout || self.is_silent(id);
+            if let Some(reason) = action.close.filter(is_over) {
+                self.end.arena[id].role.pending &= !TIMER_SENDS;
                 return Spoken::Closes(reason);
             }
             if is_opening {
-                slot.role.pending &= !OPENING;
+                self.end.arena[id].role.pending &= !OPENING;
             } else {
                 self.restart_timer(id);
             }
@@ -398,7 +398,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             drain.ended += 1;
         }
         self.leave_queue(id);
-        let says = P::SAYS_FAREWELL && matches!(reason, CloseReason::Drained | CloseReason::Idle);
+        let says = P::SAYS_FAREWELL && reason.has_farewell();
         let says = says && self.write_farewell(id);
         self.end.begin_close(id);
         let slot = &mut self.end.arena[id];

@@ -13,8 +13,8 @@ use crate::engine::protocol::Protocol;
 use crate::engine::server::Server;
 use crate::engine::server::drain::Drain;
 use crate::engine::server::listener::Listener;
-use crate::engine::server::role::TIMER_DUE;
-use crate::engine::slot::{BufferId, Queue, ReadSide, low_milliseconds};
+use crate::engine::server::role::{TIMER_DUE, TIMER_SENDS};
+use crate::engine::slot::{BufferId, Queue, ReadSide, Timed, low_milliseconds};
 use crate::engine::token::SlotId;
 
 impl<D: Listen, P: Protocol> Server<D, P> {
@@ -78,11 +78,26 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         }
     }
 
+    /// The timer has sent: its next time counts from when this one was due, not from when it went, so
+    /// that none is left out. That of a ping counts from now, so that each has its time to be answered.
+    pub(super) fn restart_timer(&mut self, id: SlotId) {
+        let slot = &mut self.end.arena[id];
+        slot.role.pending &= !TIMER_SENDS;
+        let every = low_milliseconds(self.protocol.timer_every().unwrap_or_default());
+        let now_ms = low_milliseconds(self.end.now);
+        let from_ms = if self.protocol.pings() { now_ms } else { slot.role.due_ms() };
+        slot.role.set_due_ms(from_ms.wrapping_add(every));
+    }
+
     /// Bytes that wait to be received are no silence.
+    pub(super) fn is_silent(&self, id: SlotId) -> bool {
+        self.end.arena[id].read == ReadSide::Polling && self.queue_drained
+    }
+
     fn is_idle_too_long(&self, id: SlotId) -> bool {
         let slot = &self.end.arena[id];
-        let is_silent = slot.read == ReadSide::Polling && self.queue_drained;
-        is_silent && self.config.idle_timeout.is_some_and(|most| slot.waited(self.end.now) >= most)
+        self.is_silent(id)
+            && self.config.idle_timeout.is_some_and(|most| slot.waited(self.end.now) >= most)
     }
 
     /// Gives up what has waited too long, and tidies.

@@ -330,7 +330,7 @@ mod tests {
     }
 
     /// Counts of work done, and what is no amount: more of them is more work, and asks for nothing.
-    const ASK_FOR_NOTHING: [&str; 21] = [
+    const ASK_FOR_NOTHING: [&str; 22] = [
         "accepted_total",
         "churn_started_total",
         "churned_total",
@@ -344,6 +344,7 @@ mod tests {
         "messages_total",
         "order_finished",
         "order_took_us",
+        "pings_total",
         "process_lived_ms",
         "process_ran_ms",
         "pushes_total",

@@ -48,13 +48,17 @@ figures! {
         handshakes_failed_total: Counter,
         /// Of these: it was not done within --handshake-timeout. Rising? Peers that say nothing, or a core that is full.
         handshake_timeout_total: Counter,
+        /// Of those closed: nothing came within --ping-every of a ping. Rising? Peers are gone, or answer no pings.
+        ping_timeout_total: Counter,
         /// Of those closed: ended in order by a drain.
         drained_total: Counter,
         /// Of those closed: cut when the time of a drain was up. Many? A longer --drain.
         drain_cut_total: Counter,
-        /// Pushes that were due and found no free buffer. Rising? Peers read slowly.
+        /// Pings sent by --ping-every.
+        pings_total: Counter,
+        /// Pushes and pings that were due and found no free buffer. Rising? Peers read slowly.
         push_starved_total: Counter,
-        /// Time from when a push was due to when its send began. High? The server's core is full.
+        /// Time from when a push or a ping was due to when its send began. High? The server's core is full.
         push_lateness_us: Latency,
     }
 }

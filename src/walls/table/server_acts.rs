@@ -37,6 +37,24 @@ pub(super) const ROWS: &[Wall] = &[
         ..BLANK
     },
     Wall {
+        id: "ping-timeout",
+        precedence: 139,
+        limits: "time in which a ping of the server has to be answered",
+        at: SERVER,
+        unit: "seconds",
+        explains: ENDED,
+        signs: &[Sign::Counted("ping_timeout_total")],
+        absent: "every ping of the server was answered in time",
+        fix: |_, _| {
+            vec![
+                Fix::Flag("serve --ping-every with more, or without it".into()),
+                Fix::Advice("a client that answers pings, with CPU left to do so"),
+            ]
+        },
+        remark: "the server's --ping-every; it counts what it ended",
+        ..BLANK
+    },
+    Wall {
         id: "drain",
         precedence: 142,
         limits: "the life of the server: it was told to end, and ended its connections",

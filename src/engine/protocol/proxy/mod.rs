@@ -75,6 +75,10 @@ impl<P: Protocol> Protocol for Awaited<P> {
         self.then.timer_every()
     }
 
+    fn pings(&self) -> bool {
+        self.then.pings()
+    }
+
     #[inline]
     fn on_bytes(&self, state: &mut Self::State, buffer: &mut [u8], filled: u16) -> Action {
         match state.stage {

@@ -8,7 +8,7 @@ use ring::hkdf::{self, KeyType, Prk};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::engine::protocol::tls::suite::Suite;
-use crate::engine::protocol::tls::traffic::Secret;
+use crate::engine::protocol::tls::traffic::{CIPHER_STACK, Secret, clean_stack};
 
 /// Bytes of a nonce.
 pub(super) const NONCE_BYTES: usize = 12;
@@ -76,10 +76,17 @@ impl Kept {
     ) -> &'a Cipher {
         let is_this = |kept: &Cipher| kept.secret == *secret && std::ptr::eq(kept.suite, suite);
         if !kept.as_ref().is_some_and(is_this) {
-            kept.zeroize();
-            *kept = Some(Cipher::new(suite, secret));
+            Kept::make(kept, suite, secret);
+            clean_stack::<CIPHER_STACK>();
         }
         kept.as_ref().expect("it has just been made")
+    }
+
+    /// Makes one anew, on a stack that is not that of its caller, who cleans it.
+    #[inline(never)]
+    fn make(kept: &mut Option<Cipher>, suite: &'static Suite, secret: &Secret) {
+        kept.zeroize();
+        *kept = Some(Cipher::new(suite, secret));
     }
 
     /// Overwrites them with zeros, and all that stands in their place.

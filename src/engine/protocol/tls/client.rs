@@ -12,6 +12,7 @@ use crate::engine::protocol::tls::content::{AlertDescription, Opened};
 use crate::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
 use crate::engine::protocol::tls::record::PLAIN_BYTES_MAX;
 use crate::engine::protocol::tls::sessions::{Entry, Sessions};
+use crate::engine::protocol::tls::traffic::{HANDSHAKE_STACK, clean_stack};
 use crate::engine::protocol::{Connection, Expectation, Heard, Opening, What};
 
 /// Bytes of plaintext beside each other: what is kept, and what a record holds.
@@ -183,6 +184,7 @@ impl<E: Expectation> Tls<E> {
         Pass { core, buffer, session: state.session, headroom, kept, at: start + kept, end }
     }
 
+    #[inline(never)]
     fn shake(
         &self,
         core: &mut Core,
@@ -303,7 +305,9 @@ impl<E: Expectation> Expectation for Tls<E> {
     ) -> Opening {
         let core = &mut *self.core.borrow_mut();
         if let Entry::Shaking(_) = core.sessions.get(state.session) {
-            return self.shake(core, state, connection, buffer, &bytes);
+            let opening = self.shake(core, state, connection, buffer, &bytes);
+            clean_stack::<HANDSHAKE_STACK>();
+            return opening;
         }
         let mut pass = self.begin(core, state, buffer, &bytes);
         loop {

@@ -9,12 +9,14 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::UnixTime;
 pub use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{
     CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
     SignatureScheme, SupportedProtocolVersion, version,
 };
 
 use crate::engine::protocol::tls::certificate::Identity;
+use crate::engine::protocol::tls::served::Served;
 use crate::engine::protocol::tls::traffic::Log;
 
 /// Tickets that a server gives a client of TLS 1.3: each costs a record in the handshake.
@@ -73,9 +75,9 @@ pub enum Trust {
     Anything,
 }
 
-/// The config of all connections of a server.
+/// The config of all connections of a server, and the certificate that they are shown.
 #[derive(Clone, Debug)]
-pub struct ServerTls(pub(super) Arc<ServerConfig>);
+pub struct ServerTls(pub(super) Arc<ServerConfig>, Arc<Served>);
 
 /// The config of all connections of a client.
 #[derive(Clone, Debug)]
@@ -133,8 +135,9 @@ impl ServerTls {
             };
             builder.with_client_cert_verifier(verifier.map_err(bad)?)
         };
-        let Identity { chain, key } = settings.identity;
-        let mut config = builder.with_single_cert(chain, key).map_err(of_identity)?;
+        let pair = pair(settings.identity, builder.crypto_provider())?;
+        let served = Arc::new(Served::new(pair));
+        let mut config = builder.with_cert_resolver(Arc::clone(&served) as _);
         config.alpn_protocols = settings.protocols;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = if settings.gives_tickets { TICKETS } else { 0 };
@@ -144,7 +147,16 @@ impl ServerTls {
         }
         config.enable_secret_extraction = true;
         config.key_log = Arc::new(Log);
-        Ok(ServerTls(Arc::new(config)))
+        Ok(ServerTls(Arc::new(config), served))
+    }
+
+    /// From now on handshakes show this certificate, on all cores that have a clone of this config.
+    ///
+    /// # Errors
+    /// When the key is not that of the certificate: then the one of before is shown further.
+    pub fn renew(&self, identity: Identity) -> Result<(), ConfigError> {
+        self.1.renew(pair(identity, self.0.crypto_provider())?);
+        Ok(())
     }
 }
 
@@ -238,6 +250,12 @@ fn system_store() -> Result<RootCertStore, ConfigError> {
         return Err(ConfigError::NoAuthorities(reason));
     }
     Ok(store)
+}
+
+/// A certificate with its key, when they belong together.
+fn pair(identity: Identity, provider: &CryptoProvider) -> Result<CertifiedKey, ConfigError> {
+    let Identity { chain, key } = identity;
+    CertifiedKey::from_der(chain, key, provider).map_err(of_identity)
 }
 
 fn of_identity(error: Error) -> ConfigError {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! config       what both ends agree to: certificates, trust, ALPN, tickets    once, before the data path starts
+//! served       the certificate of a server, which may be renewed             shared by the cores of a server
 //! certificate  PEM, a certificate of our own, fingerprints
 //! handshake    rustls, until both Finished messages are through               about 4 kB, for one or two round trips
 //! secrets      what is left then: `Session`                                   136 B, as long as the connection lives
@@ -43,6 +44,7 @@ pub mod key_update;
 pub mod record;
 mod seal;
 pub mod secrets;
+mod served;
 pub mod server;
 pub mod sessions;
 pub mod suite;

@@ -13,6 +13,7 @@ use crate::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
 use crate::engine::protocol::tls::record::PLAIN_BYTES_MAX;
 use crate::engine::protocol::tls::seal::Open;
 use crate::engine::protocol::tls::sessions::{Entry, Sessions};
+use crate::engine::protocol::tls::traffic::{HANDSHAKE_STACK, clean_stack};
 use crate::engine::protocol::{Action, Protocol, Shaking};
 
 /// Bytes of plaintext beside each other: what the protocol has kept, and what a record holds.
@@ -99,6 +100,10 @@ impl<P: Protocol> Protocol for Tls<P> {
         self.then.timer_every()
     }
 
+    fn pings(&self) -> bool {
+        self.then.pings()
+    }
+
     fn on_bytes(&self, state: &mut Self::State, buffer: &mut [u8], filled: u16) -> Action {
         let core = &mut *self.core.borrow_mut();
         if state.session == 0 {
@@ -106,7 +111,11 @@ impl<P: Protocol> Protocol for Tls<P> {
             state.session = core.sessions.add(Entry::Shaking(handshake));
         }
         match core.sessions.get(state.session) {
-            Entry::Shaking(_) => self.shake(core, state, buffer, filled.into()),
+            Entry::Shaking(_) => {
+                let action = self.shake(core, state, buffer, filled.into());
+                clean_stack::<HANDSHAKE_STACK>();
+                action
+            }
             Entry::Open(_) => self.pass(core, state, buffer, filled.into()),
             Entry::Free => unreachable!("a connection has its session"),
         }
@@ -115,7 +124,10 @@ impl<P: Protocol> Protocol for Tls<P> {
     fn on_timer(&self, state: &mut Self::State, out: &mut [u8]) -> Action {
         let Core { sessions, plain, out: sealed, .. } = &mut *self.core.borrow_mut();
         let Some(mut session) = sessions.open(state.session) else { return Action::NOTHING };
-        let Action { send, .. } = self.then.on_timer(&mut state.then, plain);
+        let Action { send, close, .. } = self.then.on_timer(&mut state.then, plain);
+        if let Some(reason) = close {
+            return Action::close(reason);
+        }
         sealed.clear();
         let ends = seal(&mut session, &plain[wide(&send)], sealed);
         if let Some((Some(alert), _)) = ends {
@@ -158,7 +170,8 @@ fn wide(range: &Range<u16>) -> Range<usize> {
 }
 
 impl<P: Protocol> Tls<P> {
-    /// The handshake takes what came, and says what it has to say.
+    /// The handshake takes what came, and says what it has to say. Its stack is not that of its caller, who cleans it.
+    #[inline(never)]
     fn shake(
         &self,
         core: &mut Core,

@@ -30,6 +30,8 @@ pub struct WebSocket {
     pub subprotocol: Option<String>,
     /// A text that every connection is sent first.
     pub banner: Option<Box<str>>,
+    /// Time between two pings of a connection; the timer is theirs then, and `then` has none.
+    pub ping_every: Option<Duration>,
     /// What becomes of messages, and what is sent unasked.
     pub then: Mode,
 }
@@ -60,6 +62,8 @@ enum Stage {
     Upgrading,
     /// Frames come and go.
     Open,
+    /// The same, and nothing has come since a ping.
+    Pinged,
 }
 
 /// The message of which the beginning has come.
@@ -101,13 +105,19 @@ impl Protocol for WebSocket {
     }
 
     fn timer_every(&self) -> Option<Duration> {
-        self.then.timer_every()
+        self.ping_every.or(self.then.timer_every())
+    }
+
+    fn pings(&self) -> bool {
+        self.ping_every.is_some()
     }
 
     fn on_bytes(&self, state: &mut State, buffer: &mut [u8], filled: u16) -> Action {
         if state.stage == Stage::Upgrading {
             return self.upgrade(state, buffer, filled);
         }
+        // Whatever it is, the peer is there.
+        state.stage = Stage::Open;
         let echoes = matches!(self.then, Mode::Echo);
         let is_within = echoes && state.remaining > 0;
         let frame_out = if is_within { None } else { Some(0) };
@@ -120,8 +130,7 @@ impl Protocol for WebSocket {
     }
 
     fn farewell(&self, state: &State, out: &mut [u8]) -> u16 {
-        let is_within = state.remaining > 0 && matches!(self.then, Mode::Echo);
-        if state.stage == Stage::Upgrading || is_within {
+        if state.stage == Stage::Upgrading || self.is_within_echo(state) {
             return 0;
         }
         short(write_close(out, code::GOING_AWAY))
@@ -131,6 +140,9 @@ impl Protocol for WebSocket {
         if state.stage == Stage::Upgrading {
             // Nothing is owed before.
             return Action::NOTHING;
+        }
+        if self.ping_every.is_some() {
+            return self.ping(state, out);
         }
         let Action { send, .. } = self.then.on_timer(&mut (), &mut out[HEAD..]);
         let (start, end) = (HEAD + usize::from(send.start), HEAD + usize::from(send.end));
@@ -166,6 +178,25 @@ fn short(bytes: usize) -> u16 {
 }
 
 impl WebSocket {
+    /// A ping, or the end of a connection on which nothing has come since the last one. Within a frame of ours no other
+    /// frame may stand: there the peer owes the rest of its own, which is as good as a pong.
+    fn ping(&self, state: &mut State, out: &mut [u8]) -> Action {
+        if state.stage == Stage::Pinged {
+            return Action::close(CloseReason::PingTimeout);
+        }
+        state.stage = Stage::Pinged;
+        if self.is_within_echo(state) {
+            return Action::NOTHING;
+        }
+        let head = Head { is_last: true, opcode: Opcode::Ping, mask: None, len: 0 };
+        Action::send(0..short(head.write(out)))
+    }
+
+    /// Whether the beginning of a frame has gone out, and its rest has not come.
+    fn is_within_echo(&self, state: &State) -> bool {
+        state.remaining > 0 && matches!(self.then, Mode::Echo)
+    }
+
     fn upgrade(&self, state: &mut State, buffer: &mut [u8], filled: u16) -> Action {
         match agree(buffer, filled.into(), self.subprotocol.as_deref()) {
             Asked::NeedMore => Action::need_more(0..filled),
