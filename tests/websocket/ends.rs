@@ -189,7 +189,7 @@ impl<'a, E: Expectation> ClientEnd<'a, E> {
             Opening::NeedMore(rest) if usize::from(rest.end) < self.buffer.len() => {
                 self.keep(&rest)
             }
-            Opening::NeedMore(_) | Opening::Refused(_) => self.gone = Some(Gone::Refused),
+            Opening::NeedMore(_) | Opening::Refused { .. } => self.gone = Some(Gone::Refused),
             Opening::Say { .. } => unreachable!("an upgrade is one request and one answer"),
             Opening::Open(rest) => {
                 self.is_open = true;

@@ -184,6 +184,12 @@ pub trait Expectation {
         Opening::Open(bytes)
     }
 
+    /// How the handshake came about that the last call of [`Expectation::on_opening`] has ended, if it was one; said
+    /// once.
+    fn take_handshake(&self) -> Option<Handshaken> {
+        None
+    }
+
     /// Writes a message as it goes out; where it stands. `connection` is given where it [`Expectation::FILLS_IN`].
     fn write(
         &self,
@@ -236,8 +242,27 @@ pub enum Opening {
     },
     /// From now on it is one; what is left belongs to it.
     Open(Range<u16>),
-    /// It is never one; why, when its bytes do not say so.
-    Refused(Option<String>),
+    /// It is never one.
+    Refused {
+        /// Bytes of the buffer that go out before the end.
+        send: Range<u16>,
+        /// Why, when its bytes do not say so.
+        why: Option<String>,
+    },
+}
+
+impl Opening {
+    /// It is never one, as its bytes say.
+    pub const REFUSED: Opening = Opening::Refused { send: 0..0, why: None };
+}
+
+/// How a handshake of TLS came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshaken {
+    /// With a certificate.
+    Full,
+    /// By a session or a ticket of an earlier one.
+    Resumed,
 }
 
 /// What the bytes of a server are, and which of them are left for the next call.

@@ -31,6 +31,11 @@ figures! {
         /// Of those, the ones that were connected, and ended before they counted as connections. Rising?
         /// The server refuses what is said first, or does not answer it.
         opening_failed_total: Counter,
+        /// Handshakes of TLS with a certificate. Many with --tls-resume? The server gives no tickets, or takes
+        /// none.
+        handshakes_full_total: Counter,
+        /// Handshakes of TLS that were resumed.
+        handshakes_resumed_total: Counter,
         /// Connects that were asked for and not tried, because less memory than --memory-reserve was
         /// left. Rising? More memory, or fewer connections.
         connect_untried_total: Counter,
@@ -58,6 +63,10 @@ figures! {
         churn_started_total: Counter,
         /// Short connections whose exchange was verified.
         churned_total: Counter,
+        /// Handshakes of TLS with a certificate on short connections. Many with --tls-resume? As of those held.
+        churn_handshakes_full_total: Counter,
+        /// Handshakes of TLS on short connections that were resumed.
+        churn_handshakes_resumed_total: Counter,
         /// Short connections that did not connect. Rising? See their error numbers.
         churn_failed_total: Counter,
         /// Short connections that were due on schedule and had not begun when it ended. Rising? The

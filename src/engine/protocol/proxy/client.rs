@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::engine::protocol::message::Message;
 use crate::engine::protocol::proxy::header::{Ends, Version};
-use crate::engine::protocol::{Connection, Expectation, Heard, Opening};
+use crate::engine::protocol::{Connection, Expectation, Handshaken, Heard, Opening};
 
 /// What is expected of connections that begin with a header.
 #[derive(Debug)]
@@ -79,6 +79,10 @@ impl<E: Expectation> Expectation for Announced<E> {
         bytes: Range<u16>,
     ) -> Opening {
         self.then.on_opening(state, connection, buffer, bytes)
+    }
+
+    fn take_handshake(&self) -> Option<Handshaken> {
+        self.then.take_handshake()
     }
 
     #[inline]

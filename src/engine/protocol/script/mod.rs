@@ -108,7 +108,7 @@ impl Expectation for Scripted {
                 let size = u16::try_from(size).expect("a buffer is short");
                 Opening::Open(bytes.start + size..bytes.end)
             }
-            Match::Other => Opening::Refused(None),
+            Match::Other => Opening::REFUSED,
         }
     }
 

@@ -183,7 +183,7 @@ impl<E: Expectation> Expectation for Upgraded<E> {
         match agreed(came, self.nonce(connection.number), subprotocol) {
             Answered::NeedMore => Opening::NeedMore(bytes),
             Answered::Agreed(size) => Opening::Open(bytes.start + short(size)..bytes.end),
-            Answered::Refused => Opening::Refused(None),
+            Answered::Refused => Opening::REFUSED,
         }
     }
 
