@@ -244,13 +244,6 @@ fn what_cannot_be_is_refused_by_its_flag() {
             run("tls://127.0.0.1:1", &["--tls-insecure", "--tls-server-name", "a b"]),
             "--tls-server-name",
         ),
-        (
-            run(
-                "tls://localhost:1",
-                &["--tls-insecure", "--churn", "5/s", "--resolve-every", "1s"],
-            ),
-            "--resolve-every",
-        ),
     ] {
         assert!(said.contains(flag) && said.contains("fix: "), "{flag}: {said}");
     }

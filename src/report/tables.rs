@@ -16,7 +16,7 @@ use crate::results::result::RunResult;
 type Column = (&'static str, fn(&Plateau) -> Option<String>);
 
 /// Groups of columns. Columns that no plateau has anything in are left out.
-const COLUMNS: [(&str, &[Column]); 8] = [
+const COLUMNS: [(&str, &[Column]); 9] = [
     (
         "held",
         &[
@@ -67,6 +67,13 @@ const COLUMNS: [(&str, &[Column]); 8] = [
             ("p99", |p| us(p.messages.latency_us, |us| us.p99)),
             ("p99.9", |p| us(p.messages.latency_us, |us| us.p999)),
             ("most", |p| us(p.messages.latency_us, |us| us.max)),
+        ],
+    ),
+    (
+        "keepalives",
+        &[
+            ("sent", |p| count(p.keepalives.as_ref()?.sent)),
+            ("answered", |p| count(p.keepalives.as_ref()?.answered)),
         ],
     ),
     (

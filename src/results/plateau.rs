@@ -33,6 +33,8 @@ pub struct Plateau {
     pub connect: Part<Connect>,
     /// What was sent on them.
     pub messages: Part<Messages>,
+    /// With --keepalive-message, once one was sent.
+    pub keepalives: Maybe<Keepalives>,
     /// With `--expect push`.
     pub pushes: Maybe<Pushes>,
     /// With `--churn`.
@@ -152,6 +154,16 @@ pub struct PlateauBystander {
     pub lost: Maybe<u64>,
     /// Of the answers.
     pub latency_us: Maybe<Latency>,
+}
+
+/// What kept connections alive on which nothing else was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Keepalives {
+    /// All that were sent.
+    pub sent: Maybe<u64>,
+    /// Answers that came; 0 where none is awaited.
+    pub answered: Maybe<u64>,
 }
 
 /// Texts that the server sent unasked.

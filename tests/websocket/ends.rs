@@ -226,7 +226,9 @@ impl<'a, E: Expectation> ClientEnd<'a, E> {
                 self.sent.extend_from_slice(&self.buffer[wide(&send)]);
                 self.gone = Some(Gone::Wrong);
             }
-            What::Answer(_) | What::Done(_) | What::Nothing | What::Mismatch => self.mismatch(),
+            What::Answer(_) | What::Done(_) | What::Alive | What::Nothing | What::Mismatch => {
+                self.mismatch()
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use megaconn::results::cost::Memory;
 use megaconn::results::lenient::{Maybe, Part};
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
-    Churn, Connect, Counts, Handshakes, Messages, Plateau, PlateauBystander, Pushes,
+    Churn, Connect, Counts, Handshakes, Keepalives, Messages, Plateau, PlateauBystander, Pushes,
 };
 use megaconn::results::result::RunResult;
 use megaconn::results::verdict::{Attribution, NextWall, Verdict};
@@ -103,6 +103,11 @@ pub(crate) fn count(plateau: &mut Plateau, counted: &ClientTotals, asked: &Asked
     messages.late = counted.messages_late_total.into();
     messages.unsent = counted.messages_unsent_total.into();
     messages.latency_us = Percentiles::of(&counted.message_latency_us).into();
+    let keepalives = Keepalives {
+        sent: counted.keepalives_sent_total.into(),
+        answered: counted.keepalives_answered_total.into(),
+    };
+    plateau.keepalives = Maybe((counted.keepalives_sent_total > 0).then_some(keepalives));
     plateau.schedule_lag_us = Percentiles::of(&counted.schedule_lag_us).into();
     if let Expect::Push(pushes) = asked.expect {
         let (late, overdue) = (counted.pushes_late_total, counted.pushes_overdue_total);

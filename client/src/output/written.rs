@@ -17,7 +17,7 @@ use megaconn::results::lenient::{List, Map, Maybe, Part};
 use megaconn::results::max::Max;
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
-    Churn, Connect, Counts, Handshakes, Messages, Plateau, Pushes, Sweep,
+    Churn, Connect, Counts, Handshakes, Keepalives, Messages, Plateau, Pushes, Sweep,
 };
 use megaconn::results::result::{
     Close, Descriptors, LossPattern, LossTimes, PerCore, ReserveMet, RunResult, TargetChange,
@@ -92,6 +92,7 @@ fn whole_plateau() -> Plateau {
             unsent: Maybe(Some(3)),
             latency_us: percentiles(7),
         }),
+        keepalives: Maybe(Some(Keepalives { sent: Maybe(Some(70)), answered: Maybe(Some(69)) })),
         pushes: Maybe(Some(Pushes {
             received: Maybe(Some(10)),
             late: Maybe(Some(1)),

@@ -136,7 +136,7 @@ impl Config {
             let error = "--target: some speak TLS and some do not; fix: one scheme for all of them";
             return Err(FlagError(error.to_owned()));
         }
-        let websocket = WebSocket::of(&flags, hosts, room).map_err(FlagError)?;
+        let websocket = WebSocket::of(&flags, hosts, script.as_ref(), room).map_err(FlagError)?;
         let (plateaus, to_max) = plateaus(&flags.load.connections)?;
         let most = plateaus.iter().copied().max().unwrap_or(0);
         let churn = churn(&flags.load, &flags.traffic, plateaus.len() + usize::from(to_max));
@@ -285,10 +285,11 @@ fn first_bytes_max(flags: &Flags) -> usize {
 
 /// Whether flags contradict each other, what the contradiction is, and its fix; in the order in which
 /// they are told.
-fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 28] {
+fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 27] {
     let Flags { targets, load, traffic, gates, script, .. } = flags;
     let (scripted, is_other) = (script.is_any(), traffic.expect != flags::Expect::Echo);
     let has_path = targets.path().flatten().is_some();
+    let says_hello = script.hello.is_some() || script.hello_answer.is_some();
     let is_dumb = scripted && script.answer.is_none();
     let is_mute = scripted && script.message.is_none();
     let resolves = targets.resolve_every.is_some();
@@ -315,7 +316,21 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 28] {
             "--hold 10s, or --message-count",
         ),
         (scripted && is_other, "a script says what comes", "--answer in place of --expect"),
-        (scripted && has_path, "a script does not speak WebSocket yet", "--target tcp://HOST:PORT"),
+        (
+            has_path && says_hello,
+            "--hello and --hello-answer are not said over WebSocket yet",
+            "--message and --answer",
+        ),
+        (
+            scripted && traffic.ping_every.is_some(),
+            "--ping-every sends messages of its own, as pings",
+            "--keepalive-message, or no script",
+        ),
+        (
+            !scripted && script.message_kind.is_some(),
+            "--message-kind is of messages of a script",
+            "add --message",
+        ),
         (
             script.answer.is_some() && is_mute,
             "--answer answers nothing",
@@ -356,21 +371,6 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 28] {
             resolves && traffic.churn.is_none(),
             "--resolve-every moves short connections, and there are none",
             "--churn 100/s, or no --resolve-every",
-        ),
-        (
-            resolves && traffic.proxy_protocol.is_some(),
-            "--resolve-every finds targets that --proxy-protocol does not name yet",
-            "no --resolve-every",
-        ),
-        (
-            resolves && has_path,
-            "--resolve-every does not speak WebSocket yet",
-            "no --resolve-every",
-        ),
-        (
-            resolves && targets.is_tls() == Some(true),
-            "--resolve-every finds targets whose certificates have no name yet",
-            "no --resolve-every",
         ),
     ]
 }

@@ -129,8 +129,16 @@ pub trait Expectation {
     /// Whether something of the connection is filled into messages.
     const FILLS_IN: bool = false;
 
+    /// Whether a layer that has messages of its own shows only whole ones, unless they are long; what is left of one
+    /// that is dealt with may not come.
+    const BY_MESSAGE: bool = false;
+
     /// Bytes that a buffer has free before those that come.
     const HEADROOM: u16 = 0;
+
+    /// There are more targets from now on: the addresses of all, and of each the number of one whose server has the
+    /// same name.
+    fn learn_targets(&mut self, _addresses: &[SocketAddr], _like: &[usize]) {}
 
     /// Whether each message is answered; otherwise it is done when it is sent.
     fn is_answered(&self) -> bool;
@@ -201,6 +209,28 @@ pub trait Expectation {
     ) -> Range<u16> {
         message.write(&mut out[..usize::from(message_bytes)]);
         0..message_bytes
+    }
+
+    /// Time without a message after which [`Expectation::write_keepalive`] has something to say on a connection.
+    fn keepalive_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Writes what keeps a connection alive on which nothing is out, at this time of the core's clock; where it
+    /// stands.
+    fn write_keepalive(
+        &self,
+        _state: &mut Self::State,
+        _connection: Connection,
+        _at: Duration,
+        _out: &mut [u8],
+    ) -> Range<u16> {
+        0..0
+    }
+
+    /// Whether that is out, and its answer has not come.
+    fn awaits_keepalive(&self, _state: &Self::State) -> bool {
+        false
     }
 
     /// Writes what is said last on a connection; where it stands.
@@ -309,6 +339,8 @@ pub enum What {
     /// The answer to the message that was sent last, which was due then: the low 32 bits of the core's clock in
     /// microseconds.
     Done(u32),
+    /// The answer to what keeps the connection alive.
+    Alive,
     /// Nothing that is awaited, and nothing that may not come.
     Nothing,
     /// Something that no server may send: these bytes of the buffer go out before the connection is ended.

@@ -52,6 +52,10 @@ figures! {
         /// Echoes that came later than they may after their message was due. Rising? One of the
         /// ends, or what is between them, is too slow for the schedule.
         messages_late_total: Counter,
+        /// Bytes of --keepalive-message that were sent.
+        keepalives_sent_total: Counter,
+        /// Answers to them that came. Fewer? Connections whose answer does not come are lost as silent.
+        keepalives_answered_total: Counter,
         /// Pushes that did not come in time. Rising? The server, or what is between, is too slow.
         pushes_overdue_total: Counter,
         /// Overdue pushes that came after all; the others are missing. Rising? As those overdue.

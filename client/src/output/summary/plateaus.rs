@@ -52,6 +52,10 @@ fn single(plateau: &Plateau, expect: &str) -> Vec<Row> {
         rows.push(("messages", format!("{received} of {sent} verified, {faults}")));
         rows.push(("", all_of(m.latency_us)));
     }
+    if let Some(keepalives) = plateau.keepalives.as_ref() {
+        let [sent, answered] = [keepalives.sent, keepalives.answered].map(count);
+        rows.push(("keepalives", format!("{sent} sent, {answered} answered")));
+    }
     rows.extend(plateau.pushes.iter().flat_map(of_pushes));
     rows.extend(plateau.churn.iter().flat_map(of_churn));
     let lag = plateau.schedule_lag_us;
@@ -92,7 +96,7 @@ fn all_of(latency: Maybe<Percentiles>) -> String {
 /// A row of the table: its name, and what it says of a plateau; `None` where there is nothing to say.
 type Cell = (&'static str, fn(&Plateau) -> Option<String>);
 
-const CELLS: [Cell; 30] = [
+const CELLS: [Cell; 31] = [
     ("plateau", |p| Some(count(p.connections))),
     ("established", |p| (p.established != p.connections).then(|| count(p.established))),
     ("failed", |p| unless_0(p.failed.sum())),
@@ -117,6 +121,7 @@ const CELLS: [Cell; 30] = [
     ("message p50", |p| Some(microseconds(p.messages.latency_us.0?.p50))),
     ("message p99", |p| Some(microseconds(p.messages.latency_us.0?.p99))),
     ("message max", |p| Some(microseconds(p.messages.latency_us.0?.max))),
+    ("keepalives", |p| Some(count(p.keepalives.as_ref()?.sent))),
     ("pushes", |p| Some(count(p.pushes.as_ref()?.received))),
     ("late, missing", |p| {
         let pushes = p.pushes.as_ref()?;

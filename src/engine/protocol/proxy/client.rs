@@ -28,6 +28,11 @@ impl<E: Expectation> Expectation for Announced<E> {
 
     const HEADROOM: u16 = E::HEADROOM;
 
+    fn learn_targets(&mut self, addresses: &[SocketAddr], like: &[usize]) {
+        self.targets = addresses.to_vec();
+        self.then.learn_targets(addresses, like);
+    }
+
     fn is_answered(&self) -> bool {
         self.then.is_answered()
     }
@@ -95,6 +100,25 @@ impl<E: Expectation> Expectation for Announced<E> {
         out: &mut [u8],
     ) -> Range<u16> {
         self.then.write(state, connection, message, message_bytes, out)
+    }
+
+    fn keepalive_every(&self) -> Option<Duration> {
+        self.then.keepalive_every()
+    }
+
+    fn write_keepalive(
+        &self,
+        state: &mut E::State,
+        connection: Connection,
+        at: Duration,
+        out: &mut [u8],
+    ) -> Range<u16> {
+        self.then.write_keepalive(state, connection, at, out)
+    }
+
+    #[inline]
+    fn awaits_keepalive(&self, state: &E::State) -> bool {
+        self.then.awaits_keepalive(state)
     }
 
     fn farewell(&self, state: &mut E::State, out: &mut [u8]) -> Range<u16> {

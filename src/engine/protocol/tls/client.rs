@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -152,6 +153,13 @@ impl<E: Expectation> Expectation for Tls<E> {
 
     const FILLS_IN: bool = E::FILLS_IN;
 
+    fn learn_targets(&mut self, addresses: &[SocketAddr], like: &[usize]) {
+        let new = like.iter().skip(self.names.len());
+        let new: Vec<_> = new.map(|like| self.names[*like].clone()).collect();
+        self.names.extend(new);
+        self.then.learn_targets(addresses, like);
+    }
+
     fn is_answered(&self) -> bool {
         self.then.is_answered()
     }
@@ -269,6 +277,30 @@ impl<E: Expectation> Expectation for Tls<E> {
         session.seal(&plain[wide(&written)], out);
         buffer[..out.len()].copy_from_slice(out);
         0..short(out.len())
+    }
+
+    fn keepalive_every(&self) -> Option<Duration> {
+        self.then.keepalive_every()
+    }
+
+    fn write_keepalive(
+        &self,
+        state: &mut Self::State,
+        connection: Connection,
+        at: Duration,
+        buffer: &mut [u8],
+    ) -> Range<u16> {
+        let Core { sessions, plain, out, .. } = &mut *self.core.borrow_mut();
+        let written = self.then.write_keepalive(&mut state.then, connection, at, plain);
+        let mut session = sessions.open(state.session).expect("it is open");
+        out.clear();
+        session.seal(&plain[wide(&written)], out);
+        buffer[..out.len()].copy_from_slice(out);
+        0..short(out.len())
+    }
+
+    fn awaits_keepalive(&self, state: &Self::State) -> bool {
+        self.then.awaits_keepalive(&state.then)
     }
 
     fn farewell(&self, state: &mut Self::State, buffer: &mut [u8]) -> Range<u16> {
