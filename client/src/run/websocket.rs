@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use megaconn::base::constants::{BUFFER_BYTES, WEBSOCKET_HEAD_BYTES};
 use megaconn::engine::protocol::script::Script;
 use megaconn::engine::protocol::script::template::Template;
-use megaconn::engine::protocol::websocket::client::{Kinds, MessageKind};
 use megaconn::engine::protocol::websocket::frame::CONTROL_MAX;
+use megaconn::engine::protocol::websocket::kinds::{Kinds, MessageKind};
 use megaconn::engine::protocol::websocket::upgrade::Request;
 
 use crate::run::flags::{Flags, TrafficFlags};

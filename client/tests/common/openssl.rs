@@ -22,10 +22,15 @@ pub(crate) fn openssl(words: &[&str]) -> Command {
 
 /// A pair of files for this host, made by openssl.
 pub(crate) fn pair(place: &Path) -> [String; 2] {
+    pair_of(place, "DNS:localhost,IP:127.0.0.1")
+}
+
+/// The same for other names.
+pub(crate) fn pair_of(place: &Path, names: &str) -> [String; 2] {
     let [certificate, key] = ["c.pem", "k.pem"].map(|name| place.join(name).display().to_string());
     let words = format!(
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=megaconn \
-         -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+         -addext subjectAltName={names} -addext basicConstraints=critical,CA:FALSE \
          -keyout {key} -out {certificate}"
     );
     let words: Vec<&str> = words.split_whitespace().collect();

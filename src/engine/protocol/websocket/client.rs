@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::base::constants::BUFFER_BYTES;
 use crate::engine::protocol::message::Message;
 use crate::engine::protocol::websocket::frame::{Head, Opcode, close_code, code, mask};
+use crate::engine::protocol::websocket::kinds::Kinds;
 use crate::engine::protocol::websocket::upgrade::{Answered, Request, agreed};
 use crate::engine::protocol::websocket::utf8::Utf8;
 use crate::engine::protocol::{Connection, Expectation, Heard, Opening, What};
@@ -57,34 +58,6 @@ pub struct State<S> {
 }
 
 const _: () = assert!(size_of::<State<u16>>() == 12, "a connection of WebSocket stays 44 bytes");
-
-/// What messages go out as.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Kinds {
-    /// Messages.
-    pub messages: MessageKind,
-    /// What keeps a connection alive.
-    pub keepalives: MessageKind,
-}
-
-/// What a message goes out as.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MessageKind {
-    /// UTF-8.
-    Text,
-    /// Any bytes.
-    #[default]
-    Binary,
-}
-
-impl MessageKind {
-    fn opcode(self) -> Opcode {
-        match self {
-            MessageKind::Text => Opcode::Text,
-            MessageKind::Binary => Opcode::Binary,
-        }
-    }
-}
 
 /// A part of a message that goes on beyond it is shown to an expectation that is shown whole ones.
 const PART_BYTES: usize = BUFFER_BYTES as usize / 2;
