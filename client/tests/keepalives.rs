@@ -80,9 +80,13 @@ fn a_connection_whose_answer_does_not_come_is_silent() {
 
 #[test]
 fn one_flag_needs_the_other() {
-    for flags in [&["--keepalive-message", "x"][..], &["--keepalive-every", "1s"]] {
+    for flags in [
+        &["--keepalive-message", "x"][..],
+        &["--keepalive-every", "1s"],
+        &["--keepalive-answer", "x"],
+    ] {
         let always = ["run", "--target", "127.0.0.1:1", "--connections", "1"];
         let error = refusal(&mut client(&[&always[..], flags].concat()));
-        assert!(error.contains("--keepalive-"), "{error}");
+        assert!(error.contains(flags[0]) && error.contains("fix: add --keepalive-"), "{error}");
     }
 }

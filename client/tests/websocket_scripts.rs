@@ -14,6 +14,7 @@ mod common;
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod lab;
 #[path = "common/openssl.rs"]
+#[allow(dead_code, reason = "this file needs only a part of it")]
 mod openssl;
 
 /// Each path answers in a way of its own, and takes messages of one kind.

@@ -122,7 +122,8 @@ impl Config {
         script: Option<Script>,
         tls: Option<(ClientTls, HashMap<SocketAddr, ServerName<'static>>)>,
     ) -> Result<Config, FlagError> {
-        let conflict = conflicts(&flags).into_iter().find(|(is_so, ..)| *is_so);
+        let conflict =
+            conflicts(&flags).into_iter().chain(of_script(&flags)).find(|(is_so, ..)| *is_so);
         if let Some((_, what, fix)) = conflict {
             return Err(FlagError(format!("{what}; fix: {fix}")));
         }
@@ -285,11 +286,9 @@ fn first_bytes_max(flags: &Flags) -> usize {
 
 /// Whether flags contradict each other, what the contradiction is, and its fix; in the order in which
 /// they are told.
-fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 27] {
+fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 24] {
     let Flags { targets, load, traffic, gates, script, .. } = flags;
     let (scripted, is_other) = (script.is_any(), traffic.expect != flags::Expect::Echo);
-    let has_path = targets.path().flatten().is_some();
-    let says_hello = script.hello.is_some() || script.hello_answer.is_some();
     let is_dumb = scripted && script.answer.is_none();
     let is_mute = scripted && script.message.is_none();
     let resolves = targets.resolve_every.is_some();
@@ -316,21 +315,6 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 27] {
             "--hold 10s, or --message-count",
         ),
         (scripted && is_other, "a script says what comes", "--answer in place of --expect"),
-        (
-            has_path && says_hello,
-            "--hello and --hello-answer are not said over WebSocket yet",
-            "--message and --answer",
-        ),
-        (
-            scripted && traffic.ping_every.is_some(),
-            "--ping-every sends messages of its own, as pings",
-            "--keepalive-message, or no script",
-        ),
-        (
-            !scripted && script.message_kind.is_some(),
-            "--message-kind is of messages of a script",
-            "add --message",
-        ),
         (
             script.answer.is_some() && is_mute,
             "--answer answers nothing",
@@ -371,6 +355,46 @@ fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 27] {
             resolves && traffic.churn.is_none(),
             "--resolve-every moves short connections, and there are none",
             "--churn 100/s, or no --resolve-every",
+        ),
+    ]
+}
+
+/// The same of a script, and of what it is said by.
+fn of_script(flags: &Flags) -> [(bool, &'static str, &'static str); 6] {
+    let Flags { targets, traffic, script, .. } = flags;
+    let has_path = targets.path().flatten().is_some();
+    let says_hello = script.hello.is_some() || script.hello_answer.is_some();
+    let scripted = script.is_any();
+    [
+        (
+            has_path && says_hello,
+            "--hello and --hello-answer are not said over WebSocket yet",
+            "--message and --answer",
+        ),
+        (
+            script.keepalive_message.is_some() && script.keepalive_every.is_none(),
+            "--keepalive-message has no time",
+            "add --keepalive-every",
+        ),
+        (
+            script.keepalive_message.is_none() && script.keepalive_every.is_some(),
+            "--keepalive-every has nothing to say",
+            "add --keepalive-message",
+        ),
+        (
+            script.keepalive_message.is_none() && script.keepalive_answer.is_some(),
+            "--keepalive-answer answers nothing",
+            "add --keepalive-message",
+        ),
+        (
+            scripted && traffic.ping_every.is_some(),
+            "--ping-every sends messages of its own, as pings",
+            "--keepalive-message, or no script",
+        ),
+        (
+            !scripted && traffic.message_kind.is_some(),
+            "--message-kind is of messages of a script",
+            "add --message",
         ),
     ]
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use megaconn::base::constants::BUFFER_BYTES;
 use megaconn::base::units::{self, Text};
 use megaconn::engine::protocol::script::pattern::Pattern;
@@ -53,13 +53,7 @@ pub(crate) struct ScriptFlags {
     /// Written as --hello. Sent on a connection on which nothing was sent for --keepalive-every, and no message is
     /// out, from when it counts until it is closed; not while every connection is asked by a message, before the
     /// hold or in a sweep.
-    #[arg(
-        long,
-        value_name = "BYTES|@FILE",
-        help_heading = "Script",
-        hide_short_help = true,
-        requires = "keepalive_every"
-    )]
+    #[arg(long, value_name = "BYTES|@FILE", help_heading = "Script", hide_short_help = true)]
     pub(crate) keepalive_message: Option<Typed>,
     /// Time without a message until it is sent
     #[arg(
@@ -67,7 +61,6 @@ pub(crate) struct ScriptFlags {
         value_name = "DUR",
         help_heading = "Script",
         hide_short_help = true,
-        requires = "keepalive_message",
         value_parser = units::positive_duration
     )]
     pub(crate) keepalive_every: Option<Duration>,
@@ -75,36 +68,8 @@ pub(crate) struct ScriptFlags {
     ///
     /// Written as --hello-answer. No message begins before it has come; a connection on which it does not come in 10 s
     /// is lost as silent.
-    #[arg(
-        long,
-        value_name = "PATTERN|@FILE",
-        help_heading = "Script",
-        hide_short_help = true,
-        requires = "keepalive_message"
-    )]
+    #[arg(long, value_name = "PATTERN|@FILE", help_heading = "Script", hide_short_help = true)]
     pub(crate) keepalive_answer: Option<Typed>,
-    /// Kind of messages over WebSocket
-    ///
-    /// Of --message and --keepalive-message, with a target of ws:// or wss://. Default: text where its bytes are
-    /// UTF-8, else binary.
-    #[arg(
-        long,
-        value_enum,
-        value_name = "text|binary",
-        help_heading = "Script",
-        hide_short_help = true,
-        hide_possible_values = true
-    )]
-    pub(crate) message_kind: Option<MessageKind>,
-}
-
-/// Kinds of messages of WebSocket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum MessageKind {
-    /// UTF-8
-    Text,
-    /// Any bytes
-    Binary,
 }
 
 /// Bytes as they are typed, or where they stand.

@@ -10,8 +10,7 @@ use megaconn::engine::protocol::websocket::frame::CONTROL_MAX;
 use megaconn::engine::protocol::websocket::kinds::{Kinds, MessageKind};
 use megaconn::engine::protocol::websocket::upgrade::Request;
 
-use crate::run::flags::{Flags, TrafficFlags};
-use crate::run::script;
+use crate::run::flags::{self, Flags, TrafficFlags};
 
 /// What connections that speak WebSocket ask for, and of which hosts.
 #[derive(Clone, Debug)]
@@ -38,7 +37,7 @@ impl WebSocket {
         };
         let TrafficFlags { header, subprotocol, ping_every, message_bytes, .. } = &flags.traffic;
         let Some(path) = path else {
-            return if flags.script.message_kind.is_some() {
+            return if flags.traffic.message_kind.is_some() {
                 Err("--message-kind is of WebSocket; fix: --target ws://HOST:PORT".to_owned())
             } else if header.is_empty() && subprotocol.is_none() && ping_every.is_none() {
                 Ok(None)
@@ -66,7 +65,7 @@ impl WebSocket {
             return Err(error);
         }
         let asks_by_ping = ping_every.is_some();
-        let kinds = kinds(script, flags.script.message_kind, most)?;
+        let kinds = kinds(script, flags.traffic.message_kind, most)?;
         Ok(Some(WebSocket { request, asks_by_ping, kinds, hosts }))
     }
 }
@@ -74,7 +73,7 @@ impl WebSocket {
 /// What the messages of a script go out as, `most` bytes each at most.
 fn kinds(
     script: Option<&Script>,
-    asked: Option<script::MessageKind>,
+    asked: Option<flags::MessageKind>,
     most: u16,
 ) -> Result<Kinds, String> {
     let kind = |flag: &str, template: Option<&Template>| {
@@ -83,10 +82,10 @@ fn kinds(
             return Err(format!("{flag} does not fit into a frame; fix: {most} bytes at most"));
         }
         match (template.is_text(), asked) {
-            (false, Some(script::MessageKind::Text)) => Err(format!(
+            (false, Some(flags::MessageKind::Text)) => Err(format!(
                 "{flag} is no UTF-8, as a text of WebSocket is; fix: --message-kind binary"
             )),
-            (true, None | Some(script::MessageKind::Text)) => Ok(MessageKind::Text),
+            (true, None | Some(flags::MessageKind::Text)) => Ok(MessageKind::Text),
             _ => Ok(MessageKind::Binary),
         }
     };
