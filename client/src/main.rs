@@ -103,6 +103,8 @@ mod tests {
             "hello_answer",
             "message",
             "answer",
+            "keepalive_message",
+            "keepalive_answer",
             "tls_ca",
             "tls_cert",
             "tls_key",

@@ -46,6 +46,16 @@ fn with(text: &str, words: &[(&str, &str)]) -> String {
 
 /// Runs a command of the page against a server at `port`, with `connections` of those that it says.
 fn run(command: &str, port: (u16, u16), connections: (&str, &str)) -> (Finished, Value) {
+    run_for(command, port, connections, "2s")
+}
+
+/// The same, and holds them for so long.
+fn run_for(
+    command: &str,
+    port: (u16, u16),
+    connections: (&str, &str),
+    hold: &str,
+) -> (Finished, Value) {
     let directory = tempfile::tempdir().expect("there is a place for temporary files");
     let out = directory.path().to_str().expect("temporary names are plain");
     let exec = format!("exec {}", env!("CARGO_BIN_EXE_megaconn-client"));
@@ -55,7 +65,7 @@ fn run(command: &str, port: (u16, u16), connections: (&str, &str)) -> (Finished,
         ("megaconn-client", exec.as_str()),
         (&old_port, &format!("127.0.0.1:{}", port.1)),
         (&old_connections, &format!("--connections {}", connections.1)),
-        ("--hold 1m", "--hold 2s"),
+        ("--hold 1m", &format!("--hold {hold}")),
     ];
     let command = with(command, &words).replace("--message-every 10s", "--message-every 500ms");
     let command = format!("{} --out {out}", command.trim_end());
@@ -150,6 +160,29 @@ fn mosquitto(more: &str) -> Option<Real> {
 fn mosquitto_is_subscribed_to_and_pinged() {
     let Some(server) = mosquitto("") else { return };
     is_met(&run(block("mosquitto", "--hello"), (1883, server.port), ("10k", "200")), 200);
+}
+
+/// With a keep-alive of 1 s in place of 10, so that what says nothing is ended in 1.5 s.
+#[test]
+fn mosquitto_keeps_what_pings_and_ends_what_does_not() {
+    let Some(server) = mosquitto("") else { return };
+    let quickly = [
+        ("\\x02\\x00\\x0a\\x00", "\\x02\\x00\\x01\\x00"),
+        ("--keepalive-every 8s", "--keepalive-every 700ms"),
+    ];
+    let command = with(block("mosquitto", "--keepalive-message"), &quickly);
+    let (finished, result) = run_for(&command, (1883, server.port), ("10k", "100"), "6s");
+    assert_eq!((finished.code, number(&result, "established")), (Some(0), 100), "{finished:#?}");
+    let keepalives = &result["plateaus"][0]["keepalives"];
+    let (sent, answered) = (number(keepalives, "sent"), number(keepalives, "answered"));
+    assert!(sent >= 500 && answered <= sent && sent - answered <= 100, "{keepalives:#}");
+    let place = command.find("\\\n    --keepalive-message").expect("it is the last line");
+    let (_, result) = run_for(&command[..place], (1883, server.port), ("10k", "100"), "6s");
+    assert_eq!(number(&result, "established"), 0, "{result:#}");
+    assert!(
+        number(&result["lost"], "fin") == 100 || number(&result["lost"], "reset") > 0,
+        "{result:#}"
+    );
 }
 
 #[test]

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod common;
+#[expect(dead_code, reason = "this file needs only a part of it")]
+#[path = "common/openssl.rs"]
+mod openssl;
 
 /// Two servers, of which a name has the first, then the second and an address at which nothing listens,
 /// then none. Flags of the client follow.
@@ -18,14 +21,14 @@ const SCRIPT: &str = r#"
     mount --bind "$TMP/hosts" /etc/hosts || exit 77
     server=$1 client=$2 cores=$3; shift 3
     for n in 1 2; do
-        "$server" serve --listen "127.0.0.$n:7000" --cores "$cores" --stats "$TMP/$n.ndjson" 2>"$TMP/said$n" &
+        "$server" serve $SERVE --listen "127.0.0.$n:7000" --cores "$cores" --stats "$TMP/$n.ndjson" 2>"$TMP/said$n" &
         ids="$ids $!"
     done
     trap 'kill $ids; wait' EXIT
     for _ in $(seq 200); do
         [ "$(cat "$TMP"/said? | grep -c 'listening on')" = 2 ] && break; sleep 0.05
     done
-    "$client" run --cores "$cores" --target moves.test:7000 --source-ports 20000-59999 --out "$TMP/run" "$@" &
+    "$client" run --cores "$cores" --target "$TARGET" --source-ports 20000-59999 --out "$TMP/run" "$@" &
     run=$!
     for _ in $(seq 200); do grep -qs churned_total "$TMP/run/client.ndjson" && break; sleep 0.05; done
     sleep 2
@@ -49,12 +52,24 @@ const ONE_FAMILY: &str = r#"
 "#;
 
 /// What the client said, and its result; `None` where there are no namespaces.
-#[expect(clippy::print_stderr, reason = "a test that was skipped must be seen")]
 fn run(script: &str, place: &Path, flags: &[&str]) -> Option<(String, Value)> {
+    run_to("moves.test:7000", "", script, place, flags)
+}
+
+/// The same, towards `target`, which servers with the flags `serve` are.
+#[expect(clippy::print_stderr, reason = "a test that was skipped must be seen")]
+fn run_to(
+    target: &str,
+    serve: &str,
+    script: &str,
+    place: &Path,
+    flags: &[&str],
+) -> Option<(String, Value)> {
     let client = Path::new(env!("CARGO_BIN_EXE_megaconn-client"));
     let mut command = Command::new("unshare");
     command.args(["-Urnm", "sh", "-c", script, "sh"]).arg(server_binary()).arg(client);
     command.arg(cores(1)).args(flags).env("TMP", place);
+    command.env("TARGET", target).env("SERVE", serve);
     let output = command.output().expect("unshare can be run");
     let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).concat();
     if output.status.code() == Some(77) || said.contains("unshare failed") {
@@ -95,6 +110,11 @@ fn short_connections_follow_a_name_and_held_ones_stay() {
     assert!(why.contains("of moves.test left its addresses as they were"), "{why}");
     assert_eq!(said.matches("short connections go where they went").count(), 1, "{said}");
 
+    held_and_moved(place, &result);
+}
+
+/// Held ones are where they were, and short ones, of which none failed, at both.
+fn held_and_moved(place: &Path, result: &Value) {
     let targets = result["targets"].as_array().expect("it is a list");
     assert_eq!((targets.len(), &targets[0]["established"]), (1, &json!(20)), "{targets:#?}");
     let churn = &result["plateaus"][0]["churn"];
@@ -104,6 +124,29 @@ fn short_connections_follow_a_name_and_held_ones_stay() {
     assert!(first > 200 && second > 700, "{first} and {second} were accepted");
     // One for the look before the run, and one for that at the new address.
     assert_eq!(first + second, 20 + started + 2, "{first} and {second}: {churn:#}");
+}
+
+/// The header of the PROXY protocol, the name in the certificate and the upgrade are those of the name, at each address
+/// of it.
+#[test]
+fn in_every_layer_the_server_is_called_by_its_name() {
+    let place = tempfile::tempdir().expect("there is a place for temporary files");
+    let place = place.path();
+    let [certificate, key] = openssl::pair_of(place, "DNS:moves.test");
+    let serve = format!(
+        "--websocket --proxy-protocol --tls-tickets --tls-cert {certificate} --tls-key {key}"
+    );
+    let flags = format!(
+        "--connections 20 --churn 200/s --hold 12s --resolve-every 1s --proxy-protocol v2 --tls-resume --tls-ca {certificate}"
+    );
+    let flags: Vec<&str> = flags.split(' ').collect();
+    let met = run_to("wss://moves.test:7000/", &serve, SCRIPT, place, &flags);
+    let Some((_, result)) = met else { return };
+    assert_eq!(result["target_changes"].as_array().map(Vec::len), Some(1), "{result:#}");
+    held_and_moved(place, &result);
+    let churn = &result["plateaus"][0]["churn"];
+    // The second server does not take a ticket of the first.
+    assert!(number(&churn["handshakes"], "full") <= 20, "{churn:#}");
 }
 
 #[test]

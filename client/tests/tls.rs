@@ -2,16 +2,18 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use common::{World, free_ports, number, until};
+use openssl::{Running, openssl, pair};
 use serde_json::Value;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod common;
+#[path = "common/openssl.rs"]
+mod openssl;
 
 const LOOPBACK: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -77,36 +79,6 @@ fn a_handshake_that_fails_has_its_reason_and_its_fix() {
     // A client without TLS: its message is no record, and the server ends it.
     let (_, result) = run(&tls, "tcp://", &["--connections", "5", "--hold", "0s"]);
     assert_eq!(number(&result, "established"), 0, "{result:#}");
-}
-
-/// A program that ends with this.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn openssl(words: &[&str]) -> Command {
-    let mut command = Command::new("openssl");
-    command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    command
-}
-
-/// A pair of files for this host, made by openssl.
-fn pair(place: &Path) -> [String; 2] {
-    let [certificate, key] = ["c.pem", "k.pem"].map(|name| place.join(name).display().to_string());
-    let words = format!(
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=megaconn \
-         -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
-         -keyout {key} -out {certificate}"
-    );
-    let words: Vec<&str> = words.split_whitespace().collect();
-    let status = openssl(&words).status().expect("openssl is there; fix: apt-get install openssl");
-    assert!(status.success());
-    [certificate, key]
 }
 
 /// openssl as a client: both versions, and a change of keys each way.
@@ -264,19 +236,13 @@ fn what_cannot_be_is_refused_by_its_flag() {
     };
     for (said, flag) in [
         (run("tcp://127.0.0.1:1", &["--tls-insecure"]), "--tls-insecure"),
+        (run("ws://127.0.0.1:1", &["--tls-resume"]), "--tls-resume is of TLS"),
         (run("tls://127.0.0.1:1", &["--tls-ca", "/nowhere"]), "--tls-ca /nowhere"),
         (run("tls://127.0.0.1:1", &["--tls-ca", "/etc/passwd"]), "--tls-ca /etc/passwd"),
         (run("tls://127.0.0.1:1", &["--tls-insecure", "--tls-cert", "/x"]), "--tls-cert"),
         (
             run("tls://127.0.0.1:1", &["--tls-insecure", "--tls-server-name", "a b"]),
             "--tls-server-name",
-        ),
-        (
-            run(
-                "tls://localhost:1",
-                &["--tls-insecure", "--churn", "5/s", "--resolve-every", "1s"],
-            ),
-            "--resolve-every",
         ),
     ] {
         assert!(said.contains(flag) && said.contains("fix: "), "{flag}: {said}");

@@ -16,7 +16,7 @@ use crate::results::result::RunResult;
 type Column = (&'static str, fn(&Plateau) -> Option<String>);
 
 /// Groups of columns. Columns that no plateau has anything in are left out.
-const COLUMNS: [(&str, &[Column]); 8] = [
+const COLUMNS: [(&str, &[Column]); 9] = [
     (
         "held",
         &[
@@ -50,6 +50,9 @@ const COLUMNS: [(&str, &[Column]); 8] = [
             ("most", |p| us(p.connect.latency_us, |us| us.max)),
             ("agreed p50", |p| us(p.connect.opening_latency_us, |us| us.p50)),
             ("agreed p99", |p| us(p.connect.opening_latency_us, |us| us.p99)),
+            ("full handshakes", |p| count(p.connect.handshakes.as_ref()?.full)),
+            ("resumed", |p| count(p.connect.handshakes.as_ref()?.resumed)),
+            ("handshakes", |p| p.connect.handshakes.as_ref()?.rate_per_s.map(format::per_second)),
         ],
     ),
     (
@@ -64,6 +67,13 @@ const COLUMNS: [(&str, &[Column]); 8] = [
             ("p99", |p| us(p.messages.latency_us, |us| us.p99)),
             ("p99.9", |p| us(p.messages.latency_us, |us| us.p999)),
             ("most", |p| us(p.messages.latency_us, |us| us.max)),
+        ],
+    ),
+    (
+        "keepalives",
+        &[
+            ("sent", |p| count(p.keepalives.as_ref()?.sent)),
+            ("answered", |p| count(p.keepalives.as_ref()?.answered)),
         ],
     ),
     (
@@ -87,6 +97,11 @@ const COLUMNS: [(&str, &[Column]); 8] = [
             ("p50", |p| us(p.churn.as_ref()?.latency_us, |us| us.p50)),
             ("p99", |p| us(p.churn.as_ref()?.latency_us, |us| us.p99)),
             ("most", |p| us(p.churn.as_ref()?.latency_us, |us| us.max)),
+            ("full handshakes", |p| count(p.churn.as_ref()?.handshakes.as_ref()?.full)),
+            ("resumed", |p| count(p.churn.as_ref()?.handshakes.as_ref()?.resumed)),
+            ("handshakes", |p| {
+                p.churn.as_ref()?.handshakes.as_ref()?.rate_per_s.map(format::per_second)
+            }),
         ],
     ),
     (

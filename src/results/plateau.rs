@@ -7,6 +7,7 @@ use serde_json::Number;
 
 use crate::base::errno::Errno;
 use crate::base::format;
+use crate::base::units::grouped;
 use crate::observe::stats::LOST_CAUSES;
 use crate::results::bystanders::{Latency, SpanPhase};
 use crate::results::cost::Memory;
@@ -32,6 +33,8 @@ pub struct Plateau {
     pub connect: Part<Connect>,
     /// What was sent on them.
     pub messages: Part<Messages>,
+    /// With --keepalive-message, once one was sent.
+    pub keepalives: Maybe<Keepalives>,
     /// With `--expect push`.
     pub pushes: Maybe<Pushes>,
     /// With `--churn`.
@@ -90,6 +93,30 @@ pub struct Connect {
     /// From there to when the server had agreed to what is said first, such as an upgrade; `null` where nothing
     /// is.
     pub opening_latency_us: Maybe<Percentiles>,
+    /// Handshakes of TLS; `null` where there was none.
+    pub handshakes: Maybe<Handshakes>,
+}
+
+/// Handshakes of TLS that were done, whatever became of their connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Handshakes {
+    /// With a certificate.
+    pub full: Maybe<u64>,
+    /// By a session or a ticket of an earlier one.
+    pub resumed: Maybe<u64>,
+    /// Both, in the time that connections were opened, or short ones went on.
+    pub rate_per_s: Maybe<f64>,
+}
+
+impl Handshakes {
+    /// `20 full, 80 resumed (50/s)`.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let count = |n: Maybe<u64>| n.map_or("unknown".into(), grouped);
+        let pace = self.rate_per_s.map_or("no rate".into(), format::per_second);
+        format!("{} full, {} resumed ({pace})", count(self.full), count(self.resumed))
+    }
 }
 
 /// Messages on held connections.
@@ -127,6 +154,16 @@ pub struct PlateauBystander {
     pub lost: Maybe<u64>,
     /// Of the answers.
     pub latency_us: Maybe<Latency>,
+}
+
+/// What kept connections alive on which nothing else was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Keepalives {
+    /// All that were sent.
+    pub sent: Maybe<u64>,
+    /// Answers that came; 0 where none is awaited.
+    pub answered: Maybe<u64>,
 }
 
 /// Texts that the server sent unasked.
@@ -170,6 +207,8 @@ pub struct Churn {
     pub connect_latency_us: Maybe<Percentiles>,
     /// From when a connection was due to when its echo was verified.
     pub latency_us: Maybe<Percentiles>,
+    /// Handshakes of TLS; `null` where there was none.
+    pub handshakes: Maybe<Handshakes>,
 }
 
 /// Every connection asked once for proof that it lives.

@@ -100,13 +100,15 @@ pub(crate) struct Talk<'a> {
     pub(crate) to_client: Said<'a>,
     /// It was reset, by an end or on the way.
     pub(crate) was_reset: bool,
+    /// The server may have ended it while a frame of the client was on its way: it waited for an answer in vain.
+    pub(crate) may_be_cut: bool,
     /// The server has ended it in order, and its peer did not break it.
     pub(crate) is_in_order: bool,
 }
 
 impl Talk<'_> {
     pub(crate) fn check(&self, scene: &Scene) {
-        self.from_client.check(true, self.was_reset);
+        self.from_client.check(true, self.was_reset || self.may_be_cut);
         self.from_server.check(false, self.was_reset);
         self.check_upgrade();
         self.check_pongs();

@@ -30,8 +30,10 @@ impl<P: Protocol, E: Expectation> World<P, E> {
     /// The connections of a world that speaks WebSocket.
     fn talks(&self) -> impl Iterator<Item = Talk<'_>> {
         let (server, client) = (&self.server.end.driver, &self.client.end.driver);
+        let timeouts = [&self.served.ping_timeout_total, &self.served.idle_timeout_total];
+        let may_be_cut = timeouts.iter().any(|counter| counter.get() > 0);
         let links = self.wire.links().iter().filter(|l| l.outcome == Outcome::Established);
-        links.map(|link| {
+        links.map(move |link| {
             let [a, b] = ends_of(link, server, client);
             let number = link.peer(End::Server).expect("the handshake is done");
             let is_in_order = self.ends[0].by_reset.get(&number) == Some(&false) && !a.has_reset;
@@ -41,6 +43,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
                 from_server: Said::of(&a.received),
                 to_client: Said::of(&b.sent[..b.delivered]),
                 was_reset: link.was_reset,
+                may_be_cut,
                 is_in_order,
             }
         })

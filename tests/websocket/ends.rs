@@ -189,7 +189,7 @@ impl<'a, E: Expectation> ClientEnd<'a, E> {
             Opening::NeedMore(rest) if usize::from(rest.end) < self.buffer.len() => {
                 self.keep(&rest)
             }
-            Opening::NeedMore(_) | Opening::Refused(_) => self.gone = Some(Gone::Refused),
+            Opening::NeedMore(_) | Opening::Refused { .. } => self.gone = Some(Gone::Refused),
             Opening::Say { .. } => unreachable!("an upgrade is one request and one answer"),
             Opening::Open(rest) => {
                 self.is_open = true;
@@ -226,7 +226,9 @@ impl<'a, E: Expectation> ClientEnd<'a, E> {
                 self.sent.extend_from_slice(&self.buffer[wide(&send)]);
                 self.gone = Some(Gone::Wrong);
             }
-            What::Answer(_) | What::Done(_) | What::Nothing | What::Mismatch => self.mismatch(),
+            What::Answer(_) | What::Done(_) | What::Alive | What::Nothing | What::Mismatch => {
+                self.mismatch()
+            }
         }
     }
 

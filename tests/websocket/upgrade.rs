@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use fastrand::Rng;
 use megaconn::engine::close_reason::CloseReason;
+use megaconn::engine::protocol::Expectation;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::websocket::WebSocket;
 use megaconn::engine::protocol::websocket::client::Upgraded;
@@ -130,6 +131,19 @@ const REQUESTS: [(&str, &str, &str, &str, Answer); 46] = [
     ("4.1", "what is no HTTP at all", "GET /chat HTTP/1.1", "\u{16}\u{3}\u{1}", BAD),
     ("4.1", "a head has an end", "\r\n\r\n", "\r\n", Refused("431", "")),
 ];
+
+/// A target that is found later is called by the host of one of the same name.
+#[test]
+fn a_later_target_has_the_host_of_its_name() {
+    let request = Request { path: "/".to_owned(), headers: String::new(), subprotocol: None };
+    let hosts = ["a.test:80", "b.test:81"].map(Into::into).to_vec();
+    let mut layer = Upgraded::new(request, hosts, Recorder::default());
+    let address = "127.0.0.9:81".parse().expect("an address");
+    layer.learn_targets(&[address; 3], &[0, 1, 1]);
+    layer.learn_targets(&[address; 4], &[0, 1, 1, 0]);
+    let hosts: Vec<&str> = layer.hosts.iter().map(AsRef::as_ref).collect();
+    assert_eq!(hosts, ["a.test:80", "b.test:81", "b.test:81", "a.test:80"]);
+}
 
 #[test]
 fn a_server_agrees_to_what_is_right_and_says_what_is_wrong() {

@@ -13,7 +13,7 @@ use megaconn::results::cost::Memory;
 use megaconn::results::lenient::{Maybe, Part};
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
-    Churn, Connect, Counts, Messages, Plateau, PlateauBystander, Pushes,
+    Churn, Connect, Counts, Handshakes, Keepalives, Messages, Plateau, PlateauBystander, Pushes,
 };
 use megaconn::results::result::RunResult;
 use megaconn::results::verdict::{Attribution, NextWall, Verdict};
@@ -92,6 +92,10 @@ pub(crate) fn count(plateau: &mut Plateau, counted: &ClientTotals, asked: &Asked
     plateau.lost = Counts::by_cause(&counted.lost);
     plateau.connect.latency_us = Percentiles::of(&counted.connect_latency_us).into();
     plateau.connect.opening_latency_us = Percentiles::of(&counted.opening_latency_us).into();
+    plateau.connect.handshakes = handshakes(
+        [counted.handshakes_full_total, counted.handshakes_resumed_total],
+        plateau.connect.seconds.or_zero(),
+    );
     let messages = &mut plateau.messages;
     messages.sent = counted.messages_sent_total.into();
     messages.received = counted.messages_total.into();
@@ -99,6 +103,11 @@ pub(crate) fn count(plateau: &mut Plateau, counted: &ClientTotals, asked: &Asked
     messages.late = counted.messages_late_total.into();
     messages.unsent = counted.messages_unsent_total.into();
     messages.latency_us = Percentiles::of(&counted.message_latency_us).into();
+    let keepalives = Keepalives {
+        sent: counted.keepalives_sent_total.into(),
+        answered: counted.keepalives_answered_total.into(),
+    };
+    plateau.keepalives = Maybe((counted.keepalives_sent_total > 0).then_some(keepalives));
     plateau.schedule_lag_us = Percentiles::of(&counted.schedule_lag_us).into();
     if let Expect::Push(pushes) = asked.expect {
         let (late, overdue) = (counted.pushes_late_total, counted.pushes_overdue_total);
@@ -138,7 +147,18 @@ fn churn(counted: &ClientTotals, asked_per_s: f64, seconds: f64) -> Churn {
         unstarted: counted.churn_unstarted_total.into(),
         connect_latency_us: Percentiles::of(&counted.churn_connect_latency_us).into(),
         latency_us: Percentiles::of(&counted.churn_latency_us).into(),
+        handshakes: handshakes(
+            [counted.churn_handshakes_full_total, counted.churn_handshakes_resumed_total],
+            seconds,
+        ),
     }
+}
+
+/// Those that were full and those that were resumed, in this time; nothing where there was none.
+fn handshakes([full, resumed]: [u64; 2], seconds: f64) -> Maybe<Handshakes> {
+    let rate_per_s = per_s(full + resumed, Duration::from_secs_f64(seconds)).into();
+    let any = Handshakes { full: full.into(), resumed: resumed.into(), rate_per_s };
+    Maybe((full + resumed > 0).then_some(any))
 }
 
 /// Takes into `plateau`, to which connections were closed down, the memory that came back since the one

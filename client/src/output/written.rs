@@ -16,7 +16,9 @@ use megaconn::results::cost::{Cost, Fit, Line, Memory};
 use megaconn::results::lenient::{List, Map, Maybe, Part};
 use megaconn::results::max::Max;
 use megaconn::results::percentiles::Percentiles;
-use megaconn::results::plateau::{Churn, Connect, Counts, Messages, Plateau, Pushes, Sweep};
+use megaconn::results::plateau::{
+    Churn, Connect, Counts, Handshakes, Keepalives, Messages, Plateau, Pushes, Sweep,
+};
 use megaconn::results::result::{
     Close, Descriptors, LossPattern, LossTimes, PerCore, ReserveMet, RunResult, TargetChange,
     TargetCounts, TargetNow,
@@ -62,6 +64,11 @@ fn memory(bytes: i64) -> Memory {
     }
 }
 
+fn handshakes(full: u64, resumed: u64, rate_per_s: f64) -> Maybe<Handshakes> {
+    let (full, resumed) = (full.into(), resumed.into());
+    Maybe(Some(Handshakes { full, resumed, rate_per_s: rate_per_s.into() }))
+}
+
 fn whole_plateau() -> Plateau {
     Plateau {
         connections: Maybe(Some(100_000)),
@@ -74,6 +81,7 @@ fn whole_plateau() -> Plateau {
             rate_per_s: Maybe(Some(200_000.25)),
             latency_us: percentiles(3),
             opening_latency_us: percentiles(4),
+            handshakes: handshakes(90_000, 10_000, 200_000.25),
         }),
         messages: Part(Messages {
             seconds: Maybe(Some(2.0)),
@@ -84,6 +92,7 @@ fn whole_plateau() -> Plateau {
             unsent: Maybe(Some(3)),
             latency_us: percentiles(7),
         }),
+        keepalives: Maybe(Some(Keepalives { sent: Maybe(Some(70)), answered: Maybe(Some(69)) })),
         pushes: Maybe(Some(Pushes {
             received: Maybe(Some(10)),
             late: Maybe(Some(1)),
@@ -102,6 +111,7 @@ fn whole_plateau() -> Plateau {
             unstarted: Maybe(Some(1)),
             connect_latency_us: percentiles(30),
             latency_us: Maybe(None),
+            handshakes: handshakes(2, 598, 200.0),
         })),
         sweep: Maybe(Some(Sweep {
             asked: Maybe(Some(99_985)),

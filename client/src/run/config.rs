@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use megaconn::base::constants::{
-    BUFFER_BYTES, BYSTANDERS_TIME, CONNECT_TIMEOUT, EXPECTED_EVERY_MAX, SEARCH_STEPS, TIME_WAIT,
+    BUFFER_BYTES, BYSTANDERS_TIME, CONNECT_TIMEOUT, SEARCH_STEPS, TIME_WAIT,
 };
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::layers::Layers;
@@ -22,6 +22,7 @@ use megaconn::engine::protocol::tls::config::{ClientTls, ServerName};
 
 use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::slo::Slo;
+use crate::run::conflicts;
 use crate::run::flags::{self, Flags, GateFlags, LoadFlags, Outputs, Targets, TrafficFlags};
 use crate::run::plateaus::hold_at_least;
 use crate::run::websocket::WebSocket;
@@ -123,8 +124,7 @@ impl Config {
         script: Option<Script>,
         tls: Option<(ClientTls, HashMap<SocketAddr, ServerName<'static>>)>,
     ) -> Result<Config, FlagError> {
-        let conflict = conflicts(&flags).into_iter().find(|(is_so, ..)| *is_so);
-        if let Some((_, what, fix)) = conflict {
+        if let Some((what, fix)) = conflicts::first(&flags) {
             return Err(FlagError(format!("{what}; fix: {fix}")));
         }
         let room = first_bytes_max(&flags);
@@ -137,7 +137,7 @@ impl Config {
             let error = "--target: some speak TLS and some do not; fix: one scheme for all of them";
             return Err(FlagError(error.to_owned()));
         }
-        let websocket = WebSocket::of(&flags, hosts, room).map_err(FlagError)?;
+        let websocket = WebSocket::of(&flags, hosts, script.as_ref(), room).map_err(FlagError)?;
         let (plateaus, to_max) = plateaus(&flags.load.connections)?;
         let most = plateaus.iter().copied().max().unwrap_or(0);
         let churn = churn(&flags.load, &flags.traffic, plateaus.len() + usize::from(to_max));
@@ -292,98 +292,6 @@ impl Gates {
 fn first_bytes_max(flags: &Flags) -> usize {
     let header = flags.traffic.proxy_protocol.map_or(0, |_| LINE_BYTES_MAX);
     usize::from(BUFFER_BYTES) - header
-}
-
-/// Whether flags contradict each other, what the contradiction is, and its fix; in the order in which
-/// they are told.
-fn conflicts(flags: &Flags) -> [(bool, &'static str, &'static str); 28] {
-    let Flags { targets, load, traffic, gates, script, .. } = flags;
-    let (scripted, is_other) = (script.is_any(), traffic.expect != flags::Expect::Echo);
-    let has_path = targets.path().flatten().is_some();
-    let is_dumb = scripted && script.answer.is_none();
-    let is_mute = scripted && script.message.is_none();
-    let resolves = targets.resolve_every.is_some();
-    let (echo, push) =
-        (traffic.expect == flags::Expect::Echo, traffic.expect == flags::Expect::Push);
-    let sends = traffic.message_every.is_some()
-        || traffic.message_rate.is_some()
-        || traffic.message_count.is_some_and(|count| count > 0);
-    let (holds, searches) = (!load.connections.is_empty(), flags.keep_bystanders.is_some());
-    let unwatched = !flags.bystanders && flags.panel.names_a_target();
-    let is_long = traffic.push_every > Some(EXPECTED_EVERY_MAX);
-    // A search holds for as long as it takes to tell.
-    let no_hold = load.hold.is_zero() && !searches;
-    let by_schedule = traffic.message_every.is_some() || traffic.message_rate.is_some();
-    [
-        (
-            no_hold && traffic.churn.is_some(),
-            "--churn is of the hold, of which --hold 0s has none",
-            "--hold 10s",
-        ),
-        (
-            no_hold && by_schedule,
-            "messages by schedule are of the hold, of which --hold 0s has none",
-            "--hold 10s, or --message-count",
-        ),
-        (scripted && is_other, "a script says what comes", "--answer in place of --expect"),
-        (scripted && has_path, "a script does not speak WebSocket yet", "--target tcp://HOST:PORT"),
-        (
-            script.answer.is_some() && is_mute,
-            "--answer answers nothing",
-            "add --message, or write --hello-answer",
-        ),
-        (is_mute && sends, "a script without --message sends none", "add --message"),
-        (is_dumb && traffic.churn.is_some(), "--churn needs an answer", "--answer"),
-        (is_dumb && traffic.sweep, "--sweep needs an answer", "--answer"),
-        (!holds && traffic.sweep, "--sweep needs connections", "--connections"),
-        (!echo && traffic.churn.is_some(), "--churn needs an answer", "--expect echo"),
-        (!echo && traffic.sweep, "--sweep needs an answer", "--expect echo"),
-        (push && sends, "--expect push sends nothing", "no --message-* flags"),
-        (!holds && sends, "--message-* need connections", "--connections"),
-        (!echo && gates.max_p99.is_some(), "--max-p99 needs answers", "--expect echo"),
-        (!push && traffic.banner.is_some(), "--banner is for pushes", "--expect push"),
-        (!push && traffic.push_text.is_some(), "--push-text is for pushes", "--expect push"),
-        (!push && traffic.push_every.is_some(), "--push-every is for pushes", "--expect push"),
-        (!holds && searches, "--keep-bystanders needs connections", "--connections"),
-        (!flags.bystanders && searches, "--keep-bystanders needs them", "--bystanders"),
-        (
-            searches && load.connections.contains(&Wanted::Max),
-            "--keep-bystanders searches up to a number, and max is none",
-            "--connections with a number",
-        ),
-        (
-            searches && load.connections.windows(2).any(|pair| pair[0] > pair[1]),
-            "--keep-bystanders searches upwards",
-            "--connections that rise",
-        ),
-        (unwatched, "--ping and its like are bystanders", "add --bystanders"),
-        (is_long, "--push-every is too long", "30m or less"),
-        (
-            resolves && !targets.has_name(),
-            "--resolve-every needs a name among the targets, and all are addresses",
-            "--target example.org:7000, or no --resolve-every",
-        ),
-        (
-            resolves && traffic.churn.is_none(),
-            "--resolve-every moves short connections, and there are none",
-            "--churn 100/s, or no --resolve-every",
-        ),
-        (
-            resolves && traffic.proxy_protocol.is_some(),
-            "--resolve-every finds targets that --proxy-protocol does not name yet",
-            "no --resolve-every",
-        ),
-        (
-            resolves && has_path,
-            "--resolve-every does not speak WebSocket yet",
-            "no --resolve-every",
-        ),
-        (
-            resolves && targets.is_tls() == Some(true),
-            "--resolve-every finds targets whose certificates have no name yet",
-            "no --resolve-every",
-        ),
-    ]
 }
 
 /// Plateaus, no two alike in turn, and whether as many as there can be come after them.

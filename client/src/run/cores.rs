@@ -46,6 +46,7 @@ enum Expected {
     Bytes(Expect),
     WebSocket(Upgraded<Expect>),
     Script(Scripted),
+    ScriptByMessage(Upgraded<Scripted>),
 }
 
 /// What they speak TLS by, and the names of targets.
@@ -83,16 +84,26 @@ fn expected(traffic: &Traffic, targets: &[SocketAddr]) -> Expected {
     if let Some(script) = &traffic.script {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let began_ms = u64::try_from(now.as_millis()).unwrap_or(0);
-        return Expected::Script(Scripted::new(script.clone(), began_ms));
+        let script = Scripted::new(script.clone(), began_ms);
+        return match &traffic.websocket {
+            None => Expected::Script(script),
+            Some(websocket) => Expected::ScriptByMessage(upgraded(websocket, targets, script)),
+        };
     }
     let then = traffic.expect.clone();
-    let Some(WebSocket { request, asks_by_ping, hosts }) = &traffic.websocket else {
-        return Expected::Bytes(then);
-    };
+    match &traffic.websocket {
+        None => Expected::Bytes(then),
+        Some(websocket) => Expected::WebSocket(upgraded(websocket, targets, then)),
+    }
+}
+
+fn upgraded<E>(websocket: &WebSocket, targets: &[SocketAddr], then: E) -> Upgraded<E> {
+    let WebSocket { request, asks_by_ping, kinds, hosts } = websocket;
     let host = |target: &SocketAddr| hosts.get(target).cloned().unwrap_or_default();
-    let mut upgraded = Upgraded::new(request.clone(), targets.iter().map(host).collect(), then);
-    upgraded.asks_by_ping = *asks_by_ping;
-    Expected::WebSocket(upgraded)
+    let hosts = targets.iter().map(host).collect();
+    let mut upgraded = Upgraded::new(request.clone(), hosts, then);
+    (upgraded.asks_by_ping, upgraded.kinds) = (*asks_by_ping, *kinds);
+    upgraded
 }
 
 /// Makes a core on the core itself, where `bell` wakes it.
@@ -108,6 +119,7 @@ pub(crate) fn make_core(
         Expected::Bytes(bytes) => in_layers(parts, header, tls, bytes),
         Expected::WebSocket(frames) => in_layers(parts, header, tls, frames),
         Expected::Script(script) => in_layers(parts, header, tls, script),
+        Expected::ScriptByMessage(frames) => in_layers(parts, header, tls, frames),
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use megaconn::engine::client::config::Schedule;
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::expect::Expect;
+use megaconn::engine::protocol::tls::config::ClientTls;
 
 use crate::run::config::{Config, Load, Traffic};
 use crate::run::preflight::RunPlan;
@@ -60,7 +61,7 @@ fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
         format!("message_schedule={schedule}"),
         format!("expect={expect}"),
         format!("proxy_protocol={}", or(traffic.proxy_protocol, "off")),
-        format!("tls={}", if traffic.tls.is_some() { "on" } else { "off" }),
+        format!("tls={}", or(traffic.tls.as_ref().map(|(tls, _)| in_words(tls)), "off")),
         format!("script={}", if traffic.script.is_some() { "on" } else { "off" }),
         format!("websocket={}", or(traffic.websocket.as_ref().map(|ws| &ws.request.path), "off")),
         format!("churn={}", per_s(traffic.churn_per_s(), "off")),
@@ -68,6 +69,10 @@ fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
         format!("sweep={}", traffic.sweep),
         format!("keepalive={}", time(traffic.keepalive)),
     ]
+}
+
+fn in_words(tls: &ClientTls) -> &'static str {
+    if tls.resumes() { "resumed" } else { "on" }
 }
 
 fn connections(load: &Load) -> String {

@@ -263,6 +263,17 @@ pub(crate) struct TrafficFlags {
     /// With a target of ws://; the server agrees to it, or to none.
     #[arg(long, hide_short_help = true, value_name = "NAME", value_parser = http_words::token)]
     pub(crate) subprotocol: Option<String>,
+    /// Kind of messages over WebSocket
+    ///
+    /// Of --message and --keepalive-message, with a target of ws://. Default: text where they are UTF-8, else binary.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "text|binary",
+        hide_short_help = true,
+        hide_possible_values = true
+    )]
+    pub(crate) message_kind: Option<MessageKind>,
     /// Say where each connection comes from
     ///
     /// It begins with a header of the PROXY protocol, before TLS, WebSocket and all else: a line (v1) or binary (v2),
@@ -388,6 +399,14 @@ pub(crate) enum Expect {
     Push,
     /// Nothing comes
     Nothing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MessageKind {
+    /// UTF-8
+    Text,
+    /// Any bytes
+    Binary,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

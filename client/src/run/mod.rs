@@ -32,6 +32,7 @@ use crate::run::preflight::RunPlan;
 use crate::run::refusal::Refusal;
 
 mod config;
+mod conflicts;
 mod control;
 mod controller;
 mod cores;

@@ -138,6 +138,8 @@ struct Names {
     items: Vec<Vec<SocketAddr>>,
     /// Every target there was, by the drivers' numbers, and the other way round.
     known: Vec<SocketAddr>,
+    /// Of each, the number of one that the run began with, of the same name and port.
+    like: Vec<usize>,
     numbers: HashMap<SocketAddr, usize>,
     /// What a target said that was left out, so that it is said once.
     left_out: HashSet<SocketAddr>,
@@ -155,6 +157,7 @@ impl Names {
             typed: config.targets.clone(),
             items: config.endpoints.iter().map(|item| targets(item)).collect(),
             numbers: known.iter().enumerate().map(|(number, target)| (*target, number)).collect(),
+            like: (0..known.len()).collect(),
             known,
             left_out: HashSet::new(),
             ports: plan.tuples.ports().to_vec(),
@@ -245,14 +248,22 @@ impl Names {
         let tuples: TuplePlan = sources::plan(&typed, all.clone(), self.cores)
             .map_err(|error| error.to_string())?
             .tuples;
-        let number = |target: &SocketAddr| {
-            *self.numbers.entry(*target).or_insert_with(|| {
+        for (item, now) in self.items.iter().zip(items) {
+            for target in now {
+                if self.numbers.contains_key(target) {
+                    continue;
+                }
+                // What a server is called by a request, and by its certificate, goes with the name.
+                let of_port = item.iter().find(|before| before.port() == target.port());
+                let like = of_port.map_or(0, |before| self.like[self.numbers[before]]);
+                self.numbers.insert(*target, self.known.len());
                 self.known.push(*target);
-                self.known.len() - 1
-            })
-        };
-        let numbers = all.iter().map(number).collect();
-        let targets = ChurnTargets { tuples, known: self.known.clone(), numbers };
+                self.like.push(like);
+            }
+        }
+        let numbers = all.iter().map(|target| self.numbers[target]).collect();
+        let (known, like) = (self.known.clone(), self.like.clone());
+        let targets = ChurnTargets { tuples, known, like, numbers };
         let targets = Arc::new(targets);
         if self.part.clone().churn_to(Arc::clone(&targets)) {
             Ok(targets)

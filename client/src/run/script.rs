@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 use megaconn::base::constants::BUFFER_BYTES;
-use megaconn::base::units::Text;
-use megaconn::engine::protocol::script::Script;
+use megaconn::base::units::{self, Text};
 use megaconn::engine::protocol::script::pattern::Pattern;
 use megaconn::engine::protocol::script::template::Template;
+use megaconn::engine::protocol::script::{Keepalive, Script};
 
 /// What is said and awaited in place of our own messages.
 #[derive(Args, Clone, Debug, Default)]
@@ -47,6 +48,28 @@ pub(crate) struct ScriptFlags {
     /// what comes is passed over.
     #[arg(long, value_name = "PATTERN|@FILE", help_heading = "Script", hide_short_help = true)]
     pub(crate) answer: Option<Typed>,
+    /// What keeps a connection alive
+    ///
+    /// Written as --hello. Sent on a connection on which nothing was sent for --keepalive-every, and no message is
+    /// out, from when it counts until it is closed; not while every connection is asked by a message, before the
+    /// hold or in a sweep.
+    #[arg(long, value_name = "BYTES|@FILE", help_heading = "Script", hide_short_help = true)]
+    pub(crate) keepalive_message: Option<Typed>,
+    /// Time without a message until it is sent
+    #[arg(
+        long,
+        value_name = "DUR",
+        help_heading = "Script",
+        hide_short_help = true,
+        value_parser = units::positive_duration
+    )]
+    pub(crate) keepalive_every: Option<Duration>,
+    /// What answers it [default: no answer is awaited]
+    ///
+    /// Written as --hello-answer. No message begins before it has come; a connection on which it does not come in 10 s
+    /// is lost as silent.
+    #[arg(long, value_name = "PATTERN|@FILE", help_heading = "Script", hide_short_help = true)]
+    pub(crate) keepalive_answer: Option<Typed>,
 }
 
 /// Bytes as they are typed, or where they stand.
@@ -82,7 +105,8 @@ pub(crate) enum ScriptError {
 impl ScriptFlags {
     /// Whether there is one.
     pub(crate) fn is_any(&self) -> bool {
-        let all = [&self.hello, &self.hello_answer, &self.message, &self.answer];
+        let keepalive = &self.keepalive_message;
+        let all = [&self.hello, &self.hello_answer, &self.message, &self.answer, keepalive];
         all.into_iter().any(Option::is_some)
     }
 
@@ -103,11 +127,16 @@ impl ScriptFlags {
             let size = |it: &Pattern| it.size() + usize::from(!it.is_empty());
             pattern.map(|it| sized(flag, size(&it)).map(|()| it)).transpose()
         };
+        let keepalive_answer = pattern("--keepalive-answer", &self.keepalive_answer)?;
+        let keepalive = template("--keepalive-message", &self.keepalive_message)?
+            .zip(self.keepalive_every)
+            .map(|(message, every)| Keepalive { every, message, answer: keepalive_answer });
         Ok(Some(Script {
             hello: template("--hello", &self.hello)?,
             hello_answer: pattern("--hello-answer", &self.hello_answer)?,
             message: template("--message", &self.message)?,
             answer: pattern("--answer", &self.answer)?,
+            keepalive,
         }))
     }
 }

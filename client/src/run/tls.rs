@@ -42,6 +42,13 @@ pub(crate) struct TlsFlags {
     /// Its key
     #[arg(long, value_name = "FILE", help_heading = "TLS", hide_short_help = true)]
     pub(crate) tls_key: Option<PathBuf>,
+    /// Resume sessions
+    ///
+    /// Of each core, connections after the first ones take up an earlier session, by a ticket (TLS 1.3 and 1.2) or
+    /// its number (TLS 1.2). A ticket of TLS 1.3 is used once while there is another; in a burst the last one is
+    /// used again. The result says how many handshakes were full and how many resumed. Default: all are full.
+    #[arg(long, help_heading = "TLS", hide_short_help = true)]
+    pub(crate) tls_resume: bool,
 }
 
 /// TLS that cannot be.
@@ -81,6 +88,7 @@ impl TlsFlags {
             ("--tls-server-name", self.tls_server_name.is_some()),
             ("--tls-cert", self.tls_cert.is_some()),
             ("--tls-key", self.tls_key.is_some()),
+            ("--tls-resume", self.tls_resume),
         ];
         if !is_tls {
             let first = given.into_iter().find(|(_, is_given)| *is_given);
@@ -107,7 +115,7 @@ impl TlsFlags {
             trust,
             identity,
             protocols: Vec::new(),
-            keeps_tickets: false,
+            keeps_tickets: self.tls_resume,
             versions: Versions::Both,
         };
         let names = hosts.iter().map(|(target, host)| {

@@ -32,8 +32,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             allowance -= 1;
             self.phase.to_send -= 1;
         }
-        (self.phase.to_send == 0 || self.end.count(Queue::Resting) == 0)
-            && self.end.count(Queue::Waiting) == 0
+        let open = self.end.count(Queue::Resting) + self.end.count(Queue::Aside);
+        (self.phase.to_send == 0 || open == 0) && self.end.count(Queue::Waiting) == 0
     }
 
     pub(super) fn start_scheduled_messages(&mut self) {
@@ -91,7 +91,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             return;
         }
         self.end.drop_buffer(id);
-        if !self.expectation.is_answered() {
+        if E::OPENS && self.end.arena[id].queue() == Queue::Aside {
+            self.step_back(id);
+        } else if !self.expectation.is_answered() {
             self.rest(id);
         }
         if self.end.arena[id].read == ReadSide::Deferred {
@@ -199,6 +201,10 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             }
             What::Done(due_us) if is_asked => {
                 self.on_answer(id, before(self.end.now, due_us));
+                self.go_on(id, rest);
+            }
+            What::Alive => {
+                self.end.stats.keepalives_answered_total.add(1);
                 self.go_on(id, rest);
             }
             What::Nothing => self.go_on(id, rest),

@@ -44,6 +44,7 @@ mod connect;
 mod fill;
 mod growth;
 mod held_up;
+mod keepalive;
 mod message;
 mod opened;
 mod opening;
@@ -218,7 +219,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         let is_held_to_time = self.expectation.is_unasked() && self.connections > 0;
         let ticks = (waits > 0 || is_held_to_time).then_some(Duration::from_millis(TICK_MS.into()));
         let paced = self.phase.wait(self.end.now, self.end.count(Queue::Resting) > 0);
-        paced.into_iter().chain(ticks).min()
+        paced.into_iter().chain(ticks).chain(self.keepalive_wait()).min()
     }
 }
 
@@ -316,6 +317,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
         self.feed_starved();
         self.take_handshakes();
         self.advance();
+        self.start_keepalives();
         self.end.set_gauges(self.connections);
         self.end.stats.connects_in_flight.set(self.connecting().into());
         if E::COSTLY {
@@ -363,6 +365,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
             }
             Command::Churn(targets) => {
                 self.end.driver.learn_targets(&targets.known);
+                self.expectation.learn_targets(&targets.known, &targets.like);
                 self.tuples.churn_to(targets);
             }
         }

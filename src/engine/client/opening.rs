@@ -8,8 +8,9 @@ use crate::base::constants::{CONNECT_TIMEOUT, HANDSHAKES_PER_TURN};
 use crate::base::errno::Errno;
 use crate::engine::client::Client;
 use crate::engine::client::aside::Aside;
+use crate::engine::client::role::LEAVES;
 use crate::engine::driver::Dial;
-use crate::engine::protocol::{Connection, Expectation, Opening};
+use crate::engine::protocol::{Connection, Expectation, Handshaken, Opening};
 use crate::engine::slot::{BufferId, ConnState, Queue, ReadSide};
 use crate::engine::token::SlotId;
 use crate::observe::stats::{Ending, LostCause};
@@ -92,8 +93,13 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         let buffer = self.end.driver.buffer(slot.buffer);
         let bytes = E::HEADROOM..slot.end;
         let opening = self.expectation.on_opening(&mut slot.role.state, connection, buffer, bytes);
+        if let Some(kind) = self.expectation.take_handshake() {
+            self.count_handshake(id, kind);
+        }
+        let slot = &mut self.end.arena[id];
+        let buffer_bytes = self.end.driver.buffer(slot.buffer).len();
         match opening {
-            Opening::NeedMore(rest) if usize::from(rest.end) < buffer.len() => {
+            Opening::NeedMore(rest) if usize::from(rest.end) < buffer_bytes => {
                 slot.end = rest.end;
                 if rest.is_empty() {
                     self.end.drop_buffer(id);
@@ -108,15 +114,29 @@ impl<D: Dial, E: Expectation> Client<D, E> {
                 self.end.arm_send(id);
             }
             Opening::Open(rest) => self.opens_by_bytes(id, rest),
-            Opening::NeedMore(_) | Opening::Refused(None) => {
+            Opening::NeedMore(_) => {
                 self.note_bytes(id);
                 self.fail_opening(id, Errno::EPROTO);
             }
-            Opening::Refused(Some(why)) => {
-                self.losses.opening_failed(&why);
-                self.fail_opening(id, Errno::EPROTO);
+            Opening::Refused { send, why } => {
+                match why {
+                    Some(why) => self.losses.opening_failed(&why),
+                    None => self.note_bytes(id),
+                }
+                self.refuse_opening(id, send);
             }
         }
+    }
+
+    fn count_handshake(&self, id: SlotId, kind: Handshaken) {
+        let stats = &self.end.stats;
+        let counter = match (self.is_short(id), kind) {
+            (false, Handshaken::Full) => &stats.handshakes_full_total,
+            (false, Handshaken::Resumed) => &stats.handshakes_resumed_total,
+            (true, Handshaken::Full) => &stats.churn_handshakes_full_total,
+            (true, Handshaken::Resumed) => &stats.churn_handshakes_resumed_total,
+        };
+        counter.add(1);
     }
 
     /// It counts as a connection, and what is left of its bytes belongs to it.
@@ -137,6 +157,26 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// It never was a connection.
     fn fail_opening(&mut self, id: SlotId, errno: Errno) {
+        self.count_opening_failed(id, errno);
+        self.begin_end(id);
+        self.close_step(id);
+    }
+
+    /// The same, and the server is told so by bytes of the slot's buffer, if there are any.
+    fn refuse_opening(&mut self, id: SlotId, send: Range<u16>) {
+        if send.is_empty() {
+            return self.fail_opening(id, Errno::EPROTO);
+        }
+        self.count_opening_failed(id, Errno::EPROTO);
+        // Its end is awaited: a close at once might be a reset, which overtakes these.
+        self.end.arm_poll(id);
+        self.begin_end_by(id, LEAVES);
+        let slot = &mut self.end.arena[id];
+        (slot.start, slot.end) = (send.start, send.end);
+        self.end.arm_send(id);
+    }
+
+    fn count_opening_failed(&mut self, id: SlotId, errno: Errno) {
         self.end.stats.opening_failed_total.add(1);
         if self.is_short(id) {
             self.churning -= 1;
@@ -146,8 +186,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             self.count_failed(number, errno, self.end.waited(id));
         }
         self.end.remove(id, Queue::Opening);
-        self.begin_end(id);
-        self.close_step(id);
     }
 
     /// It ended, as `ending` says, before it counted as a connection.

@@ -47,7 +47,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Nothing begins on it until it rests again. One on which texts come unasked keeps its place: nothing
     /// ever begins on it, and its wait goes on.
-    fn step_aside(&mut self, id: SlotId) {
+    pub(super) fn step_aside(&mut self, id: SlotId) {
         if self.end.arena[id].queue() == Queue::Resting && !self.expectation.is_unasked() {
             self.end.remove(id, Queue::Resting);
             self.end.arena[id].wait_from(self.end.now);
@@ -55,8 +55,10 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         }
     }
 
-    fn step_back(&mut self, id: SlotId) {
-        if self.end.arena[id].queue() == Queue::Aside {
+    /// It rests again, unless the answer to what keeps it alive is awaited.
+    pub(super) fn step_back(&mut self, id: SlotId) {
+        let slot = &self.end.arena[id];
+        if slot.queue() == Queue::Aside && !self.expectation.awaits_keepalive(&slot.role.state) {
             self.end.remove(id, Queue::Aside);
             self.end.arena[id].wait_from(self.end.now);
             self.end.push(id, Queue::Resting);

@@ -16,6 +16,8 @@ pub struct ChurnTargets {
     pub tuples: TuplePlan,
     /// Every target that the run has known, by the number that the driver has for it.
     pub known: Vec<SocketAddr>,
+    /// Of each of these, the number of one that there was when the run began, and that has the same name.
+    pub like: Vec<usize>,
     /// The driver's number of each target of `tuples`.
     pub numbers: Vec<usize>,
 }
@@ -237,7 +239,8 @@ mod tests {
             let identity = supply.identity(before[0].0);
             for (targets, number) in [(&known[1..], vec![1, 2]), (&known[2..], vec![2])] {
                 let (tuples, known) = (plan(targets), known.to_vec());
-                let targets = ChurnTargets { tuples, known, numbers: number.clone() };
+                let (like, numbers) = (Vec::new(), number.clone());
+                let targets = ChurnTargets { tuples, known, like, numbers };
                 assert!(supply.churn_to(Arc::new(targets)), "50 are there");
                 let short: Vec<_> = (0..50).filter_map(|_| supply.next_churn()).collect();
                 assert_eq!(short.len(), 50);
@@ -251,7 +254,7 @@ mod tests {
         }
         let mut supply = TupleAllocator::new(Arc::new(plan(&known[..2])), 0, 10, 150, 7);
         let (tuples, known) = (plan(&known[..1]), known.to_vec());
-        let few = ChurnTargets { tuples, known, numbers: vec![0] };
+        let few = ChurnTargets { tuples, known, like: Vec::new(), numbers: vec![0] };
         assert!(!supply.churn_to(Arc::new(few)), "100 are not 150");
     }
 

@@ -172,8 +172,16 @@ pub trait Expectation {
     /// Whether something of the connection is filled into messages.
     const FILLS_IN: bool = false;
 
+    /// Whether a layer that has messages of its own shows only whole ones, unless they are long; what is left of one
+    /// that is dealt with may not come.
+    const BY_MESSAGE: bool = false;
+
     /// Bytes that a buffer has free before those that come.
     const HEADROOM: u16 = 0;
+
+    /// There are more targets from now on: the addresses of all, and of each the number of one whose server has the
+    /// same name.
+    fn learn_targets(&mut self, _addresses: &[SocketAddr], _like: &[usize]) {}
 
     /// Whether each message is answered; otherwise it is done when it is sent.
     fn is_answered(&self) -> bool;
@@ -227,6 +235,12 @@ pub trait Expectation {
         Opening::Open(bytes)
     }
 
+    /// How the handshake came about that the last call of [`Expectation::on_opening`] has ended, if it was one; said
+    /// once.
+    fn take_handshake(&self) -> Option<Handshaken> {
+        None
+    }
+
     /// Writes a message as it goes out; where it stands. `connection` is given where it [`Expectation::FILLS_IN`].
     fn write(
         &self,
@@ -238,6 +252,28 @@ pub trait Expectation {
     ) -> Range<u16> {
         message.write(&mut out[..usize::from(message_bytes)]);
         0..message_bytes
+    }
+
+    /// Time without a message after which [`Expectation::write_keepalive`] has something to say on a connection.
+    fn keepalive_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Writes what keeps a connection alive on which nothing is out, at this time of the core's clock; where it
+    /// stands.
+    fn write_keepalive(
+        &self,
+        _state: &mut Self::State,
+        _connection: Connection,
+        _at: Duration,
+        _out: &mut [u8],
+    ) -> Range<u16> {
+        0..0
+    }
+
+    /// Whether that is out, and its answer has not come.
+    fn awaits_keepalive(&self, _state: &Self::State) -> bool {
+        false
     }
 
     /// Writes what is said last on a connection; where it stands.
@@ -279,8 +315,27 @@ pub enum Opening {
     },
     /// From now on it is one; what is left belongs to it.
     Open(Range<u16>),
-    /// It is never one; why, when its bytes do not say so.
-    Refused(Option<String>),
+    /// It is never one.
+    Refused {
+        /// Bytes of the buffer that go out before the end.
+        send: Range<u16>,
+        /// Why, when its bytes do not say so.
+        why: Option<String>,
+    },
+}
+
+impl Opening {
+    /// It is never one, as its bytes say.
+    pub const REFUSED: Opening = Opening::Refused { send: 0..0, why: None };
+}
+
+/// How a handshake of TLS came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshaken {
+    /// With a certificate.
+    Full,
+    /// By a session or a ticket of an earlier one.
+    Resumed,
 }
 
 /// What the bytes of a server are, and which of them are left for the next call.
@@ -327,6 +382,8 @@ pub enum What {
     /// The answer to the message that was sent last, which was due then: the low 32 bits of the core's clock in
     /// microseconds.
     Done(u32),
+    /// The answer to what keeps the connection alive.
+    Alive,
     /// Nothing that is awaited, and nothing that may not come.
     Nothing,
     /// Something that no server may send: these bytes of the buffer go out before the connection is ended.

@@ -31,6 +31,11 @@ figures! {
         /// Of those, the ones that were connected, and ended before they counted as connections. Rising?
         /// The server refuses what is said first, or does not answer it.
         opening_failed_total: Counter,
+        /// Handshakes of TLS with a certificate. Many with --tls-resume? The server gives no tickets, or takes
+        /// none.
+        handshakes_full_total: Counter,
+        /// Handshakes of TLS that were resumed.
+        handshakes_resumed_total: Counter,
         /// Connects that were asked for and not tried, because less memory than --memory-reserve was
         /// left. Rising? More memory, or fewer connections.
         connect_untried_total: Counter,
@@ -47,6 +52,10 @@ figures! {
         /// Echoes that came later than they may after their message was due. Rising? One of the
         /// ends, or what is between them, is too slow for the schedule.
         messages_late_total: Counter,
+        /// Bytes of --keepalive-message that were sent.
+        keepalives_sent_total: Counter,
+        /// Answers to them that came. Fewer? Connections whose answer does not come are lost as silent.
+        keepalives_answered_total: Counter,
         /// Pushes that did not come in time. Rising? The server, or what is between, is too slow.
         pushes_overdue_total: Counter,
         /// Overdue pushes that came after all; the others are missing. Rising? As those overdue.
@@ -58,6 +67,10 @@ figures! {
         churn_started_total: Counter,
         /// Short connections whose exchange was verified.
         churned_total: Counter,
+        /// Handshakes of TLS with a certificate on short connections. Many with --tls-resume? As of those held.
+        churn_handshakes_full_total: Counter,
+        /// Handshakes of TLS on short connections that were resumed.
+        churn_handshakes_resumed_total: Counter,
         /// Short connections that did not connect. Rising? See their error numbers.
         churn_failed_total: Counter,
         /// Short connections that were due on schedule and had not begun when it ended. Rising? The

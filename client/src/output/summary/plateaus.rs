@@ -4,7 +4,7 @@ use megaconn::base::format;
 use megaconn::base::units::{grouped, microseconds};
 use megaconn::results::lenient::Maybe;
 use megaconn::results::percentiles::Percentiles;
-use megaconn::results::plateau::{Churn, Plateau, Pushes, memory_back};
+use megaconn::results::plateau::{Churn, Handshakes, Plateau, Pushes, memory_back};
 
 use crate::output::summary::rows::{Row, count, listed};
 
@@ -39,6 +39,7 @@ fn single(plateau: &Plateau, expect: &str) -> Vec<Row> {
         rows.push(("opened in", format!("{took} ({pace})  {}", all_of(connect.latency_us))));
         let opening = connect.opening_latency_us;
         rows.extend(opening.map(|_| ("agreed in", all_of(opening))));
+        rows.extend(connect.handshakes.map(|done| ("handshakes", done.in_words())));
     }
     let m = &plateau.messages;
     let has_sent = m.sent.or_zero() > 0;
@@ -50,6 +51,10 @@ fn single(plateau: &Plateau, expect: &str) -> Vec<Row> {
         let faults = format!("{mismatched} mismatched, {late} late");
         rows.push(("messages", format!("{received} of {sent} verified, {faults}")));
         rows.push(("", all_of(m.latency_us)));
+    }
+    if let Some(keepalives) = plateau.keepalives.as_ref() {
+        let [sent, answered] = [keepalives.sent, keepalives.answered].map(count);
+        rows.push(("keepalives", format!("{sent} sent, {answered} answered")));
     }
     rows.extend(plateau.pushes.iter().flat_map(of_pushes));
     rows.extend(plateau.churn.iter().flat_map(of_churn));
@@ -72,12 +77,14 @@ fn of_pushes(pushes: &Pushes) -> [Row; 2] {
     [("pushes", format!("{received} received, {late} late, {missing} missing")), ("", gap)]
 }
 
-fn of_churn(churn: &Churn) -> [Row; 2] {
+fn of_churn(churn: &Churn) -> Vec<Row> {
     let (completed, started) = (count(churn.completed), count(churn.started));
     let pace = churn.rate_per_s.map_or("no rate".into(), format::per_second);
     let (failed, lost) = (listed(&churn.failed), listed(&churn.lost));
     let counts = format!("{completed} of {started} ({pace}), failed {failed}, lost {lost}");
-    [("churn", counts), ("", all_of(churn.latency_us))]
+    let mut rows = vec![("churn", counts), ("", all_of(churn.latency_us))];
+    rows.extend(churn.handshakes.map(|done| ("", format!("handshakes {}", done.in_words()))));
+    rows
 }
 
 fn all_of(latency: Maybe<Percentiles>) -> String {
@@ -89,7 +96,7 @@ fn all_of(latency: Maybe<Percentiles>) -> String {
 /// A row of the table: its name, and what it says of a plateau; `None` where there is nothing to say.
 type Cell = (&'static str, fn(&Plateau) -> Option<String>);
 
-const CELLS: [Cell; 28] = [
+const CELLS: [Cell; 31] = [
     ("plateau", |p| Some(count(p.connections))),
     ("established", |p| (p.established != p.connections).then(|| count(p.established))),
     ("failed", |p| unless_0(p.failed.sum())),
@@ -106,6 +113,7 @@ const CELLS: [Cell; 28] = [
     ("connect p50", |p| Some(microseconds(p.connect.latency_us.0?.p50))),
     ("connect p99", |p| Some(microseconds(p.connect.latency_us.0?.p99))),
     ("agreed p99", |p| Some(microseconds(p.connect.opening_latency_us.0?.p99))),
+    ("resumed", |p| resumed(*p.connect.handshakes)),
     ("verified", |p| unless_0(p.messages.received.or_zero())),
     ("of sent", |p| (p.messages.sent != p.messages.received).then(|| count(p.messages.sent))),
     ("mismatched", |p| unless_0(p.messages.mismatched.or_zero())),
@@ -113,6 +121,7 @@ const CELLS: [Cell; 28] = [
     ("message p50", |p| Some(microseconds(p.messages.latency_us.0?.p50))),
     ("message p99", |p| Some(microseconds(p.messages.latency_us.0?.p99))),
     ("message max", |p| Some(microseconds(p.messages.latency_us.0?.max))),
+    ("keepalives", |p| Some(count(p.keepalives.as_ref()?.sent))),
     ("pushes", |p| Some(count(p.pushes.as_ref()?.received))),
     ("late, missing", |p| {
         let pushes = p.pushes.as_ref()?;
@@ -125,10 +134,17 @@ const CELLS: [Cell; 28] = [
         Some(count(churn.completed) + &of)
     }),
     ("churn p99", |p| Some(microseconds(p.churn.as_ref()?.latency_us.0?.p99))),
+    ("churn resumed", |p| resumed(*p.churn.as_ref()?.handshakes)),
     ("client lag p99", |p| Some(microseconds(p.schedule_lag_us.0?.p99))),
     ("live at sweep", |p| Some(count(p.sweep.as_ref()?.answered))),
     ("held for", |p| p.hold_seconds.map(format::seconds)),
 ];
+
+/// `80 of 100` handshakes.
+fn resumed(done: Option<Handshakes>) -> Option<String> {
+    let Handshakes { full, resumed, .. } = done?;
+    Some(format!("{} of {}", count(resumed), grouped(full.or_zero() + resumed.or_zero())))
+}
 
 fn unless_0(n: u64) -> Option<String> {
     (n > 0).then(|| grouped(n))

@@ -28,6 +28,7 @@ fn plateau(connections: u64) -> Plateau {
             rate_per_s: 196_500.0.into(),
             latency_us: percentiles(559),
             opening_latency_us: Maybe(None),
+            handshakes: Maybe(None),
         }),
         messages: Part(Messages {
             sent: connections,

@@ -174,9 +174,8 @@ fn each_contradiction_is_refused_with_its_fix() {
              fix: --churn 100/s, or no --resolve-every",
         ),
         (
-            "--churn 5/s --target localhost:7002 --resolve-every 1s --proxy-protocol v1",
-            "--resolve-every finds targets that --proxy-protocol does not name yet; \
-             fix: no --resolve-every",
+            "--connections 9 --message-kind text",
+            "--message-kind is of messages of a script; fix: add --message",
         ),
     ] {
         assert_eq!(refusal(line), expected, "{line}");
@@ -194,6 +193,8 @@ fn what_contradicts_nothing_is_taken() {
         "--expect nothing --message-rate 5/s",
         "--bystanders --ping 127.0.0.2",
         "--churn 5/s --target localhost:7002 --resolve-every 1s",
+        "--churn 5/s --target localhost:7002 --resolve-every 1s --proxy-protocol v1",
+        "--keepalive-message x --keepalive-every 5s --keepalive-answer y",
     ] {
         config(line);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::engine::protocol::message::Message;
 use crate::engine::protocol::proxy::header::{Ends, Version};
-use crate::engine::protocol::{Connection, Expectation, Heard, Opening};
+use crate::engine::protocol::{Connection, Expectation, Handshaken, Heard, Opening};
 
 /// What is expected of connections that begin with a header.
 #[derive(Debug)]
@@ -31,6 +31,11 @@ impl<E: Expectation> Expectation for Announced<E> {
     const FILLS_IN: bool = E::FILLS_IN;
 
     const HEADROOM: u16 = E::HEADROOM;
+
+    fn learn_targets(&mut self, addresses: &[SocketAddr], like: &[usize]) {
+        self.targets = addresses.to_vec();
+        self.then.learn_targets(addresses, like);
+    }
 
     fn is_answered(&self) -> bool {
         self.then.is_answered()
@@ -85,6 +90,10 @@ impl<E: Expectation> Expectation for Announced<E> {
         self.then.on_opening(state, connection, buffer, bytes)
     }
 
+    fn take_handshake(&self) -> Option<Handshaken> {
+        self.then.take_handshake()
+    }
+
     #[inline]
     fn write(
         &self,
@@ -95,6 +104,25 @@ impl<E: Expectation> Expectation for Announced<E> {
         out: &mut [u8],
     ) -> Range<u16> {
         self.then.write(state, connection, message, message_bytes, out)
+    }
+
+    fn keepalive_every(&self) -> Option<Duration> {
+        self.then.keepalive_every()
+    }
+
+    fn write_keepalive(
+        &self,
+        state: &mut E::State,
+        connection: Connection,
+        at: Duration,
+        out: &mut [u8],
+    ) -> Range<u16> {
+        self.then.write_keepalive(state, connection, at, out)
+    }
+
+    #[inline]
+    fn awaits_keepalive(&self, state: &E::State) -> bool {
+        self.then.awaits_keepalive(state)
     }
 
     fn farewell(&self, state: &mut E::State, out: &mut [u8]) -> Range<u16> {

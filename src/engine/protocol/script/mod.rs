@@ -24,6 +24,25 @@ pub struct Script {
     pub message: Option<Template>,
     /// What answers a message; without it a message is done when it is sent.
     pub answer: Option<Pattern>,
+    /// What is sent where nothing else was for some time.
+    pub keepalive: Option<Keepalive>,
+}
+
+/// What keeps a connection alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Time without a message, after which it is sent.
+    pub every: Duration,
+    /// What is sent.
+    pub message: Template,
+    /// What answers it; without it none is awaited.
+    pub answer: Option<Pattern>,
+}
+
+impl Keepalive {
+    fn answer(&self) -> Option<&Pattern> {
+        self.answer.as_ref()
+    }
 }
 
 /// What is expected of connections that follow a script.
@@ -43,8 +62,12 @@ impl Scripted {
     #[must_use]
     pub fn new(script: Script, began_ms: u64) -> Scripted {
         let is_open = |pattern: &Option<Pattern>| pattern.as_ref().is_some_and(Pattern::is_open);
-        let passes_over =
-            script.answer.is_none() || is_open(&script.answer) || is_open(&script.hello_answer);
+        let is_open_behind =
+            script.keepalive.as_ref().is_some_and(|keepalive| is_open(&keepalive.answer));
+        let passes_over = script.answer.is_none()
+            || is_open(&script.answer)
+            || is_open(&script.hello_answer)
+            || is_open_behind;
         let secret = RandomState::new();
         Scripted { script, began_ms, secret, drawn: Cell::new(0), passes_over }
     }
@@ -71,12 +94,14 @@ impl Scripted {
 
 impl Expectation for Scripted {
     /// When the message that is out was due: the low 32 bits of the core's clock in microseconds, to two of them;
-    /// 0 while none is out.
+    /// 0 while none is out, and 2 while a keepalive is.
     type State = u32;
 
     const OPENS: bool = true;
 
     const FILLS_IN: bool = true;
+
+    const BY_MESSAGE: bool = true;
 
     fn is_answered(&self) -> bool {
         self.script.answer.is_some()
@@ -108,7 +133,7 @@ impl Expectation for Scripted {
                 let size = u16::try_from(size).expect("a buffer is short");
                 Opening::Open(bytes.start + size..bytes.end)
             }
-            Match::Other => Opening::Refused(None),
+            Match::Other => Opening::REFUSED,
         }
     }
 
@@ -125,8 +150,35 @@ impl Expectation for Scripted {
         0..self.write_template(self.script.message.as_ref(), connection, message.due, out)
     }
 
+    fn keepalive_every(&self) -> Option<Duration> {
+        self.script.keepalive.as_ref().map(|keepalive| keepalive.every)
+    }
+
+    fn write_keepalive(
+        &self,
+        due_us: &mut u32,
+        connection: Connection,
+        at: Duration,
+        out: &mut [u8],
+    ) -> Range<u16> {
+        let keepalive = self.script.keepalive.as_ref();
+        if keepalive.and_then(Keepalive::answer).is_some() {
+            *due_us = KEEPALIVE_OUT;
+        }
+        let message = keepalive.map(|keepalive| &keepalive.message);
+        0..self.write_template(message, connection, at, out)
+    }
+
+    fn awaits_keepalive(&self, due_us: &u32) -> bool {
+        *due_us == KEEPALIVE_OUT
+    }
+
     fn on_bytes(&self, due_us: &mut u32, buffer: &mut [u8], bytes: Range<u16>) -> Heard {
-        let answer = self.script.answer.as_ref().filter(|_| *due_us != NOTHING_OUT);
+        let answer = match *due_us {
+            NOTHING_OUT => None,
+            KEEPALIVE_OUT => self.script.keepalive.as_ref().and_then(Keepalive::answer),
+            _ => self.script.answer.as_ref(),
+        };
         let Some(answer) = answer else {
             // The beginning of an answer to nothing is not waited for to become whole.
             return Heard::all(if self.passes_over { What::Nothing } else { What::Mismatch });
@@ -136,8 +188,15 @@ impl Expectation for Scripted {
             Match::NeedMore => Heard::need_more(bytes),
             Match::Whole(size) => {
                 let size = u16::try_from(size).expect("a buffer is short");
-                let due_us = std::mem::replace(due_us, NOTHING_OUT);
-                Heard { what: What::Done(due_us), rest: bytes.start + size..bytes.end }
+                let what = match std::mem::replace(due_us, NOTHING_OUT) {
+                    KEEPALIVE_OUT => What::Alive,
+                    due_us => What::Done(due_us),
+                };
+                Heard { what, rest: bytes.start + size..bytes.end }
+            }
+            // The answer to a keepalive may be behind it.
+            Match::Other if *due_us == KEEPALIVE_OUT && self.passes_over => {
+                Heard::all(What::Nothing)
             }
             Match::Other => Heard::all(What::Mismatch),
         }
@@ -145,6 +204,9 @@ impl Expectation for Scripted {
 }
 
 const NOTHING_OUT: u32 = 0;
+
+/// No due time: those are odd.
+const KEEPALIVE_OUT: u32 = 2;
 
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are what a slot keeps")]
 fn low_microseconds(time: Duration) -> u32 {

@@ -59,6 +59,16 @@ impl Template {
         Template(parts)
     }
 
+    /// Whether it is text in UTF-8, whatever it is filled in with.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        let is_text = |part: &Part| match part {
+            Part::Bytes(bytes) => std::str::from_utf8(bytes).is_ok(),
+            Part::Number(_) | Part::Random(_) | Part::Source | Part::TimeMs => true,
+        };
+        self.0.iter().all(is_text)
+    }
+
     /// Its longest size, whatever it is filled in with.
     #[must_use]
     pub fn size(&self) -> usize {

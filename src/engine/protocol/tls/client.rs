@@ -2,18 +2,21 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::base::constants::BUFFER_BYTES;
 use crate::engine::protocol::message::Message;
 use crate::engine::protocol::tls::config::{ClientTls, ServerName};
-use crate::engine::protocol::tls::content::{AlertDescription, Opened};
+use crate::engine::protocol::tls::content::AlertDescription;
 use crate::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
+use crate::engine::protocol::tls::pass::{Came, Core, Pass, short, wide};
 use crate::engine::protocol::tls::record::PLAIN_BYTES_MAX;
+use crate::engine::protocol::tls::resumption::Resumption;
 use crate::engine::protocol::tls::sessions::{Entry, Sessions};
 use crate::engine::protocol::tls::traffic::{HANDSHAKE_STACK, clean_stack};
-use crate::engine::protocol::{Connection, Expectation, Heard, Opening, What};
+use crate::engine::protocol::{Connection, Expectation, Handshaken, Heard, Opening, What};
 
 /// Bytes of plaintext beside each other: what is kept, and what a record holds.
 const PLAIN_BYTES: usize = 2 * BUFFER_BYTES as usize + PLAIN_BYTES_MAX;
@@ -25,13 +28,6 @@ pub struct Tls<E> {
     names: Vec<ServerName<'static>>,
     then: E,
     core: RefCell<Core>,
-}
-
-/// What a core has for all its connections.
-struct Core {
-    sessions: Sessions,
-    plain: Box<[u8]>,
-    out: Vec<u8>,
 }
 
 /// What is remembered of a connection.
@@ -48,8 +44,14 @@ impl<E> Tls<E> {
     /// A layer over `then`, towards targets of these names.
     #[must_use]
     pub fn new(config: ClientTls, names: Vec<ServerName<'static>>, then: E) -> Tls<E> {
-        let plain = vec![0; PLAIN_BYTES].into();
-        let core = Core { sessions: Sessions::default(), plain, out: Vec::new() };
+        let (config, resumption) = Resumption::of_core(config);
+        let core = Core {
+            sessions: Sessions::default(),
+            plain: vec![0; PLAIN_BYTES].into(),
+            out: Vec::new(),
+            resumption,
+            handshaken: None,
+        };
         Tls { config, names, then, core: RefCell::new(core) }
     }
 }
@@ -57,116 +59,6 @@ impl<E> Tls<E> {
 impl<E: fmt::Debug> fmt::Debug for Tls<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").field("then", &self.then).finish_non_exhaustive()
-    }
-}
-
-fn short(bytes: usize) -> u16 {
-    u16::try_from(bytes).expect("a buffer is short")
-}
-
-fn wide(range: &Range<u16>) -> Range<usize> {
-    range.start.into()..range.end.into()
-}
-
-/// What came of a record.
-enum Came {
-    /// Plaintext, behind what was kept.
-    Data,
-    /// Nothing that matters.
-    Nothing,
-    /// The next record is not whole.
-    NeedMore,
-    /// What was sealed is to be sent.
-    Reply,
-    /// What was sealed is to be sent, and the connection ends.
-    Ends,
-}
-
-/// The bytes of a buffer, as they are gone through: plaintext in the core's own, and records from `at` on.
-struct Pass<'a> {
-    core: &'a mut Core,
-    buffer: &'a mut [u8],
-    session: u32,
-    /// Bytes that are free before the plaintext.
-    headroom: usize,
-    /// Plaintext that is not dealt with.
-    kept: usize,
-    at: usize,
-    end: usize,
-}
-
-impl Pass<'_> {
-    fn next(&mut self) -> Came {
-        if self.at == self.end {
-            return Came::NeedMore;
-        }
-        let Core { sessions, plain, out } = &mut *self.core;
-        let mut session = sessions.open(self.session).expect("the handshake is done");
-        let record = session.open(&mut self.buffer[self.at..self.end]);
-        out.clear();
-        let came = match record.opened {
-            Opened::NeedMore(_) => Came::NeedMore,
-            Opened::Data(data) => {
-                let to = self.headroom + self.kept;
-                plain[to..to + data.len()]
-                    .copy_from_slice(&self.buffer[self.at + data.start..self.at + data.end]);
-                self.kept += data.len();
-                Came::Data
-            }
-            Opened::KeyUpdate { must_answer: true } => {
-                session.append_key_update(out);
-                Came::Reply
-            }
-            Opened::Renegotiation => {
-                session.append_alert(AlertDescription::NoRenegotiation, out);
-                Came::Reply
-            }
-            Opened::KeyUpdate { .. } | Opened::Ticket(_) | Opened::Nothing => Came::Nothing,
-            Opened::CloseNotify => {
-                session.append_alert(AlertDescription::CloseNotify, out);
-                Came::Ends
-            }
-            Opened::Alert(_) => Came::Ends,
-            Opened::Bad(bad) => {
-                session.append_alert(bad.alert(), out);
-                Came::Ends
-            }
-        };
-        self.at += record.bytes;
-        came
-    }
-
-    /// Whether what is kept would fill a buffer without TLS: it never ends.
-    fn is_full(&self) -> bool {
-        self.headroom + self.kept >= BUFFER_BYTES.into()
-    }
-
-    /// What is kept of the plaintext, which is moved to its beginning.
-    fn keep(&mut self, rest: &Range<u16>) {
-        self.core.plain.copy_within(wide(rest), self.headroom);
-        self.kept = rest.len();
-    }
-
-    /// Seals plaintext behind what is to be sent.
-    fn seal(&mut self, plain: &Range<u16>) {
-        let Core { sessions, plain: all, out } = &mut *self.core;
-        let mut session = sessions.open(self.session).expect("the handshake is done");
-        out.clear();
-        session.seal(&all[wide(plain)], out);
-    }
-
-    /// Puts what is to be sent, and what is left, into the buffer: where each stands. `None` when it has no room.
-    fn put(&mut self, says: bool) -> Option<(Range<u16>, Range<u16>)> {
-        let said = if says { self.core.out.len() } else { 0 };
-        let (left, kept) = (self.end - self.at, self.kept);
-        if said + kept + left > self.buffer.len() {
-            return None;
-        }
-        self.buffer.copy_within(self.at..self.end, said + kept);
-        self.buffer[..said].copy_from_slice(&self.core.out[..said]);
-        let plain = &self.core.plain[self.headroom..self.headroom + kept];
-        self.buffer[said..said + kept].copy_from_slice(plain);
-        Some((0..short(said), short(said)..short(said + kept + left)))
     }
 }
 
@@ -196,7 +88,13 @@ impl<E: Expectation> Tls<E> {
         let entry = core.sessions.get(state.session);
         let Entry::Shaking(handshake) = entry else { unreachable!("it was looked at") };
         match handshake.feed(&buffer[wide(bytes)]) {
-            Err(failure) => Opening::Refused(Some(failure.to_string())),
+            Err(failure) => {
+                // The alert that says why to the server.
+                let waiting = handshake.outgoing();
+                let size = waiting.len().min(buffer.len());
+                buffer[..size].copy_from_slice(&waiting[..size]);
+                Opening::Refused { send: 0..short(size), why: Some(failure.to_string()) }
+            }
             Ok(Progress::NeedMore) => {
                 let waiting = handshake.outgoing();
                 let size = waiting.len().min(buffer.len());
@@ -212,11 +110,17 @@ impl<E: Expectation> Tls<E> {
                     unreachable!("it was looked at")
                 };
                 let finished = handshake.finish();
-                let Ok(Finished { session, rest, outgoing, .. }) = finished else {
-                    return Opening::Refused(None);
+                let Ok(Finished { session, rest, outgoing, is_resumed, tickets, .. }) = finished
+                else {
+                    return Opening::REFUSED;
                 };
                 *entry = Entry::Open(session);
-                let Core { sessions, plain, out } = core;
+                let Core { sessions, plain, out, resumption, handshaken } = core;
+                let kind = if is_resumed { Handshaken::Resumed } else { Handshaken::Full };
+                *handshaken = Some(kind);
+                if let (Some(resumption), Some(tickets)) = (resumption, tickets) {
+                    resumption.wait(state.session, &self.names[connection.target], tickets);
+                }
                 let mut session = sessions.open(state.session).expect("it was put there");
                 out.clear();
                 out.extend_from_slice(&outgoing);
@@ -230,7 +134,7 @@ impl<E: Expectation> Tls<E> {
                 }
                 let (said, end) = (out.len(), out.len() + rest.len());
                 if end > buffer.len() {
-                    return Opening::Refused(None);
+                    return Opening::REFUSED;
                 }
                 buffer[..said].copy_from_slice(out);
                 buffer[said..end].copy_from_slice(&rest);
@@ -254,6 +158,13 @@ impl<E: Expectation> Expectation for Tls<E> {
     const BYTES_BESIDE: usize = size_of::<Entry>() + E::BYTES_BESIDE;
 
     const FILLS_IN: bool = E::FILLS_IN;
+
+    fn learn_targets(&mut self, addresses: &[SocketAddr], like: &[usize]) {
+        let new = like.iter().skip(self.names.len());
+        let new: Vec<_> = new.map(|like| self.names[*like].clone()).collect();
+        self.names.extend(new);
+        self.then.learn_targets(addresses, like);
+    }
 
     fn is_answered(&self) -> bool {
         self.then.is_answered()
@@ -287,12 +198,15 @@ impl<E: Expectation> Expectation for Tls<E> {
         out: &mut [u8],
     ) -> u16 {
         let name = &self.names[connection.target];
+        let core = &mut *self.core.borrow_mut();
+        if let Some(resumption) = &mut core.resumption {
+            resumption.begin(name);
+        }
         let mut handshake = Handshake::client(&self.config, name).expect("there is randomness");
         let size = handshake.outgoing().len();
         out[..size].copy_from_slice(handshake.outgoing());
         handshake.sent(size);
-        let sessions = &mut self.core.borrow_mut().sessions;
-        state.session = sessions.add(Entry::Shaking(Box::new(handshake)));
+        state.session = core.sessions.add(Entry::Shaking(Box::new(handshake)));
         short(size)
     }
 
@@ -318,7 +232,10 @@ impl<E: Expectation> Expectation for Tls<E> {
                 let plain = &mut pass.core.plain[..];
                 match self.then.on_opening(&mut state.then, connection, plain, range) {
                     Opening::NeedMore(rest) => (Opening::NeedMore(0..0), rest),
-                    Opening::Refused(why) => return Opening::Refused(why),
+                    Opening::Refused { send, why } => {
+                        pass.seal(&send);
+                        (Opening::Refused { send: 0..0, why }, 0..0)
+                    }
                     Opening::Open(rest) => (Opening::Open(0..0), rest),
                     Opening::Say { send, rest, is_open } => {
                         pass.seal(&send);
@@ -328,25 +245,29 @@ impl<E: Expectation> Expectation for Tls<E> {
             };
             pass.keep(&rest);
             let (opening, says) = match opening {
-                Opening::NeedMore(_) if pass.is_full() => return Opening::Refused(None),
+                Opening::NeedMore(_) if pass.is_full() => return Opening::REFUSED,
                 Opening::NeedMore(_) => match pass.next() {
                     Came::Data | Came::Nothing => continue,
                     Came::NeedMore => (Opening::NeedMore(0..0), false),
                     Came::Reply => (Opening::Say { send: 0..0, rest: 0..0, is_open: false }, true),
-                    Came::Ends => return Opening::Refused(None),
+                    Came::Ends => (Opening::REFUSED, true),
                 },
-                Opening::Say { .. } => (opening, true),
+                Opening::Say { .. } | Opening::Refused { .. } => (opening, true),
                 opening => (opening, false),
             };
             state.plain = short(pass.kept);
-            let Some((send, rest)) = pass.put(says) else { return Opening::Refused(None) };
+            let Some((send, rest)) = pass.put(says) else { return Opening::REFUSED };
             return match opening {
                 Opening::NeedMore(_) => Opening::NeedMore(rest),
                 Opening::Open(_) => Opening::Open(rest),
                 Opening::Say { is_open, .. } => Opening::Say { send, rest, is_open },
-                refused @ Opening::Refused(_) => refused,
+                Opening::Refused { why, .. } => Opening::Refused { send, why },
             };
         }
+    }
+
+    fn take_handshake(&self) -> Option<Handshaken> {
+        self.core.borrow_mut().handshaken.take()
     }
 
     fn write(
@@ -357,7 +278,7 @@ impl<E: Expectation> Expectation for Tls<E> {
         message_bytes: u16,
         buffer: &mut [u8],
     ) -> Range<u16> {
-        let Core { sessions, plain, out } = &mut *self.core.borrow_mut();
+        let Core { sessions, plain, out, .. } = &mut *self.core.borrow_mut();
         let written = self.then.write(&mut state.then, connection, message, message_bytes, plain);
         let mut session = sessions.open(state.session).expect("it is open");
         out.clear();
@@ -366,8 +287,32 @@ impl<E: Expectation> Expectation for Tls<E> {
         0..short(out.len())
     }
 
+    fn keepalive_every(&self) -> Option<Duration> {
+        self.then.keepalive_every()
+    }
+
+    fn write_keepalive(
+        &self,
+        state: &mut Self::State,
+        connection: Connection,
+        at: Duration,
+        buffer: &mut [u8],
+    ) -> Range<u16> {
+        let Core { sessions, plain, out, .. } = &mut *self.core.borrow_mut();
+        let written = self.then.write_keepalive(&mut state.then, connection, at, plain);
+        let mut session = sessions.open(state.session).expect("it is open");
+        out.clear();
+        session.seal(&plain[wide(&written)], out);
+        buffer[..out.len()].copy_from_slice(out);
+        0..short(out.len())
+    }
+
+    fn awaits_keepalive(&self, state: &Self::State) -> bool {
+        self.then.awaits_keepalive(&state.then)
+    }
+
     fn farewell(&self, state: &mut Self::State, buffer: &mut [u8]) -> Range<u16> {
-        let Core { sessions, plain, out } = &mut *self.core.borrow_mut();
+        let Core { sessions, plain, out, .. } = &mut *self.core.borrow_mut();
         let Some(mut session) = sessions.open(state.session) else { return 0..0 };
         out.clear();
         let written = self.then.farewell(&mut state.then, plain);
@@ -379,7 +324,11 @@ impl<E: Expectation> Expectation for Tls<E> {
 
     fn forget(&self, state: &mut Self::State) {
         if state.session != 0 {
-            self.core.borrow_mut().sessions.remove(state.session);
+            let core = &mut *self.core.borrow_mut();
+            core.sessions.remove(state.session);
+            if let Some(resumption) = &mut core.resumption {
+                resumption.forget(state.session);
+            }
             state.session = 0;
         }
     }

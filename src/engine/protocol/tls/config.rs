@@ -193,6 +193,14 @@ impl ClientTls {
     }
 }
 
+impl ClientTls {
+    /// Whether later handshakes are resumed.
+    #[must_use]
+    pub fn resumes(&self) -> bool {
+        self.keeps_tickets
+    }
+}
+
 /// The name of a server, or its address, as its certificate has it.
 ///
 /// # Errors

@@ -18,7 +18,9 @@
 //! server       the layer of a server, over a protocol
 //! client       the layer of a client, over an expectation
 //! seal         records behind each other, as they are sent
+//! pass         the records of a client's connection, as they are gone through
 //! sessions     what a core keeps of its connections
+//! resumption   what a core of a client resumes by
 //! failure      why a handshake failed, and which alert tells the peer so
 //! ```
 //!
@@ -41,7 +43,9 @@ pub mod failure;
 pub mod handshake;
 mod joiner;
 pub mod key_update;
+mod pass;
 pub mod record;
+mod resumption;
 mod seal;
 pub mod secrets;
 mod served;

@@ -2,11 +2,14 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::base::constants::BUFFER_BYTES;
 use crate::engine::protocol::message::Message;
 use crate::engine::protocol::websocket::frame::{Head, Opcode, close_code, code, mask};
+use crate::engine::protocol::websocket::kinds::Kinds;
 use crate::engine::protocol::websocket::upgrade::{Answered, Request, agreed};
 use crate::engine::protocol::websocket::utf8::Utf8;
 use crate::engine::protocol::{Connection, Expectation, Heard, Opening, What};
@@ -29,6 +32,8 @@ pub struct Upgraded<E> {
     pub hosts: Vec<Box<str>>,
     /// Whether a message goes out as a ping, and its pong is the answer. What else comes is passed over.
     pub asks_by_ping: bool,
+    /// Kinds of other messages that go out.
+    pub kinds: Kinds,
     /// What is expected of messages.
     pub then: E,
     /// Nonces and masks come from it: nobody else can foretell them.
@@ -48,9 +53,14 @@ pub struct State<S> {
     message: Kind,
     /// The present frame ends its message.
     is_last: bool,
+    /// What the message is has been told: the rest of it is passed over.
+    is_told: bool,
 }
 
 const _: () = assert!(size_of::<State<u16>>() == 12, "a connection of WebSocket stays 44 bytes");
+
+/// A part of a message that goes on beyond it is shown to an expectation that is shown whole ones.
+const PART_BYTES: usize = BUFFER_BYTES as usize / 2;
 
 /// The message of which the beginning has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +78,8 @@ impl<E> Upgraded<E> {
     #[must_use]
     pub fn new(request: Request, hosts: Vec<Box<str>>, then: E) -> Upgraded<E> {
         let (secret, masks) = (RandomState::new(), Cell::new(0));
-        Upgraded { request, hosts, asks_by_ping: false, then, secret, masks }
+        let kinds = Kinds::default();
+        Upgraded { request, hosts, asks_by_ping: false, kinds, then, secret, masks }
     }
 
     /// The nonce of a connection, the same each time.
@@ -92,6 +103,13 @@ impl<E> Upgraded<E> {
         let begin = start - head.size();
         head.write(&mut out[begin..]);
         begin
+    }
+
+    /// A whole message, which stands in `range` behind what a head needs.
+    fn message(&self, out: &mut [u8], range: &Range<u16>, opcode: Opcode) -> Range<u16> {
+        let [start, end] = [range.start, range.end].map(|at| HEAD + usize::from(at));
+        let begin = self.frame(out, opcode, start, end);
+        short(begin)..short(end)
     }
 
     /// A close frame.
@@ -134,7 +152,16 @@ impl<E: Expectation> Expectation for Upgraded<E> {
 
     const OPENS: bool = true;
 
+    const FILLS_IN: bool = E::FILLS_IN;
+
     const HEADROOM: u16 = HEADROOM;
+
+    fn learn_targets(&mut self, addresses: &[SocketAddr], like: &[usize]) {
+        let new = like.iter().skip(self.hosts.len());
+        let new: Vec<_> = new.map(|like| self.hosts[*like].clone()).collect();
+        self.hosts.extend(new);
+        self.then.learn_targets(addresses, like);
+    }
 
     fn is_answered(&self) -> bool {
         self.then.is_answered()
@@ -183,23 +210,41 @@ impl<E: Expectation> Expectation for Upgraded<E> {
         match agreed(came, self.nonce(connection.number), subprotocol) {
             Answered::NeedMore => Opening::NeedMore(bytes),
             Answered::Agreed(size) => Opening::Open(bytes.start + short(size)..bytes.end),
-            Answered::Refused => Opening::Refused(None),
+            Answered::Refused => Opening::REFUSED,
         }
     }
 
     fn write(
         &self,
-        _state: &mut State<E::State>,
-        _connection: Option<Connection>,
+        state: &mut State<E::State>,
+        connection: Option<Connection>,
         message: &Message,
         message_bytes: u16,
         out: &mut [u8],
     ) -> Range<u16> {
-        let end = HEAD + usize::from(message_bytes);
-        message.write(&mut out[HEAD..end]);
-        let opcode = if self.asks_by_ping { Opcode::Ping } else { Opcode::Binary };
-        let begin = self.frame(out, opcode, HEAD, end);
-        short(begin)..short(end)
+        let plain = &mut out[HEAD..];
+        let written = self.then.write(&mut state.then, connection, message, message_bytes, plain);
+        let opcode = if self.asks_by_ping { Opcode::Ping } else { self.kinds.messages.opcode() };
+        self.message(out, &written, opcode)
+    }
+
+    fn keepalive_every(&self) -> Option<Duration> {
+        self.then.keepalive_every()
+    }
+
+    fn write_keepalive(
+        &self,
+        state: &mut State<E::State>,
+        connection: Connection,
+        at: Duration,
+        out: &mut [u8],
+    ) -> Range<u16> {
+        let written = self.then.write_keepalive(&mut state.then, connection, at, &mut out[HEAD..]);
+        self.message(out, &written, self.kinds.keepalives.opcode())
+    }
+
+    fn awaits_keepalive(&self, state: &State<E::State>) -> bool {
+        self.then.awaits_keepalive(&state.then)
     }
 
     fn farewell(&self, _state: &mut Self::State, out: &mut [u8]) -> Range<u16> {
@@ -307,9 +352,10 @@ impl<E: Expectation> Pass<'_, E> {
             state.utf8 = after.ok_or(Ends::Wrong(code::INVALID_TEXT))?;
         }
         self.at = range.end;
-        if self.layer.asks_by_ping {
+        if self.layer.asks_by_ping || state.is_told {
             state.remaining -= piece;
             state.message = if is_end { Kind::None } else { state.message };
+            state.is_told &= !is_end;
             return Ok(None);
         }
         self.buffer.copy_within(range, self.gathered);
@@ -318,11 +364,18 @@ impl<E: Expectation> Pass<'_, E> {
         if is_end {
             state.message = Kind::None;
         }
+        if E::BY_MESSAGE && !is_end && self.gathered - self.start < PART_BYTES {
+            return Ok(None);
+        }
         let carried = short(self.start)..short(self.gathered);
         let heard = self.layer.then.on_bytes(&mut state.then, self.buffer, carried);
+        state.is_told = E::BY_MESSAGE && !is_end && heard.what != What::NeedMore;
         match heard.what {
-            // A message that ends is whole.
-            What::NeedMore if is_end => Ok(Some(self.gone(What::Mismatch))),
+            What::Done(_) | What::Alive if !heard.rest.is_empty() => {
+                Ok(Some(self.gone(What::Mismatch)))
+            }
+            // A message that ends is whole, unless what is awaited may be in several.
+            What::NeedMore if is_end && !E::BY_MESSAGE => Ok(Some(self.gone(What::Mismatch))),
             What::NeedMore => Ok(None),
             // A frame without a byte may be behind it.
             What::Answer(_) if !is_end => Ok(None),

@@ -17,6 +17,7 @@ use crate::engine::protocol::{Action, Protocol, Shaking};
 
 pub mod client;
 pub mod frame;
+pub mod kinds;
 pub mod upgrade;
 pub mod utf8;
 

@@ -1,0 +1,127 @@
+//! Flags that contradict each other.
+
+use megaconn::base::constants::EXPECTED_EVERY_MAX;
+use megaconn::base::wanted::Wanted;
+
+use crate::run::flags::{self, Flags};
+
+/// The first contradiction among `flags`, and its fix.
+pub(super) fn first(flags: &Flags) -> Option<(&'static str, &'static str)> {
+    let mut all = of_run(flags).into_iter().chain(of_script(flags));
+    all.find(|(is_so, ..)| *is_so).map(|(_, what, fix)| (what, fix))
+}
+
+/// Whether flags contradict each other, what the contradiction is, and its fix; in the order in which
+/// they are told.
+fn of_run(flags: &Flags) -> [(bool, &'static str, &'static str); 24] {
+    let Flags { targets, load, traffic, gates, script, .. } = flags;
+    let (scripted, is_other) = (script.is_any(), traffic.expect != flags::Expect::Echo);
+    let is_dumb = scripted && script.answer.is_none();
+    let is_mute = scripted && script.message.is_none();
+    let resolves = targets.resolve_every.is_some();
+    let (echo, push) =
+        (traffic.expect == flags::Expect::Echo, traffic.expect == flags::Expect::Push);
+    let sends = traffic.message_every.is_some()
+        || traffic.message_rate.is_some()
+        || traffic.message_count.is_some_and(|count| count > 0);
+    let (holds, searches) = (!load.connections.is_empty(), flags.keep_bystanders.is_some());
+    let unwatched = !flags.bystanders && flags.panel.names_a_target();
+    let is_long = traffic.push_every > Some(EXPECTED_EVERY_MAX);
+    // A search holds for as long as it takes to tell.
+    let no_hold = load.hold.is_zero() && !searches;
+    let by_schedule = traffic.message_every.is_some() || traffic.message_rate.is_some();
+    [
+        (
+            no_hold && traffic.churn.is_some(),
+            "--churn is of the hold, of which --hold 0s has none",
+            "--hold 10s",
+        ),
+        (
+            no_hold && by_schedule,
+            "messages by schedule are of the hold, of which --hold 0s has none",
+            "--hold 10s, or --message-count",
+        ),
+        (scripted && is_other, "a script says what comes", "--answer in place of --expect"),
+        (
+            script.answer.is_some() && is_mute,
+            "--answer answers nothing",
+            "add --message, or write --hello-answer",
+        ),
+        (is_mute && sends, "a script without --message sends none", "add --message"),
+        (is_dumb && traffic.churn.is_some(), "--churn needs an answer", "--answer"),
+        (is_dumb && traffic.sweep, "--sweep needs an answer", "--answer"),
+        (!holds && traffic.sweep, "--sweep needs connections", "--connections"),
+        (!echo && traffic.churn.is_some(), "--churn needs an answer", "--expect echo"),
+        (!echo && traffic.sweep, "--sweep needs an answer", "--expect echo"),
+        (push && sends, "--expect push sends nothing", "no --message-* flags"),
+        (!holds && sends, "--message-* need connections", "--connections"),
+        (!echo && gates.max_p99.is_some(), "--max-p99 needs answers", "--expect echo"),
+        (!push && traffic.banner.is_some(), "--banner is for pushes", "--expect push"),
+        (!push && traffic.push_text.is_some(), "--push-text is for pushes", "--expect push"),
+        (!push && traffic.push_every.is_some(), "--push-every is for pushes", "--expect push"),
+        (!holds && searches, "--keep-bystanders needs connections", "--connections"),
+        (!flags.bystanders && searches, "--keep-bystanders needs them", "--bystanders"),
+        (
+            searches && load.connections.contains(&Wanted::Max),
+            "--keep-bystanders searches up to a number, and max is none",
+            "--connections with a number",
+        ),
+        (
+            searches && load.connections.windows(2).any(|pair| pair[0] > pair[1]),
+            "--keep-bystanders searches upwards",
+            "--connections that rise",
+        ),
+        (unwatched, "--ping and its like are bystanders", "add --bystanders"),
+        (is_long, "--push-every is too long", "30m or less"),
+        (
+            resolves && !targets.has_name(),
+            "--resolve-every needs a name among the targets, and all are addresses",
+            "--target example.org:7000, or no --resolve-every",
+        ),
+        (
+            resolves && traffic.churn.is_none(),
+            "--resolve-every moves short connections, and there are none",
+            "--churn 100/s, or no --resolve-every",
+        ),
+    ]
+}
+
+/// The same of a script, and of what it is said by.
+fn of_script(flags: &Flags) -> [(bool, &'static str, &'static str); 6] {
+    let Flags { targets, traffic, script, .. } = flags;
+    let has_path = targets.path().flatten().is_some();
+    let says_hello = script.hello.is_some() || script.hello_answer.is_some();
+    let scripted = script.is_any();
+    [
+        (
+            has_path && says_hello,
+            "--hello and --hello-answer are not said over WebSocket yet",
+            "--message and --answer",
+        ),
+        (
+            script.keepalive_message.is_some() && script.keepalive_every.is_none(),
+            "--keepalive-message has no time",
+            "add --keepalive-every",
+        ),
+        (
+            script.keepalive_message.is_none() && script.keepalive_every.is_some(),
+            "--keepalive-every has nothing to say",
+            "add --keepalive-message",
+        ),
+        (
+            script.keepalive_message.is_none() && script.keepalive_answer.is_some(),
+            "--keepalive-answer answers nothing",
+            "add --keepalive-message",
+        ),
+        (
+            scripted && traffic.ping_every.is_some(),
+            "--ping-every sends messages of its own, as pings",
+            "--keepalive-message, or no script",
+        ),
+        (
+            !scripted && traffic.message_kind.is_some(),
+            "--message-kind is of messages of a script",
+            "add --message",
+        ),
+    ]
+}
