@@ -100,7 +100,7 @@ pub(crate) struct Talk<'a> {
     pub(crate) to_client: Said<'a>,
     /// It was reset, by an end or on the way.
     pub(crate) was_reset: bool,
-    /// The server may have ended it while a frame of the client was on its way: it waited for an answer in vain.
+    /// An end may have given it up while a frame of the client was on its way: it waited for an answer in vain.
     pub(crate) may_be_cut: bool,
     /// The server has ended it in order, and its peer did not break it.
     pub(crate) is_in_order: bool,

@@ -31,7 +31,8 @@ impl<P: Protocol, E: Expectation> World<P, E> {
     fn talks(&self) -> impl Iterator<Item = Talk<'_>> {
         let (server, client) = (&self.server.end.driver, &self.client.end.driver);
         let timeouts = [&self.served.ping_timeout_total, &self.served.idle_timeout_total];
-        let may_be_cut = timeouts.iter().any(|counter| counter.get() > 0);
+        let silent = self.called.lost[LostCause::Silent as usize].get();
+        let may_be_cut = silent > 0 || timeouts.iter().any(|counter| counter.get() > 0);
         let links = self.wire.links().iter().filter(|l| l.outcome == Outcome::Established);
         links.map(move |link| {
             let [a, b] = ends_of(link, server, client);
