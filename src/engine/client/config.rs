@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::engine::client::reconnect::Reconnect;
 use crate::engine::driver::ShutdownMode;
 
 /// What one core of a client is told.
@@ -20,6 +21,8 @@ pub struct ClientConfig {
     /// Which part of its own interval goes by before a core's first thing is due, from 0 to 1: the cores
     /// take turns, and what all of them do keeps the rate however low it is.
     pub turn: f64,
+    /// When those that are lost come back; `None` is never.
+    pub reconnect: Option<Reconnect>,
     /// How connections are ended.
     pub close: ShutdownMode,
     /// Tells this run's messages from any other's.
