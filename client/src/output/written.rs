@@ -16,7 +16,9 @@ use megaconn::results::cost::{Cost, Fit, Line, Memory};
 use megaconn::results::lenient::{List, Map, Maybe, Part};
 use megaconn::results::max::Max;
 use megaconn::results::percentiles::Percentiles;
-use megaconn::results::plateau::{Churn, Connect, Counts, Messages, Plateau, Pushes, Sweep};
+use megaconn::results::plateau::{
+    Churn, Connect, Counts, Messages, Plateau, Pushes, Reconnects, Sweep,
+};
 use megaconn::results::result::{
     Close, Descriptors, LossPattern, LossTimes, PerCore, ReserveMet, RunResult, TargetChange,
     TargetCounts, TargetNow,
@@ -102,6 +104,14 @@ fn whole_plateau() -> Plateau {
             unstarted: Maybe(Some(1)),
             connect_latency_us: percentiles(30),
             latency_us: Maybe(None),
+        })),
+        reconnect: Maybe(Some(Reconnects {
+            returned: Maybe(Some(4)),
+            given_up: Maybe(Some(1)),
+            waiting: Maybe(Some(1)),
+            tries: Maybe(Some(9)),
+            failed: failed(),
+            back_us: percentiles(1_000),
         })),
         sweep: Maybe(Some(Sweep {
             asked: Maybe(Some(99_985)),

@@ -11,6 +11,7 @@ use megaconn::base::constants::{
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::wanted::Wanted;
 use megaconn::engine::client::config::Schedule;
+use megaconn::engine::client::reconnect::Reconnect;
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
@@ -72,6 +73,8 @@ pub(crate) struct Traffic {
     /// What is said in place of our messages. An answer to it is an echo as others.
     pub(crate) script: Option<Script>,
     pub(crate) churn: Option<Churn>,
+    /// When held connections that are lost come back.
+    pub(crate) reconnect: Option<Reconnect>,
     pub(crate) close: ShutdownMode,
     pub(crate) sweep: bool,
     pub(crate) keepalive: Option<Duration>,
@@ -168,6 +171,7 @@ impl Config {
             traffic: Traffic {
                 websocket,
                 tls,
+                reconnect: flags.reconnect.told(),
                 ..Traffic::new(flags.traffic, script, churn, to_max)
             },
             memory_reserve: flags.memory_reserve,
@@ -235,6 +239,7 @@ impl Traffic {
             proxy_protocol: flags.proxy_protocol,
             script,
             churn,
+            reconnect: None,
             close: match flags.close {
                 flags::Close::Fin => ShutdownMode::Sending,
                 flags::Close::Reset => ShutdownMode::Reset,
@@ -255,10 +260,11 @@ impl Traffic {
         layers || self.proxy_protocol.is_some()
     }
 
-    /// Whether connections carry anything in the hold, or short ones come and go beside them.
+    /// Whether connections carry anything in the hold, or others are made in it.
     pub(crate) fn is_any(&self) -> bool {
         let pushes = matches!(self.expect, Expect::Push(_));
-        self.schedule != Schedule::None || self.churn.is_some() || pushes
+        let comes = self.churn.is_some() || self.reconnect.is_some();
+        self.schedule != Schedule::None || comes || pushes
     }
 }
 

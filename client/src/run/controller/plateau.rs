@@ -100,6 +100,7 @@ impl Controller<'_> {
         let asked = result::Asked {
             expect: &self.config.traffic.expect,
             churn_per_s: self.config.traffic.churn_per_s(),
+            reconnects: self.config.traffic.reconnect.is_some(),
             cores: self.plan.cpus.len(),
         };
         result::count(plateau, &totals.since(before), &asked);
