@@ -260,11 +260,10 @@ impl Traffic {
         layers || self.proxy_protocol.is_some()
     }
 
-    /// Whether connections carry anything in the hold, or others are made in it.
+    /// Whether connections carry anything in the hold, or short ones come and go beside them.
     pub(crate) fn is_any(&self) -> bool {
         let pushes = matches!(self.expect, Expect::Push(_));
-        let comes = self.churn.is_some() || self.reconnect.is_some();
-        self.schedule != Schedule::None || comes || pushes
+        self.schedule != Schedule::None || self.churn.is_some() || pushes
     }
 }
 
