@@ -16,7 +16,7 @@ use crate::results::result::RunResult;
 type Column = (&'static str, fn(&Plateau) -> Option<String>);
 
 /// Groups of columns. Columns that no plateau has anything in are left out.
-const COLUMNS: [(&str, &[Column]); 8] = [
+const COLUMNS: [(&str, &[Column]); 9] = [
     (
         "held",
         &[
@@ -87,6 +87,19 @@ const COLUMNS: [(&str, &[Column]); 8] = [
             ("p50", |p| us(p.churn.as_ref()?.latency_us, |us| us.p50)),
             ("p99", |p| us(p.churn.as_ref()?.latency_us, |us| us.p99)),
             ("most", |p| us(p.churn.as_ref()?.latency_us, |us| us.max)),
+        ],
+    ),
+    (
+        "lost, and back",
+        &[
+            ("back", |p| count(p.reconnect.as_ref()?.returned)),
+            ("given up", |p| count(p.reconnect.as_ref()?.given_up)),
+            ("not back", |p| count(p.reconnect.as_ref()?.waiting)),
+            ("tries", |p| count(p.reconnect.as_ref()?.tries)),
+            ("failed", |p| counts(&p.reconnect.as_ref()?.failed)),
+            ("after p50", |p| us(p.reconnect.as_ref()?.back_us, |us| us.p50)),
+            ("after p99", |p| us(p.reconnect.as_ref()?.back_us, |us| us.p99)),
+            ("after most", |p| us(p.reconnect.as_ref()?.back_us, |us| us.max)),
         ],
     ),
     (
