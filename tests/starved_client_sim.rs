@@ -48,6 +48,7 @@ impl Scene {
         });
         driver.set_behavior(PeerBehavior::Sink);
         let config = ClientConfig {
+            reconnect: None,
             slots_per_segment: 8,
             connects_in_flight: 8,
             pace: Pace {

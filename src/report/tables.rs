@@ -16,7 +16,7 @@ use crate::results::result::RunResult;
 type Column = (&'static str, fn(&Plateau) -> Option<String>);
 
 /// Groups of columns. Columns that no plateau has anything in are left out.
-const COLUMNS: [(&str, &[Column]); 9] = [
+const COLUMNS: [(&str, &[Column]); 10] = [
     (
         "held",
         &[
@@ -102,6 +102,19 @@ const COLUMNS: [(&str, &[Column]); 9] = [
             ("handshakes", |p| {
                 p.churn.as_ref()?.handshakes.as_ref()?.rate_per_s.map(format::per_second)
             }),
+        ],
+    ),
+    (
+        "lost, and back",
+        &[
+            ("back", |p| count(p.reconnect.as_ref()?.returned)),
+            ("given up", |p| count(p.reconnect.as_ref()?.given_up)),
+            ("not back", |p| count(p.reconnect.as_ref()?.waiting)),
+            ("tries", |p| count(p.reconnect.as_ref()?.tries)),
+            ("failed", |p| counts(&p.reconnect.as_ref()?.failed)),
+            ("after p50", |p| us(p.reconnect.as_ref()?.back_us, |us| us.p50)),
+            ("after p99", |p| us(p.reconnect.as_ref()?.back_us, |us| us.p99)),
+            ("after most", |p| us(p.reconnect.as_ref()?.back_us, |us| us.max)),
         ],
     ),
     (

@@ -39,6 +39,8 @@ pub struct Plateau {
     pub pushes: Maybe<Pushes>,
     /// With `--churn`.
     pub churn: Maybe<Churn>,
+    /// With `--reconnect`.
+    pub reconnect: Maybe<Reconnects>,
     /// With `--sweep`.
     pub sweep: Maybe<Sweep>,
     /// How late the client itself was: from when something was due to when it began.
@@ -138,6 +140,25 @@ pub struct Messages {
     /// From when a message was due, which without a schedule is when it was sent; without those of
     /// a sweep.
     pub latency_us: Maybe<Percentiles>,
+}
+
+/// Connections that were lost in a hold, and what became of them: each is back, given up, or was not back when the
+/// hold was over.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reconnects {
+    /// Those that came back.
+    pub returned: Maybe<u64>,
+    /// Those of which as many tries have failed as may.
+    pub given_up: Maybe<u64>,
+    /// Those that were not back when it was over.
+    pub waiting: Maybe<u64>,
+    /// Connects that were made for them.
+    pub tries: Maybe<u64>,
+    /// Connects that failed, by the name of the error.
+    pub failed: Counts,
+    /// From when a connection was lost to when it was back.
+    pub back_us: Maybe<Percentiles>,
 }
 
 /// One bystander in one phase of a plateau; `bystanders` of the whole result has more of it.

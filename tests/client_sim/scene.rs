@@ -108,6 +108,7 @@ impl Scene {
             faults.echo = 700;
         }
         let client = ClientConfig {
+            reconnect: None,
             slots_per_segment: [4, 8, 32][random.usize(..3)],
             connects_in_flight: random.u32(1..=32),
             message_bytes,

@@ -9,7 +9,7 @@ use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::{Push, Pushes};
 use megaconn::engine::protocol::{Expectation, Protocol};
-use megaconn::engine::slot::{Queue, Role, WriteSide};
+use megaconn::engine::slot::{ConnState, Queue, Role, WriteSide};
 use megaconn::observe::stats::{CommonStats, LostCause};
 
 use crate::ends::{BY_RESET, Used, causes_of_client, causes_of_server, sum, used_slots};
@@ -160,9 +160,34 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             assert_eq!(census.connections, u64::from(open), "held ones: {census:?}");
             self.turns_aside += u64::from(census.aside > 0);
         }
+        self.check_returns();
+        let (stats, census) = (&self.called, self.client.census());
         let short = stats.churned_total.get() + stats.churn_failed_total.get();
         let short = short + sum(&stats.churn_lost) + u64::from(census.churning);
         assert_eq!(stats.churn_started_total.get(), short, "short connections: {census:?}");
+    }
+
+    /// What was lost is back, given up, called off, or waits; and no connection lives twice.
+    fn check_returns(&mut self) {
+        let stats = &self.called;
+        let lost = sum(&stats.lost);
+        let before = std::mem::replace(&mut self.lost[0], lost);
+        let is_wanted = self.scene.client.reconnect.is_some();
+        if !is_wanted || matches!(self.phase, Phase::Close { .. }) {
+            self.lost[1] += lost - before;
+        }
+        let came = [&stats.returned_total, &stats.given_up_total, &stats.called_off_total];
+        let came: u64 = came.iter().map(|counter| counter.get()).sum();
+        let waiting = stats.returns_waiting.get();
+        assert_eq!(lost, came + waiting + self.lost[1], "lost, back, given up and waiting");
+        assert!(stats.returned_total.get() <= stats.reconnect_tries_total.get());
+        let slots = self.client.end.arena.iter_used();
+        let living = slots.filter(|(_, slot)| slot.state() != ConnState::Closing);
+        let mut numbers: Vec<u32> = living.map(|(_, slot)| slot.role.number).collect();
+        let count = numbers.len();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), count, "a connection lives twice");
     }
 
     // ---- streams --------------------------------------------------------------------------

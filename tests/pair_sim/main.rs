@@ -134,6 +134,10 @@ const MUST_HAPPEN: &[&str] = &[
     "client.grow_failed_total",
     "client.stale_total",
     "client.opening_failed_total",
+    "client.returned_total",
+    "client.reconnect_tries_total",
+    "client.given_up_total",
+    "client.called_off_total",
     // Counted by the worlds themselves.
     "lost.fin",
     "lost.reset",

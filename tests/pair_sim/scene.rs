@@ -8,7 +8,7 @@ use fastrand::Rng;
 use megaconn::base::constants::{HANDSHAKE_TIMEOUT, SEND_TIMEOUT};
 use megaconn::base::units::Text;
 use megaconn::drivers::sim::{Faults, SimConfig, WireConfig, WireFaults, WireMutation};
-use megaconn::engine::client::config::{ClientConfig, Pace, Schedule};
+use megaconn::engine::client::config::{ClientConfig, Pace, Reconnect, Schedule};
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::banner::Banner;
@@ -113,6 +113,7 @@ impl Scene {
                 is_paused: false,
             },
             turn: random.f64(),
+            reconnect: one_in(random, 3).then(|| reconnect(random)),
             close: if random.u8(..3) > 0 { ShutdownMode::Sending } else { ShutdownMode::Reset },
             run: seed,
         };
@@ -180,6 +181,17 @@ impl Scene {
 
 pub(crate) fn one_in(random: &mut Rng, n: u8) -> bool {
     random.u8(..n) == 0
+}
+
+/// What is lost comes back, soon or late, some time or never.
+fn reconnect(random: &mut Rng) -> Reconnect {
+    let first = millis(random, 1..200);
+    Reconnect {
+        first,
+        most: first * random.u32(1..20),
+        jitter: [0.0, 0.2, 1.0][random.usize(..3)],
+        tries: random.u32(1..6),
+    }
 }
 
 fn millis(random: &mut Rng, range: std::ops::Range<u64>) -> Duration {

@@ -51,6 +51,8 @@ pub(crate) struct World<P: Protocol, E: Expectation> {
     pub(crate) turns_aside: u64,
     /// Turns of the server in which handshakes waited for their turn.
     pub(crate) handshakes_held_up: u64,
+    /// Connections that were lost before this turn, and of those the ones that were while all were closed.
+    pub(crate) lost: [u64; 2],
     /// When the last text came on each connection that waits for one, as the client has it.
     pub(crate) last_texts: BTreeMap<(SlotId, u32), u32>,
     /// Waits that have begun anew since no reply was out.
@@ -125,6 +127,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             has_wall: false,
             turns_aside: 0,
             handshakes_held_up: 0,
+            lost: [0; 2],
             last_texts: BTreeMap::new(),
             waits_begun: 0,
             texts: 0,

@@ -174,11 +174,13 @@ pub(crate) const OF_FLAGS_ALONE: List = &[
             "engine::driver",
             "client::bystanders::flags",
             "client::bystanders::slo",
+            "client::run::conflicts",
             "client::run::flags",
             "client::run::plateaus",
             "client::run::websocket",
         ],
     ),
+    ("client::run::conflicts", &["base", "client::run::flags"]),
     ("client::run::websocket", &["base", "engine::protocol", "client::run::flags"]),
 ];
 

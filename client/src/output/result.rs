@@ -14,6 +14,7 @@ use megaconn::results::lenient::{Maybe, Part};
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
     Churn, Connect, Counts, Handshakes, Keepalives, Messages, Plateau, PlateauBystander, Pushes,
+    Reconnects,
 };
 use megaconn::results::result::RunResult;
 use megaconn::results::verdict::{Attribution, NextWall, Verdict};
@@ -26,6 +27,8 @@ use megaconn::walls::table;
 pub(crate) struct Asked<'a> {
     pub(crate) expect: &'a Expect,
     pub(crate) churn_per_s: Option<f64>,
+    /// Whether connections that are lost come back.
+    pub(crate) reconnects: bool,
     /// Cores of the client.
     pub(crate) cores: usize,
 }
@@ -125,7 +128,19 @@ pub(crate) fn count(plateau: &mut Plateau, counted: &ClientTotals, asked: &Asked
         0.0 => plateau.hold_seconds.or_zero(),
         seconds => seconds,
     };
+    plateau.reconnect = asked.reconnects.then(|| reconnects(counted)).into();
     plateau.churn = asked.churn_per_s.map(|per_s| churn(counted, per_s, seconds)).into();
+}
+
+fn reconnects(counted: &ClientTotals) -> Reconnects {
+    Reconnects {
+        returned: counted.returned_total.into(),
+        given_up: counted.given_up_total.into(),
+        waiting: (counted.returns_waiting + counted.called_off_total).into(),
+        tries: counted.reconnect_tries_total.into(),
+        failed: Counts::by_errno(&counted.reconnect_failed),
+        back_us: Percentiles::of(&counted.return_latency_us).into(),
+    }
 }
 
 fn churn(counted: &ClientTotals, asked_per_s: f64, seconds: f64) -> Churn {

@@ -17,7 +17,7 @@ use megaconn::results::lenient::{List, Map, Maybe, Part};
 use megaconn::results::max::Max;
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
-    Churn, Connect, Counts, Handshakes, Keepalives, Messages, Plateau, Pushes, Sweep,
+    Churn, Connect, Counts, Handshakes, Keepalives, Messages, Plateau, Pushes, Reconnects, Sweep,
 };
 use megaconn::results::result::{
     Close, Descriptors, LossPattern, LossTimes, PerCore, ReserveMet, RunResult, TargetChange,
@@ -112,6 +112,14 @@ fn whole_plateau() -> Plateau {
             connect_latency_us: percentiles(30),
             latency_us: Maybe(None),
             handshakes: handshakes(2, 598, 200.0),
+        })),
+        reconnect: Maybe(Some(Reconnects {
+            returned: Maybe(Some(4)),
+            given_up: Maybe(Some(1)),
+            waiting: Maybe(Some(1)),
+            tries: Maybe(Some(9)),
+            failed: failed(),
+            back_us: percentiles(1_000),
         })),
         sweep: Maybe(Some(Sweep {
             asked: Maybe(Some(99_985)),

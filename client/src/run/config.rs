@@ -11,7 +11,7 @@ use megaconn::base::constants::{
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::layers::Layers;
 use megaconn::base::wanted::Wanted;
-use megaconn::engine::client::config::Schedule;
+use megaconn::engine::client::config::{Reconnect, Schedule};
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
@@ -74,6 +74,8 @@ pub(crate) struct Traffic {
     /// What is said in place of our messages. An answer to it is an echo as others.
     pub(crate) script: Option<Script>,
     pub(crate) churn: Option<Churn>,
+    /// When held connections that are lost come back.
+    pub(crate) reconnect: Option<Reconnect>,
     pub(crate) close: ShutdownMode,
     pub(crate) sweep: bool,
     pub(crate) keepalive: Option<Duration>,
@@ -169,6 +171,7 @@ impl Config {
             traffic: Traffic {
                 websocket,
                 tls,
+                reconnect: flags.reconnect.told(),
                 ..Traffic::new(flags.traffic, script, churn, to_max)
             },
             memory_reserve: flags.memory_reserve,
@@ -246,6 +249,7 @@ impl Traffic {
             proxy_protocol: flags.proxy_protocol,
             script,
             churn,
+            reconnect: None,
             close: match flags.close {
                 flags::Close::Fin => ShutdownMode::Sending,
                 flags::Close::Reset => ShutdownMode::Reset,

@@ -170,6 +170,7 @@ fn in_tls(traffic: &Traffic, targets: &[SocketAddr]) -> InTls {
 fn client_config(config: &Config, plan: &RunPlan, core: usize) -> ClientConfig {
     let (load, traffic, cores) = (&config.load, &config.traffic, plan.cpus.len());
     ClientConfig {
+        reconnect: traffic.reconnect,
         slots_per_segment: plan.slots_per_segment,
         connects_in_flight: load.connects_in_flight,
         message_bytes: traffic.message_bytes,

@@ -22,6 +22,7 @@ use megaconn::runtime::topology::CoreList;
 use crate::bystanders::flags::BystanderFlags;
 use crate::bystanders::slo::Slo;
 use crate::measure::server_metrics::Look;
+use crate::run::reconnect::ReconnectFlags;
 use crate::run::script::ScriptFlags;
 use crate::run::tls::TlsFlags;
 
@@ -42,6 +43,8 @@ pub(crate) struct Flags {
     pub(crate) script: ScriptFlags,
     #[command(flatten)]
     pub(crate) tls: TlsFlags,
+    #[command(flatten)]
+    pub(crate) reconnect: ReconnectFlags,
     /// Memory left to others [default: 5 %]
     ///
     /// When less is left, of the host or of what a memory cgroup of the client may have, nothing more

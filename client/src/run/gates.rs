@@ -22,7 +22,12 @@ pub(crate) fn missed(result: &RunResult, config: &Config, least: u64) -> Vec<Str
         }
     };
     let (established, gates) = (result.established.or_zero(), config.gates);
-    let (failed, lost) = (result.failed.sum(), result.lost.sum());
+    let returned =
+        |plateau: &Plateau| plateau.reconnect.as_ref().map_or(0, |r| r.returned.or_zero());
+    // What has come back is there.
+    let returned: u64 = result.plateaus.iter().map(returned).sum();
+    let (failed, lost) = (result.failed.sum(), result.lost.sum().saturating_sub(returned));
+    let and_not_back = if returned > 0 { " and not back" } else { "" };
     let untried = result.untried.or_zero();
     let [established_of, failed_of, lost_of, untried_of] =
         [established, failed, lost, untried].map(grouped);
@@ -35,7 +40,10 @@ pub(crate) fn missed(result: &RunResult, config: &Config, least: u64) -> Vec<Str
         ),
     );
     let most = grouped(gates.max_lost);
-    miss(lost > gates.max_lost, format!("{lost_of} connections lost, {most} allowed"));
+    miss(
+        lost > gates.max_lost,
+        format!("{lost_of} connections lost{and_not_back}, {most} allowed"),
+    );
     if let Some(seen) = aftermath::server_gone(*result.target_afterwards, *result.losses) {
         miss(lost > gates.max_lost, format!("the server went away: {seen}"));
     }

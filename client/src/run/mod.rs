@@ -45,6 +45,7 @@ pub(crate) mod outcome;
 mod plateaus;
 mod preflight;
 mod reach;
+mod reconnect;
 mod refusal;
 mod script;
 mod stage;

@@ -83,6 +83,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             self.note_loss(slot.role.number, ending, waited);
             self.phase.has_lost(is_asked, waited, self.end.now);
             self.phase.has_one_less(&self.config, self.end.now, &self.end.stats);
+            if matches!(ending, Ending::Lost(_)) {
+                self.await_return(self.end.arena[id].role.number);
+            }
         }
         self.end.leave_queue(id);
         self.begin_end(id);
@@ -96,6 +99,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         // A slot's clock goes round in 71 minutes.
         let is_known = age_ms.unwrap_or(at_ms) < u32::MAX / 1_000;
         let idle_ms = u32::try_from(idle.as_millis()).ok().filter(|_| is_known);
+        let number = self.tuples.place_of(number);
         self.losses.add(Loss { number, ending, at_ms, age_ms, idle_ms });
     }
 

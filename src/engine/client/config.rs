@@ -20,6 +20,8 @@ pub struct ClientConfig {
     /// Which part of its own interval goes by before a core's first thing is due, from 0 to 1: the cores
     /// take turns, and what all of them do keeps the rate however low it is.
     pub turn: f64,
+    /// When those that are lost come back; `None` is never.
+    pub reconnect: Option<Reconnect>,
     /// How connections are ended.
     pub close: ShutdownMode,
     /// Tells this run's messages from any other's.
@@ -48,4 +50,18 @@ pub enum Schedule {
     Every(Duration),
     /// At this rate per second over all cores, on the connections in turn.
     PerSecond(f64),
+}
+
+/// When a connection that was lost is tried again, and how often.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reconnect {
+    /// Time before the first try; each further try waits twice as long.
+    pub first: Duration,
+    /// The longest time before a try.
+    pub most: Duration,
+    /// Which part of each time is random, from 0 to 1: with 1 a wait is anything from nothing to the whole time, the
+    /// "full jitter" of Brooker, "Exponential Backoff And Jitter" (2015).
+    pub jitter: f64,
+    /// Tries of one connection that fail, before it is given up.
+    pub tries: u32,
 }

@@ -113,10 +113,10 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         if self.is_short(id) {
             self.on_short_failed(id, errno);
         } else {
-            if is_taken(errno) {
+            let number = self.end.arena[id].role.number;
+            if is_taken(errno) && !self.returns.is_under_way(number) {
                 self.phase.connects.give_back();
             }
-            let number = self.end.arena[id].role.number;
             self.count_failed(number, errno, self.end.waited(id));
         }
         self.begin_end(id);
@@ -127,6 +127,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn hold(&mut self, id: SlotId) {
         self.connections += 1;
         self.end.stats.connected_total.add(1);
+        self.has_returned(self.end.arena[id].role.number);
         self.end.arena[id].wait_from(self.end.now);
         self.end.push(id, Queue::Resting);
         self.look_for_wall(None);
@@ -134,6 +135,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// A tuple that is taken is passed over, its connect is made with another; anything else counts.
     pub(super) fn count_failed(&mut self, number: u32, errno: Errno, waited: Duration) {
+        if self.is_return_failed(number, errno) {
+            return;
+        }
         if is_taken(errno) {
             self.tuples.skip();
             self.losses.skip(number);

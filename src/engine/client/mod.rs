@@ -24,6 +24,7 @@ use crate::engine::client::held_up::HeldUp;
 use crate::engine::client::opened::Opened;
 use crate::engine::client::phase::{Command, Phase};
 use crate::engine::client::phase_state::PhaseState;
+use crate::engine::client::reconnect::Returns;
 use crate::engine::client::role::Calling;
 use crate::engine::client::starved::Starved;
 use crate::engine::client::tuple_allocator::TupleAllocator;
@@ -51,6 +52,7 @@ mod opening;
 mod pacer;
 pub mod phase;
 mod phase_state;
+mod reconnect;
 mod reply;
 pub mod role;
 mod starved;
@@ -70,6 +72,7 @@ pub struct Client<D, E: Expectation> {
     starved: Starved,
     /// Those whose handshake waits for its turn.
     shaking: Starved,
+    returns: Returns,
     /// Bytes that go out and are no message, by the number of their buffer.
     asides: Box<[Aside]>,
     /// Short connections of an expectation that opens.
@@ -102,13 +105,13 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         Client {
             end: Endpoint::new(driver, config.slots_per_segment, stats),
             expectation,
-            config,
             phase: PhaseState::new(),
             tuples,
             opened: Opened::default(),
             growth: Growth::default(),
             starved: Starved::new(),
             shaking: Starved::new(),
+            returns: Returns::new(config.run),
             asides: vec![Aside::default(); buffers].into(),
             shorts: HashMap::new(),
             losses,
@@ -117,6 +120,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             churning: 0,
             held_up: HeldUp::new(),
             is_at_bound: false,
+            config,
         }
     }
 
@@ -153,6 +157,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Does what the phase asks for, within the bounds of what may be in flight.
     fn advance(&mut self) {
+        if self.phase.holds() && !self.config.pace.is_paused {
+            self.start_returns();
+        }
         let is_carried_out = match self.phase.now() {
             Phase::Connect { .. } | Phase::Fill { .. } | Phase::Messages | Phase::Sweep
                 if self.config.pace.is_paused =>
@@ -219,7 +226,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         let is_held_to_time = self.expectation.is_unasked() && self.connections > 0;
         let ticks = (waits > 0 || is_held_to_time).then_some(Duration::from_millis(TICK_MS.into()));
         let paced = self.phase.wait(self.end.now, self.end.count(Queue::Resting) > 0);
-        paced.into_iter().chain(ticks).chain(self.keepalive_wait()).min()
+        let returns = if self.phase.holds() { self.returns.sleep(self.end.now) } else { None };
+        paced.into_iter().chain(ticks).chain(returns).chain(self.keepalive_wait()).min()
     }
 }
 
@@ -324,6 +332,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
             self.end.count_handshakes_waiting(self.shaking.len());
         }
         self.end.stats.messages_in_flight.set(self.end.count(Queue::Waiting).into());
+        self.end.stats.returns_waiting.set(self.returns.len() as u64);
         self.end.stats.closes_in_flight.set(self.end.count(Queue::Ending).into());
     }
 
@@ -343,6 +352,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
             Command::Do(command) => {
                 if matches!(command.phase, Phase::Close { .. }) {
                     self.tuples.release();
+                    self.call_off_returns();
                 }
                 // A connect that is out will be a connection: the controller lets short ones end first.
                 let open = connections + u64::from(self.connecting());

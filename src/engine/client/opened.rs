@@ -1,6 +1,8 @@
 //! When each held connection of a core was begun, to some milliseconds, for a few bytes each ten
 //! milliseconds and none for a connection: connections are begun in the order of their numbers.
 
+use std::collections::HashMap;
+
 use crate::base::constants::AGE_GRAIN_MS;
 
 /// Marks in the order of numbers and of time.
@@ -9,6 +11,8 @@ pub(super) struct Opened {
     marks: Vec<(u32, u32)>,
     /// The numbers began again: a number may be that of an older connection, which still lives.
     is_second_round: bool,
+    /// Those that were lost and have come back, with their last time.
+    again: HashMap<u32, u32>,
 }
 
 impl Opened {
@@ -25,10 +29,18 @@ impl Opened {
         self.marks.push((number, now_ms));
     }
 
+    /// Connection `number`, which was lost, has come back at `now_ms`.
+    pub(super) fn begin_again(&mut self, number: u32, now_ms: u32) {
+        self.again.insert(number, now_ms);
+    }
+
     /// When connection `number` was begun; `None` when its number was given twice.
     pub(super) fn at_ms(&self, number: u32) -> Option<u32> {
         if self.is_second_round {
             return None;
+        }
+        if let Some(&at_ms) = self.again.get(&number) {
+            return Some(at_ms);
         }
         let behind = self.marks.partition_point(|(first, _)| *first <= number);
         Some(self.marks[behind.checked_sub(1)?].1)
@@ -57,6 +69,8 @@ mod tests {
         opened.begin(5, 100);
         opened.begin(6, 200);
         assert_eq!([4, 5, 9].map(|number| opened.at_ms(number)), [None, Some(100), Some(200)]);
+        opened.begin_again(5, 250);
+        assert_eq!([5, 9].map(|number| opened.at_ms(number)), [Some(250), Some(200)]);
         opened.begin(2, 300);
         assert_eq!([2, 6].map(|number| opened.at_ms(number)), [None, None]);
     }

@@ -235,6 +235,43 @@ impl PhaseState {
         stats.messages_unsent_total.add(missed.saturating_sub(self.messages.missed(until)));
     }
 
+    /// A connection has come back: from now on it has messages due as any other.
+    pub(super) fn has_one_more(
+        &mut self,
+        config: &ClientConfig,
+        now: Duration,
+        stats: &ClientStats,
+    ) {
+        if self.command.phase != Phase::Traffic {
+            return;
+        }
+        if self.messages_on == 0 {
+            return self.start_messages(config, 1, now);
+        }
+        self.messages_on += 1;
+        if let Schedule::Every(interval) = config.pace.schedule {
+            let until = now.saturating_sub(SCHEDULE_SLACK);
+            let missed = self.messages.missed(until);
+            self.messages.go_on_at(self.messages_on as f64 / interval.as_secs_f64(), now);
+            stats.messages_unsent_total.add(missed.saturating_sub(self.messages.missed(until)));
+        }
+    }
+
+    /// Whether connections are held, so that one that is lost is made again.
+    pub(super) fn holds(&self) -> bool {
+        matches!(self.command.phase, Phase::Traffic)
+    }
+
+    /// Whether connections are closed, and none is wanted back.
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.command.phase, Phase::Close { .. })
+    }
+
+    /// Whether anything may be opened.
+    pub(super) fn may_open(&self) -> bool {
+        !self.opens_no_more
+    }
+
     /// A held connection is lost that has `waited` since it last began something. When a sweep had
     /// not asked it, no other connection is asked twice in its place. (After 71 minutes a wait looks
     /// short again: then another one may be.)

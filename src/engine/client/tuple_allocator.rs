@@ -2,6 +2,7 @@
 //! from its beginning; short ones go round and round behind them, so that a tuple comes again only
 //! when its TIME_WAIT is over.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub struct TupleAllocator {
     /// From here on tuples are for short connections, and numbers are theirs.
     churn_from: u64,
     churn: Churn,
+    /// Connections that have another tuple than their own, which was taken when they came back.
+    moved: HashMap<u32, u32>,
 }
 
 /// The tuples of short connections, of which the first is number `churn_from`.
@@ -82,6 +85,7 @@ impl TupleAllocator {
                 next: churn_from + run % (part - churn_from).max(1),
                 until: part,
             },
+            moved: HashMap::new(),
         }
     }
 
@@ -174,7 +178,20 @@ impl TupleAllocator {
     /// # Panics
     /// When the plan has no such connection.
     pub fn tuple_of(&self, number: u32) -> Tuple {
-        self.plan.of_core(self.core, number.into()).expect("it was made of the plan")
+        let place = self.place_of(number);
+        self.plan.of_core(self.core, place.into()).expect("it was made of the plan")
+    }
+
+    /// Where in this core's part the tuple of held connection `number` stands.
+    pub fn place_of(&self, number: u32) -> u32 {
+        self.moved.get(&number).copied().unwrap_or(number)
+    }
+
+    /// Gives held connection `number` a tuple that no connection has had; whether there was one.
+    pub fn move_on(&mut self, number: u32) -> bool {
+        let Some((place, _)) = self.next_long_lived() else { return false };
+        self.moved.insert(number, place);
+        true
     }
 
     fn at(&self, index: u64) -> Option<(u32, Tuple)> {

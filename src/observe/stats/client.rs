@@ -19,6 +19,8 @@ figures! {
         messages_in_flight: Gauge,
         /// Connections that are being ended now. Many? The server is slow to close.
         closes_in_flight: Gauge,
+        /// Lost connections that are to come back, and have not. Many for long? The server refuses, or is away.
+        returns_waiting: Gauge,
         /// Connects started.
         connect_started_total: Counter,
         /// Connects that became connections.
@@ -44,6 +46,14 @@ figures! {
         wall_met: Gauge,
         /// Tuples passed over: something else, or TIME_WAIT, holds them. Rising? More --source.
         tuples_skipped_total: Counter,
+        /// Lost connections that have come back.
+        returned_total: Counter,
+        /// Connects of those that are to come back.
+        reconnect_tries_total: Counter,
+        /// Lost connections given up after --reconnect-max tries. Above 0? The server was away for longer.
+        given_up_total: Counter,
+        /// Lost connections that had not come back when the hold was over.
+        called_off_total: Counter,
         /// Messages sent.
         messages_sent_total: Counter,
         /// Echoes that were not the message that was sent: cross-wired, stale or damaged. Above 0?
@@ -111,6 +121,10 @@ figures! {
         /// Time from when a short connection was due to having verified its exchange. High? As of
         /// connects and messages.
         churn_latency_us: Latency,
+        /// Time from when a connection was lost to when it was back. High? The back-off is long, or the server refuses.
+        return_latency_us: Latency,
+        /// Connects of those that are to come back that failed, by error number. Rising? Many come back at once.
+        reconnect_failed: ByErrno,
         /// Established connections that were lost, by cause. Rising? One of the ends, or what is
         /// between them, gives connections up.
         lost: ByCause,

@@ -4,7 +4,7 @@ use megaconn::base::format;
 use megaconn::base::units::{grouped, microseconds};
 use megaconn::results::lenient::Maybe;
 use megaconn::results::percentiles::Percentiles;
-use megaconn::results::plateau::{Churn, Handshakes, Plateau, Pushes, memory_back};
+use megaconn::results::plateau::{Churn, Handshakes, Plateau, Pushes, Reconnects, memory_back};
 
 use crate::output::summary::rows::{Row, count, listed};
 
@@ -58,6 +58,7 @@ fn single(plateau: &Plateau, expect: &str) -> Vec<Row> {
     }
     rows.extend(plateau.pushes.iter().flat_map(of_pushes));
     rows.extend(plateau.churn.iter().flat_map(of_churn));
+    rows.extend(plateau.reconnect.iter().flat_map(of_reconnects));
     let lag = plateau.schedule_lag_us;
     rows.extend(lag.map(|_| ("client lag", all_of(lag))));
     if let Some(sweep) = plateau.sweep.as_ref() {
@@ -87,6 +88,20 @@ fn of_churn(churn: &Churn) -> Vec<Row> {
     rows
 }
 
+/// Nothing where nothing was lost.
+fn of_reconnects(reconnect: &Reconnects) -> Vec<Row> {
+    let [returned, given_up, waiting] =
+        [reconnect.returned, reconnect.given_up, reconnect.waiting].map(|n| n.or_zero());
+    if returned + given_up + waiting == 0 {
+        return Vec::new();
+    }
+    let [returned, given_up, waiting] = [returned, given_up, waiting].map(grouped);
+    let tries = format!("{} tries, failed {}", count(reconnect.tries), listed(&reconnect.failed));
+    let came =
+        format!("{returned} of those lost, {given_up} given up, {waiting} not back; {tries}");
+    vec![("came back", came), ("", format!("after {}", all_of(reconnect.back_us)))]
+}
+
 fn all_of(latency: Maybe<Percentiles>) -> String {
     let Some(latency) = *latency else { return "no latency measured".into() };
     let [p50, p99, max] = [latency.p50, latency.p99, latency.max].map(microseconds);
@@ -96,7 +111,7 @@ fn all_of(latency: Maybe<Percentiles>) -> String {
 /// A row of the table: its name, and what it says of a plateau; `None` where there is nothing to say.
 type Cell = (&'static str, fn(&Plateau) -> Option<String>);
 
-const CELLS: [Cell; 31] = [
+const CELLS: [Cell; 33] = [
     ("plateau", |p| Some(count(p.connections))),
     ("established", |p| (p.established != p.connections).then(|| count(p.established))),
     ("failed", |p| unless_0(p.failed.sum())),
@@ -135,6 +150,8 @@ const CELLS: [Cell; 31] = [
     }),
     ("churn p99", |p| Some(microseconds(p.churn.as_ref()?.latency_us.0?.p99))),
     ("churn resumed", |p| resumed(*p.churn.as_ref()?.handshakes)),
+    ("came back", |p| Some(count(p.reconnect.as_ref()?.returned))),
+    ("back p99", |p| Some(microseconds(p.reconnect.as_ref()?.back_us.0?.p99))),
     ("client lag p99", |p| Some(microseconds(p.schedule_lag_us.0?.p99))),
     ("live at sweep", |p| Some(count(p.sweep.as_ref()?.answered))),
     ("held for", |p| p.hold_seconds.map(format::seconds)),
