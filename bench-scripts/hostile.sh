@@ -75,17 +75,17 @@ sleep 1
 half='\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'$(printf 'x%.0s' {1..100})
 
 peers() { # kind
-    local tcp=(nice -n 19 "$bin/megaconn-client" run --cores 1 --source 127.0.1.0/28 --expect nothing
+    local tcp=(taskset -c 1 nice -n 19 "$bin/megaconn-client" run --cores 1 --source 127.0.1.0/28
         --connections "$halves" --rate 20k/s --hold 10s --out "$out/peers" --target "127.0.0.1:$tls"
         --server-metrics none)
     case $1 in
         calm) ;;
         half) "${tcp[@]}" --hello "$half" ;;
-        silent) "${tcp[@]}" ;;
-        hello) nice -n 19 python3 "$here/hostile-peers.py" hello "$tls" 5000 12 ;;
-        trickle) nice -n 19 python3 "$here/hostile-peers.py" trickle "$tls" 200 12 ;;
-        closes) nice -n 19 python3 "$here/hostile-peers.py" closes "$tls" 20 12 ;;
-        fragments) nice -n 19 python3 "$here/hostile-peers.py" fragments "$websocket" 500 12 ;;
+        silent) "${tcp[@]}" --expect nothing ;;
+        hello) taskset -c 1 nice -n 19 python3 "$here/hostile-peers.py" hello "$tls" 5000 12 ;;
+        trickle) taskset -c 1 nice -n 19 python3 "$here/hostile-peers.py" trickle "$tls" 200 12 ;;
+        closes) taskset -c 1 nice -n 19 python3 "$here/hostile-peers.py" closes "$tls" 20 12 ;;
+        fragments) taskset -c 1 nice -n 19 python3 "$here/hostile-peers.py" fragments "$websocket" 500 12 ;;
     esac
 }
 
@@ -119,6 +119,8 @@ for ((round = 1; round <= rounds; round++)); do
     for kind in calm half silent hello trickle closes ws-calm fragments; do
         target=tls://127.0.0.1:$tls
         case $kind in ws-calm | fragments) target=ws://127.0.0.1:$websocket/ ;; esac
+        # What the kernel still has of the one before.
+        sleep 3
         read -r p99 lost < <(meet "${kind#ws-}" "$target")
         echo "$kind,$round,$p99,$lost" | tee -a "$csv"
     done
