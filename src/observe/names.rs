@@ -112,6 +112,9 @@ mod tests {
                 .union(&client)
                 .all(|n| names.figures.contains(n) || names.histograms.contains(n))
         );
-        assert_eq!(Vec::from_iter(names.named), ["churn_failed", "churn_lost", "failed", "lost"]);
+        assert_eq!(
+            Vec::from_iter(names.named),
+            ["churn_failed", "churn_lost", "failed", "lost", "reconnect_failed"]
+        );
     }
 }

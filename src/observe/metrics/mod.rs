@@ -330,7 +330,7 @@ mod tests {
     }
 
     /// Counts of work done, and what is no amount: more of them is more work, and asks for nothing.
-    const ASK_FOR_NOTHING: [&str; 22] = [
+    const ASK_FOR_NOTHING: [&str; 25] = [
         "accepted_total",
         "churn_started_total",
         "churned_total",
@@ -340,6 +340,7 @@ mod tests {
         "connected_total",
         "connections_peak",
         "drained_total",
+        "handshakes_total",
         "messages_sent_total",
         "messages_total",
         "order_finished",
@@ -348,7 +349,9 @@ mod tests {
         "process_lived_ms",
         "process_ran_ms",
         "pushes_total",
+        "reconnect_tries_total",
         "recv_bytes_total",
+        "returned_total",
         "send_bytes_total",
         "stale_total",
         "traffic_us_total",

@@ -75,7 +75,7 @@ pub(super) const ROWS: &[Wall] = &[
     },
     Wall {
         id: "handshake-cpu",
-        precedence: 139,
+        precedence: 134,
         limits: "CPU time for handshakes of TLS",
         explains: &[Symptom::Failed(Errno::ETIMEDOUT), Symptom::Late],
         signs: &[Sign::Seen("handshakes waited for their turn, most of the time", shakes)],

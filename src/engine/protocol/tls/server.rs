@@ -85,8 +85,9 @@ impl<P: Protocol> Protocol for Tls<P> {
             return Shaking::New;
         }
         match self.core.borrow_mut().sessions.get(state.session) {
-            Entry::Shaking(handshake) if handshake.has_begun() => Shaking::Costly,
-            Entry::Shaking(_) => Shaking::New,
+            // The handshake itself is not looked at: where many rest, its memory is cold.
+            Entry::Awaiting(_) => Shaking::New,
+            Entry::Shaking(_) => Shaking::Costly,
             Entry::Open(_) => self.then.handshake(&state.then),
             Entry::Free => unreachable!("a connection has its session"),
         }
@@ -108,10 +109,10 @@ impl<P: Protocol> Protocol for Tls<P> {
         let core = &mut *self.core.borrow_mut();
         if state.session == 0 {
             let handshake = Box::new(Handshake::server(&self.config));
-            state.session = core.sessions.add(Entry::Shaking(handshake));
+            state.session = core.sessions.add(Entry::Awaiting(handshake));
         }
         match core.sessions.get(state.session) {
-            Entry::Shaking(_) => {
+            Entry::Awaiting(_) | Entry::Shaking(_) => {
                 let action = self.shake(core, state, buffer, filled.into());
                 clean_stack::<HANDSHAKE_STACK>();
                 action
@@ -151,8 +152,8 @@ impl<P: Protocol> Protocol for Tls<P> {
     fn forget(&self, state: &mut Self::State) {
         if state.session != 0 {
             let core = &mut *self.core.borrow_mut();
-            if let Entry::Shaking(handshake) = core.sessions.get(state.session) {
-                core.handshakes -= u32::from(handshake.has_begun());
+            if matches!(core.sessions.get(state.session), Entry::Shaking(_)) {
+                core.handshakes -= 1;
             }
             core.sessions.remove(state.session);
             state.session = 0;
@@ -179,20 +180,26 @@ impl<P: Protocol> Tls<P> {
         buffer: &mut [u8],
         filled: usize,
     ) -> Action {
-        let Entry::Shaking(handshake) = core.sessions.get(state.session) else {
+        let entry = core.sessions.get(state.session);
+        let is_new = matches!(entry, Entry::Awaiting(_));
+        let (Entry::Awaiting(mut handshake) | Entry::Shaking(mut handshake)) =
+            std::mem::take(entry)
+        else {
             unreachable!("it was looked at");
         };
-        let had_begun = handshake.has_begun();
         let progress = handshake.feed(&buffer[..filled]);
-        core.handshakes += u32::from(!had_begun && handshake.has_begun());
-        if progress == Ok(Progress::Done) {
-            return self.open(core, state, buffer);
-        }
-        let waiting = handshake.outgoing();
+        let is_done = progress == Ok(Progress::Done);
+        let waiting = if is_done { &[] } else { handshake.outgoing() };
         let size = waiting.len().min(buffer.len());
         buffer[..size].copy_from_slice(&waiting[..size]);
         handshake.sent(size);
         let is_all = handshake.outgoing().is_empty();
+        let has_begun = handshake.has_begun();
+        *entry = if has_begun { Entry::Shaking(handshake) } else { Entry::Awaiting(handshake) };
+        core.handshakes += u32::from(is_new && has_begun);
+        if is_done {
+            return self.open(core, state, buffer);
+        }
         let close = progress.is_err().then_some(CloseReason::Malformed);
         Action { close, again: !is_all, ..Action::send(0..short(size)) }
     }

@@ -21,6 +21,8 @@ pub(super) enum Entry {
     /// The number is free.
     #[default]
     Free,
+    /// Its handshake has not begun: the first record has not come whole.
+    Awaiting(Box<Handshake>),
     /// Its handshake goes on.
     Shaking(Box<Handshake>),
     /// Its handshake is done.
