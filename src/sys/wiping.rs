@@ -59,29 +59,42 @@ unsafe impl GlobalAlloc for Wiping {
 mod tests {
     use super::*;
 
-    /// What is in the block of a freed allocation is seen by the next of its size: the system keeps a list of each.
+    /// Tries until the system gives the block that was freed before: it keeps a list of each size, which may be full.
+    const TRIES: usize = 100;
+
+    /// What is in the block of a freed allocation is seen by the next of its size.
     #[test]
     fn what_is_freed_is_overwritten() {
-        let layout = Layout::from_size_align(1_000, 8).unwrap();
-        // SAFETY: the layout has a size.
-        let first = unsafe { Wiping.alloc(layout) };
-        // SAFETY: the block is ours, and so long.
-        unsafe { write_bytes(first, 0xa7, 1_000) };
-        // SAFETY: the block is ours, and the new size is good.
-        let grown = unsafe { Wiping.realloc(first, layout, 3_000) };
-        // SAFETY: the first 1,000 bytes were copied into it.
-        let copied = unsafe { std::slice::from_raw_parts(grown, 1_000) };
-        assert!(copied.iter().all(|byte| *byte == 0xa7));
-        // SAFETY: the layout has a size, and it is freed below.
-        let again = unsafe { Wiping.alloc(layout) };
-        assert_eq!(again, first, "the system gives another block: this test sees nothing");
-        // SAFETY: the block was written whole when it was freed, but for the list of the system at its beginning.
-        let bytes = unsafe { std::slice::from_raw_parts(again, 1_000) };
-        assert!(bytes[16..].iter().all(|byte| *byte == 0), "it has its bytes still");
-        let longer = Layout::from_size_align(3_000, 8).unwrap();
-        // SAFETY: the block is ours, and of this layout.
-        unsafe { Wiping.dealloc(grown, longer) };
-        // SAFETY: as above.
-        unsafe { Wiping.dealloc(again, layout) };
+        let [layout, longer] =
+            [1_000, 3_000].map(|bytes| Layout::from_size_align(bytes, 8).unwrap());
+        let mut blocks = Vec::new();
+        let is_seen = (0..TRIES).any(|_| {
+            // SAFETY: the layout has a size.
+            let first = unsafe { Wiping.alloc(layout) };
+            // SAFETY: the block is ours, and so long.
+            unsafe { write_bytes(first, 0xa7, 1_000) };
+            // SAFETY: the block is ours, and the new size is good.
+            let grown = unsafe { Wiping.realloc(first, layout, 3_000) };
+            // SAFETY: the first 1,000 bytes were copied into it.
+            let copied = unsafe { std::slice::from_raw_parts(grown, 1_000) };
+            assert!(copied.iter().all(|byte| *byte == 0xa7));
+            // SAFETY: the layout has a size, and it is freed below.
+            let again = unsafe { Wiping.alloc(layout) };
+            blocks.push((grown, again));
+            // SAFETY: the block was written whole when it was freed, but for the list of the system at its beginning;
+            // another one is not looked at.
+            let bytes = unsafe { std::slice::from_raw_parts(again, 1_000) };
+            again == first && {
+                assert!(bytes[16..].iter().all(|byte| *byte == 0), "it has its bytes still");
+                true
+            }
+        });
+        assert!(is_seen, "the system never gave the block of before: this test has seen nothing");
+        for (grown, again) in blocks {
+            // SAFETY: the block is ours, and of this layout.
+            unsafe { Wiping.dealloc(grown, longer) };
+            // SAFETY: as above.
+            unsafe { Wiping.dealloc(again, layout) };
+        }
     }
 }

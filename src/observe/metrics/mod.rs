@@ -330,8 +330,10 @@ mod tests {
     }
 
     /// Counts of work done, and what is no amount: more of them is more work, and asks for nothing.
-    const ASK_FOR_NOTHING: [&str; 25] = [
+    const ASK_FOR_NOTHING: [&str; 29] = [
         "accepted_total",
+        "called_off_total",
+        "churn_handshakes_resumed_total",
         "churn_started_total",
         "churned_total",
         "closed_total",
@@ -340,7 +342,9 @@ mod tests {
         "connected_total",
         "connections_peak",
         "drained_total",
+        "handshakes_resumed_total",
         "handshakes_total",
+        "keepalives_sent_total",
         "messages_sent_total",
         "messages_total",
         "order_finished",
