@@ -11,7 +11,7 @@ use crate::engine::client::tuple_allocator::is_taken;
 use crate::engine::driver::Dial;
 use crate::engine::protocol::Expectation;
 use crate::engine::slot::low_milliseconds;
-use crate::engine::token::Operation;
+use crate::engine::token::{Operation, SlotId};
 
 impl<D: Dial, E: Expectation> Client<D, E> {
     /// A held connection was lost: it waits for its first try.
@@ -31,15 +31,16 @@ impl<D: Dial, E: Expectation> Client<D, E> {
                 break;
             }
             let Some(lost) = self.returns.take_due(self.end.now) else { break };
-            self.arm_return(lost);
+            let Some(id) = self.take_slot() else {
+                self.returns.waiting.push(Reverse(lost));
+                break;
+            };
+            self.arm_return(id, lost);
         }
     }
 
-    fn arm_return(&mut self, lost: Lost) {
+    fn arm_return(&mut self, id: SlotId, lost: Lost) {
         let number = lost.number;
-        let Some(id) = self.take_slot() else {
-            return self.returns.waiting.push(Reverse(lost));
-        };
         self.returns.under_way.insert(number, lost);
         self.end.stats.reconnect_tries_total.add(1);
         let tuple = self.tuples.tuple_of(number);
