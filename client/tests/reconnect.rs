@@ -1,10 +1,12 @@
 //! Connections that are lost and come back: a server that is killed and started again, one that stays away, and what
 //! the result says of both.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::thread::sleep;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use common::{Program, Server, client, last, number, result_in, server_binary, sum, until};
@@ -22,7 +24,7 @@ const CONNECTIONS: u64 = 300;
 /// A client of `scheme` towards `address`, whose connections come back as the flags say.
 fn start(scheme: &str, address: SocketAddr, out: &Path, flags: &[&str]) -> Program {
     let target = format!("{scheme}{address}");
-    let usual = ["--connections", "300", "--message-every", "500ms", "--cores", "0"];
+    let usual = ["--connections", "300", "--cores", "0"];
     let places = ["--target", &target, "--out", out.to_str().expect("a path of ours")];
     let stats = ["--stats-every", "50ms"];
     let mut program =
@@ -56,7 +58,8 @@ fn all_are_back_when_the_server_is() {
     ] {
         let mut server = Server::start(&server_binary(), LOOPBACK, 1, serve);
         let out = tempfile::tempdir().expect("a directory");
-        let pattern = ["--reconnect", "backoff 100ms-1s", "--hold", "8s"];
+        let pattern =
+            ["--reconnect", "backoff 100ms-1s", "--hold", "8s", "--message-every", "500ms"];
         let mut run = start(scheme, server.address, out.path(), &[&pattern, run].concat());
         server.program.signal(Signal::KILL);
         server.program.finish();
@@ -111,4 +114,43 @@ fn without_the_flag_none_comes_back() {
     assert!(finished.code == Some(1) && reconnects(&result).is_null(), "{result:#}");
     let held = result["plateaus"][0]["hold_seconds"].as_f64();
     assert!(held < Some(10.0), "with nothing to hold it ends: {held:?}");
+}
+
+/// Its kernel completes every handshake, and what it is given counts as connected for a moment.
+#[test]
+fn those_that_are_lost_again_at_once_back_off_and_are_given_up() {
+    let listener = TcpListener::bind((LOOPBACK, 0)).expect("some port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let (refuses, stops) = (AtomicBool::new(false), AtomicBool::new(false));
+    let out = tempfile::tempdir().expect("a directory");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut held = Vec::new();
+            for stream in listener.incoming().map_while(Result::ok) {
+                if stops.load(Relaxed) {
+                    return;
+                }
+                if refuses.load(Relaxed) {
+                    held.clear();
+                } else {
+                    held.push(stream);
+                }
+            }
+        });
+        let flags = ["--reconnect", "backoff 50ms-2s", "--jitter", "none", "--reconnect-max", "4"];
+        let more = ["--hold", "30s", "--expect", "nothing"];
+        let mut run = start("", address, out.path(), &[&flags[..], &more].concat());
+        refuses.store(true, Relaxed);
+        // The next one that comes has all go.
+        drop(TcpStream::connect(address));
+        let finished = run.finish();
+        stops.store(true, Relaxed);
+        drop(TcpStream::connect(address));
+        let result = result_in(out.path());
+        let back = reconnects(&result);
+        assert_eq!((finished.code, number(back, "given_up")), (Some(1), CONNECTIONS), "{back:#}");
+        assert_eq!(number(back, "tries"), 4 * CONNECTIONS, "{back:#}");
+        let held = result["plateaus"][0]["hold_seconds"].as_f64();
+        assert!(held < Some(20.0), "with none to come back it ends: {held:?}");
+    });
 }

@@ -221,7 +221,27 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     }
 }
 
+/// What a target's scheme says, where it has one, is what is planned.
+fn check_schemes(targets: &[Targets], layers: Layers) -> Result<(), String> {
+    let says_another = |target: &&Targets| {
+        let said = (target.is_tls(), target.websocket().is_some());
+        said != (false, false) && said != (layers.tls, layers.websocket)
+    };
+    let scheme = |target: &Targets| match (target.is_tls(), target.websocket().is_some()) {
+        (true, true) => "wss",
+        (true, false) => "tls",
+        (false, _) => "ws",
+    };
+    match targets.iter().find(says_another).map(scheme) {
+        None => Ok(()),
+        Some(scheme) => Err(format!(
+            "--target of {scheme}://, and another --protocol; fix: --protocol {scheme}"
+        )),
+    }
+}
+
 fn make(flags: &Flags) -> Result<Plan, String> {
+    check_schemes(&flags.target, flags.ways.layers())?;
     let (demand, unused) = demand(flags.connections, &endpoints(&flags.target)?, &flags.ways)?;
     unused.iter().for_each(|words| talk(&format!("note: {words}")));
     let host = Host::read(rlimit::raise_nofile(), memory_reserve::bytes(Side::Client, None));

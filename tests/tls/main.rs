@@ -8,7 +8,6 @@ mod after;
 mod common;
 mod core_file;
 mod handshakes;
-mod memory;
 mod openssl;
 mod peer;
 mod records;

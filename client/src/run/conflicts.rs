@@ -7,7 +7,7 @@ use crate::run::flags::{self, Flags};
 
 /// The first contradiction among `flags`, and its fix.
 pub(super) fn first(flags: &Flags) -> Option<(&'static str, &'static str)> {
-    let mut all = of_run(flags).into_iter().chain(of_script(flags));
+    let mut all = of_run(flags).into_iter().chain(of_script(flags)).chain(of_returns(flags));
     all.find(|(is_so, ..)| *is_so).map(|(_, what, fix)| (what, fix))
 }
 
@@ -122,6 +122,41 @@ fn of_script(flags: &Flags) -> [(bool, &'static str, &'static str); 6] {
             !scripted && traffic.message_kind.is_some(),
             "--message-kind is of messages of a script",
             "add --message",
+        ),
+    ]
+}
+
+/// The same of connections that come back.
+fn of_returns(flags: &Flags) -> [(bool, &'static str, &'static str); 5] {
+    let Flags { load, reconnect, .. } = flags;
+    let comes_back = reconnect.told().is_some();
+    let falls = load.connections.windows(2).any(|pair| pair[0] > pair[1]);
+    let has_more = reconnect.jitter.is_some() || reconnect.reconnect_max.is_some();
+    [
+        (
+            !comes_back && has_more,
+            "--jitter and --reconnect-max are of --reconnect, which is none",
+            "--reconnect 'backoff 1s-30s'",
+        ),
+        (
+            comes_back && load.connections.is_empty(),
+            "--reconnect is of held connections, and there are none",
+            "add --connections",
+        ),
+        (
+            comes_back && load.hold.is_zero(),
+            "--reconnect is of the hold, of which --hold 0s has none",
+            "--hold 30s",
+        ),
+        (
+            comes_back && load.connections.contains(&Wanted::Max),
+            "--connections max opens until there is no more, and nothing can come back then",
+            "--connections with a number",
+        ),
+        (
+            comes_back && falls,
+            "--reconnect makes connections again under their numbers, which plateaus that fall give twice",
+            "--connections that rise",
         ),
     ]
 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use megaconn::engine::client::config::Schedule;
+use megaconn::engine::client::config::{Reconnect, Schedule};
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::tls::config::ClientTls;
@@ -65,10 +65,17 @@ fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
         format!("script={}", if traffic.script.is_some() { "on" } else { "off" }),
         format!("websocket={}", or(traffic.websocket.as_ref().map(|ws| &ws.request.path), "off")),
         format!("churn={}", per_s(traffic.churn_per_s(), "off")),
+        format!("reconnect={}", or(traffic.reconnect.map(comes_back), "off")),
         format!("close={}", if traffic.close == ShutdownMode::Reset { "reset" } else { "fin" }),
         format!("sweep={}", traffic.sweep),
         format!("keepalive={}", time(traffic.keepalive)),
     ]
+}
+
+fn comes_back(reconnect: Reconnect) -> String {
+    let Reconnect { first, most, jitter, tries } = reconnect;
+    let tries = if tries == u32::MAX { "any".to_owned() } else { tries.to_string() };
+    format!("{first:?}-{most:?} jitter={:.0}% tries={tries}", 100.0 * jitter)
 }
 
 fn in_words(tls: &ClientTls) -> &'static str {

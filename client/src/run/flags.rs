@@ -155,7 +155,7 @@ pub(crate) struct LoadFlags {
     pub(crate) connections: Vec<Wanted>,
     /// Connects per second [default: no limit]
     ///
-    /// Over all cores, by an open-loop schedule. Without it as fast as they go.
+    /// Over all cores, by an open-loop schedule. Without it as fast as they go. Of --reconnect it is none.
     #[arg(long, value_name = "N/s", value_parser = units::rate)]
     pub(crate) rate: Option<f64>,
     /// Connects a core at once

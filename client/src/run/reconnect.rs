@@ -16,12 +16,13 @@ const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 /// Connections that are lost, and come back.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct ReconnectFlags {
-    /// Connections that are lost in the hold come back
+    /// Connections that are lost come back in the hold
     ///
     /// `fixed DUR`: each is tried again after that time, and after each try that fails. `backoff MIN-MAX`: the time
-    /// doubles with each try, from MIN up to MAX. A connection keeps its number; where its source port is taken it has
-    /// another. `reconnect` in result.json has how many came back, how fast, and what failed. What came back counts
-    /// as lost in `lost`, and not for --max-lost.
+    /// doubles with each try, from MIN up to MAX. One that is lost again within the longest wait goes on where it was:
+    /// that try has failed too. When they are due says this flag alone, and not --rate. A connection keeps its number;
+    /// where its source port is taken it has another. `reconnect` in result.json has how many came back, how fast, and
+    /// what failed. What came back counts as lost in `lost`, and not for --max-lost.
     #[arg(long, value_name = "none|'fixed DUR'|'backoff MIN-MAX'", hide_short_help = true)]
     pub(crate) reconnect: Option<Pattern>,
     /// Which part of each wait is random [default: full with backoff, none with fixed]

@@ -61,7 +61,7 @@ pub(crate) struct ScriptFlags {
         value_name = "DUR",
         help_heading = "Script",
         hide_short_help = true,
-        value_parser = units::positive_duration
+        value_parser = keepalive_every
     )]
     pub(crate) keepalive_every: Option<Duration>,
     /// What answers it [default: no answer is awaited]
@@ -91,6 +91,15 @@ impl FromStr for Typed {
             None => text.parse().map(Typed::Bytes),
         }
     }
+}
+
+/// A slot's clock goes round in 71 minutes.
+const KEEPALIVE_EVERY_MAX: Duration = Duration::from_secs(60 * 60);
+
+fn keepalive_every(text: &str) -> Result<Duration, String> {
+    let every = units::positive_duration(text)?;
+    let error = || format!("`{text}` is too long; fix: write 1h or less");
+    (every <= KEEPALIVE_EVERY_MAX).then_some(every).ok_or_else(error)
 }
 
 /// A script that cannot be.

@@ -138,7 +138,7 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time for a handshake that may be asked for.
 pub const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// Handshakes that go on in one turn, at about 100 us each: a storm of them adds no more than this to what others
+/// Handshakes that go on in one turn, at about 150 us each for a step: a storm of them adds no more than this to what others
 /// wait.
 pub const HANDSHAKES_PER_TURN: u32 = 2;
 

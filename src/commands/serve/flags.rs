@@ -117,7 +117,8 @@ pub(crate) struct TrafficFlags {
     /// Close a peer that sends nothing for this long [default: never]
     ///
     /// At most 1h. With --mode push it is looked at when a push is due, so up to one --push-every
-    /// late, and both are at most 1h together.
+    /// late, and both are at most 1h together; with --ping-every when a ping is due, and an answered ping is no silence.
+    /// In a handshake --handshake-timeout counts alone.
     #[arg(long, value_name = "DUR", value_parser = idle_timeout)]
     pub(crate) idle_timeout: Option<Duration>,
     /// Close a peer whose handshake is not done in this time [default: 10s]

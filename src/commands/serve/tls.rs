@@ -72,6 +72,8 @@ impl TlsFlags {
     pub(crate) fn reload(&self, tls: &ServerTls) {
         let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return };
         let renew = || {
+            // One that never comes to its end would hold up all that this thread does.
+            [("--tls-cert", certificate), ("--tls-key", key)].into_iter().try_for_each(regular)?;
             let identity = read_pair(certificate, key)?;
             let fingerprint = identity.fingerprint();
             tls.renew(identity)?;
@@ -84,6 +86,14 @@ impl TlsFlags {
             }
         });
     }
+}
+
+/// Whether what is there is a file, and no pipe.
+fn regular((flag, path): (&'static str, &PathBuf)) -> Result<(), TlsError> {
+    let file = |error| TlsError::File(flag, path.clone(), error);
+    let is_file = fs::metadata(path).map_err(file)?.is_file();
+    let other = || file(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    is_file.then_some(()).ok_or_else(other)
 }
 
 /// What the files of a pair hold. Whether it is a pair is seen when it is used.

@@ -73,6 +73,8 @@ pub struct Client<D, E: Expectation> {
     starved: Starved,
     /// Those whose handshake waits for its turn.
     shaking: Starved,
+    /// A handshake had its turn, and there was no buffer: it waits for one that comes back.
+    lacks_buffer: bool,
     returns: Returns,
     /// Bytes that go out and are no message, by the number of their buffer.
     asides: Box<[Aside]>,
@@ -103,6 +105,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         losses: Arc<LossLog>,
     ) -> Client<D, E> {
         let buffers = if E::OPENS { driver.buffers() } else { 0 };
+        // Cores that drew the same waits would have their connections back together.
+        let returns = Returns::new(config.run ^ tuples.identity(0).wrapping_mul(0x9e37_79b9));
         Client {
             end: Endpoint::new(driver, config.slots_per_segment, stats),
             expectation,
@@ -112,7 +116,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             growth: Growth::default(),
             starved: Starved::new(),
             shaking: Starved::new(),
-            returns: Returns::new(config.run),
+            lacks_buffer: false,
+            returns,
             asides: vec![Aside::default(); buffers].into(),
             shorts: HashMap::new(),
             losses,
@@ -216,7 +221,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// How long the core may sleep when no bell rings.
     fn deadline(&self) -> Option<Duration> {
-        if !self.shaking.is_empty() {
+        if !self.shaking.is_empty() && !self.lacks_buffer {
             return Some(Duration::ZERO);
         }
         let waits = self.end.count(Queue::Connecting)

@@ -22,7 +22,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             let due = self.due_of_message(id);
             self.end.stats.churn_connect_latency_us.record(self.end.now - due);
         } else {
-            self.end.stats.connect_latency_us.record(self.end.waited(id));
+            self.record_connect(id);
         }
         let slot = &mut self.end.arena[id];
         slot.transition_to(ConnState::Open);
@@ -65,11 +65,12 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Goes on with some of the handshakes that wait for their turn.
     pub(super) fn take_handshakes(&mut self) {
+        self.lacks_buffer = false;
         for _ in 0..HANDSHAKES_PER_TURN {
             if self.shaking.is_empty() {
                 return;
             }
-            let Some(buffer) = self.end.take_buffer() else { return };
+            let Some(buffer) = self.end.take_buffer() else { return self.lacks_buffer = true };
             let id = self.shaking.pop(&mut self.end.arena).expect("it is not empty");
             self.feed(id, buffer);
         }
@@ -129,6 +130,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 
     fn count_handshake(&self, id: SlotId, kind: Handshaken) {
+        if self.is_return(id) {
+            return;
+        }
         let stats = &self.end.stats;
         let counter = match (self.is_short(id), kind) {
             (false, Handshaken::Full) => &stats.handshakes_full_total,
@@ -201,7 +205,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 
     fn end_opening(&mut self, id: SlotId) {
-        if self.expectation.awaits_opening() {
+        if self.expectation.awaits_opening() && !self.is_return(id) {
             self.end.stats.opening_latency_us.record(self.end.waited(id));
         }
         self.end.remove(id, Queue::Opening);

@@ -14,14 +14,22 @@ use crate::engine::slot::low_milliseconds;
 use crate::engine::token::{Operation, SlotId};
 
 impl<D: Dial, E: Expectation> Client<D, E> {
-    /// A held connection was lost: it waits for its first try.
+    /// A held connection was lost: it waits for its first try. One that had just come back goes on with its waits where
+    /// they were: a kernel completes handshakes for a server that takes none of them, and a full one resets them.
     pub(super) fn await_return(&mut self, number: u32) {
         let Some(reconnect) = self.config.reconnect.filter(|_| !self.phase.is_closing()) else {
             return;
         };
         let (now, returns) = (self.end.now, &mut self.returns);
-        let due = now + reconnect.wait(0, &mut returns.random);
-        returns.waiting.push(Reverse(Lost { due, number, failed: 0, since: now }));
+        let failed = match returns.back.remove(&number) {
+            Some((at, failed)) if now.saturating_sub(at) < reconnect.most => failed + 1,
+            _ => 0,
+        };
+        if failed >= reconnect.tries {
+            return self.end.stats.given_up_total.add(1);
+        }
+        let due = now + reconnect.wait(failed, &mut returns.random);
+        returns.waiting.push(Reverse(Lost { due, number, failed, since: now }));
     }
 
     /// Makes again what is due.
@@ -58,6 +66,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn has_returned(&mut self, number: u32) {
         let Some(lost) = self.returns.under_way.remove(&number) else { return };
         self.end.stats.returned_total.add(1);
+        self.returns.back.insert(number, (self.end.now, lost.failed));
         self.opened.begin_again(number, low_milliseconds(self.end.now));
         self.end.stats.return_latency_us.record(self.end.now.saturating_sub(lost.since));
         self.phase.has_one_more(&self.config, self.end.now, &self.end.stats);
@@ -66,6 +75,10 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// A connect has failed; whether it was one of a connection that comes back, which is then tried again or given up.
     pub(super) fn is_return_failed(&mut self, number: u32, errno: Errno) -> bool {
         let Some(lost) = self.returns.under_way.remove(&number) else { return false };
+        if self.phase.is_closing() {
+            self.end.stats.called_off_total.add(1);
+            return true;
+        }
         if is_taken(errno) && self.tuples.move_on(number) {
             self.end.stats.tuples_skipped_total.add(1);
             self.returns.waiting.push(Reverse(lost));

@@ -35,13 +35,15 @@ pub(super) struct Returns {
     pub(super) waiting: BinaryHeap<Reverse<Lost>>,
     /// Those that are being made again, by their number.
     pub(super) under_way: HashMap<u32, Lost>,
+    /// Those that have come back: when, and how many tries had failed before.
+    pub(super) back: HashMap<u32, (Duration, u32)>,
     pub(super) random: Rng,
 }
 
 impl Returns {
     pub(super) fn new(seed: u64) -> Returns {
-        let (waiting, under_way) = (BinaryHeap::new(), HashMap::new());
-        Returns { waiting, under_way, random: Rng::with_seed(seed) }
+        let (under_way, back) = (HashMap::new(), HashMap::new());
+        Returns { waiting: BinaryHeap::new(), under_way, back, random: Rng::with_seed(seed) }
     }
 
     pub(super) fn take_due(&mut self, now: Duration) -> Option<Lost> {

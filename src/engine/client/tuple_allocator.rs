@@ -105,7 +105,11 @@ impl TupleAllocator {
             return None;
         }
         self.next_held += 1;
-        self.at(self.next_held - 1)
+        let dealt = self.at(self.next_held - 1);
+        if let Some((number, _)) = dealt {
+            self.moved.remove(&number);
+        }
+        dealt
     }
 
     /// Held connections are closed, of which more are to be opened perhaps.

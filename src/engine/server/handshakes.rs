@@ -100,21 +100,14 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         self.await_due(id);
     }
 
-    /// Ends handshakes that are over their time and that the wheel does not know: those with the beginning of a message
-    /// in their buffer, and those that wait for room.
-    pub(super) fn end_late_handshakes(&mut self) {
-        if !P::SHAKES || !self.queue_drained {
-            return;
-        }
-        for queue in [Queue::Partial, Queue::Arriving] {
-            let mut next = self.end.first(queue);
-            while let Some(id) = next {
-                next = self.end.behind(id);
-                let is_late = self.end.arena[id].overdue(self.end.now) > Duration::ZERO;
-                if is_late && self.is_shaking(id) {
-                    self.close(id, CloseReason::HandshakeTimeout);
-                }
-            }
+    /// Ends handshakes that are over their time and wait for room.
+    pub(super) fn end_late_arrivals(&mut self) {
+        while P::SHAKES
+            && self.queue_drained
+            && let Some(id) = self.end.first(Queue::Arriving)
+            && self.end.arena[id].overdue(self.end.now) > Duration::ZERO
+        {
+            self.close(id, CloseReason::HandshakeTimeout);
         }
     }
 }

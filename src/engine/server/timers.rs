@@ -103,11 +103,8 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// Gives up what has waited too long, and tidies.
     pub(super) fn give_up_waits(&mut self) {
         self.look_at_stalled();
-        self.end_late_handshakes();
-        while let Some(id) = self.end.first(Queue::Partial).filter(|&id| self.is_idle_too_long(id))
-        {
-            self.close(id, CloseReason::Idle);
-        }
+        self.give_up_partial();
+        self.end_late_arrivals();
         let now = self.end.now;
         while self
             .end
@@ -119,6 +116,34 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         self.evict_for_starved();
         self.retire_segment();
         self.arm_accepts();
+    }
+
+    /// Gives up connections that do not go on with what they have begun, which the wheel does not know: a handshake, or a
+    /// message.
+    fn give_up_partial(&mut self) {
+        if !self.queue_drained {
+            return;
+        }
+        let pings = self.protocol.timer_every().filter(|_| self.protocol.pings());
+        let mut next = self.end.first(Queue::Partial);
+        while let Some(id) = next {
+            next = self.end.behind(id);
+            let (slot, now) = (&self.end.arena[id], self.end.now);
+            let is_silent_for = |most: Duration| slot.waited(now) >= most;
+            let reason = if self.is_shaking(id) {
+                (slot.overdue(now) > Duration::ZERO).then_some(CloseReason::HandshakeTimeout)
+            } else if self.is_idle_too_long(id) {
+                Some(CloseReason::Idle)
+            } else {
+                // No ping may stand within what has begun: it has the time of one, and that of its answer.
+                pings
+                    .is_some_and(|every| is_silent_for(2 * every))
+                    .then_some(CloseReason::PingTimeout)
+            };
+            if let Some(reason) = reason {
+                self.close(id, reason);
+            }
+        }
     }
 
     /// Gives the highest segment back when the lower ones have had room for all for a while.

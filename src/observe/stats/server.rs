@@ -17,7 +17,7 @@ figures! {
         buffers_awaited: Gauge,
         /// Sends that wait now for their peer to read. Many? Peers read slowly.
         sends_stalled: Gauge,
-        /// Handshakes of TLS under way now, each with its memory. Many? Peers do not go on with them.
+        /// Handshakes of TLS under way now, each with 10 KiB, and what came of others in as much. Many? Peers do not go on with them.
         handshakes_under_way: Gauge,
         /// Connections accepted.
         accepted_total: Counter,
@@ -44,7 +44,7 @@ figures! {
         idle_timeout_total: Counter,
         /// Handshakes done: of TLS, WebSocket and the PROXY protocol, one for each connection.
         handshakes_total: Counter,
-        /// Of those closed: before their handshake was done, whatever the reason. Rising? See the peers.
+        /// Of those closed: before their handshake was done, but for those refused or drained. Rising? See the peers.
         handshakes_failed_total: Counter,
         /// Of these: it was not done within --handshake-timeout. Rising? Peers that say nothing, or a core that is full.
         handshake_timeout_total: Counter,

@@ -245,14 +245,18 @@ impl Controller<'_> {
         self.command(commands, Phase::Traffic).await;
         let mut progress = Progress::of_time("holding", hold);
         let (began, paused) = (Instant::now(), self.steering.paused);
-        let traffic = &self.config.traffic;
-        let opens = traffic.churn.is_some() || traffic.reconnect.is_some();
+        let churns = self.config.traffic.churn.is_some();
         self.names.iter().for_each(|names| names.hold(true));
         loop {
             self.steering.look();
             // The time of a pause does not count.
             let passed = began.elapsed().saturating_sub(self.steering.paused - paused);
-            if passed >= hold || !opens && self.figures.sum(|s| &s.connections) == 0 {
+            if passed >= hold
+                || !churns
+                    && self.figures.sum(|s| &s.connections)
+                        + self.figures.sum(|s| &s.returns_waiting)
+                        == 0
+            {
                 break;
             }
             progress.at(passed.as_secs(), self.steering.is_paused);

@@ -92,6 +92,12 @@ impl Handshake {
         Handshake::new(End::Awaiting(config.clone()))
     }
 
+    /// Bytes that came and are not dealt with.
+    #[must_use]
+    pub fn incoming_bytes(&self) -> usize {
+        self.incoming.len()
+    }
+
     /// Whether the first record has come whole, and rustls has the handshake.
     #[must_use]
     pub fn has_begun(&self) -> bool {

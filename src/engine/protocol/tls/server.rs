@@ -19,6 +19,9 @@ use crate::engine::protocol::{Action, Protocol, Shaking};
 /// Bytes of plaintext beside each other: what the protocol has kept, and what a record holds.
 const PLAIN_BYTES: usize = BUFFER_BYTES as usize + PLAIN_BYTES_MAX;
 
+/// Bytes of a handshake under way, about.
+const HANDSHAKE_BYTES: usize = 10 * 1024;
+
 /// Bytes that records have beside their plaintext, and an alert behind them.
 const SPARE_BYTES: usize = 128;
 
@@ -34,6 +37,8 @@ struct Core {
     sessions: Sessions,
     /// Handshakes that rustls has begun.
     handshakes: u32,
+    /// Bytes of those that it has not.
+    awaited_bytes: usize,
     plain: Box<[u8]>,
     /// What the protocol says to what has come.
     said: Vec<u8>,
@@ -60,7 +65,14 @@ impl<P> Tls<P> {
     pub fn new(config: ServerTls, then: P) -> Tls<P> {
         let plain = vec![0; PLAIN_BYTES].into();
         let (said, out) = (Vec::new(), Vec::new());
-        let core = Core { sessions: Sessions::default(), handshakes: 0, plain, said, out };
+        let core = Core {
+            sessions: Sessions::default(),
+            handshakes: 0,
+            awaited_bytes: 0,
+            plain,
+            said,
+            out,
+        };
         Tls { config, then, core: RefCell::new(core) }
     }
 }
@@ -94,7 +106,10 @@ impl<P: Protocol> Protocol for Tls<P> {
     }
 
     fn handshakes(&self) -> u32 {
-        self.core.borrow().handshakes
+        // What came of first records takes room as well.
+        let Core { handshakes, awaited_bytes, .. } = &*self.core.borrow();
+        let others = awaited_bytes / HANDSHAKE_BYTES;
+        handshakes + u32::try_from(others).unwrap_or(u32::MAX)
     }
 
     fn timer_every(&self) -> Option<Duration> {
@@ -152,8 +167,10 @@ impl<P: Protocol> Protocol for Tls<P> {
     fn forget(&self, state: &mut Self::State) {
         if state.session != 0 {
             let core = &mut *self.core.borrow_mut();
-            if matches!(core.sessions.get(state.session), Entry::Shaking(_)) {
-                core.handshakes -= 1;
+            match core.sessions.get(state.session) {
+                Entry::Awaiting(handshake) => core.awaited_bytes -= handshake.incoming_bytes(),
+                Entry::Shaking(_) => core.handshakes -= 1,
+                Entry::Open(_) | Entry::Free => {}
             }
             core.sessions.remove(state.session);
             state.session = 0;
@@ -187,6 +204,7 @@ impl<P: Protocol> Tls<P> {
         else {
             unreachable!("it was looked at");
         };
+        let before = if is_new { handshake.incoming_bytes() } else { 0 };
         let progress = handshake.feed(&buffer[..filled]);
         let is_done = progress == Ok(Progress::Done);
         let waiting = if is_done { &[] } else { handshake.outgoing() };
@@ -195,8 +213,10 @@ impl<P: Protocol> Tls<P> {
         handshake.sent(size);
         let is_all = handshake.outgoing().is_empty();
         let has_begun = handshake.has_begun();
+        let after = if has_begun { 0 } else { handshake.incoming_bytes() };
         *entry = if has_begun { Entry::Shaking(handshake) } else { Entry::Awaiting(handshake) };
         core.handshakes += u32::from(is_new && has_begun);
+        core.awaited_bytes = core.awaited_bytes + after - before;
         if is_done {
             return self.open(core, state, buffer);
         }
