@@ -18,8 +18,8 @@ use megaconn::engine::protocol::script::{Keepalive, Script};
 pub(crate) struct ScriptFlags {
     /// Bytes that are said first on each connection
     ///
-    /// \n, \r, \t, \0, \\ and \xHH stand for one byte each; @FILE is the bytes of a file. {n} is the number of the
-    /// connection in 10 digits, {n:08} in 8, {rand:hex:16} are 16 random digits, {source} is the source address
+    /// \n, \r, \t, \0, \\ and \xHH stand for one byte each; @FILE is the bytes of a file. {n:08} is the number
+    /// of the connection in 8 digits (and without :08 in 10), {rand:hex:16} are 16 random digits, {source} is the source address
     /// in full, {time_ms} are milliseconds since 1970. Any other brace is a byte as others.
     #[arg(long, value_name = "BYTES|@FILE", help_heading = "Script", hide_short_help = true)]
     pub(crate) hello: Option<Typed>,
