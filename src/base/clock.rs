@@ -53,6 +53,12 @@ pub fn stamp(unix: Duration) -> String {
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
 }
 
+/// Whole microseconds of a time; those beyond 64 bits are the most there are.
+#[must_use]
+pub fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -223,16 +223,12 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 
 /// What a target's scheme says, where it has one, is what is planned.
 fn check_schemes(targets: &[Targets], layers: Layers) -> Result<(), String> {
-    let says_another = |target: &&Targets| {
-        let said = (target.is_tls(), target.websocket().is_some());
-        said != (false, false) && said != (layers.tls, layers.websocket)
+    let scheme = |target: &Targets| {
+        let (tls, websocket) = (target.is_tls(), target.websocket().is_some());
+        Layers { tls, websocket, ..layers }.scheme()
     };
-    let scheme = |target: &Targets| match (target.is_tls(), target.websocket().is_some()) {
-        (true, true) => "wss",
-        (true, false) => "tls",
-        (false, _) => "ws",
-    };
-    match targets.iter().find(says_another).map(scheme) {
+    let is_another = |said: &&str| *said != Layers::default().scheme() && *said != layers.scheme();
+    match targets.iter().map(scheme).find(is_another) {
         None => Ok(()),
         Some(scheme) => Err(format!(
             "--target of {scheme}://, and another --protocol; fix: --protocol {scheme}"

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use megaconn::base::clock::microseconds;
 use megaconn::base::constants::BYSTANDER_SAMPLES_MAX;
 use megaconn::observe::stats::Latency;
 
@@ -82,8 +83,4 @@ impl Collector {
         // A thread that panicked with it has left it whole: both of its changes are single steps.
         self.collected.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-pub(crate) fn microseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -9,9 +9,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use megaconn::base::clock::microseconds;
 use megaconn::base::constants::{BYSTANDER_DISK_BYTES, BYSTANDER_SLEEP, BYSTANDER_TIMEOUT};
 
-use crate::bystanders::collector::{Collector, microseconds};
+use crate::bystanders::collector::Collector;
 use crate::bystanders::rounds::Rounds;
 use crate::bystanders::sample::Outcome;
 

@@ -319,7 +319,7 @@ pub const CHARGED_BYTES_PER_ACCEPTED: u64 = 1_600;
 pub const USER_BYTES_BESIDE: u64 = 8;
 
 /// What rustls keeps of a handshake under way, beside our record of it: 4.2 KB at a server that waits for the last
-/// flight and 3.5 KB at a client, measured by `tests/tls/memory.rs`, and room for a chain of certificates.
+/// flight and 3.5 KB at a client, measured by `tests/handshake_memory.rs`, and room for a chain of certificates.
 pub const HANDSHAKE_HEAP_BYTES: u64 = 6 << 10;
 
 /// Part of all memory that both programs leave to all other processes, unless --memory-reserve says

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::clock::microseconds;
 use crate::base::constants::{
     CONNECT_TIMEOUT, ECHO_TIMEOUT, HELD_UP_LOOK, MESSAGES_IN_FLIGHT, TICK_LATE_MS, TICK_MS,
 };
@@ -110,6 +111,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         Client {
             end: Endpoint::new(driver, config.slots_per_segment, stats),
             expectation,
+            config,
             phase: PhaseState::new(),
             tuples,
             opened: Opened::default(),
@@ -126,7 +128,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             churning: 0,
             held_up: HeldUp::new(),
             is_at_bound: false,
-            config,
         }
     }
 
@@ -149,7 +150,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// A core that rested while something was due waited for the server: that lag is not its own.
     fn count_held_up(&mut self) {
         let Some(waited) = self.held_up.ends(self.end.now) else { return };
-        let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        let us = microseconds(waited);
         self.end.stats.held_up_us_total.add(us);
         if std::mem::take(&mut self.is_at_bound) {
             self.end.stats.in_flight_bound_us_total.add(us);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::clock::microseconds;
 use crate::base::constants::{SCHEDULE_SLACK, TICK_MS};
 use crate::observe::stats::ClientStats;
 
@@ -223,6 +224,11 @@ impl PhaseState {
         stats: &ClientStats,
     ) {
         self.messages_on = self.messages_on.saturating_sub(1);
+        self.go_on_with_messages(config, now, stats);
+    }
+
+    /// Messages are due on another number of connections. What was due before, and not begun, is counted.
+    fn go_on_with_messages(&mut self, config: &ClientConfig, now: Duration, stats: &ClientStats) {
         let until = now.saturating_sub(SCHEDULE_SLACK);
         let missed = self.messages.missed(until);
         match config.pace.schedule {
@@ -249,12 +255,7 @@ impl PhaseState {
             return self.start_messages(config, 1, now);
         }
         self.messages_on += 1;
-        if let Schedule::Every(interval) = config.pace.schedule {
-            let until = now.saturating_sub(SCHEDULE_SLACK);
-            let missed = self.messages.missed(until);
-            self.messages.go_on_at(self.messages_on as f64 / interval.as_secs_f64(), now);
-            stats.messages_unsent_total.add(missed.saturating_sub(self.messages.missed(until)));
-        }
+        self.go_on_with_messages(config, now, stats);
     }
 
     /// Whether connections are held, so that one that is lost is made again.
@@ -310,8 +311,4 @@ impl PhaseState {
         let waits = pacers.into_iter().flatten().filter_map(|pacer| pacer.wait(now));
         waits.map(|wait| if wait.is_zero() { tick } else { wait.min(tick) }).min()
     }
-}
-
-fn microseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

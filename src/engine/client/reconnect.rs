@@ -20,16 +20,22 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         let Some(reconnect) = self.config.reconnect.filter(|_| !self.phase.is_closing()) else {
             return;
         };
-        let (now, returns) = (self.end.now, &mut self.returns);
-        let failed = match returns.back.remove(&number) {
+        let now = self.end.now;
+        let failed = match self.returns.back.remove(&number) {
             Some((at, failed)) if now.saturating_sub(at) < reconnect.most => failed + 1,
             _ => 0,
         };
-        if failed >= reconnect.tries {
+        self.try_later(Lost { due: now, number, failed, since: now });
+    }
+
+    /// So many tries of it have failed: it waits for the next, or is given up.
+    fn try_later(&mut self, lost: Lost) {
+        let Some(reconnect) = self.config.reconnect else { return };
+        if lost.failed >= reconnect.tries {
             return self.end.stats.given_up_total.add(1);
         }
-        let due = now + reconnect.wait(failed, &mut returns.random);
-        returns.waiting.push(Reverse(Lost { due, number, failed, since: now }));
+        let due = self.end.now + reconnect.wait(lost.failed, &mut self.returns.random);
+        self.returns.waiting.push(Reverse(Lost { due, ..lost }));
     }
 
     /// Makes again what is due.
@@ -85,15 +91,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             return true;
         }
         self.end.stats.reconnect_failed[errno.index()].add(1);
-        let Some(reconnect) = self.config.reconnect else { return true };
-        let failed = lost.failed + 1;
-        if failed >= reconnect.tries {
-            self.end.stats.given_up_total.add(1);
-            return true;
-        }
-        let returns = &mut self.returns;
-        let due = self.end.now + reconnect.wait(failed, &mut returns.random);
-        returns.waiting.push(Reverse(Lost { due, failed, ..lost }));
+        self.try_later(Lost { failed: lost.failed + 1, ..lost });
         true
     }
 

@@ -1,7 +1,6 @@
 //! Handshakes that wait for their turn, counted alike at both ends.
 
-use std::time::Duration;
-
+use crate::base::clock::microseconds;
 use crate::engine::driver::Driver;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::slot::Role;
@@ -16,8 +15,4 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
         }
         self.stats.handshakes_waiting.set(waiting.into());
     }
-}
-
-fn microseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

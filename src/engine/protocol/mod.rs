@@ -19,6 +19,7 @@ pub mod echo;
 pub mod expect;
 pub mod message;
 pub mod mode;
+mod places;
 pub mod proxy;
 pub mod push;
 pub mod script;

@@ -41,9 +41,10 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         if slot.is_queued() {
             return;
         }
-        if is_shaking {
-            // Until when is known since the accept.
-        } else if let (None, Some(most)) = (self.protocol.timer_every(), self.config.idle_timeout) {
+        // Until when a handshake may take is known since the accept.
+        if !is_shaking
+            && let (None, Some(most)) = (self.protocol.timer_every(), self.config.idle_timeout)
+        {
             let rest = most.saturating_sub(slot.waited(self.end.now));
             slot.role.set_due_ms(low_milliseconds(self.end.now + rest).wrapping_add(1));
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::base::constants::BUFFER_BYTES;
 use crate::engine::close_reason::CloseReason;
+use crate::engine::protocol::places::short;
 use crate::engine::protocol::proxy::header::Found;
 use crate::engine::protocol::{Action, Protocol, Shaking};
 
@@ -150,8 +151,4 @@ impl<P: Protocol> Awaited<P> {
         }
         Action::send(0..short(piece)).keeping(short(piece)..short(end))
     }
-}
-
-fn short(bytes: usize) -> u16 {
-    u16::try_from(bytes).expect("a buffer is short")
 }

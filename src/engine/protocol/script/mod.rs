@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::engine::protocol::message::Message;
+use crate::engine::protocol::places::short;
 use crate::engine::protocol::script::pattern::{Match, Pattern};
 use crate::engine::protocol::script::template::{Filling, Template};
 use crate::engine::protocol::{Connection, Expectation, Heard, Opening, What};
@@ -130,7 +131,7 @@ impl Expectation for Scripted {
         match self.script.hello_answer.as_ref().map_or(Match::Whole(0), |it| it.look(came)) {
             Match::NeedMore => Opening::NeedMore(bytes),
             Match::Whole(size) => {
-                let size = u16::try_from(size).expect("a buffer is short");
+                let size = short(size);
                 Opening::Open(bytes.start + size..bytes.end)
             }
             Match::Other => Opening::REFUSED,
@@ -187,7 +188,7 @@ impl Expectation for Scripted {
         match found {
             Match::NeedMore => Heard::need_more(bytes),
             Match::Whole(size) => {
-                let size = u16::try_from(size).expect("a buffer is short");
+                let size = short(size);
                 let what = match std::mem::replace(due_us, NOTHING_OUT) {
                     KEEPALIVE_OUT => What::Alive,
                     due_us => What::Done(due_us),

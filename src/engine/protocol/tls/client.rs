@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use crate::base::constants::BUFFER_BYTES;
 use crate::engine::protocol::message::Message;
+use crate::engine::protocol::places::{short, wide};
 use crate::engine::protocol::tls::config::{ClientTls, ServerName};
 use crate::engine::protocol::tls::content::AlertDescription;
 use crate::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
-use crate::engine::protocol::tls::pass::{Came, Core, Pass, short, wide};
+use crate::engine::protocol::tls::pass::{Came, Core, Pass};
 use crate::engine::protocol::tls::record::PLAIN_BYTES_MAX;
 use crate::engine::protocol::tls::resumption::Resumption;
 use crate::engine::protocol::tls::sessions::{Entry, Sessions};

@@ -191,9 +191,7 @@ impl ClientTls {
         config.key_log = Arc::new(Log);
         Ok(ClientTls { config: Arc::new(config), keeps_tickets: settings.keeps_tickets })
     }
-}
 
-impl ClientTls {
     /// Whether later handshakes are resumed.
     #[must_use]
     pub fn resumes(&self) -> bool {

@@ -214,7 +214,7 @@ impl Handshake {
     fn step(&mut self) -> Result<Step, Error> {
         let shown = &mut self.incoming[..self.shown];
         let (discard, step) = match &mut self.end {
-            End::Awaiting(_) => return Ok(Step::Wait),
+            End::Awaiting(_) => unreachable!("rustls has it"),
             End::Server(end) => step(end.process_tls_records(shown), &mut self.outgoing),
             End::Client { end, .. } => step(end.process_tls_records(shown), &mut self.outgoing),
         };

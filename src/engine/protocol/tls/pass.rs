@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::base::constants::BUFFER_BYTES;
 use crate::engine::protocol::Handshaken;
+use crate::engine::protocol::places::{short, wide};
 use crate::engine::protocol::tls::content::{AlertDescription, Opened};
 use crate::engine::protocol::tls::resumption::Resumption;
 use crate::engine::protocol::tls::sessions::Sessions;
@@ -18,14 +19,6 @@ pub(super) struct Core {
     pub(super) resumption: Option<Resumption>,
     /// The handshake that has just ended.
     pub(super) handshaken: Option<Handshaken>,
-}
-
-pub(super) fn short(bytes: usize) -> u16 {
-    u16::try_from(bytes).expect("a buffer is short")
-}
-
-pub(super) fn wide(range: &Range<u16>) -> Range<usize> {
-    range.start.into()..range.end.into()
 }
 
 /// What came of a record.

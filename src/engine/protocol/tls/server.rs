@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::ops::Range;
 use std::time::Duration;
 
 use crate::base::constants::BUFFER_BYTES;
 use crate::engine::close_reason::CloseReason;
+use crate::engine::protocol::places::{short, wide};
 use crate::engine::protocol::tls::config::ServerTls;
 use crate::engine::protocol::tls::content::{AlertDescription, Opened};
 use crate::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
@@ -177,14 +177,6 @@ impl<P: Protocol> Protocol for Tls<P> {
         }
         self.then.forget(&mut state.then);
     }
-}
-
-fn short(bytes: usize) -> u16 {
-    u16::try_from(bytes).expect("a buffer is short")
-}
-
-fn wide(range: &Range<u16>) -> Range<usize> {
-    range.start.into()..range.end.into()
 }
 
 impl<P: Protocol> Tls<P> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::base::constants::BUFFER_BYTES;
 use crate::engine::protocol::message::Message;
+use crate::engine::protocol::places::short;
 use crate::engine::protocol::websocket::frame::{Head, Opcode, close_code, code, mask};
 use crate::engine::protocol::websocket::kinds::Kinds;
 use crate::engine::protocol::websocket::upgrade::{Answered, Request, agreed};
@@ -119,10 +120,6 @@ impl<E> Upgraded<E> {
         let begin = self.frame(out, Opcode::Close, CONTROL_HEAD, end);
         short(begin)..short(end)
     }
-}
-
-fn short(bytes: usize) -> u16 {
-    u16::try_from(bytes).expect("a buffer is short")
 }
 
 /// The bytes of a buffer, as they are gone through.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::engine::close_reason::CloseReason;
 use crate::engine::protocol::mode::Mode;
+use crate::engine::protocol::places::short;
 use crate::engine::protocol::websocket::frame::{Head, Opcode, close_code, code, mask};
 use crate::engine::protocol::websocket::upgrade::{Asked, agree};
 use crate::engine::protocol::websocket::utf8::Utf8;
@@ -172,10 +173,6 @@ fn frame_before(out: &mut [u8], start: usize, end: usize, opcode: Opcode) -> usi
     let begin = start - head.size();
     head.write(&mut out[begin..]);
     begin
-}
-
-fn short(bytes: usize) -> u16 {
-    u16::try_from(bytes).expect("a buffer is short")
 }
 
 impl WebSocket {
