@@ -25,6 +25,10 @@ pub enum CloseReason {
     PingTimeout,
     /// The server holds as many as it may: it was accepted beyond them.
     Refused,
+    /// A storm took it.
+    Storm,
+    /// A storm took it that resets.
+    StormReset,
     /// The server goes, and it was at rest.
     Drained,
     /// The server goes, and its time is up.
@@ -35,22 +39,22 @@ impl CloseReason {
     /// Whether it ends by a reset: what the peer does not take is not kept by the kernel either.
     #[must_use]
     pub fn is_hard(self) -> bool {
-        use CloseReason::{Backlog, DrainCut, Evicted, Refused, SendTimeout};
-        matches!(self, Refused | SendTimeout | Backlog | Evicted | DrainCut)
+        use CloseReason::{Backlog, DrainCut, Evicted, Refused, SendTimeout, StormReset};
+        matches!(self, Refused | SendTimeout | Backlog | Evicted | StormReset | DrainCut)
     }
 
     /// Whether a handshake that is not done has failed by it: those that the server refuses or sends away have not.
     #[must_use]
     pub fn ends_handshake(self) -> bool {
-        use CloseReason::{DrainCut, Drained, Refused};
-        !matches!(self, Refused | Drained | DrainCut)
+        use CloseReason::{DrainCut, Drained, Refused, Storm, StormReset};
+        !matches!(self, Refused | Storm | StormReset | Drained | DrainCut)
     }
 
     /// Whether it ends a connection that may be at rest: a protocol that says farewell does so.
     #[must_use]
     pub fn has_farewell(self) -> bool {
-        use CloseReason::{Drained, Idle, PingTimeout};
-        matches!(self, Drained | Idle | PingTimeout)
+        use CloseReason::{Drained, Idle, PingTimeout, Storm};
+        matches!(self, Storm | Drained | Idle | PingTimeout)
     }
 
     /// The counter of such ends; a peer that has finished needs none.
@@ -67,6 +71,7 @@ impl CloseReason {
             CloseReason::HandshakeTimeout => Some(&stats.handshake_timeout_total),
             CloseReason::PingTimeout => Some(&stats.ping_timeout_total),
             CloseReason::Refused => Some(&stats.refused_total),
+            CloseReason::Storm | CloseReason::StormReset => Some(&stats.dropped_total),
             CloseReason::Drained => Some(&stats.drained_total),
             CloseReason::DrainCut => Some(&stats.drain_cut_total),
         }

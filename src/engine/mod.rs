@@ -10,6 +10,7 @@ pub mod protocol;
 pub mod queue;
 pub mod server;
 pub mod slot;
+pub mod storm;
 pub mod token;
 pub mod wheel;
 pub mod worker;

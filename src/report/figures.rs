@@ -8,6 +8,7 @@ use crate::base::format;
 use crate::report::chart::{self, Axis, Bar, Look, Series};
 use crate::report::points::{self, Drawing, Missing};
 use crate::report::read::Run;
+use crate::report::storms;
 
 /// One chart of the table [`CHARTS`].
 struct Chart {
@@ -33,7 +34,7 @@ enum Scale {
     Names(&'static str),
 }
 
-const CHARTS: [Chart; 7] = [
+const CHARTS: [Chart; 9] = [
     Chart {
         title: "Connections over time",
         caption: "Open connections of each core, once a second. Lines: the client's cores; \
@@ -73,6 +74,22 @@ const CHARTS: [Chart; 7] = [
         x: Scale::Names("connections held meanwhile"),
         y: Scale::LogTime,
         points: points::churn_latency,
+    },
+    Chart {
+        title: "Back after a storm",
+        caption: "Of the connections that were lost or dropped together, those that were back so long after the first \
+                  one was.",
+        x: Scale::Time,
+        y: Scale::Linear("% of those gone"),
+        points: storms::back,
+    },
+    Chart {
+        title: "Connects of a storm",
+        caption: "Connects a second of those that were to come back, since the first one was gone: tried, and come \
+                  back. Of the storm in which the most were gone.",
+        x: Scale::Time,
+        y: Scale::Linear("connects/s"),
+        points: storms::connects,
     },
     Chart {
         title: "Memory of a connection",

@@ -25,6 +25,7 @@ mod points;
 mod read;
 mod scale;
 mod seconds;
+mod storms;
 mod tables;
 mod ticks;
 mod verdict;

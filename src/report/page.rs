@@ -8,6 +8,7 @@ use crate::report::compare::{bystanders_side_by_side, side_by_side};
 use crate::report::figures::charts;
 use crate::report::host::{command, environment, walls};
 use crate::report::read::Run;
+use crate::report::storms;
 use crate::report::tables::{cost, plateaus};
 use crate::report::verdict::verdict;
 use crate::results::answer;
@@ -80,6 +81,7 @@ fn below_verdict(run: &Run) -> Markup {
     html! {
         (bystanders(run))
         section { h2 { "Plateaus" } (plateaus(run)) }
+        (storms::table(run))
         section { h2 { "Cost of a connection" } (cost(run)) }
         section { h2 { "Walls of this host, before the run" } (walls(run)) }
         (changes(run))

@@ -24,6 +24,7 @@ const COLUMNS: [(&str, &[Column]); 10] = [
             ("established", |p| count(p.established)),
             ("failed", |p| counts(&p.failed)),
             ("lost", |p| counts(&p.lost)),
+            ("dropped", |p| count(p.dropped)),
             ("for", |p| p.hold_seconds.map(format::seconds)),
         ],
     ),

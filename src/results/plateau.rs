@@ -27,6 +27,8 @@ pub struct Plateau {
     pub failed: Counts,
     /// Connections that were lost, by cause.
     pub lost: Counts,
+    /// With --storm: connections that the client has dropped on purpose.
+    pub dropped: Maybe<u64>,
     /// How those beyond them were closed, when there were more before.
     pub closed: Maybe<ClosedDown>,
     /// How they were opened.
@@ -142,8 +144,8 @@ pub struct Messages {
     pub latency_us: Maybe<Percentiles>,
 }
 
-/// Connections that were lost in a hold, and what became of them: each is back, given up, or was not back when the
-/// hold was over.
+/// Connections that were lost or dropped in a hold, and what became of them: each is back, given up, or was not back when
+/// the hold was over.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reconnects {
@@ -159,6 +161,72 @@ pub struct Reconnects {
     pub failed: Counts,
     /// From when a connection was lost to when it was back.
     pub back_us: Maybe<Percentiles>,
+    /// Each time in which some were not back, the first 64 of them.
+    pub storms: List<Storm>,
+}
+
+/// Connections that were lost or dropped together, from the first one until all were back, given up, or the hold was over.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Storm {
+    /// When it began, since the hold began.
+    pub at_seconds: Maybe<f64>,
+    /// How long it lasted.
+    pub seconds: Maybe<f64>,
+    /// Connections that were open before it.
+    pub connections: Maybe<u64>,
+    /// The fewest that were open in it.
+    pub fewest: Maybe<u64>,
+    /// Connections that were lost or dropped in it.
+    pub lost: Maybe<u64>,
+    /// Of these, those that the client has dropped on purpose.
+    pub dropped: Maybe<u64>,
+    /// Those that came back.
+    pub returned: Maybe<u64>,
+    /// From its beginning until so many of those lost were back.
+    pub back: Part<BackAfter>,
+    /// Connects that were made in it to come back.
+    pub tries: Maybe<u64>,
+    /// The most connects in one second of it.
+    pub tries_in_a_second: Maybe<u64>,
+    /// The most that came back in one second of it.
+    pub returned_in_a_second: Maybe<u64>,
+    /// Connects that failed in it, by the name of the error.
+    pub failed: Counts,
+    /// Of messages in the hold before it.
+    pub calm_latency_us: Maybe<Percentiles>,
+    /// Of messages in it, on connections that were not lost.
+    pub stayed_latency_us: Maybe<Percentiles>,
+    /// Its course.
+    pub course: List<StormPoint>,
+}
+
+/// Seconds until a part was back; `null` where so many did not come back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BackAfter {
+    /// Half of them.
+    pub p50: Maybe<f64>,
+    /// 90 %.
+    pub p90: Maybe<f64>,
+    /// 99 %.
+    pub p99: Maybe<f64>,
+    /// Each one.
+    pub all: Maybe<f64>,
+}
+
+/// A moment of a storm. Counts are since its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StormPoint {
+    /// Since its beginning.
+    pub seconds: Maybe<f64>,
+    /// Connections that were open.
+    pub connections: Maybe<u64>,
+    /// Connects that were made to come back.
+    pub tries: Maybe<u64>,
+    /// Connections that came back.
+    pub returned: Maybe<u64>,
 }
 
 /// One bystander in one phase of a plateau; `bystanders` of the whole result has more of it.

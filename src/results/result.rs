@@ -61,6 +61,9 @@ pub struct RunResult {
     pub failed: Counts,
     /// Connections that were lost, by cause.
     pub lost: Counts,
+    /// With --storm: connections that the client has dropped on purpose. Those that did not come back, though they were to,
+    /// are none of `established`.
+    pub dropped: Maybe<u64>,
     /// Connections that were asked for and not tried, or not answered when the run was stopped: with
     /// `established`, `failed` and `lost` they are all that were asked for.
     pub untried: Maybe<u64>,

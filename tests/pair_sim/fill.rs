@@ -80,6 +80,7 @@ impl Scene {
         (scene.wire.faults.lost_syn, scene.wire.faults.long_stall) = (0, 0);
         scene.wire.backlog = random.usize(1..=32);
         // Echoes, and ends, wait for a server that does not run.
+        scene.storms.clear();
         scene.is_slow = wall == Wall::Stopped;
         (scene.drain, scene.memory, scene.opens_no_more) = (None, Vec::new(), None);
         scene.filling = Some(Filling { wall, at, steps: [random.u64(1..=MOST), MOST] });

@@ -135,6 +135,8 @@ const MUST_HAPPEN: &[&str] = &[
     "client.stale_total",
     "client.opening_failed_total",
     "client.returned_total",
+    "client.dropped_total",
+    "server.dropped_total",
     "client.reconnect_tries_total",
     "client.given_up_total",
     "client.called_off_total",

@@ -116,7 +116,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
         let timeouts: u64 = timeouts.iter().map(|f| f[Errno::ETIMEDOUT.index()].get()).sum();
         assert!(given_up <= timeouts, "{given_up} connects given up, {timeouts} counted");
         let ended = sum(&client.lost) + sum(&client.churn_lost) + client.churned_total.get();
-        let ended = ended + unopened;
+        let ended = ended + unopened + client.dropped_total.get();
         assert_eq!(connected, ended + self.ends[1].closed_by_us, "each has one cause of its end");
     }
 

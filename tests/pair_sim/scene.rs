@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use megaconn::base::constants::{HANDSHAKE_TIMEOUT, SEND_TIMEOUT};
 use megaconn::base::units::Text;
-use megaconn::drivers::sim::{Faults, SimConfig, WireConfig, WireFaults, WireMutation};
+use megaconn::drivers::sim::{End, Faults, SimConfig, WireConfig, WireFaults, WireMutation};
 use megaconn::engine::client::config::{ClientConfig, Pace, Reconnect, Schedule};
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::driver::ShutdownMode;
@@ -19,6 +19,7 @@ use megaconn::engine::protocol::push::{Push, Pushes};
 use megaconn::engine::server::ServerConfig;
 use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::drain::MemoryLeft;
+use megaconn::engine::storm::DropPart;
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
 use crate::fill::Filling;
@@ -68,6 +69,8 @@ pub(crate) struct Scene {
     pub(crate) drain: Option<(Duration, Duration)>,
     /// When the server's memory changes, the last change first.
     pub(crate) memory: Vec<(Duration, MemoryLeft)>,
+    /// When an end drops a part of its connections, the last time first.
+    pub(crate) storms: Vec<(Duration, End, DropPart)>,
     /// When the client is to open nothing more.
     pub(crate) opens_no_more: Option<Duration>,
     /// What ends the opening, in a world that is filled.
@@ -163,6 +166,8 @@ impl Scene {
             client,
             expect,
             filling: None,
+            // Of its own numbers: the rest of a world is the same with a storm and without.
+            storms: storms(&mut Rng::with_seed(!seed)),
         }
     }
 }
@@ -192,6 +197,22 @@ fn reconnect(random: &mut Rng) -> Reconnect {
         jitter: [0.0, 0.2, 1.0][random.usize(..3)],
         tries: random.u32(1..6),
     }
+}
+
+/// Each end drops some, in order or by a reset.
+fn storms(random: &mut Rng) -> Vec<(Duration, End, DropPart)> {
+    let by_reset = [random.bool(), random.bool()];
+    let count = if one_in(random, 3) { random.usize(1..4) } else { 0 };
+    let mut storms: Vec<_> = (0..count)
+        .map(|_| {
+            let end = [End::Server, End::Client][random.usize(..2)];
+            let part = [0.1, 0.5, 1.0][random.usize(..3)];
+            let drop = DropPart { part, by_reset: by_reset[end as usize] };
+            (millis(random, 0..1_500), end, drop)
+        })
+        .collect();
+    storms.sort_unstable_by_key(|(at, ..)| std::cmp::Reverse(*at));
+    storms
 }
 
 fn millis(random: &mut Rng, range: std::ops::Range<u64>) -> Duration {

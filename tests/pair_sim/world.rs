@@ -53,6 +53,8 @@ pub(crate) struct World<P: Protocol, E: Expectation> {
     pub(crate) handshakes_held_up: u64,
     /// Connections that were lost before this turn, and of those the ones that were while all were closed.
     pub(crate) lost: [u64; 2],
+    /// Whether the storms of each end reset.
+    pub(crate) drops_by_reset: [bool; 2],
     /// When the last text came on each connection that waits for one, as the client has it.
     pub(crate) last_texts: BTreeMap<(SlotId, u32), u32>,
     /// Waits that have begun anew since no reply was out.
@@ -128,6 +130,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             turns_aside: 0,
             handshakes_held_up: 0,
             lost: [0; 2],
+            drops_by_reset: [false; 2],
             last_texts: BTreeMap::new(),
             waits_begun: 0,
             texts: 0,
@@ -240,7 +243,8 @@ impl<P: Protocol, E: Expectation> World<P, E> {
     fn next_command(&self) -> Option<Duration> {
         let drain = self.scene.drain.map(|(at, _)| at);
         let memory = self.scene.memory.last().map(|(at, _)| *at);
-        [drain, memory, self.scene.opens_no_more].into_iter().flatten().min()
+        let storm = self.scene.storms.last().map(|(at, ..)| *at);
+        [drain, memory, storm, self.scene.opens_no_more].into_iter().flatten().min()
     }
 
     fn tell_what_is_due(&mut self) {
@@ -254,6 +258,14 @@ impl<P: Protocol, E: Expectation> World<P, E> {
         if let Some((_, left)) = self.scene.memory.pop_if(|(at, _)| *at <= now) {
             self.server.handle_command(drain::Command::Memory(left));
             self.wire.wake(End::Server);
+        }
+        if let Some((_, end, drop)) = self.scene.storms.pop_if(|(at, ..)| *at <= now) {
+            self.drops_by_reset[end as usize] = drop.by_reset;
+            match end {
+                End::Server => self.server.handle_command(drain::Command::Drop(drop)),
+                End::Client => self.client.handle_command(phase::Command::Drop(drop)),
+            }
+            self.wire.wake(end);
         }
         if self.scene.opens_no_more.take_if(|at| *at <= now).is_some() {
             self.client.handle_command(phase::Command::OpenNoMore);

@@ -12,3 +12,4 @@ pub(crate) mod losses;
 pub(crate) mod monitor;
 pub(crate) mod server;
 pub(crate) mod server_metrics;
+pub(crate) mod storms;

@@ -10,11 +10,11 @@ use megaconn::observe::stats::ClientTotals;
 use megaconn::results::RESULT;
 use megaconn::results::bystanders::{Bystanders, SpanPhase};
 use megaconn::results::cost::Memory;
-use megaconn::results::lenient::{Maybe, Part};
+use megaconn::results::lenient::{List, Maybe, Part};
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
     Churn, Connect, Counts, Handshakes, Keepalives, Messages, Plateau, PlateauBystander, Pushes,
-    Reconnects,
+    Reconnects, Storm,
 };
 use megaconn::results::result::RunResult;
 use megaconn::results::verdict::{Attribution, NextWall, Verdict};
@@ -29,6 +29,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) churn_per_s: Option<f64>,
     /// Whether connections that are lost come back.
     pub(crate) reconnects: bool,
+    /// Whether connections are dropped on purpose.
+    pub(crate) drops: bool,
     /// Cores of the client.
     pub(crate) cores: usize,
 }
@@ -128,11 +130,13 @@ pub(crate) fn count(plateau: &mut Plateau, counted: &ClientTotals, asked: &Asked
         0.0 => plateau.hold_seconds.or_zero(),
         seconds => seconds,
     };
-    plateau.reconnect = asked.reconnects.then(|| reconnects(counted)).into();
+    plateau.dropped = asked.drops.then_some(counted.dropped_total).into();
+    let storms = plateau.reconnect.0.take().map_or_else(List::default, |seen| seen.storms);
+    plateau.reconnect = asked.reconnects.then(|| reconnects(counted, storms)).into();
     plateau.churn = asked.churn_per_s.map(|per_s| churn(counted, per_s, seconds)).into();
 }
 
-fn reconnects(counted: &ClientTotals) -> Reconnects {
+fn reconnects(counted: &ClientTotals, storms: List<Storm>) -> Reconnects {
     Reconnects {
         returned: counted.returned_total.into(),
         given_up: counted.given_up_total.into(),
@@ -140,6 +144,7 @@ fn reconnects(counted: &ClientTotals) -> Reconnects {
         tries: counted.reconnect_tries_total.into(),
         failed: Counts::by_errno(&counted.reconnect_failed),
         back_us: Percentiles::of(&counted.return_latency_us).into(),
+        storms,
     }
 }
 

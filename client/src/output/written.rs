@@ -17,7 +17,8 @@ use megaconn::results::lenient::{List, Map, Maybe, Part};
 use megaconn::results::max::Max;
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
-    Churn, Connect, Counts, Handshakes, Keepalives, Messages, Plateau, Pushes, Reconnects, Sweep,
+    BackAfter, Churn, Connect, Counts, Handshakes, Keepalives, Messages, Plateau, Pushes,
+    Reconnects, Storm, StormPoint, Sweep,
 };
 use megaconn::results::result::{
     Close, Descriptors, LossPattern, LossTimes, PerCore, ReserveMet, RunResult, TargetChange,
@@ -75,6 +76,7 @@ fn whole_plateau() -> Plateau {
         established: Maybe(Some(99_985)),
         failed: failed(),
         lost: Counts::by_cause(&[0, 5, 0, 1, 0, 0]),
+        dropped: Maybe(Some(2)),
         closed: Maybe(None),
         connect: Part(Connect {
             seconds: Maybe(Some(0.5)),
@@ -120,6 +122,7 @@ fn whole_plateau() -> Plateau {
             tries: Maybe(Some(9)),
             failed: failed(),
             back_us: percentiles(1_000),
+            storms: vec![storm()].into(),
         })),
         sweep: Maybe(Some(Sweep {
             asked: Maybe(Some(99_985)),
@@ -133,6 +136,37 @@ fn whole_plateau() -> Plateau {
         cut_short: Maybe(Some(false)),
         memory: Part(memory(1_000)),
         bystanders: Maybe(None),
+    }
+}
+
+fn storm() -> Storm {
+    Storm {
+        at_seconds: Maybe(Some(10.5)),
+        seconds: Maybe(Some(4.25)),
+        connections: Maybe(Some(99_991)),
+        fewest: Maybe(Some(99_985)),
+        lost: Maybe(Some(6)),
+        dropped: Maybe(Some(2)),
+        returned: Maybe(Some(4)),
+        back: Part(BackAfter {
+            p50: Maybe(Some(1.5)),
+            p90: Maybe(None),
+            p99: Maybe(None),
+            all: Maybe(None),
+        }),
+        tries: Maybe(Some(9)),
+        tries_in_a_second: Maybe(Some(7)),
+        returned_in_a_second: Maybe(Some(4)),
+        failed: failed(),
+        calm_latency_us: percentiles(3),
+        stayed_latency_us: percentiles(4),
+        course: vec![StormPoint {
+            seconds: Maybe(Some(4.25)),
+            connections: Maybe(Some(99_989)),
+            tries: Maybe(Some(9)),
+            returned: Maybe(Some(4)),
+        }]
+        .into(),
     }
 }
 

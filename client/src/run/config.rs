@@ -19,6 +19,7 @@ use megaconn::engine::protocol::proxy::header::{LINE_BYTES_MAX, Version};
 use megaconn::engine::protocol::push::Pushes;
 use megaconn::engine::protocol::script::Script;
 use megaconn::engine::protocol::tls::config::{ClientTls, ServerName};
+use megaconn::engine::storm::Storm;
 
 use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::slo::Slo;
@@ -76,6 +77,8 @@ pub(crate) struct Traffic {
     pub(crate) churn: Option<Churn>,
     /// When held connections that are lost come back.
     pub(crate) reconnect: Option<Reconnect>,
+    /// When held connections are dropped on purpose.
+    pub(crate) storms: Vec<Storm>,
     pub(crate) close: ShutdownMode,
     pub(crate) sweep: bool,
     pub(crate) keepalive: Option<Duration>,
@@ -172,6 +175,7 @@ impl Config {
                 websocket,
                 tls,
                 reconnect: flags.reconnect.told(),
+                storms: flags.reconnect.storm,
                 ..Traffic::new(flags.traffic, script, churn, to_max)
             },
             memory_reserve: flags.memory_reserve,
@@ -250,6 +254,7 @@ impl Traffic {
             script,
             churn,
             reconnect: None,
+            storms: Vec::new(),
             close: match flags.close {
                 flags::Close::Fin => ShutdownMode::Sending,
                 flags::Close::Reset => ShutdownMode::Reset,

@@ -127,7 +127,7 @@ fn of_script(flags: &Flags) -> [(bool, &'static str, &'static str); 6] {
 }
 
 /// The same of connections that come back.
-fn of_returns(flags: &Flags) -> [(bool, &'static str, &'static str); 5] {
+fn of_returns(flags: &Flags) -> [(bool, &'static str, &'static str); 7] {
     let Flags { load, reconnect, .. } = flags;
     let comes_back = reconnect.told().is_some();
     let falls = load.connections.windows(2).any(|pair| pair[0] > pair[1]);
@@ -152,6 +152,16 @@ fn of_returns(flags: &Flags) -> [(bool, &'static str, &'static str); 5] {
             comes_back && load.connections.contains(&Wanted::Max),
             "--connections max opens until there is no more, and nothing can come back then",
             "--connections with a number",
+        ),
+        (
+            !reconnect.storm.is_empty() && load.connections.is_empty(),
+            "--storm is of held connections, and there are none",
+            "add --connections",
+        ),
+        (
+            reconnect.storm.iter().any(|storm| storm.first >= load.hold),
+            "--storm comes when the hold is over",
+            "a longer --hold, or an earlier storm",
         ),
         (
             comes_back && falls,

@@ -66,6 +66,7 @@ fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
         format!("websocket={}", or(traffic.websocket.as_ref().map(|ws| &ws.request.path), "off")),
         format!("churn={}", per_s(traffic.churn_per_s(), "off")),
         format!("reconnect={}", or(traffic.reconnect.map(comes_back), "off")),
+        format!("storm={}", or(Some(list(&traffic.storms)).filter(|all| !all.is_empty()), "off")),
         format!("close={}", if traffic.close == ShutdownMode::Reset { "reset" } else { "fin" }),
         format!("sweep={}", traffic.sweep),
         format!("keepalive={}", time(traffic.keepalive)),

@@ -26,8 +26,10 @@ pub(crate) fn missed(result: &RunResult, config: &Config, least: u64) -> Vec<Str
         |plateau: &Plateau| plateau.reconnect.as_ref().map_or(0, |r| r.returned.or_zero());
     // What has come back is there.
     let returned: u64 = result.plateaus.iter().map(returned).sum();
-    let (failed, lost) = (result.failed.sum(), result.lost.sum().saturating_sub(returned));
-    let and_not_back = if returned > 0 { " and not back" } else { "" };
+    let dropped = result.dropped.filter(|_| config.traffic.reconnect.is_some()).unwrap_or(0);
+    let gone = result.lost.sum() + dropped;
+    let (failed, lost) = (result.failed.sum(), gone.saturating_sub(returned));
+    let and_not_back = if returned + dropped > 0 { " and not back" } else { "" };
     let untried = result.untried.or_zero();
     let [established_of, failed_of, lost_of, untried_of] =
         [established, failed, lost, untried].map(grouped);
@@ -69,7 +71,8 @@ fn judge(plateau: &Plateau, config: &Config, miss: &mut impl FnMut(bool, String)
         let (received, sent) = (messages.received.or_zero(), messages.sent.or_zero());
         let unanswered = sent.saturating_sub(received);
         let (received, sent) = (grouped(received), grouped(sent));
-        miss(unanswered > plateau.lost.sum(), format!("{received} of {sent} messages verified"));
+        let gone = plateau.lost.sum() + plateau.dropped.or_zero();
+        miss(unanswered > gone, format!("{received} of {sent} messages verified"));
     }
     let unsent = messages.unsent.or_zero();
     let unsent_of = grouped(unsent);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use megaconn::base::units;
 use megaconn::engine::client::config::Reconnect;
+use megaconn::engine::storm::Storm;
 
 /// Tries of one connection without `--reconnect-max`: as many as there are.
 const TRIES: u32 = u32::MAX;
@@ -14,7 +15,7 @@ const TRIES: u32 = u32::MAX;
 const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Connections that are lost, and come back.
-#[derive(Args, Clone, Copy, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ReconnectFlags {
     /// Connections that are lost come back in the hold
     ///
@@ -37,6 +38,13 @@ pub(crate) struct ReconnectFlags {
     #[arg(long, value_name = "N", requires = "reconnect", hide_short_help = true,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) reconnect_max: Option<u32>,
+    /// Drop connections on purpose: 'drop 50% at 30s'
+    ///
+    /// That part of the held ones that are open, evenly over all of them, so long after the hold has begun; `all` for
+    /// each one, `every 30s` again and again, `by reset` not in order but by a reset, as those are that are busy. Repeatable. With --reconnect they
+    /// come back. They count in `dropped`, and not as lost.
+    #[arg(long, value_name = "STORM", hide_short_help = true)]
+    pub(crate) storm: Vec<Storm>,
 }
 
 /// The waits of one connection.
@@ -104,7 +112,7 @@ impl FromStr for Jitter {
 
 impl ReconnectFlags {
     /// What every core is told; `None` when nothing comes back.
-    pub(crate) fn told(self) -> Option<Reconnect> {
+    pub(crate) fn told(&self) -> Option<Reconnect> {
         let pattern = self.reconnect.filter(|pattern| *pattern != Pattern::None)?;
         let (first, most) = pattern.range();
         let usual = if matches!(pattern, Pattern::Backoff(..)) { 100 } else { 0 };
@@ -124,6 +132,7 @@ mod tests {
                 reconnect: Some(reconnect.parse()?),
                 jitter: jitter.map(|jitter| jitter.parse().expect("it is one")),
                 reconnect_max: None,
+                storm: Vec::new(),
             };
             Ok::<_, String>(flags.told())
         };

@@ -48,15 +48,19 @@ impl MissWatch {
     fn broken(&self, totals: &ClientTotals, config: &Config) -> Option<String> {
         let gates = config.gates;
         // Those that may come back are not lost yet.
-        let lost: u64 = totals.lost.iter().sum();
-        let lost = lost.saturating_sub(totals.returned_total + totals.returns_waiting);
+        let gone = |totals: &ClientTotals| {
+            let comes_back = config.traffic.reconnect.is_some();
+            let dropped = if comes_back { totals.dropped_total } else { 0 };
+            totals.lost.iter().sum::<u64>() + dropped
+        };
+        let lost = gone(totals).saturating_sub(totals.returned_total + totals.returns_waiting);
         if lost > gates.max_lost {
             let (lost, most) = (grouped(lost), grouped(gates.max_lost));
             return Some(format!("{lost} connections lost, {most} allowed"));
         }
         let counted = totals.since(&self.before);
-        let (failed, gone) = (counted.connect_failed_total, counted.lost.iter().sum::<u64>());
-        let lost = gone.saturating_sub(counted.returned_total + counted.returns_waiting);
+        let failed = counted.connect_failed_total;
+        let lost = gone(&counted).saturating_sub(counted.returned_total + counted.returns_waiting);
         // A plateau that was never to have as many tells nothing of the gate.
         if let Some(most) = self.can_be.filter(|most| *most >= gates.min_established)
             && most.saturating_sub(failed + lost) < gates.min_established

@@ -35,6 +35,10 @@ pub(crate) fn lines(
     lines.extend([
         format!("keepalive={}", time(connections.keepalive)),
         format!("drain={}", time(Some(connections.drain).filter(|drain| !drain.is_zero()))),
+        format!(
+            "storm={}",
+            or_none(Some(list(&connections.storm)).filter(|list| !list.is_empty()))
+        ),
         format!("steer={steer}"),
         format!("backlog={}", connections.backlog),
         format!("max_connections={most}"),

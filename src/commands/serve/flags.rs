@@ -13,6 +13,7 @@ use megaconn::base::constants::{
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::http_words;
 use megaconn::base::units::{self, Text};
+use megaconn::engine::storm::Storm;
 use megaconn::runtime::topology::CoreList;
 
 #[derive(Args)]
@@ -185,6 +186,13 @@ pub(crate) struct Connections {
     /// at the moment of the close is lost, as with any close. At most 1h.
     #[arg(long, value_name = "DUR", default_value = "0s", value_parser = drain)]
     pub(crate) drain: Duration,
+    /// Drop connections on purpose: 'drop 50% at 30s'
+    ///
+    /// That part of those that are open, evenly over all of them, so long after the server began to listen; `all` for
+    /// each one, `every 30s` again and again, `by reset` not in order but by a reset, as those are that are busy. Repeatable. They count in
+    /// dropped_total, and new ones are accepted as ever.
+    #[arg(long, value_name = "STORM", hide_short_help = true)]
+    pub(crate) storm: Vec<Storm>,
     /// Most connections to hold
     ///
     /// Divided evenly over the cores; more are reset and counted. Default: as many as memory and

@@ -9,6 +9,7 @@ use megaconn::base::constants::{DRAIN_SLACK, LOOK_EVERY};
 use megaconn::base::stderr::talk;
 use megaconn::base::units::grouped;
 use megaconn::engine::server::drain::{Command, MemoryLeft};
+use megaconn::engine::storm::Storms;
 use megaconn::host::headroom::HOST;
 use megaconn::observe::dump::ticker::Ticker;
 use megaconn::observe::stats::ServerStats;
@@ -16,15 +17,18 @@ use megaconn::runtime::commands::Commands;
 use megaconn::runtime::memory_reserve::{Change, LogThrottle, ReserveWatchdog};
 use megaconn::runtime::signals::{Signals, Stop};
 
-/// Watches memory and waits for a signal to stop; one that asks for it has `reload` called. `None` when a core has died.
+/// Watches memory, has the cores drop what the `storms` take, and waits for a signal to stop; one that asks for it has
+/// `reload` called. `None` when a core has died.
 pub(crate) async fn housekeep(
     signals: &Signals,
     commands: &Commands<Command>,
     dumps: &Ticker,
     memory: &mut ReserveWatchdog,
+    mut storms: Storms,
     reload: impl Fn(),
 ) -> Option<Stop> {
     let mut throttle = LogThrottle::default();
+    let began = Instant::now();
     loop {
         if let Some(change) = memory.look() {
             let (left, headroom, then) = match &change {
@@ -42,6 +46,10 @@ pub(crate) async fn housekeep(
             }
             commands.broadcast(Command::Memory(left)).await;
         }
+        while let Some(drop) = storms.take_due(began.elapsed()) {
+            talk(&format!("storm: {drop}"));
+            commands.broadcast(Command::Drop(drop)).await;
+        }
         let stop = signals.stop();
         if signals.take_dump_request() {
             dumps.tick();
@@ -52,7 +60,8 @@ pub(crate) async fn housekeep(
         if stop.is_some() || !commands.all_run() {
             return stop;
         }
-        Timer::new(memory.look_again_in()).await;
+        let next = storms.next_in(began.elapsed()).unwrap_or(Duration::MAX);
+        Timer::new(memory.look_again_in().min(next)).await;
     }
 }
 

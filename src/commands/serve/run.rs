@@ -2,6 +2,7 @@
 //! of them is told.
 
 use megaconn::base::stderr::talk;
+use megaconn::engine::storm::Storms;
 use megaconn::runtime::listeners::{self, Listeners};
 use megaconn::runtime::memory_reserve::ReserveWatchdog;
 use megaconn::runtime::process::{Controls, Dumps, Process, open_stats};
@@ -59,10 +60,11 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
     let (stop, died) = process.run(seeds, make_core, dumps, async |controls| {
         let Controls { commands, signals, dumps } = controls;
         let mut memory = ReserveWatchdog::new(prepared.memory_reserve);
+        let storms = Storms::new(&config.connections.storm);
         for endpoints in &config.places.listen {
             talk(&format!("listening on {endpoints}"));
         }
-        let stop = housekeep(&signals, &commands, &dumps, &mut memory, reload).await;
+        let stop = housekeep(&signals, &commands, &dumps, &mut memory, storms, reload).await;
         let within = config.connections.drain;
         if matches!(stop, Some(Stop::Terminate | Stop::HangUp)) && !within.is_zero() {
             drain(&signals, &commands, &stats, &dumps, within).await;

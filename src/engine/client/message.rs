@@ -258,6 +258,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         // A sweep asks whether they live, not how fast.
         if self.phase.now() != Phase::Sweep {
             self.end.stats.message_latency_us.record(took);
+            if self.returns.len() > 0 && self.returns.has_stayed(self.end.arena[id].role.number) {
+                self.end.stats.stayed_latency_us.record(took);
+            }
             self.end.stats.messages_late_total.add(u64::from(took > ECHO_LATE_AFTER));
         }
         self.rest(id);

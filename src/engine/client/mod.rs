@@ -1,9 +1,10 @@
 //! The client's end: one connection's whole life, top to bottom, over [`crate::engine::endpoint`].
 //!
-//! tuple -> connect (`connect`) -> an opening where there is one (`opening`) -> poll, and hold -> one message out, its answer verified, or texts
-//! that come unasked (`message`, `unasked`) -> hold -> shut down our direction -> the server ends
-//! its own -> close -> free slot (`close`). A short connection of churn (`churn`) carries its one
-//! message from the start: tuple -> connect -> message -> answer -> close.
+//! tuple -> connect (`connect`) -> an opening where there is one (`opening`) -> poll, and hold -> one message out,
+//! its answer verified, or texts that come unasked (`message`, `unasked`) -> hold -> shut down our direction -> the
+//! server ends its own -> close -> free slot (`close`). One that is lost or dropped (`storm`) comes back (`reconnect`).
+//! A short connection of churn (`churn`) carries its one message from the start: tuple -> connect -> message ->
+//! answer -> close.
 //!
 //! An open connection stands in one queue: `resting`, `waiting` while a message is out, or `overdue`
 //! when a text is; one that closes stands in `ending`. Each is in the order of time, so that its first
@@ -35,6 +36,7 @@ use crate::engine::endpoint::end::End;
 use crate::engine::endpoint::event::Event;
 use crate::engine::protocol::Expectation;
 use crate::engine::slot::Queue;
+use crate::engine::storm::Choice;
 use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::{ClientStats, LossLog, LostCause};
 
@@ -58,6 +60,7 @@ mod reply;
 mod returns;
 pub mod role;
 mod starved;
+mod storm;
 pub mod tuple_allocator;
 mod unasked;
 
@@ -77,6 +80,8 @@ pub struct Client<D, E: Expectation> {
     /// A handshake had its turn, and there was no buffer: it waits for one that comes back.
     lacks_buffer: bool,
     returns: Returns,
+    /// Those that a storm takes, while it goes on.
+    storm: Option<Choice>,
     /// Bytes that go out and are no message, by the number of their buffer.
     asides: Box<[Aside]>,
     /// Short connections of an expectation that opens.
@@ -120,6 +125,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             shaking: Starved::new(),
             lacks_buffer: false,
             returns,
+            storm: None,
             asides: vec![Aside::default(); buffers].into(),
             shorts: HashMap::new(),
             losses,
@@ -223,6 +229,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// How long the core may sleep when no bell rings.
     fn deadline(&self) -> Option<Duration> {
         if !self.shaking.is_empty() && !self.lacks_buffer {
+            return Some(Duration::ZERO);
+        }
+        if self.may_drop() {
             return Some(Duration::ZERO);
         }
         let waits = self.end.count(Queue::Connecting)
@@ -331,6 +340,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
         // Before anything new takes a buffer.
         self.feed_starved();
         self.take_handshakes();
+        self.drop_some();
         self.advance();
         self.start_keepalives();
         self.end.set_gauges(self.connections);
@@ -374,6 +384,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
                 );
                 self.growth = Growth::since(self.connects_answered(), connections);
             }
+            Command::Drop(part) => self.begin_storm(part),
             Command::OpenNoMore => self.phase.open_no_more(now, &self.end.stats),
             Command::Pace(pace) => {
                 let before = std::mem::replace(&mut self.config.pace, pace);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::client::config::Pace;
 use crate::engine::client::tuple_allocator::ChurnTargets;
+use crate::engine::storm::DropPart;
 
 /// What all cores do at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub enum Phase {
 pub enum Command {
     /// Do this from now on, and say when it is carried out.
     Do(PhaseCommand),
+    /// Drop this part of the held connections now.
+    Drop(DropPart),
     /// Open nothing more, whatever the phase; what has begun goes on. Memory is short.
     OpenNoMore,
     /// Begin things at this pace from now on.

@@ -21,11 +21,14 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             return;
         };
         let now = self.end.now;
+        if self.returns.len() == 0 {
+            self.returns.since = now;
+        }
         let failed = match self.returns.back.remove(&number) {
             Some((at, failed)) if now.saturating_sub(at) < reconnect.most => failed + 1,
             _ => 0,
         };
-        self.try_later(Lost { due: now, number, failed, since: now });
+        self.try_later(Lost { due: now, number, failed, since: now, goes_on: false });
     }
 
     /// So many tries of it have failed: it waits for the next, or is given up.
@@ -56,7 +59,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     fn arm_return(&mut self, id: SlotId, lost: Lost) {
         let number = lost.number;
         self.returns.under_way.insert(number, lost);
-        self.end.stats.reconnect_tries_total.add(1);
+        self.end.stats.reconnect_tries_total.add(u64::from(!lost.goes_on));
         let tuple = self.tuples.tuple_of(number);
         let token = self.end.arena[id].token(Operation::Connect, id);
         match self.end.driver.connect(token, tuple.source, tuple.target) {
@@ -87,11 +90,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         }
         if is_taken(errno) && self.tuples.move_on(number) {
             self.end.stats.tuples_skipped_total.add(1);
-            self.returns.waiting.push(Reverse(lost));
+            self.returns.waiting.push(Reverse(Lost { goes_on: true, ..lost }));
             return true;
         }
         self.end.stats.reconnect_failed[errno.index()].add(1);
-        self.try_later(Lost { failed: lost.failed + 1, ..lost });
+        self.try_later(Lost { failed: lost.failed + 1, goes_on: false, ..lost });
         true
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Lost {
     pub(super) failed: u32,
     /// When it was lost.
     pub(super) since: Duration,
+    /// Its last try met a tuple that was taken, and the next is the same try with another.
+    pub(super) goes_on: bool,
 }
 
 /// The connections of a core that are to come back.
@@ -38,12 +40,20 @@ pub(super) struct Returns {
     /// Those that have come back: when, and how many tries had failed before.
     pub(super) back: HashMap<u32, (Duration, u32)>,
     pub(super) random: Rng,
+    /// Since when there are any that are not back.
+    pub(super) since: Duration,
 }
 
 impl Returns {
     pub(super) fn new(seed: u64) -> Returns {
         let (under_way, back) = (HashMap::new(), HashMap::new());
-        Returns { waiting: BinaryHeap::new(), under_way, back, random: Rng::with_seed(seed) }
+        Returns {
+            waiting: BinaryHeap::new(),
+            under_way,
+            back,
+            random: Rng::with_seed(seed),
+            since: Duration::ZERO,
+        }
     }
 
     pub(super) fn take_due(&mut self, now: Duration) -> Option<Lost> {
@@ -57,6 +67,11 @@ impl Returns {
     /// Whether this one is being made again.
     pub(super) fn is_under_way(&self, number: u32) -> bool {
         self.under_way.contains_key(&number)
+    }
+
+    /// Whether connection `number` has been there since the first of those was lost that are not back.
+    pub(super) fn has_stayed(&self, number: u32) -> bool {
+        self.back.get(&number).is_none_or(|(at, _)| *at < self.since)
     }
 
     /// Connections that wait, or are being made again.

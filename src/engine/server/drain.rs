@@ -7,15 +7,18 @@ use crate::base::constants::DRAIN_STEP;
 use crate::engine::arena::Arena;
 use crate::engine::server::role::Serving;
 use crate::engine::slot::ConnState;
+use crate::engine::storm::DropPart;
 use crate::engine::token::SlotId;
 
 /// What a core is told while it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Command {
     /// Accept no more connections, and end the open ones within this time.
     Drain(Duration),
     /// What memory is left: while it is short, new connections are refused.
     Memory(MemoryLeft),
+    /// A storm: drop this part of the connections now.
+    Drop(DropPart),
 }
 
 /// Whether the reserve of memory is left.

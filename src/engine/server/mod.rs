@@ -29,6 +29,7 @@ use crate::engine::server::listener::Listener;
 use crate::engine::server::role::{Remainder, Serving, Stall};
 use crate::engine::server::spread::Spread;
 use crate::engine::slot::{Queue, low_milliseconds};
+use crate::engine::storm::Choice;
 use crate::engine::wheel::Wheel;
 use crate::observe::stats::ServerStats;
 
@@ -41,6 +42,7 @@ pub mod role;
 mod serve;
 mod spread;
 mod stall;
+mod storm;
 mod timers;
 
 /// How often a protocol's timer may run out: a wheel counts milliseconds, and 24 days of them.
@@ -104,6 +106,8 @@ pub struct Server<D, P: Protocol> {
     wheel: Wheel,
     spread: Spread,
     drain: Option<Drain>,
+    /// Those that a storm takes, while it goes on.
+    storm: Option<Choice>,
     memory: MemoryLeft,
     /// All that had come by this turn has been handled, so that a connection without data is really
     /// idle. After a time in which the core was kept from running, much has come that it does not know.
@@ -147,6 +151,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             wheel: if has_timers { Wheel::new(WHEEL_BUCKETS) } else { Wheel::default() },
             spread: Spread::default(),
             drain: None,
+            storm: None,
             memory: MemoryLeft::Enough,
             config,
             queue_drained: true,
@@ -210,6 +215,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
         self.look_at_due();
         self.go_on_with_handshakes();
         self.drain();
+        self.drop_some();
         self.end.set_gauges(u64::from(self.connections - self.refused));
         self.end.stats.buffers_awaited.set(self.end.count(Queue::Starved).into());
         self.end.stats.sends_stalled.set(self.stalled().into());
@@ -223,6 +229,9 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
         match command {
             Command::Drain(time) => self.begin_drain(time),
             Command::Memory(left) => self.on_memory(left),
+            Command::Drop(part) => {
+                self.storm = Some(Choice::new(part, self.connections.into()));
+            }
         }
     }
 }

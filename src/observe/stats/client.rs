@@ -46,7 +46,9 @@ figures! {
         wall_met: Gauge,
         /// Tuples passed over: something else, or TIME_WAIT, holds them. Rising? More --source.
         tuples_skipped_total: Counter,
-        /// Lost connections that have come back.
+        /// Connections that --storm has dropped.
+        dropped_total: Counter,
+        /// Lost or dropped connections that have come back.
         returned_total: Counter,
         /// Connects of those that are to come back.
         reconnect_tries_total: Counter,
@@ -121,6 +123,9 @@ figures! {
         /// Time from when a short connection was due to having verified its exchange. High? As of
         /// connects and messages.
         churn_latency_us: Latency,
+        /// Of the messages of connections that stayed, while others were to come back. High? Those that come back take
+        /// the server's time from those that stayed.
+        stayed_latency_us: Latency,
         /// Time from when a connection was lost to when it was back. High? The back-off is long, or the server refuses.
         return_latency_us: Latency,
         /// Connects of those that are to come back that failed, by error number. Rising? Many come back at once.

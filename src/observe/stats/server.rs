@@ -50,6 +50,8 @@ figures! {
         handshake_timeout_total: Counter,
         /// Of those closed: nothing came within --ping-every of a ping. Rising? Peers are gone, or answer no pings.
         ping_timeout_total: Counter,
+        /// Of those closed: taken by --storm.
+        dropped_total: Counter,
         /// Of those closed: ended in order by a drain.
         drained_total: Counter,
         /// Of those closed: cut when the time of a drain was up. Many? A longer --drain.

@@ -72,6 +72,23 @@ pub(super) const ROWS: &[Wall] = &[
         ..BLANK
     },
     Wall {
+        id: "storm",
+        precedence: 133,
+        limits: "connections that the server keeps: it was told to drop a part of them",
+        at: SERVER,
+        explains: ENDED,
+        signs: &[Sign::Counted("dropped_total")],
+        absent: "the server dropped none on purpose",
+        fix: |_, _| {
+            vec![
+                Fix::Flag("--reconnect 'backoff 1s-30s', so that they come back".into()),
+                Fix::Flag("serve without --storm".into()),
+            ]
+        },
+        remark: "the server's --storm, on purpose",
+        ..BLANK
+    },
+    Wall {
         id: "send-timeout",
         precedence: 143,
         limits: "time for which the server waits for a peer that takes nothing",

@@ -4,7 +4,9 @@ use megaconn::base::format;
 use megaconn::base::units::{grouped, microseconds};
 use megaconn::results::lenient::Maybe;
 use megaconn::results::percentiles::Percentiles;
-use megaconn::results::plateau::{Churn, Handshakes, Plateau, Pushes, Reconnects, memory_back};
+use megaconn::results::plateau::{
+    BackAfter, Churn, Handshakes, Plateau, Pushes, Reconnects, Storm, memory_back,
+};
 
 use crate::output::summary::rows::{Row, count, listed};
 
@@ -88,6 +90,9 @@ fn of_churn(churn: &Churn) -> Vec<Row> {
     rows
 }
 
+/// Storms that are said of a plateau.
+const STORMS: usize = 3;
+
 /// Nothing where nothing was lost.
 fn of_reconnects(reconnect: &Reconnects) -> Vec<Row> {
     let [returned, given_up, waiting] =
@@ -99,7 +104,28 @@ fn of_reconnects(reconnect: &Reconnects) -> Vec<Row> {
     let tries = format!("{} tries, failed {}", count(reconnect.tries), listed(&reconnect.failed));
     let came =
         format!("{returned} of those lost, {given_up} given up, {waiting} not back; {tries}");
-    vec![("came back", came), ("", format!("after {}", all_of(reconnect.back_us)))]
+    let mut rows = vec![("came back", came), ("", format!("after {}", all_of(reconnect.back_us)))];
+    rows.extend(reconnect.storms.iter().take(STORMS).flat_map(of_storm));
+    let more = reconnect.storms.len().saturating_sub(STORMS);
+    rows.extend((more > 0).then(|| ("", format!("{more} more storms in result.json"))));
+    rows
+}
+
+/// When so many were back, and what it was to those that stayed.
+fn of_storm(storm: &Storm) -> Vec<Row> {
+    let at = storm.at_seconds.map_or("unknown".into(), format::seconds);
+    let gone = format!("{} of {} gone at {at}", count(storm.lost), count(storm.connections));
+    let after = |seconds: Maybe<f64>| seconds.map_or("not".into(), format::seconds);
+    let BackAfter { p50, p90, p99, all } = *storm.back;
+    let [half, ninety, ninety_nine, all] = [p50, p90, p99, all].map(after);
+    let back = format!("back: half {half}, 90 % {ninety}, 99 % {ninety_nine}, all {all}");
+    let mut rows = vec![("storm", gone), ("", back)];
+    let p99 = |latency: Maybe<Percentiles>| Some(microseconds(latency.0?.p99));
+    if let Some(stayed) = p99(storm.stayed_latency_us) {
+        let calm = p99(storm.calm_latency_us).unwrap_or("unknown".into());
+        rows.push(("", format!("messages of those that stayed p99 {stayed}, calm {calm}")));
+    }
+    rows
 }
 
 fn all_of(latency: Maybe<Percentiles>) -> String {

@@ -51,6 +51,13 @@ impl Controller<'_> {
             let most = result.plateaus.iter().filter_map(|plateau| *plateau.established).max();
             established = most.unwrap_or(established);
         }
+        if !self.config.traffic.storms.is_empty() {
+            result.dropped = totals.dropped_total.into();
+            if self.config.traffic.reconnect.is_none() {
+                // They were there until the client closed them, as it was told.
+                established += totals.dropped_total;
+            }
+        }
         result.established = established.into();
     }
 

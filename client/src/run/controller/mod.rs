@@ -22,6 +22,7 @@ use crate::bystanders::runner::ProbeRunner;
 use crate::measure::evidence::{self, Evidence};
 use crate::measure::figures::Figures;
 use crate::measure::monitor::{AnswerGap, LossTimeline, MemoryWatchdog};
+use crate::measure::storms::StormWatch;
 use crate::output::progress::Progress;
 use crate::output::result::{self, per_s};
 use crate::run::config::Config;
@@ -67,6 +68,8 @@ pub(crate) struct Controller<'a> {
     misses: Option<(Duration, MissWatch)>,
     /// With --control.
     steering: Steering,
+    /// With --reconnect, while a hold goes on.
+    storms: Option<StormWatch>,
     /// What a sweep by control came to in the present plateau.
     swept: Option<Sweep>,
     /// The gate for which the run ended early.
@@ -119,6 +122,7 @@ impl<'a> Controller<'a> {
             plateaus: Plateaus::new(&[], None),
             misses: None,
             steering: Steering::new(control, rate, schedule),
+            storms: None,
             swept: None,
             broken: None,
             counted_at_stop: None,
@@ -221,7 +225,8 @@ impl<'a> Controller<'a> {
     /// Connections that were established, and neither lost nor closed on the way, by `totals`.
     fn established(&self, totals: &ClientTotals) -> u64 {
         let lost: u64 = totals.lost.iter().sum();
-        let gone = totals.connect_undone_total + lost + self.closed_early;
+        let dropped = totals.dropped_total;
+        let gone = totals.connect_undone_total + lost + dropped + self.closed_early;
         totals.connected_total.saturating_sub(gone)
     }
 

@@ -8,13 +8,15 @@ use megaconn::base::constants::{SETTLE, STOP_HEARD};
 use megaconn::base::stderr::talk;
 use megaconn::base::units::grouped;
 use megaconn::engine::client::phase::{Command, Phase};
-use megaconn::observe::stats::ClientTotals;
+use megaconn::engine::storm::Storms;
+use megaconn::observe::stats::{ClientStats, ClientTotals, Counter};
 use megaconn::results::bystanders::SpanPhase;
-use megaconn::results::lenient::Part;
-use megaconn::results::plateau::{ClosedDown, Counts, Plateau, Sweep};
+use megaconn::results::lenient::{Maybe, Part};
+use megaconn::results::plateau::{ClosedDown, Counts, Plateau, Reconnects, Sweep};
 use megaconn::results::result::RunResult;
 use megaconn::runtime::commands::Commands;
 
+use crate::measure::storms::{Look, StormWatch};
 use crate::output::progress::Progress;
 use crate::output::result::{self, per_s};
 use crate::run::controller::{Controller, Stopped};
@@ -101,6 +103,7 @@ impl Controller<'_> {
             expect: &self.config.traffic.expect,
             churn_per_s: self.config.traffic.churn_per_s(),
             reconnects: self.config.traffic.reconnect.is_some(),
+            drops: !self.config.traffic.storms.is_empty(),
             cores: self.plan.cpus.len(),
         };
         result::count(plateau, &totals.since(before), &asked);
@@ -214,6 +217,11 @@ impl Controller<'_> {
         let (began, began_ms) = (Instant::now(), unix_ms());
         let held = self.hold(commands).await;
         plateau.hold_seconds = began.elapsed().as_secs_f64().into();
+        if let Some(storms) = self.storms.take() {
+            let over = storms.finish(self.storm_look(began.elapsed()), self.figures.totals());
+            let reconnects = Reconnects { storms: over.into(), ..Reconnects::default() };
+            plateau.reconnect = Maybe(Some(reconnects));
+        }
         plateau.sweep = self.swept.take().into();
         self.steering.stage = Stage::Between;
         if matches!(held, Ok(()) | Err(Stopped::Early(_) | Stopped::Changed)) {
@@ -246,6 +254,8 @@ impl Controller<'_> {
         let mut progress = Progress::of_time("holding", hold);
         let (began, paused) = (Instant::now(), self.steering.paused);
         let churns = self.config.traffic.churn.is_some();
+        let mut due = Storms::new(&self.config.traffic.storms);
+        self.storms = self.watch_for_storms();
         self.names.iter().for_each(|names| names.hold(true));
         loop {
             self.steering.look();
@@ -260,7 +270,15 @@ impl Controller<'_> {
                 break;
             }
             progress.at(passed.as_secs(), self.steering.is_paused);
+            while let Some(drop) = due.take_due(passed) {
+                talk(&format!("storm: {drop}"));
+                commands.broadcast(Command::Drop(drop)).await;
+            }
             self.look(commands).await?;
+            let look = self.storm_look(began.elapsed());
+            if let Some(storms) = &mut self.storms {
+                storms.look(look, || self.figures.totals());
+            }
             if let Some(targets) = self.names.as_mut().and_then(NameWatch::take) {
                 commands.broadcast(Command::Churn(targets)).await;
             }
@@ -275,6 +293,28 @@ impl Controller<'_> {
         }
         progress.clear();
         Ok(())
+    }
+
+    /// With --reconnect: storms of a hold that begins.
+    fn watch_for_storms(&self) -> Option<StormWatch> {
+        let comes_back = self.config.traffic.reconnect.is_some();
+        comes_back
+            .then(|| StormWatch::begin(self.storm_look(Duration::ZERO), self.figures.totals()))
+    }
+
+    /// What a storm is seen by, so long after the hold began.
+    fn storm_look(&self, at: Duration) -> Look {
+        let sum = |of: fn(&ClientStats) -> &Counter| self.figures.sum(of);
+        let dropped = sum(|s| &s.dropped_total);
+        Look {
+            at,
+            connections: self.figures.sum(|s| &s.connections),
+            lost: self.figures.lost() + dropped,
+            dropped,
+            tries: sum(|s| &s.reconnect_tries_total),
+            returned: sum(|s| &s.returned_total),
+            waiting: self.figures.sum(|s| &s.returns_waiting),
+        }
     }
 
     async fn sweep(&mut self, commands: &Commands<Command>) -> Result<Sweep, Stopped> {

@@ -1,0 +1,248 @@
+//! Storms on purpose: a part of the connections is dropped at one time, by either end.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::base::units;
+use crate::engine::arena::Arena;
+use crate::engine::slot::{Role, Slot};
+use crate::engine::token::SlotId;
+
+/// The shortest time between two storms: what one has dropped is counted before the next.
+const EVERY_MIN: Duration = Duration::from_secs(1);
+
+/// A storm, as `--storm` says it: `drop 50% at 30s`, `drop all at 1m by reset`, `drop 10% every 30s`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Storm {
+    /// What it does.
+    pub drop: DropPart,
+    /// When the first is due.
+    pub first: Duration,
+    /// Time from one to the next; `None` when there is one alone.
+    pub every: Option<Duration>,
+}
+
+/// A part of the connections is dropped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DropPart {
+    /// Which part, above 0 and at most 1.
+    pub part: f64,
+    /// By a reset; else in order, as each end closes.
+    pub by_reset: bool,
+}
+
+impl FromStr for Storm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Storm, String> {
+        let other = || {
+            format!(
+                "`{text}`; fix: 'drop 50% at 30s', 'drop all at 1m by reset' or 'drop 10% every \
+                 30s'"
+            )
+        };
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let ["drop", part, when, time, ref how @ ..] = words[..] else { return Err(other()) };
+        let part = match part.strip_suffix('%') {
+            _ if part == "all" => 1.0,
+            Some(percent) => percent.parse::<f64>().map_err(|_| other())? / 100.0,
+            None => return Err(other()),
+        };
+        if !(part > 0.0 && part <= 1.0) {
+            return Err(format!("`{text}` drops no part; fix: above 0% and at most 100%"));
+        }
+        let by_reset = match how {
+            [] | ["by", "fin"] => false,
+            ["by", "reset"] => true,
+            _ => return Err(other()),
+        };
+        let (first, every) = match when {
+            "at" => (units::duration(time)?, None),
+            "every" => {
+                let every = units::positive_duration(time)?;
+                if every < EVERY_MIN {
+                    return Err(format!("`{text}` comes too often; fix: every 1s, or less often"));
+                }
+                (every, Some(every))
+            }
+            _ => return Err(other()),
+        };
+        Ok(Storm { drop: DropPart { part, by_reset }, first, every })
+    }
+}
+
+impl fmt::Display for Storm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = if self.every.is_some() { "every" } else { "at" };
+        write!(f, "{} {when} {:?}", self.drop, self.first)
+    }
+}
+
+impl fmt::Display for DropPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "drop {}%", self.part * 100.0)?;
+        if self.by_reset { write!(f, " by reset") } else { Ok(()) }
+    }
+}
+
+/// Storms of a run or a server, and which of them are due.
+#[derive(Clone, Debug, Default)]
+pub struct Storms {
+    /// Each with when it is due next; `None` when it is over.
+    ahead: Vec<(Storm, Option<Duration>)>,
+}
+
+impl Storms {
+    /// Of which none has been.
+    #[must_use]
+    pub fn new(storms: &[Storm]) -> Storms {
+        Storms { ahead: storms.iter().map(|storm| (*storm, Some(storm.first))).collect() }
+    }
+
+    /// One that is due when so much time has `passed`. One that was missed meanwhile is left out: two at once would be
+    /// another storm than the one that was asked for.
+    pub fn take_due(&mut self, passed: Duration) -> Option<DropPart> {
+        let (storm, due) =
+            self.ahead.iter_mut().find(|(_, due)| due.is_some_and(|due| due <= passed))?;
+        *due = storm.every.map(|every| {
+            let periods = passed.as_nanos() / every.as_nanos() + 1;
+            every.saturating_mul(u32::try_from(periods).unwrap_or(u32::MAX))
+        });
+        Some(storm.drop)
+    }
+
+    /// Time until the next is due, when so much has `passed`.
+    #[must_use]
+    pub fn next_in(&self, passed: Duration) -> Option<Duration> {
+        self.ahead.iter().filter_map(|(_, due)| Some(due.as_ref()?.saturating_sub(passed))).min()
+    }
+}
+
+/// The connections of one core that a storm takes, evenly over all that there are.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// Connections that are to be looked at still.
+    left: u64,
+    /// Of all, those that are dropped, and how many there are.
+    share: (u64, u64),
+    /// Those that were looked at.
+    seen: u64,
+    cursor: Option<SlotId>,
+    is_over: bool,
+    /// By a reset.
+    pub by_reset: bool,
+}
+
+impl Choice {
+    /// The choice of `drop` among so many connections.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of them")]
+    pub fn new(drop: DropPart, connections: u64) -> Choice {
+        let dropped = (drop.part * connections as f64).round() as u64;
+        Choice {
+            left: connections,
+            share: (dropped, connections),
+            seen: 0,
+            cursor: None,
+            is_over: dropped == 0,
+            by_reset: drop.by_reset,
+        }
+    }
+
+    /// The next connection that is dropped, of those that `is_one`; looks at no more than `looks` slots.
+    pub fn next<R: Role>(
+        &mut self,
+        arena: &Arena<R>,
+        looks: &mut u32,
+        is_one: impl Fn(SlotId, &Slot<R>) -> bool,
+    ) -> Option<SlotId> {
+        while !self.is_over {
+            *looks = looks.checked_sub(1)?;
+            self.cursor = arena.slot_behind(self.cursor);
+            let Some(id) = self.cursor.filter(|_| self.left > 0) else {
+                self.is_over = true;
+                break;
+            };
+            if !is_one(id, &arena[id]) {
+                continue;
+            }
+            let (dropped, of) = self.share;
+            let before = u128::from(self.seen) * u128::from(dropped) / u128::from(of);
+            self.seen += 1;
+            self.left -= 1;
+            if u128::from(self.seen) * u128::from(dropped) / u128::from(of) > before {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Whether every connection was looked at.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_is_what_it_says() {
+        let seconds = Duration::from_secs;
+        let drop = |part, by_reset| DropPart { part, by_reset };
+        for (text, expected) in [
+            ("drop 50% at 30s", Storm { drop: drop(0.5, false), first: seconds(30), every: None }),
+            (
+                "drop all at 1m by reset",
+                Storm { drop: drop(1.0, true), first: seconds(60), every: None },
+            ),
+            (
+                "drop 0.5% every 30s by fin",
+                Storm { drop: drop(0.005, false), first: seconds(30), every: Some(seconds(30)) },
+            ),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+            assert_eq!(expected.to_string().parse(), Ok(expected), "{expected}");
+        }
+        for bad in [
+            "",
+            "drop",
+            "drop 50 at 30s",
+            "drop 0% at 30s",
+            "drop 101% at 1s",
+            "drop NaN% at 1s",
+            "drop -1% at 1s",
+            "drop 5% every 1ms",
+            "drop 5% every 0s",
+            "drop 5% in 1s",
+            "drop 5% at 1s by hand",
+            "drop 5% at soon",
+            "shed 5% at 1s",
+        ] {
+            let error = bad.parse::<Storm>().expect_err(bad);
+            assert!(error.contains("fix:") || error.contains("duration"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn each_is_due_once_or_again_and_again() {
+        let ms = Duration::from_millis;
+        let storms: Vec<Storm> = ["drop 50% at 2s", "drop 10% every 1s"]
+            .map(|text| text.parse().expect("it is one"))
+            .into();
+        let mut storms = Storms::new(&storms);
+        assert_eq!(storms.take_due(ms(999)), None);
+        assert!(storms.take_due(ms(1_020)).is_some_and(|drop| drop.part < 0.2));
+        assert_eq!(storms.take_due(ms(1_040)), None);
+        assert!(storms.take_due(ms(2_000)).is_some_and(|drop| drop.part > 0.2));
+        assert!(storms.take_due(ms(2_000)).is_some_and(|drop| drop.part < 0.2));
+        assert_eq!(storms.take_due(ms(2_999)), None);
+        // What was missed is not made up for.
+        assert!(storms.take_due(ms(5_500)).is_some());
+        assert_eq!(storms.take_due(ms(5_999)), None);
+        assert!(storms.take_due(ms(6_000)).is_some());
+    }
+}
