@@ -75,7 +75,8 @@ impl FromStr for Storm {
 impl fmt::Display for Storm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let when = if self.every.is_some() { "every" } else { "at" };
-        write!(f, "{} {when} {:?}", self.drop, self.first)
+        let way = if self.drop.by_reset { " by reset" } else { "" };
+        write!(f, "drop {}% {when} {:?}{way}", self.drop.part * 100.0, self.first)
     }
 }
 
@@ -119,6 +120,15 @@ impl Storms {
     }
 }
 
+/// What one turn of a core may take of a storm.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Connections that are dropped.
+    pub takes: u32,
+    /// Slots that are looked at.
+    pub looks: u32,
+}
+
 /// The connections of one core that a storm takes, evenly over all that there are.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice {
@@ -155,7 +165,7 @@ impl Choice {
         &mut self,
         arena: &Arena<R>,
         looks: &mut u32,
-        is_one: impl Fn(SlotId, &Slot<R>) -> bool,
+        is_one: impl Fn(&Slot<R>) -> bool,
     ) -> Option<SlotId> {
         while !self.is_over {
             *looks = looks.checked_sub(1)?;
@@ -164,7 +174,7 @@ impl Choice {
                 self.is_over = true;
                 break;
             };
-            if !is_one(id, &arena[id]) {
+            if !is_one(&arena[id]) {
                 continue;
             }
             let (dropped, of) = self.share;

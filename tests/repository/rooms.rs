@@ -172,6 +172,7 @@ pub(crate) const OF_FLAGS_ALONE: List = &[
             "engine::client::config",
             "engine::protocol",
             "engine::driver",
+            "engine::storm",
             "client::bystanders::flags",
             "client::bystanders::slo",
             "client::run::conflicts",

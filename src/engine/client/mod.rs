@@ -36,7 +36,6 @@ use crate::engine::endpoint::end::End;
 use crate::engine::endpoint::event::Event;
 use crate::engine::protocol::Expectation;
 use crate::engine::slot::Queue;
-use crate::engine::storm::Choice;
 use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::{ClientStats, LossLog, LostCause};
 
@@ -80,8 +79,6 @@ pub struct Client<D, E: Expectation> {
     /// A handshake had its turn, and there was no buffer: it waits for one that comes back.
     lacks_buffer: bool,
     returns: Returns,
-    /// Those that a storm takes, while it goes on.
-    storm: Option<Choice>,
     /// Bytes that go out and are no message, by the number of their buffer.
     asides: Box<[Aside]>,
     /// Short connections of an expectation that opens.
@@ -125,7 +122,6 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             shaking: Starved::new(),
             lacks_buffer: false,
             returns,
-            storm: None,
             asides: vec![Aside::default(); buffers].into(),
             shorts: HashMap::new(),
             losses,
@@ -340,7 +336,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
         // Before anything new takes a buffer.
         self.feed_starved();
         self.take_handshakes();
-        self.drop_some();
+        self.drop_stormed();
         self.advance();
         self.start_keepalives();
         self.end.set_gauges(self.connections);

@@ -1,11 +1,11 @@
 //! A storm: the client drops a part of its own connections, and what was dropped comes back as what was lost does.
 
-use crate::base::constants::{CLOSES_IN_FLIGHT, DRAIN_CLOSES_PER_TURN, DRAIN_LOOKS_PER_TURN};
+use crate::base::constants::CLOSES_IN_FLIGHT;
 use crate::engine::client::Client;
 use crate::engine::client::role::CUT;
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
-use crate::engine::slot::{ConnState, Queue};
+use crate::engine::slot::Queue;
 use crate::engine::storm::{Choice, DropPart};
 use crate::engine::token::SlotId;
 
@@ -13,38 +13,31 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// A storm begins. One that goes on still ends here.
     pub(super) fn begin_storm(&mut self, drop: DropPart) {
         if self.phase.holds() {
-            self.storm = Some(Choice::new(drop, self.connections));
+            self.end.storm = Some(Choice::new(drop, self.connections));
         }
     }
 
-    /// Drops those that the storm takes, some of them in one turn. In order no more of them close at once than at the
-    /// end of a run: a server has one minute for each.
-    pub(super) fn drop_some(&mut self) {
-        let Some(mut choice) = self.storm.filter(|_| self.phase.holds()) else {
-            self.storm = None;
-            return;
-        };
-        let mut looks = DRAIN_LOOKS_PER_TURN;
-        for _ in 0..DRAIN_CLOSES_PER_TURN {
-            if !self.may_close(choice) {
-                break;
-            }
-            let next = choice.next(&self.end.arena, &mut looks, |id, slot| {
-                slot.state() == ConnState::Open && !self.is_short(id) && !self.is_opening(id)
+    /// Drops those that the storm takes. In order no more of them close at once than at the end of a run: a server has one
+    /// minute for each.
+    pub(super) fn drop_stormed(&mut self) {
+        if !self.phase.holds() {
+            self.end.storm = None;
+        }
+        let mut budget = self.end.storm_budget();
+        while self.may_drop() {
+            let tuples = &self.tuples;
+            let taken = self.end.take_of_storm(&mut budget, |slot| {
+                !tuples.is_short(slot.role.number) && slot.queue() != Queue::Opening
             });
-            let Some(id) = next else { break };
-            self.drop_one(id, choice.by_reset);
+            let Some((id, by_reset)) = taken else { return };
+            self.drop_one(id, by_reset);
         }
-        self.storm = Some(choice).filter(|choice| !choice.is_over());
-    }
-
-    fn may_close(&self, choice: Choice) -> bool {
-        choice.by_reset || self.end.count(Queue::Ending) < CLOSES_IN_FLIGHT
     }
 
     /// Whether a storm goes on that waits for no end.
     pub(super) fn may_drop(&self) -> bool {
-        self.storm.is_some_and(|choice| self.may_close(choice))
+        let has_room = self.end.count(Queue::Ending) < CLOSES_IN_FLIGHT;
+        self.end.storm.is_some_and(|choice| choice.by_reset || has_room)
     }
 
     fn drop_one(&mut self, id: SlotId, by_reset: bool) {

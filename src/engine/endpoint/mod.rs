@@ -15,6 +15,7 @@ use crate::engine::driver::{Completion, Driver, Readiness};
 use crate::engine::endpoint::event::Event;
 use crate::engine::queue::SlotQueue;
 use crate::engine::slot::{BufferId, ConnState, Queue, ReadSide, Role, WriteSide};
+use crate::engine::storm::Choice;
 use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::CoreStats;
 
@@ -22,6 +23,7 @@ mod close;
 pub mod end;
 pub mod event;
 mod handshakes;
+mod storm;
 
 /// One end's slots with its role in them, its driver, its counters, and the clock of the present turn.
 pub struct Endpoint<D, R, S> {
@@ -48,6 +50,8 @@ pub struct Endpoint<D, R, S> {
     tick_at_ms: u64,
     /// When the handshakes that wait were last counted.
     handshakes_counted: Duration,
+    /// Those that a storm takes, while it goes on.
+    pub storm: Option<Choice>,
 }
 
 impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
@@ -68,6 +72,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
             batch: Vec::with_capacity(BATCH_COMPLETIONS),
             tick_at_ms: 0,
             handshakes_counted: Duration::ZERO,
+            storm: None,
         }
     }
 

@@ -106,8 +106,6 @@ pub struct Server<D, P: Protocol> {
     wheel: Wheel,
     spread: Spread,
     drain: Option<Drain>,
-    /// Those that a storm takes, while it goes on.
-    storm: Option<Choice>,
     memory: MemoryLeft,
     /// All that had come by this turn has been handled, so that a connection without data is really
     /// idle. After a time in which the core was kept from running, much has come that it does not know.
@@ -151,7 +149,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             wheel: if has_timers { Wheel::new(WHEEL_BUCKETS) } else { Wheel::default() },
             spread: Spread::default(),
             drain: None,
-            storm: None,
             memory: MemoryLeft::Enough,
             config,
             queue_drained: true,
@@ -215,7 +212,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
         self.look_at_due();
         self.go_on_with_handshakes();
         self.drain();
-        self.drop_some();
+        self.close_stormed();
         self.end.set_gauges(u64::from(self.connections - self.refused));
         self.end.stats.buffers_awaited.set(self.end.count(Queue::Starved).into());
         self.end.stats.sends_stalled.set(self.stalled().into());
@@ -230,7 +227,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
             Command::Drain(time) => self.begin_drain(time),
             Command::Memory(left) => self.on_memory(left),
             Command::Drop(part) => {
-                self.storm = Some(Choice::new(part, self.connections.into()));
+                self.end.storm = Some(Choice::new(part, self.connections.into()));
             }
         }
     }

@@ -330,7 +330,7 @@ mod tests {
     }
 
     /// Counts of work done, and what is no amount: more of them is more work, and asks for nothing.
-    const ASK_FOR_NOTHING: [&str; 29] = [
+    const ASK_FOR_NOTHING: [&str; 30] = [
         "accepted_total",
         "called_off_total",
         "churn_handshakes_resumed_total",
@@ -342,6 +342,7 @@ mod tests {
         "connected_total",
         "connections_peak",
         "drained_total",
+        "dropped_total",
         "handshakes_resumed_total",
         "handshakes_total",
         "keepalives_sent_total",
