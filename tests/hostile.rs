@@ -15,7 +15,7 @@ use common::{PATIENCE, Server, connect, cores, echo, last, until};
 use megaconn::engine::protocol::tls::config::{
     ClientSettings, ClientTls, Trust, Versions, server_name,
 };
-use megaconn::engine::protocol::tls::handshake::{Handshake, Progress};
+use megaconn::engine::protocol::tls::handshake::{HANDSHAKE_BYTES, Handshake, Progress};
 use socket2::SockRef;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
@@ -346,7 +346,8 @@ fn half_client_hellos_cost_little_and_hold_nothing_up() {
     let bytes = u64::try_from(self::HALVES[0].1.len()).unwrap() * HALVES;
     until("all have come", || world.last("recv_bytes_total") == bytes);
     // What came takes room, and no more.
-    assert_eq!(world.last("handshakes_under_way"), bytes / 10_240, "half a hello is a whole one");
+    let reckoned = u64::try_from(HANDSHAKE_BYTES).unwrap();
+    assert_eq!(world.last("handshakes_under_way"), bytes / reckoned, "half a hello is a whole one");
     assert_eq!(world.last("handshakes_waiting"), 0);
     assert_eq!(world.last("buffers_used"), 0);
     let each = (world.resident_kib() - before) * 1024 / HALVES;

@@ -1,7 +1,7 @@
 //! What memory of the programs a connection takes, by the types of its layers: what a core keeps of it, and nothing that is
 //! typed in but what an allocator and a ring add.
 
-use crate::base::constants::{HANDSHAKE_HEAP_BYTES, USER_BYTES_BESIDE};
+use crate::base::constants::USER_BYTES_BESIDE;
 use crate::base::layers::{Layers, UserMemory};
 use crate::engine::client::role::Calling;
 use crate::engine::protocol::banner::Banner;
@@ -12,7 +12,7 @@ use crate::engine::protocol::proxy::client::Announced;
 use crate::engine::protocol::script::Scripted;
 use crate::engine::protocol::tls::cipher::Kept;
 use crate::engine::protocol::tls::client::Tls as ClientTls;
-use crate::engine::protocol::tls::handshake::Handshake;
+use crate::engine::protocol::tls::handshake::HANDSHAKE_BYTES;
 use crate::engine::protocol::tls::server::Tls as ServerTls;
 use crate::engine::protocol::tls::sessions::KEPT_MAX;
 use crate::engine::protocol::websocket::WebSocket;
@@ -25,13 +25,12 @@ use crate::engine::slot::Slot;
 #[must_use]
 pub fn of(layers: Layers) -> UserMemory {
     let beside = |bytes: usize| bytes as u64 + USER_BYTES_BESIDE;
-    let handshake = size_of::<Handshake>() as u64 + HANDSHAKE_HEAP_BYTES;
     UserMemory {
         server_bytes: beside(at_server(layers)),
         client_bytes: beside(at_client(layers)),
         ciphers_bytes: if layers.tls { (KEPT_MAX * size_of::<Kept>()) as u64 } else { 0 },
         buffer_bytes: layers.buffer_bytes().into(),
-        handshake_bytes: if layers.tls { handshake } else { 0 },
+        handshake_bytes: if layers.tls { HANDSHAKE_BYTES as u64 } else { 0 },
     }
 }
 

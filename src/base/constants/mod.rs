@@ -142,7 +142,7 @@ pub const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 /// wait.
 pub const HANDSHAKES_PER_TURN: u32 = 2;
 
-/// Handshakes of TLS under way in one core, at about 10 KiB each.
+/// Handshakes of TLS under way in one core, at about 6.5 KiB each.
 pub const HANDSHAKES_MAX: u32 = 16_384;
 
 /// Slots of the wheel that one turn looks at, each of which may begin a push: half of a batch, so
@@ -320,7 +320,7 @@ pub const USER_BYTES_BESIDE: u64 = 8;
 
 /// What rustls keeps of a handshake under way, beside our record of it: 4.2 KB at a server that waits for the last
 /// flight and 3.5 KB at a client, measured by `tests/handshake_memory.rs`, and room for a chain of certificates.
-pub const HANDSHAKE_HEAP_BYTES: u64 = 6 << 10;
+pub const HANDSHAKE_HEAP_BYTES: usize = 6 << 10;
 
 /// Part of all memory that both programs leave to all other processes, unless --memory-reserve says
 /// otherwise: a twentieth.

@@ -280,8 +280,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// Keeps the first of the bytes that are not what was to come.
     pub(super) fn note_bytes(&mut self, id: SlotId) {
         let slot = &self.end.arena[id];
-        let range = usize::from(E::HEADROOM.min(slot.end))..usize::from(slot.end);
-        self.losses.unexpected(&self.end.driver.buffer(slot.buffer)[range]);
+        let bytes = E::HEADROOM.min(slot.end)..slot.end;
+        let shown = self.expectation.last_shown(self.end.driver.buffer(slot.buffer), bytes);
+        self.losses.unexpected(&shown);
     }
 }
 

@@ -287,6 +287,12 @@ pub trait Expectation {
 
     /// Bytes came: those in `bytes` are what was left of the last call, and the new ones.
     fn on_bytes(&self, state: &mut Self::State, buffer: &mut [u8], bytes: Range<u16>) -> Heard;
+
+    /// What the last call was shown, of these bytes of its buffer, as it was said at the other end: for people, who are
+    /// shown the beginning of what was not expected.
+    fn last_shown(&self, buffer: &[u8], bytes: Range<u16>) -> Box<[u8]> {
+        buffer[places::wide(&bytes)].into()
+    }
 }
 
 /// Which connection it is.

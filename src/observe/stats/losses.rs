@@ -81,6 +81,9 @@ impl LossLog {
 
     /// Bytes that were not what was expected; only the first are kept.
     pub fn unexpected(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         let beginning = &bytes[..bytes.len().min(FIRST_BYTES_MAX)];
         self.lock().first_bytes.get_or_insert_with(|| beginning.into());
     }

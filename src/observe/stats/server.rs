@@ -17,7 +17,7 @@ figures! {
         buffers_awaited: Gauge,
         /// Sends that wait now for their peer to read. Many? Peers read slowly.
         sends_stalled: Gauge,
-        /// Handshakes of TLS under way now, each with 10 KiB, and what came of others in as much. Many? Peers do not go on with them.
+        /// Handshakes of TLS under way now, each with 6.5 KiB, and what came of others in as much. Many? Peers do not go on with them.
         handshakes_under_way: Gauge,
         /// Connections accepted.
         accepted_total: Counter,

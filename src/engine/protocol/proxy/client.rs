@@ -137,4 +137,8 @@ impl<E: Expectation> Expectation for Announced<E> {
     fn on_bytes(&self, state: &mut E::State, buffer: &mut [u8], bytes: Range<u16>) -> Heard {
         self.then.on_bytes(state, buffer, bytes)
     }
+
+    fn last_shown(&self, buffer: &[u8], bytes: Range<u16>) -> Box<[u8]> {
+        self.then.last_shown(buffer, bytes)
+    }
 }

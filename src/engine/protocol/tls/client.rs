@@ -51,6 +51,7 @@ impl<E> Tls<E> {
             plain: vec![0; PLAIN_BYTES].into(),
             out: Vec::new(),
             resumption,
+            shown: (0, 0),
             handshaken: None,
         };
         Tls { config, names, then, core: RefCell::new(core) }
@@ -74,6 +75,7 @@ impl<E: Expectation> Tls<E> {
         let (kept, headroom) = (usize::from(state.plain), usize::from(E::HEADROOM));
         let Range { start, end } = wide(bytes);
         core.plain[headroom..headroom + kept].copy_from_slice(&buffer[start..start + kept]);
+        core.shown = (headroom, headroom);
         Pass { core, buffer, session: state.session, headroom, kept, at: start + kept, end }
     }
 
@@ -86,6 +88,7 @@ impl<E: Expectation> Tls<E> {
         buffer: &mut [u8],
         bytes: &Range<u16>,
     ) -> Opening {
+        core.shown = (0, 0);
         let entry = core.sessions.get(state.session);
         let Entry::Shaking(handshake) = entry else { unreachable!("it was looked at") };
         match handshake.feed(&buffer[wide(bytes)]) {
@@ -116,7 +119,7 @@ impl<E: Expectation> Tls<E> {
                     return Opening::REFUSED;
                 };
                 *entry = Entry::Open(session);
-                let Core { sessions, plain, out, resumption, handshaken } = core;
+                let Core { sessions, plain, out, resumption, handshaken, .. } = core;
                 let kind = if is_resumed { Handshaken::Resumed } else { Handshaken::Full };
                 *handshaken = Some(kind);
                 if let (Some(resumption), Some(tickets)) = (resumption, tickets) {
@@ -230,6 +233,7 @@ impl<E: Expectation> Expectation for Tls<E> {
             let (opening, rest) = if pass.kept == 0 {
                 (Opening::NeedMore(0..0), 0..0)
             } else {
+                pass.core.shown = (range.start.into(), range.end.into());
                 let plain = &mut pass.core.plain[..];
                 match self.then.on_opening(&mut state.then, connection, plain, range) {
                     Opening::NeedMore(rest) => (Opening::NeedMore(0..0), rest),
@@ -342,6 +346,7 @@ impl<E: Expectation> Expectation for Tls<E> {
             let mut says = false;
             let mut what = What::NeedMore;
             if pass.kept > 0 {
+                pass.core.shown = (range.start.into(), range.end.into());
                 let plain = &mut pass.core.plain[..];
                 let heard = self.then.on_bytes(&mut state.then, plain, range);
                 if let What::Reply(send) | What::Ends(send) | What::Wrong(send) = &heard.what {
@@ -373,5 +378,10 @@ impl<E: Expectation> Expectation for Tls<E> {
             };
             return Heard { what, rest };
         }
+    }
+
+    fn last_shown(&self, _buffer: &[u8], _bytes: Range<u16>) -> Box<[u8]> {
+        let Core { plain, shown, .. } = &*self.core.borrow();
+        self.then.last_shown(plain, short(shown.0)..short(shown.1))
     }
 }

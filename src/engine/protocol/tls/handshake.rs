@@ -14,6 +14,7 @@ use rustls::{
     AlertDescription, CommonState, Error, ExtractedSecrets, HandshakeKind, ProtocolVersion, Side,
 };
 
+use crate::base::constants::HANDSHAKE_HEAP_BYTES;
 use crate::engine::protocol::tls::config::{ClientTls, ServerTls};
 use crate::engine::protocol::tls::failure::{FIRST_BYTES_MAX, Failure, Reason};
 use crate::engine::protocol::tls::record::RECORD_BYTES_MAX;
@@ -84,6 +85,9 @@ enum Step {
     Wait,
     Closed,
 }
+
+/// Bytes of a handshake under way: our record of it, and what rustls keeps.
+pub const HANDSHAKE_BYTES: usize = size_of::<Handshake>() + HANDSHAKE_HEAP_BYTES;
 
 impl Handshake {
     /// That of a server. It has nothing to say until a client does, and until then it is small.

@@ -17,6 +17,8 @@ pub(super) struct Core {
     pub(super) out: Vec<u8>,
     /// Where later connections are resumed.
     pub(super) resumption: Option<Resumption>,
+    /// Plaintext stands there, as it was shown last; none in a handshake.
+    pub(super) shown: (usize, usize),
     /// The handshake that has just ended.
     pub(super) handshaken: Option<Handshaken>,
 }

@@ -9,7 +9,7 @@ use crate::engine::close_reason::CloseReason;
 use crate::engine::protocol::places::{short, wide};
 use crate::engine::protocol::tls::config::ServerTls;
 use crate::engine::protocol::tls::content::{AlertDescription, Opened};
-use crate::engine::protocol::tls::handshake::{Finished, Handshake, Progress};
+use crate::engine::protocol::tls::handshake::{Finished, HANDSHAKE_BYTES, Handshake, Progress};
 use crate::engine::protocol::tls::record::PLAIN_BYTES_MAX;
 use crate::engine::protocol::tls::seal::Open;
 use crate::engine::protocol::tls::sessions::{Entry, Sessions};
@@ -18,9 +18,6 @@ use crate::engine::protocol::{Action, Protocol, Shaking};
 
 /// Bytes of plaintext beside each other: what the protocol has kept, and what a record holds.
 const PLAIN_BYTES: usize = BUFFER_BYTES as usize + PLAIN_BYTES_MAX;
-
-/// Bytes of a handshake under way, about.
-const HANDSHAKE_BYTES: usize = 10 * 1024;
 
 /// Bytes that records have beside their plaintext, and an alert behind them.
 const SPARE_BYTES: usize = 128;

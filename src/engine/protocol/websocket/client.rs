@@ -40,6 +40,8 @@ pub struct Upgraded<E> {
     /// Nonces and masks come from it: nobody else can foretell them.
     secret: RandomState,
     masks: Cell<u64>,
+    /// What frames have carried stands there, as it was shown last.
+    carried: Cell<Option<(u16, u16)>>,
 }
 
 /// What is remembered of a connection.
@@ -78,9 +80,9 @@ impl<E> Upgraded<E> {
     /// A layer over `then`.
     #[must_use]
     pub fn new(request: Request, hosts: Vec<Box<str>>, then: E) -> Upgraded<E> {
-        let (secret, masks) = (RandomState::new(), Cell::new(0));
+        let (secret, masks, carried) = (RandomState::new(), Cell::new(0), Cell::new(None));
         let kinds = Kinds::default();
-        Upgraded { request, hosts, asks_by_ping: false, kinds, then, secret, masks }
+        Upgraded { request, hosts, asks_by_ping: false, kinds, then, secret, masks, carried }
     }
 
     /// The nonce of a connection, the same each time.
@@ -252,6 +254,7 @@ impl<E: Expectation> Expectation for Upgraded<E> {
         let (start, end) = (usize::from(bytes.start), usize::from(bytes.end));
         let gathered = start + usize::from(state.gathered);
         let at = gathered;
+        self.carried.set(None);
         let mut pass = Pass { layer: self, state, buffer, start, gathered, at, end, unasked: None };
         match pass.go_through() {
             Ok(heard) => heard,
@@ -260,6 +263,11 @@ impl<E: Expectation> Expectation for Upgraded<E> {
             Err(Ends::Closed(code)) => Heard::all(What::Ends(self.close(pass.buffer, code))),
             Err(Ends::Wrong(code)) => Heard::all(What::Wrong(self.close(pass.buffer, code))),
         }
+    }
+
+    fn last_shown(&self, buffer: &[u8], bytes: Range<u16>) -> Box<[u8]> {
+        let carried = self.carried.get().map_or(bytes, |(start, end)| start..end);
+        self.then.last_shown(buffer, carried)
     }
 }
 
@@ -365,6 +373,7 @@ impl<E: Expectation> Pass<'_, E> {
             return Ok(None);
         }
         let carried = short(self.start)..short(self.gathered);
+        self.layer.carried.set(Some((carried.start, carried.end)));
         let heard = self.layer.then.on_bytes(&mut state.then, self.buffer, carried);
         state.is_told = E::BY_MESSAGE && !is_end && heard.what != What::NeedMore;
         match heard.what {
