@@ -152,6 +152,8 @@ impl Listen for Answering {
 
     fn stop_listening(&mut self) {}
 
+    fn let_go_of_listeners(&mut self) {}
+
     fn refuse(&mut self, _: usize, _: usize) -> usize {
         0
     }

@@ -139,6 +139,11 @@ pub trait Listen: Driver {
     /// reset.
     fn stop_listening(&mut self);
 
+    /// Gives up its hold of the listening sockets, whose accepts and polls have all completed: they listen
+    /// on for other processes that have them, and what waits there is theirs. Without such a process
+    /// that is an end as any other.
+    fn let_go_of_listeners(&mut self);
+
     /// Accepts and resets up to `limit` connections of `listener`; how many there were.
     fn refuse(&mut self, listener: usize, limit: usize) -> usize;
 }

@@ -371,6 +371,16 @@ impl Listen for SimDriver {
         }
     }
 
+    fn let_go_of_listeners(&mut self) {
+        for listener in 0..self.listeners.len() {
+            let asked = &self.listeners[listener];
+            assert!(asked.accepts.is_empty(), "listener {listener} has an accept outstanding");
+            assert!(asked.polls.is_empty(), "listener {listener} is polled");
+            // The process that has it beside us is not in this world.
+            self.close_listener(listener);
+        }
+    }
+
     fn refuse(&mut self, listener: usize, limit: usize) -> usize {
         let waiting = &mut self.listeners[listener].waiting;
         let refused: Vec<usize> = waiting.drain(..limit.min(waiting.len())).collect();

@@ -309,6 +309,10 @@ impl Listen for UringDriver {
         }
     }
 
+    fn let_go_of_listeners(&mut self) {
+        self.listeners.clear();
+    }
+
     fn refuse(&mut self, listener: usize, limit: usize) -> usize {
         socket::accept_to_reset(&self.listeners[listener], limit).unwrap_or(0)
     }

@@ -15,7 +15,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// Keeps the wanted number of accepts outstanding on every listener, as far as slots go: a
     /// first one on each before a second one on any, so that few slots serve all.
     pub(super) fn arm_accepts(&mut self) {
-        if self.drain.is_some() {
+        if self.accepts_no_more() {
             return;
         }
         let count = self.listeners.len();
@@ -97,7 +97,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     fn on_accept_failed(&mut self, errno: Errno) {
         // A cancelled accept is our own: its segment retires. So is one whose listener has ended.
-        if errno == Errno::ECANCELED || self.drain.is_some() {
+        if errno == Errno::ECANCELED || self.accepts_no_more() {
             return;
         }
         self.end.stats.accept_failed_total.add(1);
@@ -119,17 +119,14 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             let listener = &mut self.listeners[index];
             if listener.accepts.is_empty() && !listener.is_watched {
                 listener.is_watched = true;
-                let number = u16::try_from(index).expect("listeners are few");
-                let slot = SlotId::new(0, number);
-                let token = Token::new(Operation::PollListener, Generation::default(), slot);
-                self.end.driver.poll_listener(token, index);
+                self.end.driver.poll_listener(watch(index), index);
             }
         }
     }
 
     pub(super) fn on_waiting(&mut self, listener: usize) {
         self.listeners[listener].is_watched = false;
-        if self.drain.is_some() {
+        if self.accepts_no_more() {
             return;
         }
         self.arm_accepts();
@@ -180,6 +177,11 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         if left == MemoryLeft::Enough {
             return;
         }
+        self.cancel_accepts();
+    }
+
+    /// Takes back all accepts that are with the kernel.
+    pub(super) fn cancel_accepts(&mut self) {
         for listener in 0..self.listeners.len() {
             for _ in 0..self.listeners[listener].accepts.len() {
                 let accepts = &mut self.listeners[listener].accepts;
@@ -189,4 +191,10 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             }
         }
     }
+}
+
+/// The token of the poll of a listener.
+pub(super) fn watch(listener: usize) -> Token {
+    let number = u16::try_from(listener).expect("listeners are few");
+    Token::new(Operation::PollListener, Generation::default(), SlotId::new(0, number))
 }

@@ -24,7 +24,8 @@ use crate::engine::endpoint::end::End;
 use crate::engine::endpoint::event::Event;
 use crate::engine::protocol::Protocol;
 use crate::engine::server::allowance::Allowance;
-use crate::engine::server::drain::{Command, Drain, MemoryLeft};
+use crate::engine::server::drain::{Accepting, Command, Drain, MemoryLeft};
+use crate::engine::server::leave::Leaving;
 use crate::engine::server::listener::Listener;
 use crate::engine::server::role::{Remainder, Serving, Stall};
 use crate::engine::server::spread::Spread;
@@ -36,6 +37,7 @@ mod accept;
 pub mod allowance;
 pub mod drain;
 mod handshakes;
+mod leave;
 mod listener;
 pub mod role;
 mod serve;
@@ -58,6 +60,8 @@ pub struct ServerConfig {
     pub connections_max: u32,
     /// What is left of the connections that all cores may have together.
     pub allowance: Allowance,
+    /// How many cores accept.
+    pub accepting: Accepting,
     /// Time after which a peer that sends nothing is closed.
     pub idle_timeout: Option<Duration>,
     /// Time after which a peer that takes nothing is closed.
@@ -75,6 +79,7 @@ impl ServerConfig {
             slots_per_segment,
             connections_max: u32::MAX,
             allowance: Allowance::default(),
+            accepting: Accepting::default(),
             idle_timeout: None,
             send_timeout: SEND_TIMEOUT,
             handshake_timeout: HANDSHAKE_TIMEOUT,
@@ -104,6 +109,7 @@ pub struct Server<D, P: Protocol> {
     wheel: Wheel,
     spread: Spread,
     drain: Option<Drain>,
+    leaving: Leaving,
     memory: MemoryLeft,
     /// All that had come by this turn has been handled, so that a connection without data is really
     /// idle. After a time in which the core was kept from running, much has come that it does not know.
@@ -147,6 +153,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             wheel: if has_timers { Wheel::new(WHEEL_BUCKETS) } else { Wheel::default() },
             spread: Spread::default(),
             drain: None,
+            leaving: Leaving::default(),
             memory: MemoryLeft::Enough,
             config,
             queue_drained: true,
@@ -154,6 +161,8 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         };
         server.end.grow()?;
         server.arm_accepts();
+        // Whoever made it may say now that it accepts.
+        server.end.driver.submit();
         Ok(server)
     }
 
@@ -210,6 +219,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
         self.look_at_due();
         self.go_on_with_handshakes();
         self.drain();
+        self.let_go_when_done();
         self.end.set_gauges(u64::from(self.connections - self.refused));
         self.end.stats.buffers_awaited.set(self.end.count(Queue::Starved).into());
         self.end.stats.sends_stalled.set(self.stalled().into());
@@ -223,6 +233,8 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
         match command {
             Command::Drain(time) => self.begin_drain(time),
             Command::Memory(left) => self.on_memory(left),
+            Command::LetGo => self.begin_to_leave(),
+            Command::LookAnew => self.look_anew(),
         }
     }
 }
