@@ -11,7 +11,7 @@ use megaconn::engine::protocol::proxy::Awaited;
 use megaconn::engine::protocol::tls::server::Tls;
 use megaconn::engine::protocol::websocket::WebSocket;
 use megaconn::engine::server::allowance::Allowance;
-use megaconn::engine::server::drain::Command;
+use megaconn::engine::server::drain::{Accepting, Command};
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::worker::AnyWorker;
 use megaconn::observe::stats::ServerStats;
@@ -40,11 +40,12 @@ enum Spoken {
 }
 
 /// One seed for each core: its listeners, of `listeners`, and what it shares with the others, which is
-/// how many connections are left.
+/// how many connections are left, and how many cores are `accepting`.
 pub(crate) fn seeds(
     config: &Config,
     prepared: &Prepared,
     listeners: Vec<Vec<Socket>>,
+    accepting: &Accepting,
 ) -> Vec<Seed> {
     let traffic = &config.traffic;
     let most = config.connections.max_connections;
@@ -53,6 +54,7 @@ pub(crate) fn seeds(
         let server = ServerConfig {
             connections_max: most.and_then(|n| u32::try_from(n).ok()).unwrap_or(u32::MAX),
             allowance: allowance.clone(),
+            accepting: accepting.clone(),
             idle_timeout: traffic.idle_timeout,
             send_timeout: traffic.send_timeout,
             handshake_timeout: traffic.handshake_timeout,

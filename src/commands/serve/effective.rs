@@ -29,6 +29,7 @@ pub(crate) fn lines(
         format!("version={}", megaconn::VERSION),
         format!("listen={}", list(&places.listen)),
         format!("cores={}", list(&prepared.cpus)),
+        format!("take_over={}", or_none(places.take_over.as_ref().map(|path| path.display()))),
     ];
     lines.extend(of_traffic(&config.traffic));
     lines.push(format!("tls={}", if prepared.tls.is_some() { "on" } else { "off" }));

@@ -2,7 +2,10 @@
 //! of them is told.
 
 use megaconn::base::stderr::talk;
-use megaconn::runtime::listeners::{self, Listeners};
+use megaconn::engine::server::drain::{Accepting, Command};
+use megaconn::runtime::commands::Commands;
+use megaconn::runtime::hand_over::give::Giver;
+use megaconn::runtime::listeners::{self, Settings};
 use megaconn::runtime::memory_reserve::ReserveWatchdog;
 use megaconn::runtime::process::{Controls, Dumps, Process, open_stats};
 use megaconn::runtime::signals::{HangUp, Stop};
@@ -14,15 +17,18 @@ use crate::commands::serve::config::Config;
 use crate::commands::serve::cores::{make_core, seeds};
 use crate::commands::serve::effective;
 use crate::commands::serve::flags::Steer;
-use crate::commands::serve::housekeeping::{drain, housekeep};
+use crate::commands::serve::housekeeping::{End, drain, housekeep, let_go};
 use crate::commands::serve::preflight::prepare;
 use crate::commands::serve::refusal::Refusal;
+use crate::commands::serve::sockets::{self, Goods, Kept};
 
 /// Why a server that had started ended.
 #[derive(Debug)]
 pub(crate) enum Served {
     /// A signal asked it to.
     Stopped(Stop),
+    /// A newer server accepts in its place.
+    TakenOver,
     /// A core died: our bug.
     Died(LaunchError),
 }
@@ -31,18 +37,16 @@ pub(crate) enum Served {
 ///
 /// # Errors
 /// Whatever kept it from starting, each with its fix.
-pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
+pub(crate) fn serve(mut config: Config) -> Result<Served, Refusal> {
+    let found = sockets::find(&config.places.listen, config.places.take_over.as_deref())?;
+    config.places.listen.clone_from(&found.listen);
+    let config = &config;
     let prepared = prepare(config)?;
     let cpus = &prepared.cpus[..];
     let hang_up = if config.tls.has_files() { HangUp::Reloads } else { HangUp::Stops };
     let process = Process::begin_with(cpus, hang_up)?;
-    let opened = open_listeners(config, cpus)?;
-    if prepared.tls.is_some() || config.traffic.websocket.is_some() {
-        // An end that says one thing after the other waits for no acknowledgement between.
-        for listener in opened.per_core.iter().flatten() {
-            listener.set_tcp_nodelay(true).map_err(Refusal::Socket)?;
-        }
-    }
+    let settings = settings(config, prepared.tls.is_some());
+    let opened = found.open(cpus, settings, config.places.take_over.as_deref())?;
     let out = config.outputs.stats.as_deref().map(open_stats).transpose()?;
     let metrics = process.offer_metrics(config.outputs.metrics, &config.places.listen)?;
     let bystander = bystander::offer(config.bystander)?;
@@ -52,23 +56,42 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
         talk(&format!("warning: --steer cpu is off, connections are spread by hash: {error}"));
     }
 
-    let (seeds, stats) = (seeds(config, &prepared, opened.per_core), process.stats());
+    let accepting = Accepting::of(cpus.len());
+    let seeds = seeds(config, &prepared, opened.per_core, &accepting);
+    let stats = process.stats();
     let begun = Begun::now(prepared.host.clone(), prepared.memory);
     let reload = || prepared.tls.iter().for_each(|tls| config.tls.reload(tls));
     let dumps = Dumps { out, every: config.outputs.stats_every };
-    let (stop, died) = process.run(seeds, make_core, dumps, async |controls| {
+    let (end, died) = process.run(seeds, make_core, dumps, async |controls| {
         let Controls { commands, signals, dumps } = controls;
         let mut memory = ReserveWatchdog::new(prepared.memory_reserve);
+        let giver = begin(opened.kept, &commands).await;
         for endpoints in &config.places.listen {
             talk(&format!("listening on {endpoints}"));
         }
-        let stop = housekeep(&signals, &commands, &dumps, &mut memory, reload).await;
+        let giver_of = giver.as_ref();
+        let end = housekeep(&signals, &commands, &dumps, &mut memory, reload, giver_of).await;
         let within = config.connections.drain;
-        if matches!(stop, Some(Stop::Terminate | Stop::HangUp)) && !within.is_zero() {
+        let drains = match end {
+            Some(End::TakenOver(pid)) => {
+                talk(&format!("taken over by process {pid}, which accepts from now on"));
+                let_go(&commands, &accepting).await;
+                giver.into_iter().for_each(Giver::hand_over);
+                true
+            }
+            Some(End::Stop(Stop::Terminate | Stop::HangUp)) => {
+                if opened.are_shared {
+                    let_go(&commands, &accepting).await;
+                }
+                true
+            }
+            _ => false,
+        };
+        if drains && !within.is_zero() {
             drain(&signals, &commands, &stats, &dumps, within).await;
         }
         dumps.end();
-        stop
+        end
     })?;
     for wall in begun.met_since(cpus, &stats, config.connections.backlog.unsigned_abs().into()) {
         talk(&format!(
@@ -78,17 +101,36 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
             wall.fix.join("; or: ")
         ));
     }
-    Ok(match (died, stop) {
-        (None, Some(stop)) => Served::Stopped(stop),
+    Ok(match (died, end) {
+        (None, Some(End::Stop(stop))) => Served::Stopped(stop),
+        (None, Some(End::TakenOver(_))) => Served::TakenOver,
         (died, _) => Served::Died(died.unwrap_or(LaunchError::Died { core: 0 })),
     })
 }
 
-fn open_listeners(config: &Config, cpus: &[u16]) -> Result<Listeners, Refusal> {
-    let steer = match config.connections.steer {
-        Steer::Cpu => listeners::Steer::Cpu,
-        Steer::Hash => listeners::Steer::Hash,
+/// The cores accept: an older server is told so, and a newer one may ask from now on.
+async fn begin(kept: Option<Kept>, commands: &Commands<Command>) -> Option<Giver> {
+    let (has_older, goods) = kept?.begin();
+    if has_older {
+        commands.broadcast(Command::LookAnew).await;
+    }
+    let Goods { place: (listener, file), sockets } = goods?;
+    let no_thread = |error: &std::io::Error| {
+        talk(&format!("warning: this server cannot be taken over: {error}"));
     };
-    let (listen, connections) = (&config.places.listen, &config.connections);
-    Ok(listeners::open(listen, cpus, connections.backlog, steer, connections.keepalive)?)
+    Giver::begin(listener, file, sockets).inspect_err(no_thread).ok()
+}
+
+/// What the listening sockets have alike.
+fn settings(config: &Config, has_tls: bool) -> Settings {
+    let connections = &config.connections;
+    Settings {
+        backlog: connections.backlog,
+        steer: match connections.steer {
+            Steer::Cpu => listeners::Steer::Cpu,
+            Steer::Hash => listeners::Steer::Hash,
+        },
+        keepalive: connections.keepalive,
+        sends_at_once: has_tls || config.traffic.websocket.is_some(),
+    }
 }
