@@ -19,6 +19,7 @@ mod housekeeping;
 mod preflight;
 mod refusal;
 mod run;
+mod services;
 mod sockets;
 mod tls;
 

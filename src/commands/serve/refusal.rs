@@ -32,9 +32,9 @@ pub(crate) enum Refusal {
     /// What every process with cores has around them.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The bystander's address.
+    /// The address of the figures, or the bystander's.
     #[error(transparent)]
-    Bystander(#[from] ServiceError),
+    Service(#[from] ServiceError),
     /// Less memory than any server takes.
     #[error(
         "cgroup-memory: a server needs {} bytes of memory at least, there are {} {place}; fix: \

@@ -1,18 +1,22 @@
 //! A server from its start to its end: what it needs is opened, the cores are started, and what became
 //! of them is told.
 
+use std::io::Write;
+use std::path::Path;
+
 use megaconn::base::stderr::talk;
+use megaconn::base::until::Until;
 use megaconn::engine::server::drain::{Accepting, Command};
+use megaconn::observe::dump::place;
 use megaconn::runtime::commands::Commands;
 use megaconn::runtime::hand_over::give::Giver;
 use megaconn::runtime::listeners::{self, Settings};
 use megaconn::runtime::memory_reserve::ReserveWatchdog;
-use megaconn::runtime::process::{Controls, Dumps, Process, open_stats};
+use megaconn::runtime::process::{Controls, Dumps, Process, ProcessError, open_stats};
 use megaconn::runtime::signals::{HangUp, Stop};
 use megaconn::runtime::start_error::LaunchError;
 use megaconn::walls::of_server::Begun;
 
-use crate::commands::serve::bystander;
 use crate::commands::serve::config::Config;
 use crate::commands::serve::cores::{make_core, seeds};
 use crate::commands::serve::effective;
@@ -20,7 +24,8 @@ use crate::commands::serve::flags::Steer;
 use crate::commands::serve::housekeeping::{End, drain, housekeep, let_go};
 use crate::commands::serve::preflight::prepare;
 use crate::commands::serve::refusal::Refusal;
-use crate::commands::serve::sockets::{self, Goods, Kept};
+use crate::commands::serve::services::{Offer, Services};
+use crate::commands::serve::sockets::{self, Kept};
 
 /// Why a server that had started ended.
 #[derive(Debug)]
@@ -38,56 +43,62 @@ pub(crate) enum Served {
 /// # Errors
 /// Whatever kept it from starting, each with its fix.
 pub(crate) fn serve(mut config: Config) -> Result<Served, Refusal> {
-    let found = sockets::find(&config.places.listen, config.places.take_over.as_deref())?;
+    let mut found = sockets::find(&config.places.listen, config.places.take_over.as_deref())?;
     config.places.listen.clone_from(&found.listen);
     let config = &config;
     let prepared = prepare(config)?;
     let cpus = &prepared.cpus[..];
     let hang_up = if config.tls.has_files() { HangUp::Reloads } else { HangUp::Stops };
     let process = Process::begin_with(cpus, hang_up)?;
-    let settings = settings(config, prepared.tls.is_some());
-    let opened = found.open(cpus, settings, config.places.take_over.as_deref())?;
-    let out = config.outputs.stats.as_deref().map(open_stats).transpose()?;
-    let metrics = process.offer_metrics(config.outputs.metrics, &config.places.listen)?;
-    let bystander = bystander::offer(config.bystander)?;
+    let (outputs, took_over) = (&config.outputs, Until::default());
+    let out = outputs.stats.as_deref();
+    let out =
+        out.map(|path| open_stats_of(path, found.stats.as_deref(), &took_over)).transpose()?;
+    let taken = std::mem::take(&mut found.services);
+    let services = Services::open(outputs.metrics, config.bystander, taken)?;
+    let [metrics, bystander] = services.addresses();
+    let opened = found.open(cpus, settings(config, prepared.tls.is_some()), config, &services)?;
     let lines = effective::lines(config, &prepared, metrics, bystander);
     lines.iter().for_each(|line| talk(line));
     if let Some(error) = &opened.unsteered {
         talk(&format!("warning: --steer cpu is off, connections are spread by hash: {error}"));
     }
 
-    let accepting = Accepting::of(cpus.len());
+    let (accepting, offered) = (Accepting::of(cpus.len()), Until::default());
+    let offer = Offer { services, metrics: process.metrics(&config.places.listen) };
+    // The older server answers until its sockets are ours.
+    let offer = if opened.takes_over { Some(offer) } else { offer.begin(&offered)? };
     let seeds = seeds(config, &prepared, opened.per_core, &accepting);
     let stats = process.stats();
     let begun = Begun::now(prepared.host.clone(), prepared.memory);
     let reload = || prepared.tls.iter().for_each(|tls| config.tls.reload(tls));
-    let dumps = Dumps { out, every: config.outputs.stats_every };
+    let dumps = Dumps { out, every: outputs.stats_every };
     let (end, died) = process.run(seeds, make_core, dumps, async |controls| {
         let Controls { commands, signals, dumps } = controls;
         let mut memory = ReserveWatchdog::new(prepared.memory_reserve);
-        let giver = begin(opened.kept, &commands).await;
+        let giver = begin(opened.kept, &commands, &took_over).await;
+        if let Some(Err(error)) = offer.map(|offer| offer.begin(&offered)) {
+            talk(&format!("warning: {error}"));
+        }
         for endpoints in &config.places.listen {
             talk(&format!("listening on {endpoints}"));
         }
         let giver_of = giver.as_ref();
         let end = housekeep(&signals, &commands, &dumps, &mut memory, reload, giver_of).await;
+        let is_taken_over = matches!(end, Some(End::TakenOver(_)));
+        if is_taken_over {
+            offered.end();
+        }
+        if is_taken_over || opened.are_shared {
+            let_go(&commands, &accepting).await;
+        }
+        if let (Some(End::TakenOver(pid)), Some(giver)) = (end, giver) {
+            giver.hand_over();
+            talk(&format!("taken over by process {pid}, which accepts from now on"));
+        }
         let within = config.connections.drain;
-        let drains = match end {
-            Some(End::TakenOver(pid)) => {
-                talk(&format!("taken over by process {pid}, which accepts from now on"));
-                let_go(&commands, &accepting).await;
-                giver.into_iter().for_each(Giver::hand_over);
-                true
-            }
-            Some(End::Stop(Stop::Terminate | Stop::HangUp)) => {
-                if opened.are_shared {
-                    let_go(&commands, &accepting).await;
-                }
-                true
-            }
-            _ => false,
-        };
-        if drains && !within.is_zero() {
+        let is_in_order = matches!(end, Some(End::Stop(Stop::Terminate | Stop::HangUp)));
+        if (is_taken_over || is_in_order) && !within.is_zero() {
             drain(&signals, &commands, &stats, &dumps, within).await;
         }
         dumps.end();
@@ -109,16 +120,35 @@ pub(crate) fn serve(mut config: Config) -> Result<Served, Refusal> {
 }
 
 /// The cores accept: an older server is told so, and a newer one may ask from now on.
-async fn begin(kept: Option<Kept>, commands: &Commands<Command>) -> Option<Giver> {
+async fn begin(
+    kept: Option<Kept>,
+    commands: &Commands<Command>,
+    took_over: &Until,
+) -> Option<Giver> {
     let (has_older, goods) = kept?.begin();
     if has_older {
+        took_over.end();
         commands.broadcast(Command::LookAnew).await;
     }
-    let Goods { place: (listener, file), sockets } = goods?;
+    let (place, goods) = goods?;
     let no_thread = |error: &std::io::Error| {
         talk(&format!("warning: this server cannot be taken over: {error}"));
     };
-    Giver::begin(listener, file, sockets).inspect_err(no_thread).ok()
+    Giver::begin(place, goods).inspect_err(no_thread).ok()
+}
+
+/// Where the statistics go; a file that the older server writes, from when it is taken over.
+fn open_stats_of(
+    path: &Path,
+    of_older: Option<&Path>,
+    took_over: &Until,
+) -> Result<Box<dyn Write + Send>, ProcessError> {
+    match of_older {
+        Some(other) if path.canonicalize().is_ok_and(|own| own == other) => {
+            Ok(place::open_later(path, took_over.clone()))
+        }
+        _ => open_stats(path),
+    }
 }
 
 /// What the listening sockets have alike.

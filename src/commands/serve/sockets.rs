@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::stderr::talk;
 use megaconn::runtime::given::{self, GivenError};
-use megaconn::runtime::hand_over::take::{self, Place, Promise, TakeError, Taken};
-use megaconn::runtime::hand_over::{Entry, Use};
+use megaconn::runtime::hand_over::give::Goods;
+use megaconn::runtime::hand_over::take::{self, Promise, TakeError, Taken};
+use megaconn::runtime::hand_over::{Entry, Place, Use};
 use megaconn::runtime::listeners::{self, Group, ListenError, Origin, Settings};
 use megaconn::sys::socket::SteerError;
 use socket2::Socket;
+
+use crate::commands::serve::config::Config;
+use crate::commands::serve::services::Services;
 
 /// Sockets that do not go together with the flags.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,8 @@ pub(crate) enum SocketsError {
          end that server (SIGTERM), or start this one without the socket unit"
     )]
     Both(PathBuf),
+    #[error("--take-over: {0}; fix: a higher `ulimit -n`, or fewer ports or cores")]
+    NoFiles(std::io::Error),
     #[error(
         "--listen: the sockets of LISTEN_FDS are of {0}, and not the same; fix: leave out --listen"
     )]
@@ -46,6 +52,10 @@ pub(crate) struct Found {
     groups: Vec<Group>,
     /// The server that is taken over.
     from: Option<Older>,
+    /// Its sockets of what it offers besides.
+    pub(crate) services: Vec<(Entry, Socket)>,
+    /// The file of its statistics.
+    pub(crate) stats: Option<PathBuf>,
 }
 
 /// A server that is taken over.
@@ -60,7 +70,9 @@ pub(crate) struct Opened {
     pub(crate) per_core: Vec<Vec<Socket>>,
     /// Steering was asked for and the kernel would not.
     pub(crate) unsteered: Option<SteerError>,
-    /// Whether other processes keep them.
+    /// Whether an older server has them as well.
+    pub(crate) takes_over: bool,
+    /// Whether the process that started this one keeps them.
     pub(crate) are_shared: bool,
     /// What a server with --take-over keeps for the next one.
     pub(crate) kept: Option<Kept>,
@@ -71,6 +83,8 @@ pub(crate) struct Kept {
     groups: Vec<Group>,
     settings: Settings,
     cpus: Vec<u16>,
+    services: Vec<(Entry, Socket)>,
+    stats: Option<PathBuf>,
     beginning: Beginning,
 }
 
@@ -89,7 +103,7 @@ pub(crate) fn find(typed: &[Endpoints], take_over: Option<&Path>) -> Result<Foun
     let wanted = listeners::addresses(typed)?;
     match (taken, take_over) {
         (Some(_), Some(path)) if !given.is_empty() => Err(SocketsError::Both(path.into())),
-        (Some(Taken { pid, program, groups, promise, .. }), Some(path)) => {
+        (Some(Taken { pid, program, groups, services, stats, promise }), Some(path)) => {
             let is_missing =
                 |group: &&Group| !wanted.is_empty() && !wanted.contains(&group.address);
             let missing: Vec<_> = groups.iter().filter(is_missing).map(|g| g.address).collect();
@@ -101,7 +115,8 @@ pub(crate) fn find(typed: &[Endpoints], take_over: Option<&Path>) -> Result<Foun
                 "taking over from process {pid} (version {program}): {count} listening sockets"
             ));
             let listen = if typed.is_empty() { all(&groups) } else { typed.to_vec() };
-            Ok(Found { listen, groups, from: Some(Older { pid, promise }) })
+            let from = Some(Older { pid, promise });
+            Ok(Found { listen, groups, from, services, stats })
         }
         _ if !given.is_empty() => {
             let addresses: Vec<_> = given.iter().map(|group| group.address).collect();
@@ -112,12 +127,12 @@ pub(crate) fn find(typed: &[Endpoints], take_over: Option<&Path>) -> Result<Foun
             }
             let count: usize = given.iter().map(|group| group.sockets.len()).sum();
             talk(&format!("LISTEN_FDS: {count} listening sockets, of which every core accepts"));
-            Ok(Found { listen: all(&given), groups: given, from: None })
+            Ok(Found::of(all(&given), given))
         }
         _ => {
             let default = "127.0.0.1:7000".parse().expect("an address with its port");
             let listen = if typed.is_empty() { vec![default] } else { typed.to_vec() };
-            Ok(Found { listen, groups: Vec::new(), from: None })
+            Ok(Found::of(listen, Vec::new()))
         }
     }
 }
@@ -131,14 +146,21 @@ fn list(addresses: &[SocketAddr]) -> String {
 }
 
 impl Found {
+    fn of(listen: Vec<Endpoints>, groups: Vec<Group>) -> Found {
+        Found { listen, groups, from: None, services: Vec::new(), stats: None }
+    }
+
     /// Opens what there is not, for a core on each of `cpus`.
     pub(crate) fn open(
         self,
         cpus: &[u16],
         settings: Settings,
-        take_over: Option<&Path>,
+        config: &Config,
+        services: &Services,
     ) -> Result<Opened, SocketsError> {
-        let Found { listen, mut groups, from } = self;
+        let Found { listen, mut groups, from, .. } = self;
+        let (take_over, stats) = (config.places.take_over.as_deref(), &config.outputs.stats);
+        let takes_over = from.is_some();
         let mut addresses = listeners::addresses(&listen)?;
         addresses.retain(|address| groups.iter().all(|group| group.address != *address));
         let are_shared = groups.iter().any(|group| group.origin == Origin::Given);
@@ -165,6 +187,8 @@ impl Found {
                 groups: groups.iter().map(Group::try_clone).collect::<Result<_, _>>()?,
                 settings,
                 cpus: cpus.to_vec(),
+                services: services.try_clone().map_err(SocketsError::NoFiles)?,
+                stats: stats.as_ref().and_then(|path| path.canonicalize().ok()),
                 beginning: match from {
                     Some(older) => Beginning::Next(older),
                     None => Beginning::First(take::offer(path)?),
@@ -172,21 +196,15 @@ impl Found {
             }),
         };
         let per_core = listeners::deal(groups, cpus.len())?;
-        Ok(Opened { per_core, unsteered, are_shared, kept })
+        Ok(Opened { per_core, unsteered, takes_over, are_shared, kept })
     }
-}
-
-/// What a server that may be taken over gives, and where it is asked for.
-pub(crate) struct Goods {
-    pub(crate) place: Place,
-    pub(crate) sockets: Vec<(Entry, Socket)>,
 }
 
 impl Kept {
     /// The cores accept: if there is an older server it is told so, and lets go. Whether there was one, and what the
     /// next one is given; none where the place is lost, which is told.
-    pub(crate) fn begin(self) -> (bool, Option<Goods>) {
-        let Kept { groups, settings, cpus, beginning } = self;
+    pub(crate) fn begin(self) -> (bool, Option<(Place, Goods)>) {
+        let Kept { groups, settings, cpus, services, stats, beginning } = self;
         let (has_older, place) = match beginning {
             Beginning::First(place) => (false, Some(place)),
             Beginning::Next(Older { pid, promise }) => {
@@ -221,7 +239,7 @@ impl Kept {
             let entry = entry(&group);
             group.sockets.into_iter().map(move |socket| (entry.clone(), socket))
         });
-        let sockets = sockets.collect();
-        (has_older, place.map(|place| Goods { place, sockets }))
+        let sockets = sockets.chain(services).collect();
+        (has_older, place.map(|place| (place, Goods { sockets, stats })))
     }
 }

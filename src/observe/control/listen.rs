@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use socket2::Socket;
 
+use crate::base::until::Until;
 use crate::host::sockets::user_of;
 use crate::observe::control::place::Place;
 use crate::observe::control::socket_file::{self, BindError, SocketFile};
@@ -59,7 +60,8 @@ pub fn listen(place: &Place, may_be_remote: bool) -> Result<Control, ControlErro
                 BindError::Refused(error) => refused(error),
             })?;
             listener.set_nonblocking(true).map_err(refused)?;
-            let listener = Listener { socket: listener, admits: local::admits };
+            let until = Until::default();
+            let listener = Listener { socket: listener, admits: local::admits, until };
             Ok(Control { listener, place: place.clone(), file: Some(file) })
         }
         Place::Address(address) => {
@@ -76,7 +78,7 @@ pub fn listen(place: &Place, may_be_remote: bool) -> Result<Control, ControlErro
             let place = Place::Address(listener.local_addr().map_err(refused)?);
             let admits = if is_local { is_of_same_user } else { is_any_user };
             Ok(Control {
-                listener: Listener { socket: listener.into(), admits },
+                listener: Listener { socket: listener.into(), admits, until: Until::default() },
                 place,
                 file: None,
             })

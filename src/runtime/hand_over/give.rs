@@ -4,6 +4,7 @@
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -18,7 +19,7 @@ use crate::base::stderr::talk;
 use crate::observe::control::socket_file::SocketFile;
 use crate::observe::metrics::local::admits;
 use crate::runtime::hand_over::{
-    ASK, Entry, Inventory, READY, SOCKETS_PER_MESSAGE, STEP_TIME, Use, VERSION, YOURS,
+    ASK, Entry, Inventory, Place, READY, SOCKETS_PER_MESSAGE, STEP_TIME, Use, VERSION, YOURS,
 };
 
 /// Longest line of a newer server, and some more.
@@ -33,30 +34,34 @@ pub struct Giver {
     file: Option<SocketFile>,
 }
 
+/// What a newer server is given.
+pub struct Goods {
+    /// Each with what it is for; those of one address in the order of their group.
+    pub sockets: Vec<(Entry, Socket)>,
+    /// The file of the statistics, with no link in its path.
+    pub stats: Option<PathBuf>,
+}
+
 /// What the thread has.
 struct Desk {
     /// The socket at the path.
     listener: Socket,
-    sockets: Vec<(Entry, Socket)>,
+    goods: Goods,
     successor: Arc<AtomicU32>,
     let_go: Receiver<()>,
 }
 
 impl Giver {
-    /// Waits at `listener`, whose file is `file`, for a server that takes `sockets`.
+    /// Waits at this place for a server that takes `goods`.
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn begin(
-        listener: Socket,
-        file: SocketFile,
-        sockets: Vec<(Entry, Socket)>,
-    ) -> io::Result<Giver> {
+    pub fn begin((listener, file): Place, goods: Goods) -> io::Result<Giver> {
         let successor = Arc::new(AtomicU32::new(0));
         let (let_go, is_let_go) = mpsc::channel();
         let (end, over) = mpsc::channel();
         listener.set_nonblocking(false)?;
-        let desk = Desk { listener, sockets, successor: Arc::clone(&successor), let_go: is_let_go };
+        let desk = Desk { listener, goods, successor: Arc::clone(&successor), let_go: is_let_go };
         let run = move || {
             desk.wait();
             // Gone is who would hear it when the process ends without waiting.
@@ -134,7 +139,7 @@ impl Desk {
         send_line(stream, &self.inventory(true)).map_err(told)?;
         let own = [self.listener.as_fd()];
         let sockets: Vec<BorrowedFd<'_>> =
-            self.sockets.iter().map(|(_, socket)| socket.as_fd()).chain(own).collect();
+            self.goods.sockets.iter().map(|(_, socket)| socket.as_fd()).chain(own).collect();
         for some in sockets.chunks(SOCKETS_PER_MESSAGE) {
             send_descriptors(stream, some).map_err(told)?;
         }
@@ -150,12 +155,13 @@ impl Desk {
 
     fn inventory(&self, is_whole: bool) -> Inventory {
         let own = Entry { r#use: Use::TakeOver, address: None };
-        let sockets = self.sockets.iter().map(|(entry, _)| entry.clone()).chain([own]);
+        let sockets = self.goods.sockets.iter().map(|(entry, _)| entry.clone()).chain([own]);
         Inventory {
             version: VERSION,
             refused: None,
             pid: std::process::id(),
             program: PROGRAM.to_owned(),
+            stats: self.goods.stats.clone(),
             sockets: sockets.filter(|_| is_whole).collect(),
         }
     }

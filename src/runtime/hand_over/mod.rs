@@ -16,9 +16,13 @@
 //! over as well: the file at the path stays what it is, and whoever asks next waits in the same queue.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use socket2::Socket;
+
+use crate::observe::control::socket_file::SocketFile;
 
 pub mod give;
 pub mod take;
@@ -43,6 +47,9 @@ const SOCKETS_PER_MESSAGE: usize = 64;
 
 /// Bytes of the inventory at most: of 65,536 sockets.
 const INVENTORY_BYTES_MAX: usize = 8 << 20;
+
+/// The place where the next server asks: its socket and the file.
+pub type Place = (Socket, SocketFile);
 
 /// What a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +91,9 @@ struct Inventory {
     pid: u32,
     /// Of the program.
     program: String,
+    /// The file of its statistics.
+    #[serde(default)]
+    stats: Option<PathBuf>,
     /// In the order in which they come; those of one address in the order of their group.
     #[serde(default)]
     sockets: Vec<Entry>,

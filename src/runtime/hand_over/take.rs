@@ -15,7 +15,7 @@ use socket2::Socket;
 
 use crate::observe::control::socket_file::{self, BindError, Identity, SocketFile};
 use crate::runtime::hand_over::{
-    ASK, Entry, INVENTORY_BYTES_MAX, Inventory, READY, SOCKETS_PER_MESSAGE, STEP_TIME, Use,
+    ASK, Entry, INVENTORY_BYTES_MAX, Inventory, Place, READY, SOCKETS_PER_MESSAGE, STEP_TIME, Use,
     VERSION, YOURS,
 };
 use crate::runtime::listeners::{Group, Origin};
@@ -63,6 +63,8 @@ pub struct Taken {
     pub groups: Vec<Group>,
     /// Sockets of what it offers besides.
     pub services: Vec<(Entry, Socket)>,
+    /// The file of its statistics, with no link in its path.
+    pub stats: Option<PathBuf>,
     /// What is left of it when the rest is in use.
     pub promise: Promise,
 }
@@ -74,9 +76,6 @@ pub struct Promise {
     stream: Socket,
     listener: Socket,
 }
-
-/// The place where the next server asks: its socket and the file.
-pub type Place = (Socket, SocketFile);
 
 /// Takes the sockets of the server that waits at `path`; `None` when there is none.
 ///
@@ -142,9 +141,9 @@ pub fn take(path: &Path) -> Result<Option<Taken>, TakeError> {
         }
     }
     let listener = listener.ok_or_else(|| stranger("it gives not all"))?;
-    let (pid, program) = (inventory.pid, inventory.program);
+    let Inventory { pid, program, stats, .. } = inventory;
     let promise = Promise { path: path.into(), identity, stream, listener };
-    Ok(Some(Taken { pid, program, groups, services, promise }))
+    Ok(Some(Taken { pid, program, groups, services, stats, promise }))
 }
 
 /// Where a socket of TCP listens.
