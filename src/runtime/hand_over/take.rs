@@ -101,11 +101,10 @@ pub fn take(path: &Path) -> Result<Option<Taken>, TakeError> {
     }
     stream.set_read_timeout(Some(STEP_TIME)).map_err(refused)?;
     stream.set_write_timeout(Some(STEP_TIME)).map_err(refused)?;
-    // One that ends at once may have said why.
-    let asked = (&stream).write_all(ASK.as_bytes());
-    let read = asked.and_then(|()| read(&stream));
-    let (inventory, sockets) = read.map_err(|error| match error.kind() {
-        ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
+    // One that has ended may have said why: it is read all the same.
+    let _ = (&stream).write_all(ASK.as_bytes());
+    let (inventory, sockets) = read(&stream).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => {
             TakeError::Stranger(path.into(), error.to_string())
         }
         _ => refused(error),
