@@ -25,6 +25,8 @@ pub enum CloseReason {
     PingTimeout,
     /// The server holds as many as it may: it was accepted beyond them.
     Refused,
+    /// Its source address has as many as it may: it was accepted beyond them.
+    RefusedPerSource,
     /// The server goes, and it was at rest.
     Drained,
     /// The server goes, and its time is up.
@@ -35,15 +37,15 @@ impl CloseReason {
     /// Whether it ends by a reset: what the peer does not take is not kept by the kernel either.
     #[must_use]
     pub fn is_hard(self) -> bool {
-        use CloseReason::{Backlog, DrainCut, Evicted, Refused, SendTimeout};
-        matches!(self, Refused | SendTimeout | Backlog | Evicted | DrainCut)
+        use CloseReason::{Backlog, DrainCut, Evicted, Refused, RefusedPerSource, SendTimeout};
+        matches!(self, Refused | RefusedPerSource | SendTimeout | Backlog | Evicted | DrainCut)
     }
 
     /// Whether a handshake that is not done has failed by it: those that the server refuses or sends away have not.
     #[must_use]
     pub fn ends_handshake(self) -> bool {
-        use CloseReason::{DrainCut, Drained, Refused};
-        !matches!(self, Refused | Drained | DrainCut)
+        use CloseReason::{DrainCut, Drained, Refused, RefusedPerSource};
+        !matches!(self, Refused | RefusedPerSource | Drained | DrainCut)
     }
 
     /// Whether it ends a connection that may be at rest: a protocol that says farewell does so.
@@ -67,6 +69,7 @@ impl CloseReason {
             CloseReason::HandshakeTimeout => Some(&stats.handshake_timeout_total),
             CloseReason::PingTimeout => Some(&stats.ping_timeout_total),
             CloseReason::Refused => Some(&stats.refused_total),
+            CloseReason::RefusedPerSource => Some(&stats.refused_per_source_total),
             CloseReason::Drained => Some(&stats.drained_total),
             CloseReason::DrainCut => Some(&stats.drain_cut_total),
         }

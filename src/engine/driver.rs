@@ -4,7 +4,7 @@
 //! `drivers::uring`, the kernel's ring, and `drivers::sim`, a seeded world in which everything fails
 //! that can fail. Every operation that is asked for completes exactly once, with its own token.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -131,6 +131,10 @@ pub trait Driver {
 pub trait Listen: Driver {
     /// Accepts one connection of `listener` into the slot.
     fn accept(&mut self, token: Token, listener: usize);
+
+    /// The address of the peer that came with the accept of `token`, which is done; of a driver that was told to keep
+    /// them, and asked once for each accept.
+    fn peer(&mut self, token: Token) -> Option<IpAddr>;
 
     /// Completes when `listener` has a connection waiting; the token's slot lies in segment 0.
     fn poll_listener(&mut self, token: Token, listener: usize);

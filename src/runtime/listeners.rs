@@ -27,8 +27,7 @@ pub enum Steer {
 pub enum ListenError {
     /// Another socket listens there.
     #[error(
-        "--listen {0}: the port is in use; fix: choose another port, or see `ss -ltnp`; to take it over \
-         from a server that was started with --take-over PATH: the same here"
+        "--listen {0}: the port is in use; fix: choose another port, or see `ss -ltnp`, or --take-over"
     )]
     InUse(SocketAddr),
     /// The address is not this host's.

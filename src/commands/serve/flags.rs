@@ -203,6 +203,21 @@ pub(crate) struct Connections {
     /// rings allow.
     #[arg(long, value_name = "N", value_parser = units::positive_count)]
     pub(crate) max_connections: Option<u64>,
+    /// Most connections of one source address [default: unlimited]
+    ///
+    /// As the kernel sees the address, over all cores; those beyond are reset and counted in
+    /// refused_per_source_total. It takes some 100 bytes for each connection. The addresses of a proxy or a NAT are
+    /// its own.
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = units::positive_count)]
+    pub(crate) max_connections_per_source: Option<u64>,
+    /// Accept no faster [default: unlimited]
+    ///
+    /// Connections per second, dealt evenly to the cores; what a core accepts at once after a quiet time is that of
+    /// 10ms, and one for each port at least. What comes faster waits in the kernel's queue, whose length is
+    /// --backlog: where it is full, connects are tried again by the peer's kernel after a second. The time in which
+    /// accepting was held back is counted in accept_paced_us_total.
+    #[arg(long, value_name = "RATE", hide_short_help = true, value_parser = units::rate)]
+    pub(crate) accept_rate: Option<f64>,
     /// Memory to leave [default: 5 %]
     ///
     /// While less is left, of the host or of what a memory cgroup of the server may have, new connections

@@ -51,13 +51,15 @@ pub(crate) fn serve(mut config: Config) -> Result<Served, Refusal> {
     let hang_up = if config.tls.has_files() { HangUp::Reloads } else { HangUp::Stops };
     let process = Process::begin_with(cpus, hang_up)?;
     let (outputs, took_over) = (&config.outputs, Until::default());
+    let (taken, stats_of_older) = (std::mem::take(&mut found.services), found.stats.take());
+    let settings = settings(config, prepared.tls.is_some());
+    let mut opened = found.open(cpus, settings, config.places.take_over.as_deref())?;
     let out = outputs.stats.as_deref();
-    let out =
-        out.map(|path| open_stats_of(path, found.stats.as_deref(), &took_over)).transpose()?;
-    let taken = std::mem::take(&mut found.services);
+    let open = |path| open_stats_of(path, stats_of_older.as_deref(), &took_over);
+    let out = out.map(open).transpose()?;
     let services = Services::open(outputs.metrics, config.bystander, taken)?;
     let [metrics, bystander] = services.addresses();
-    let opened = found.open(cpus, settings(config, prepared.tls.is_some()), config, &services)?;
+    opened.keep(&services, outputs.stats.as_deref())?;
     let lines = effective::lines(config, &prepared, metrics, bystander);
     lines.iter().for_each(|line| talk(line));
     if let Some(error) = &opened.unsteered {

@@ -14,7 +14,6 @@ use megaconn::runtime::listeners::{self, Group, ListenError, Origin, Settings};
 use megaconn::sys::socket::SteerError;
 use socket2::Socket;
 
-use crate::commands::serve::config::Config;
 use crate::commands::serve::services::Services;
 
 /// Sockets that do not go together with the flags.
@@ -155,11 +154,9 @@ impl Found {
         self,
         cpus: &[u16],
         settings: Settings,
-        config: &Config,
-        services: &Services,
+        take_over: Option<&Path>,
     ) -> Result<Opened, SocketsError> {
         let Found { listen, mut groups, from, .. } = self;
-        let (take_over, stats) = (config.places.take_over.as_deref(), &config.outputs.stats);
         let takes_over = from.is_some();
         let mut addresses = listeners::addresses(&listen)?;
         addresses.retain(|address| groups.iter().all(|group| group.address != *address));
@@ -187,8 +184,8 @@ impl Found {
                 groups: groups.iter().map(Group::try_clone).collect::<Result<_, _>>()?,
                 settings,
                 cpus: cpus.to_vec(),
-                services: services.try_clone().map_err(SocketsError::NoFiles)?,
-                stats: stats.as_ref().and_then(|path| path.canonicalize().ok()),
+                services: Vec::new(),
+                stats: None,
                 beginning: match from {
                     Some(older) => Beginning::Next(older),
                     None => Beginning::First(take::offer(path)?),
@@ -197,6 +194,21 @@ impl Found {
         };
         let per_core = listeners::deal(groups, cpus.len())?;
         Ok(Opened { per_core, unsteered, takes_over, are_shared, kept })
+    }
+}
+
+impl Opened {
+    /// Keeps what else the next server is given.
+    pub(crate) fn keep(
+        &mut self,
+        services: &Services,
+        stats: Option<&Path>,
+    ) -> Result<(), SocketsError> {
+        if let Some(kept) = &mut self.kept {
+            kept.services = services.try_clone().map_err(SocketsError::NoFiles)?;
+            kept.stats = stats.and_then(|path| path.canonicalize().ok());
+        }
+        Ok(())
     }
 }
 

@@ -22,6 +22,11 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         for wanted in 1..=self.accepts_wanted {
             for listener in (self.accepts_first..count).chain(0..self.accepts_first) {
                 if self.listeners[listener].accepts.len() < wanted {
+                    if self.is_paced() {
+                        // What waits there stays in the kernel's queue; the next turn is this one's.
+                        self.accepts_first = listener;
+                        return;
+                    }
                     let Some(id) = self.slot_to_accept() else {
                         return self.watch_full_listeners();
                     };
@@ -61,9 +66,14 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     pub(super) fn on_accept(&mut self, id: SlotId, result: Result<u32, Errno>) {
         let listener = self.end.arena[id].role.listener();
         self.listeners[listener].accepts.remove(&mut self.end.arena, id);
+        let token = self.end.arena[id].token(Operation::Accept, id);
+        let is_admitted = self.admits_source(id, token, result.is_ok());
         match result {
             Ok(_) => {
                 self.end.stats.accepted_total.add(1);
+                if let Some(pace) = &mut self.pace {
+                    pace.take();
+                }
                 self.connections += 1;
                 let slot = &mut self.end.arena[id];
                 slot.transition_to(ConnState::Open);
@@ -72,6 +82,10 @@ impl<D: Listen, P: Protocol> Server<D, P> {
                     // Another core was faster; what waits behind is refused without an accept.
                     self.refused += 1;
                     self.close(id, CloseReason::Refused);
+                    return self.arm_accepts();
+                }
+                if !is_admitted {
+                    self.close(id, CloseReason::RefusedPerSource);
                     return self.arm_accepts();
                 }
                 self.end.arm_poll(id);
@@ -130,8 +144,10 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             return;
         }
         self.arm_accepts();
-        // While accepting backs off no connection is refused: the tick accepts again, or watches again.
-        let may_refuse = self.listeners[listener].accepts.is_empty() && !self.is_backing_off();
+        // While accepting backs off or is paced no connection is refused: a later turn accepts again, or
+        // watches again.
+        let waits = self.is_backing_off() || self.is_paced();
+        let may_refuse = self.listeners[listener].accepts.is_empty() && !waits;
         if may_refuse && !self.move_accept_to(listener) {
             let refused = self.end.driver.refuse(listener, REFUSALS_PER_VISIT);
             self.count_refused(refused as u64);

@@ -8,6 +8,8 @@
 //! A server is one core's share: synchronous, single-threaded, and after start it allocates only when
 //! the arena grows. The pump of the runtime calls `turn` of [`crate::engine::worker::Worker`].
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +29,12 @@ use crate::engine::server::allowance::Allowance;
 use crate::engine::server::drain::{Accepting, Command, Drain, MemoryLeft};
 use crate::engine::server::leave::Leaving;
 use crate::engine::server::listener::Listener;
+use crate::engine::server::pace::Pace;
 use crate::engine::server::role::{Remainder, Serving, Stall};
+use crate::engine::server::sources::Sources;
 use crate::engine::server::spread::Spread;
 use crate::engine::slot::{Queue, low_milliseconds};
+use crate::engine::token::SlotId;
 use crate::engine::wheel::Wheel;
 use crate::observe::stats::ServerStats;
 
@@ -39,8 +44,10 @@ pub mod drain;
 mod handshakes;
 mod leave;
 mod listener;
+mod pace;
 pub mod role;
 mod serve;
+pub mod sources;
 mod spread;
 mod stall;
 mod timers;
@@ -62,6 +69,10 @@ pub struct ServerConfig {
     pub allowance: Allowance,
     /// How many cores accept.
     pub accepting: Accepting,
+    /// What is left of the connections that each source address may have, in all cores together.
+    pub sources: Sources,
+    /// Connections that this core accepts in a second at most.
+    pub accept_rate: Option<f64>,
     /// Time after which a peer that sends nothing is closed.
     pub idle_timeout: Option<Duration>,
     /// Time after which a peer that takes nothing is closed.
@@ -80,6 +91,8 @@ impl ServerConfig {
             connections_max: u32::MAX,
             allowance: Allowance::default(),
             accepting: Accepting::default(),
+            sources: Sources::default(),
+            accept_rate: None,
             idle_timeout: None,
             send_timeout: SEND_TIMEOUT,
             handshake_timeout: HANDSHAKE_TIMEOUT,
@@ -110,6 +123,9 @@ pub struct Server<D, P: Protocol> {
     spread: Spread,
     drain: Option<Drain>,
     leaving: Leaving,
+    pace: Option<Pace>,
+    /// The source of each connection, where those of one are limited.
+    sources: HashMap<SlotId, IpAddr>,
     memory: MemoryLeft,
     /// All that had come by this turn has been handled, so that a connection without data is really
     /// idle. After a time in which the core was kept from running, much has come that it does not know.
@@ -139,6 +155,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         assert!(every.is_none_or(|every| TIMERS.contains(&every)), "a timer of {every:?}");
         let stalls = vec![Stall::default(); driver.buffers()].into();
         let buffers = if P::KEEPS { driver.buffers() } else { 0 };
+        let pace = config.accept_rate.map(|rate| Pace::new(rate, config.listeners, driver.now()));
         let mut server = Server {
             end: Endpoint::new(driver, config.slots_per_segment, stats),
             protocol,
@@ -154,6 +171,8 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             spread: Spread::default(),
             drain: None,
             leaving: Leaving::default(),
+            pace,
+            sources: HashMap::new(),
             memory: MemoryLeft::Enough,
             config,
             queue_drained: true,
@@ -220,6 +239,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
         self.go_on_with_handshakes();
         self.drain();
         self.let_go_when_done();
+        self.keep_pace();
         self.end.set_gauges(u64::from(self.connections - self.refused));
         self.end.stats.buffers_awaited.set(self.end.count(Queue::Starved).into());
         self.end.stats.sends_stalled.set(self.stalled().into());
