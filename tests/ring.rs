@@ -39,6 +39,7 @@ fn with_driver<T: 'static>(test: impl FnOnce(&mut UringDriver, SocketAddr) -> T 
             buffers: (4, BUFFER_BYTES),
             keepalive: None,
             sends_at_once: false,
+            keeps_peers: false,
         };
         let mut driver = UringDriver::new(config, &bell).unwrap();
         driver.open_segment(0, SLOTS).unwrap();

@@ -150,7 +150,13 @@ impl Listen for Answering {
 
     fn poll_listener(&mut self, _: Token, _: usize) {}
 
+    fn peer(&mut self, _: Token) -> Option<std::net::IpAddr> {
+        None
+    }
+
     fn stop_listening(&mut self) {}
+
+    fn let_go_of_listeners(&mut self) {}
 
     fn refuse(&mut self, _: usize, _: usize) -> usize {
         0

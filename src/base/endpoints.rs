@@ -45,6 +45,16 @@ impl std::str::FromStr for Endpoints {
     }
 }
 
+impl From<SocketAddr> for Endpoints {
+    fn from(address: SocketAddr) -> Endpoints {
+        let scope = match address {
+            SocketAddr::V6(v6) => v6.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        Endpoints { address: address.ip(), scope, low: address.port(), high: address.port() }
+    }
+}
+
 impl Endpoints {
     /// One socket address per port.
     pub fn each(self) -> impl Iterator<Item = SocketAddr> {

@@ -67,12 +67,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// [`io::ErrorKind::ResourceBusy`] when another process is writing it, or whatever else is wrong.
 pub fn take_over(path: &Path) -> io::Result<(File, Option<PathBuf>)> {
-    let open = || {
-        let mut options = OpenOptions::new();
-        // A FIFO without a reader is an error, not a wait.
-        options.write(true).create(true).truncate(false).custom_flags(libc::O_NONBLOCK).open(path)
-    };
-    let file = open()?;
+    let file = open_to_write(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Ok((file, None));
@@ -81,12 +76,26 @@ pub fn take_over(path: &Path) -> io::Result<(File, Option<PathBuf>)> {
     if metadata.len() == 0 {
         return Ok((file, None));
     }
+    take_away(path)
+}
+
+/// The same of a file that another process may be writing: it goes on where its file is set aside.
+///
+/// # Errors
+/// As [`take_over`], where nothing was written yet.
+pub fn take_away(path: &Path) -> io::Result<(File, Option<PathBuf>)> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let aside = set_aside(dir, &[Path::new(name)])?;
-    let file = open()?;
+    let file = open_to_write(path)?;
     lock(&file)?;
     Ok((file, aside))
+}
+
+fn open_to_write(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    // A FIFO without a reader is an error, not a wait.
+    options.write(true).create(true).truncate(false).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// A regular file, to be read; `None` when there is something else, of which no FIFO is waited for.

@@ -17,4 +17,5 @@ pub mod stderr;
 pub mod stdout;
 pub mod text;
 pub mod units;
+pub mod until;
 pub mod wanted;

@@ -29,6 +29,8 @@ pub enum CloseReason {
     Storm,
     /// A storm took it that resets.
     StormReset,
+    /// Its source address has as many as it may: it was accepted beyond them.
+    RefusedPerSource,
     /// The server goes, and it was at rest.
     Drained,
     /// The server goes, and its time is up.
@@ -39,15 +41,20 @@ impl CloseReason {
     /// Whether it ends by a reset: what the peer does not take is not kept by the kernel either.
     #[must_use]
     pub fn is_hard(self) -> bool {
-        use CloseReason::{Backlog, DrainCut, Evicted, Refused, SendTimeout, StormReset};
-        matches!(self, Refused | SendTimeout | Backlog | Evicted | StormReset | DrainCut)
+        use CloseReason::{
+            Backlog, DrainCut, Evicted, Refused, RefusedPerSource, SendTimeout, StormReset,
+        };
+        matches!(
+            self,
+            Refused | RefusedPerSource | SendTimeout | Backlog | Evicted | StormReset | DrainCut
+        )
     }
 
     /// Whether a handshake that is not done has failed by it: those that the server refuses or sends away have not.
     #[must_use]
     pub fn ends_handshake(self) -> bool {
-        use CloseReason::{DrainCut, Drained, Refused, Storm, StormReset};
-        !matches!(self, Refused | Storm | StormReset | Drained | DrainCut)
+        use CloseReason::{DrainCut, Drained, Refused, RefusedPerSource, Storm, StormReset};
+        !matches!(self, Refused | RefusedPerSource | Storm | StormReset | Drained | DrainCut)
     }
 
     /// Whether it ends a connection that may be at rest: a protocol that says farewell does so.
@@ -72,6 +79,7 @@ impl CloseReason {
             CloseReason::PingTimeout => Some(&stats.ping_timeout_total),
             CloseReason::Refused => Some(&stats.refused_total),
             CloseReason::Storm | CloseReason::StormReset => Some(&stats.dropped_total),
+            CloseReason::RefusedPerSource => Some(&stats.refused_per_source_total),
             CloseReason::Drained => Some(&stats.drained_total),
             CloseReason::DrainCut => Some(&stats.drain_cut_total),
         }

@@ -4,7 +4,7 @@
 //! `drivers::uring`, the kernel's ring, and `drivers::sim`, a seeded world in which everything fails
 //! that can fail. Every operation that is asked for completes exactly once, with its own token.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -132,12 +132,21 @@ pub trait Listen: Driver {
     /// Accepts one connection of `listener` into the slot.
     fn accept(&mut self, token: Token, listener: usize);
 
+    /// The address of the peer that came with the accept of `token`, which is done; of a driver that was told to keep
+    /// them, and asked once for each accept.
+    fn peer(&mut self, token: Token) -> Option<IpAddr>;
+
     /// Completes when `listener` has a connection waiting; the token's slot lies in segment 0.
     fn poll_listener(&mut self, token: Token, listener: usize);
 
     /// Ends listening, for good: outstanding accepts complete with an error, connections that wait are
     /// reset.
     fn stop_listening(&mut self);
+
+    /// Gives up its hold of the listening sockets, whose accepts and polls have all completed: they listen
+    /// on for other processes that have them, and what waits there is theirs. Without such a process
+    /// that is an end as any other.
+    fn let_go_of_listeners(&mut self);
 
     /// Accepts and resets up to `limit` connections of `listener`; how many there were.
     fn refuse(&mut self, listener: usize, limit: usize) -> usize;

@@ -5,6 +5,8 @@ mod alarm;
 pub mod commands;
 mod doorbell;
 pub mod footprint;
+pub mod given;
+pub mod hand_over;
 pub mod launch;
 pub mod listeners;
 pub mod memory_reserve;

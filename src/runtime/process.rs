@@ -144,8 +144,13 @@ impl<S: CoreStats + Debug + Default> Process<S> {
         address: Option<SocketAddr>,
         listen: &[Endpoints],
     ) -> Result<Option<SocketAddr>, ProcessError> {
-        let metrics = Metrics::new(&self.cpus, &self.stats, listen);
-        Ok(http::offer(address, !listen.is_empty(), metrics)?)
+        Ok(http::offer(address, !listen.is_empty(), self.metrics(listen))?)
+    }
+
+    /// The figures of a process that listens at `listen`, for scrapers.
+    #[must_use]
+    pub fn metrics(&self, listen: &[Endpoints]) -> Metrics {
+        Metrics::new(&self.cpus, &self.stats, listen)
     }
 
     /// Makes a core of each seed, in the order of the CPUs, and runs `housekeeping` on this thread

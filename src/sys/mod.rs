@@ -1,8 +1,9 @@
 //! What no safe crate wraps: socket options that are set by number, the doorbell that wakes a core, what
-//! was closed at the start, and memory that is in no core file.
+//! was closed or passed at the start, and memory that is in no core file.
 //! Unsafe code lives here and in the drivers alone.
 
 pub mod doorbell;
+pub mod passed;
 pub mod socket;
 pub mod stdio;
 pub mod undumped;

@@ -3,6 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Socket, TcpKeepalive, Type};
 
 use crate::base::errno::Errno;
@@ -39,15 +40,35 @@ pub fn keep_alive(socket: &Socket, interval: Duration) -> std::io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(interval).with_interval(interval))
 }
 
-/// Accepts up to `limit` waiting connections as ordinary descriptors and resets them; how many.
+/// How long an accept of [`accept_to_reset`] waits at most, when another process or core was faster; a
+/// jiffy is the least that there is.
+const ACCEPT_WAIT: Duration = Duration::from_millis(1);
+
+/// Accepts up to `limit` waiting connections as ordinary descriptors and resets them; how many. The socket
+/// stays one that blocks: those that share it share that as well, and a ring does not wait on one that
+/// does not.
 pub(crate) fn accept_to_reset(listener: &Socket, limit: usize) -> std::io::Result<usize> {
-    listener.set_nonblocking(true)?;
+    listener.set_read_timeout(Some(ACCEPT_WAIT))?;
     let refused = (0..limit)
+        .take_while(|_| has_waiting(listener))
         .map_while(|_| listener.accept().ok())
         .map_while(|(socket, _)| socket.set_linger(Some(Duration::ZERO)).ok())
         .count();
-    listener.set_nonblocking(false)?;
     Ok(refused)
+}
+
+fn has_waiting(listener: &Socket) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&at_once)).is_ok_and(|ready| ready == 1)
+}
+
+/// Spreads the connections of a SO_REUSEPORT group by hash again.
+///
+/// # Errors
+/// What `setsockopt` says; also where they were.
+pub fn steer_by_hash(listener: &Socket) -> Result<(), SteerError> {
+    set(listener, libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF, &0_i32)
+        .map_err(|error| SteerError(Errno::from(&error)))
 }
 
 /// Gives a connection to the listener, of a SO_REUSEPORT group, whose core runs on the CPU that

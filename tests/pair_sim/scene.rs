@@ -18,7 +18,9 @@ use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::{Push, Pushes};
 use megaconn::engine::server::ServerConfig;
 use megaconn::engine::server::allowance::Allowance;
+use megaconn::engine::server::drain::Accepting;
 use megaconn::engine::server::drain::MemoryLeft;
+use megaconn::engine::server::sources::Sources;
 use megaconn::engine::storm::DropPart;
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
@@ -125,6 +127,9 @@ impl Scene {
             slots_per_segment: [4, 8, 24, 64][random.usize(..4)],
             connections_max: if random.u8(..4) == 0 { random.u32(2..=12) } else { 200 },
             allowance: Allowance::default(),
+            accepting: Accepting::default(),
+            sources: Sources::default(),
+            accept_rate: None,
             idle_timeout: one_in(random, 5).then(|| millis(random, 100..2_000)),
             send_timeout: if one_in(random, 3) { millis(random, 100..400) } else { SEND_TIMEOUT },
             handshake_timeout: if one_in(random, 3) {

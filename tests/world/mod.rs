@@ -95,6 +95,7 @@ impl World {
             connections_max: random.u32(4..=80),
             idle_timeout: traits.idle_timeout,
             send_timeout: traits.send_timeout,
+            accept_rate: traits.accept_rate,
             ..ServerConfig::new(sim.listeners, [4, 8, 24, 64][random.usize(..4)])
         };
         let stats = Arc::new(ServerStats::new());

@@ -17,6 +17,7 @@ pub(crate) struct Traits {
     pub(crate) banner: Option<Text>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) send_timeout: Duration,
+    pub(crate) accept_rate: Option<f64>,
     /// When a drain begins, and how long it may take.
     pub(crate) drain: Option<(Duration, Duration)>,
     pub(crate) lives_for: Duration,
@@ -50,6 +51,8 @@ impl Traits {
             drain: one_in(3).then_some((drain_at, drain)),
             lives_for,
             peers_stay: one_in(2),
+            accept_rate: one_in(4)
+                .then(|| 50.0 / f64::from(u32::try_from(scale).expect("it is small"))),
         }
     }
 

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use megaconn::base::constants::{CONTROL_CHANGES_MAX, CONTROL_WAITING_MAX};
-use megaconn::observe::control::listen::{self, SocketFile};
+use megaconn::observe::control::listen;
 use megaconn::observe::control::place::Place;
+use megaconn::observe::control::socket_file::SocketFile;
 use megaconn::observe::control::{Change, Order, POSTS, SCHEMA, STATE, State, orders};
 use megaconn::observe::http::serve;
 use megaconn::observe::http::site::{Answer, Site};

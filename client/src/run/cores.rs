@@ -65,6 +65,7 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) ->
             buffers: (BUFFERS_PER_CORE, config.traffic.layers().buffer_bytes()),
             keepalive: config.traffic.keepalive,
             sends_at_once: config.traffic.opens(),
+            keeps_peers: false,
         };
         Seed {
             driver,

@@ -85,6 +85,15 @@ pub const ACCEPTS_PER_CORE: usize = 64;
 /// Accepts outstanding on one listener at most.
 pub const ACCEPTS_PER_LISTENER_MAX: usize = 32;
 
+/// Connections that `--accept-rate` lets in at once after a quiet time: those of so long.
+pub const ACCEPT_BURST: Duration = Duration::from_millis(10);
+
+/// A core that holds accepting back looks again after this time: a tenth of [`ACCEPT_BURST`], so that no turn is
+/// lost by it.
+pub const PACE_STEP: Duration = Duration::from_millis(1);
+
+const _: () = assert!(PACE_STEP.as_micros() * 2 <= ACCEPT_BURST.as_micros());
+
 /// Listeners of one core at most: each needs one descriptor and at least one outstanding accept.
 pub const LISTENERS_MAX: usize = 1024;
 

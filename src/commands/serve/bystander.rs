@@ -14,6 +14,7 @@ use megaconn::base::constants::{
     BACKLOG_DEFAULT, BYSTANDER_CLIENTS, BYSTANDER_PER_TURN, BYSTANDER_REST,
 };
 use megaconn::base::service_error::ServiceError;
+use megaconn::base::until::Until;
 
 /// The flag that names the address.
 const FLAG: &str = "--bystander";
@@ -24,47 +25,57 @@ const CHUNK_BYTES: usize = 2048;
 /// Ports that are tried, when the kernel chooses one for TCP that another socket has for UDP.
 const PORTS_TRIED: usize = 8;
 
-/// Answers at `address`, if there is one, until the process ends; says where that is.
+/// Both sockets, at one address.
+pub(crate) struct Sockets {
+    pub(crate) listener: TcpListener,
+    pub(crate) datagrams: UdpSocket,
+}
+
+/// Opens both at `address`; with port 0 the kernel chooses one that is free for both, in a few tries.
 ///
 /// # Errors
-/// When the address cannot be listened on, or there is no thread, with the fix.
-pub(crate) fn offer(address: Option<SocketAddr>) -> Result<Option<SocketAddr>, ServiceError> {
-    let Some(address) = address else { return Ok(None) };
-    let failed = |error| ServiceError::new(FLAG, address, &error);
-    let mut service = Service::bind_free(address).map_err(failed)?;
-    let address = service.listener.local_addr().map_err(failed)?;
+/// When the address cannot be listened on, with the fix.
+pub(crate) fn bind(address: SocketAddr) -> Result<Sockets, ServiceError> {
+    let tries = if address.port() == 0 { PORTS_TRIED } else { 1 };
+    let mut bound = Sockets::bind(address);
+    for _ in 1..tries {
+        if bound.is_ok() {
+            break;
+        }
+        bound = Sockets::bind(address);
+    }
+    bound.map_err(|error| ServiceError::new(FLAG, address, &error))
+}
+
+/// Answers there until the process ends, and new clients `until` that time is over.
+///
+/// # Errors
+/// When there is no thread for it, with the fix.
+pub(crate) fn begin(sockets: Sockets, until: Until) -> Result<(), ServiceError> {
+    let nowhere = SocketAddr::from(([0; 4], 0));
+    let address = sockets.listener.local_addr().unwrap_or(nowhere);
+    let mut service = Service { sockets: Some(sockets), clients: Vec::new() };
     let run = move || {
         loop {
             service.wait();
+            if until.is_over() {
+                service.sockets = None;
+            }
             service.turn();
         }
     };
-    thread::Builder::new().name("bystander".into()).spawn(run).map_err(failed)?;
-    Ok(Some(address))
+    let begun = thread::Builder::new().name("bystander".into()).spawn(run);
+    begun.map(drop).map_err(|error| ServiceError::new(FLAG, address, &error))
 }
 
-/// Both sockets, and the connections that were accepted.
+/// The sockets, while it is asked there, and the connections that were accepted.
 struct Service {
-    listener: TcpListener,
-    datagrams: UdpSocket,
+    sockets: Option<Sockets>,
     clients: Vec<TcpStream>,
 }
 
-impl Service {
-    /// With port 0 the kernel chooses one that is free for both, in a few tries.
-    fn bind_free(address: SocketAddr) -> io::Result<Service> {
-        let tries = if address.port() == 0 { PORTS_TRIED } else { 1 };
-        let mut bound = Service::bind(address);
-        for _ in 1..tries {
-            if bound.is_ok() {
-                break;
-            }
-            bound = Service::bind(address);
-        }
-        bound
-    }
-
-    fn bind(address: SocketAddr) -> io::Result<Service> {
+impl Sockets {
+    fn bind(address: SocketAddr) -> io::Result<Sockets> {
         let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         listener.set_reuse_address(true)?;
         listener.bind(&address.into())?;
@@ -73,12 +84,16 @@ impl Service {
         listener.set_nonblocking(true)?;
         let datagrams = UdpSocket::bind(listener.local_addr()?)?;
         datagrams.set_nonblocking(true)?;
-        Ok(Service { listener, datagrams, clients: Vec::new() })
+        Ok(Sockets { listener, datagrams })
     }
+}
 
+impl Service {
     fn wait(&self) {
         let clients = self.clients.iter().map(AsFd::as_fd);
-        let fds = [self.listener.as_fd(), self.datagrams.as_fd()].into_iter().chain(clients);
+        let sockets = self.sockets.iter();
+        let sockets = sockets.flat_map(|two| [two.listener.as_fd(), two.datagrams.as_fd()]);
+        let fds = sockets.chain(clients);
         let mut fds: Vec<PollFd<'_>> =
             fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         // A signal ends it early, and the turn then finds nothing to do.
@@ -89,11 +104,12 @@ impl Service {
     fn turn(&mut self) {
         self.clients.retain_mut(|client| give_back(client).is_ok());
         self.accept();
+        let Some(Sockets { datagrams, .. }) = &self.sockets else { return };
         let mut bytes = [0; CHUNK_BYTES];
         for _ in 0..BYSTANDER_PER_TURN {
-            match self.datagrams.recv_from(&mut bytes) {
+            match datagrams.recv_from(&mut bytes) {
                 // A datagram that finds no room is lost, as datagrams are.
-                Ok((n, from)) => drop(self.datagrams.send_to(&bytes[..n], from)),
+                Ok((n, from)) => drop(datagrams.send_to(&bytes[..n], from)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // The port of a peer that was answered is closed.
                 Err(_) => {}
@@ -102,8 +118,9 @@ impl Service {
     }
 
     fn accept(&mut self) {
+        let Some(Sockets { listener, .. }) = &self.sockets else { return };
         for _ in 0..BYSTANDER_PER_TURN {
-            let client = match self.listener.accept() {
+            let client = match listener.accept() {
                 Ok((client, _)) => client,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // Out of files, or of memory: it waits, and so is ready again at once.
@@ -136,7 +153,10 @@ mod tests {
 
     fn service() -> SocketAddr {
         let any = "127.0.0.1:0".parse().expect("an address");
-        offer(Some(any)).expect("loopback can be listened on").expect("there is one")
+        let sockets = bind(any).expect("loopback can be listened on");
+        let address = sockets.listener.local_addr().expect("it is bound");
+        begin(sockets, Until::default()).expect("there is a thread");
+        address
     }
 
     #[test]
@@ -184,7 +204,7 @@ mod tests {
     #[test]
     fn an_address_that_is_taken_is_refused_with_the_fix() {
         let address = service();
-        let error = offer(Some(address)).expect_err("the port is taken").to_string();
+        let error = bind(address).err().expect("the port is taken").to_string();
         assert!(error.starts_with("--bystander 127.0.0.1:") && error.contains("fix: "), "{error}");
     }
 }

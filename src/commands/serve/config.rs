@@ -199,8 +199,8 @@ mod tests {
     fn what_is_not_typed_has_its_default() {
         let Config { places, traffic, tls, connections, outputs, bystander } =
             config("").expect("no flag contradicts no flag");
-        let listen: Vec<String> = places.listen.iter().map(ToString::to_string).collect();
-        assert_eq!((listen, Ok(places.cores)), (vec!["127.0.0.1:7000".into()], "all".parse()));
+        assert_eq!((places.listen, Ok(places.cores)), (vec![], "all".parse()));
+        assert_eq!(places.take_over, None);
         assert_eq!(tls, TlsFlags::default());
         assert!(matches!(traffic.mode, Mode::Echo) && traffic.banner.is_none());
         assert!(traffic.websocket.is_none() && !traffic.proxy_protocol);

@@ -11,7 +11,8 @@ use megaconn::engine::protocol::proxy::Awaited;
 use megaconn::engine::protocol::tls::server::Tls;
 use megaconn::engine::protocol::websocket::WebSocket;
 use megaconn::engine::server::allowance::Allowance;
-use megaconn::engine::server::drain::Command;
+use megaconn::engine::server::drain::{Accepting, Command};
+use megaconn::engine::server::sources::Sources;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::worker::AnyWorker;
 use megaconn::observe::stats::ServerStats;
@@ -40,25 +41,37 @@ enum Spoken {
 }
 
 /// One seed for each core: its listeners, of `listeners`, and what it shares with the others, which is
-/// how many connections are left.
+/// how many connections are left, and how many cores are `accepting`.
 pub(crate) fn seeds(
     config: &Config,
     prepared: &Prepared,
     listeners: Vec<Vec<Socket>>,
+    accepting: &Accepting,
 ) -> Vec<Seed> {
     let traffic = &config.traffic;
     let most = config.connections.max_connections;
     let allowance = most.map_or(Allowance::default(), Allowance::of);
+    let sources = config.connections.max_connections_per_source.map(Sources::of);
+    let (keeps_peers, sources) = (sources.is_some(), sources.unwrap_or_default());
+    #[expect(clippy::cast_precision_loss, reason = "cores are few")]
+    let cores = listeners.len() as f64;
     let seed = |listeners: Vec<Socket>| {
         let server = ServerConfig {
             connections_max: most.and_then(|n| u32::try_from(n).ok()).unwrap_or(u32::MAX),
             allowance: allowance.clone(),
+            accepting: accepting.clone(),
+            sources: sources.clone(),
+            accept_rate: config.connections.accept_rate.map(|rate| rate / cores),
             idle_timeout: traffic.idle_timeout,
             send_timeout: traffic.send_timeout,
             handshake_timeout: traffic.handshake_timeout,
             ..ServerConfig::new(listeners.len(), prepared.slots_per_segment)
         };
-        let driver = UringConfig { buffers: prepared.buffers, ..UringConfig::listening(listeners) };
+        let driver = UringConfig {
+            buffers: prepared.buffers,
+            keeps_peers,
+            ..UringConfig::listening(listeners)
+        };
         let protocol = match (spoken(traffic), prepared.tls.clone()) {
             (Spoken::Bytes(bytes), Some(tls)) => Spoken::TlsBytes(Tls::new(tls, bytes)),
             (Spoken::WebSocket(frames), Some(tls)) => Spoken::TlsWebSocket(Tls::new(tls, frames)),

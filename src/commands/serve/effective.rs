@@ -24,11 +24,12 @@ pub(crate) fn lines(
         Steer::Cpu => "cpu",
         Steer::Hash => "hash",
     };
-    let most = connections.max_connections.map_or("unlimited".to_owned(), |n| n.to_string());
+    let most = or_unlimited(connections.max_connections);
     let mut lines = vec![
         format!("version={}", megaconn::VERSION),
         format!("listen={}", list(&places.listen)),
         format!("cores={}", list(&prepared.cpus)),
+        format!("take_over={}", or_none(places.take_over.as_ref().map(|path| path.display()))),
     ];
     lines.extend(of_traffic(&config.traffic));
     lines.push(format!("tls={}", if prepared.tls.is_some() { "on" } else { "off" }));
@@ -42,6 +43,14 @@ pub(crate) fn lines(
         format!("steer={steer}"),
         format!("backlog={}", connections.backlog),
         format!("max_connections={most}"),
+        format!(
+            "max_connections_per_source={}",
+            or_unlimited(connections.max_connections_per_source)
+        ),
+        format!(
+            "accept_rate={}",
+            or_unlimited(connections.accept_rate.map(|rate| format!("{rate}/s")))
+        ),
         format!("nofile={}", prepared.nofile),
         format!("slots_per_segment={}", prepared.slots_per_segment),
         format!("metrics={}", http::url(metrics)),
@@ -83,6 +92,10 @@ fn list(items: &[impl ToString]) -> String {
 /// A time as `{:?}` has it: `1.5s`, `500ms`.
 fn time(time: Option<Duration>) -> String {
     or_none(time.map(|time| format!("{time:?}")))
+}
+
+fn or_unlimited(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "unlimited".to_owned(), |value| value.to_string())
 }
 
 fn or_none(value: Option<impl Display>) -> String {

@@ -47,14 +47,26 @@ pub(crate) struct Flags {
 pub(crate) struct Places {
     /// Where to listen; repeatable
     ///
-    /// An address with a port or a range of ports.
-    #[arg(long, value_name = "ADDR:PORT[-PORT]", default_value = "127.0.0.1:7000")]
+    /// An address with a port or a range of ports [default: 127.0.0.1:7000]. Sockets that the process which
+    /// started the server has passed to it (LISTEN_FDS, as of a socket unit of systemd) are used in place of
+    /// opening any; --listen has to name the same addresses then, or nothing.
+    #[arg(long, value_name = "ADDR:PORT[-PORT]")]
     pub(crate) listen: Vec<Endpoints>,
     /// CPUs, one pinned thread each
     ///
     /// `all` that are allowed, or a list like 0,2-5.
     #[arg(long, value_name = "all|LIST", default_value = "all")]
     pub(crate) cores: CoreList,
+    /// Take the listening sockets over from the server at PATH [default: none]
+    ///
+    /// A Unix socket. If a server waits there that was started with the same flag, its listening sockets are taken:
+    /// no connect is refused meanwhile. When every core of the new server accepts, the old one accepts no more,
+    /// ends its connections within its own --drain, and exits with status 0. If nothing waits there the server
+    /// starts as usual. In both cases it waits at PATH for the next one. --listen has to name all addresses that
+    /// the old server has, and may name more; without it they are taken as they are. --cores, --backlog, --steer
+    /// and --keepalive may differ. Same user or root only.
+    #[arg(long, value_name = "PATH", hide_short_help = true)]
+    pub(crate) take_over: Option<PathBuf>,
 }
 
 /// What is sent, and what is expected of a peer.
@@ -199,6 +211,21 @@ pub(crate) struct Connections {
     /// rings allow.
     #[arg(long, value_name = "N", value_parser = units::positive_count)]
     pub(crate) max_connections: Option<u64>,
+    /// Most connections of one source address [default: unlimited]
+    ///
+    /// As the kernel sees the address, over all cores; those beyond are reset and counted in
+    /// refused_per_source_total. It takes some 100 bytes for each connection. The addresses of a proxy or a NAT are
+    /// its own.
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = units::positive_count)]
+    pub(crate) max_connections_per_source: Option<u64>,
+    /// Accept no faster [default: unlimited]
+    ///
+    /// Connections per second, dealt evenly to the cores; what a core accepts at once after a quiet time is that of
+    /// 10ms, and one for each port at least. What comes faster waits in the kernel's queue, whose length is
+    /// --backlog: where it is full, connects are tried again by the peer's kernel after a second. The time in which
+    /// accepting was held back is counted in accept_paced_us_total.
+    #[arg(long, value_name = "RATE", hide_short_help = true, value_parser = units::rate)]
+    pub(crate) accept_rate: Option<f64>,
     /// Memory to leave [default: 5 %]
     ///
     /// While less is left, of the host or of what a memory cgroup of the server may have, new connections

@@ -8,16 +8,27 @@ use glommio::timer::Timer;
 use megaconn::base::constants::{DRAIN_SLACK, LOOK_EVERY};
 use megaconn::base::stderr::talk;
 use megaconn::base::units::grouped;
-use megaconn::engine::server::drain::{Command, MemoryLeft};
+use megaconn::engine::server::drain::{Accepting, Command, MemoryLeft};
 use megaconn::engine::storm::Storms;
 use megaconn::host::headroom::HOST;
 use megaconn::observe::dump::ticker::Ticker;
 use megaconn::observe::stats::ServerStats;
 use megaconn::runtime::commands::Commands;
+use megaconn::runtime::hand_over::give::Giver;
 use megaconn::runtime::memory_reserve::{Change, LogThrottle, ReserveWatchdog};
 use megaconn::runtime::signals::{Signals, Stop};
 
-/// Watches memory, has the cores drop what the `storms` take, and waits for a signal to stop; one that asks for it has
+/// Why a server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A signal asks it to.
+    Stop(Stop),
+    /// This process accepts in its place.
+    TakenOver(u32),
+}
+
+/// Watches memory, has the cores drop what the `storms` take, and waits for a signal to stop, or for a server that takes
+/// over; a signal that asks for it has
 /// `reload` called. `None` when a core has died.
 pub(crate) async fn housekeep(
     signals: &Signals,
@@ -26,7 +37,8 @@ pub(crate) async fn housekeep(
     memory: &mut ReserveWatchdog,
     mut storms: Storms,
     reload: impl Fn(),
-) -> Option<Stop> {
+    giver: Option<&Giver>,
+) -> Option<End> {
     let mut throttle = LogThrottle::default();
     let began = Instant::now();
     loop {
@@ -58,10 +70,23 @@ pub(crate) async fn housekeep(
             reload();
         }
         if stop.is_some() || !commands.all_run() {
-            return stop;
+            return stop.map(End::Stop);
+        }
+        if let Some(pid) = giver.and_then(Giver::successor) {
+            return Some(End::TakenOver(pid));
         }
         let next = storms.next_in(began.elapsed()).unwrap_or(Duration::MAX);
         Timer::new(memory.look_again_in().min(next)).await;
+    }
+}
+
+/// Has the cores let go of the listening sockets, which other processes have as well, and waits until no accept
+/// of theirs is with the kernel.
+pub(crate) async fn let_go(commands: &Commands<Command>, accepting: &Accepting) {
+    let began = Instant::now();
+    commands.broadcast(Command::LetGo).await;
+    while commands.all_run() && accepting.cores() > 0 && began.elapsed() < DRAIN_SLACK {
+        Timer::new(LOOK_EVERY).await;
     }
 }
 

@@ -4,11 +4,11 @@ use megaconn::base::constants::MEMORY_LEAST_BYTES;
 use megaconn::base::service_error::ServiceError;
 use megaconn::base::units::grouped;
 use megaconn::drivers::uring::ProbeError;
-use megaconn::runtime::listeners::ListenError;
 use megaconn::runtime::process::ProcessError;
 use megaconn::runtime::topology::CoreError;
 
 use crate::commands::serve::config::FlagError;
+use crate::commands::serve::sockets::SocketsError;
 use crate::commands::serve::tls::TlsError;
 
 /// Why a server did not start.
@@ -20,24 +20,21 @@ pub(crate) enum Refusal {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// A listener refused an option.
-    #[error("TCP_NODELAY: {0}; fix: none known, please report it")]
-    Socket(std::io::Error),
     /// The cores asked for.
     #[error(transparent)]
     Cores(#[from] CoreError),
     /// io_uring.
     #[error(transparent)]
     Probe(#[from] ProbeError),
-    /// The addresses.
+    /// The listening sockets.
     #[error(transparent)]
-    Listen(#[from] ListenError),
+    Sockets(#[from] SocketsError),
     /// What every process with cores has around them.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The bystander's address.
+    /// The address of the figures, or the bystander's.
     #[error(transparent)]
-    Bystander(#[from] ServiceError),
+    Service(#[from] ServiceError),
     /// Less memory than any server takes.
     #[error(
         "cgroup-memory: a server needs {} bytes of memory at least, there are {} {place}; fix: \

@@ -52,6 +52,13 @@ impl SimDriver {
         asked.into_iter().for_each(|token| self.complete(token, Err(Errno::EINVAL)));
     }
 
+    /// Connections that wait where this driver has let go of a listener, by their profiles: another process's.
+    pub fn take_left(&mut self) -> Vec<PeerProfile> {
+        let left = self.listeners.iter_mut().filter(|listener| listener.is_left);
+        let left: Vec<usize> = left.flat_map(|listener| listener.waiting.drain(..)).collect();
+        left.into_iter().map(|peer| self.peers[peer].profile).collect()
+    }
+
     /// What the host says of a socket at `source` before it connects.
     pub(super) fn bind(&mut self, source: SocketAddr, target: usize) -> Result<(), Errno> {
         let tuple = Some((source, target));

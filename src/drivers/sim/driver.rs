@@ -4,7 +4,7 @@
 //! in `world`, how connections come about in `connect`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -92,6 +92,8 @@ pub(super) struct Listener {
     pub(super) accepts: VecDeque<Token>,
     pub(super) polls: VecDeque<Token>,
     pub(super) is_closed: bool,
+    /// It is another process's, in another world; what comes here waits to be moved there.
+    pub(super) is_left: bool,
 }
 
 impl SimDriver {
@@ -365,9 +367,23 @@ impl Listen for SimDriver {
         self.ask(token, Ask::PollListener(listener));
     }
 
+    /// Peers come from some few addresses.
+    fn peer(&mut self, token: Token) -> Option<IpAddr> {
+        let peer = self.invariants.place(token.slot()).peer?;
+        Some(source_of(peer))
+    }
+
     fn stop_listening(&mut self) {
         for listener in 0..self.listeners.len() {
             self.close_listener(listener);
+        }
+    }
+
+    fn let_go_of_listeners(&mut self) {
+        for listener in &mut self.listeners {
+            assert!(listener.accepts.is_empty(), "an accept is outstanding");
+            assert!(listener.polls.is_empty(), "a poll is outstanding");
+            listener.is_left = true;
         }
     }
 
@@ -413,6 +429,11 @@ impl Wakeup for SimDriver {
     }
 
     fn arm(&mut self, _: bool) {}
+}
+
+/// Where a peer comes from, by its number.
+fn source_of(peer: usize) -> IpAddr {
+    [127, 0, 0, u8::try_from(peer % 3 + 1).expect("it is at most 3")].into()
 }
 
 /// A turn takes less than this, in microseconds.

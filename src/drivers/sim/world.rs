@@ -215,6 +215,11 @@ impl SimDriver {
                 listener.accepts.retain(|accept| *accept != token);
                 listener.accepts.len() < before
             }),
+            Operation::PollListener => self.listeners.iter_mut().any(|listener| {
+                let before = listener.polls.len();
+                listener.polls.retain(|poll| *poll != token);
+                listener.polls.len() < before
+            }),
             Operation::Connect => self.take_connect(token),
             Operation::PollReadable | Operation::PollWritable | Operation::Recv => {
                 let place = self.invariants.place(token.slot());

@@ -12,11 +12,16 @@ use crate::base::errno::Errno;
 /// IORING_ACCEPT_POLL_FIRST of the kernel's io_uring.h.
 pub(super) const LOOK_FIRST: u16 = 4;
 
-/// An accept of `listener` into `slot` of the table; `flags` go into `ioprio`.
-pub(super) fn entry(listener: Fd, slot: Option<DestinationSlot>, flags: u16) -> squeue::Entry {
-    let no_address = std::ptr::null_mut();
-    let mut entry =
-        opcode::Accept::new(listener, no_address, no_address.cast()).file_index(slot).build();
+/// An accept of `listener` into `slot` of the table; `flags` go into `ioprio`, and the peer's address and its
+/// length into `place`.
+pub(super) fn entry(
+    listener: Fd,
+    slot: Option<DestinationSlot>,
+    flags: u16,
+    place: Option<(*mut libc::sockaddr, *mut libc::socklen_t)>,
+) -> squeue::Entry {
+    let (address, bytes) = place.unwrap_or((std::ptr::null_mut(), std::ptr::null_mut()));
+    let mut entry = opcode::Accept::new(listener, address, bytes).file_index(slot).build();
     let ioprio = (&raw mut entry).cast::<u16>().wrapping_add(1);
     // SAFETY: an entry is the kernel's `io_uring_sqe`, of which `ioprio` is the second 16-bit word; the
     // crate has no name for it in an accept. Exercised by every accept of tests/ring.rs.
@@ -32,7 +37,7 @@ pub(super) fn entry(listener: Fd, slot: Option<DestinationSlot>, flags: u16) -> 
 pub(super) fn can_look_first() -> std::io::Result<bool> {
     let mut ring: IoUring = IoUring::new(1)?;
     // SAFETY: the entry holds no pointer. Exercised by every start.
-    unsafe { ring.submission().push(&entry(Fd(-1), None, LOOK_FIRST)) }.expect("it is empty");
+    unsafe { ring.submission().push(&entry(Fd(-1), None, LOOK_FIRST, None)) }.expect("it is empty");
     ring.submit_and_wait(1)?;
     let answer = ring.completion().next().map(|completion| completion.result());
     Ok(answer == Some(-Errno::EBADF.0))

@@ -4,7 +4,7 @@
 //! rings, buffers, target addresses, listeners. Sockets live in the tables as direct descriptors,
 //! so the limit on open files bounds a table's size, not the number of connections.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
@@ -26,6 +26,7 @@ use crate::sys::socket::{self, can_pin_source_port, keep_alive};
 mod accept;
 mod buffers;
 mod deferred_release;
+mod peers;
 mod probe;
 mod ring;
 mod short_wait;
@@ -34,6 +35,7 @@ mod shut_down;
 pub use probe::{ProbeError, probe};
 
 use buffers::Buffers;
+use peers::Peers;
 use ring::Ring;
 use short_wait::ShortWait;
 
@@ -53,6 +55,8 @@ pub struct UringConfig {
     /// Whether a connect sends what is short at once, also behind bytes that are not acknowledged
     /// (TCP_NODELAY): for connections on which this end says one thing after the other.
     pub sends_at_once: bool,
+    /// Whether the address of a peer is kept with each accept, to be asked for.
+    pub keeps_peers: bool,
 }
 
 impl UringConfig {
@@ -67,6 +71,7 @@ impl UringConfig {
             buffers: (BUFFERS_PER_CORE, BUFFER_BYTES),
             keepalive: None,
             sends_at_once: false,
+            keeps_peers: false,
         }
     }
 }
@@ -78,6 +83,8 @@ pub struct UringDriver {
     reap_from: usize,
     buffers: Buffers,
     listeners: Vec<Socket>,
+    /// In memory that outlives the rings.
+    peers: Option<Peers>,
     targets: Vec<SockAddr>,
     /// In memory that stays where it is.
     nowhere: Box<libc::sockaddr>,
@@ -111,6 +118,7 @@ impl UringDriver {
             reap_from: 0,
             buffers: Buffers::new(count, bytes)?,
             listeners: config.listeners,
+            peers: config.keeps_peers.then(Peers::default),
             targets: config.targets.into_iter().map(SockAddr::from).collect(),
             nowhere: Box::new(NOWHERE),
             ephemeral_ports: config.ephemeral_ports,
@@ -294,7 +302,12 @@ impl Listen for UringDriver {
         let slot = types::DestinationSlot::try_from_slot_target(u32::from(token.slot().index()));
         let listener = types::Fd(self.listeners[listener].as_raw_fd());
         let slot = slot.expect("a slot index is below the kernel's table limit");
-        self.push(token, accept::entry(listener, Some(slot), self.accept_flags));
+        let place = self.peers.as_mut().map(|peers| peers.place(token));
+        self.push(token, accept::entry(listener, Some(slot), self.accept_flags, place));
+    }
+
+    fn peer(&mut self, token: Token) -> Option<IpAddr> {
+        self.peers.as_mut()?.take(token)
     }
 
     fn poll_listener(&mut self, token: Token, listener: usize) {
@@ -307,6 +320,10 @@ impl Listen for UringDriver {
             // It fails when the listener has ended already.
             let _ = listener.shutdown(std::net::Shutdown::Both);
         }
+    }
+
+    fn let_go_of_listeners(&mut self) {
+        self.listeners.clear();
     }
 
     fn refuse(&mut self, listener: usize, limit: usize) -> usize {

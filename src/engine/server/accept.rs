@@ -15,13 +15,18 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// Keeps the wanted number of accepts outstanding on every listener, as far as slots go: a
     /// first one on each before a second one on any, so that few slots serve all.
     pub(super) fn arm_accepts(&mut self) {
-        if self.drain.is_some() {
+        if self.accepts_no_more() {
             return;
         }
         let count = self.listeners.len();
         for wanted in 1..=self.accepts_wanted {
             for listener in (self.accepts_first..count).chain(0..self.accepts_first) {
                 if self.listeners[listener].accepts.len() < wanted {
+                    if self.is_paced() {
+                        // What waits there stays in the kernel's queue; the next turn is this one's.
+                        self.accepts_first = listener;
+                        return;
+                    }
                     let Some(id) = self.slot_to_accept() else {
                         return self.watch_full_listeners();
                     };
@@ -61,9 +66,14 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     pub(super) fn on_accept(&mut self, id: SlotId, result: Result<u32, Errno>) {
         let listener = self.end.arena[id].role.listener();
         self.listeners[listener].accepts.remove(&mut self.end.arena, id);
+        let token = self.end.arena[id].token(Operation::Accept, id);
+        let is_admitted = self.admits_source(id, token, result.is_ok());
         match result {
             Ok(_) => {
                 self.end.stats.accepted_total.add(1);
+                if let Some(pace) = &mut self.pace {
+                    pace.take();
+                }
                 self.connections += 1;
                 let slot = &mut self.end.arena[id];
                 slot.transition_to(ConnState::Open);
@@ -72,6 +82,10 @@ impl<D: Listen, P: Protocol> Server<D, P> {
                     // Another core was faster; what waits behind is refused without an accept.
                     self.refused += 1;
                     self.close(id, CloseReason::Refused);
+                    return self.arm_accepts();
+                }
+                if !is_admitted {
+                    self.close(id, CloseReason::RefusedPerSource);
                     return self.arm_accepts();
                 }
                 self.end.arm_poll(id);
@@ -97,7 +111,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     fn on_accept_failed(&mut self, errno: Errno) {
         // A cancelled accept is our own: its segment retires. So is one whose listener has ended.
-        if errno == Errno::ECANCELED || self.drain.is_some() {
+        if errno == Errno::ECANCELED || self.accepts_no_more() {
             return;
         }
         self.end.stats.accept_failed_total.add(1);
@@ -119,22 +133,21 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             let listener = &mut self.listeners[index];
             if listener.accepts.is_empty() && !listener.is_watched {
                 listener.is_watched = true;
-                let number = u16::try_from(index).expect("listeners are few");
-                let slot = SlotId::new(0, number);
-                let token = Token::new(Operation::PollListener, Generation::default(), slot);
-                self.end.driver.poll_listener(token, index);
+                self.end.driver.poll_listener(watch(index), index);
             }
         }
     }
 
     pub(super) fn on_waiting(&mut self, listener: usize) {
         self.listeners[listener].is_watched = false;
-        if self.drain.is_some() {
+        if self.accepts_no_more() {
             return;
         }
         self.arm_accepts();
-        // While accepting backs off no connection is refused: the tick accepts again, or watches again.
-        let may_refuse = self.listeners[listener].accepts.is_empty() && !self.is_backing_off();
+        // While accepting backs off or is paced no connection is refused: a later turn accepts again, or
+        // watches again.
+        let waits = self.is_backing_off() || self.is_paced();
+        let may_refuse = self.listeners[listener].accepts.is_empty() && !waits;
         if may_refuse && !self.move_accept_to(listener) {
             let refused = self.end.driver.refuse(listener, REFUSALS_PER_VISIT);
             self.count_refused(refused as u64);
@@ -180,6 +193,11 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         if left == MemoryLeft::Enough {
             return;
         }
+        self.cancel_accepts();
+    }
+
+    /// Takes back all accepts that are with the kernel.
+    pub(super) fn cancel_accepts(&mut self) {
         for listener in 0..self.listeners.len() {
             for _ in 0..self.listeners[listener].accepts.len() {
                 let accepts = &mut self.listeners[listener].accepts;
@@ -189,4 +207,10 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             }
         }
     }
+}
+
+/// The token of the poll of a listener.
+pub(super) fn watch(listener: usize) -> Token {
+    let number = u16::try_from(listener).expect("listeners are few");
+    Token::new(Operation::PollListener, Generation::default(), SlotId::new(0, number))
 }

@@ -1,6 +1,8 @@
 //! How a server that is told to stop lets its connections go: at an even pace, those that rest
 //! first, within a time. Arithmetic and a place in the arena; the server does the closing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::base::constants::DRAIN_STEP;
@@ -19,6 +21,12 @@ pub enum Command {
     Memory(MemoryLeft),
     /// A storm: drop this part of the connections now.
     Drop(DropPart),
+    /// Accept no more connections, and leave those that wait to the other processes that have the
+    /// listening sockets.
+    LetGo,
+    /// Look anew for connections that wait: another process that had the listening sockets as well has
+    /// let go of them, and may have been woken for one.
+    LookAnew,
 }
 
 /// Whether the reserve of memory is left.
@@ -31,6 +39,30 @@ pub enum MemoryLeft {
     ShortOnHost,
     /// Not in a memory cgroup of this process.
     ShortInCgroup,
+}
+
+/// How many cores of a server accept, or have accepts that are not done: one number that all of them share.
+#[derive(Clone, Debug, Default)]
+pub struct Accepting(Arc<AtomicUsize>);
+
+impl Accepting {
+    /// All of so many cores.
+    #[must_use]
+    pub fn of(cores: usize) -> Accepting {
+        Accepting(Arc::new(AtomicUsize::new(cores)))
+    }
+
+    /// Cores that accept, or whose last accepts are not done.
+    #[must_use]
+    pub fn cores(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// One of them has let go of its listeners.
+    pub(super) fn let_go(&self) {
+        // A server of tests may have said nothing of its cores.
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+    }
 }
 
 /// One drain.

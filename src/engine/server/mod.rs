@@ -8,6 +8,8 @@
 //! A server is one core's share: synchronous, single-threaded, and after start it allocates only when
 //! the arena grows. The pump of the runtime calls `turn` of [`crate::engine::worker::Worker`].
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +26,16 @@ use crate::engine::endpoint::end::End;
 use crate::engine::endpoint::event::Event;
 use crate::engine::protocol::Protocol;
 use crate::engine::server::allowance::Allowance;
-use crate::engine::server::drain::{Command, Drain, MemoryLeft};
+use crate::engine::server::drain::{Accepting, Command, Drain, MemoryLeft};
+use crate::engine::server::leave::Leaving;
 use crate::engine::server::listener::Listener;
+use crate::engine::server::pace::Pace;
 use crate::engine::server::role::{Remainder, Serving, Stall};
+use crate::engine::server::sources::Sources;
 use crate::engine::server::spread::Spread;
 use crate::engine::slot::{Queue, low_milliseconds};
 use crate::engine::storm::Choice;
+use crate::engine::token::SlotId;
 use crate::engine::wheel::Wheel;
 use crate::observe::stats::ServerStats;
 
@@ -37,9 +43,12 @@ mod accept;
 pub mod allowance;
 pub mod drain;
 mod handshakes;
+mod leave;
 mod listener;
+mod pace;
 pub mod role;
 mod serve;
+pub mod sources;
 mod spread;
 mod stall;
 mod storm;
@@ -60,6 +69,12 @@ pub struct ServerConfig {
     pub connections_max: u32,
     /// What is left of the connections that all cores may have together.
     pub allowance: Allowance,
+    /// How many cores accept.
+    pub accepting: Accepting,
+    /// What is left of the connections that each source address may have, in all cores together.
+    pub sources: Sources,
+    /// Connections that this core accepts in a second at most.
+    pub accept_rate: Option<f64>,
     /// Time after which a peer that sends nothing is closed.
     pub idle_timeout: Option<Duration>,
     /// Time after which a peer that takes nothing is closed.
@@ -77,6 +92,9 @@ impl ServerConfig {
             slots_per_segment,
             connections_max: u32::MAX,
             allowance: Allowance::default(),
+            accepting: Accepting::default(),
+            sources: Sources::default(),
+            accept_rate: None,
             idle_timeout: None,
             send_timeout: SEND_TIMEOUT,
             handshake_timeout: HANDSHAKE_TIMEOUT,
@@ -106,6 +124,10 @@ pub struct Server<D, P: Protocol> {
     wheel: Wheel,
     spread: Spread,
     drain: Option<Drain>,
+    leaving: Leaving,
+    pace: Option<Pace>,
+    /// The source of each connection, where those of one are limited.
+    sources: HashMap<SlotId, IpAddr>,
     memory: MemoryLeft,
     /// All that had come by this turn has been handled, so that a connection without data is really
     /// idle. After a time in which the core was kept from running, much has come that it does not know.
@@ -135,6 +157,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         assert!(every.is_none_or(|every| TIMERS.contains(&every)), "a timer of {every:?}");
         let stalls = vec![Stall::default(); driver.buffers()].into();
         let buffers = if P::KEEPS { driver.buffers() } else { 0 };
+        let pace = config.accept_rate.map(|rate| Pace::new(rate, config.listeners, driver.now()));
         let mut server = Server {
             end: Endpoint::new(driver, config.slots_per_segment, stats),
             protocol,
@@ -149,6 +172,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             wheel: if has_timers { Wheel::new(WHEEL_BUCKETS) } else { Wheel::default() },
             spread: Spread::default(),
             drain: None,
+            leaving: Leaving::default(),
+            pace,
+            sources: HashMap::new(),
             memory: MemoryLeft::Enough,
             config,
             queue_drained: true,
@@ -156,6 +182,8 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         };
         server.end.grow()?;
         server.arm_accepts();
+        // Whoever made it may say now that it accepts.
+        server.end.driver.submit();
         Ok(server)
     }
 
@@ -213,6 +241,8 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
         self.go_on_with_handshakes();
         self.drain();
         self.close_stormed();
+        self.let_go_when_done();
+        self.keep_pace();
         self.end.set_gauges(u64::from(self.connections - self.refused));
         self.end.stats.buffers_awaited.set(self.end.count(Queue::Starved).into());
         self.end.stats.sends_stalled.set(self.stalled().into());
@@ -229,6 +259,8 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
             Command::Drop(part) => {
                 self.end.storm = Some(Choice::new(part, self.connections.into()));
             }
+            Command::LetGo => self.begin_to_leave(),
+            Command::LookAnew => self.look_anew(),
         }
     }
 }

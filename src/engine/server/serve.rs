@@ -397,6 +397,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         if let Some(drain) = &mut self.drain {
             drain.ended += 1;
         }
+        self.leave_source(id, reason);
         self.leave_queue(id);
         let says = P::SAYS_FAREWELL && reason.has_farewell();
         let says = says && self.write_farewell(id);

@@ -168,7 +168,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// How long the core may sleep when no bell rings.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let is_deaf = |listener: &Listener| {
-            listener.accepts.is_empty() && !listener.is_watched && self.drain.is_none()
+            listener.accepts.is_empty() && !listener.is_watched && !self.accepts_no_more()
         };
         let has_deadlines = self.stalled() > 0
             || self.end.count(Queue::Arriving) > 0
@@ -183,13 +183,17 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let sweep = sweep.map(|drain| drain.sleep(self.end.now));
         let at_once = self.has_handshakes() || self.end.storm.is_some();
         let at_once = at_once.then_some(Duration::ZERO);
-        [tick, sweep, at_once, self.wheel.sleep(self.end.now)].into_iter().flatten().min()
+        let (due, pace) = (self.wheel.sleep(self.end.now), self.pace_sleep());
+        [tick, sweep, at_once, due, pace].into_iter().flatten().min()
     }
 
     // ---- all go: a drain ------------------------------------------------------------------
 
     pub(super) fn begin_drain(&mut self, time: Duration) {
-        self.end.driver.stop_listening();
+        // Where others have the listeners as well, they are not ours to end.
+        if !self.leaving.has_begun() {
+            self.end.driver.stop_listening();
+        }
         while self.end.cancel_oldest_await() {}
         self.drain = Some(Drain::new(self.end.driver.now(), time, self.connections));
     }

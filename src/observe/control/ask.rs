@@ -7,9 +7,9 @@ use socket2::Socket;
 
 use crate::base::constants::FETCH_CONNECT;
 use crate::observe::control::place::Place;
+use crate::observe::control::socket_file;
 use crate::observe::control::{STATE, State};
 use crate::observe::metrics::fetch::{TextError, exchange, why};
-use crate::observe::metrics::local;
 
 /// The state of the run at `place`.
 ///
@@ -64,6 +64,6 @@ pub(super) fn connect(place: &Place) -> std::io::Result<Socket> {
         Place::Address(address) => {
             TcpStream::connect_timeout(address, FETCH_CONNECT).map(Socket::from)
         }
-        Place::Socket(path) => local::connect(path, FETCH_CONNECT),
+        Place::Socket(path) => socket_file::connect(path),
     }
 }

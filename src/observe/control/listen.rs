@@ -1,17 +1,15 @@
 //! Listens for those that control a run: the user whose run it is, and root.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use socket2::Socket;
 
+use crate::base::until::Until;
 use crate::host::sockets::user_of;
-use crate::observe::control::ask::connect;
 use crate::observe::control::place::Place;
+use crate::observe::control::socket_file::{self, BindError, SocketFile};
 use crate::observe::http::Listener;
 use crate::observe::metrics::local;
 
@@ -45,33 +43,6 @@ pub struct Control {
     pub file: Option<SocketFile>,
 }
 
-/// The file of a socket; it goes with this.
-#[derive(Debug)]
-pub struct SocketFile {
-    path: PathBuf,
-    /// Device and inode: another file may have the name by then.
-    identity: Option<(u64, u64)>,
-}
-
-impl SocketFile {
-    fn at(path: &Path) -> SocketFile {
-        SocketFile { path: path.into(), identity: identity(path) }
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            // A failure leaves a socket behind that nothing listens at; the next run replaces it.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
-}
-
 /// Listens at `place`; at an address that is not of loopback only when it `may_be_remote`.
 ///
 /// # Errors
@@ -83,13 +54,14 @@ pub fn listen(place: &Place, may_be_remote: bool) -> Result<Control, ControlErro
                 let fix = "a path in a directory that is yours";
                 ControlError::Refused(path.display().to_string(), error, fix)
             };
-            clear(path)?;
-            let listener = UnixListener::bind(path).map_err(refused)?;
-            let file = SocketFile::at(path);
-            // Other users are refused by their number as well.
-            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(refused)?;
+            let (listener, file) = socket_file::bind(path).map_err(|error| match error {
+                BindError::Taken => ControlError::Taken(path.clone()),
+                BindError::NoSocket => ControlError::NoSocket(path.clone()),
+                BindError::Refused(error) => refused(error),
+            })?;
             listener.set_nonblocking(true).map_err(refused)?;
-            let listener = Listener { socket: listener.into(), admits: local::admits };
+            let until = Until::default();
+            let listener = Listener { socket: listener, admits: local::admits, until };
             Ok(Control { listener, place: place.clone(), file: Some(file) })
         }
         Place::Address(address) => {
@@ -106,26 +78,11 @@ pub fn listen(place: &Place, may_be_remote: bool) -> Result<Control, ControlErro
             let place = Place::Address(listener.local_addr().map_err(refused)?);
             let admits = if is_local { is_of_same_user } else { is_any_user };
             Ok(Control {
-                listener: Listener { socket: listener.into(), admits },
+                listener: Listener { socket: listener.into(), admits, until: Until::default() },
                 place,
                 file: None,
             })
         }
-    }
-}
-
-/// Removes the socket of a run that is over.
-fn clear(path: &Path) -> Result<(), ControlError> {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !metadata.file_type().is_socket() {
-        return Err(ControlError::NoSocket(path.into()));
-    }
-    match connect(&Place::Socket(path.into())) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            let _ = fs::remove_file(path);
-            Ok(())
-        }
-        _ => Err(ControlError::Taken(path.into())),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::base::units;
 pub mod ask;
 pub mod listen;
 pub mod place;
+pub mod socket_file;
 
 /// The path of the state.
 pub const STATE: &str = "/state";

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use crate::base::files::take_over;
+use crate::base::files::{take_away, take_over};
 use crate::base::stderr::talk;
 use crate::base::stdout;
+use crate::base::until::Until;
 
 /// A place that ticks are written to, `-` being stdout. It has this process alone as its writer, and
 /// what an earlier one wrote there is set aside, and told.
@@ -36,6 +37,46 @@ pub fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
         talk(&format!("{} of an earlier run is set aside: {}", path.display(), aside.display()));
     }
     Ok(Box::new(Whole { file, tick: Vec::new(), written: 0 }))
+}
+
+/// The same for a file that an older server writes: ticks are dropped until that time is over. What it has written
+/// is set aside then, and it goes on writing there.
+#[must_use]
+pub fn open_later(path: &Path, until: Until) -> Box<dyn Write + Send> {
+    Box::new(Later { path: path.to_owned(), until, drops: false, place: None })
+}
+
+/// A place that is opened when its time has come.
+struct Later {
+    path: PathBuf,
+    until: Until,
+    /// What was written of this tick is dropped, and so is the rest of it.
+    drops: bool,
+    place: Option<Box<dyn Write + Send>>,
+}
+
+impl Write for Later {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.place.is_none() && !self.drops && self.until.is_over() {
+            let (file, aside) = take_away(&self.path)?;
+            if let Some(aside) = aside {
+                talk(&format!("{} of the server before: {}", self.path.display(), aside.display()));
+            }
+            self.place = Some(Box::new(Whole { file, tick: Vec::new(), written: 0 }));
+        }
+        match &mut self.place {
+            Some(place) => place.write(bytes),
+            None => {
+                self.drops = true;
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.drops = false;
+        self.place.as_mut().map_or(Ok(()), |place| place.flush())
+    }
 }
 
 /// A file that has whole ticks.

@@ -14,6 +14,7 @@ use socket2::Socket;
 use crate::base::constants::{
     HTTP_ACCEPTS_PER_TURN, HTTP_CLIENTS, HTTP_REST, HTTP_TEXT_EVERY, READER_NICENESS,
 };
+use crate::base::until::Until;
 use crate::observe::http::client::{Client, State};
 use crate::observe::http::site::{Answer, Site};
 
@@ -28,6 +29,8 @@ pub struct Listener {
     pub socket: Socket,
     /// Which of those that connect are answered.
     pub admits: fn(&Socket) -> bool,
+    /// It is closed at the first client behind its end, who is another process's then.
+    pub until: Until,
 }
 
 /// Answers at `listeners` until the process ends, on a thread of this name.
@@ -93,6 +96,7 @@ impl<T: Fn() -> String, P: Fn(&str, &[u8]) -> Answer> Desk<T, P> {
 
     /// Does what can be done without waiting.
     fn turn(&mut self, now: Instant) {
+        self.listeners.retain(|listener| !listener.until.is_over());
         for client in &mut self.clients {
             client.step(&self.site, now);
         }
@@ -104,7 +108,7 @@ impl<T: Fn() -> String, P: Fn(&str, &[u8]) -> Answer> Desk<T, P> {
     }
 
     fn accept(&mut self, listener: usize, now: Instant) {
-        let Listener { socket, admits } = &self.listeners[listener];
+        let Listener { socket, admits, .. } = &self.listeners[listener];
         for _ in 0..HTTP_ACCEPTS_PER_TURN {
             // Whatever is wrong with a connection or with us: the next turn tries again.
             let Ok((stream, _)) = socket.accept() else { return };

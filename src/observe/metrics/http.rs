@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 pub use crate::base::service_error::ServiceError;
+use crate::base::until::Until;
 use crate::observe::http::site::Site;
 use crate::observe::http::{Listener, serve};
 use crate::observe::metrics::{CONTENT_TYPE, Metrics, local};
@@ -22,18 +23,21 @@ pub fn offer(
     for_this_host: bool,
     metrics: Metrics,
 ) -> Result<Option<SocketAddr>, ServiceError> {
-    let endpoint = Endpoint::bind(address, for_this_host)?;
-    let address = endpoint.address();
-    match (endpoint.serve(move || metrics.text()), address) {
-        (Err(error), Some(address)) => Err(ServiceError::new(FLAG, address, &error)),
-        _ => Ok(address),
-    }
+    Endpoint::bind(address, for_this_host)?.offer(metrics)
 }
 
 /// Where the figures of a metrics address are, as the effective configuration has it.
 #[must_use]
 pub fn url(address: Option<SocketAddr>) -> String {
     address.map_or_else(|| "none".to_owned(), |address| format!("http://{address}/metrics"))
+}
+
+/// Listens at `address`, where the kernel chooses port 0.
+///
+/// # Errors
+/// When it cannot be listened on, with the fix.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, ServiceError> {
+    TcpListener::bind(address).map_err(|error| ServiceError::new(FLAG, address, &error))
 }
 
 /// Places where figures are asked for, which give no answers yet.
@@ -44,8 +48,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Listens at `address`, where the kernel chooses port 0, and with `for_this_host` on a socket for
-    /// programs of this host.
+    /// Listens at `address`, and with `for_this_host` on a socket for programs of this host.
     ///
     /// # Errors
     /// When the address cannot be listened on, with the fix.
@@ -53,16 +56,30 @@ impl Endpoint {
         address: Option<SocketAddr>,
         for_this_host: bool,
     ) -> Result<Endpoint, ServiceError> {
+        Endpoint::at(address.map(bind).transpose()?, for_this_host, &Until::default())
+    }
+
+    /// The same, at a socket that listens already; it is asked there `until` its time is over.
+    ///
+    /// # Errors
+    /// When the socket is none.
+    pub fn at(
+        listener: Option<TcpListener>,
+        for_this_host: bool,
+        until: &Until,
+    ) -> Result<Endpoint, ServiceError> {
         let mut endpoint = Endpoint { listeners: Vec::new(), address: None };
-        if let Some(address) = address {
-            let failed = |error| ServiceError::new(FLAG, address, &error);
-            let listener = TcpListener::bind(address).map_err(failed)?;
+        if let Some(listener) = listener {
+            let nowhere = SocketAddr::from(([0; 4], 0));
+            let failed = |error| ServiceError::new(FLAG, nowhere, &error);
             listener.set_nonblocking(true).map_err(failed)?;
             endpoint.address = Some(listener.local_addr().map_err(failed)?);
-            endpoint.listeners.push(Listener { socket: listener.into(), admits: |_| true });
+            let (socket, until) = (listener.into(), until.clone());
+            endpoint.listeners.push(Listener { socket, admits: |_| true, until });
         }
         if let (true, Ok(socket)) = (for_this_host, local::listen()) {
-            endpoint.listeners.push(Listener { socket, admits: local::admits });
+            let until = Until::default();
+            endpoint.listeners.push(Listener { socket, admits: local::admits, until });
         }
         Ok(endpoint)
     }
@@ -71,6 +88,18 @@ impl Endpoint {
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Answers with `metrics` until the process ends; says what its address is.
+    ///
+    /// # Errors
+    /// As [`Endpoint::serve`], where there is an address.
+    pub fn offer(self, metrics: Metrics) -> Result<Option<SocketAddr>, ServiceError> {
+        let address = self.address();
+        match (self.serve(move || metrics.text()), address) {
+            (Err(error), Some(address)) => Err(ServiceError::new(FLAG, address, &error)),
+            _ => Ok(address),
+        }
     }
 
     /// Answers with `text`, as it is when it is asked for, until the process ends.

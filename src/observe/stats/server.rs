@@ -23,6 +23,8 @@ figures! {
         accepted_total: Counter,
         /// Accepts that failed. Rising? See `failed` for the error numbers.
         accept_failed_total: Counter,
+        /// Time in which a listener waited for its turn of --accept-rate. Rising? More connect than it lets in: raise it, or --backlog.
+        accept_paced_us_total: Counter,
         /// Connections reset because the server was full. Rising? Raise --max-connections, or memlock.
         refused_total: Counter,
         /// Connections reset because less memory than --memory-reserve was left. Rising? More memory,
@@ -30,6 +32,8 @@ figures! {
         refused_memory_total: Counter,
         /// Of these, because a memory cgroup of the server had no more. Rising? Raise its limit.
         refused_cgroup_total: Counter,
+        /// Connections reset because their source address had --max-connections-per-source. Rising? Raise it, or see who connects.
+        refused_per_source_total: Counter,
         /// Of those closed: the peer or the network broke them. Rising? See the peers.
         reset_total: Counter,
         /// Of those closed: their bytes made no sense to the protocol. Rising? See the peers.

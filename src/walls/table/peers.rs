@@ -68,14 +68,19 @@ pub(super) const ROWS: &[Wall] = &[
             Symptom::Failed(crate::base::errno::Errno::ECONNRESET),
             Symptom::Failed(crate::base::errno::Errno::ETIMEDOUT),
         ],
-        signs: &[Sign::Became("each source address is left with as many", source_limit)],
+        signs: &[
+            Sign::Seen("the server counts what it resets beyond its own limit", counted_per_source),
+            Sign::Became("each source address is left with as many", source_limit),
+        ],
         fix: |_, _| {
             vec![
                 Fix::Advice("raise the limit for each address at the server, proxy or firewall"),
                 Fix::Flag("--source with more addresses".into()),
+                Fix::Flag("serve --max-connections-per-source with more".into()),
             ]
         },
-        remark: "connlimit of iptables, limit_conn of nginx, maxconn of a stick table",
+        remark: "connlimit of iptables, limit_conn of nginx, maxconn of a stick table; of this tool's server \
+                 --max-connections-per-source, which it counts",
         absent: "source addresses were not left with as many connections each",
         ..BLANK
     },
@@ -169,6 +174,14 @@ fn idle_limit(run: &RunFacts, _: Place) -> Option<Evidence> {
 
 fn age_limit(run: &RunFacts, _: Place) -> Option<Evidence> {
     evidence(run, |pattern| is_ended(pattern) && matches!(pattern.shared, Shared::Age(_)))
+}
+
+/// A server of ours has such a limit itself.
+fn counted_per_source(run: &RunFacts, _: Place) -> Option<Evidence> {
+    let server = run.server.as_ref()?;
+    let count = server.figure("refused_per_source_total").filter(|n| *n > 0)?;
+    let text = format!("server: refused_per_source_total 0 -> {}", grouped(count));
+    Some(Evidence { text, count: Some(count), confidence: Confidence::Certain })
 }
 
 fn source_limit(run: &RunFacts, _: Place) -> Option<Evidence> {
