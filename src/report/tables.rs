@@ -16,7 +16,7 @@ use crate::results::result::RunResult;
 type Column = (&'static str, fn(&Plateau) -> Option<String>);
 
 /// Groups of columns. Columns that no plateau has anything in are left out.
-const COLUMNS: [(&str, &[Column]); 10] = [
+const COLUMNS: [(&str, &[Column]); 11] = [
     (
         "held",
         &[
@@ -102,6 +102,20 @@ const COLUMNS: [(&str, &[Column]); 10] = [
             ("handshakes", |p| {
                 p.churn.as_ref()?.handshakes.as_ref()?.rate_per_s.map(format::per_second)
             }),
+        ],
+    ),
+    (
+        "lifetimes",
+        &[
+            ("left", |p| count(p.lifetimes.as_ref()?.departures)),
+            ("came", |p| count(p.lifetimes.as_ref()?.arrivals)),
+            ("not filled", |p| count(p.lifetimes.as_ref()?.waiting)),
+            ("failed", |p| counts(&p.lifetimes.as_ref()?.failed)),
+            ("fewest", |p| count(p.lifetimes.as_ref()?.connections_min)),
+            ("mean", |p| p.lifetimes.as_ref()?.mean_seconds.map(format::seconds)),
+            ("p50", |p| us(p.lifetimes.as_ref()?.lived_us, |us| us.p50)),
+            ("p99", |p| us(p.lifetimes.as_ref()?.lived_us, |us| us.p99)),
+            ("filled p99", |p| us(p.lifetimes.as_ref()?.arrival_us, |us| us.p99)),
         ],
     ),
     (

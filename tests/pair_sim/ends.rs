@@ -135,13 +135,17 @@ pub(crate) fn causes_of_server(stats: &ServerStats) -> Vec<u64> {
     counters.iter().map(|counter| counter.get()).collect()
 }
 
-/// The counters of a client's ends: losses by cause, exchanges of short connections that are done, and
-/// openings that failed.
+/// The counters of a client's ends: losses by cause, exchanges of short connections that are done, openings
+/// that failed, and lives that were over.
 pub(crate) fn causes_of_client(stats: &ClientStats) -> Vec<u64> {
     let sum = |cause: usize| stats.lost[cause].get() + stats.churn_lost[cause].get();
     (0..stats.lost.len())
         .map(sum)
-        .chain([stats.churned_total.get(), stats.opening_failed_total.get()])
+        .chain([
+            stats.churned_total.get(),
+            stats.opening_failed_total.get(),
+            stats.departures_total.get(),
+        ])
         .collect()
 }
 

@@ -13,8 +13,8 @@ use megaconn::results::cost::Memory;
 use megaconn::results::lenient::{Maybe, Part};
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
-    Churn, Connect, Counts, Handshakes, Keepalives, Messages, Plateau, PlateauBystander, Pushes,
-    Reconnects,
+    Churn, Connect, Counts, Handshakes, Keepalives, Lifetimes, Messages, Plateau, PlateauBystander,
+    Pushes, Reconnects,
 };
 use megaconn::results::result::RunResult;
 use megaconn::results::verdict::{Attribution, NextWall, Verdict};
@@ -27,6 +27,8 @@ use megaconn::walls::table;
 pub(crate) struct Asked<'a> {
     pub(crate) expect: &'a Expect,
     pub(crate) churn_per_s: Option<f64>,
+    /// How long held connections live, in words.
+    pub(crate) lifetime: Option<String>,
     /// Whether connections that are lost come back.
     pub(crate) reconnects: bool,
     /// Cores of the client.
@@ -38,6 +40,7 @@ pub(crate) fn begun(
     target_connections: u64,
     expect: &Expect,
     topology: Maybe<String>,
+    seed: u64,
 ) -> RunResult {
     let expect = match expect {
         Expect::Echo(_) => "echo",
@@ -53,6 +56,7 @@ pub(crate) fn begun(
         topology,
         target_connections: target_connections.into(),
         expect: expect.into(),
+        seed: seed.into(),
         established: Maybe(Some(0)),
         failed: Counts::none(),
         lost: Counts::none(),
@@ -128,8 +132,29 @@ pub(crate) fn count(plateau: &mut Plateau, counted: &ClientTotals, asked: &Asked
         0.0 => plateau.hold_seconds.or_zero(),
         seconds => seconds,
     };
+    let lifetimes = |asked: &String| lifetimes(counted, asked, seconds);
+    plateau.lifetimes = asked.lifetime.as_ref().map(lifetimes).into();
     plateau.reconnect = asked.reconnects.then(|| reconnects(counted)).into();
     plateau.churn = asked.churn_per_s.map(|per_s| churn(counted, per_s, seconds)).into();
+}
+
+fn lifetimes(counted: &ClientTotals, asked: &str, seconds: f64) -> Lifetimes {
+    let departures = counted.departures_total;
+    let all_seconds = Duration::from_micros(counted.connection_us_total).as_secs_f64();
+    let mean = |of: f64, by: f64| Maybe((of > 0.0 && by > 0.0).then(|| of / by));
+    Lifetimes {
+        asked: asked.to_owned().into(),
+        departures: departures.into(),
+        arrivals: counted.arrivals_total.into(),
+        waiting: (counted.places_waiting + counted.arrivals_called_off_total).into(),
+        tries: counted.arrival_tries_total.into(),
+        failed: Counts::by_errno(&counted.arrival_failed),
+        connections_min: counted.connections_least.into(),
+        connections_mean: mean(all_seconds, seconds),
+        mean_seconds: mean(all_seconds, departures as f64),
+        lived_us: Percentiles::of(&counted.lifetime_us).into(),
+        arrival_us: Percentiles::of(&counted.arrival_latency_us).into(),
+    }
 }
 
 fn reconnects(counted: &ClientTotals) -> Reconnects {

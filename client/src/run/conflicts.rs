@@ -7,7 +7,8 @@ use crate::run::flags::{self, Flags};
 
 /// The first contradiction among `flags`, and its fix.
 pub(super) fn first(flags: &Flags) -> Option<(&'static str, &'static str)> {
-    let mut all = of_run(flags).into_iter().chain(of_script(flags)).chain(of_returns(flags));
+    let all = of_run(flags).into_iter().chain(of_script(flags)).chain(of_returns(flags));
+    let mut all = all.chain(of_lifetimes(flags));
     all.find(|(is_so, ..)| *is_so).map(|(_, what, fix)| (what, fix))
 }
 
@@ -157,6 +158,40 @@ fn of_returns(flags: &Flags) -> [(bool, &'static str, &'static str); 5] {
             comes_back && falls,
             "--reconnect makes connections again under their numbers, which plateaus that fall give twice",
             "--connections that rise",
+        ),
+    ]
+}
+
+/// The same of connections that come and go.
+fn of_lifetimes(flags: &Flags) -> [(bool, &'static str, &'static str); 5] {
+    let Flags { load, lifetime, .. } = flags;
+    let ends = lifetime.lifetime.is_some();
+    let falls = load.connections.windows(2).any(|pair| pair[0] > pair[1]);
+    [
+        (
+            ends && load.connections.is_empty(),
+            "--lifetime is of held connections, and there are none",
+            "add --connections",
+        ),
+        (
+            ends && load.hold.is_zero() && flags.keep_bystanders.is_none(),
+            "--lifetime is of the hold, of which --hold 0s has none",
+            "--hold 60s",
+        ),
+        (
+            ends && load.connections.contains(&Wanted::Max),
+            "--connections max opens until there is no more, and nothing can take a place then",
+            "--connections with a number",
+        ),
+        (
+            ends && falls,
+            "--lifetime fills places under their numbers, which plateaus that fall give twice",
+            "--connections that rise",
+        ),
+        (
+            ends && flags.keep_bystanders.is_some(),
+            "--keep-bystanders closes connections on its way, and --lifetime fills their places",
+            "one of the two",
         ),
     ]
 }

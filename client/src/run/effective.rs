@@ -9,6 +9,7 @@ use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::tls::config::ClientTls;
 
 use crate::run::config::{Config, Load, Traffic};
+use crate::run::lifetime;
 use crate::run::preflight::RunPlan;
 
 /// The lines of `config`, with what `plan` made of it on this host.
@@ -27,6 +28,7 @@ pub(crate) fn lines(config: &Config, plan: &RunPlan) -> Vec<String> {
         format!("tuples={}", tuples.capacity()),
     ];
     lines.extend(of_traffic(load, traffic));
+    lines.push(format!("seed={}", config.seed));
     lines.push(format!("resolve_every={}", time(config.targets.resolve_every)));
     lines.extend([
         format!("hold={:?}", load.hold),
@@ -46,6 +48,7 @@ fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
     let schedule = match traffic.schedule {
         Schedule::None => "none".to_owned(),
         Schedule::Every(interval) => format!("every {interval:?} on each connection"),
+        Schedule::Exponential(mean) => format!("exponential, mean {mean:?}, on each connection"),
         Schedule::PerSecond(rate) => format!("{rate}/s over all connections"),
     };
     let expect = match &traffic.expect {
@@ -65,6 +68,7 @@ fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
         format!("script={}", if traffic.script.is_some() { "on" } else { "off" }),
         format!("websocket={}", or(traffic.websocket.as_ref().map(|ws| &ws.request.path), "off")),
         format!("churn={}", per_s(traffic.churn_per_s(), "off")),
+        format!("lifetime={}", or(traffic.lifetime.map(lifetime::in_words), "off")),
         format!("reconnect={}", or(traffic.reconnect.map(comes_back), "off")),
         format!("close={}", if traffic.close == ShutdownMode::Reset { "reset" } else { "fin" }),
         format!("sweep={}", traffic.sweep),

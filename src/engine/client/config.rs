@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use crate::engine::client::choices::Lifetime;
 use crate::engine::driver::ShutdownMode;
 
 /// What one core of a client is told.
@@ -22,6 +23,10 @@ pub struct ClientConfig {
     pub turn: f64,
     /// When those that are lost come back; `None` is never.
     pub reconnect: Option<Reconnect>,
+    /// How long held connections live; `None` is until they are closed.
+    pub lifetime: Option<Lifetime>,
+    /// What every random choice comes from.
+    pub seed: u64,
     /// How connections are ended.
     pub close: ShutdownMode,
     /// Tells this run's messages from any other's.
@@ -48,6 +53,8 @@ pub enum Schedule {
     None,
     /// On each connection once in this time, spread over all of it.
     Every(Duration),
+    /// On each connection after random times of this mean, exponential, each connection by itself.
+    Exponential(Duration),
     /// At this rate per second over all cores, on the connections in turn.
     PerSecond(f64),
 }

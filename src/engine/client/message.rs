@@ -49,7 +49,12 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     fn send_message(&mut self, due: Duration) -> bool {
         // One that was readable unasked holds its buffer; its receive says in a moment what it is.
         let is_quiet = |id: &SlotId| self.end.arena[*id].read == ReadSide::Polling;
-        let Some(id) = self.end.first(Queue::Resting).filter(is_quiet) else { return false };
+        let first = self.end.first(Queue::Resting).filter(is_quiet);
+        first.is_some_and(|id| self.send_message_on(id, due))
+    }
+
+    /// Sends a message that was due at `due` on a connection on which nothing is out; whether there was a buffer.
+    pub(super) fn send_message_on(&mut self, id: SlotId, due: Duration) -> bool {
         let Some(buffer) = self.end.take_buffer() else { return false };
         self.end.remove(id, Queue::Resting);
         let slot = &mut self.end.arena[id];

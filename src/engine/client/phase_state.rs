@@ -156,7 +156,8 @@ impl PhaseState {
     fn start_messages(&mut self, config: &ClientConfig, connections: u64, now: Duration) {
         if self.scheduled(config) == Some(Phase::Traffic) && connections > 0 {
             let per_s = match config.pace.schedule {
-                Schedule::None => 0.0,
+                // By think times they are due on each connection by itself.
+                Schedule::None | Schedule::Exponential(_) => 0.0,
                 Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
                 Schedule::PerSecond(rate) => rate * self.part,
             };

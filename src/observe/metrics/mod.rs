@@ -330,8 +330,11 @@ mod tests {
     }
 
     /// Counts of work done, and what is no amount: more of them is more work, and asks for nothing.
-    const ASK_FOR_NOTHING: [&str; 29] = [
+    const ASK_FOR_NOTHING: [&str; 34] = [
         "accepted_total",
+        "arrival_tries_total",
+        "arrivals_called_off_total",
+        "arrivals_total",
         "called_off_total",
         "churn_handshakes_resumed_total",
         "churn_started_total",
@@ -340,7 +343,9 @@ mod tests {
         "completions_total",
         "connect_started_total",
         "connected_total",
+        "connection_us_total",
         "connections_peak",
+        "departures_total",
         "drained_total",
         "handshakes_resumed_total",
         "handshakes_total",

@@ -134,8 +134,12 @@ impl<'a> Controller<'a> {
         topology: Maybe<String>,
     ) -> (RunResult, Option<Stop>) {
         let started = Instant::now();
-        let mut result =
-            result::begun(self.config.connections(), &self.config.traffic.expect, topology);
+        let mut result = result::begun(
+            self.config.connections(),
+            &self.config.traffic.expect,
+            topology,
+            self.config.seed,
+        );
         let stop = match self.phases(commands, &mut result).await {
             Err(Stopped::BySignal(stop)) => Some(stop),
             Err(Stopped::ByDeath | Stopped::Changed | Stopped::Early(_)) | Ok(()) => None,
@@ -221,7 +225,7 @@ impl<'a> Controller<'a> {
     /// Connections that were established, and neither lost nor closed on the way, by `totals`.
     fn established(&self, totals: &ClientTotals) -> u64 {
         let lost: u64 = totals.lost.iter().sum();
-        let gone = totals.connect_undone_total + lost + self.closed_early;
+        let gone = totals.connect_undone_total + lost + self.closed_early + totals.departures_total;
         totals.connected_total.saturating_sub(gone)
     }
 

@@ -19,6 +19,7 @@ use crate::output::progress::Progress;
 use crate::output::result::{self, per_s};
 use crate::run::controller::{Controller, Stopped};
 use crate::run::filling::Opened;
+use crate::run::lifetime;
 use crate::run::names::NameWatch;
 use crate::run::stage::Stage;
 use crate::run::stop_on_miss::MissWatch;
@@ -100,6 +101,7 @@ impl Controller<'_> {
         let asked = result::Asked {
             expect: &self.config.traffic.expect,
             churn_per_s: self.config.traffic.churn_per_s(),
+            lifetime: self.config.traffic.lifetime.map(lifetime::in_words),
             reconnects: self.config.traffic.reconnect.is_some(),
             cores: self.plan.cpus.len(),
         };
@@ -255,6 +257,7 @@ impl Controller<'_> {
                 || !churns
                     && self.figures.sum(|s| &s.connections)
                         + self.figures.sum(|s| &s.returns_waiting)
+                        + self.figures.sum(|s| &s.places_waiting)
                         == 0
             {
                 break;
