@@ -39,6 +39,7 @@ fn seconds(faults: Faults, seed: u64) -> (f64, u64) {
     let config = ClientConfig {
         reconnect: None,
         lifetime: None,
+        readers: None,
         seed: 1,
         slots_per_segment: 64,
         connects_in_flight: 64,

@@ -50,6 +50,7 @@ impl Scene {
         let config = ClientConfig {
             reconnect: None,
             lifetime: None,
+            readers: None,
             seed: 1,
             slots_per_segment: 8,
             connects_in_flight: 8,

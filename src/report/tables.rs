@@ -16,7 +16,7 @@ use crate::results::result::RunResult;
 type Column = (&'static str, fn(&Plateau) -> Option<String>);
 
 /// Groups of columns. Columns that no plateau has anything in are left out.
-const COLUMNS: [(&str, &[Column]); 11] = [
+const COLUMNS: [(&str, &[Column]); 12] = [
     (
         "held",
         &[
@@ -102,6 +102,15 @@ const COLUMNS: [(&str, &[Column]); 11] = [
             ("handshakes", |p| {
                 p.churn.as_ref()?.handshakes.as_ref()?.rate_per_s.map(format::per_second)
             }),
+        ],
+    ),
+    (
+        "slow readers",
+        &[
+            ("slow", |p| count(p.readers.as_ref()?.slow)),
+            ("ended", |p| count(p.readers.as_ref()?.slow_ended)),
+            ("silent", |p| count(p.readers.as_ref()?.silent)),
+            ("ended", |p| count(p.readers.as_ref()?.silent_ended)),
         ],
     ),
     (

@@ -39,6 +39,8 @@ pub struct Plateau {
     pub pushes: Maybe<Pushes>,
     /// With `--churn`.
     pub churn: Maybe<Churn>,
+    /// With `--slow-readers` or `--silent-readers`.
+    pub readers: Maybe<SlowReaders>,
     /// With `--lifetime`.
     pub lifetimes: Maybe<Lifetimes>,
     /// With `--reconnect`.
@@ -161,6 +163,25 @@ pub struct Reconnects {
     pub failed: Counts,
     /// From when a connection was lost to when it was back.
     pub back_us: Maybe<Percentiles>,
+}
+
+/// Held connections that read slowly, or not at all, at the end of the plateau. They are in no other figure, but for
+/// the number of those that are established.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SlowReaders {
+    /// Those that read slowly.
+    pub slow: Maybe<u64>,
+    /// Those that the server has ended.
+    pub slow_ended: Maybe<u64>,
+    /// Bytes that they have read, each second.
+    pub bytes_per_s: Maybe<f64>,
+    /// Those that do not read.
+    pub silent: Maybe<u64>,
+    /// Those that the server has ended.
+    pub silent_ended: Maybe<u64>,
+    /// Messages sent on all of them.
+    pub sent: Maybe<u64>,
 }
 
 /// Held connections whose lifetime was over in a hold, and those that took their places. Connections over the time of

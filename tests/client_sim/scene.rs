@@ -110,6 +110,7 @@ impl Scene {
         let client = ClientConfig {
             reconnect: None,
             lifetime: None,
+            readers: None,
             seed,
             slots_per_segment: [4, 8, 32][random.usize(..3)],
             connects_in_flight: random.u32(1..=32),

@@ -115,6 +115,7 @@ impl Scene {
             turn: random.f64(),
             reconnect: one_in(random, 3).then(|| reconnect(random)),
             lifetime: None,
+            readers: None,
             seed,
             close: if random.u8(..3) > 0 { ShutdownMode::Sending } else { ShutdownMode::Reset },
             run: seed,

@@ -14,7 +14,7 @@ use megaconn::results::lenient::{Maybe, Part};
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
     Churn, Connect, Counts, Handshakes, Keepalives, Lifetimes, Messages, Plateau, PlateauBystander,
-    Pushes, Reconnects,
+    Pushes, Reconnects, SlowReaders,
 };
 use megaconn::results::result::RunResult;
 use megaconn::results::verdict::{Attribution, NextWall, Verdict};
@@ -27,6 +27,8 @@ use megaconn::walls::table;
 pub(crate) struct Asked<'a> {
     pub(crate) expect: &'a Expect,
     pub(crate) churn_per_s: Option<f64>,
+    /// Whether some read slowly, or not at all.
+    pub(crate) readers: bool,
     /// How long held connections live, in words.
     pub(crate) lifetime: Option<String>,
     /// Whether connections that are lost come back.
@@ -132,10 +134,23 @@ pub(crate) fn count(plateau: &mut Plateau, counted: &ClientTotals, asked: &Asked
         0.0 => plateau.hold_seconds.or_zero(),
         seconds => seconds,
     };
+    plateau.readers = asked.readers.then(|| slow_readers(counted, seconds)).into();
     let lifetimes = |asked: &String| lifetimes(counted, asked, seconds);
     plateau.lifetimes = asked.lifetime.as_ref().map(lifetimes).into();
     plateau.reconnect = asked.reconnects.then(|| reconnects(counted)).into();
     plateau.churn = asked.churn_per_s.map(|per_s| churn(counted, per_s, seconds)).into();
+}
+
+fn slow_readers(counted: &ClientTotals, seconds: f64) -> SlowReaders {
+    let read = counted.reluctant_bytes_total;
+    SlowReaders {
+        slow: counted.slow_readers.into(),
+        slow_ended: counted.slow_readers_ended_total.into(),
+        bytes_per_s: per_s(read, Duration::from_secs_f64(seconds)).into(),
+        silent: counted.silent_readers.into(),
+        silent_ended: counted.silent_readers_ended_total.into(),
+        sent: counted.reluctant_messages_total.into(),
+    }
 }
 
 fn lifetimes(counted: &ClientTotals, asked: &str, seconds: f64) -> Lifetimes {

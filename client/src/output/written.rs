@@ -18,7 +18,7 @@ use megaconn::results::max::Max;
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
     Churn, Connect, Counts, Handshakes, Keepalives, Lifetimes, Messages, Plateau, Pushes,
-    Reconnects, Sweep,
+    Reconnects, SlowReaders, Sweep,
 };
 use megaconn::results::result::{
     Close, Descriptors, LossPattern, LossTimes, PerCore, ReserveMet, RunResult, TargetChange,
@@ -113,6 +113,14 @@ fn whole_plateau() -> Plateau {
             connect_latency_us: percentiles(30),
             latency_us: Maybe(None),
             handshakes: handshakes(2, 598, 200.0),
+        })),
+        readers: Maybe(Some(SlowReaders {
+            slow: Maybe(Some(20)),
+            slow_ended: Maybe(Some(1)),
+            bytes_per_s: Maybe(Some(204_800.5)),
+            silent: Maybe(Some(10)),
+            silent_ended: Maybe(Some(2)),
+            sent: Maybe(Some(330)),
         })),
         lifetimes: Maybe(Some(Lifetimes {
             asked: "exp 60s".into(),

@@ -11,7 +11,7 @@ use megaconn::base::constants::{
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::layers::Layers;
 use megaconn::base::wanted::Wanted;
-use megaconn::engine::client::config::{Lifetime, Reconnect, Schedule};
+use megaconn::engine::client::config::{Lifetime, Readers, Reconnect, Schedule};
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
@@ -79,6 +79,8 @@ pub(crate) struct Traffic {
     pub(crate) churn: Option<Churn>,
     /// When held connections that are lost come back.
     pub(crate) reconnect: Option<Reconnect>,
+    /// Which held connections read slowly, or not at all.
+    pub(crate) readers: Option<Readers>,
     /// How long held connections live.
     pub(crate) lifetime: Option<Lifetime>,
     /// Tuples that are used for their places until the first one may be used again.
@@ -183,6 +185,7 @@ impl Config {
                 websocket,
                 tls,
                 reconnect: flags.reconnect.told(),
+                readers: flags.readers.told(),
                 lifetime,
                 lifetime_tuples,
                 ..Traffic::new(flags.traffic, script, churn, to_max)
@@ -264,6 +267,7 @@ impl Traffic {
             script,
             churn,
             reconnect: None,
+            readers: None,
             lifetime: None,
             lifetime_tuples: 0,
             close: match flags.close {

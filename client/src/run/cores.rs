@@ -171,6 +171,7 @@ fn client_config(config: &Config, plan: &RunPlan, core: usize) -> ClientConfig {
     let (load, traffic, cores) = (&config.load, &config.traffic, plan.cpus.len());
     ClientConfig {
         reconnect: traffic.reconnect,
+        readers: traffic.readers,
         lifetime: traffic.lifetime,
         seed: config.seed,
         slots_per_segment: plan.slots_per_segment,

@@ -11,6 +11,7 @@ use megaconn::engine::protocol::tls::config::ClientTls;
 use crate::run::config::{Config, Load, Traffic};
 use crate::run::lifetime;
 use crate::run::preflight::RunPlan;
+use crate::run::readers;
 
 /// The lines of `config`, with what `plan` made of it on this host.
 pub(crate) fn lines(config: &Config, plan: &RunPlan) -> Vec<String> {
@@ -68,6 +69,7 @@ fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
         format!("script={}", if traffic.script.is_some() { "on" } else { "off" }),
         format!("websocket={}", or(traffic.websocket.as_ref().map(|ws| &ws.request.path), "off")),
         format!("churn={}", per_s(traffic.churn_per_s(), "off")),
+        format!("readers={}", or(traffic.readers.map(readers::in_words), "all")),
         format!("lifetime={}", or(traffic.lifetime.map(lifetime::in_words), "off")),
         format!("reconnect={}", or(traffic.reconnect.map(comes_back), "off")),
         format!("close={}", if traffic.close == ShutdownMode::Reset { "reset" } else { "fin" }),

@@ -23,6 +23,7 @@ use crate::bystanders::flags::BystanderFlags;
 use crate::bystanders::slo::Slo;
 use crate::measure::server_metrics::Look;
 use crate::run::lifetime::{Every, LifetimeFlags};
+use crate::run::readers::ReadersFlags;
 use crate::run::reconnect::ReconnectFlags;
 use crate::run::script::ScriptFlags;
 use crate::run::tls::TlsFlags;
@@ -48,6 +49,8 @@ pub(crate) struct Flags {
     pub(crate) reconnect: ReconnectFlags,
     #[command(flatten)]
     pub(crate) lifetime: LifetimeFlags,
+    #[command(flatten)]
+    pub(crate) readers: ReadersFlags,
     /// Memory left to others [default: 5 %]
     ///
     /// When less is left, of the host or of what a memory cgroup of the client may have, nothing more

@@ -46,6 +46,7 @@ pub(crate) mod outcome;
 mod plateaus;
 mod preflight;
 mod reach;
+mod readers;
 mod reconnect;
 mod refusal;
 mod script;

@@ -16,6 +16,8 @@ pub(super) enum Choice {
     Think,
     /// Which part of a wait is random, of a connection that comes back.
     Jitter,
+    /// Who reads slowly, or not at all.
+    Reader,
 }
 
 /// How long held connections live.

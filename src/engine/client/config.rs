@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 pub use crate::engine::client::choices::Lifetime;
+pub use crate::engine::client::reluctant::Readers;
 use crate::engine::driver::ShutdownMode;
 
 /// What one core of a client is told.
@@ -25,6 +26,8 @@ pub struct ClientConfig {
     pub reconnect: Option<Reconnect>,
     /// How long held connections live; `None` is until they are closed.
     pub lifetime: Option<Lifetime>,
+    /// Which of them read slowly, or not at all; `None` is none of them.
+    pub readers: Option<Readers>,
     /// What every random choice comes from.
     pub seed: u64,
     /// How connections are ended.

@@ -92,6 +92,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         if E::OPENS && self.is_opening(id) {
             return self.has_said_first(id);
         }
+        if self.is_reluctant(id) {
+            return self.on_sent_reluctantly(id);
+        }
         if E::OPENS && self.has_sent_aside(id) {
             return;
         }
@@ -117,6 +120,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     pub(super) fn on_readable(&mut self, id: SlotId, result: Result<Readiness, Errno>) {
         let ready = result.unwrap_or(Readiness::ERROR);
+        if self.is_reluctant(id) {
+            return self.on_readable_reluctantly(id, ready);
+        }
         let has_only_ended = ready.peer_has_ended() && !ready.has_error();
         let is_asked = self.end.arena[id].role.pending > 0 || self.expectation.is_unasked();
         let may_have_sent = is_asked || E::OPENS;
@@ -186,6 +192,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn hear(&mut self, id: SlotId) {
         if E::OPENS && self.is_opening(id) {
             return self.hear_opening(id);
+        }
+        if self.is_reluctant(id) {
+            return self.hear_reluctantly(id);
         }
         let slot = &mut self.end.arena[id];
         let is_asked = slot.role.pending > 0 || self.expectation.is_unasked();

@@ -29,6 +29,7 @@ use crate::engine::client::lifetimes::Lives;
 use crate::engine::client::opened::Opened;
 use crate::engine::client::phase::{Command, Phase};
 use crate::engine::client::phase_state::PhaseState;
+use crate::engine::client::reluctant::Reluctant;
 use crate::engine::client::returns::Returns;
 use crate::engine::client::role::Calling;
 use crate::engine::client::starved::Starved;
@@ -43,6 +44,7 @@ use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::{ClientStats, LossLog, LostCause};
 
 mod aside;
+pub mod census;
 mod choices;
 mod churn;
 mod close;
@@ -61,6 +63,7 @@ mod pacer;
 pub mod phase;
 mod phase_state;
 mod reconnect;
+mod reluctant;
 mod reply;
 mod returns;
 pub mod role;
@@ -89,6 +92,7 @@ pub struct Client<D, E: Expectation> {
     /// Messages that are due by think times.
     thoughts: Dues,
     lives: Lives,
+    reluctant: Reluctant,
     /// Bytes that go out and are no message, by the number of their buffer.
     asides: Box<[Aside]>,
     /// Short connections of an expectation that opens.
@@ -134,6 +138,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             choices,
             thoughts: Dues::default(),
             lives: Lives::default(),
+            reluctant: Reluctant::default(),
             asides: vec![Aside::default(); buffers].into(),
             shorts: HashMap::new(),
             losses,
@@ -180,6 +185,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// Does what the phase asks for, within the bounds of what may be in flight.
     fn advance(&mut self) {
         self.start_departures();
+        self.start_reluctant();
         let is_held = self.phase.holds() && !self.config.pace.is_paused;
         let fills_places = self.phase.now() == Phase::Hold && self.is_filling_places();
         if is_held || fills_places {
@@ -259,7 +265,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         let returns = if holds { self.returns.sleep(self.end.now) } else { None };
         let thoughts = self.think_mean().and_then(|_| self.thoughts.sleep(self.end.now));
         let ends = self.lives_end().then(|| self.lives.ends.sleep(self.end.now)).flatten();
-        let own = returns.into_iter().chain(thoughts).chain(ends);
+        let own = returns.into_iter().chain(thoughts).chain(ends).chain(self.reluctant_sleep());
         paced.into_iter().chain(ticks).chain(own).chain(self.keepalive_wait()).min()
     }
 }
@@ -280,60 +286,12 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         }
         self.config.pace = pace;
         let stats = &self.end.stats;
-        self.phase.change_pace(&self.config, before, self.connections, now, stats);
+        let connections = self.prompt_connections();
+        self.phase.change_pace(&self.config, before, connections, now, stats);
         if thinks_anew {
             self.begin_thinking(now);
+            self.begin_reluctant_sends(now);
             self.begin_population(now);
-        }
-    }
-}
-
-/// Where the slots of a core are, for the tests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Census {
-    /// Connects that are to be started still.
-    pub to_start: u64,
-    /// Held connections that are open.
-    pub connections: u64,
-    /// Short connections that have begun and not ended.
-    pub churning: u32,
-    /// Slots with a connect in flight.
-    pub connecting: u32,
-    /// Slots that are connected, and open.
-    pub opening: u32,
-    /// Open slots on which something beside messages is under way.
-    pub aside: u32,
-    /// Open slots on which nothing is out.
-    pub resting: u32,
-    /// Open slots whose message is out.
-    pub waiting: u32,
-    /// Open slots whose push is overdue.
-    pub overdue: u32,
-    /// Slots that are closing.
-    pub ending: u32,
-}
-
-impl<D: Dial, E: Expectation> Client<D, E> {
-    // ---- for the tests --------------------------------------------------------------------
-
-    /// The client's own part of a lag, for a test that counts it.
-    pub fn own_lag(&self, due: Duration) -> Duration {
-        self.held_up.own_lag(due, self.end.now)
-    }
-
-    /// Where the slots are, for a test that counts them.
-    pub fn census(&self) -> Census {
-        Census {
-            to_start: self.phase.to_start,
-            connections: self.connections,
-            churning: self.churning,
-            connecting: self.end.count(Queue::Connecting),
-            opening: self.end.count(Queue::Opening),
-            aside: self.end.count(Queue::Aside),
-            resting: self.end.count(Queue::Resting),
-            waiting: self.end.count(Queue::Waiting),
-            overdue: self.end.count(Queue::Overdue),
-            ending: self.end.count(Queue::Ending),
         }
     }
 }
@@ -392,6 +350,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
         }
         self.end.stats.messages_in_flight.set(self.end.count(Queue::Waiting).into());
         self.end.stats.returns_waiting.set(self.returns.len() as u64);
+        self.set_reluctant_gauges();
         self.end.stats.places_waiting.set(self.returns.departed as u64);
         self.end.stats.closes_in_flight.set(self.end.count(Queue::Ending).into());
     }
@@ -417,6 +376,8 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
                 // A connect that is out will be a connection: the controller lets short ones end first.
                 let open = connections + u64::from(self.connecting());
                 self.end_schedules(now);
+                self.begin_reluctant(command.phase);
+                let connections = self.prompt_connections();
                 let stats = &self.end.stats;
                 self.phase.take(
                     command,
@@ -427,9 +388,10 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
                     stats,
                 );
                 self.begin_thinking(now);
+                self.begin_reluctant_sends(now);
                 self.begin_population(now);
                 self.begin_least();
-                self.growth = Growth::since(self.connects_answered(), connections);
+                self.growth = Growth::since(self.connects_answered(), self.connections);
             }
             Command::OpenNoMore => self.phase.open_no_more(now, &self.end.stats),
             Command::Pace(pace) => self.change_pace(pace, now),

@@ -285,6 +285,11 @@ impl PhaseState {
         }
     }
 
+    /// The part of this core of what is due over all.
+    pub(super) fn part_of(&self, rate: f64) -> f64 {
+        rate * self.part
+    }
+
     /// The present phase.
     pub(super) fn now(&self) -> Phase {
         self.command.phase

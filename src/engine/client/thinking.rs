@@ -53,7 +53,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         Due { at, id, generation, nth: 0 }
     }
 
-    fn think(&self, id: SlotId, mean: Duration, nth: u32) -> Duration {
+    pub(super) fn think(&self, id: SlotId, mean: Duration, nth: u32) -> Duration {
         let number = self.end.arena[id].role.number;
         let life = self.returns.life(number);
         self.choices.think(mean, self.tuples.identity(number), life, nth)

@@ -330,7 +330,7 @@ mod tests {
     }
 
     /// Counts of work done, and what is no amount: more of them is more work, and asks for nothing.
-    const ASK_FOR_NOTHING: [&str; 34] = [
+    const ASK_FOR_NOTHING: [&str; 38] = [
         "accepted_total",
         "arrival_tries_total",
         "arrivals_called_off_total",
@@ -360,8 +360,12 @@ mod tests {
         "pushes_total",
         "reconnect_tries_total",
         "recv_bytes_total",
+        "reluctant_bytes_total",
+        "reluctant_messages_total",
         "returned_total",
         "send_bytes_total",
+        "silent_readers",
+        "slow_readers",
         "stale_total",
         "traffic_us_total",
         "turns_total",

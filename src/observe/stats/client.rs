@@ -24,6 +24,10 @@ figures! {
         /// Places of connections whose lifetime was over, that are not filled again. Many for long? The server refuses,
         /// or is slow.
         places_waiting: Gauge,
+        /// Connections that read slowly now, with --slow-readers.
+        slow_readers: Gauge,
+        /// Connections that do not read now, with --silent-readers.
+        silent_readers: Gauge,
         /// Fewest connections since the hold began, with --lifetime. Far fewer than were asked for? See places_waiting.
         connections_least: Gauge,
         /// Connects started.
@@ -69,6 +73,14 @@ figures! {
         arrivals_called_off_total: Counter,
         /// Microseconds of all connections together in holds with --lifetime.
         connection_us_total: Counter,
+        /// Messages sent on connections that read slowly, or not at all, which are in no other figure.
+        reluctant_messages_total: Counter,
+        /// Bytes that slow readers have read.
+        reluctant_bytes_total: Counter,
+        /// Slow readers that the server has ended. Rising? It ends who does not keep up, such as by a send timeout.
+        slow_readers_ended_total: Counter,
+        /// Silent readers that the server has ended. Rising? It ends who does not read, such as by a send timeout.
+        silent_readers_ended_total: Counter,
         /// Messages sent.
         messages_sent_total: Counter,
         /// Echoes that were not the message that was sent: cross-wired, stale or damaged. Above 0?

@@ -5,7 +5,7 @@ use megaconn::base::units::{grouped, microseconds};
 use megaconn::results::lenient::Maybe;
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
-    Churn, Handshakes, Lifetimes, Plateau, Pushes, Reconnects, memory_back,
+    Churn, Handshakes, Lifetimes, Plateau, Pushes, Reconnects, SlowReaders, memory_back,
 };
 
 use crate::output::summary::rows::{Row, count, listed};
@@ -60,6 +60,7 @@ fn single(plateau: &Plateau, expect: &str) -> Vec<Row> {
     }
     rows.extend(plateau.pushes.iter().flat_map(of_pushes));
     rows.extend(plateau.churn.iter().flat_map(of_churn));
+    rows.extend(plateau.readers.map(|readers| ("slow readers", of_readers(&readers))));
     rows.extend(plateau.lifetimes.iter().flat_map(of_lifetimes));
     rows.extend(plateau.reconnect.iter().flat_map(of_reconnects));
     let lag = plateau.schedule_lag_us;
@@ -89,6 +90,12 @@ fn of_churn(churn: &Churn) -> Vec<Row> {
     let mut rows = vec![("churn", counts), ("", all_of(churn.latency_us))];
     rows.extend(churn.handshakes.map(|done| ("", format!("handshakes {}", done.in_words()))));
     rows
+}
+
+fn of_readers(readers: &SlowReaders) -> String {
+    let [slow, slow_ended, silent, silent_ended] =
+        [readers.slow, readers.slow_ended, readers.silent, readers.silent_ended].map(count);
+    format!("{slow}, {slow_ended} ended by the server; silent {silent}, {silent_ended} ended")
 }
 
 fn of_lifetimes(lifetimes: &Lifetimes) -> [Row; 2] {
@@ -125,7 +132,7 @@ fn all_of(latency: Maybe<Percentiles>) -> String {
 /// A row of the table: its name, and what it says of a plateau; `None` where there is nothing to say.
 type Cell = (&'static str, fn(&Plateau) -> Option<String>);
 
-const CELLS: [Cell; 36] = [
+const CELLS: [Cell; 38] = [
     ("plateau", |p| Some(count(p.connections))),
     ("established", |p| (p.established != p.connections).then(|| count(p.established))),
     ("failed", |p| unless_0(p.failed.sum())),
@@ -164,6 +171,14 @@ const CELLS: [Cell; 36] = [
     }),
     ("churn p99", |p| Some(microseconds(p.churn.as_ref()?.latency_us.0?.p99))),
     ("churn resumed", |p| resumed(*p.churn.as_ref()?.handshakes)),
+    ("slow, silent", |p| {
+        let readers = p.readers.as_ref()?;
+        Some(format!("{}, {}", count(readers.slow), count(readers.silent)))
+    }),
+    ("of them ended", |p| {
+        let readers = p.readers.as_ref()?;
+        Some(grouped(readers.slow_ended.or_zero() + readers.silent_ended.or_zero()))
+    }),
     ("left", |p| Some(count(p.lifetimes.as_ref()?.departures))),
     ("came", |p| Some(count(p.lifetimes.as_ref()?.arrivals))),
     ("fewest", |p| Some(count(p.lifetimes.as_ref()?.connections_min))),

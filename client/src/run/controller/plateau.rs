@@ -101,6 +101,7 @@ impl Controller<'_> {
         let asked = result::Asked {
             expect: &self.config.traffic.expect,
             churn_per_s: self.config.traffic.churn_per_s(),
+            readers: self.config.traffic.readers.is_some(),
             lifetime: self.config.traffic.lifetime.map(lifetime::in_words),
             reconnects: self.config.traffic.reconnect.is_some(),
             cores: self.plan.cpus.len(),
@@ -281,7 +282,10 @@ impl Controller<'_> {
     }
 
     async fn sweep(&mut self, commands: &Commands<Command>) -> Result<Sweep, Stopped> {
-        let (asked, before) = (self.figures.sum(|s| &s.connections), self.figures.totals());
+        let before = self.figures.totals();
+        // Those that do not read have no answer.
+        let aside = before.slow_readers + before.silent_readers;
+        let asked = self.figures.sum(|s| &s.connections).saturating_sub(aside);
         let took = self.phase(commands, Phase::Sweep, asked).await?;
         let swept = self.figures.totals().since(&before);
         Ok(Sweep {
