@@ -205,6 +205,7 @@ fn any_demand(random: &mut Rng) -> Demand {
         connections: any(random),
         tuples: random.bool().then(|| any(random)),
         churn_tuples: any(random),
+        lifetime_tuples: any(random),
         cores: random.u64(1..=1024),
         ends: [Ends::Client, Ends::Server, Ends::Both][random.usize(..3)],
         connects_in_flight: any(random),

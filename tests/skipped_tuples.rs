@@ -38,6 +38,9 @@ fn seconds(faults: Faults, seed: u64) -> (f64, u64) {
     driver.set_behavior(PeerBehavior::Sink);
     let config = ClientConfig {
         reconnect: None,
+        lifetime: None,
+        readers: None,
+        seed: 1,
         slots_per_segment: 64,
         connects_in_flight: 64,
         message_bytes: 64,

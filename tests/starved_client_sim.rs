@@ -49,6 +49,9 @@ impl Scene {
         driver.set_behavior(PeerBehavior::Sink);
         let config = ClientConfig {
             reconnect: None,
+            lifetime: None,
+            readers: None,
+            seed: 1,
             slots_per_segment: 8,
             connects_in_flight: 8,
             pace: Pace {

@@ -142,6 +142,15 @@ impl<R: Role> Arena<R> {
         (slot.generation() == token.generation() && slot.state() != ConnState::Free).then_some(slot)
     }
 
+    /// Whether that life is not over.
+    #[must_use]
+    pub fn is_current(&self, token: Token) -> bool {
+        let id = token.slot();
+        let segment = self.segments.get(usize::from(id.segment())).and_then(Option::as_ref);
+        let slot = segment.and_then(|segment| segment.slots.get(usize::from(id.index())));
+        slot.is_some_and(|s| s.generation() == token.generation() && s.state() != ConnState::Free)
+    }
+
     /// The highest segment, when the ones below have room for what it holds: it may retire.
     #[must_use]
     pub fn retiring(&self) -> Option<Retiring> {

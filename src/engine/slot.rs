@@ -153,13 +153,15 @@ pub enum Queue {
     Waiting,
     /// Client: a push has not come in time.
     Overdue,
+    /// Client: it reads slowly, or not at all.
+    Reluctant,
     /// Client: it is closing.
     Ending,
 }
 
 impl Queue {
     /// Every one, at the place of its number.
-    pub(in crate::engine) const ALL: [Queue; 17] = [
+    pub(in crate::engine) const ALL: [Queue; 18] = [
         Queue::None,
         Queue::Accepting,
         Queue::Starved,
@@ -176,6 +178,7 @@ impl Queue {
         Queue::Resting,
         Queue::Waiting,
         Queue::Overdue,
+        Queue::Reluctant,
         Queue::Ending,
     ];
 }

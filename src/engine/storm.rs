@@ -131,7 +131,7 @@ pub struct Budget {
 
 /// The connections of one core that a storm takes, evenly over all that there are.
 #[derive(Clone, Copy, Debug)]
-pub struct Choice {
+pub struct Selection {
     /// Connections that are to be looked at still.
     left: u64,
     /// Of all, those that are dropped, and how many there are.
@@ -144,13 +144,13 @@ pub struct Choice {
     pub by_reset: bool,
 }
 
-impl Choice {
+impl Selection {
     /// The choice of `drop` among so many connections.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of them")]
-    pub fn new(drop: DropPart, connections: u64) -> Choice {
+    pub fn new(drop: DropPart, connections: u64) -> Selection {
         let dropped = (drop.part * connections as f64).round() as u64;
-        Choice {
+        Selection {
             left: connections,
             share: (dropped, connections),
             seen: 0,

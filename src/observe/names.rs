@@ -114,7 +114,7 @@ mod tests {
         );
         assert_eq!(
             Vec::from_iter(names.named),
-            ["churn_failed", "churn_lost", "failed", "lost", "reconnect_failed"]
+            ["arrival_failed", "churn_failed", "churn_lost", "failed", "lost", "reconnect_failed"]
         );
     }
 }

@@ -19,6 +19,8 @@ pub struct Demand {
     pub tuples: Option<u64>,
     /// Tuples that short connections need besides.
     pub churn_tuples: u64,
+    /// Tuples that connections need which take the places of those whose lifetime is over.
+    pub lifetime_tuples: u64,
     /// Pinned cores of one end.
     pub cores: u64,
     /// Which ends are on this host.
@@ -78,6 +80,7 @@ impl Demand {
             connections,
             tuples: Some(tuples),
             churn_tuples: 0,
+            lifetime_tuples: 0,
             cores,
             ends,
             connects_in_flight: cores * u64::from(CONNECTS_IN_FLIGHT),
@@ -97,6 +100,12 @@ impl Demand {
             neighbours: 0,
             ..Demand::of_client(connections, &[], 0, cores, memory)
         }
+    }
+
+    /// Tuples that are needed besides those of the connections.
+    #[must_use]
+    pub fn tuples_besides(&self) -> u64 {
+        self.churn_tuples.saturating_add(self.lifetime_tuples)
     }
 
     /// Bytes that the programs here keep of one idle connection.

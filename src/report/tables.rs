@@ -16,7 +16,7 @@ use crate::results::result::RunResult;
 type Column = (&'static str, fn(&Plateau) -> Option<String>);
 
 /// Groups of columns. Columns that no plateau has anything in are left out.
-const COLUMNS: [(&str, &[Column]); 10] = [
+const COLUMNS: [(&str, &[Column]); 12] = [
     (
         "held",
         &[
@@ -103,6 +103,29 @@ const COLUMNS: [(&str, &[Column]); 10] = [
             ("handshakes", |p| {
                 p.churn.as_ref()?.handshakes.as_ref()?.rate_per_s.map(format::per_second)
             }),
+        ],
+    ),
+    (
+        "slow readers",
+        &[
+            ("slow", |p| count(p.readers.as_ref()?.slow)),
+            ("ended", |p| count(p.readers.as_ref()?.slow_ended)),
+            ("silent", |p| count(p.readers.as_ref()?.silent)),
+            ("ended", |p| count(p.readers.as_ref()?.silent_ended)),
+        ],
+    ),
+    (
+        "lifetimes",
+        &[
+            ("left", |p| count(p.lifetimes.as_ref()?.departures)),
+            ("came", |p| count(p.lifetimes.as_ref()?.arrivals)),
+            ("not filled", |p| count(p.lifetimes.as_ref()?.waiting)),
+            ("failed", |p| counts(&p.lifetimes.as_ref()?.failed)),
+            ("fewest", |p| count(p.lifetimes.as_ref()?.connections_min)),
+            ("mean", |p| p.lifetimes.as_ref()?.mean_seconds.map(format::seconds)),
+            ("p50", |p| us(p.lifetimes.as_ref()?.lived_us, |us| us.p50)),
+            ("p99", |p| us(p.lifetimes.as_ref()?.lived_us, |us| us.p99)),
+            ("filled p99", |p| us(p.lifetimes.as_ref()?.arrival_us, |us| us.p99)),
         ],
     ),
     (

@@ -41,6 +41,10 @@ pub struct Plateau {
     pub pushes: Maybe<Pushes>,
     /// With `--churn`.
     pub churn: Maybe<Churn>,
+    /// With `--slow-readers` or `--silent-readers`.
+    pub readers: Maybe<SlowReaders>,
+    /// With `--lifetime`.
+    pub lifetimes: Maybe<Lifetimes>,
     /// With `--reconnect`.
     pub reconnect: Maybe<Reconnects>,
     /// With `--sweep`.
@@ -227,6 +231,54 @@ pub struct StormPoint {
     pub tries: Maybe<u64>,
     /// Connections that came back.
     pub returned: Maybe<u64>,
+}
+
+/// Held connections that read slowly, or not at all, at the end of the plateau. They are in no other figure, but for
+/// the number of those that are established.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SlowReaders {
+    /// Those that read slowly.
+    pub slow: Maybe<u64>,
+    /// Those that the server has ended.
+    pub slow_ended: Maybe<u64>,
+    /// Bytes that they have read, each second.
+    pub bytes_per_s: Maybe<f64>,
+    /// Those that do not read.
+    pub silent: Maybe<u64>,
+    /// Those that the server has ended.
+    pub silent_ended: Maybe<u64>,
+    /// Messages sent on all of them.
+    pub sent: Maybe<u64>,
+}
+
+/// Held connections whose lifetime was over in a hold, and those that took their places. Connections over the time of
+/// the hold, divided by those that left, are the mean lifetime, whatever of it lies outside of the hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lifetimes {
+    /// How long they were to live, in the words of the flag.
+    pub asked: Maybe<String>,
+    /// Those that were closed because their lifetime was over.
+    pub departures: Maybe<u64>,
+    /// Those that were made in their places.
+    pub arrivals: Maybe<u64>,
+    /// Places that were not filled when the hold was over.
+    pub waiting: Maybe<u64>,
+    /// Connects that were made for places.
+    pub tries: Maybe<u64>,
+    /// Connects that failed, by the name of the error.
+    pub failed: Counts,
+    /// Fewest connections at one moment of the hold: of each core its own, together.
+    pub connections_min: Maybe<u64>,
+    /// Connections on the average over the time of the hold.
+    pub connections_mean: Maybe<f64>,
+    /// The mean lifetime: the time of all connections in the hold, for each departure.
+    pub mean_seconds: Maybe<f64>,
+    /// How long those that left had lived; more than 71 minutes count as 71 minutes.
+    pub lived_us: Maybe<Percentiles>,
+    /// From when a place was left to when it was filled.
+    pub arrival_us: Maybe<Percentiles>,
 }
 
 /// One bystander in one phase of a plateau; `bystanders` of the whole result has more of it.

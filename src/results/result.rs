@@ -50,6 +50,8 @@ pub struct RunResult {
     pub target_connections: Maybe<u64>,
     /// What the server was to do: `echo`, `push` or `nothing`.
     pub expect: Maybe<String>,
+    /// What random choices came from, see `--seed`.
+    pub seed: Maybe<u64>,
     /// Connections that were established and not lost before the client closed them; when the number was
     /// lowered on the way, at the plateau that had most of them.
     pub established: Maybe<u64>,

@@ -170,6 +170,7 @@ impl Model {
     fn start_messages(&mut self, config: &Told, connections: u64, now: Duration) {
         let per_s = match config.pace.schedule {
             Schedule::None => 0.0,
+            Schedule::Exponential(_) => unreachable!("worlds of both ends have it"),
             Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
             Schedule::PerSecond(_) if connections == 0 => 0.0,
             Schedule::PerSecond(rate) => rate,

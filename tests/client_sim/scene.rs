@@ -109,6 +109,9 @@ impl Scene {
         }
         let client = ClientConfig {
             reconnect: None,
+            lifetime: None,
+            readers: None,
+            seed,
             slots_per_segment: [4, 8, 32][random.usize(..3)],
             connects_in_flight: random.u32(1..=32),
             message_bytes,
@@ -217,6 +220,7 @@ fn hold(
     }
     let messages_per_s = match schedule {
         Schedule::None => 0.0,
+        Schedule::Exponential(_) => unreachable!("worlds of both ends have it"),
         Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
         Schedule::PerSecond(rate) => rate,
     };

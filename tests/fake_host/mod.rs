@@ -93,6 +93,7 @@ pub(crate) fn demand() -> Demand {
         connections: 100_000,
         tuples: Some(1_000_000),
         churn_tuples: 0,
+        lifetime_tuples: 0,
         cores: 2,
         ends: Ends::Both,
         connects_in_flight: 512,

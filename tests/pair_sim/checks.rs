@@ -153,15 +153,18 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             );
         }
         assert_eq!(stats.messages_mismatched_total.get(), 0, "bytes that were not expected came");
-        let in_time = by_us + counted[LostCause::ALL.len()];
+        let causes = LostCause::ALL.len();
+        // What is done, and what has lived for its time.
+        let in_time = by_us + counted[causes] + counted[causes + 2];
         let by_reset = if self.scene.client.close == ShutdownMode::Reset { in_time } else { 0 };
         self.expect_resets(End::Client, ended, by_reset, counted.last());
         let stats = &self.called;
         let (late, overdue) = (stats.pushes_late_total.get(), stats.pushes_overdue_total.get());
         assert!(late <= overdue, "{late} pushes came late, {overdue} were overdue");
         let census = self.client.census();
-        let gone = sum(&stats.lost) + stats.dropped_total.get();
-        let held = census.connections + gone + self.ends[1].closed_by_us;
+        let dropped = stats.dropped_total.get();
+        let gone = sum(&stats.lost) + stats.departures_total.get() + self.ends[1].closed_by_us;
+        let held = census.connections + gone + dropped;
         assert_eq!(stats.connected_total.get(), held, "established, held and ended: {census:?}");
         let open = census.aside + census.resting + census.waiting + census.overdue;
         let others = census.connecting + census.opening + census.ending;
@@ -191,6 +194,10 @@ impl<P: Protocol, E: Expectation> World<P, E> {
         let waiting = stats.returns_waiting.get();
         assert_eq!(lost, came + waiting + self.lost[1], "lost, back, given up and waiting");
         assert!(stats.returned_total.get() <= stats.reconnect_tries_total.get());
+        let filled = stats.arrivals_total.get() + stats.arrivals_called_off_total.get();
+        let (left, places) = (stats.departures_total.get(), stats.places_waiting.get());
+        assert_eq!(left, filled + places, "places left, filled, called off and not filled");
+        assert!(stats.arrivals_total.get() <= stats.arrival_tries_total.get());
         let slots = self.client.end.arena.iter_used();
         let living = slots.filter(|(_, slot)| slot.state() != ConnState::Closing);
         let mut numbers: Vec<u32> = living.map(|(_, slot)| slot.role.number).collect();

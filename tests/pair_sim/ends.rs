@@ -6,7 +6,7 @@ use megaconn::drivers::sim::{End, Move, SimDriver};
 use megaconn::engine::arena::Arena;
 use megaconn::engine::slot::{ConnState, Role};
 use megaconn::engine::token::{Generation, SlotId};
-use megaconn::observe::stats::{ByCause, ClientStats, CommonStats, Counter, ServerStats};
+use megaconn::observe::stats::{ByCause, ClientStats, CommonStats, ServerStats};
 
 /// Both ends, the server first.
 pub(crate) type Ends = [Books; 2];
@@ -136,16 +136,18 @@ pub(crate) fn causes_of_server(stats: &ServerStats) -> Vec<u64> {
     counters.iter().map(|counter| counter.get()).collect()
 }
 
-/// The counters of a client's ends: losses by cause, exchanges of short connections that are done, and
-/// openings that failed, and those that a storm took.
+/// The counters of a client's ends: losses by cause, exchanges of short connections that are done, openings
+/// that failed, lives that were over, and those that a storm took.
 pub(crate) fn causes_of_client(stats: &ClientStats) -> Vec<u64> {
     let sum = |cause: usize| stats.lost[cause].get() + stats.churn_lost[cause].get();
     (0..stats.lost.len())
         .map(sum)
-        .chain(
-            [&stats.churned_total, &stats.opening_failed_total, &stats.dropped_total]
-                .map(Counter::get),
-        )
+        .chain([
+            stats.churned_total.get(),
+            stats.opening_failed_total.get(),
+            stats.departures_total.get(),
+            stats.dropped_total.get(),
+        ])
         .collect()
 }
 

@@ -72,6 +72,8 @@ impl Scene {
             _ => 2 * u32::try_from(MOST).expect("few"),
         };
         scene.server.idle_timeout = None;
+        // As many as there can be leave no place.
+        scene.client.lifetime = None;
         // With few buffers it hears late of connections that have ended, and takes them for growth.
         scene.sims[1].buffers = MANY_BUFFERS;
         // A connect to a server that does not run takes ten seconds.

@@ -140,6 +140,9 @@ const MUST_HAPPEN: &[&str] = &[
     "client.reconnect_tries_total",
     "client.given_up_total",
     "client.called_off_total",
+    "client.departures_total",
+    "client.arrivals_total",
+    "client.arrivals_called_off_total",
     // Counted by the worlds themselves.
     "lost.fin",
     "lost.reset",

@@ -112,11 +112,16 @@ impl<P: Protocol, E: Expectation> World<P, E> {
         let held = client.connected_total.get();
         assert_eq!(connected, held + begun + unopened, "connects that succeeded");
         let given_up = established - connected;
-        let timeouts = &[&client.failed, &client.churn_failed, &client.reconnect_failed];
+        let timeouts = [
+            &client.failed,
+            &client.churn_failed,
+            &client.reconnect_failed,
+            &client.arrival_failed,
+        ];
         let timeouts: u64 = timeouts.iter().map(|f| f[Errno::ETIMEDOUT.index()].get()).sum();
         assert!(given_up <= timeouts, "{given_up} connects given up, {timeouts} counted");
         let ended = sum(&client.lost) + sum(&client.churn_lost) + client.churned_total.get();
-        let ended = ended + unopened + client.dropped_total.get();
+        let ended = ended + unopened + client.departures_total.get() + client.dropped_total.get();
         assert_eq!(connected, ended + self.ends[1].closed_by_us, "each has one cause of its end");
     }
 

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use megaconn::base::constants::{HANDSHAKE_TIMEOUT, SEND_TIMEOUT};
 use megaconn::base::units::Text;
 use megaconn::drivers::sim::{End, Faults, SimConfig, WireConfig, WireFaults, WireMutation};
-use megaconn::engine::client::config::{ClientConfig, Pace, Reconnect, Schedule};
+use megaconn::engine::client::config::{ClientConfig, Lifetime, Pace, Reconnect, Schedule};
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::banner::Banner;
@@ -119,6 +119,9 @@ impl Scene {
             },
             turn: random.f64(),
             reconnect: one_in(random, 3).then(|| reconnect(random)),
+            lifetime: None,
+            readers: None,
+            seed,
             close: if random.u8(..3) > 0 { ShutdownMode::Sending } else { ShutdownMode::Reset },
             run: seed,
         };
@@ -149,6 +152,7 @@ impl Scene {
         if let Some(bytes) = buffer_bytes {
             sims.iter_mut().for_each(|sim| sim.buffer_bytes = random.u16(bytes.clone()));
         }
+        let client = with_lives(client, seed);
         let drain = one_in(random, 3).then(|| (millis(random, 0..1_500), millis(random, 1..800)));
         Scene {
             layer,
@@ -162,7 +166,8 @@ impl Scene {
             is_slow,
             hold,
             sweeps: is_echo && random.bool(),
-            sheds: one_in(random, 4),
+            // Numbers that are given twice are refused where places are filled.
+            sheds: one_in(random, 4) && client.lifetime.is_none(),
             drain,
             memory: memory(random),
             opens_no_more: one_in(random, 8).then(|| millis(random, 0..2_000)),
@@ -172,7 +177,7 @@ impl Scene {
             expect,
             filling: None,
             // Of its own numbers: the rest of a world is the same with a storm and without.
-            storms: storms(&mut Rng::with_seed(!seed)),
+            storms: storms(&mut Rng::with_seed(seed ^ 0x570_7a11)),
         }
     }
 }
@@ -218,6 +223,28 @@ fn storms(random: &mut Rng) -> Vec<(Duration, End, DropPart)> {
         .collect();
     storms.sort_unstable_by_key(|(at, ..)| std::cmp::Reverse(*at));
     storms
+}
+
+/// In one world of three lives end, and in half of those with a schedule by connection it is one of think times. Drawn
+/// apart, so that worlds are otherwise what they are without.
+fn with_lives(client: ClientConfig, seed: u64) -> ClientConfig {
+    let mut random = Rng::with_seed(!seed);
+    let lifetime = one_in(&mut random, 3).then(|| lifetime(&mut random));
+    let schedule = match client.pace.schedule {
+        Schedule::Every(time) if random.bool() => Schedule::Exponential(time),
+        schedule => schedule,
+    };
+    ClientConfig { lifetime, pace: Pace { schedule, ..client.pace }, ..client }
+}
+
+/// Lives end, soon or late, many in a hold or few.
+fn lifetime(random: &mut Rng) -> Lifetime {
+    let time = millis(random, 5..600);
+    match random.u8(..3) {
+        0 => Lifetime::Fixed(time),
+        1 => Lifetime::Exponential(time),
+        _ => Lifetime::Pareto { least: time, alpha: 1.2 + random.f64() },
+    }
 }
 
 fn millis(random: &mut Rng, range: std::ops::Range<u64>) -> Duration {

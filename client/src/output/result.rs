@@ -13,8 +13,8 @@ use megaconn::results::cost::Memory;
 use megaconn::results::lenient::{List, Maybe, Part};
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
-    Churn, Connect, Counts, Handshakes, Keepalives, Messages, Plateau, PlateauBystander, Pushes,
-    Reconnects, Storm,
+    Churn, Connect, Counts, Handshakes, Keepalives, Lifetimes, Messages, Plateau, PlateauBystander,
+    Pushes, Reconnects, SlowReaders, Storm,
 };
 use megaconn::results::result::RunResult;
 use megaconn::results::verdict::{Attribution, NextWall, Verdict};
@@ -27,6 +27,10 @@ use megaconn::walls::table;
 pub(crate) struct Asked<'a> {
     pub(crate) expect: &'a Expect,
     pub(crate) churn_per_s: Option<f64>,
+    /// Whether some read slowly, or not at all.
+    pub(crate) readers: bool,
+    /// How long held connections live, in words.
+    pub(crate) lifetime: Option<String>,
     /// Whether connections that are lost come back.
     pub(crate) reconnects: bool,
     /// Whether connections are dropped on purpose.
@@ -40,6 +44,7 @@ pub(crate) fn begun(
     target_connections: u64,
     expect: &Expect,
     topology: Maybe<String>,
+    seed: u64,
 ) -> RunResult {
     let expect = match expect {
         Expect::Echo(_) => "echo",
@@ -55,6 +60,7 @@ pub(crate) fn begun(
         topology,
         target_connections: target_connections.into(),
         expect: expect.into(),
+        seed: seed.into(),
         established: Maybe(Some(0)),
         failed: Counts::none(),
         lost: Counts::none(),
@@ -130,10 +136,44 @@ pub(crate) fn count(plateau: &mut Plateau, counted: &ClientTotals, asked: &Asked
         0.0 => plateau.hold_seconds.or_zero(),
         seconds => seconds,
     };
+    plateau.readers = asked.readers.then(|| slow_readers(counted, seconds)).into();
+    let lifetimes = |asked: &String| lifetimes(counted, asked, seconds);
+    plateau.lifetimes = asked.lifetime.as_ref().map(lifetimes).into();
     plateau.dropped = asked.drops.then_some(counted.dropped_total).into();
     let storms = plateau.reconnect.0.take().map_or_else(List::default, |seen| seen.storms);
     plateau.reconnect = asked.reconnects.then(|| reconnects(counted, storms)).into();
     plateau.churn = asked.churn_per_s.map(|per_s| churn(counted, per_s, seconds)).into();
+}
+
+fn slow_readers(counted: &ClientTotals, seconds: f64) -> SlowReaders {
+    let read = counted.reluctant_bytes_total;
+    SlowReaders {
+        slow: counted.slow_readers.into(),
+        slow_ended: counted.slow_readers_ended_total.into(),
+        bytes_per_s: per_s(read, Duration::from_secs_f64(seconds)).into(),
+        silent: counted.silent_readers.into(),
+        silent_ended: counted.silent_readers_ended_total.into(),
+        sent: counted.reluctant_messages_total.into(),
+    }
+}
+
+fn lifetimes(counted: &ClientTotals, asked: &str, seconds: f64) -> Lifetimes {
+    let departures = counted.departures_total;
+    let all_seconds = Duration::from_micros(counted.connection_us_total).as_secs_f64();
+    let mean = |of: f64, by: f64| Maybe((of > 0.0 && by > 0.0).then(|| of / by));
+    Lifetimes {
+        asked: asked.to_owned().into(),
+        departures: departures.into(),
+        arrivals: counted.arrivals_total.into(),
+        waiting: (counted.places_waiting + counted.arrivals_called_off_total).into(),
+        tries: counted.arrival_tries_total.into(),
+        failed: Counts::by_errno(&counted.arrival_failed),
+        connections_min: counted.connections_least.into(),
+        connections_mean: mean(all_seconds, seconds),
+        mean_seconds: mean(all_seconds, departures as f64),
+        lived_us: Percentiles::of(&counted.lifetime_us).into(),
+        arrival_us: Percentiles::of(&counted.arrival_latency_us).into(),
+    }
 }
 
 fn reconnects(counted: &ClientTotals, storms: List<Storm>) -> Reconnects {

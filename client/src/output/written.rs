@@ -17,8 +17,8 @@ use megaconn::results::lenient::{List, Map, Maybe, Part};
 use megaconn::results::max::Max;
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
-    BackAfter, Churn, Connect, Counts, Handshakes, Keepalives, Messages, Plateau, Pushes,
-    Reconnects, Storm, StormPoint, Sweep,
+    BackAfter, Churn, Connect, Counts, Handshakes, Keepalives, Lifetimes, Messages, Plateau,
+    Pushes, Reconnects, SlowReaders, Storm, StormPoint, Sweep,
 };
 use megaconn::results::result::{
     Close, Descriptors, LossPattern, LossTimes, PerCore, ReserveMet, RunResult, TargetChange,
@@ -114,6 +114,27 @@ fn whole_plateau() -> Plateau {
             connect_latency_us: percentiles(30),
             latency_us: Maybe(None),
             handshakes: handshakes(2, 598, 200.0),
+        })),
+        readers: Maybe(Some(SlowReaders {
+            slow: Maybe(Some(20)),
+            slow_ended: Maybe(Some(1)),
+            bytes_per_s: Maybe(Some(204_800.5)),
+            silent: Maybe(Some(10)),
+            silent_ended: Maybe(Some(2)),
+            sent: Maybe(Some(330)),
+        })),
+        lifetimes: Maybe(Some(Lifetimes {
+            asked: "exp 60s".into(),
+            departures: Maybe(Some(70)),
+            arrivals: Maybe(Some(69)),
+            waiting: Maybe(Some(1)),
+            tries: Maybe(Some(85)),
+            failed: failed(),
+            connections_min: Maybe(Some(99_984)),
+            connections_mean: Maybe(Some(99_984.5)),
+            mean_seconds: Maybe(Some(60.5)),
+            lived_us: percentiles(1_000),
+            arrival_us: Maybe(None),
         })),
         reconnect: Maybe(Some(Reconnects {
             returned: Maybe(Some(4)),
@@ -371,7 +392,7 @@ fn whole_result() -> RunResult {
         }]),
         verdict: Part(whole_verdict()),
         notes: Map::from_iter([("close.server_seconds", "no dump showed it".to_owned())]),
-        ..begun(100_000, &echo(), "loopback".into())
+        ..begun(100_000, &echo(), "loopback".into(), 7)
     };
     take_bystanders(&mut result, account());
     result
@@ -400,7 +421,7 @@ fn an_empty_result_is_written_as_it_was_stored() {
         commit: Maybe(None),
         started_at: none,
         expect: "".into(),
-        ..begun(0, &Expect::Nothing, "".into())
+        ..begun(0, &Expect::Nothing, "".into(), 0)
     };
     result.verdict.met = false.into();
     result.cost_per_connection.sockets_counted = none;

@@ -11,7 +11,7 @@ use megaconn::base::constants::{
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::layers::Layers;
 use megaconn::base::wanted::Wanted;
-use megaconn::engine::client::config::{Reconnect, Schedule};
+use megaconn::engine::client::config::{Lifetime, Readers, Reconnect, Schedule};
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
@@ -25,6 +25,7 @@ use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::slo::Slo;
 use crate::run::conflicts;
 use crate::run::flags::{self, Flags, GateFlags, LoadFlags, Outputs, Targets, TrafficFlags};
+use crate::run::lifetime::{self, Every, LifetimeFlag};
 use crate::run::plateaus::hold_at_least;
 use crate::run::websocket::WebSocket;
 
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) memory_reserve: Option<u64>,
     pub(crate) gates: Gates,
     pub(crate) outputs: Outputs,
+    /// What random choices come from.
+    pub(crate) seed: u64,
     /// With --bystanders.
     pub(crate) bystanders: Option<BystanderPlan>,
 }
@@ -79,6 +82,12 @@ pub(crate) struct Traffic {
     pub(crate) reconnect: Option<Reconnect>,
     /// When held connections are dropped on purpose.
     pub(crate) storms: Vec<Storm>,
+    /// Which held connections read slowly, or not at all.
+    pub(crate) readers: Option<Readers>,
+    /// How long held connections live.
+    pub(crate) lifetime: Option<Lifetime>,
+    /// Tuples that are used for their places until the first one may be used again.
+    pub(crate) lifetime_tuples: u64,
     pub(crate) close: ShutdownMode,
     pub(crate) sweep: bool,
     pub(crate) keepalive: Option<Duration>,
@@ -145,7 +154,11 @@ impl Config {
         let websocket = WebSocket::of(&flags, hosts, script.as_ref(), room).map_err(FlagError)?;
         let (plateaus, to_max) = plateaus(&flags.load.connections)?;
         let most = plateaus.iter().copied().max().unwrap_or(0);
-        let churn = churn(&flags.load, &flags.traffic, plateaus.len() + usize::from(to_max));
+        let reused =
+            reused_after(&flags.load, &flags.traffic, plateaus.len() + usize::from(to_max));
+        let churn = churn(&flags.traffic, reused);
+        let lifetime = flags.lifetime.lifetime.map(|LifetimeFlag(lifetime)| lifetime);
+        let lifetime_tuples = lifetime.map_or(0, |of| lifetime::tuples(of, most, reused));
         let bystanders = flags.bystanders.then(|| {
             let target = endpoints.iter().flatten().next().map(|endpoints| endpoints.address);
             let whom = flags.panel.whom(target, flags.outputs.out.as_deref());
@@ -176,11 +189,15 @@ impl Config {
                 tls,
                 reconnect: flags.reconnect.told(),
                 storms: flags.reconnect.storm,
+                readers: flags.readers.told(),
+                lifetime,
+                lifetime_tuples,
                 ..Traffic::new(flags.traffic, script, churn, to_max)
             },
             memory_reserve: flags.memory_reserve,
             gates,
             outputs: flags.outputs,
+            seed: flags.lifetime.seed(),
             bystanders,
         })
     }
@@ -226,8 +243,8 @@ impl Traffic {
         to_max: bool,
     ) -> Traffic {
         let per_s = flags.message_rate.map_or(Schedule::None, Schedule::PerSecond);
-        let every = flags.message_every.or(flags.ping_every);
-        let schedule = every.map_or(per_s, Schedule::Every);
+        let every = flags.message_every.map(|Every(schedule)| schedule);
+        let schedule = every.or(flags.ping_every.map(Schedule::Every)).unwrap_or(per_s);
         let is_unanswered = script.as_ref().is_some_and(|script| script.answer.is_none());
         let expect = match flags.expect {
             flags::Expect::Echo if is_unanswered => Expect::Nothing,
@@ -255,6 +272,9 @@ impl Traffic {
             churn,
             reconnect: None,
             storms: Vec::new(),
+            readers: None,
+            lifetime: None,
+            lifetime_tuples: 0,
             close: match flags.close {
                 flags::Close::Fin => ShutdownMode::Sending,
                 flags::Close::Reset => ShutdownMode::Reset,
@@ -275,10 +295,11 @@ impl Traffic {
         layers || self.proxy_protocol.is_some()
     }
 
-    /// Whether connections carry anything in the hold, or short ones come and go beside them.
+    /// Whether connections carry anything in the hold, or come and go.
     pub(crate) fn is_any(&self) -> bool {
         let pushes = matches!(self.expect, Expect::Push(_));
-        self.schedule != Schedule::None || self.churn.is_some() || pushes
+        let comes_and_goes = self.churn.is_some() || self.lifetime.is_some();
+        self.schedule != Schedule::None || comes_and_goes || pushes
     }
 }
 
@@ -325,18 +346,22 @@ fn plateaus(wanted: &[Wanted]) -> Result<(Vec<u64>, bool), FlagError> {
     Ok((if is_churn_alone { vec![0] } else { connections }, to_max))
 }
 
-fn churn(load: &LoadFlags, traffic: &TrafficFlags, plateaus: usize) -> Option<Churn> {
+/// After which time a tuple may be used again, at most all holds together; and a second more.
+fn reused_after(load: &LoadFlags, traffic: &TrafficFlags, plateaus: usize) -> Duration {
     let is_over_after = match traffic.close {
         flags::Close::Fin => TIME_WAIT,
         // A reset leaves no TIME_WAIT; some are on their way.
         flags::Close::Reset => CONNECT_TIMEOUT,
     };
     let churns = load.hold * u32::try_from(plateaus).unwrap_or(u32::MAX);
-    let seconds = is_over_after.min(churns).as_secs() + 1;
+    Duration::from_secs(is_over_after.min(churns).as_secs() + 1)
+}
+
+fn churn(traffic: &TrafficFlags, reused: Duration) -> Option<Churn> {
     traffic.churn.map(|per_s| {
         // A rate is far below 2^64 a second, and a product that is not is capped.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "above")]
-        let tuples = (per_s * seconds as f64).ceil() as u64;
+        let tuples = (per_s * reused.as_secs_f64()).ceil() as u64;
         Churn { per_s, tuples }
     })
 }

@@ -7,7 +7,8 @@ use crate::run::flags::{self, Flags};
 
 /// The first contradiction among `flags`, and its fix.
 pub(super) fn first(flags: &Flags) -> Option<(&'static str, &'static str)> {
-    let mut all = of_run(flags).into_iter().chain(of_script(flags)).chain(of_returns(flags));
+    let all = of_run(flags).into_iter().chain(of_script(flags)).chain(of_returns(flags));
+    let mut all = all.chain(of_lifetimes(flags)).chain(of_readers(flags));
     all.find(|(is_so, ..)| *is_so).map(|(_, what, fix)| (what, fix))
 }
 
@@ -167,6 +168,80 @@ fn of_returns(flags: &Flags) -> [(bool, &'static str, &'static str); 7] {
             comes_back && falls,
             "--reconnect makes connections again under their numbers, which plateaus that fall give twice",
             "--connections that rise",
+        ),
+    ]
+}
+
+/// The same of connections that come and go.
+fn of_lifetimes(flags: &Flags) -> [(bool, &'static str, &'static str); 5] {
+    let Flags { load, lifetime, .. } = flags;
+    let ends = lifetime.lifetime.is_some();
+    let falls = load.connections.windows(2).any(|pair| pair[0] > pair[1]);
+    [
+        (
+            ends && load.connections.is_empty(),
+            "--lifetime is of held connections, and there are none",
+            "add --connections",
+        ),
+        (
+            ends && load.hold.is_zero() && flags.keep_bystanders.is_none(),
+            "--lifetime is of the hold, of which --hold 0s has none",
+            "--hold 60s",
+        ),
+        (
+            ends && load.connections.contains(&Wanted::Max),
+            "--connections max opens until there is no more, and nothing can take a place then",
+            "--connections with a number",
+        ),
+        (
+            ends && falls,
+            "--lifetime fills places under their numbers, which plateaus that fall give twice",
+            "--connections that rise",
+        ),
+        (
+            ends && flags.keep_bystanders.is_some(),
+            "--keep-bystanders closes connections on its way, and --lifetime fills their places",
+            "one of the two",
+        ),
+    ]
+}
+
+/// The same of connections that read slowly, or not at all.
+fn of_readers(flags: &Flags) -> [(bool, &'static str, &'static str); 6] {
+    let Flags { load, traffic, lifetime, readers, .. } = flags;
+    let are_any = readers.is_any();
+    let is_echo = traffic.expect == flags::Expect::Echo;
+    let sends = traffic.message_every.is_some() || traffic.message_rate.is_some();
+    [
+        (
+            are_any && load.connections.is_empty(),
+            "--slow-readers and --silent-readers are of held connections, and there are none",
+            "add --connections",
+        ),
+        (
+            are_any && load.hold.is_zero() && flags.keep_bystanders.is_none(),
+            "--slow-readers and --silent-readers are of the hold, of which --hold 0s has none",
+            "--hold 60s",
+        ),
+        (
+            are_any && traffic.expect == flags::Expect::Nothing,
+            "--expect nothing leaves nothing to read",
+            "--expect echo or push, or all connections as they are",
+        ),
+        (
+            are_any && is_echo && !sends && traffic.ping_every.is_none(),
+            "--slow-readers and --silent-readers need something in the hold that they do not read",
+            "add --message-every 1s",
+        ),
+        (
+            are_any && lifetime.lifetime.is_some(),
+            "--lifetime closes connections in order, which those that do not read cannot be",
+            "one of the two",
+        ),
+        (
+            readers.is_more_than_all(),
+            "--slow-readers and --silent-readers are more than all together",
+            "100% at most",
         ),
     ]
 }

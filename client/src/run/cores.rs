@@ -172,6 +172,9 @@ fn client_config(config: &Config, plan: &RunPlan, core: usize) -> ClientConfig {
     let (load, traffic, cores) = (&config.load, &config.traffic, plan.cpus.len());
     ClientConfig {
         reconnect: traffic.reconnect,
+        readers: traffic.readers,
+        lifetime: traffic.lifetime,
+        seed: config.seed,
         slots_per_segment: plan.slots_per_segment,
         connects_in_flight: load.connects_in_flight,
         message_bytes: traffic.message_bytes,
@@ -202,7 +205,8 @@ pub(crate) fn pace(
 /// The tuples of `core`, which has its even share of the connections.
 pub(crate) fn allocator(plan: &RunPlan, core: usize) -> TupleAllocator {
     let cores = plan.cpus.len();
-    let share = tuples::share(plan.set_aside, cores, core);
+    let held = plan.set_aside.saturating_add(plan.demand.lifetime_tuples);
+    let share = tuples::share(held, cores, core);
     let churn = plan.demand.churn_tuples.div_ceil(cores as u64);
     TupleAllocator::new(Arc::clone(&plan.tuples), core, share, churn, plan.run_id)
 }

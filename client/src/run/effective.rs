@@ -9,7 +9,9 @@ use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::tls::config::ClientTls;
 
 use crate::run::config::{Config, Load, Traffic};
+use crate::run::lifetime;
 use crate::run::preflight::RunPlan;
+use crate::run::readers;
 
 /// The lines of `config`, with what `plan` made of it on this host.
 pub(crate) fn lines(config: &Config, plan: &RunPlan) -> Vec<String> {
@@ -27,6 +29,7 @@ pub(crate) fn lines(config: &Config, plan: &RunPlan) -> Vec<String> {
         format!("tuples={}", tuples.capacity()),
     ];
     lines.extend(of_traffic(load, traffic));
+    lines.push(format!("seed={}", config.seed));
     lines.push(format!("resolve_every={}", time(config.targets.resolve_every)));
     lines.extend([
         format!("hold={:?}", load.hold),
@@ -46,6 +49,7 @@ fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
     let schedule = match traffic.schedule {
         Schedule::None => "none".to_owned(),
         Schedule::Every(interval) => format!("every {interval:?} on each connection"),
+        Schedule::Exponential(mean) => format!("exponential, mean {mean:?}, on each connection"),
         Schedule::PerSecond(rate) => format!("{rate}/s over all connections"),
     };
     let expect = match &traffic.expect {
@@ -65,6 +69,8 @@ fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
         format!("script={}", if traffic.script.is_some() { "on" } else { "off" }),
         format!("websocket={}", or(traffic.websocket.as_ref().map(|ws| &ws.request.path), "off")),
         format!("churn={}", per_s(traffic.churn_per_s(), "off")),
+        format!("readers={}", or(traffic.readers.map(readers::in_words), "all")),
+        format!("lifetime={}", or(traffic.lifetime.map(lifetime::in_words), "off")),
         format!("reconnect={}", or(traffic.reconnect.map(comes_back), "off")),
         format!("storm={}", or(Some(list(&traffic.storms)).filter(|all| !all.is_empty()), "off")),
         format!("close={}", if traffic.close == ShutdownMode::Reset { "reset" } else { "fin" }),

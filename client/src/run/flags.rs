@@ -22,6 +22,8 @@ use megaconn::runtime::topology::CoreList;
 use crate::bystanders::flags::BystanderFlags;
 use crate::bystanders::slo::Slo;
 use crate::measure::server_metrics::Look;
+use crate::run::lifetime::{Every, LifetimeFlags};
+use crate::run::readers::ReadersFlags;
 use crate::run::reconnect::ReconnectFlags;
 use crate::run::script::ScriptFlags;
 use crate::run::tls::TlsFlags;
@@ -45,6 +47,10 @@ pub(crate) struct Flags {
     pub(crate) tls: TlsFlags,
     #[command(flatten)]
     pub(crate) reconnect: ReconnectFlags,
+    #[command(flatten)]
+    pub(crate) lifetime: LifetimeFlags,
+    #[command(flatten)]
+    pub(crate) readers: ReadersFlags,
     /// Memory left to others [default: 5 %]
     ///
     /// When less is left, of the host or of what a memory cgroup of the client may have, nothing more
@@ -188,10 +194,10 @@ pub(crate) struct TrafficFlags {
     /// Message interval, in the hold
     ///
     /// On every connection once in this time, spread over all of it, by an open-loop schedule:
-    /// latency counts from when a message was due, and the client's own lag is reported apart.
-    #[arg(long, value_name = "DUR", value_parser = units::positive_duration,
-          conflicts_with_all = ["message_rate", "message_count"])]
-    pub(crate) message_every: Option<Duration>,
+    /// latency counts from when a message was due, and the client's own lag is reported apart. exp:DUR: after
+    /// random times, exponential with this mean, each connection by itself; see --seed.
+    #[arg(long, value_name = "DUR|exp:DUR", conflicts_with_all = ["message_rate", "message_count"])]
+    pub(crate) message_every: Option<Every>,
     /// Messages per second, in the hold
     ///
     /// Over all connections, in turn, by the same schedule.

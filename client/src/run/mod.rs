@@ -40,11 +40,13 @@ mod effective;
 mod filling;
 pub(crate) mod flags;
 mod gates;
+mod lifetime;
 mod names;
 pub(crate) mod outcome;
 mod plateaus;
 mod preflight;
 mod reach;
+mod readers;
 mod reconnect;
 mod refusal;
 mod script;
@@ -126,8 +128,11 @@ fn offer_control(config: &Config, plan: &RunPlan) -> Result<Option<Control>, Ref
     let (searches, expect) = (config.keep().is_some(), &config.traffic.expect);
     let echo = matches!(expect, Expect::Echo(_));
     let bounds = Bounds {
-        fixed_connections: searches
-            .then_some("--keep-bystanders chooses the number; fix: a run without it"),
+        fixed_connections: match config.traffic.lifetime {
+            _ if searches => Some("--keep-bystanders chooses the number; fix: a run without it"),
+            Some(_) => Some("--lifetime keeps the number what it is; fix: a run without it"),
+            None => None,
+        },
         fixed_messages: matches!(expect, Expect::Push(_))
             .then_some("--expect push sends nothing; fix: a run with --expect echo"),
         no_sweep: (!echo).then_some("a sweep needs answers; fix: a run with --expect echo"),

@@ -90,7 +90,7 @@ impl RunPlan {
         let host = Host { ring: RingTried::Works, ..Host::read(nofile, reserve_bytes) };
         let rows = reading::rows(&host, &demand);
         if let Some(row) = rows.iter().find(|row| !row.fits()) {
-            return Err(does_not_fit(demand.connections, config.traffic.churn_per_s(), row));
+            return Err(does_not_fit(demand.connections, &config.traffic, row));
         }
         let most = MaxPlan::of(&rows, &tuples, &demand, cpus.len());
         let room = match demand.connections {
@@ -142,6 +142,7 @@ fn demand(config: &Config, tuples: &TuplePlan, cores: u64) -> Demand {
     let connections = config.connections().max(config.load.to_max.into());
     let memory = footprint::of(config.traffic.layers());
     Demand {
+        lifetime_tuples: config.traffic.lifetime_tuples,
         churn_tuples: config.traffic.churn.map_or(0, |churn| churn.tuples),
         connects_in_flight: cores * u64::from(config.load.connects_in_flight),
         ..Demand::of_client(connections, tuples.targets(), tuples.capacity(), cores, memory)

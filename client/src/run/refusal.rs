@@ -16,7 +16,8 @@ use megaconn::walls::reading::Row;
 use crate::bystanders::runner::NoProbeRunner;
 use crate::measure::server_metrics::NoMetrics;
 use crate::output::directory::WriteError;
-use crate::run::config::FlagError;
+use crate::run::config::{FlagError, Traffic};
+use crate::run::lifetime::in_words;
 use crate::run::script::ScriptError;
 use crate::run::tls::TlsError;
 
@@ -69,9 +70,13 @@ pub(crate) enum Refusal {
 }
 
 /// The limit that the plan breaks, in one line.
-pub(crate) fn does_not_fit(connections: u64, churn: Option<f64>, row: &Row) -> Refusal {
-    let churn = churn.map_or(String::new(), |rate| format!(" with --churn {rate}/s"));
-    let wanted = format!("{}{churn}", grouped(connections));
+pub(crate) fn does_not_fit(connections: u64, traffic: &Traffic, row: &Row) -> Refusal {
+    let churn = traffic.churn_per_s().map(|rate| format!("--churn {rate}/s"));
+    let lifetime = traffic.lifetime.map(|of| format!("--lifetime '{}'", in_words(of)));
+    let with: Vec<String> = churn.into_iter().chain(lifetime).collect();
+    let with =
+        if with.is_empty() { String::new() } else { format!(" with {}", with.join(" and ")) };
+    let wanted = format!("{}{with}", grouped(connections));
     let Row { id, unit, .. } = row;
     let need = grouped(row.need.unwrap_or(0));
     let have = row.have.map_or("no limit".to_owned(), grouped);

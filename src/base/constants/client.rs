@@ -28,6 +28,9 @@ pub const GROWTH_WINDOW: u64 = 256;
 /// Connects that a client core starts in one turn, so that completions are seen between them.
 pub const CONNECTS_PER_TURN: u32 = 64;
 
+/// Time between two looks at a connection that does not read, whether the server has ended it.
+pub const READERS_LOOK: Duration = Duration::from_secs(1);
+
 /// Most time by which a push may exceed its interval before it is overdue; half the interval when
 /// that is less.
 pub const PUSH_GRACE_MAX: Duration = Duration::from_secs(1);

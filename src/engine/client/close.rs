@@ -22,7 +22,12 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         let keep = self.phase.keep;
         while self.connections > keep && self.end.count(Queue::Ending) < CLOSES_IN_FLIGHT {
             let first = self.end.first(Queue::Resting);
-            let Some(id) = first.or_else(|| self.end.first(Queue::Overdue)) else { break };
+            let Some(id) = first.or_else(|| self.end.first(Queue::Overdue)) else {
+                // The kernel may hold more for them than they would ever read.
+                let Some(id) = self.end.first(Queue::Reluctant) else { break };
+                self.cut_reluctant(id);
+                continue;
+            };
             if !self.leave(id, mode) {
                 // A buffer comes back with those that are leaving.
                 break;
@@ -62,6 +67,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     fn give_up_open(&mut self, id: SlotId, ending: Ending) {
         if E::OPENS && self.is_opening(id) {
             return self.lose_opening(id, ending);
+        }
+        if self.is_reluctant(id) {
+            return self.end_reluctant(id);
         }
         if self.is_short(id) {
             self.churning -= 1;

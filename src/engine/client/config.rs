@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use crate::engine::client::choices::Lifetime;
+pub use crate::engine::client::reluctant::Readers;
 use crate::engine::driver::ShutdownMode;
 
 /// What one core of a client is told.
@@ -22,6 +24,12 @@ pub struct ClientConfig {
     pub turn: f64,
     /// When those that are lost come back; `None` is never.
     pub reconnect: Option<Reconnect>,
+    /// How long held connections live; `None` is until they are closed.
+    pub lifetime: Option<Lifetime>,
+    /// Which of them read slowly, or not at all; `None` is none of them.
+    pub readers: Option<Readers>,
+    /// What every random choice comes from.
+    pub seed: u64,
     /// How connections are ended.
     pub close: ShutdownMode,
     /// Tells this run's messages from any other's.
@@ -48,6 +56,8 @@ pub enum Schedule {
     None,
     /// On each connection once in this time, spread over all of it.
     Every(Duration),
+    /// On each connection after random times of this mean, exponential, each connection by itself.
+    Exponential(Duration),
     /// At this rate per second over all cores, on the connections in turn.
     PerSecond(f64),
 }

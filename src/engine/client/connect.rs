@@ -139,8 +139,10 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.connections += 1;
         self.end.stats.connected_total.add(1);
         self.has_returned(self.end.arena[id].role.number);
+        self.begin_life(id);
         self.end.arena[id].wait_from(self.end.now);
         self.end.push(id, Queue::Resting);
+        self.think_of(id);
         self.look_for_wall(None);
     }
 

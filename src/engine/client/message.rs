@@ -49,7 +49,12 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     fn send_message(&mut self, due: Duration) -> bool {
         // One that was readable unasked holds its buffer; its receive says in a moment what it is.
         let is_quiet = |id: &SlotId| self.end.arena[*id].read == ReadSide::Polling;
-        let Some(id) = self.end.first(Queue::Resting).filter(is_quiet) else { return false };
+        let first = self.end.first(Queue::Resting).filter(is_quiet);
+        first.is_some_and(|id| self.send_message_on(id, due))
+    }
+
+    /// Sends a message that was due at `due` on a connection on which nothing is out; whether there was a buffer.
+    pub(super) fn send_message_on(&mut self, id: SlotId, due: Duration) -> bool {
         let Some(buffer) = self.end.take_buffer() else { return false };
         self.end.remove(id, Queue::Resting);
         let slot = &mut self.end.arena[id];
@@ -87,6 +92,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         if E::OPENS && self.is_opening(id) {
             return self.has_said_first(id);
         }
+        if self.is_reluctant(id) {
+            return self.on_sent_reluctantly(id);
+        }
         if E::OPENS && self.has_sent_aside(id) {
             return;
         }
@@ -112,6 +120,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     pub(super) fn on_readable(&mut self, id: SlotId, result: Result<Readiness, Errno>) {
         let ready = result.unwrap_or(Readiness::ERROR);
+        if self.is_reluctant(id) {
+            return self.on_readable_reluctantly(id, ready);
+        }
         let has_only_ended = ready.peer_has_ended() && !ready.has_error();
         let is_asked = self.end.arena[id].role.pending > 0 || self.expectation.is_unasked();
         let may_have_sent = is_asked || E::OPENS;
@@ -181,6 +192,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn hear(&mut self, id: SlotId) {
         if E::OPENS && self.is_opening(id) {
             return self.hear_opening(id);
+        }
+        if self.is_reluctant(id) {
+            return self.hear_reluctantly(id);
         }
         let slot = &mut self.end.arena[id];
         let is_asked = slot.role.pending > 0 || self.expectation.is_unasked();

@@ -8,7 +8,8 @@
 //!
 //! An open connection stands in one queue: `resting`, `waiting` while a message is out, or `overdue`
 //! when a text is; one that closes stands in `ending`. Each is in the order of time, so that its first
-//! is the next to be due. Phases come from the housekeeping thread.
+//! is the next to be due. What is due on one connection by a time of its own (`thinking`, `lifetimes`) stands in a heap
+//! beside (`dues`). Phases come from the housekeeping thread.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,12 +21,16 @@ use crate::base::constants::{
 };
 use crate::base::errno::Errno;
 use crate::engine::client::aside::{Aside, Short};
-use crate::engine::client::config::ClientConfig;
+use crate::engine::client::choices::Choices;
+use crate::engine::client::config::{ClientConfig, Pace};
+use crate::engine::client::dues::Dues;
 use crate::engine::client::growth::Growth;
 use crate::engine::client::held_up::HeldUp;
+use crate::engine::client::lifetimes::Lives;
 use crate::engine::client::opened::Opened;
 use crate::engine::client::phase::{Command, Phase};
 use crate::engine::client::phase_state::PhaseState;
+use crate::engine::client::reluctant::Reluctant;
 use crate::engine::client::returns::Returns;
 use crate::engine::client::role::Calling;
 use crate::engine::client::starved::Starved;
@@ -40,14 +45,18 @@ use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::{ClientStats, LossLog, LostCause};
 
 mod aside;
+pub mod census;
+mod choices;
 mod churn;
 mod close;
 pub mod config;
 mod connect;
+mod dues;
 mod fill;
 mod growth;
 mod held_up;
 mod keepalive;
+mod lifetimes;
 mod message;
 mod opened;
 mod opening;
@@ -55,11 +64,13 @@ mod pacer;
 pub mod phase;
 mod phase_state;
 mod reconnect;
+mod reluctant;
 mod reply;
 mod returns;
 pub mod role;
 mod starved;
 mod storm;
+mod thinking;
 pub mod tuple_allocator;
 mod unasked;
 
@@ -79,6 +90,11 @@ pub struct Client<D, E: Expectation> {
     /// A handshake had its turn, and there was no buffer: it waits for one that comes back.
     lacks_buffer: bool,
     returns: Returns,
+    choices: Choices,
+    /// Messages that are due by think times.
+    thoughts: Dues,
+    lives: Lives,
+    reluctant: Reluctant,
     /// Bytes that go out and are no message, by the number of their buffer.
     asides: Box<[Aside]>,
     /// Short connections of an expectation that opens.
@@ -108,8 +124,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         losses: Arc<LossLog>,
     ) -> Client<D, E> {
         let buffers = if E::OPENS { driver.buffers() } else { 0 };
-        // Cores that drew the same waits would have their connections back together.
-        let returns = Returns::new(config.run ^ tuples.identity(0).wrapping_mul(0x9e37_79b9));
+        let choices = Choices::new(config.seed);
         Client {
             end: Endpoint::new(driver, config.slots_per_segment, stats),
             expectation,
@@ -121,7 +136,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             starved: Starved::new(),
             shaking: Starved::new(),
             lacks_buffer: false,
-            returns,
+            returns: Returns::default(),
+            choices,
+            thoughts: Dues::default(),
+            lives: Lives::default(),
+            reluctant: Reluctant::default(),
             asides: vec![Aside::default(); buffers].into(),
             shorts: HashMap::new(),
             losses,
@@ -135,7 +154,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// What is due cannot begin, because every connection that could carry it waits for the server.
     fn is_held_up(&self) -> bool {
-        let message = self.phase.messages.due_by(self.end.now).is_some();
+        let is_thought = self.thoughts.first_by(self.end.now).is_some();
+        let message = is_thought || self.phase.messages.due_by(self.end.now).is_some();
         let short = self.phase.churn.due_by(self.end.now).is_some();
         message && self.all_wait() || short && self.churning >= MESSAGES_IN_FLIGHT
     }
@@ -166,7 +186,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Does what the phase asks for, within the bounds of what may be in flight.
     fn advance(&mut self) {
-        if self.phase.holds() && !self.config.pace.is_paused {
+        self.start_departures();
+        self.start_reluctant();
+        let is_held = self.phase.holds() && !self.config.pace.is_paused;
+        let fills_places = self.phase.now() == Phase::Hold && self.is_filling_places();
+        if is_held || fills_places {
             self.start_returns();
         }
         let is_carried_out = match self.phase.now() {
@@ -175,11 +199,15 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             {
                 false
             }
-            Phase::Hold => self.end.count(Queue::Waiting) == 0 && self.churning == 0,
+            Phase::Hold => {
+                let is_out = self.end.count(Queue::Waiting) > 0 || self.churning > 0;
+                !is_out && !self.is_filling_places()
+            }
             Phase::Connect { .. } | Phase::Fill { .. } => self.start_connects(),
             Phase::Messages | Phase::Sweep => self.start_messages(),
             Phase::Traffic => {
                 self.start_scheduled_messages();
+                self.start_thoughts();
                 self.start_churn();
                 true
             }
@@ -238,57 +266,37 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         let is_held_to_time = self.expectation.is_unasked() && self.connections > 0;
         let ticks = (waits > 0 || is_held_to_time).then_some(Duration::from_millis(TICK_MS.into()));
         let paced = self.phase.wait(self.end.now, self.end.count(Queue::Resting) > 0);
-        let returns = if self.phase.holds() { self.returns.sleep(self.end.now) } else { None };
-        paced.into_iter().chain(ticks).chain(returns).chain(self.keepalive_wait()).min()
+        let holds = self.phase.holds() || self.phase.now() == Phase::Hold;
+        let returns = if holds { self.returns.sleep(self.end.now) } else { None };
+        let thoughts = self.think_mean().and_then(|_| self.thoughts.sleep(self.end.now));
+        let ends = self.lives_end().then(|| self.lives.ends.sleep(self.end.now)).flatten();
+        let own = returns.into_iter().chain(thoughts).chain(ends).chain(self.reluctant_sleep());
+        paced.into_iter().chain(ticks).chain(own).chain(self.keepalive_wait()).min()
     }
-}
-
-/// Where the slots of a core are, for the tests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Census {
-    /// Connects that are to be started still.
-    pub to_start: u64,
-    /// Held connections that are open.
-    pub connections: u64,
-    /// Short connections that have begun and not ended.
-    pub churning: u32,
-    /// Slots with a connect in flight.
-    pub connecting: u32,
-    /// Slots that are connected, and open.
-    pub opening: u32,
-    /// Open slots on which something beside messages is under way.
-    pub aside: u32,
-    /// Open slots on which nothing is out.
-    pub resting: u32,
-    /// Open slots whose message is out.
-    pub waiting: u32,
-    /// Open slots whose push is overdue.
-    pub overdue: u32,
-    /// Slots that are closing.
-    pub ending: u32,
 }
 
 impl<D: Dial, E: Expectation> Client<D, E> {
-    // ---- for the tests --------------------------------------------------------------------
-
-    /// The client's own part of a lag, for a test that counts it.
-    pub fn own_lag(&self, due: Duration) -> Duration {
-        self.held_up.own_lag(due, self.end.now)
+    /// What goes on by a time of its own is counted up to now.
+    fn end_schedules(&mut self, now: Duration) {
+        self.end_thinking(now);
+        self.count_population(now);
     }
 
-    /// Where the slots are, for a test that counts them.
-    pub fn census(&self) -> Census {
-        Census {
-            to_start: self.phase.to_start,
-            connections: self.connections,
-            churning: self.churning,
-            connecting: self.end.count(Queue::Connecting),
-            opening: self.end.count(Queue::Opening),
-            aside: self.end.count(Queue::Aside),
-            resting: self.end.count(Queue::Resting),
-            waiting: self.end.count(Queue::Waiting),
-            overdue: self.end.count(Queue::Overdue),
-            ending: self.end.count(Queue::Ending),
+    fn change_pace(&mut self, pace: Pace, now: Duration) {
+        let before = self.config.pace;
+        let is_other = before.is_paused != pace.is_paused;
+        let thinks_anew = is_other || before.schedule != pace.schedule;
+        if thinks_anew {
+            self.end_schedules(now);
+        }
+        self.config.pace = pace;
+        let stats = &self.end.stats;
+        let connections = self.prompt_connections();
+        self.phase.change_pace(&self.config, before, connections, now, stats);
+        if thinks_anew {
+            self.begin_thinking(now);
+            self.begin_reluctant_sends(now);
+            self.begin_population(now);
         }
     }
 }
@@ -305,6 +313,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
 
     fn begin(&mut self, _completions: usize) {
         self.count_held_up();
+        self.count_population(self.end.now);
     }
 
     fn on_event(&mut self, event: Event) {
@@ -338,6 +347,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
         self.take_handshakes();
         self.drop_stormed();
         self.advance();
+        self.look_for_least();
         self.start_keepalives();
         self.end.set_gauges(self.connections);
         self.end.stats.connects_in_flight.set(self.connecting().into());
@@ -346,6 +356,8 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
         }
         self.end.stats.messages_in_flight.set(self.end.count(Queue::Waiting).into());
         self.end.stats.returns_waiting.set(self.returns.len() as u64);
+        self.set_reluctant_gauges();
+        self.end.stats.places_waiting.set(self.returns.departed as u64);
         self.end.stats.closes_in_flight.set(self.end.count(Queue::Ending).into());
     }
 
@@ -369,6 +381,9 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
                 }
                 // A connect that is out will be a connection: the controller lets short ones end first.
                 let open = connections + u64::from(self.connecting());
+                self.end_schedules(now);
+                self.begin_reluctant(command.phase);
+                let connections = self.prompt_connections();
                 let stats = &self.end.stats;
                 self.phase.take(
                     command,
@@ -378,15 +393,15 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
                     now,
                     stats,
                 );
-                self.growth = Growth::since(self.connects_answered(), connections);
+                self.begin_thinking(now);
+                self.begin_reluctant_sends(now);
+                self.begin_population(now);
+                self.begin_least();
+                self.growth = Growth::since(self.connects_answered(), self.connections);
             }
             Command::Drop(part) => self.begin_storm(part),
             Command::OpenNoMore => self.phase.open_no_more(now, &self.end.stats),
-            Command::Pace(pace) => {
-                let before = std::mem::replace(&mut self.config.pace, pace);
-                let stats = &self.end.stats;
-                self.phase.change_pace(&self.config, before, connections, now, stats);
-            }
+            Command::Pace(pace) => self.change_pace(pace, now),
             Command::Churn(targets) => {
                 self.end.driver.learn_targets(&targets.known);
                 self.expectation.learn_targets(&targets.known, &targets.like);

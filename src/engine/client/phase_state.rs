@@ -156,7 +156,8 @@ impl PhaseState {
     fn start_messages(&mut self, config: &ClientConfig, connections: u64, now: Duration) {
         if self.scheduled(config) == Some(Phase::Traffic) && connections > 0 {
             let per_s = match config.pace.schedule {
-                Schedule::None => 0.0,
+                // By think times they are due on each connection by itself.
+                Schedule::None | Schedule::Exponential(_) => 0.0,
                 Schedule::Every(interval) => connections as f64 / interval.as_secs_f64(),
                 Schedule::PerSecond(rate) => rate * self.part,
             };
@@ -282,6 +283,11 @@ impl PhaseState {
         if self.command.phase == Phase::Sweep && !is_asked && microseconds(waited) > swept_us {
             self.to_send = self.to_send.saturating_sub(1);
         }
+    }
+
+    /// The part of this core of what is due over all.
+    pub(super) fn part_of(&self, rate: f64) -> f64 {
+        rate * self.part
     }
 
     /// The present phase.

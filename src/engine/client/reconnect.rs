@@ -2,16 +2,27 @@
 //! or, where that is taken, through another one.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use crate::base::constants::CONNECTS_PER_TURN;
 use crate::base::errno::Errno;
 use crate::engine::client::Client;
+use crate::engine::client::choices::Choice;
+use crate::engine::client::config::Reconnect;
 use crate::engine::client::returns::Lost;
 use crate::engine::client::tuple_allocator::is_taken;
 use crate::engine::driver::Dial;
 use crate::engine::protocol::Expectation;
 use crate::engine::slot::low_milliseconds;
 use crate::engine::token::{Operation, SlotId};
+
+/// When a place that could not be filled is tried again: without end.
+const PLACE_AGAIN: Reconnect = Reconnect {
+    first: Duration::from_millis(100),
+    most: Duration::from_secs(5),
+    jitter: 1.0,
+    tries: u32::MAX,
+};
 
 impl<D: Dial, E: Expectation> Client<D, E> {
     /// A held connection was lost: it waits for its first try. One that had just come back goes on with its waits where
@@ -28,16 +39,22 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             Some((at, failed)) if now.saturating_sub(at) < reconnect.most => failed + 1,
             _ => 0,
         };
-        self.try_later(Lost { due: now, number, failed, since: now, goes_on: false });
+        let lost =
+            Lost { due: now, number, failed, since: now, has_departed: false, goes_on: false };
+        self.try_later(lost);
     }
 
     /// So many tries of it have failed: it waits for the next, or is given up.
     fn try_later(&mut self, lost: Lost) {
-        let Some(reconnect) = self.config.reconnect else { return };
+        let of_place = lost.has_departed.then_some(PLACE_AGAIN);
+        let Some(reconnect) = of_place.or(self.config.reconnect) else { return };
         if lost.failed >= reconnect.tries {
             return self.end.stats.given_up_total.add(1);
         }
-        let due = self.end.now + reconnect.wait(lost.failed, &mut self.returns.random);
+        let Lost { number, failed, .. } = lost;
+        let (whose, life) = (self.tuples.identity(number), self.returns.life(number));
+        let part = self.choices.part(Choice::Jitter, whose, life, failed);
+        let due = self.end.now + reconnect.wait(failed, part);
         self.returns.waiting.push(Reverse(Lost { due, ..lost }));
     }
 
@@ -59,7 +76,13 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     fn arm_return(&mut self, id: SlotId, lost: Lost) {
         let number = lost.number;
         self.returns.under_way.insert(number, lost);
-        self.end.stats.reconnect_tries_total.add(u64::from(!lost.goes_on));
+        let stats = &self.end.stats;
+        let tries = if lost.has_departed {
+            &stats.arrival_tries_total
+        } else {
+            &stats.reconnect_tries_total
+        };
+        tries.add(u64::from(!lost.goes_on));
         let tuple = self.tuples.tuple_of(number);
         let token = self.end.arena[id].token(Operation::Connect, id);
         match self.end.driver.connect(token, tuple.source, tuple.target) {
@@ -71,13 +94,21 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         }
     }
 
-    /// A connection counts, as one that has come back where it is one.
+    /// A connection counts, as one that has come back, or one in the place of another, where it is one.
     pub(super) fn has_returned(&mut self, number: u32) {
         let Some(lost) = self.returns.under_way.remove(&number) else { return };
-        self.end.stats.returned_total.add(1);
-        self.returns.back.insert(number, (self.end.now, lost.failed));
+        let waited = self.end.now.saturating_sub(lost.since);
+        if lost.has_departed {
+            self.end.stats.arrivals_total.add(1);
+            self.end.stats.arrival_latency_us.record(waited);
+        } else {
+            self.end.stats.returned_total.add(1);
+            self.end.stats.return_latency_us.record(waited);
+            self.returns.back.insert(number, (self.end.now, lost.failed));
+        }
+        self.returns.has_tried(lost, true);
+        self.returns.lives_again(number);
         self.opened.begin_again(number, low_milliseconds(self.end.now));
-        self.end.stats.return_latency_us.record(self.end.now.saturating_sub(lost.since));
         self.phase.has_one_more(&self.config, self.end.now, &self.end.stats);
     }
 
@@ -85,22 +116,48 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     pub(super) fn is_return_failed(&mut self, number: u32, errno: Errno) -> bool {
         let Some(lost) = self.returns.under_way.remove(&number) else { return false };
         if self.phase.is_closing() {
-            self.end.stats.called_off_total.add(1);
+            self.call_off(lost);
             return true;
         }
-        if is_taken(errno) && self.tuples.move_on(number) {
+        if is_taken(errno) && self.has_another_tuple(lost) {
             self.end.stats.tuples_skipped_total.add(1);
             self.returns.waiting.push(Reverse(Lost { goes_on: true, ..lost }));
             return true;
         }
-        self.end.stats.reconnect_failed[errno.index()].add(1);
+        let stats = &self.end.stats;
+        let failed =
+            if lost.has_departed { &stats.arrival_failed } else { &stats.reconnect_failed };
+        failed[errno.index()].add(1);
+        self.returns.has_tried(lost, false);
         self.try_later(Lost { failed: lost.failed + 1, goes_on: false, ..lost });
         true
     }
 
+    /// Its tuple was taken: whether it has one now that no connection has had. A place goes on with those that others
+    /// have left, of which the first is likelier to be free later.
+    fn has_another_tuple(&mut self, lost: Lost) -> bool {
+        if lost.has_departed {
+            self.tuples.replace(lost.number)
+        } else {
+            self.tuples.move_on(lost.number)
+        }
+    }
+
+    fn call_off(&mut self, lost: Lost) {
+        let stats = &self.end.stats;
+        let off = if lost.has_departed {
+            &stats.arrivals_called_off_total
+        } else {
+            &stats.called_off_total
+        };
+        off.add(1);
+        self.returns.has_tried(lost, true);
+    }
+
     /// Connections are closed: what waits does not come back.
     pub(super) fn call_off_returns(&mut self) {
-        self.end.stats.called_off_total.add(self.returns.waiting.len() as u64);
-        self.returns.waiting.clear();
+        for Reverse(lost) in std::mem::take(&mut self.returns.waiting) {
+            self.call_off(lost);
+        }
     }
 }

@@ -6,14 +6,14 @@ use crate::engine::client::role::CUT;
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
 use crate::engine::slot::Queue;
-use crate::engine::storm::{Choice, DropPart};
+use crate::engine::storm::{DropPart, Selection};
 use crate::engine::token::SlotId;
 
 impl<D: Dial, E: Expectation> Client<D, E> {
     /// A storm begins. One that goes on still ends here.
     pub(super) fn begin_storm(&mut self, drop: DropPart) {
         if self.phase.holds() {
-            self.end.storm = Some(Choice::new(drop, self.connections));
+            self.end.storm = Some(Selection::new(drop, self.prompt_connections()));
         }
     }
 
@@ -27,7 +27,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         while self.may_drop() {
             let tuples = &self.tuples;
             let taken = self.end.take_of_storm(&mut budget, |slot| {
-                !tuples.is_short(slot.role.number) && slot.queue() != Queue::Opening
+                let is_held = !tuples.is_short(slot.role.number) && slot.queue() != Queue::Opening;
+                is_held && slot.queue() != Queue::Reluctant
             });
             let Some((id, by_reset)) = taken else { return };
             self.drop_one(id, by_reset);

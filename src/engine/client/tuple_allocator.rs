@@ -2,7 +2,7 @@
 //! from its beginning; short ones go round and round behind them, so that a tuple comes again only
 //! when its TIME_WAIT is over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub struct TupleAllocator {
     churn: Churn,
     /// Connections that have another tuple than their own, which was taken when they came back.
     moved: HashMap<u32, u32>,
+    /// Tuples that such connections had before others took their places, the one that was left first before.
+    left: VecDeque<u32>,
 }
 
 /// The tuples of short connections, of which the first is number `churn_from`.
@@ -86,6 +88,7 @@ impl TupleAllocator {
                 until: part,
             },
             moved: HashMap::new(),
+            left: VecDeque::new(),
         }
     }
 
@@ -196,6 +199,18 @@ impl TupleAllocator {
         let Some((place, _)) = self.next_long_lived() else { return false };
         self.moved.insert(number, place);
         true
+    }
+
+    /// Held connection `number` leaves its tuple: the one that takes its place has one that no connection has had, or
+    /// where there is none the one that was left the longest ago. Whether it is new.
+    pub fn replace(&mut self, number: u32) -> bool {
+        let before = self.place_of(number);
+        let is_new = self.move_on(number);
+        self.left.push_back(before);
+        if !is_new && let Some(place) = self.left.pop_front() {
+            self.moved.insert(number, place);
+        }
+        is_new
     }
 
     fn at(&self, index: u64) -> Option<(u32, Tuple)> {

@@ -15,7 +15,7 @@ use crate::engine::driver::{Completion, Driver, Readiness};
 use crate::engine::endpoint::event::Event;
 use crate::engine::queue::SlotQueue;
 use crate::engine::slot::{BufferId, ConnState, Queue, ReadSide, Role, WriteSide};
-use crate::engine::storm::Choice;
+use crate::engine::storm::Selection;
 use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::CoreStats;
 
@@ -51,7 +51,7 @@ pub struct Endpoint<D, R, S> {
     /// When the handshakes that wait were last counted.
     handshakes_counted: Duration,
     /// Those that a storm takes, while it goes on.
-    pub storm: Option<Choice>,
+    pub storm: Option<Selection>,
 }
 
 impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {

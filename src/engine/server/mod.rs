@@ -34,7 +34,7 @@ use crate::engine::server::role::{Remainder, Serving, Stall};
 use crate::engine::server::sources::Sources;
 use crate::engine::server::spread::Spread;
 use crate::engine::slot::{Queue, low_milliseconds};
-use crate::engine::storm::Choice;
+use crate::engine::storm::Selection;
 use crate::engine::token::SlotId;
 use crate::engine::wheel::Wheel;
 use crate::observe::stats::ServerStats;
@@ -257,7 +257,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
             Command::Drain(time) => self.begin_drain(time),
             Command::Memory(left) => self.on_memory(left),
             Command::Drop(part) => {
-                self.end.storm = Some(Choice::new(part, self.connections.into()));
+                self.end.storm = Some(Selection::new(part, self.connections.into()));
             }
             Command::LetGo => self.begin_to_leave(),
             Command::LookAnew => self.look_anew(),

@@ -330,8 +330,11 @@ mod tests {
     }
 
     /// Counts of work done, and what is no amount: more of them is more work, and asks for nothing.
-    const ASK_FOR_NOTHING: [&str; 30] = [
+    const ASK_FOR_NOTHING: [&str; 39] = [
         "accepted_total",
+        "arrival_tries_total",
+        "arrivals_called_off_total",
+        "arrivals_total",
         "called_off_total",
         "churn_handshakes_resumed_total",
         "churn_started_total",
@@ -340,7 +343,9 @@ mod tests {
         "completions_total",
         "connect_started_total",
         "connected_total",
+        "connection_us_total",
         "connections_peak",
+        "departures_total",
         "drained_total",
         "dropped_total",
         "handshakes_resumed_total",
@@ -356,8 +361,12 @@ mod tests {
         "pushes_total",
         "reconnect_tries_total",
         "recv_bytes_total",
+        "reluctant_bytes_total",
+        "reluctant_messages_total",
         "returned_total",
         "send_bytes_total",
+        "silent_readers",
+        "slow_readers",
         "stale_total",
         "traffic_us_total",
         "turns_total",

@@ -21,6 +21,15 @@ figures! {
         closes_in_flight: Gauge,
         /// Lost connections that are to come back, and have not. Many for long? The server refuses, or is away.
         returns_waiting: Gauge,
+        /// Places of connections whose lifetime was over, that are not filled again. Many for long? The server refuses,
+        /// or is slow.
+        places_waiting: Gauge,
+        /// Connections that read slowly now, with --slow-readers.
+        slow_readers: Gauge,
+        /// Connections that do not read now, with --silent-readers.
+        silent_readers: Gauge,
+        /// Fewest connections since the hold began, with --lifetime. Far fewer than were asked for? See places_waiting.
+        connections_least: Gauge,
         /// Connects started.
         connect_started_total: Counter,
         /// Connects that became connections.
@@ -56,6 +65,24 @@ figures! {
         given_up_total: Counter,
         /// Lost connections that had not come back when the hold was over.
         called_off_total: Counter,
+        /// Connections whose lifetime was over, and that were closed in the hold.
+        departures_total: Counter,
+        /// Connections made in their places.
+        arrivals_total: Counter,
+        /// Connects for these places.
+        arrival_tries_total: Counter,
+        /// Places that were not filled when connections were closed.
+        arrivals_called_off_total: Counter,
+        /// Microseconds of all connections together in holds with --lifetime.
+        connection_us_total: Counter,
+        /// Messages sent on connections that read slowly, or not at all, which are in no other figure.
+        reluctant_messages_total: Counter,
+        /// Bytes that slow readers have read.
+        reluctant_bytes_total: Counter,
+        /// Slow readers that the server has ended. Rising? It ends who does not keep up, such as by a send timeout.
+        slow_readers_ended_total: Counter,
+        /// Silent readers that the server has ended. Rising? It ends who does not read, such as by a send timeout.
+        silent_readers_ended_total: Counter,
         /// Messages sent.
         messages_sent_total: Counter,
         /// Echoes that were not the message that was sent: cross-wired, stale or damaged. Above 0?
@@ -128,6 +155,15 @@ figures! {
         stayed_latency_us: Latency,
         /// Time from when a connection was lost to when it was back. High? The back-off is long, or the server refuses.
         return_latency_us: Latency,
+        /// Lifetimes of the connections that have ended by them. Longer than asked for? Connections wait for an answer
+        /// before they are closed.
+        lifetime_us: Latency,
+        /// Time from when a connection left its place to when another had it. High? The server is slow to take
+        /// connections.
+        arrival_latency_us: Latency,
+        /// Connects for places of connections whose lifetime was over that failed, by error number. Rising? The number
+        /// names the limit.
+        arrival_failed: ByErrno,
         /// Connects of those that are to come back that failed, by error number. Rising? Many come back at once.
         reconnect_failed: ByErrno,
         /// Established connections that were lost, by cause. Rising? One of the ends, or what is

@@ -50,9 +50,9 @@ pub(super) const ROWS: &[Wall] = &[
         read: |_, demand| match demand.tuples {
             None => Reading::NOTHING,
             Some(tuples) => {
-                let need = demand.connections.saturating_add(demand.churn_tuples);
+                let need = demand.connections.saturating_add(demand.tuples_besides());
                 Reading::stops(Have::Some(tuples), need, |have| {
-                    have.saturating_sub(demand.churn_tuples)
+                    have.saturating_sub(demand.tuples_besides())
                 })
             }
         },
@@ -94,11 +94,11 @@ pub(super) const ROWS: &[Wall] = &[
         unit: "sockets",
         read: |host, demand| {
             let most = host.have("net.ipv4.tcp_max_tw_buckets");
-            Reading::disturbs(most, demand.connections.saturating_add(demand.churn_tuples))
+            Reading::disturbs(most, demand.connections.saturating_add(demand.tuples_besides()))
         },
         signs: &[Sign::Rises("TcpExt.TCPTimeWaitOverflow")],
         fix: |_, demand| {
-            let most = demand.connections.saturating_add(demand.churn_tuples);
+            let most = demand.connections.saturating_add(demand.tuples_besides());
             vec![Fix::Sysctl(
                 "net.ipv4.tcp_max_tw_buckets",
                 round_up_int(most.saturating_mul(2)).to_string(),

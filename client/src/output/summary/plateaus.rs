@@ -5,7 +5,8 @@ use megaconn::base::units::{grouped, microseconds};
 use megaconn::results::lenient::Maybe;
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::{
-    BackAfter, Churn, Handshakes, Plateau, Pushes, Reconnects, Storm, memory_back,
+    BackAfter, Churn, Handshakes, Lifetimes, Plateau, Pushes, Reconnects, SlowReaders, Storm,
+    memory_back,
 };
 
 use crate::output::summary::rows::{Row, count, listed};
@@ -60,6 +61,8 @@ fn single(plateau: &Plateau, expect: &str) -> Vec<Row> {
     }
     rows.extend(plateau.pushes.iter().flat_map(of_pushes));
     rows.extend(plateau.churn.iter().flat_map(of_churn));
+    rows.extend(plateau.readers.map(|readers| ("slow readers", of_readers(&readers))));
+    rows.extend(plateau.lifetimes.iter().flat_map(of_lifetimes));
     rows.extend(plateau.reconnect.iter().flat_map(of_reconnects));
     let lag = plateau.schedule_lag_us;
     rows.extend(lag.map(|_| ("client lag", all_of(lag))));
@@ -88,6 +91,23 @@ fn of_churn(churn: &Churn) -> Vec<Row> {
     let mut rows = vec![("churn", counts), ("", all_of(churn.latency_us))];
     rows.extend(churn.handshakes.map(|done| ("", format!("handshakes {}", done.in_words()))));
     rows
+}
+
+fn of_readers(readers: &SlowReaders) -> String {
+    let [slow, slow_ended, silent, silent_ended] =
+        [readers.slow, readers.slow_ended, readers.silent, readers.silent_ended].map(count);
+    format!("{slow}, {slow_ended} ended by the server; silent {silent}, {silent_ended} ended")
+}
+
+fn of_lifetimes(lifetimes: &Lifetimes) -> [Row; 2] {
+    let [left, came, waiting, least] =
+        [lifetimes.departures, lifetimes.arrivals, lifetimes.waiting, lifetimes.connections_min]
+            .map(count);
+    let mean = lifetimes.connections_mean.map_or("unknown".into(), format::count);
+    let lived = lifetimes.mean_seconds.map_or("unknown".into(), format::seconds);
+    let places = format!("{left} left, {came} came, {waiting} places not filled");
+    let lives = format!("lifetime {lived} on the average, {}", all_of(lifetimes.lived_us));
+    [("came and went", format!("{places}; connections {least} to mean {mean}")), ("", lives)]
 }
 
 /// Storms that are said of a plateau.
@@ -137,7 +157,7 @@ fn all_of(latency: Maybe<Percentiles>) -> String {
 /// A row of the table: its name, and what it says of a plateau; `None` where there is nothing to say.
 type Cell = (&'static str, fn(&Plateau) -> Option<String>);
 
-const CELLS: [Cell; 33] = [
+const CELLS: [Cell; 38] = [
     ("plateau", |p| Some(count(p.connections))),
     ("established", |p| (p.established != p.connections).then(|| count(p.established))),
     ("failed", |p| unless_0(p.failed.sum())),
@@ -176,6 +196,17 @@ const CELLS: [Cell; 33] = [
     }),
     ("churn p99", |p| Some(microseconds(p.churn.as_ref()?.latency_us.0?.p99))),
     ("churn resumed", |p| resumed(*p.churn.as_ref()?.handshakes)),
+    ("slow, silent", |p| {
+        let readers = p.readers.as_ref()?;
+        Some(format!("{}, {}", count(readers.slow), count(readers.silent)))
+    }),
+    ("of them ended", |p| {
+        let readers = p.readers.as_ref()?;
+        Some(grouped(readers.slow_ended.or_zero() + readers.silent_ended.or_zero()))
+    }),
+    ("left", |p| Some(count(p.lifetimes.as_ref()?.departures))),
+    ("came", |p| Some(count(p.lifetimes.as_ref()?.arrivals))),
+    ("fewest", |p| Some(count(p.lifetimes.as_ref()?.connections_min))),
     ("came back", |p| Some(count(p.reconnect.as_ref()?.returned))),
     ("back p99", |p| Some(microseconds(p.reconnect.as_ref()?.back_us.0?.p99))),
     ("client lag p99", |p| Some(microseconds(p.schedule_lag_us.0?.p99))),

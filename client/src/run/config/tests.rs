@@ -46,8 +46,17 @@ fn refusal(line: &str) -> String {
 
 #[test]
 fn what_is_not_typed_has_its_default() {
-    let Config { targets, load, traffic, memory_reserve, gates, outputs, bystanders, endpoints } =
-        config("");
+    let Config {
+        targets,
+        load,
+        traffic,
+        memory_reserve,
+        gates,
+        outputs,
+        bystanders,
+        endpoints,
+        ..
+    } = config("");
     assert_eq!(endpoints.len(), 1);
     assert_eq!((targets.target.len(), targets.source.len()), (1, 1));
     assert_eq!((targets.source_ports.is_none(), Ok(targets.cores)), (true, "all".parse()));
@@ -177,6 +186,21 @@ fn each_contradiction_is_refused_with_its_fix() {
             "--connections 9 --message-kind text",
             "--message-kind is of messages of a script; fix: add --message",
         ),
+        (
+            "--connections 9,5 --lifetime exp:5s",
+            "--lifetime fills places under their numbers, which plateaus that fall give twice; \
+             fix: --connections that rise",
+        ),
+        (
+            "--connections max --lifetime exp:5s",
+            "--connections max opens until there is no more, and nothing can take a place then; \
+             fix: --connections with a number",
+        ),
+        (
+            "--connections 9 --bystanders --keep-bystanders ping_p99_<_5ms --lifetime exp:5s",
+            "--keep-bystanders closes connections on its way, and --lifetime fills their places; \
+             fix: one of the two",
+        ),
     ] {
         assert_eq!(refusal(line), expected, "{line}");
     }
@@ -229,6 +253,7 @@ fn a_message_proves_a_connection_when_nothing_else_does() {
 fn a_schedule_is_by_connection_or_over_all() {
     let schedule = |line: &str| config(line).traffic.schedule;
     assert_eq!(schedule("--message-every 3s"), Schedule::Every(Duration::from_secs(3)));
+    assert_eq!(schedule("--message-every exp:3s"), Schedule::Exponential(Duration::from_secs(3)));
     assert_eq!(schedule("--message-rate 2k/s"), Schedule::PerSecond(2_000.0));
     for (line, is_any) in [
         ("", false),

@@ -73,6 +73,10 @@ impl Controller<'_> {
         result.unexpected_bytes = losses.first_bytes().into();
         result.opening_failure = losses.opening_failure().into();
         result.targets = losses.targets(&self.plan.tuples, result.established.or_zero());
+        if self.config.traffic.lifetime.is_some() && result.targets.len() > 1 {
+            // A place may be filled at another target than that of the connection before.
+            result.targets.iter_mut().for_each(|row| row.established = Maybe(None));
+        }
         patterns
     }
 

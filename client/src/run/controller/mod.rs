@@ -138,8 +138,12 @@ impl<'a> Controller<'a> {
         topology: Maybe<String>,
     ) -> (RunResult, Option<Stop>) {
         let started = Instant::now();
-        let mut result =
-            result::begun(self.config.connections(), &self.config.traffic.expect, topology);
+        let mut result = result::begun(
+            self.config.connections(),
+            &self.config.traffic.expect,
+            topology,
+            self.config.seed,
+        );
         let stop = match self.phases(commands, &mut result).await {
             Err(Stopped::BySignal(stop)) => Some(stop),
             Err(Stopped::ByDeath | Stopped::Changed | Stopped::Early(_)) | Ok(()) => None,
@@ -225,8 +229,8 @@ impl<'a> Controller<'a> {
     /// Connections that were established, and neither lost nor closed on the way, by `totals`.
     fn established(&self, totals: &ClientTotals) -> u64 {
         let lost: u64 = totals.lost.iter().sum();
-        let dropped = totals.dropped_total;
-        let gone = totals.connect_undone_total + lost + dropped + self.closed_early;
+        let closed = self.closed_early + totals.departures_total + totals.dropped_total;
+        let gone = totals.connect_undone_total + lost + closed;
         totals.connected_total.saturating_sub(gone)
     }
 

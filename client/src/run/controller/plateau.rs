@@ -21,6 +21,7 @@ use crate::output::progress::Progress;
 use crate::output::result::{self, per_s};
 use crate::run::controller::{Controller, Stopped};
 use crate::run::filling::Opened;
+use crate::run::lifetime;
 use crate::run::names::NameWatch;
 use crate::run::stage::Stage;
 use crate::run::stop_on_miss::MissWatch;
@@ -102,6 +103,8 @@ impl Controller<'_> {
         let asked = result::Asked {
             expect: &self.config.traffic.expect,
             churn_per_s: self.config.traffic.churn_per_s(),
+            readers: self.config.traffic.readers.is_some(),
+            lifetime: self.config.traffic.lifetime.map(lifetime::in_words),
             reconnects: self.config.traffic.reconnect.is_some(),
             drops: !self.config.traffic.storms.is_empty(),
             cores: self.plan.cpus.len(),
@@ -265,6 +268,7 @@ impl Controller<'_> {
                 || !churns
                     && self.figures.sum(|s| &s.connections)
                         + self.figures.sum(|s| &s.returns_waiting)
+                        + self.figures.sum(|s| &s.places_waiting)
                         == 0
             {
                 break;
@@ -318,7 +322,10 @@ impl Controller<'_> {
     }
 
     async fn sweep(&mut self, commands: &Commands<Command>) -> Result<Sweep, Stopped> {
-        let (asked, before) = (self.figures.sum(|s| &s.connections), self.figures.totals());
+        let before = self.figures.totals();
+        // Those that do not read have no answer.
+        let aside = before.slow_readers + before.silent_readers;
+        let asked = self.figures.sum(|s| &s.connections).saturating_sub(aside);
         let took = self.phase(commands, Phase::Sweep, asked).await?;
         let swept = self.figures.totals().since(&before);
         Ok(Sweep {

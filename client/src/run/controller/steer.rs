@@ -96,7 +96,9 @@ impl Controller<'_> {
         let (lost, messages) = (figures.lost(), figures.sum(|s| &s.messages_total));
         let message_rate = match steering.schedule {
             Schedule::None => None,
-            Schedule::Every(interval) => Some(connections as f64 / interval.as_secs_f64()),
+            Schedule::Every(interval) | Schedule::Exponential(interval) => {
+                Some(connections as f64 / interval.as_secs_f64())
+            }
             Schedule::PerSecond(rate) => Some(rate),
         };
         control.tell(steering.stage, |state| {
