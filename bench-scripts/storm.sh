@@ -28,7 +28,7 @@ refuse() {
     exit 2
 }
 
-connections=500000 away=5 drop='' hold=120 every=60 out=''
+connections=500000 away='' drop='' hold=120 every=60 out=''
 settings=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -44,10 +44,17 @@ while [ $# -gt 0 ]; do
         *) refuse "unknown argument $1; fix: see storm.sh --help" ;;
     esac
 done
+[ -z "$away" ] || [ -z "$drop" ] || refuse "--away and --drop are two storms; fix: leave out one of them"
+away=${away:-5}
 for name in connections hold every away; do
     [[ ${!name} =~ ^[1-9][0-9]*$ ]] || refuse "--$name ${!name} is no whole number above 0; fix: see storm.sh --help"
 done
 [[ -z $drop || $drop =~ ^[1-9][0-9]?$|^100$ ]] || refuse "--drop $drop is no percentage; fix: a whole number from 1 to 100"
+[ -n "$drop" ] || [ $((3 * away)) -lt $((2 * hold)) ] ||
+    refuse "with --away $away nothing can be back within --hold $hold; fix: --hold $((2 * away + 60))"
+for setting in "${settings[@]}"; do
+    [[ ${setting%%,*} != none ]] || refuse "--setting none brings nothing back; fix: 'backoff 1s-30s'"
+done
 [ "${#settings[@]}" -gt 0 ] ||
     settings=('fixed 1s' 'fixed 5s,full' 'backoff 1s-30s,none' 'backoff 1s-30s,full')
 for tool in cargo cc python3; do
@@ -145,8 +152,7 @@ for dir in sys.argv[1:]:
     # Of several the one in which the most were gone: that is ours.
     storm = max(back["storms"], key=lambda storm: storm["lost"], default=None)
     if storm is None:
-        print(f"{dir}: nothing was lost")
-        continue
+        sys.exit(f"error: {dir}: nothing was lost in its hold; see {dir}/client.log")
     rows.append((setting(environment), storm))
 
 def seconds(value):
@@ -159,31 +165,31 @@ head = ["setting", "gone", "half back", "90 %", "99 %", "all", "tries", "most/s"
         "other", "stayed p99", "before"]
 table = [head]
 for name, storm in rows:
-    failed = dict(storm["failed"])
-    refused = failed.pop("ECONNREFUSED", 0) + failed.pop("ECONNRESET", 0)
-    timed_out = failed.pop("ETIMEDOUT", 0)
+    others = dict(storm["failed"])
+    refused = others.pop("ECONNREFUSED", 0) + others.pop("ECONNRESET", 0)
+    timed_out = others.pop("ETIMEDOUT", 0)
     times = [seconds(storm["back"][part]) for part in ("p50", "p90", "p99", "all")]
     table.append([name, f"{storm['lost']:,}", *times, f"{storm['tries']:,}",
                   f"{storm['tries_in_a_second']:,}", f"{refused:,}", f"{timed_out:,}",
-                  f"{sum(failed.values()):,}", ms(storm["stayed_latency_us"]), ms(storm["calm_latency_us"])])
+                  f"{sum(others.values()):,}", ms(storm["stayed_latency_us"]), ms(storm["calm_latency_us"])])
 widths = [max(len(row[at]) for row in table) for at in range(len(head))]
 for row in table:
     print("  ".join(text.rjust(width) for text, width in zip(row, widths)))
 
-def refused(storm):
+def failed(storm):
     return sum(storm["failed"].values())
 
 all_back = [(name, storm) for name, storm in rows if storm["back"]["all"] is not None]
-clean = [(name, storm) for name, storm in all_back if refused(storm) == 0]
+clean = [(name, storm) for name, storm in all_back if failed(storm) == 0]
 if clean:
     name, storm = min(clean, key=lambda row: row[1]["back"]["all"])
-    print(f"back soonest with no connect refused: {name}, {storm['back']['all']:.1f} s")
+    print(f"back soonest with no connect failed: {name}, {storm['back']['all']:.1f} s")
 elif all_back:
     name, storm = min(all_back, key=lambda row: row[1]["back"]["all"])
-    print(f"back soonest: {name}, {storm['back']['all']:.1f} s, with {refused(storm):,} connects refused; each "
+    print(f"back soonest: {name}, {storm['back']['all']:.1f} s, with {failed(storm):,} connects failed; each "
           "setting had some")
-    name, storm = min(all_back, key=lambda row: refused(row[1]))
-    print(f"fewest refused: {name}, {refused(storm):,}, all back after {storm['back']['all']:.1f} s")
+    name, storm = min(all_back, key=lambda row: failed(row[1]))
+    print(f"fewest failed: {name}, {failed(storm):,}, all back after {storm['back']['all']:.1f} s")
 else:
     print("with no setting all were back by the end; fix: a longer --hold")
 PY

@@ -80,7 +80,7 @@ fn all_are_back_when_the_server_is() {
         let messages = &result["plateaus"][0]["messages"];
         assert_eq!(number(messages, "mismatched"), 0, "{messages:#}");
         assert!(number(messages, "received") > 4 * CONNECTIONS, "they had messages again");
-        assert!(finished.stdout.contains("came back  300 of those lost"), "{finished:#?}");
+        assert!(finished.stdout.contains("came back  300 of those gone"), "{finished:#?}");
     }
 }
 

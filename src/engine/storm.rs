@@ -1,5 +1,6 @@
 //! Storms on purpose: a part of the connections is dropped at one time, by either end.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -30,6 +31,13 @@ pub struct DropPart {
     pub part: f64,
     /// By a reset; else in order, as each end closes.
     pub by_reset: bool,
+}
+
+impl DropPart {
+    /// The part in hundredths, without what a binary fraction adds.
+    fn percent(self) -> f64 {
+        (self.part * 1e8).round() / 1e6
+    }
 }
 
 impl FromStr for Storm {
@@ -76,13 +84,17 @@ impl fmt::Display for Storm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let when = if self.every.is_some() { "every" } else { "at" };
         let way = if self.drop.by_reset { " by reset" } else { "" };
-        write!(f, "drop {}% {when} {:?}{way}", self.drop.part * 100.0, self.first)
+        let time = match self.first {
+            Duration::ZERO => "0s".to_owned(),
+            first => format!("{first:?}"),
+        };
+        write!(f, "drop {}% {when} {time}{way}", self.drop.percent())
     }
 }
 
 impl fmt::Display for DropPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "drop {}%", self.part * 100.0)?;
+        write!(f, "drop {}%", self.percent())?;
         if self.by_reset { write!(f, " by reset") } else { Ok(()) }
     }
 }
@@ -129,39 +141,97 @@ pub struct Budget {
     pub looks: u32,
 }
 
+/// The storms of one core: the one that goes on, and those that wait for it to be over.
+#[derive(Debug, Default)]
+pub struct Storming {
+    going: Option<Selection>,
+    waiting: VecDeque<DropPart>,
+    begun: u32,
+}
+
+impl Storming {
+    /// One more.
+    pub fn add(&mut self, drop: DropPart) {
+        self.waiting.push_back(drop);
+    }
+
+    /// None goes on any more.
+    pub fn end(&mut self) {
+        (self.going, self.waiting) = (None, VecDeque::new());
+    }
+
+    /// Whether one goes on or waits, and whether it resets.
+    #[must_use]
+    pub fn now(&self) -> Option<DropPart> {
+        self.going.map(|going| going.drop).or_else(|| self.waiting.front().copied())
+    }
+
+    /// The next of so many `connections` of `core` that is dropped, of those that `is_one`, and whether it is reset; `None`
+    /// when this turn, or every storm, is over.
+    pub fn next<R: Role>(
+        &mut self,
+        arena: &Arena<R>,
+        (connections, core): (u64, usize),
+        budget: &mut Budget,
+        is_one: impl Fn(&Slot<R>) -> bool,
+    ) -> Option<(SlotId, bool)> {
+        budget.takes = budget.takes.checked_sub(1)?;
+        loop {
+            if self.going.is_none() {
+                let drop = self.waiting.pop_front()?;
+                self.going = Some(Selection::new(drop, connections, core, self.begun));
+                self.begun = self.begun.wrapping_add(1);
+            }
+            let going = self.going.as_mut()?;
+            if let Some(id) = going.next(arena, &mut budget.looks, &is_one) {
+                return Some((id, going.drop.by_reset));
+            }
+            if !going.is_over {
+                return None;
+            }
+            self.going = None;
+        }
+    }
+}
+
 /// The connections of one core that a storm takes, evenly over all that there are.
 #[derive(Clone, Copy, Debug)]
-pub struct Selection {
+struct Selection {
+    drop: DropPart,
     /// Connections that are to be looked at still.
     left: u64,
     /// Of all, those that are dropped, and how many there are.
     share: (u64, u64),
-    /// Those that were looked at.
+    /// Those that were looked at, and as many as make one storm begin elsewhere than the one before: a connection that
+    /// came back may stand where it stood.
     seen: u64,
     cursor: Option<SlotId>,
     is_over: bool,
-    /// By a reset.
-    pub by_reset: bool,
 }
 
+/// The golden ratio's fraction: the multiples of it are spread evenly, however many there are.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
+
 impl Selection {
-    /// The choice of `drop` among so many connections.
-    #[must_use]
+    /// Of `drop` among so many connections of `core`, after so many others. Cores with as many each drop the part of all
+    /// of them.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of them")]
-    pub fn new(drop: DropPart, connections: u64) -> Selection {
-        let dropped = (drop.part * connections as f64).round() as u64;
+    fn new(drop: DropPart, connections: u64, core: usize, nth: u32) -> Selection {
+        let each = drop.part * connections as f64;
+        let until = |cores: usize| (each * cores as f64).round();
+        let dropped = (until(core + 1) - until(core)) as u64;
+        let begins = (GOLDEN * f64::from(nth)).fract();
         Selection {
+            drop,
             left: connections,
-            share: (dropped, connections),
-            seen: 0,
+            share: (dropped.min(connections), connections),
+            seen: (begins * connections as f64) as u64,
             cursor: None,
             is_over: dropped == 0,
-            by_reset: drop.by_reset,
         }
     }
 
-    /// The next connection that is dropped, of those that `is_one`; looks at no more than `looks` slots.
-    pub fn next<R: Role>(
+    fn next<R: Role>(
         &mut self,
         arena: &Arena<R>,
         looks: &mut u32,
@@ -178,20 +248,15 @@ impl Selection {
                 continue;
             }
             let (dropped, of) = self.share;
-            let before = u128::from(self.seen) * u128::from(dropped) / u128::from(of);
+            let by = |seen: u64| u128::from(seen) * u128::from(dropped) / u128::from(of);
+            let before = by(self.seen);
             self.seen += 1;
             self.left -= 1;
-            if u128::from(self.seen) * u128::from(dropped) / u128::from(of) > before {
+            if by(self.seen) > before {
                 return Some(id);
             }
         }
         None
-    }
-
-    /// Whether every connection was looked at.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.is_over
     }
 }
 

@@ -9,7 +9,7 @@ use crate::report::read::Run;
 use crate::report::verdict::listed;
 use crate::results::lenient::{Figure, Maybe};
 use crate::results::percentiles::Percentiles;
-use crate::results::plateau::{Storm, StormPoint};
+use crate::results::plateau::{Plateau, Storm, StormPoint};
 
 /// Storms that have a line each: those in which the most were lost.
 const LINES_MAX: usize = 6;
@@ -23,15 +23,18 @@ pub(crate) fn back(run: &Run) -> Result<Drawing, Missing> {
         let lost = storm.lost.real().filter(|lost| *lost > 0.0)?;
         Some(points(storm, |point| Some(100.0 * point.returned.real()? / lost)))
     };
-    let named = greatest(run).into_iter().zip(COLORS).filter_map(|(storm, color)| {
-        Some(Series { name: name(storm), color, look: Look::Line, points: part(storm)? })
+    let has_several = run.result.as_ref().is_some_and(|result| result.plateaus.len() > 1);
+    let named = greatest(run).into_iter().zip(COLORS).filter_map(|((plateau, storm), color)| {
+        let at = if has_several { plateau.connections.real() } else { None };
+        let name = at.map_or(name(storm), |at| format!("{} of {}", name(storm), format::count(at)));
+        Some(Series { name, color, look: Look::Line, points: part(storm)? })
     });
     drawn(named.collect())
 }
 
 /// Connects a second, offered and come back, of the storm in which the most were lost.
 pub(crate) fn connects(run: &Run) -> Result<Drawing, Missing> {
-    let Some(storm) = greatest(run).first().copied() else { return drawn(Vec::new()) };
+    let Some((_, storm)) = greatest(run).first().copied() else { return drawn(Vec::new()) };
     let tries = rates(&points(storm, |point| point.tries.real()));
     let returned = rates(&points(storm, |point| point.returned.real()));
     drawn(vec![
@@ -42,7 +45,7 @@ pub(crate) fn connects(run: &Run) -> Result<Drawing, Missing> {
 
 /// A row for each storm; nothing where there was none.
 pub(crate) fn table(run: &Run) -> Markup {
-    let storms: Vec<&Storm> = storms(run).take(ROWS_MAX).collect();
+    let storms: Vec<(&Plateau, &Storm)> = storms(run).take(ROWS_MAX).collect();
     let seconds = |seconds: Maybe<f64>| seconds.map_or(String::new(), format::seconds);
     let count = |n: Maybe<u64>| n.map_or(String::new(), |n| format::count(n.real()));
     let p99 = |latency: Maybe<Percentiles>| {
@@ -54,16 +57,17 @@ pub(crate) fn table(run: &Run) -> Markup {
                 h2 { "Storms" }
                 table {
                     thead { tr {
-                        th { "at" } th { "gone" } th { "of" } th { "half back" } th { "90 %" } th { "99 %" } th { "all" }
-                        th { "tries" } th { "most in a second" } th { "failed" }
+                        th { "plateau" } th { "at" } th { "gone" } th { "dropped" } th { "of" } th { "half back" }
+                        th { "90 %" } th { "99 %" } th { "all" } th { "returned" } th { "tries" }
+                        th { "most in a second" } th { "failed" }
                         th { "p99 of those that stayed" } th { "before" }
                     } }
-                    tbody { @for storm in storms { tr {
-                        td.first { (seconds(storm.at_seconds)) }
-                        td { (count(storm.lost)) } td { (count(storm.connections)) }
+                    tbody { @for (plateau, storm) in storms { tr {
+                        td.first { (count(plateau.connections)) } td { (seconds(storm.at_seconds)) }
+                        td { (count(storm.lost)) } td { (count(storm.dropped)) } td { (count(storm.connections)) }
                         td { (seconds(storm.back.p50)) } td { (seconds(storm.back.p90)) }
                         td { (seconds(storm.back.p99)) } td { (seconds(storm.back.all)) }
-                        td { (count(storm.tries)) } td { (count(storm.tries_in_a_second)) }
+                        td { (count(storm.returned)) } td { (count(storm.tries)) } td { (count(storm.tries_in_a_second)) }
                         td { (listed(&storm.failed)) }
                         td { (p99(storm.stayed_latency_us)) } td { (p99(storm.calm_latency_us)) }
                     } } }
@@ -73,15 +77,18 @@ pub(crate) fn table(run: &Run) -> Markup {
     }
 }
 
-fn storms(run: &Run) -> impl Iterator<Item = &Storm> {
+fn storms(run: &Run) -> impl Iterator<Item = (&Plateau, &Storm)> {
     let plateaus = run.result.iter().flat_map(|result| result.plateaus.iter());
-    plateaus.flat_map(|plateau| plateau.reconnect.iter()).flat_map(|all| all.storms.iter())
+    plateaus.flat_map(|plateau| {
+        let all = plateau.reconnect.iter().flat_map(|all| all.storms.iter());
+        all.map(move |storm| (plateau, storm))
+    })
 }
 
 /// Those in which the most were lost, the greatest first.
-fn greatest(run: &Run) -> Vec<&Storm> {
-    let mut all: Vec<&Storm> = storms(run).collect();
-    all.sort_by_key(|storm| std::cmp::Reverse(*storm.lost));
+fn greatest(run: &Run) -> Vec<(&Plateau, &Storm)> {
+    let mut all: Vec<(&Plateau, &Storm)> = storms(run).collect();
+    all.sort_by_key(|(_, storm)| std::cmp::Reverse(*storm.lost));
     all.truncate(LINES_MAX);
     all
 }
@@ -100,13 +107,27 @@ fn points(storm: &Storm, value: impl Fn(&StormPoint) -> Option<f64>) -> Vec<(f64
         .collect()
 }
 
-/// The rise between two points by the time between them, in the middle of it.
+/// The rise from one point to the next by the time between them, in the middle of it. Points that are closer than
+/// a twentieth of all the time, or a quarter of a second, are one step.
 fn rates(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let all = points.last().map_or(0.0, |(seconds, _)| *seconds);
+    let least = (all / 20.0).max(0.25);
+    let mut steps: Vec<(f64, f64)> = Vec::new();
+    for point in points {
+        if steps.last().is_none_or(|(seconds, _)| point.0 - seconds >= least) {
+            steps.push(*point);
+        }
+    }
+    if let (Some(last), Some(end)) = (points.last(), steps.last())
+        && last != end
+    {
+        steps.push(*last);
+    }
     let rate = |pair: &[(f64, f64)]| {
         let ((from, before), (to, after)) = (pair[0], pair[1]);
         (to > from).then(|| (f64::midpoint(from, to), (after - before).max(0.0) / (to - from)))
     };
-    points.windows(2).filter_map(rate).collect()
+    steps.windows(2).filter_map(rate).collect()
 }
 
 fn drawn(lines: Vec<Series>) -> Result<Drawing, Missing> {

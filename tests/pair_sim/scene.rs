@@ -126,6 +126,7 @@ impl Scene {
             run: seed,
         };
         let server = ServerConfig {
+            core: 0,
             listeners: LISTENERS,
             slots_per_segment: [4, 8, 24, 64][random.usize(..4)],
             connections_max: if random.u8(..4) == 0 { random.u32(2..=12) } else { 200 },

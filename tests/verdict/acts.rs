@@ -31,7 +31,7 @@ fn what_the_server_did_itself_is_certain_and_has_its_flag() {
     for (figure, id, flag) in [
         ("idle_timeout_total", "idle-timeout", "serve --idle-timeout"),
         ("ping_timeout_total", "ping-timeout", "serve --ping-every"),
-        ("dropped_total", "storm", "--reconnect"),
+        ("dropped_total", "storm", "serve without --storm"),
         ("drained_total", "drain", "end the server after the run"),
         ("drain_cut_total", "drain", "end the server after the run"),
         ("send_timeout_total", "send-timeout", "serve --send-timeout"),

@@ -20,17 +20,18 @@ const COURSE_MAX: usize = 200;
 /// A second, in which the most is looked for.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Counters at one look; they only rise.
+/// Figures at one look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Look {
     /// Since the hold began.
     pub(crate) at: Duration,
     pub(crate) connections: u64,
-    /// Connections that were lost or dropped.
+    /// Connections that were lost or dropped; one that is lost again before it has come back for good is lost once.
     pub(crate) lost: u64,
     /// Of these, those that were dropped.
     pub(crate) dropped: u64,
     pub(crate) tries: u64,
+    /// Connections that came back, for good so far.
     pub(crate) returned: u64,
     /// Those that are out, and are to come back.
     pub(crate) waiting: u64,
@@ -67,6 +68,8 @@ impl StormWatch {
 
     /// Looks again; `totals` are read when a storm begins or ends.
     pub(crate) fn look(&mut self, look: Look, totals: impl FnOnce() -> ClientTotals) {
+        // A core counts one thing after the other.
+        let look = Look { lost: look.lost.max(self.last.lost), ..look };
         let has_lost = look.lost > self.last.lost;
         let before = std::mem::replace(&mut self.last, look);
         match &mut self.storm {
@@ -133,15 +136,19 @@ impl Going {
         }
         let from = self.from;
         let counted = totals.since(&self.before);
-        let lost = last.lost - from.lost;
-        let returned = last.returned - from.returned;
+        // Those that were out when it began are of it.
+        let lost = (last.lost - from.lost) + from.waiting;
+        let returned = last.returned.saturating_sub(from.returned);
         // What is known of its first moment is that it was after the look before it.
         let seconds = |look: &Look| (look.at - from.at).as_secs_f64();
         let back = |percent: u64| {
             let wanted = (lost * percent).div_ceil(100);
-            let there = |look: &&Look| look.returned - from.returned >= wanted;
+            let there = |look: &&Look| look.returned.saturating_sub(from.returned) >= wanted;
             Maybe(self.looks.iter().find(there).filter(|_| lost > 0).map(seconds))
         };
+        // Where all were gone, none has stayed.
+        let has_stayed = lost < from.connections + from.waiting;
+        let stayed = Percentiles::of(&counted.stayed_latency_us).filter(|_| has_stayed);
         let every = self.looks.len().div_ceil(COURSE_MAX).max(1);
         let last_index = self.looks.len() - 1;
         let points = self.looks.iter().enumerate();
@@ -150,7 +157,7 @@ impl Going {
             seconds: seconds(look).into(),
             connections: look.connections.into(),
             tries: (look.tries - from.tries).into(),
-            returned: (look.returned - from.returned).into(),
+            returned: look.returned.saturating_sub(from.returned).into(),
         };
         Storm {
             at_seconds: from.at.as_secs_f64().into(),
@@ -166,7 +173,7 @@ impl Going {
             returned_in_a_second: self.most_in_a_second(|look| look.returned).into(),
             failed: Counts::by_errno(&counted.reconnect_failed),
             calm_latency_us: self.calm_latency,
-            stayed_latency_us: Percentiles::of(&counted.stayed_latency_us).into(),
+            stayed_latency_us: Maybe(stayed),
             course: std::iter::once(point(&from))
                 .chain(points.map(|(_, look)| point(look)))
                 .collect(),
@@ -182,7 +189,7 @@ impl Going {
             while look.at - looks[first].at > SECOND {
                 first += 1;
             }
-            most = most.max(counter(look) - counter(looks[first]));
+            most = most.max(counter(look).saturating_sub(counter(looks[first])));
         }
         most
     }

@@ -12,9 +12,14 @@ use crate::measure::aftermath;
 use crate::run::config::Config;
 use crate::run::plateaus;
 
-/// What `result` missed, of which at least so many were to be established; nothing when every gate is
-/// met.
-pub(crate) fn missed(result: &RunResult, config: &Config, least: u64) -> Vec<String> {
+/// What `result` missed, of which at least so many were to be established, when so many were lost and are not back; nothing
+/// when every gate is met.
+pub(crate) fn missed(
+    result: &RunResult,
+    config: &Config,
+    least: u64,
+    not_back: u64,
+) -> Vec<String> {
     let mut missed = Vec::new();
     let mut miss = |is_missed: bool, line: String| {
         if is_missed {
@@ -22,14 +27,11 @@ pub(crate) fn missed(result: &RunResult, config: &Config, least: u64) -> Vec<Str
         }
     };
     let (established, gates) = (result.established.or_zero(), config.gates);
-    let returned =
-        |plateau: &Plateau| plateau.reconnect.as_ref().map_or(0, |r| r.returned.or_zero());
-    // What has come back is there.
-    let returned: u64 = result.plateaus.iter().map(returned).sum();
-    let dropped = result.dropped.filter(|_| config.traffic.reconnect.is_some()).unwrap_or(0);
-    let gone = result.lost.sum() + dropped;
-    let (failed, lost) = (result.failed.sum(), gone.saturating_sub(returned));
-    let and_not_back = if returned + dropped > 0 { " and not back" } else { "" };
+    let (failed, lost) = (result.failed.sum(), not_back);
+    let comes_back = config.traffic.reconnect.is_some();
+    let is_dropped = comes_back && result.dropped.unwrap_or(0) > 0;
+    let gone = if is_dropped { "lost or dropped" } else { "lost" };
+    let and_not_back = if comes_back { " and not back" } else { "" };
     let untried = result.untried.or_zero();
     let [established_of, failed_of, lost_of, untried_of] =
         [established, failed, lost, untried].map(grouped);
@@ -44,7 +46,7 @@ pub(crate) fn missed(result: &RunResult, config: &Config, least: u64) -> Vec<Str
     let most = grouped(gates.max_lost);
     miss(
         lost > gates.max_lost,
-        format!("{lost_of} connections lost{and_not_back}, {most} allowed"),
+        format!("{lost_of} connections {gone}{and_not_back}, {most} allowed"),
     );
     if let Some(seen) = aftermath::server_gone(*result.target_afterwards, *result.losses) {
         miss(lost > gates.max_lost, format!("the server went away: {seen}"));

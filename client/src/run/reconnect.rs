@@ -40,7 +40,7 @@ pub(crate) struct ReconnectFlags {
     pub(crate) reconnect_max: Option<u32>,
     /// Drop connections on purpose: 'drop 50% at 30s'
     ///
-    /// That part of the held ones that are open, evenly over all of them, so long after the hold has begun; `all` for
+    /// That part of the held ones that are open, evenly over all of them, so long after each hold has begun, of which a plateau has one; `all` for
     /// each one, `every 30s` again and again, `by reset` not in order but by a reset, as those are that are busy. Repeatable. With --reconnect they
     /// come back. They count in `dropped`, and not as lost.
     #[arg(long, value_name = "STORM", hide_short_help = true)]

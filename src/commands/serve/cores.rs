@@ -55,8 +55,9 @@ pub(crate) fn seeds(
     let (keeps_peers, sources) = (sources.is_some(), sources.unwrap_or_default());
     #[expect(clippy::cast_precision_loss, reason = "cores are few")]
     let cores = listeners.len() as f64;
-    let seed = |listeners: Vec<Socket>| {
+    let seed = |(core, listeners): (usize, Vec<Socket>)| {
         let server = ServerConfig {
+            core,
             connections_max: most.and_then(|n| u32::try_from(n).ok()).unwrap_or(u32::MAX),
             allowance: allowance.clone(),
             accepting: accepting.clone(),
@@ -79,7 +80,7 @@ pub(crate) fn seeds(
         };
         Seed { driver, server, protocol, awaits_header: traffic.proxy_protocol }
     };
-    listeners.into_iter().map(seed).collect()
+    listeners.into_iter().enumerate().map(seed).collect()
 }
 
 fn spoken(traffic: &Traffic) -> Spoken {

@@ -375,9 +375,12 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
         let (now, connections) = (self.end.driver.now(), self.connections);
         match command {
             Command::Do(command) => {
+                if !matches!(command.phase, Phase::Hold | Phase::Traffic | Phase::Sweep) {
+                    self.end.storms.end();
+                }
                 if matches!(command.phase, Phase::Close { .. }) {
                     self.tuples.release();
-                    self.call_off_returns();
+                    self.call_off_returns(command.phase);
                 }
                 // A connect that is out will be a connection: the controller lets short ones end first.
                 let open = connections + u64::from(self.connecting());
@@ -399,7 +402,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
                 self.begin_least();
                 self.growth = Growth::since(self.connects_answered(), self.connections);
             }
-            Command::Drop(part) => self.begin_storm(part),
+            Command::Drop(part) => self.end.storms.add(part),
             Command::OpenNoMore => self.phase.open_no_more(now, &self.end.stats),
             Command::Pace(pace) => self.change_pace(pace, now),
             Command::Churn(targets) => {

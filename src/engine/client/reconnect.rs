@@ -9,6 +9,7 @@ use crate::base::errno::Errno;
 use crate::engine::client::Client;
 use crate::engine::client::choices::Choice;
 use crate::engine::client::config::Reconnect;
+use crate::engine::client::phase::Phase;
 use crate::engine::client::returns::Lost;
 use crate::engine::client::tuple_allocator::is_taken;
 use crate::engine::driver::Dial;
@@ -36,7 +37,10 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             self.returns.since = now;
         }
         let failed = match self.returns.back.remove(&number) {
-            Some((at, failed)) if now.saturating_sub(at) < reconnect.most => failed + 1,
+            Some((at, failed)) if now.saturating_sub(at) < reconnect.most => {
+                self.end.stats.lost_again_total.add(1);
+                failed + 1
+            }
             _ => 0,
         };
         let lost =
@@ -154,9 +158,12 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         self.returns.has_tried(lost, true);
     }
 
-    /// Connections are closed: what waits does not come back.
-    pub(super) fn call_off_returns(&mut self) {
+    /// Connections are closed: what waits does not come back. Where some are kept, they are closed with the others.
+    pub(super) fn call_off_returns(&mut self, phase: Phase) {
+        let is_end = phase == Phase::Close { keep: 0 };
         for Reverse(lost) in std::mem::take(&mut self.returns.waiting) {
+            let is_closed = !is_end && !lost.has_departed;
+            self.end.stats.closed_away_total.add(u64::from(is_closed));
             self.call_off(lost);
         }
     }

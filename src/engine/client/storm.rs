@@ -6,27 +6,17 @@ use crate::engine::client::role::CUT;
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
 use crate::engine::slot::Queue;
-use crate::engine::storm::{DropPart, Selection};
+use crate::engine::storm::DropPart;
 use crate::engine::token::SlotId;
 
 impl<D: Dial, E: Expectation> Client<D, E> {
-    /// A storm begins. One that goes on still ends here.
-    pub(super) fn begin_storm(&mut self, drop: DropPart) {
-        if self.phase.holds() {
-            self.end.storm = Some(Selection::new(drop, self.prompt_connections()));
-        }
-    }
-
-    /// Drops those that the storm takes. In order no more of them close at once than at the end of a run: a server has one
-    /// minute for each.
+    /// Drops those that a storm takes, in a hold. In order no more of them close at once than at the end of a run: a server
+    /// has one minute for each.
     pub(super) fn drop_stormed(&mut self) {
-        if !self.phase.holds() {
-            self.end.storm = None;
-        }
         let mut budget = self.end.storm_budget();
         while self.may_drop() {
-            let tuples = &self.tuples;
-            let taken = self.end.take_of_storm(&mut budget, |slot| {
+            let (tuples, of) = (&self.tuples, (self.prompt_connections(), self.tuples.core()));
+            let taken = self.end.take_of_storm(of, &mut budget, |slot| {
                 let is_held = !tuples.is_short(slot.role.number) && slot.queue() != Queue::Opening;
                 is_held && slot.queue() != Queue::Reluctant
             });
@@ -38,7 +28,8 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     /// Whether a storm goes on that waits for no end.
     pub(super) fn may_drop(&self) -> bool {
         let has_room = self.end.count(Queue::Ending) < CLOSES_IN_FLIGHT;
-        self.end.storm.is_some_and(|choice| choice.by_reset || has_room)
+        let may_go_on = |drop: DropPart| drop.by_reset || has_room;
+        self.phase.holds() && self.end.storms.now().is_some_and(may_go_on)
     }
 
     fn drop_one(&mut self, id: SlotId, by_reset: bool) {
@@ -54,6 +45,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             self.close_step(id);
         }
         self.phase.has_one_less(&self.config, self.end.now, &self.end.stats);
+        self.returns.back.remove(&number);
         self.await_return(number);
     }
 }

@@ -92,6 +92,11 @@ impl TupleAllocator {
         }
     }
 
+    /// Its number among the client's cores.
+    pub fn core(&self) -> usize {
+        self.core
+    }
+
     /// This core's share of `connections` over all cores.
     pub fn share(&self, connections: u64) -> u64 {
         share(connections, self.plan.cores(), self.core)

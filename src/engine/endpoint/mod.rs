@@ -15,7 +15,7 @@ use crate::engine::driver::{Completion, Driver, Readiness};
 use crate::engine::endpoint::event::Event;
 use crate::engine::queue::SlotQueue;
 use crate::engine::slot::{BufferId, ConnState, Queue, ReadSide, Role, WriteSide};
-use crate::engine::storm::Selection;
+use crate::engine::storm::Storming;
 use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::CoreStats;
 
@@ -50,8 +50,8 @@ pub struct Endpoint<D, R, S> {
     tick_at_ms: u64,
     /// When the handshakes that wait were last counted.
     handshakes_counted: Duration,
-    /// Those that a storm takes, while it goes on.
-    pub storm: Option<Selection>,
+    /// Storms, by which connections are dropped on purpose.
+    pub storms: Storming,
 }
 
 impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
@@ -72,7 +72,7 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
             batch: Vec::with_capacity(BATCH_COMPLETIONS),
             tick_at_ms: 0,
             handshakes_counted: Duration::ZERO,
-            storm: None,
+            storms: Storming::default(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The connections that a storm takes, one after the other, some of them in one turn.
+//! The connections that storms take, one after the other, some of them in one turn.
 
 use crate::base::constants::{DRAIN_CLOSES_PER_TURN, DRAIN_LOOKS_PER_TURN};
 use crate::engine::endpoint::Endpoint;
@@ -13,21 +13,14 @@ impl<D, R: Role, S> Endpoint<D, R, S> {
         Budget { takes: DRAIN_CLOSES_PER_TURN, looks: DRAIN_LOOKS_PER_TURN }
     }
 
-    /// The next open connection that a storm takes, of those that `is_one`, and whether it is reset; `None` when this turn
-    /// or the storm is over.
+    /// The next open connection that a storm takes, see [`crate::engine::storm::Storming::next`].
     pub fn take_of_storm(
         &mut self,
+        of: (u64, usize),
         budget: &mut Budget,
         is_one: impl Fn(&Slot<R>) -> bool,
     ) -> Option<(SlotId, bool)> {
-        let choice = self.storm.as_mut()?;
-        budget.takes = budget.takes.checked_sub(1)?;
         let is_one = |slot: &Slot<R>| slot.state() == ConnState::Open && is_one(slot);
-        let (next, by_reset) =
-            (choice.next(&self.arena, &mut budget.looks, is_one), choice.by_reset);
-        if choice.is_over() {
-            self.storm = None;
-        }
-        next.map(|id| (id, by_reset))
+        self.storms.next(&self.arena, of, budget, is_one)
     }
 }

@@ -34,7 +34,6 @@ use crate::engine::server::role::{Remainder, Serving, Stall};
 use crate::engine::server::sources::Sources;
 use crate::engine::server::spread::Spread;
 use crate::engine::slot::{Queue, low_milliseconds};
-use crate::engine::storm::Selection;
 use crate::engine::token::SlotId;
 use crate::engine::wheel::Wheel;
 use crate::observe::stats::ServerStats;
@@ -61,6 +60,8 @@ const TIMERS: RangeInclusive<Duration> =
 /// What one core of a server is told.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
+    /// Its number among the server's cores.
+    pub core: usize,
     /// Listening sockets that the driver holds for this core.
     pub listeners: usize,
     /// Slots of one segment.
@@ -88,6 +89,7 @@ impl ServerConfig {
     #[must_use]
     pub fn new(listeners: usize, slots_per_segment: u32) -> ServerConfig {
         ServerConfig {
+            core: 0,
             listeners,
             slots_per_segment,
             connections_max: u32::MAX,
@@ -256,9 +258,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
         match command {
             Command::Drain(time) => self.begin_drain(time),
             Command::Memory(left) => self.on_memory(left),
-            Command::Drop(part) => {
-                self.end.storm = Some(Selection::new(part, self.connections.into()));
-            }
+            Command::Drop(part) => self.end.storms.add(part),
             Command::LetGo => self.begin_to_leave(),
             Command::LookAnew => self.look_anew(),
         }

@@ -9,7 +9,8 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// Closes those that the storm takes.
     pub(super) fn close_stormed(&mut self) {
         let mut budget = self.end.storm_budget();
-        while let Some((id, by_reset)) = self.end.take_of_storm(&mut budget, |_| true) {
+        let of = (self.connections.into(), self.config.core);
+        while let Some((id, by_reset)) = self.end.take_of_storm(of, &mut budget, |_| true) {
             // What is half done cannot end in order.
             let in_order = !by_reset && self.end.arena[id].is_at_rest();
             self.close(id, if in_order { CloseReason::Storm } else { CloseReason::StormReset });

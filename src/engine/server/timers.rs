@@ -181,7 +181,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let tick = has_deadlines.then(|| Duration::from_millis(u64::from(TICK_MS)));
         let sweep = self.drain.filter(|_| self.connections > 0);
         let sweep = sweep.map(|drain| drain.sleep(self.end.now));
-        let at_once = self.has_handshakes() || self.end.storm.is_some();
+        let at_once = self.has_handshakes() || self.end.storms.now().is_some();
         let at_once = at_once.then_some(Duration::ZERO);
         let (due, pace) = (self.wheel.sleep(self.end.now), self.pace_sleep());
         [tick, sweep, at_once, due, pace].into_iter().flatten().min()

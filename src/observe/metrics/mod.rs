@@ -330,7 +330,7 @@ mod tests {
     }
 
     /// Counts of work done, and what is no amount: more of them is more work, and asks for nothing.
-    const ASK_FOR_NOTHING: [&str; 39] = [
+    const ASK_FOR_NOTHING: [&str; 40] = [
         "accepted_total",
         "arrival_tries_total",
         "arrivals_called_off_total",
@@ -340,6 +340,7 @@ mod tests {
         "churn_started_total",
         "churned_total",
         "closed_total",
+        "closed_away_total",
         "completions_total",
         "connect_started_total",
         "connected_total",

@@ -59,11 +59,16 @@ figures! {
         dropped_total: Counter,
         /// Lost or dropped connections that have come back.
         returned_total: Counter,
+        /// Of these, the ones that were lost again within the longest wait of --reconnect: they had not come back for good.
+        /// Rising? The server completes handshakes, and holds no more.
+        lost_again_total: Counter,
         /// Connects of those that are to come back.
         reconnect_tries_total: Counter,
         /// Lost connections given up after --reconnect-max tries. Above 0? The server was away for longer.
         given_up_total: Counter,
-        /// Lost connections that had not come back when the hold was over.
+        /// Lost connections that had not come back when fewer were to be held: they count as closed.
+        closed_away_total: Counter,
+        /// Lost connections that had not come back when the hold was over, with those.
         called_off_total: Counter,
         /// Connections whose lifetime was over, and that were closed in the hold.
         departures_total: Counter,

@@ -282,6 +282,8 @@ fn all_busy(run: &RunFacts, side: Place) -> Option<Evidence> {
     let is_shared = run.demand.ends == Ends::Both && !cpus.is_disjoint(&clients);
     let client = cpu_time(&run.client).filter(|_| is_shared).unwrap_or_default();
     let (of_client, by_client) = (per_cpu(client.ran()), per_cpu(client.wanted()));
+    // A program that waits for a CPU while another has it is full where something came late for it.
+    let is_own = ran + of_client >= (wanted + by_client) / 2.0 || run.count(Symptom::Late) > 0;
     let is_full = if is_shared {
         ran + of_client >= BUSY || wanted + by_client >= 1.0 && wanted >= 0.5
     } else {
@@ -297,7 +299,7 @@ fn all_busy(run: &RunFacts, side: Place) -> Option<Evidence> {
     } else {
         text += &format!("; {}", both_shares(run));
     }
-    (is_full && !is_less_busy).then_some(Evidence {
+    (is_full && is_own && !is_less_busy).then_some(Evidence {
         text,
         count: None,
         confidence: Confidence::Likely,

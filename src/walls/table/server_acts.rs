@@ -17,6 +17,14 @@ use crate::walls::wall::Wall;
 /// How a connection ends that the server ends: in order, or by a reset where bytes were under way.
 const ENDED: &[Symptom] = &[Symptom::Lost(LostCause::Fin), Symptom::Lost(LostCause::Reset)];
 
+/// The same, and how one ends that is not yet a connection.
+const STORMED: &[Symptom] = &[
+    Symptom::Lost(LostCause::Fin),
+    Symptom::Lost(LostCause::Reset),
+    Symptom::Failed(Errno::ECONNRESET),
+    Symptom::Failed(Errno::ECONNABORTED),
+];
+
 pub(super) const ROWS: &[Wall] = &[
     Wall {
         id: "idle-timeout",
@@ -76,13 +84,15 @@ pub(super) const ROWS: &[Wall] = &[
         precedence: 133,
         limits: "connections that the server keeps: it was told to drop a part of them",
         at: SERVER,
-        explains: ENDED,
+        explains: STORMED,
         signs: &[Sign::Counted("dropped_total")],
         absent: "the server dropped none on purpose",
         fix: |_, _| {
             vec![
-                Fix::Flag("--reconnect 'backoff 1s-30s', so that they come back".into()),
                 Fix::Flag("serve without --storm".into()),
+                Fix::Flag(
+                    "--reconnect 'backoff 1s-30s' of the client, so that they come back".into(),
+                ),
             ]
         },
         remark: "the server's --storm, on purpose",

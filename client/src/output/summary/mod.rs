@@ -42,6 +42,8 @@ fn screen(result: &RunResult, of_bystanders: fn(&Bystanders) -> Vec<Row>) -> Str
     rows.push(("established", format!("{established} of {target}")));
     rows.extend(result.notes.get(FILES_PASSED).map(|few| ("files", few.clone())));
     rows.push(("failed / lost", format!("{} / {}", listed(&result.failed), listed(&result.lost))));
+    let dropped = result.dropped.filter(|dropped| *dropped > 0);
+    rows.extend(dropped.map(|dropped| ("dropped", format!("{} by --storm", grouped(dropped)))));
     rows.extend(plateaus::rows(&result.plateaus, result.expect.as_deref().unwrap_or_default()));
     if result.target_connections.or_zero() > 0 {
         if let Some(close) = result.close.as_ref() {

@@ -123,7 +123,7 @@ fn of_reconnects(reconnect: &Reconnects) -> Vec<Row> {
     let [returned, given_up, waiting] = [returned, given_up, waiting].map(grouped);
     let tries = format!("{} tries, failed {}", count(reconnect.tries), listed(&reconnect.failed));
     let came =
-        format!("{returned} of those lost, {given_up} given up, {waiting} not back; {tries}");
+        format!("{returned} of those gone, {given_up} given up, {waiting} not back; {tries}");
     let mut rows = vec![("came back", came), ("", format!("after {}", all_of(reconnect.back_us)))];
     rows.extend(reconnect.storms.iter().take(STORMS).flat_map(of_storm));
     let more = reconnect.storms.len().saturating_sub(STORMS);
@@ -157,7 +157,7 @@ fn all_of(latency: Maybe<Percentiles>) -> String {
 /// A row of the table: its name, and what it says of a plateau; `None` where there is nothing to say.
 type Cell = (&'static str, fn(&Plateau) -> Option<String>);
 
-const CELLS: [Cell; 38] = [
+const CELLS: [Cell; 39] = [
     ("plateau", |p| Some(count(p.connections))),
     ("established", |p| (p.established != p.connections).then(|| count(p.established))),
     ("failed", |p| unless_0(p.failed.sum())),
@@ -207,6 +207,7 @@ const CELLS: [Cell; 38] = [
     ("left", |p| Some(count(p.lifetimes.as_ref()?.departures))),
     ("came", |p| Some(count(p.lifetimes.as_ref()?.arrivals))),
     ("fewest", |p| Some(count(p.lifetimes.as_ref()?.connections_min))),
+    ("dropped", |p| unless_0(p.dropped.or_zero())),
     ("came back", |p| Some(count(p.reconnect.as_ref()?.returned))),
     ("back p99", |p| Some(microseconds(p.reconnect.as_ref()?.back_us.0?.p99))),
     ("client lag p99", |p| Some(microseconds(p.schedule_lag_us.0?.p99))),

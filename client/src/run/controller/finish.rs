@@ -29,7 +29,8 @@ impl Controller<'_> {
         self.take_totals(result, &totals);
         let patterns = self.take_losses(result);
         self.take_asked(result, &totals);
-        self.judge(result, stop);
+        let not_back = self.not_back(result, &totals);
+        self.judge(result, stop, not_back);
         self.attribute(result, stop, patterns, ended_ms);
         self.note(result);
     }
@@ -51,14 +52,10 @@ impl Controller<'_> {
             let most = result.plateaus.iter().filter_map(|plateau| *plateau.established).max();
             established = most.unwrap_or(established);
         }
+        result.established = established.into();
         if !self.config.traffic.storms.is_empty() {
             result.dropped = totals.dropped_total.into();
-            if self.config.traffic.reconnect.is_none() {
-                // They were there until the client closed them, as it was told.
-                established += totals.dropped_total;
-            }
         }
-        result.established = established.into();
     }
 
     /// What is known of the connections that were lost; what they have in common.
@@ -93,15 +90,32 @@ impl Controller<'_> {
             result.target_connections = most.into();
         }
         result.changes = self.changes();
-        let gone = totals.connect_failed_total + totals.lost.iter().sum::<u64>();
+        let of_max = result.max.as_ref().and_then(|max| *max.connections);
+        let asked = of_max.unwrap_or(result.target_connections.or_zero());
+        if self.config.traffic.reconnect.is_none() {
+            // They were there until the client closed them, as it was told.
+            let there = result.established.or_zero() + result.dropped.or_zero();
+            result.established = there.min(asked.max(result.established.or_zero())).into();
+        }
+        let gone = totals.connect_failed_total + self.not_back(result, totals);
         let tried = result.established.or_zero() + gone;
         let asked = result.target_connections.or_zero();
         result.untried = asked.saturating_sub(tried).into();
     }
 
+    /// Connections that were lost, or were dropped to come back, and are not back; but for those that were not wanted any
+    /// more.
+    fn not_back(&self, result: &RunResult, totals: &ClientTotals) -> u64 {
+        let comes_back = self.config.traffic.reconnect.is_some();
+        let dropped = if comes_back { totals.dropped_total } else { 0 };
+        let gone = result.lost.sum() + dropped;
+        gone.saturating_sub(totals.returned_total + totals.closed_away_total)
+    }
+
     /// The verdict by the gates.
-    fn judge(&mut self, result: &mut RunResult, stop: Option<Stop>) {
-        let mut missed = gates::missed(result, self.config, self.least_established(result));
+    fn judge(&mut self, result: &mut RunResult, stop: Option<Stop>, not_back: u64) {
+        let least = self.least_established(result);
+        let mut missed = gates::missed(result, self.config, least, not_back);
         if missed.is_empty() {
             // It may have held again by the end, and still it ended the run.
             missed.extend(self.broken.take());

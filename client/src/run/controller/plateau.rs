@@ -220,11 +220,6 @@ impl Controller<'_> {
         let (began, began_ms) = (Instant::now(), unix_ms());
         let held = self.hold(commands).await;
         plateau.hold_seconds = began.elapsed().as_secs_f64().into();
-        if let Some(storms) = self.storms.take() {
-            let over = storms.finish(self.storm_look(began.elapsed()), self.figures.totals());
-            let reconnects = Reconnects { storms: over.into(), ..Reconnects::default() };
-            plateau.reconnect = Maybe(Some(reconnects));
-        }
         plateau.sweep = self.swept.take().into();
         self.steering.stage = Stage::Between;
         if matches!(held, Ok(()) | Err(Stopped::Early(_) | Stopped::Changed)) {
@@ -232,8 +227,10 @@ impl Controller<'_> {
                 evidence.hold_ends(&mut self.figures);
             }
             self.phase(commands, Phase::Hold, 0).await?;
+            self.count_storms(plateau, began);
             self.await_server_tick(commands, began_ms).await?;
         }
+        self.count_storms(plateau, began);
         let open = self.figures.sum(|s| &s.connections);
         plateau.memory = Part(self.figures.memory(open, began_ms));
         result.file_descriptors = Part(self.figures.descriptors());
@@ -299,6 +296,14 @@ impl Controller<'_> {
         Ok(())
     }
 
+    /// Takes the storms of a hold that `began` then into the plateau, once.
+    fn count_storms(&mut self, plateau: &mut Plateau, began: Instant) {
+        let Some(storms) = self.storms.take() else { return };
+        let over = storms.finish(self.storm_look(began.elapsed()), self.figures.totals());
+        let reconnects = Reconnects { storms: over.into(), ..Reconnects::default() };
+        plateau.reconnect = Maybe(Some(reconnects));
+    }
+
     /// With --reconnect: storms of a hold that begins.
     fn watch_for_storms(&self) -> Option<StormWatch> {
         let comes_back = self.config.traffic.reconnect.is_some();
@@ -309,14 +314,14 @@ impl Controller<'_> {
     /// What a storm is seen by, so long after the hold began.
     fn storm_look(&self, at: Duration) -> Look {
         let sum = |of: fn(&ClientStats) -> &Counter| self.figures.sum(of);
-        let dropped = sum(|s| &s.dropped_total);
+        let [dropped, again] = [sum(|s| &s.dropped_total), sum(|s| &s.lost_again_total)];
         Look {
             at,
             connections: self.figures.sum(|s| &s.connections),
-            lost: self.figures.lost() + dropped,
+            lost: (self.figures.lost() + dropped).saturating_sub(again),
             dropped,
             tries: sum(|s| &s.reconnect_tries_total),
-            returned: sum(|s| &s.returned_total),
+            returned: sum(|s| &s.returned_total).saturating_sub(again),
             waiting: self.figures.sum(|s| &s.returns_waiting),
         }
     }
