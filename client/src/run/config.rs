@@ -25,7 +25,6 @@ use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::slo::Slo;
 use crate::run::conflicts;
 use crate::run::flags::{self, Flags, GateFlags, LoadFlags, Outputs, Targets, TrafficFlags};
-use crate::run::lifetime::{self, Every, LifetimeFlag};
 use crate::run::plateaus::hold_at_least;
 use crate::run::websocket::WebSocket;
 
@@ -157,8 +156,8 @@ impl Config {
         let reused =
             reused_after(&flags.load, &flags.traffic, plateaus.len() + usize::from(to_max));
         let churn = churn(&flags.traffic, reused);
-        let lifetime = flags.lifetime.lifetime.map(|LifetimeFlag(lifetime)| lifetime);
-        let lifetime_tuples = lifetime.map_or(0, |of| lifetime::tuples(of, most, reused));
+        let lifetime = flags.lifetime.told();
+        let lifetime_tuples = flags.lifetime.tuples(most, reused);
         let bystanders = flags.bystanders.then(|| {
             let target = endpoints.iter().flatten().next().map(|endpoints| endpoints.address);
             let whom = flags.panel.whom(target, flags.outputs.out.as_deref());
@@ -243,7 +242,7 @@ impl Traffic {
         to_max: bool,
     ) -> Traffic {
         let per_s = flags.message_rate.map_or(Schedule::None, Schedule::PerSecond);
-        let every = flags.message_every.map(|Every(schedule)| schedule);
+        let every = flags.message_every.map(|every| every.0);
         let schedule = every.or(flags.ping_every.map(Schedule::Every)).unwrap_or(per_s);
         let is_unanswered = script.as_ref().is_some_and(|script| script.answer.is_none());
         let expect = match flags.expect {

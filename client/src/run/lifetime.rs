@@ -36,6 +36,16 @@ pub(crate) struct LifetimeFlags {
 }
 
 impl LifetimeFlags {
+    /// What every core is told.
+    pub(crate) fn told(self) -> Option<Lifetime> {
+        self.lifetime.map(|LifetimeFlag(lifetime)| lifetime)
+    }
+
+    /// Tuples that places need besides, so that each has one that was not left within `time`.
+    pub(crate) fn tuples(self, connections: u64, time: Duration) -> u64 {
+        self.told().map_or(0, |lifetime| tuples(lifetime, connections, time))
+    }
+
     /// The seed, or one that is drawn.
     pub(crate) fn seed(self) -> u64 {
         self.seed.unwrap_or_else(|| fastrand::u64(..DRAWN_BELOW))
@@ -101,8 +111,8 @@ impl FromStr for Every {
     }
 }
 
-/// Tuples that places need besides, so that each has one that was not left within `time`.
-pub(crate) fn tuples(lifetime: Lifetime, connections: u64, time: Duration) -> u64 {
+/// The same of one lifetime.
+fn tuples(lifetime: Lifetime, connections: u64, time: Duration) -> u64 {
     let ends = lifetime.ends_within(time) * connections as f64;
     // Random numbers spread about their mean.
     let spread = if matches!(lifetime, Lifetime::Fixed(_)) { 0.0 } else { 5.0 * ends.sqrt() + 1.0 };

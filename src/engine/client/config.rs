@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 pub use crate::engine::client::choices::Lifetime;
-pub use crate::engine::client::reluctant::Readers;
 use crate::engine::driver::ShutdownMode;
 
 /// What one core of a client is told.
@@ -74,4 +73,15 @@ pub struct Reconnect {
     pub jitter: f64,
     /// Tries of one connection that fail, before it is given up.
     pub tries: u32,
+}
+
+/// Which of the held connections of a client read in a way of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Readers {
+    /// The part of them that never reads, from 0 to 1.
+    pub silent: f64,
+    /// The part that reads slowly.
+    pub slow: f64,
+    /// Bytes per second of one of these.
+    pub bytes_per_s: f64,
 }

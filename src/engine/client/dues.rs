@@ -85,6 +85,31 @@ impl Dues {
     }
 }
 
+/// The ends of lives, and how many connections there were meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Lives {
+    pub(super) ends: Dues,
+    /// Up to when connections are counted.
+    pub(super) counted: Duration,
+}
+
+/// What is due on connections that read slowly, or not at all.
+#[derive(Debug, Default)]
+pub(super) struct Reluctant {
+    /// When each reads next; of one that never does, when it is looked at whether the server has ended it.
+    pub(super) reads: Dues,
+    /// When each sends.
+    pub(super) sends: Dues,
+    pub(super) silent: u64,
+    pub(super) slow: u64,
+}
+
+impl Reluctant {
+    pub(super) fn count(&self) -> u64 {
+        self.silent + self.slow
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::base::clock::microseconds;
 use crate::base::constants::{CLOSES_IN_FLIGHT, CONNECTS_PER_TURN};
 use crate::engine::client::Client;
-use crate::engine::client::dues::{Due, Dues};
+use crate::engine::client::dues::Due;
 use crate::engine::client::returns::Lost;
 use crate::engine::driver::Dial;
 use crate::engine::protocol::Expectation;
@@ -22,14 +22,6 @@ const RENEWED_MOST: u32 = 64;
 
 /// The least of a life that is left when a hold begins.
 const RENEWED_LEAST: Duration = Duration::from_micros(1);
-
-/// The ends of lives, and how many connections there were meanwhile.
-#[derive(Debug, Default)]
-pub(super) struct Lives {
-    pub(super) ends: Dues,
-    /// Up to when connections are counted.
-    counted: Duration,
-}
 
 impl<D: Dial, E: Expectation> Client<D, E> {
     /// Whether lives end now.

@@ -10,41 +10,13 @@ use crate::base::constants::{CONNECTS_PER_TURN, READERS_LOOK};
 use crate::engine::client::Client;
 use crate::engine::client::choices::Choice;
 use crate::engine::client::config::Schedule;
-use crate::engine::client::dues::{Due, Dues};
+use crate::engine::client::dues::Due;
 use crate::engine::client::phase::Phase;
 use crate::engine::client::role::CUT;
 use crate::engine::driver::{Dial, Readiness};
 use crate::engine::protocol::Expectation;
 use crate::engine::slot::{BufferId, Queue, ReadSide, WriteSide};
 use crate::engine::token::SlotId;
-
-/// Which of the held connections of a client read in a way of their own.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Readers {
-    /// The part of them that never reads, from 0 to 1.
-    pub silent: f64,
-    /// The part that reads slowly.
-    pub slow: f64,
-    /// Bytes per second of one of these.
-    pub bytes_per_s: f64,
-}
-
-/// What is due on them.
-#[derive(Debug, Default)]
-pub(super) struct Reluctant {
-    /// When each reads next; of one that never does, when it is looked at whether the server has ended it.
-    reads: Dues,
-    /// When each sends.
-    sends: Dues,
-    silent: u64,
-    slow: u64,
-}
-
-impl Reluctant {
-    pub(super) fn count(&self) -> u64 {
-        self.silent + self.slow
-    }
-}
 
 impl<D: Dial, E: Expectation> Client<D, E> {
     /// Connections that read as they should.
