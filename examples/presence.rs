@@ -11,7 +11,7 @@ use megaconn::engine::protocol::{Action, Protocol};
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::host::rlimit;
 use megaconn::observe::stats::ServerStats;
-use megaconn::runtime::listeners::{self, Steer};
+use megaconn::runtime::listeners::{self, Settings, Steer};
 use megaconn::runtime::process::{Controls, Dumps, Process};
 use megaconn::runtime::start_error::CoreStartError;
 use megaconn::runtime::topology::CoreList;
@@ -64,9 +64,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7100".into()).parse()?;
     let cpus = CoreList::All.resolve()?;
     let slots = rlimit::slots_per_segment(rlimit::raise_nofile());
-    let opened = listeners::open(&[address], &cpus, BACKLOG_DEFAULT, Steer::Hash, None)?;
+    let (backlog, steer) = (BACKLOG_DEFAULT, Steer::Hash);
+    let settings = Settings { backlog, steer, keepalive: None, sends_at_once: false };
+    let (groups, _) = listeners::open(&[address], &cpus, &settings)?;
     let seed = |of_core| (UringConfig::listening(of_core), ServerConfig::new(1, slots));
-    let seeds = opened.per_core.into_iter().map(seed).collect();
+    let seeds = listeners::deal(groups, cpus.len())?.into_iter().map(seed).collect();
     let dumps = Dumps { out: None, every: Duration::from_secs(1) };
     let until_a_signal = async |controls: Controls<_>| {
         while controls.signals.stop().is_none() && controls.commands.all_run() {
