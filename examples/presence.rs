@@ -64,16 +64,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7100".into()).parse()?;
     let cpus = CoreList::All.resolve()?;
     let slots = rlimit::slots_per_segment(rlimit::raise_nofile());
-    let settings = Settings {
-        backlog: BACKLOG_DEFAULT,
-        steer: Steer::Hash,
-        keepalive: None,
-        sends_at_once: false,
-    };
+    let (backlog, steer) = (BACKLOG_DEFAULT, Steer::Hash);
+    let settings = Settings { backlog, steer, keepalive: None, sends_at_once: false };
     let (groups, _) = listeners::open(&[address], &cpus, &settings)?;
-    let per_core = listeners::deal(groups, cpus.len())?;
     let seed = |of_core| (UringConfig::listening(of_core), ServerConfig::new(1, slots));
-    let seeds = per_core.into_iter().map(seed).collect();
+    let seeds = listeners::deal(groups, cpus.len())?.into_iter().map(seed).collect();
     let dumps = Dumps { out: None, every: Duration::from_secs(1) };
     let until_a_signal = async |controls: Controls<_>| {
         while controls.signals.stop().is_none() && controls.commands.all_run() {

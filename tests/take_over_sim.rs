@@ -47,7 +47,7 @@ impl Scene {
             slow_close: rate(50),
             ..Faults::default()
         };
-        let accept_rate = (random.u8(..3) == 0).then(|| 500.0);
+        let accept_rate = (random.u8(..3) == 0).then_some(500.0);
         let slots = [4, 8, 64][random.usize(..3)];
         Scene { random, faults, accept_rate, slots, seed }
     }

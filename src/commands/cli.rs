@@ -73,6 +73,7 @@ mod tests {
             "tls_cert",
             "tls_key",
             "tls_client_ca",
+            "take_over",
         ];
         every_flag::walk::<Cli>(good, &free);
     }

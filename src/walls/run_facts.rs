@@ -194,6 +194,15 @@ impl End {
         }
     }
 
+    /// The same end, for which another process has answered than before the run: what all that there were have
+    /// counted is not known.
+    #[must_use]
+    pub fn of_others(mut self) -> End {
+        self.figures.clear();
+        self.failed.clear();
+        self
+    }
+
     /// The same end, seen for the last time before the end of the run. A counter that had not risen
     /// by then may have risen later, so it was not measured.
     #[must_use]

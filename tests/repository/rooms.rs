@@ -45,7 +45,7 @@ pub(crate) const ARROWS: List = &[
     // It tells which setting of the host forbids the ring.
     ("drivers::uring::probe", &["base", "host", "drivers"]),
     ("drivers::sim", &["base", "sys", "engine", "engine::protocol", "drivers"]),
-    ("runtime", &["base", "sys", "host", "observe", "engine::*"]),
+    ("runtime", &["lib", "base", "sys", "host", "observe", "engine::*"]),
     ("walls", &["base", "host", "observe", "plan"]),
     ("results", &["base", "host", "observe", "plan"]),
     // Presenters. The law of scaling is arithmetic.

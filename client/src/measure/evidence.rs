@@ -170,6 +170,7 @@ impl Evidence {
                 let end = End::of_server(self.server_before.as_ref(), last);
                 let is_of_the_end = figures.server_is_of(ended_ms);
                 let end = if is_of_the_end { end } else { end.seen_early() };
+                let end = if figures.server_was_replaced() { end.of_others() } else { end };
                 let counters = match shared {
                     Some(shared) => Some(of_server(shared, end.counters.as_ref())),
                     None => end.counters,

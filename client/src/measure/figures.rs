@@ -83,6 +83,11 @@ impl Figures {
         self.server.as_ref().is_some_and(|server| server.is_of(ms))
     }
 
+    /// Whether another process than at first has answered for the server.
+    pub(crate) fn server_was_replaced(&self) -> bool {
+        self.server.as_ref().is_some_and(ServerFigures::was_replaced)
+    }
+
     /// Since when, and why, a server that was seen at the start cannot be seen any more.
     pub(crate) fn server_unseen(&self) -> Option<String> {
         self.server.as_ref()?.unseen()

@@ -20,7 +20,13 @@ pub(crate) struct ServerFigures {
     view: Option<Snapshot>,
     /// Milliseconds since 1970 of the view; of its oldest core.
     at_ms: Option<u64>,
+    /// When the process began that was seen first, and whether another one was seen since.
+    began_ms: Option<u64>,
+    was_replaced: bool,
 }
+
+/// Two sights of one process, of which the later one was answered late, tell of beginnings as far apart at most.
+const BEGAN_WITHIN_MS: u64 = 2_000;
 
 enum Source {
     Metrics(ServerMetrics),
@@ -62,13 +68,35 @@ impl ServerFigures {
             was_written: false,
             has_ended: false,
         };
-        ServerFigures { source: Source::Dumps(dumps), view: None, at_ms: None }
+        ServerFigures::new(Source::Dumps(dumps), None, None)
     }
 
     /// By its metrics address, which has just given `view`.
     pub(crate) fn by(metrics: ServerMetrics, view: Snapshot) -> ServerFigures {
-        let source = Source::Metrics(metrics);
-        ServerFigures { source, view: Some(view), at_ms: Some(unix_ms()) }
+        ServerFigures::new(Source::Metrics(metrics), Some(view), Some(unix_ms()))
+    }
+
+    fn new(source: Source, view: Option<Snapshot>, at_ms: Option<u64>) -> ServerFigures {
+        let mut figures =
+            ServerFigures { source, view, at_ms, began_ms: None, was_replaced: false };
+        figures.see_process();
+        figures
+    }
+
+    /// Another process answers than at first, when a server was taken over or started anew.
+    fn see_process(&mut self) {
+        let lived_ms = self.figure("process_lived_ms");
+        let Some(began_ms) = self.at_ms.zip(lived_ms).map(|(at, ms)| at.saturating_sub(ms)) else {
+            return;
+        };
+        let first_ms = *self.began_ms.get_or_insert(began_ms);
+        self.was_replaced |= began_ms.abs_diff(first_ms) > BEGAN_WITHIN_MS;
+    }
+
+    /// Whether another process answers, or has answered, than at first: what servers have counted in all is not
+    /// known then.
+    pub(crate) fn was_replaced(&self) -> bool {
+        self.was_replaced
     }
 
     /// Looks again. What cannot be seen any more stays as it was last.
@@ -89,6 +117,7 @@ impl ServerFigures {
                 }
             }
         }
+        self.see_process();
     }
 
     /// The server as it is now; `None` while it cannot be seen.

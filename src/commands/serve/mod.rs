@@ -26,7 +26,7 @@ mod tls;
 /// Serves until a signal stops it.
 pub(crate) fn run(flags: Flags) -> ExitCode {
     let config = Config::new(flags);
-    match config.map_err(Into::into).and_then(|config| serve(config)) {
+    match config.map_err(Into::into).and_then(serve) {
         Ok(Served::Stopped(stop)) => ExitCode::from(stop.exit_status()),
         Ok(Served::TakenOver) => ExitCode::SUCCESS,
         Ok(Served::Died(error)) => {

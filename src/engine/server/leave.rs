@@ -9,24 +9,7 @@ use crate::engine::driver::Listen;
 use crate::engine::protocol::Protocol;
 use crate::engine::server::Server;
 use crate::engine::server::accept::watch;
-
-/// How far it is with that.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Leaving {
-    /// It keeps them.
-    #[default]
-    Stays,
-    /// Its accepts are being taken back.
-    CallsBack,
-    /// It has none of them any more.
-    IsGone,
-}
-
-impl Leaving {
-    pub(super) fn has_begun(self) -> bool {
-        self != Leaving::Stays
-    }
-}
+use crate::engine::server::listener::Leaving;
 
 impl<D: Listen, P: Protocol> Server<D, P> {
     /// Whether the time of accepting is over.

@@ -27,8 +27,7 @@ use crate::engine::endpoint::event::Event;
 use crate::engine::protocol::Protocol;
 use crate::engine::server::allowance::Allowance;
 use crate::engine::server::drain::{Accepting, Command, Drain, MemoryLeft};
-use crate::engine::server::leave::Leaving;
-use crate::engine::server::listener::Listener;
+use crate::engine::server::listener::{Leaving, Listener};
 use crate::engine::server::pace::Pace;
 use crate::engine::server::role::{Remainder, Serving, Stall};
 use crate::engine::server::sources::Sources;
@@ -39,6 +38,7 @@ use crate::engine::wheel::Wheel;
 use crate::observe::stats::ServerStats;
 
 mod accept;
+mod admission;
 pub mod allowance;
 pub mod drain;
 mod handshakes;

@@ -7,9 +7,6 @@
 use std::time::Duration;
 
 use crate::base::constants::{ACCEPT_BURST, PACE_STEP};
-use crate::engine::driver::Listen;
-use crate::engine::protocol::Protocol;
-use crate::engine::server::Server;
 
 /// The turns of one core.
 #[derive(Clone, Copy, Debug)]
@@ -17,9 +14,9 @@ pub(super) struct Pace {
     rate_per_s: f64,
     most: f64,
     turns: f64,
-    at: Duration,
-    /// Some listener has had no accept with the kernel since then, for want of turns.
-    held_back: bool,
+    pub(super) at: Duration,
+    /// Some listener has no accept with the kernel for want of turns, since it was last filled.
+    pub(super) held_back: bool,
 }
 
 impl Pace {
@@ -30,7 +27,7 @@ impl Pace {
         Pace { rate_per_s, most, turns: most, at: now, held_back: false }
     }
 
-    fn fill(&mut self, now: Duration) {
+    pub(super) fn fill(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.at).as_secs_f64();
         self.turns = (self.turns + passed * self.rate_per_s).min(self.most);
         self.at = now;
@@ -38,7 +35,7 @@ impl Pace {
 
     /// Accepts that may be with the kernel now.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is positive")]
-    fn accepts(&self) -> usize {
+    pub(super) fn accepts(&self) -> usize {
         self.turns as usize
     }
 
@@ -48,49 +45,17 @@ impl Pace {
         self.turns = (self.turns - 1.0).max(0.0);
     }
 
+    /// Whether it holds all that it can.
+    pub(super) fn is_full(&self) -> bool {
+        self.turns >= self.most
+    }
+
     /// Until there is a turn more than now, and not sooner than a core looks again.
-    fn wait(&self) -> Duration {
+    pub(super) fn wait(&self) -> Duration {
         let missing = 1.0 - self.turns.fract();
         Duration::try_from_secs_f64(missing / self.rate_per_s)
             .unwrap_or(Duration::MAX)
             .max(PACE_STEP)
-    }
-}
-
-impl<D: Listen, P: Protocol> Server<D, P> {
-    fn accepts_armed(&self) -> usize {
-        self.listeners.iter().map(|listener| listener.accepts.len() as usize).sum()
-    }
-
-    /// Whether one more accept is too many for `--accept-rate`.
-    pub(super) fn is_paced(&self) -> bool {
-        self.pace.is_some_and(|pace| self.accepts_armed() >= pace.accepts())
-    }
-
-    /// Counts the time in which accepting was held back, and accepts as many as may be by now.
-    pub(super) fn keep_pace(&mut self) {
-        let Some(pace) = &mut self.pace else { return };
-        let (now, since) = (self.end.now, pace.at);
-        pace.fill(now);
-        if pace.held_back {
-            let micros = now.saturating_sub(since).as_micros();
-            self.end.stats.accept_paced_us_total.add(u64::try_from(micros).unwrap_or(u64::MAX));
-        }
-        self.arm_accepts();
-        let held_back = !self.accepts_no_more()
-            && self.is_paced()
-            && self.listeners.iter().any(|listener| listener.accepts.is_empty());
-        if let Some(pace) = &mut self.pace {
-            pace.held_back = held_back;
-        }
-    }
-
-    /// Until when the core may sleep, while fewer accepts are with the kernel than are wanted.
-    pub(super) fn pace_sleep(&self) -> Option<Duration> {
-        let pace = self.pace.filter(|_| !self.accepts_no_more())?;
-        let wanted = self.accepts_wanted as usize * self.listeners.len();
-        let is_full = pace.turns >= pace.most;
-        (self.accepts_armed() < wanted && !is_full).then(|| pace.wait())
     }
 }
 

@@ -10,12 +10,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::engine::close_reason::CloseReason;
-use crate::engine::driver::Listen;
-use crate::engine::protocol::Protocol;
-use crate::engine::server::Server;
-use crate::engine::token::{SlotId, Token};
-
 /// Parts of the shared map.
 const PARTS: usize = 64;
 
@@ -71,33 +65,6 @@ impl Shared {
     fn with<T>(&self, source: IpAddr, act: impl FnOnce(&mut HashMap<IpAddr, u64>) -> T) -> T {
         let part = usize::try_from(self.by.hash_one(source) % PARTS as u64).expect("it is below");
         act(&mut self.parts[part].lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl<D: Listen, P: Protocol> Server<D, P> {
-    /// The accept of `token` is done, with a connection in `id` or without; whether its source may have it.
-    pub(super) fn admits_source(&mut self, id: SlotId, token: Token, is_connection: bool) -> bool {
-        if !self.config.sources.is_limited() {
-            return true;
-        }
-        // It is asked in any case, since the driver keeps it till then.
-        let peer = self.end.driver.peer(token).filter(|_| is_connection);
-        let Some(source) = peer.map(|source| source.to_canonical()) else { return true };
-        let is_admitted = self.config.sources.take(source);
-        if is_admitted {
-            self.sources.insert(id, source);
-        }
-        is_admitted
-    }
-
-    /// A connection begins its end: its source may have another one.
-    pub(super) fn leave_source(&mut self, id: SlotId, reason: CloseReason) {
-        if reason == CloseReason::RefusedPerSource || self.sources.is_empty() {
-            return;
-        }
-        if let Some(source) = self.sources.remove(&id) {
-            self.config.sources.give_back(source);
-        }
     }
 }
 
