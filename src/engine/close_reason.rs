@@ -15,6 +15,8 @@ pub enum CloseReason {
     SendTimeout,
     /// Too many pushes came due behind one that it did not take.
     Backlog,
+    /// It had not taken what was sent before when a text went to all.
+    SlowReader,
     /// It took no bytes, or did not go on with its message, while others waited for its buffer.
     Evicted,
     /// It sent nothing for too long.
@@ -35,8 +37,8 @@ impl CloseReason {
     /// Whether it ends by a reset: what the peer does not take is not kept by the kernel either.
     #[must_use]
     pub fn is_hard(self) -> bool {
-        use CloseReason::{Backlog, DrainCut, Evicted, Refused, SendTimeout};
-        matches!(self, Refused | SendTimeout | Backlog | Evicted | DrainCut)
+        use CloseReason::{Backlog, DrainCut, Evicted, Refused, SendTimeout, SlowReader};
+        matches!(self, Refused | SendTimeout | Backlog | SlowReader | Evicted | DrainCut)
     }
 
     /// Whether a handshake that is not done has failed by it: those that the server refuses or sends away have not.
@@ -62,6 +64,7 @@ impl CloseReason {
             CloseReason::Malformed => Some(&stats.malformed_total),
             CloseReason::SendTimeout => Some(&stats.send_timeout_total),
             CloseReason::Backlog => Some(&stats.backlog_total),
+            CloseReason::SlowReader => Some(&stats.broadcast_closed_total),
             CloseReason::Evicted => Some(&stats.evicted_total),
             CloseReason::Idle => Some(&stats.idle_timeout_total),
             CloseReason::HandshakeTimeout => Some(&stats.handshake_timeout_total),

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
+mod broadcast;
 mod client;
 mod host;
 
+pub use broadcast::*;
 pub use client::*;
 pub use host::*;
 

@@ -19,6 +19,7 @@ use crate::base::constants::{
 };
 use crate::base::errno::Errno;
 use crate::engine::client::aside::{Aside, Short};
+use crate::engine::client::broadcasts::Followed;
 use crate::engine::client::config::ClientConfig;
 use crate::engine::client::growth::Growth;
 use crate::engine::client::held_up::HeldUp;
@@ -39,6 +40,7 @@ use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::{ClientStats, LossLog, LostCause};
 
 mod aside;
+pub mod broadcasts;
 mod churn;
 mod close;
 pub mod config;
@@ -82,6 +84,7 @@ pub struct Client<D, E: Expectation> {
     /// Short connections of an expectation that opens.
     shorts: HashMap<SlotId, Short>,
     losses: Arc<LossLog>,
+    followed: Followed,
     /// Tuples that were taken, one after the other, since a short connection has begun.
     churn_tries: u32,
     /// Held connections that are open.
@@ -123,6 +126,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             asides: vec![Aside::default(); buffers].into(),
             shorts: HashMap::new(),
             losses,
+            followed: Followed::default(),
             churn_tries: 0,
             connections: 0,
             churning: 0,

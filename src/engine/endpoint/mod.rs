@@ -227,12 +227,19 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     /// Takes back the receive of the slot that has been warm the longest, if there is one.
     #[inline]
     pub fn cancel_oldest_await(&mut self) -> bool {
-        let Some(id) = self.pop(Queue::Warm) else { return false };
+        let Some(id) = self.first(Queue::Warm) else { return false };
+        self.cancel_await(id);
+        true
+    }
+
+    /// Takes back the receive of a slot that is warm.
+    #[inline]
+    pub fn cancel_await(&mut self, id: SlotId) {
+        self.remove(id, Queue::Warm);
         let slot = &mut self.arena[id];
         slot.read = ReadSide::Cancelling;
         self.driver.cancel(slot.token(Operation::Recv, id));
         self.buffers_returning += 1;
-        true
     }
 
     // ---- bytes out, until all are gone ----------------------------------------------------
@@ -360,6 +367,13 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     pub fn give_buffer(&mut self, buffer: BufferId) {
         self.buffers_used -= 1;
         self.driver.give_buffer(buffer);
+    }
+
+    /// Whether a quarter of the buffers is free, or all are: what may wait takes none of the last.
+    #[must_use]
+    pub fn has_spare_buffers(&self) -> bool {
+        let all = self.driver.buffers() as u64;
+        self.buffers_used == 0 || 4 * self.buffers_used < 3 * all
     }
 
     /// Buffers that are in use and come back by themselves.

@@ -1,21 +1,25 @@
 //! How a server that is told to stop lets its connections go: at an even pace, those that rest
 //! first, within a time. Arithmetic and a place in the arena; the server does the closing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::constants::DRAIN_STEP;
 use crate::engine::arena::Arena;
+use crate::engine::protocol::broadcast::Order;
 use crate::engine::server::role::Serving;
 use crate::engine::slot::ConnState;
 use crate::engine::token::SlotId;
 
 /// What a core is told while it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// Accept no more connections, and end the open ones within this time.
     Drain(Duration),
     /// What memory is left: while it is short, new connections are refused.
     Memory(MemoryLeft),
+    /// A text goes to all connections, or to those of a topic.
+    Broadcast(Arc<Order>),
 }
 
 /// Whether the reserve of memory is left.

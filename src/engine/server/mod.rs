@@ -3,7 +3,8 @@
 //! accept into a slot (`accept`) -> poll -> readable -> take a buffer, receive -> the protocol ->
 //! send until all is gone -> receive what follows at once -> give the buffer back -> poll ...
 //! (`serve`) -> end of stream, error, timeout (`timers`, `stall`), drain (`drain`) -> close -> free slot.
-//! What a protocol sends first goes before it all, what its timer sends in between.
+//! What a protocol sends first goes before it all, what its timer sends in between (`speak`), and texts to
+//! all (`broadcast`).
 //!
 //! A server is one core's share: synchronous, single-threaded, and after start it allocates only when
 //! the arena grows. The pump of the runtime calls `turn` of [`crate::engine::worker::Worker`].
@@ -24,6 +25,7 @@ use crate::engine::endpoint::end::End;
 use crate::engine::endpoint::event::Event;
 use crate::engine::protocol::Protocol;
 use crate::engine::server::allowance::Allowance;
+use crate::engine::server::broadcast::{Broadcasts, SlowReader};
 use crate::engine::server::drain::{Command, Drain, MemoryLeft};
 use crate::engine::server::listener::Listener;
 use crate::engine::server::role::{Remainder, Serving, Stall};
@@ -34,11 +36,13 @@ use crate::observe::stats::ServerStats;
 
 mod accept;
 pub mod allowance;
+pub mod broadcast;
 pub mod drain;
 mod handshakes;
 mod listener;
 pub mod role;
 mod serve;
+mod speak;
 mod spread;
 mod stall;
 mod timers;
@@ -64,6 +68,10 @@ pub struct ServerConfig {
     pub send_timeout: Duration,
     /// Time after which a peer whose handshake is not done is closed, where the protocol has one.
     pub handshake_timeout: Duration,
+    /// Topics that connections are dealt to, 1 at least.
+    pub topics: u16,
+    /// What becomes of a peer that has not taken what was sent before a text to all.
+    pub slow_reader: SlowReader,
 }
 
 impl ServerConfig {
@@ -78,6 +86,8 @@ impl ServerConfig {
             idle_timeout: None,
             send_timeout: SEND_TIMEOUT,
             handshake_timeout: HANDSHAKE_TIMEOUT,
+            topics: 1,
+            slow_reader: SlowReader::Skip,
         }
     }
 }
@@ -104,6 +114,7 @@ pub struct Server<D, P: Protocol> {
     wheel: Wheel,
     spread: Spread,
     drain: Option<Drain>,
+    broadcasts: Broadcasts,
     memory: MemoryLeft,
     /// All that had come by this turn has been handled, so that a connection without data is really
     /// idle. After a time in which the core was kept from running, much has come that it does not know.
@@ -147,6 +158,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             wheel: if has_timers { Wheel::new(WHEEL_BUCKETS) } else { Wheel::default() },
             spread: Spread::default(),
             drain: None,
+            broadcasts: Broadcasts::default(),
             memory: MemoryLeft::Enough,
             config,
             queue_drained: true,
@@ -210,6 +222,9 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
         self.look_at_due();
         self.go_on_with_handshakes();
         self.drain();
+        if self.broadcasts.is_active() {
+            self.go_on_with_broadcast();
+        }
         self.end.set_gauges(u64::from(self.connections - self.refused));
         self.end.stats.buffers_awaited.set(self.end.count(Queue::Starved).into());
         self.end.stats.sends_stalled.set(self.stalled().into());
@@ -223,6 +238,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
         match command {
             Command::Drain(time) => self.begin_drain(time),
             Command::Memory(left) => self.on_memory(left),
+            Command::Broadcast(order) => self.take_order(order),
         }
     }
 }

@@ -182,7 +182,11 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let sweep = self.drain.filter(|_| self.connections > 0);
         let sweep = sweep.map(|drain| drain.sleep(self.end.now));
         let handshakes = self.has_handshakes().then_some(Duration::ZERO);
-        [tick, sweep, handshakes, self.wheel.sleep(self.end.now)].into_iter().flatten().min()
+        let broadcast = self.broadcasts.sleep(Duration::from_millis(TICK_MS.into()));
+        [tick, sweep, handshakes, broadcast, self.wheel.sleep(self.end.now)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     // ---- all go: a drain ------------------------------------------------------------------
