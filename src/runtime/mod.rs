@@ -8,6 +8,7 @@ pub mod footprint;
 pub mod launch;
 pub mod listeners;
 pub mod memory_reserve;
+pub mod moment;
 pub mod process;
 mod pump;
 pub mod signals;

@@ -1,6 +1,8 @@
 //! A server from its start to its end: what it needs is opened, the cores are started, and what became
 //! of them is told.
 
+use std::rc::Rc;
+
 use megaconn::base::stderr::talk;
 use megaconn::runtime::listeners::{self, Listeners};
 use megaconn::runtime::memory_reserve::ReserveWatchdog;
@@ -9,6 +11,7 @@ use megaconn::runtime::signals::{HangUp, Stop};
 use megaconn::runtime::start_error::LaunchError;
 use megaconn::walls::of_server::Begun;
 
+use crate::commands::serve::broadcast::Desk;
 use crate::commands::serve::bystander;
 use crate::commands::serve::config::Config;
 use crate::commands::serve::cores::{make_core, seeds};
@@ -46,8 +49,14 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
     let out = config.outputs.stats.as_deref().map(open_stats).transpose()?;
     let metrics = process.offer_metrics(config.outputs.metrics, &config.places.listen)?;
     let bystander = bystander::offer(config.bystander)?;
+    let desk = (config.traffic.broadcasts.as_ref())
+        .map(|broadcasts| Desk::offer(broadcasts, cpus.len()))
+        .transpose()?;
     let lines = effective::lines(config, &prepared, metrics, bystander);
     lines.iter().for_each(|line| talk(line));
+    if let Some(desk) = &desk {
+        talk(&format!("broadcast_on={}", desk.place()));
+    }
     if let Some(error) = &opened.unsteered {
         talk(&format!("warning: --steer cpu is off, connections are spread by hash: {error}"));
     }
@@ -58,6 +67,8 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
     let dumps = Dumps { out, every: config.outputs.stats_every };
     let (stop, died) = process.run(seeds, make_core, dumps, async |controls| {
         let Controls { commands, signals, dumps } = controls;
+        let commands = Rc::new(commands);
+        let orders = desk.as_ref().map(|desk| desk.pass_on(Rc::clone(&commands)));
         let mut memory = ReserveWatchdog::new(prepared.memory_reserve);
         for endpoints in &config.places.listen {
             talk(&format!("listening on {endpoints}"));
@@ -68,6 +79,9 @@ pub(crate) fn serve(config: &Config) -> Result<Served, Refusal> {
             drain(&signals, &commands, &stats, &dumps, within).await;
         }
         dumps.end();
+        if let Some(orders) = orders {
+            orders.cancel().await;
+        }
         stop
     })?;
     for wall in begun.met_since(cpus, &stats, config.connections.backlog.unsigned_abs().into()) {
