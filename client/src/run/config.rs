@@ -13,6 +13,7 @@ use megaconn::base::layers::Layers;
 use megaconn::base::wanted::Wanted;
 use megaconn::engine::client::config::{Reconnect, Schedule};
 use megaconn::engine::driver::ShutdownMode;
+use megaconn::engine::protocol::broadcasts::Broadcasts;
 use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::proxy::header::{LINE_BYTES_MAX, Version};
@@ -229,6 +230,7 @@ impl Traffic {
             flags::Expect::Echo if is_unanswered => Expect::Nothing,
             flags::Expect::Echo => Expect::Echo(Echoed { message_bytes: flags.message_bytes }),
             flags::Expect::Nothing => Expect::Nothing,
+            flags::Expect::Broadcast => Expect::Broadcast(Broadcasts),
             flags::Expect::Push => Expect::Push(Pushes {
                 banner: flags.banner,
                 text: flags.push_text.unwrap_or_default(),
@@ -272,7 +274,7 @@ impl Traffic {
 
     /// Whether connections carry anything in the hold, or short ones come and go beside them.
     pub(crate) fn is_any(&self) -> bool {
-        let pushes = matches!(self.expect, Expect::Push(_));
+        let pushes = matches!(self.expect, Expect::Push(_) | Expect::Broadcast(_));
         self.schedule != Schedule::None || self.churn.is_some() || pushes
     }
 }
