@@ -118,7 +118,10 @@ fn order(flags: &Flags) -> Result<u64, String> {
             text
         }
     };
-    ask::broadcast(&flags.place, flags.topic, &text)
+    ask::broadcast(&flags.place, flags.topic, &text).map_err(|why| match why.contains("fix: ") {
+        true => why,
+        false => format!("{why}; fix: the place that `megaconn serve --broadcast-on` was given"),
+    })
 }
 
 /// What became of it, at last.

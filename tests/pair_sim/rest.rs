@@ -287,6 +287,9 @@ impl<P: Protocol, E: Expectation> World<P, E> {
                 "records.handshakes_failed",
                 self.in_records(self.served.handshakes_failed_total.get()),
             ),
+            ("records.broadcasts", self.in_records(self.called.broadcasts_received_total.get())),
+            ("broadcasts.gone", self.orders_given.gone()),
+            ("broadcasts.topical", self.orders_given.topical()),
             ("records.drained", self.in_records(self.served.drained_total.get())),
             ("now_ms", u64::try_from(self.wire.now().as_millis()).expect("some minutes")),
         ];

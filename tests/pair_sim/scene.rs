@@ -18,9 +18,11 @@ use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::{Push, Pushes};
 use megaconn::engine::server::ServerConfig;
 use megaconn::engine::server::allowance::Allowance;
+use megaconn::engine::server::broadcast::SlowReader;
 use megaconn::engine::server::drain::MemoryLeft;
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
+use crate::broadcast::ToOrder;
 use crate::fill::Filling;
 use crate::speech;
 
@@ -70,6 +72,8 @@ pub(crate) struct Scene {
     pub(crate) memory: Vec<(Duration, MemoryLeft)>,
     /// When the client is to open nothing more.
     pub(crate) opens_no_more: Option<Duration>,
+    /// What is to be ordered, the last one first, in a world in which texts go to all.
+    pub(crate) orders: Option<Vec<ToOrder>>,
     /// What ends the opening, in a world that is filled.
     pub(crate) filling: Option<Filling>,
 }
@@ -129,6 +133,8 @@ impl Scene {
             } else {
                 HANDSHAKE_TIMEOUT
             },
+            topics: 1,
+            slow_reader: SlowReader::Skip,
         };
         let is_slow = one_in(random, 10);
         let wire = wire(seed, mutation, is_slow, random);
@@ -162,6 +168,7 @@ impl Scene {
             protocol: Banner { text: banner, then: mode },
             client,
             expect,
+            orders: None,
             filling: None,
         }
     }

@@ -17,6 +17,7 @@ use megaconn::engine::worker::Worker;
 use megaconn::observe::stats::{ClientStats, ServerStats};
 
 use crate::Figures;
+use crate::broadcast::Orders;
 use crate::ends::Ends;
 use crate::scene::{LISTENERS, Layer, Scene};
 use crate::speech::{self, Pinging};
@@ -59,6 +60,7 @@ pub(crate) struct World<P: Protocol, E: Expectation> {
     pub(crate) waits_begun: u64,
     /// Texts that had come by then.
     pub(crate) texts: u64,
+    pub(crate) orders_given: Orders,
     orders: u64,
     turns: u32,
     random: Rng,
@@ -97,12 +99,18 @@ pub(crate) fn live_to_fill(seed: u64) -> Figures {
     World::new(scene, || protocol.clone(), expect, random).run_filling()
 }
 
-fn random_of(seed: u64) -> Rng {
+pub(crate) fn random_of(seed: u64) -> Rng {
     Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 impl<P: Protocol, E: Expectation> World<P, E> {
-    fn new(scene: Scene, protocol: impl Fn() -> P, expect: E, random: Rng) -> World<P, E> {
+    pub(crate) fn new(
+        scene: Scene,
+        protocol: impl Fn() -> P,
+        expect: E,
+        random: Rng,
+    ) -> World<P, E> {
+        let orders_given = Orders::new(&scene);
         let (served, called) = (Arc::new(ServerStats::new()), Arc::new(ClientStats::new()));
         let mut server = server(&scene, protocol, &served);
         let mut client = Client::new(
@@ -112,7 +120,8 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             scene.tuples.clone(),
             Arc::clone(&called),
             Arc::default(),
-        );
+        )
+        .following(orders_given.followed.clone());
         let wire = Wire::new(scene.wire, [&mut server.end.driver, &mut client.end.driver]);
         World {
             server,
@@ -131,6 +140,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             last_texts: BTreeMap::new(),
             waits_begun: 0,
             texts: 0,
+            orders_given,
             orders: 0,
             turns: 0,
             random,
@@ -138,13 +148,16 @@ impl<P: Protocol, E: Expectation> World<P, E> {
     }
 
     /// Runs all phases, comes to rest, and is looked at after every turn; what has happened in it.
-    fn run(mut self) -> Figures {
+    pub(crate) fn run(mut self) -> Figures {
         for connections in self.scene.plateaus.clone() {
             self.run_plateau(connections);
         }
         self.run_phase(Phase::Close { keep: 0 });
         self.come_to_rest();
         self.check_rest();
+        if self.scene.orders.is_some() {
+            self.check_broadcasts();
+        }
         self.figures()
     }
 
@@ -232,6 +245,9 @@ impl<P: Protocol, E: Expectation> World<P, E> {
         };
         self.wire.rest(end, turn);
         self.check_turn(end);
+        if end == End::Server {
+            self.note_done();
+        }
     }
 
     // ---- what the ends are told -----------------------------------------------------------
@@ -240,7 +256,8 @@ impl<P: Protocol, E: Expectation> World<P, E> {
     fn next_command(&self) -> Option<Duration> {
         let drain = self.scene.drain.map(|(at, _)| at);
         let memory = self.scene.memory.last().map(|(at, _)| *at);
-        [drain, memory, self.scene.opens_no_more].into_iter().flatten().min()
+        let order = self.scene.orders.as_ref().and_then(|orders| Some(orders.last()?.at));
+        [drain, memory, order, self.scene.opens_no_more].into_iter().flatten().min()
     }
 
     fn tell_what_is_due(&mut self) {
@@ -255,6 +272,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             self.server.handle_command(drain::Command::Memory(left));
             self.wire.wake(End::Server);
         }
+        self.give_orders();
         if self.scene.opens_no_more.take_if(|at| *at <= now).is_some() {
             self.client.handle_command(phase::Command::OpenNoMore);
             self.wire.wake(End::Client);

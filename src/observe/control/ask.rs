@@ -66,9 +66,7 @@ struct Refused {
 
 fn request(place: &Place, method: &str, path: &str, body: &[u8]) -> Result<String, String> {
     let told = |error: TextError| format!("{place}: {error}");
-    let nobody =
-        |error| told(why(error)) + "; fix: a place at which one listens, see its first lines";
-    let socket = connect(place).map_err(nobody)?;
+    let socket = connect(place).map_err(|error| told(why(error)))?;
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n",
