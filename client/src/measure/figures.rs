@@ -201,7 +201,7 @@ mod tests {
             stats.connections.set(open);
             stats
         });
-        let figures = Figures::new(&[0, 1], &stats, Vec::new(), None, None);
+        let figures = Figures::new(&[0, 1], &stats, (Vec::new(), Vec::new()), None, None);
         assert_eq!([0, 201, 500, 900].map(|keep| figures.beyond(keep)), [500, 299, 150, 0]);
     }
 }
