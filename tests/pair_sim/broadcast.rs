@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use megaconn::drivers::sim::{End, Outcome};
-use megaconn::engine::client::broadcasts::Followed;
 use megaconn::engine::client::config::Schedule;
+use megaconn::engine::client::followed::Followed;
 use megaconn::engine::protocol::broadcast::{Moment, Numbers, Order, Receipt};
 use megaconn::engine::protocol::broadcasts::Broadcasts;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::tls::server::Tls;
 use megaconn::engine::protocol::{Expectation, Protocol};
-use megaconn::engine::server::broadcast::SlowReader;
 use megaconn::engine::server::drain::Command;
+use megaconn::engine::server::orders::SlowReader;
 use megaconn::engine::slot::ConnState;
 use megaconn::engine::worker::Worker;
 use megaconn::observe::stats::Received;

@@ -18,8 +18,8 @@ use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::{Push, Pushes};
 use megaconn::engine::server::ServerConfig;
 use megaconn::engine::server::allowance::Allowance;
-use megaconn::engine::server::broadcast::SlowReader;
 use megaconn::engine::server::drain::MemoryLeft;
+use megaconn::engine::server::orders::SlowReader;
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
 use crate::broadcast::ToOrder;

@@ -1,12 +1,10 @@
 //! Bounds of texts that go to all connections of a server.
 
-use super::{BUFFER_BYTES, WEBSOCKET_HEAD_BYTES};
-
 /// Bytes of the head of such a text: magic, eight numbers, a line feed.
 pub const BROADCAST_HEAD_BYTES: u16 = 93;
 
 /// The longest text: a buffer holds it with its head and its frame.
-pub const BROADCAST_TEXT_MAX: u16 = BUFFER_BYTES - WEBSOCKET_HEAD_BYTES - BROADCAST_HEAD_BYTES;
+pub const BROADCAST_TEXT_MAX: u16 = 3_747;
 
 /// Sends of a text that one turn of a core begins: half of a batch, so that what arrives has its half.
 pub const BROADCASTS_PER_TURN: u32 = 256;

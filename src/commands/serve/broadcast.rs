@@ -11,8 +11,8 @@ use glommio::Task;
 use megaconn::base::constants::{BROADCAST_TEXT_MAX, BROADCASTS_TOLD, BROADCASTS_WAITING_MAX};
 use megaconn::base::stderr::talk;
 use megaconn::engine::protocol::broadcast::{Numbers, Order};
-use megaconn::engine::server::broadcast::SlowReader;
 use megaconn::engine::server::drain::Command;
+use megaconn::engine::server::orders::SlowReader;
 use megaconn::observe::control::STATE;
 use megaconn::observe::control::broadcasts::{
     BROADCAST, Broadcasts, Ordered, SCHEMA, Taken, topic_of,

@@ -10,7 +10,7 @@ use megaconn::base::constants::{
 use megaconn::base::units::Text;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
-use megaconn::engine::server::broadcast::SlowReader;
+use megaconn::engine::server::orders::SlowReader;
 use megaconn::observe::control::place::Place;
 
 use crate::commands::serve::flags::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
-use megaconn::engine::server::broadcast::SlowReader;
+use megaconn::engine::server::orders::SlowReader;
 use megaconn::observe::metrics::http;
 
 use crate::commands::serve::config::{BroadcastConfig, Config, Traffic};

@@ -1,24 +1,14 @@
 //! Texts that a server sends to all: when each has come on each connection.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use crate::engine::client::Client;
+use crate::engine::client::followed::Followed;
 use crate::engine::driver::Dial;
 use crate::engine::protocol::Expectation;
-use crate::engine::protocol::broadcast::{Clock, Receipt};
+use crate::engine::protocol::broadcast::Receipt;
 use crate::engine::slot::Queue;
 use crate::engine::token::SlotId;
-use crate::observe::stats::BroadcastLog;
-
-/// Where it is noted.
-#[derive(Clone, Debug, Default)]
-pub struct Followed {
-    /// What the core's clock is to others.
-    pub clock: Clock,
-    /// The texts.
-    pub log: Arc<BroadcastLog>,
-}
 
 impl<D: Dial, E: Expectation> Client<D, E> {
     /// The same, with a place where texts to all are noted.

@@ -19,8 +19,8 @@ use crate::base::constants::{
 };
 use crate::base::errno::Errno;
 use crate::engine::client::aside::{Aside, Short};
-use crate::engine::client::broadcasts::Followed;
 use crate::engine::client::config::ClientConfig;
+use crate::engine::client::followed::Followed;
 use crate::engine::client::growth::Growth;
 use crate::engine::client::held_up::HeldUp;
 use crate::engine::client::opened::Opened;
@@ -40,12 +40,13 @@ use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::{ClientStats, LossLog, LostCause};
 
 mod aside;
-pub mod broadcasts;
+mod broadcasts;
 mod churn;
 mod close;
 pub mod config;
 mod connect;
 mod fill;
+pub mod followed;
 mod growth;
 mod held_up;
 mod keepalive;

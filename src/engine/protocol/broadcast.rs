@@ -16,8 +16,8 @@ use crate::engine::protocol::places::short;
 
 const MAGIC: &[u8] = b"MCB1 ";
 
-/// Digits of each number, in order, each with a byte behind it.
-const DIGITS: [usize; 8] = [16, 8, 16, 16, 8, 4, 4, 8];
+/// Digits of each number before the checksum, in order, each with a byte behind it.
+const DIGITS: [usize; 7] = [16, 8, 16, 16, 8, 4, 4];
 
 /// Bytes of the head, its line feed among them.
 const HEAD: usize = BROADCAST_HEAD_BYTES as usize;
@@ -31,7 +31,7 @@ const _: () = {
         sum += DIGITS[at] + 1;
         at += 1;
     }
-    assert!(sum == HEAD, "the head is as long as its numbers");
+    assert!(sum == CHECKSUM, "the head is as long as its numbers");
     assert!(BROADCAST_HEAD_BYTES + BROADCAST_TEXT_MAX <= BUFFER_BYTES);
 };
 
@@ -179,8 +179,12 @@ fn head(number: u64, sequence: u32, topic: Option<u16>, text: &[u8], moment: Mom
     );
     let mut head: [u8; HEAD] = line.as_bytes().try_into().expect("its size was looked at");
     let checksum = checksum(&head, text);
-    head[CHECKSUM..HEAD - 1].copy_from_slice(format!("{checksum:08x}").as_bytes());
+    head[CHECKSUM..HEAD - 1].copy_from_slice(&digits(checksum));
     head
+}
+
+fn digits(checksum: u32) -> [u8; 8] {
+    std::array::from_fn(|n| b"0123456789abcdef"[(checksum >> (28 - 4 * n) & 15) as usize])
 }
 
 fn checksum(head: &[u8], text: &[u8]) -> u32 {
@@ -224,15 +228,16 @@ impl Receipt {
             *number = u64::from_str_radix(text, 16).map_err(|_| Wrong)?;
             at += digits + 1;
         }
-        let [number, sequence, monotonic_ns, unix_ns, boot, _, size, said] = numbers;
-        let [sequence, boot, size, said] =
-            [sequence, boot, size, said].map(|n| u32::try_from(n).expect("eight digits at most"));
+        let [number, sequence, monotonic_ns, unix_ns, boot, _, size] = numbers;
+        let [sequence, boot, size] =
+            [sequence, boot, size].map(|n| u32::try_from(n).expect("eight digits at most"));
         let end = HEAD + size as usize;
         if size > BROADCAST_TEXT_MAX.into() {
             return Err(Wrong);
         }
         let Some(text) = bytes.get(HEAD..end) else { return Ok(None) };
-        if checksum(&bytes[..HEAD], text) != said {
+        let said = &bytes[CHECKSUM..HEAD];
+        if said[..8] != digits(checksum(bytes, text)) || said[8] != b'\n' {
             return Err(Wrong);
         }
         // Half of a round ahead is new, and what is behind was there before.

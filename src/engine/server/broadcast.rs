@@ -7,127 +7,29 @@
 //! when the core was told. A topic has each slot of a segment whose number leaves it as a remainder: a slot keeps
 //! nothing for it, and an order to one topic costs its members alone.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::constants::{
-    BROADCAST_BUFFERS_WANTED, BROADCAST_LOOKS_PER_TURN, BROADCAST_PATIENCE_MS, BROADCASTS_PER_TURN,
+    BROADCAST_LOOKS_PER_TURN, BROADCAST_PATIENCE_MS, BROADCASTS_PER_TURN,
 };
 use crate::engine::close_reason::CloseReason;
 use crate::engine::driver::Listen;
 use crate::engine::protocol::Protocol;
 use crate::engine::protocol::broadcast::Order;
 use crate::engine::server::Server;
+use crate::engine::server::orders::{SlowReader, Underway};
 use crate::engine::server::role::{CAST_DUE, CAST_SENDS};
 use crate::engine::slot::{ConnState, Queue, ReadSide, WriteSide};
-use crate::engine::token::{Generation, SlotId};
-
-/// What becomes of a connection that has not taken what was sent before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SlowReader {
-    /// This text is left out.
-    #[default]
-    Skip,
-    /// It is closed.
-    Close,
-}
-
-/// The orders of a core, the present one first.
-#[derive(Debug, Default)]
-pub(super) struct Broadcasts {
-    orders: VecDeque<Underway>,
-    /// Slots in which a connection was accepted since the oldest of them, each with the first order that is for it.
-    newcomers: HashMap<SlotId, u64>,
-    /// The present one waits for a buffer.
-    lacks_buffer: bool,
-}
-
-#[derive(Debug)]
-struct Underway {
-    order: Arc<Order>,
-    told_at: Duration,
-    /// The slot that was looked at last.
-    cursor: Option<SlotId>,
-    /// When all had been looked at.
-    swept_at: Option<Duration>,
-    /// Members that have it due or on its way.
-    open: u32,
-    /// Those that had something under way when they were looked at.
-    due: Vec<(SlotId, Generation)>,
-    /// What is not in the tally yet.
-    counts: Counts,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    sent: u64,
-    skipped: u64,
-    closed: u64,
-    gone: u64,
-}
-
-impl Underway {
-    /// Adds what was counted to what all cores have.
-    fn flush(&mut self) {
-        let Counts { sent, skipped, closed, gone } = std::mem::take(&mut self.counts);
-        let tally = &self.order.tally;
-        let add = |total: &AtomicU64, n: u64| {
-            if n > 0 {
-                total.fetch_add(n, Ordering::AcqRel);
-            }
-        };
-        add(&tally.sent, sent);
-        add(&tally.skipped, skipped);
-        add(&tally.closed, closed);
-        add(&tally.gone, gone);
-    }
-}
-
-impl Broadcasts {
-    #[inline]
-    pub(super) fn is_active(&self) -> bool {
-        !self.orders.is_empty()
-    }
-
-    /// The present order.
-    pub(super) fn order(&self) -> Option<&Order> {
-        self.orders.front().map(|present| &*present.order)
-    }
-
-    /// Buffers that it wants back from connections that have them for long.
-    pub(super) fn buffers_wanted(&self) -> u32 {
-        if self.lacks_buffer { BROADCAST_BUFFERS_WANTED } else { 0 }
-    }
-
-    /// How long the core may sleep for it: not while there is more to send, and otherwise until the next tick.
-    pub(super) fn sleep(&self, tick: Duration) -> Option<Duration> {
-        let present = self.orders.front()?;
-        let goes_on = present.swept_at.is_none() && !self.lacks_buffer;
-        Some(if goes_on { Duration::ZERO } else { tick })
-    }
-
-    /// A connection is accepted into `id`: none of the orders is for it.
-    pub(super) fn joins(&mut self, id: SlotId) {
-        if let Some(last) = self.orders.back() {
-            self.newcomers.insert(id, last.order.number + 1);
-        }
-    }
-}
+use crate::engine::token::SlotId;
 
 impl<D: Listen, P: Protocol> Server<D, P> {
     /// A text is to go out, behind those that are not done.
     pub(super) fn take_order(&mut self, order: Arc<Order>) {
-        self.broadcasts.orders.push_back(Underway {
-            order,
-            told_at: self.end.driver.now(),
-            cursor: None,
-            swept_at: None,
-            open: 0,
-            due: Vec::new(),
-            counts: Counts::default(),
-        });
+        let now = self.end.driver.now();
+        self.broadcasts.orders.push_back(Underway::told(order, now));
     }
 
     /// Goes on with the present order.

@@ -330,8 +330,11 @@ mod tests {
     }
 
     /// Counts of work done, and what is no amount: more of them is more work, and asks for nothing.
-    const ASK_FOR_NOTHING: [&str; 29] = [
+    const ASK_FOR_NOTHING: [&str; 32] = [
         "accepted_total",
+        "broadcast_sent_total",
+        "broadcasts_received_total",
+        "broadcasts_total",
         "called_off_total",
         "churn_handshakes_resumed_total",
         "churn_started_total",
