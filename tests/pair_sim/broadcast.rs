@@ -2,6 +2,7 @@
 //! all come in order.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,8 +15,9 @@ use megaconn::engine::protocol::broadcast::{Moment, Numbers, Order, Receipt};
 use megaconn::engine::protocol::broadcasts::Broadcasts;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::mode::Mode;
+use megaconn::engine::protocol::push::Push;
 use megaconn::engine::protocol::tls::server::Tls;
-use megaconn::engine::protocol::{Expectation, Protocol};
+use megaconn::engine::protocol::{Expectation, Heard, Protocol, What};
 use megaconn::engine::server::drain::Command;
 use megaconn::engine::server::orders::SlowReader;
 use megaconn::engine::slot::ConnState;
@@ -83,6 +85,9 @@ pub(crate) fn live_to_broadcast(seed: u64) -> Figures {
     let scene = Scene::broadcasting(seed, layer, &mut random);
     let (protocol, expect) = (scene.protocol.clone(), scene.expect.clone());
     match layer {
+        Layer::None if matches!(protocol.then, Mode::Push(_)) => {
+            World::new(scene, || protocol.clone(), Anything, random).run()
+        }
         Layer::None => World::new(scene, || protocol.clone(), expect, random).run(),
         Layer::Frames => {
             let protocol = Pinging::new(&protocol, &mut random);
@@ -97,11 +102,40 @@ pub(crate) fn live_to_broadcast(seed: u64) -> Figures {
     }
 }
 
+/// A client to which anything may come: in some worlds pushes come between texts to all.
+#[derive(Debug)]
+struct Anything;
+
+impl Expectation for Anything {
+    type State = ();
+
+    fn is_answered(&self) -> bool {
+        false
+    }
+
+    fn is_unasked(&self) -> bool {
+        true
+    }
+
+    fn on_bytes(&self, (): &mut (), _buffer: &mut [u8], _bytes: Range<u16>) -> Heard {
+        Heard::all(What::Nothing)
+    }
+}
+
+/// What is pushed: no text to all begins so.
+const PUSHED: &[u8] = b"+";
+
 impl Scene {
     /// The same faults in a world in which texts are ordered.
     fn broadcasting(seed: u64, layer: Layer, random: &mut Rng) -> Scene {
         let mut scene = Scene::new(seed, None, layer, random);
         (scene.protocol.text, scene.protocol.then) = (None, Mode::Sink);
+        if layer == Layer::None && one_in(random, 4) {
+            let every = Duration::from_millis(random.u64(5..200));
+            let text = "+".parse().expect("it is a text");
+            scene.protocol.text = random.bool().then(|| "+".parse().expect("it is a text"));
+            scene.protocol.then = Mode::Push(Push { every, text });
+        }
         scene.expect = Expect::Broadcast(Broadcasts);
         (scene.client.message_count, scene.sweeps) = (0, false);
         let pace = &mut scene.client.pace;
@@ -199,6 +233,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             assert!(began <= most, "{began} have begun to have it, of {most}: {order:?}");
         }
         let log = &self.orders_given.followed.log;
+        let is_heard = matches!(self.scene.protocol.then, Mode::Sink);
         let received = Received::merged(log.read().0);
         let all: u64 = received.iter().map(|text| text.reached).sum();
         assert_eq!(all, self.called.broadcasts_received_total.get(), "receipts");
@@ -215,7 +250,10 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             let is_clean = self.wire.links().iter().all(|link| !link.was_reset)
                 && self.ends[1].uncounted.is_empty();
             let is_plain = self.scene.layer == Layer::None;
-            assert!(!is_clean || !is_plain || all == whole, "{all} came of {whole} texts");
+            assert!(
+                !is_clean || !is_plain || !is_heard || all == whole,
+                "{all} came of {whole} texts"
+            );
         }
     }
 
@@ -245,6 +283,10 @@ impl<P: Protocol, E: Expectation> World<P, E> {
 fn texts_in(mut stream: &[u8]) -> Vec<(u64, bool)> {
     let (mut texts, mut place) = (Vec::new(), 0);
     while !stream.is_empty() {
+        if let Some(behind) = stream.strip_prefix(PUSHED) {
+            stream = behind;
+            continue;
+        }
         match Receipt::read(&mut place, stream).expect("nothing else is sent, in order and once") {
             Some((receipt, size)) => {
                 texts.push((receipt.number, true));

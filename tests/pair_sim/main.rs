@@ -99,6 +99,8 @@ fn a_text_to_all_reaches_each_member_once_and_in_order() {
         "client.broadcasts_missed_total",
         "server.send_stalled_total",
         "server.pings_total",
+        "server.pushes_total",
+        "server.backlog_total",
         "server.drained_total",
         "client.returned_total",
         "records.broadcasts",
