@@ -52,7 +52,7 @@ if [ -n "$quick" ]; then
     exit
 fi
 step env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
-step cc -O2 -Wall -Wextra -Werror -fsyntax-only bench-scripts/baselines/epoll-echo.c
+step cc -O2 -Wall -Wextra -Werror -fsyntax-only bench-scripts/baselines/epoll-echo.c bench-scripts/baselines/send-floor.c
 if command -v shellcheck >/dev/null; then
     step shellcheck .ci/run bench-scripts/*.sh
 else

@@ -8,7 +8,7 @@ use megaconn::sys::stdio::stdout_was_closed;
 use megaconn::sys::wiping::Wiping;
 
 use crate::commands::cli::{Cli, Command};
-use crate::commands::{doctor, measure, plan, report, serve, stats, top};
+use crate::commands::{broadcast, doctor, measure, plan, report, serve, stats, top};
 
 mod commands;
 
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     match command {
         Command::Measure(flags) => measure::run(&flags),
         Command::Serve(flags) => serve::run(*flags),
+        Command::Broadcast(flags) => broadcast::run(&flags),
         Command::Doctor(flags) => doctor::run(&flags),
         Command::Plan(flags) => plan::run(&flags),
         Command::Top(flags) => top::run(&flags),

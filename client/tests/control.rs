@@ -392,9 +392,9 @@ fn a_place_that_cannot_be_is_refused_and_an_old_socket_is_replaced() {
         (path("file"), "there is a file that is no socket"),
         (taken, "another process listens there"),
         (path("none/run.sock"), "No such file or directory"),
-        ("0.0.0.0:0".to_owned(), "other hosts could control the run"),
+        ("0.0.0.0:0".to_owned(), "other hosts could control it"),
         ("127.0.0.1".to_owned(), "is no place"),
-        ("192.0.2.1:9".to_owned(), "other hosts could control the run"),
+        ("192.0.2.1:9".to_owned(), "other hosts could control it"),
     ] {
         let finished = run(&place);
         assert_eq!(finished.code, Some(2), "{place}: {finished:#?}");

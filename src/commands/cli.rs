@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{doctor, measure, plan, report, serve, stats, top};
+use crate::commands::{broadcast, doctor, measure, plan, report, serve, stats, top};
 
 /// Holds millions of long-lived TCP connections on one host, and says what each one costs.
 ///
@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Measure(measure::flags::Flags),
     /// Serve connections until SIGINT or SIGTERM
     Serve(Box<serve::flags::Flags>),
+    /// Have a server send one text to all its connections at once
+    Broadcast(broadcast::Flags),
     /// Say by arithmetic alone whether this host can open that many connections, and what binds first
     Plan(plan::Flags),
     /// Examine this host: what each limit allows, what it takes to lift it, which settings hurt
@@ -56,6 +58,7 @@ mod tests {
         let good = |command: &str| match command {
             "plan" => vec!["--connections", "10", "--target", "127.0.0.1:7000"],
             "top" => vec!["127.0.0.1:9100"],
+            "broadcast" => vec!["./all.sock"],
             "stats" | "report" => vec!["somewhere"],
             "completions" => vec!["bash"],
             _ => Vec::new(),

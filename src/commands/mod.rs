@@ -1,6 +1,7 @@
 //! The commands of `megaconn`, a file or folder each.
 
 pub(crate) mod answer;
+pub(crate) mod broadcast;
 pub(crate) mod cli;
 pub(crate) mod doctor;
 pub(crate) mod measure;

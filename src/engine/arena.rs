@@ -192,14 +192,21 @@ impl<R: Role> Arena<R> {
     /// one behind `None`.
     #[must_use]
     pub fn slot_behind(&self, id: Option<SlotId>) -> Option<SlotId> {
-        let start = |id: SlotId| (usize::from(id.segment()), usize::from(id.index()) + 1);
-        let (mut number, mut index) = id.map_or((0, 0), start);
+        self.slot_behind_by(id, 1, 0)
+    }
+
+    /// The same of each `step`th slot of a segment, from its number `first` on.
+    #[must_use]
+    pub fn slot_behind_by(&self, id: Option<SlotId>, step: u16, first: u16) -> Option<SlotId> {
+        let behind =
+            |id: SlotId| (usize::from(id.segment()), usize::from(id.index()) + usize::from(step));
+        let (mut number, mut index) = id.map_or((0, first.into()), behind);
         loop {
             let segment = self.segments.get(number)?.as_ref();
             if index < segment.map_or(0, |segment| segment.slots.len()) {
                 return Some(slot_id(number, index));
             }
-            (number, index) = (number + 1, 0);
+            (number, index) = (number + 1, first.into());
         }
     }
 

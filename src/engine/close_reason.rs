@@ -15,6 +15,8 @@ pub enum CloseReason {
     SendTimeout,
     /// Too many pushes came due behind one that it did not take.
     Backlog,
+    /// It had not taken what was sent before when a text went to all.
+    SlowReader,
     /// It took no bytes, or did not go on with its message, while others waited for its buffer.
     Evicted,
     /// It sent nothing for too long.
@@ -42,11 +44,19 @@ impl CloseReason {
     #[must_use]
     pub fn is_hard(self) -> bool {
         use CloseReason::{
-            Backlog, DrainCut, Evicted, Refused, RefusedPerSource, SendTimeout, StormReset,
+            Backlog, DrainCut, Evicted, Refused, RefusedPerSource, SendTimeout, SlowReader,
+            StormReset,
         };
         matches!(
             self,
-            Refused | RefusedPerSource | SendTimeout | Backlog | Evicted | StormReset | DrainCut
+            Refused
+                | RefusedPerSource
+                | SendTimeout
+                | Backlog
+                | SlowReader
+                | Evicted
+                | StormReset
+                | DrainCut
         )
     }
 
@@ -73,6 +83,7 @@ impl CloseReason {
             CloseReason::Malformed => Some(&stats.malformed_total),
             CloseReason::SendTimeout => Some(&stats.send_timeout_total),
             CloseReason::Backlog => Some(&stats.backlog_total),
+            CloseReason::SlowReader => Some(&stats.broadcast_closed_total),
             CloseReason::Evicted => Some(&stats.evicted_total),
             CloseReason::Idle => Some(&stats.idle_timeout_total),
             CloseReason::HandshakeTimeout => Some(&stats.handshake_timeout_total),

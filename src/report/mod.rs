@@ -14,6 +14,7 @@ use crate::base::stdout::deliver;
 pub use crate::report::read::ReportError;
 use crate::report::read::Run;
 
+mod broadcasts;
 mod bystanders;
 mod chart;
 mod compare;

@@ -3,6 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::base::format;
+use crate::report::broadcasts;
 use crate::report::bystanders::{bystanders, capacity};
 use crate::report::compare::{bystanders_side_by_side, side_by_side};
 use crate::report::figures::charts;
@@ -84,6 +85,7 @@ fn below_verdict(run: &Run) -> Markup {
         (storms::table(run))
         section { h2 { "Cost of a connection" } (cost(run)) }
         section { h2 { "Walls of this host, before the run" } (walls(run)) }
+        (broadcasts::section(run))
         (changes(run))
         section { h2 { "Environment" } (environment(run)) }
         section { h2 { "To repeat it" } (command(run)) }

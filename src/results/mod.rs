@@ -18,6 +18,7 @@
 //! `null`.
 
 pub mod answer;
+pub mod broadcasts;
 pub mod bystanders;
 pub mod cost;
 pub mod counters;

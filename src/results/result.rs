@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::units::grouped;
 use crate::host::headroom;
+use crate::results::broadcasts::Broadcasts;
 use crate::results::bystanders::{Bystanders, SafeCapacity};
 use crate::results::cost::{Cost, Memory};
 use crate::results::lenient::{List, Map, Maybe, Part};
@@ -48,7 +49,7 @@ pub struct RunResult {
     pub topology: Maybe<String>,
     /// Held connections that were asked for.
     pub target_connections: Maybe<u64>,
-    /// What the server was to do: `echo`, `push` or `nothing`.
+    /// What the server was to do: `echo`, `push`, `broadcast` or `nothing`.
     pub expect: Maybe<String>,
     /// What random choices came from, see `--seed`.
     pub seed: Maybe<u64>,
@@ -96,6 +97,8 @@ pub struct RunResult {
     pub max: Maybe<Max>,
     /// `null` when the run ended before the close.
     pub close: Maybe<Close>,
+    /// With `--expect broadcast`.
+    pub broadcasts: Maybe<Broadcasts>,
     /// With --keep-bystanders: the most connections with which they were kept.
     pub safe_capacity: Maybe<SafeCapacity>,
     /// With --bystanders: what became of them meanwhile.

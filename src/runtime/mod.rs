@@ -10,6 +10,7 @@ pub mod hand_over;
 pub mod launch;
 pub mod listeners;
 pub mod memory_reserve;
+pub mod moment;
 pub mod process;
 mod pump;
 pub mod signals;

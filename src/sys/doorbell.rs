@@ -34,6 +34,14 @@ impl Doorbell {
         Ok(())
     }
 
+    /// What rings it from another thread.
+    ///
+    /// # Errors
+    /// When the process may have no more descriptors.
+    pub fn ringer(&self) -> std::io::Result<Ringer> {
+        self.descriptor().map(Ringer)
+    }
+
     pub(crate) fn descriptor(&self) -> std::io::Result<OwnedFd> {
         self.descriptor.as_fd().try_clone_to_owned()
     }
@@ -42,5 +50,17 @@ impl Doorbell {
     pub async fn close(self) {
         // A failed close of an eventfd loses nothing.
         let _ = self.file.close().await;
+    }
+}
+
+/// Rings a bell from a thread that has no executor.
+#[derive(Debug)]
+pub struct Ringer(OwnedFd);
+
+impl Ringer {
+    /// Rings once.
+    pub fn ring(&self) {
+        // It fails when it was rung 2^64 times and not heard.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 }

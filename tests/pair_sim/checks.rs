@@ -229,6 +229,8 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             let is_right = match end {
                 // Frames are looked at when all is at rest, and records by their ends alone.
                 _ if self.scene.layer != Layer::None => true,
+                // Texts to all are looked at then, too.
+                End::Server if self.scene.orders.is_some() => true,
                 End::Server => is_as_served(&self.scene.protocol, peer, went, sent),
                 End::Client => sent.is_empty() || !matches!(self.scene.expect, Expect::Push(_)),
             };

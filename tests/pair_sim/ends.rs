@@ -116,7 +116,7 @@ impl Books {
 }
 
 /// Those among the counters of a server's ends that end a connection by a reset.
-pub(crate) const BY_RESET: [usize; 4] = [1, 2, 3, 6];
+pub(crate) const BY_RESET: [usize; 5] = [1, 2, 3, 6, 10];
 
 /// The counters of a server's ends; resets by the peer come first.
 pub(crate) fn causes_of_server(stats: &ServerStats) -> Vec<u64> {
@@ -131,6 +131,7 @@ pub(crate) fn causes_of_server(stats: &ServerStats) -> Vec<u64> {
         &stats.malformed_total,
         &stats.handshake_timeout_total,
         &stats.ping_timeout_total,
+        &stats.broadcast_closed_total,
         &stats.dropped_total,
     ];
     counters.iter().map(|counter| counter.get()).collect()

@@ -5,6 +5,7 @@
 //! alone. `MEGACONN_SIM_STEPS=n` runs further worlds until `n` turns were taken. A failure names
 //! its seed.
 
+mod broadcast;
 mod checks;
 mod ends;
 mod fill;
@@ -21,6 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use megaconn::drivers::sim::WireMutation;
 
+use crate::broadcast::live_to_broadcast;
 use crate::world::{live, live_to_fill};
 
 /// Worlds of one run of the test.
@@ -28,6 +30,9 @@ const SEEDS: u64 = 1_250;
 
 /// Worlds of one run of the test of a client that fills.
 const FILLED: u64 = 200;
+
+/// Worlds of one run of the test of texts to all.
+const BROADCASTING: u64 = 1_000;
 
 /// Worlds between two looks at how many turns were taken.
 const SEEDS_TOGETHER: u64 = 1_000;
@@ -72,6 +77,37 @@ fn a_client_that_fills_a_server_stops_and_holds_what_it_holds() {
     }
     for name in ["client.wall_met", "server.refused_total", "server.refused_memory_total"] {
         assert!(sum(&worlds, name) >= 20, "{name} is {}", sum(&worlds, name));
+    }
+}
+
+/// Nobody has a text twice, nobody never, every text is whole, and all are in order.
+#[test]
+fn a_text_to_all_reaches_each_member_once_and_in_order() {
+    if let Some(seed) = number("MEGACONN_SIM_SEED") {
+        live_to_broadcast(seed);
+        return;
+    }
+    let worlds = run_all(0..BROADCASTING, live_to_broadcast);
+    for name in [
+        "server.broadcasts_total",
+        "server.broadcast_sent_total",
+        "server.broadcast_skipped_total",
+        "server.broadcast_closed_total",
+        "broadcasts.gone",
+        "broadcasts.topical",
+        "client.broadcasts_received_total",
+        "client.broadcasts_missed_total",
+        "server.send_stalled_total",
+        "server.pings_total",
+        "server.pushes_total",
+        "server.backlog_total",
+        "server.drained_total",
+        "client.returned_total",
+        "records.broadcasts",
+    ] {
+        let sum = sum(&worlds, name);
+        println!("{name} {sum}");
+        assert!(sum >= 20, "{name} is {sum} in {BROADCASTING} worlds: they are too friendly");
     }
 }
 

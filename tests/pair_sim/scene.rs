@@ -20,10 +20,12 @@ use megaconn::engine::server::ServerConfig;
 use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::drain::Accepting;
 use megaconn::engine::server::drain::MemoryLeft;
+use megaconn::engine::server::orders::SlowReader;
 use megaconn::engine::server::sources::Sources;
 use megaconn::engine::storm::DropPart;
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
+use crate::broadcast::ToOrder;
 use crate::fill::Filling;
 use crate::speech;
 
@@ -75,6 +77,8 @@ pub(crate) struct Scene {
     pub(crate) storms: Vec<(Duration, End, DropPart)>,
     /// When the client is to open nothing more.
     pub(crate) opens_no_more: Option<Duration>,
+    /// What is to be ordered, the last one first, in a world in which texts go to all.
+    pub(crate) orders: Option<Vec<ToOrder>>,
     /// What ends the opening, in a world that is filled.
     pub(crate) filling: Option<Filling>,
 }
@@ -141,6 +145,8 @@ impl Scene {
             } else {
                 HANDSHAKE_TIMEOUT
             },
+            topics: 1,
+            slow_reader: SlowReader::Skip,
         };
         let is_slow = one_in(random, 10);
         let wire = wire(seed, mutation, is_slow, random);
@@ -176,6 +182,7 @@ impl Scene {
             protocol: Banner { text: banner, then: mode },
             client,
             expect,
+            orders: None,
             filling: None,
             // Of its own numbers: the rest of a world is the same with a storm and without.
             storms: storms(&mut Rng::with_seed(seed ^ 0x570_7a11)),

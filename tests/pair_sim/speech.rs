@@ -7,6 +7,7 @@ use fastrand::Rng;
 use megaconn::base::constants::{HANDSHAKES_MAX, TLS_BUFFER_BYTES};
 use megaconn::engine::close_reason::CloseReason;
 use megaconn::engine::protocol::banner::Banner;
+use megaconn::engine::protocol::broadcast::Said;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::tls::certificate::Identity;
@@ -141,6 +142,10 @@ impl Protocol for Pinging {
             return Action { close: Some(CloseReason::Malformed), ..send(0..REFUSAL.len()) };
         }
         action
+    }
+
+    fn on_broadcast(&self, state: &mut State, said: &Said<'_>, out: &mut [u8]) -> Action {
+        self.then.on_broadcast(&mut state.then, said, out)
     }
 
     fn on_timer(&self, state: &mut State, out: &mut [u8]) -> Action {

@@ -17,6 +17,7 @@ use megaconn::engine::worker::Worker;
 use megaconn::observe::stats::{ClientStats, ServerStats};
 
 use crate::Figures;
+use crate::broadcast::Orders;
 use crate::ends::Ends;
 use crate::scene::{LISTENERS, Layer, Scene};
 use crate::speech::{self, Pinging};
@@ -61,6 +62,7 @@ pub(crate) struct World<P: Protocol, E: Expectation> {
     pub(crate) waits_begun: u64,
     /// Texts that had come by then.
     pub(crate) texts: u64,
+    pub(crate) orders_given: Orders,
     orders: u64,
     turns: u32,
     random: Rng,
@@ -99,12 +101,18 @@ pub(crate) fn live_to_fill(seed: u64) -> Figures {
     World::new(scene, || protocol.clone(), expect, random).run_filling()
 }
 
-fn random_of(seed: u64) -> Rng {
+pub(crate) fn random_of(seed: u64) -> Rng {
     Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 impl<P: Protocol, E: Expectation> World<P, E> {
-    fn new(scene: Scene, protocol: impl Fn() -> P, expect: E, random: Rng) -> World<P, E> {
+    pub(crate) fn new(
+        scene: Scene,
+        protocol: impl Fn() -> P,
+        expect: E,
+        random: Rng,
+    ) -> World<P, E> {
+        let orders_given = Orders::new(&scene);
         let (served, called) = (Arc::new(ServerStats::new()), Arc::new(ClientStats::new()));
         let mut server = server(&scene, protocol, &served);
         let mut client = Client::new(
@@ -114,7 +122,8 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             scene.tuples.clone(),
             Arc::clone(&called),
             Arc::default(),
-        );
+        )
+        .following(orders_given.followed.clone());
         let wire = Wire::new(scene.wire, [&mut server.end.driver, &mut client.end.driver]);
         World {
             server,
@@ -134,6 +143,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             last_texts: BTreeMap::new(),
             waits_begun: 0,
             texts: 0,
+            orders_given,
             orders: 0,
             turns: 0,
             random,
@@ -141,13 +151,16 @@ impl<P: Protocol, E: Expectation> World<P, E> {
     }
 
     /// Runs all phases, comes to rest, and is looked at after every turn; what has happened in it.
-    fn run(mut self) -> Figures {
+    pub(crate) fn run(mut self) -> Figures {
         for connections in self.scene.plateaus.clone() {
             self.run_plateau(connections);
         }
         self.run_phase(Phase::Close { keep: 0 });
         self.come_to_rest();
         self.check_rest();
+        if self.scene.orders.is_some() {
+            self.check_broadcasts();
+        }
         self.figures()
     }
 
@@ -235,6 +248,9 @@ impl<P: Protocol, E: Expectation> World<P, E> {
         };
         self.wire.rest(end, turn);
         self.check_turn(end);
+        if end == End::Server {
+            self.note_done();
+        }
     }
 
     // ---- what the ends are told -----------------------------------------------------------
@@ -244,7 +260,8 @@ impl<P: Protocol, E: Expectation> World<P, E> {
         let drain = self.scene.drain.map(|(at, _)| at);
         let memory = self.scene.memory.last().map(|(at, _)| *at);
         let storm = self.scene.storms.last().map(|(at, ..)| *at);
-        [drain, memory, storm, self.scene.opens_no_more].into_iter().flatten().min()
+        let order = self.scene.orders.as_ref().and_then(|orders| Some(orders.last()?.at));
+        [drain, memory, storm, order, self.scene.opens_no_more].into_iter().flatten().min()
     }
 
     fn tell_what_is_due(&mut self) {
@@ -267,6 +284,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             }
             self.wire.wake(end);
         }
+        self.give_orders();
         if self.scene.opens_no_more.take_if(|at| *at <= now).is_some() {
             self.client.handle_command(phase::Command::OpenNoMore);
             self.wire.wake(End::Client);

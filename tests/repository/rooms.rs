@@ -163,7 +163,13 @@ const HOST: &[&str] = &[
 pub(crate) const OF_FLAGS_ALONE: List = &[
     (
         "main::commands::serve::config",
-        &["base", "engine::protocol", "engine::server", "main::commands::serve::flags"],
+        &[
+            "base",
+            "engine::protocol",
+            "engine::server",
+            "observe::control::place",
+            "main::commands::serve::flags",
+        ],
     ),
     (
         "client::run::config",

@@ -213,6 +213,7 @@ impl<'a, E: Expectation> ClientEnd<'a, E> {
                 self.texts += texts;
                 self.go_on(wide(&rest));
             }
+            What::Broadcast(_) => self.go_on(wide(&rest)),
             What::Reply(send) => {
                 self.sent.extend_from_slice(&self.buffer[wide(&send)]);
                 self.go_on(wide(&rest));

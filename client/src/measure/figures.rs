@@ -8,8 +8,11 @@ use megaconn::base::clock::unix_ms;
 use megaconn::base::side::Side;
 use megaconn::host::open_files;
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
-use megaconn::observe::stats::{ClientStats, ClientTotals, Counter, Figure, LossLog};
+use megaconn::observe::stats::{
+    BroadcastLog, ClientStats, ClientTotals, Counter, Figure, LossLog, Received,
+};
 use megaconn::plan::tuples::{TuplePlan, share};
+use megaconn::results::broadcasts::Broadcasts;
 use megaconn::results::cost::Memory;
 use megaconn::results::lenient::List;
 use megaconn::results::result::{Descriptors, PerCore};
@@ -24,6 +27,7 @@ pub(crate) struct Figures {
     cpus: Vec<u16>,
     stats: Vec<Arc<ClientStats>>,
     losses: Vec<Arc<LossLog>>,
+    texts: Vec<Arc<BroadcastLog>>,
     pub(crate) server: Option<ServerFigures>,
     /// Connections that the server held before the run.
     server_before: Option<u64>,
@@ -36,7 +40,7 @@ impl Figures {
     pub(crate) fn new(
         cpus: &[u16],
         stats: &[Arc<ClientStats>],
-        losses: Vec<Arc<LossLog>>,
+        (losses, texts): (Vec<Arc<LossLog>>, Vec<Arc<BroadcastLog>>),
         dir: Option<&Path>,
         metrics: Option<(ServerMetrics, Snapshot)>,
     ) -> Figures {
@@ -46,6 +50,7 @@ impl Figures {
             cpus: cpus.to_vec(),
             stats: stats.to_vec(),
             losses,
+            texts,
             server: metrics.or_else(|| dir.map(dumps)),
             server_before: None,
             memory: MemorySamples::default(),
@@ -109,6 +114,15 @@ impl Figures {
         let begun = self.stats.iter().map(|stats| stats.connect_started_total.get());
         let cores: Vec<_> = self.losses.iter().map(|log| log.read()).zip(begun).collect();
         LossAccount::new(plan, &cores, first_at)
+    }
+
+    /// Texts to all that have come.
+    pub(crate) fn broadcasts(&self) -> Broadcasts {
+        let (texts, beyond): (Vec<_>, Vec<u64>) = self.texts.iter().map(|log| log.read()).unzip();
+        let texts = Received::merged(texts.into_iter().flatten());
+        let received = self.sum(|stats| &stats.broadcasts_received_total);
+        let missed = self.sum(|stats| &stats.broadcasts_missed_total);
+        Broadcasts::of(&texts, received, missed, beyond.iter().sum())
     }
 
     /// Held connections lost so far, whatever the cause.
@@ -192,7 +206,7 @@ mod tests {
             stats.connections.set(open);
             stats
         });
-        let figures = Figures::new(&[0, 1], &stats, Vec::new(), None, None);
+        let figures = Figures::new(&[0, 1], &stats, (Vec::new(), Vec::new()), None, None);
         assert_eq!([0, 201, 500, 900].map(|keep| figures.beyond(keep)), [500, 299, 150, 0]);
     }
 }

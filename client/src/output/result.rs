@@ -49,6 +49,7 @@ pub(crate) fn begun(
     let expect = match expect {
         Expect::Echo(_) => "echo",
         Expect::Push(_) => "push",
+        Expect::Broadcast(_) => "broadcast",
         Expect::Nothing => "nothing",
     };
     RunResult {

@@ -8,6 +8,7 @@ use megaconn::engine::protocol::expect::Expect;
 use megaconn::host::sockets::Sockstat;
 use megaconn::observe::stats::{self, LOST_CAUSES, LostCause};
 use megaconn::results;
+use megaconn::results::broadcasts::{Broadcast, Broadcasts, TWO_CLOCKS};
 use megaconn::results::bystanders::{
     BystanderSpan, Bystanders, CapacityStep, Comparison, Finding, Interval, Latency, Probe, Probed,
     SafeCapacity, SpanPhase, Tail,
@@ -304,6 +305,23 @@ fn echo() -> Expect {
     Expect::Echo(Echoed { message_bytes: 64 })
 }
 
+fn broadcasts() -> Broadcasts {
+    Broadcasts {
+        received: Maybe(Some(99_985)),
+        missed: Maybe(Some(3)),
+        beyond: Maybe(Some(1)),
+        clock: TWO_CLOCKS.into(),
+        texts: List(vec![Broadcast {
+            number: Maybe(Some(1)),
+            reached: Maybe(Some(99_984)),
+            first_us: Maybe(Some(-40)),
+            last_us: Maybe(Some(41_000)),
+            spread_us: Maybe(Some(41_040)),
+            latency_us: percentiles(2),
+        }]),
+    }
+}
+
 fn safe_capacity() -> SafeCapacity {
     let figures = List(vec!["ping: held".into()]);
     SafeCapacity {
@@ -380,6 +398,7 @@ fn whole_result() -> RunResult {
             failed: Counts::named([("ENOMEM", 1)]),
             lost: Counts::none(),
         })),
+        broadcasts: Maybe(Some(broadcasts())),
         safe_capacity: Maybe(Some(safe_capacity())),
         cost_per_connection: Part(cost()),
         file_descriptors: Part(Descriptors { client: Maybe(Some(76)), server: Maybe(None) }),

@@ -13,6 +13,7 @@ use megaconn::base::layers::Layers;
 use megaconn::base::wanted::Wanted;
 use megaconn::engine::client::config::{Lifetime, Readers, Reconnect, Schedule};
 use megaconn::engine::driver::ShutdownMode;
+use megaconn::engine::protocol::broadcasts::Broadcasts;
 use megaconn::engine::protocol::echo::Echoed;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::proxy::header::{LINE_BYTES_MAX, Version};
@@ -249,6 +250,7 @@ impl Traffic {
             flags::Expect::Echo if is_unanswered => Expect::Nothing,
             flags::Expect::Echo => Expect::Echo(Echoed { message_bytes: flags.message_bytes }),
             flags::Expect::Nothing => Expect::Nothing,
+            flags::Expect::Broadcast => Expect::Broadcast(Broadcasts),
             flags::Expect::Push => Expect::Push(Pushes {
                 banner: flags.banner,
                 text: flags.push_text.unwrap_or_default(),
@@ -296,7 +298,7 @@ impl Traffic {
 
     /// Whether connections carry anything in the hold, or come and go.
     pub(crate) fn is_any(&self) -> bool {
-        let pushes = matches!(self.expect, Expect::Push(_));
+        let pushes = matches!(self.expect, Expect::Push(_) | Expect::Broadcast(_));
         let comes_and_goes = self.churn.is_some() || self.lifetime.is_some();
         self.schedule != Schedule::None || comes_and_goes || pushes
     }

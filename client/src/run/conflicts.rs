@@ -14,7 +14,7 @@ pub(super) fn first(flags: &Flags) -> Option<(&'static str, &'static str)> {
 
 /// Whether flags contradict each other, what the contradiction is, and its fix; in the order in which
 /// they are told.
-fn of_run(flags: &Flags) -> [(bool, &'static str, &'static str); 24] {
+fn of_run(flags: &Flags) -> [(bool, &'static str, &'static str); 25] {
     let Flags { targets, load, traffic, gates, script, .. } = flags;
     let (scripted, is_other) = (script.is_any(), traffic.expect != flags::Expect::Echo);
     let is_dumb = scripted && script.answer.is_none();
@@ -55,6 +55,11 @@ fn of_run(flags: &Flags) -> [(bool, &'static str, &'static str); 24] {
         (!echo && traffic.churn.is_some(), "--churn needs an answer", "--expect echo"),
         (!echo && traffic.sweep, "--sweep needs an answer", "--expect echo"),
         (push && sends, "--expect push sends nothing", "no --message-* flags"),
+        (
+            traffic.expect == flags::Expect::Broadcast && sends,
+            "--expect broadcast sends nothing",
+            "no --message-* flags",
+        ),
         (!holds && sends, "--message-* need connections", "--connections"),
         (!echo && gates.max_p99.is_some(), "--max-p99 needs answers", "--expect echo"),
         (!push && traffic.banner.is_some(), "--banner is for pushes", "--expect push"),

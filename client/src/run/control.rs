@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use megaconn::base::constants::{CONTROL_CHANGES_MAX, CONTROL_WAITING_MAX};
-use megaconn::observe::control::listen;
+use megaconn::observe::control::listen::{self, Remote};
 use megaconn::observe::control::place::Place;
 use megaconn::observe::control::socket_file::SocketFile;
 use megaconn::observe::control::{Change, Order, POSTS, SCHEMA, STATE, State, orders};
@@ -51,7 +51,8 @@ impl Control {
         most: (u64, &str),
         bounds: Bounds,
     ) -> Result<Control, Refusal> {
-        let listen::Control { listener, place, file } = listen::listen(place, may_be_remote)?;
+        let remote = if may_be_remote { Remote::May } else { Remote::MayBy("--control-remote") };
+        let listen::Control { listener, place, file } = listen::listen("--control", place, remote)?;
         let state = State {
             schema: SCHEMA.to_owned(),
             phase: "starting".to_owned(),

@@ -8,9 +8,12 @@ use megaconn::base::constants::BUFFERS_PER_CORE;
 use megaconn::drivers::uring::{UringConfig, UringDriver};
 use megaconn::engine::client::Client;
 use megaconn::engine::client::config::{ClientConfig, Pace, Schedule};
+use megaconn::engine::client::followed::Followed;
 use megaconn::engine::client::phase::Command;
 use megaconn::engine::client::tuple_allocator::TupleAllocator;
+use megaconn::engine::driver::Driver;
 use megaconn::engine::protocol::Expectation;
+use megaconn::engine::protocol::broadcast::Clock;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::proxy::client::Announced;
 use megaconn::engine::protocol::proxy::header::Version;
@@ -21,8 +24,9 @@ use megaconn::engine::protocol::websocket::client::Upgraded;
 use megaconn::engine::worker::AnyWorker;
 use megaconn::host::ports;
 use megaconn::host::procfs::ProcFs;
-use megaconn::observe::stats::{ClientStats, LossLog};
+use megaconn::observe::stats::{BroadcastLog, ClientStats, LossLog};
 use megaconn::plan::tuples;
+use megaconn::runtime::moment;
 use megaconn::runtime::start_error::CoreStartError;
 use megaconn::sys::doorbell::Doorbell;
 
@@ -39,6 +43,7 @@ pub(crate) struct Seed {
     header: Header,
     tuples: TupleAllocator,
     losses: Arc<LossLog>,
+    texts: Arc<BroadcastLog>,
 }
 
 /// What its connections speak.
@@ -55,9 +60,14 @@ type InTls = Option<(ClientTls, Vec<ServerName<'static>>)>;
 /// The header of the PROXY protocol that comes before, and the targets that it names.
 type Header = Option<(Version, Vec<SocketAddr>)>;
 
-/// One seed for each core, with its own share of the tuples and its own log of `losses`.
-pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) -> Vec<Seed> {
-    let seed = |(core, losses): (usize, &Arc<LossLog>)| {
+/// One seed for each core, with its own share of the tuples and its own logs of `losses` and `texts`.
+pub(crate) fn seeds(
+    config: &Config,
+    plan: &RunPlan,
+    losses: &[Arc<LossLog>],
+    texts: &[Arc<BroadcastLog>],
+) -> Vec<Seed> {
+    let seed = |(core, (losses, texts)): (usize, (&Arc<LossLog>, &Arc<BroadcastLog>))| {
         let driver = UringConfig {
             listeners: Vec::new(),
             targets: plan.tuples.targets().to_vec(),
@@ -76,9 +86,10 @@ pub(crate) fn seeds(config: &Config, plan: &RunPlan, losses: &[Arc<LossLog>]) ->
                 .map(|version| (version, plan.tuples.targets().to_vec())),
             tuples: allocator(plan, core),
             losses: Arc::clone(losses),
+            texts: Arc::clone(texts),
         }
     };
-    losses.iter().enumerate().map(seed).collect()
+    losses.iter().zip(texts).enumerate().map(seed).collect()
 }
 
 fn expected(traffic: &Traffic, targets: &[SocketAddr]) -> Expected {
@@ -113,9 +124,10 @@ pub(crate) fn make_core(
     stats: Arc<ClientStats>,
     bell: &Doorbell,
 ) -> Result<AnyWorker<Command, UringDriver>, CoreStartError> {
-    let Seed { driver, client, expect, tls, header, tuples, losses } = seed;
+    let Seed { driver, client, expect, tls, header, tuples, losses, texts } = seed;
     let driver = UringDriver::new(driver, bell).map_err(|e| CoreStartError::driver(&e))?;
-    let parts = (driver, client, tuples, stats, losses);
+    let followed = Followed { clock: Clock { epoch: moment::before(driver.now()) }, log: texts };
+    let parts = (driver, client, tuples, stats, (losses, followed));
     Ok(match expect {
         Expected::Bytes(bytes) => in_layers(parts, header, tls, bytes),
         Expected::WebSocket(frames) => in_layers(parts, header, tls, frames),
@@ -125,7 +137,10 @@ pub(crate) fn make_core(
 }
 
 /// What a client is made of besides.
-type Parts = (UringDriver, ClientConfig, TupleAllocator, Arc<ClientStats>, Arc<LossLog>);
+type Parts = (UringDriver, ClientConfig, TupleAllocator, Arc<ClientStats>, Logs);
+
+/// What is noted of losses, and of texts to all.
+type Logs = (Arc<LossLog>, Followed);
 
 /// A client, with TLS under what it expects where there is TLS.
 fn in_layers<E: Expectation + 'static>(
@@ -153,10 +168,10 @@ fn behind_header<E: Expectation + 'static>(
 }
 
 fn boxed<E: Expectation + 'static>(
-    (driver, client, tuples, stats, losses): Parts,
+    (driver, client, tuples, stats, (losses, followed)): Parts,
     expect: E,
 ) -> AnyWorker<Command, UringDriver> {
-    Box::new(Client::new(driver, client, expect, tuples, stats, losses))
+    Box::new(Client::new(driver, client, expect, tuples, stats, losses).following(followed))
 }
 
 fn in_tls(traffic: &Traffic, targets: &[SocketAddr]) -> InTls {

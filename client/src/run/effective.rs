@@ -55,6 +55,7 @@ fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {
     let expect = match &traffic.expect {
         Expect::Echo(_) => "echo".to_owned(),
         Expect::Push(pushes) => pushes.to_string(),
+        Expect::Broadcast(_) => "broadcast".to_owned(),
         Expect::Nothing => "nothing".to_owned(),
     };
     vec![

@@ -213,12 +213,13 @@ pub(crate) struct TrafficFlags {
     pub(crate) ping_every: Option<Duration>,
     /// What the server does
     ///
-    /// echo: it gives every message back. push: it sends texts unasked, see --push-text. nothing:
-    /// it sends nothing; messages are sent all the same.
+    /// One of echo, push, broadcast and nothing. echo: it gives every message back. push: it sends texts unasked, see --push-text. broadcast: it sends texts to all,
+    /// when `megaconn broadcast` orders them; each is to come once at most, whole and in order. nothing: it sends
+    /// nothing; messages are sent all the same.
     #[arg(
         long,
         value_enum,
-        value_name = "echo|push|nothing",
+        value_name = "echo|push|...",
         default_value = "echo",
         hide_possible_values = true
     )]
@@ -406,6 +407,8 @@ pub(crate) enum Expect {
     Echo,
     /// Texts come unasked
     Push,
+    /// Texts come to all at once
+    Broadcast,
     /// Nothing comes
     Nothing,
 }

@@ -57,6 +57,8 @@ pub(crate) fn missed(
     }
     let unsafe_at_all = result.safe_capacity.as_ref().and_then(plateaus::missed);
     miss(unsafe_at_all.is_some(), unsafe_at_all.unwrap_or_default());
+    let missing = result.broadcasts.as_ref().map_or(0, |texts| texts.missed.or_zero());
+    miss(missing > 0, format!("{} texts to all did not come", grouped(missing)));
     for plateau in result.plateaus.iter() {
         judge(plateau, config, &mut miss);
     }

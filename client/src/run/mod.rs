@@ -9,7 +9,7 @@ use megaconn::base::stderr::talk;
 use megaconn::base::stdout::{Undelivered, deliver};
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::observe::metrics::http;
-use megaconn::observe::stats::LossLog;
+use megaconn::observe::stats::{BroadcastLog, LossLog};
 use megaconn::plan::named::{self, Resolved};
 use megaconn::results::result::RunResult;
 use megaconn::results::{DOCTOR, ENVIRONMENT, RESULT, SERVER_DUMPS};
@@ -97,13 +97,15 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
     }
     let panel = begin_panel(config)?;
     let losses: Vec<Arc<LossLog>> = cpus.iter().map(|_| Arc::default()).collect();
-    let (seeds, stats) = (seeds(config, plan, &losses), process.stats());
+    let texts: Vec<Arc<BroadcastLog>> = cpus.iter().map(|_| Arc::default()).collect();
+    let (seeds, stats) = (seeds(config, plan, &losses, &texts), process.stats());
     let dumps = Dumps { out, every: outputs.stats_every };
     let topology = environment.topology;
     let ((mut result, stop), died) =
         process.run(seeds, make_core, dumps, async move |controls| {
             let Controls { commands, signals, dumps } = controls;
-            let figures = Figures::new(cpus, &stats, losses, outputs.out.as_deref(), server);
+            let figures =
+                Figures::new(cpus, &stats, (losses, texts), outputs.out.as_deref(), server);
             let controller = Controller::new(config, plan, signals, figures, dumps, panel, control);
             controller.all(&commands, topology).await
         })?;
@@ -133,8 +135,8 @@ fn offer_control(config: &Config, plan: &RunPlan) -> Result<Option<Control>, Ref
             Some(_) => Some("--lifetime keeps the number what it is; fix: a run without it"),
             None => None,
         },
-        fixed_messages: matches!(expect, Expect::Push(_))
-            .then_some("--expect push sends nothing; fix: a run with --expect echo"),
+        fixed_messages: matches!(expect, Expect::Push(_) | Expect::Broadcast(_))
+            .then_some("--expect push and broadcast send nothing; fix: a run with --expect echo"),
         no_sweep: (!echo).then_some("a sweep needs answers; fix: a run with --expect echo"),
     };
     let may_be_remote = config.outputs.control_remote;

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
+mod broadcast;
 mod client;
 mod host;
 
+pub use broadcast::*;
 pub use client::*;
 pub use host::*;
 
@@ -389,6 +391,8 @@ pub const REPORT_POINTS: usize = 2_048;
 /// Bystanders that a report draws; a panel has ten or so.
 pub const REPORT_BYSTANDERS: usize = 64;
 
+const _: () =
+    assert!(BROADCAST_TEXT_MAX == BUFFER_BYTES - WEBSOCKET_HEAD_BYTES - BROADCAST_HEAD_BYTES);
 const _: () = assert!(SQ_ENTRIES.is_power_of_two() && CQ_ENTRIES.is_power_of_two());
 const _: () = assert!(CQ_ENTRIES >= 2 * SQ_ENTRIES, "a submit must not overflow the completions");
 const _: () = assert!(SEGMENT_SLOTS_MAX as usize <= u16::MAX as usize + 1);

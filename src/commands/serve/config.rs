@@ -10,6 +10,8 @@ use megaconn::base::constants::{
 use megaconn::base::units::Text;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
+use megaconn::engine::server::orders::SlowReader;
+use megaconn::observe::control::place::Place;
 
 use crate::commands::serve::flags::{
     self, Connections, Flags, Outputs, Places, TlsFlags, TrafficFlags,
@@ -36,6 +38,8 @@ pub(crate) struct Traffic {
     pub(crate) banner: Option<Text>,
     /// With --websocket.
     pub(crate) websocket: Option<WebSocketConfig>,
+    /// With --broadcast-on.
+    pub(crate) broadcasts: Option<BroadcastConfig>,
     /// Whether every connection begins with a header of the PROXY protocol.
     pub(crate) proxy_protocol: bool,
     /// Time after which a peer that sends nothing is closed.
@@ -43,6 +47,17 @@ pub(crate) struct Traffic {
     pub(crate) handshake_timeout: Duration,
     /// Time after which a peer that takes nothing is closed.
     pub(crate) send_timeout: Duration,
+}
+
+/// Texts to all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BroadcastConfig {
+    /// Where they are ordered.
+    pub(crate) place: Place,
+    /// Whether they go without a head.
+    pub(crate) is_raw: bool,
+    pub(crate) topics: u16,
+    pub(crate) slow_reader: SlowReader,
 }
 
 /// How connections speak WebSocket.
@@ -85,12 +100,14 @@ impl Config {
 
 impl Traffic {
     fn new(flags: TrafficFlags) -> Result<Traffic, FlagError> {
-        let (mode, websocket) = (mode(&flags)?, websocket(&flags)?);
+        let (mode, broadcasts) = (mode(&flags)?, broadcasts(&flags)?);
+        let websocket = websocket(&flags, &mode)?;
         let TrafficFlags { banner, proxy_protocol, idle_timeout, send_timeout, .. } = flags;
         Ok(Traffic {
             mode,
             banner,
             websocket,
+            broadcasts,
             proxy_protocol,
             idle_timeout,
             handshake_timeout: flags.handshake_timeout.unwrap_or(HANDSHAKE_TIMEOUT),
@@ -99,7 +116,7 @@ impl Traffic {
     }
 }
 
-fn websocket(flags: &TrafficFlags) -> Result<Option<WebSocketConfig>, FlagError> {
+fn websocket(flags: &TrafficFlags, mode: &Mode) -> Result<Option<WebSocketConfig>, FlagError> {
     if !flags.websocket {
         let of_websocket = [
             ("--subprotocol is of an upgrade", flags.subprotocol.is_some()),
@@ -110,7 +127,7 @@ fn websocket(flags: &TrafficFlags) -> Result<Option<WebSocketConfig>, FlagError>
         return given.map_or(Ok(None), error);
     }
     if let Some(every) = flags.ping_every {
-        if flags.mode == flags::Mode::Push {
+        if matches!(mode, Mode::Push(_)) {
             let error = "--ping-every and --mode push: a connection has one timer, which is that of the \
                          pushes; fix: leave out one of them";
             return Err(FlagError(error.to_owned()));
@@ -149,6 +166,20 @@ fn check_silence(
     )))
 }
 
+fn broadcasts(flags: &TrafficFlags) -> Result<Option<BroadcastConfig>, FlagError> {
+    let Some(place) = flags.broadcast_on.clone() else { return Ok(None) };
+    if flags.mode != flags::Mode::Push {
+        let error = "--broadcast-on sends texts of its own accord; fix: add --mode push";
+        return Err(FlagError(error.to_owned()));
+    }
+    let slow_reader = match flags.slow_reader {
+        flags::SlowReader::Skip => SlowReader::Skip,
+        flags::SlowReader::Close => SlowReader::Close,
+    };
+    let (is_raw, topics) = (flags.broadcast_raw, flags.topics.unwrap_or(1));
+    Ok(Some(BroadcastConfig { place, is_raw, topics, slow_reader }))
+}
+
 /// The mode with what belongs to it.
 fn mode(flags: &TrafficFlags) -> Result<Mode, FlagError> {
     let pushes = flags.mode == flags::Mode::Push;
@@ -161,6 +192,12 @@ fn mode(flags: &TrafficFlags) -> Result<Mode, FlagError> {
         }
     }
     let every = flags.push_every.unwrap_or(PUSH_EVERY);
+    let is_ordered =
+        flags.broadcast_on.is_some() && flags.push_every.is_none() && flags.push_text.is_none();
+    if pushes && is_ordered {
+        // Nothing is sent by a timer.
+        return Ok(Mode::Sink);
+    }
     if pushes {
         check_silence("--push-every", every, flags.idle_timeout, "a push")?;
     }

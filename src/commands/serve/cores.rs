@@ -12,6 +12,7 @@ use megaconn::engine::protocol::tls::server::Tls;
 use megaconn::engine::protocol::websocket::WebSocket;
 use megaconn::engine::server::allowance::Allowance;
 use megaconn::engine::server::drain::{Accepting, Command};
+use megaconn::engine::server::orders::SlowReader;
 use megaconn::engine::server::sources::Sources;
 use megaconn::engine::server::{Server, ServerConfig};
 use megaconn::engine::worker::AnyWorker;
@@ -66,6 +67,9 @@ pub(crate) fn seeds(
             idle_timeout: traffic.idle_timeout,
             send_timeout: traffic.send_timeout,
             handshake_timeout: traffic.handshake_timeout,
+            topics: traffic.broadcasts.as_ref().map_or(1, |broadcasts| broadcasts.topics),
+            slow_reader: (traffic.broadcasts.as_ref())
+                .map_or(SlowReader::Skip, |broadcasts| broadcasts.slow_reader),
             ..ServerConfig::new(listeners.len(), prepared.slots_per_segment)
         };
         let driver = UringConfig {

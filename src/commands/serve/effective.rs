@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
+use megaconn::engine::server::orders::SlowReader;
 use megaconn::observe::metrics::http;
 
-use crate::commands::serve::config::{Config, Traffic};
+use crate::commands::serve::config::{BroadcastConfig, Config, Traffic};
 use crate::commands::serve::flags::Steer;
 use crate::commands::serve::preflight::Prepared;
 
@@ -63,6 +64,7 @@ pub(crate) fn lines(
 fn of_traffic(traffic: &Traffic) -> Vec<String> {
     let mut lines = match &traffic.mode {
         Mode::Echo => vec!["mode=echo".to_owned()],
+        Mode::Sink if traffic.broadcasts.is_some() => vec!["mode=push".to_owned()],
         Mode::Sink => vec!["mode=sink".to_owned()],
         Mode::Push(Push { every, text }) => vec![
             "mode=push".to_owned(),
@@ -70,6 +72,17 @@ fn of_traffic(traffic: &Traffic) -> Vec<String> {
             format!("push_text={text}"),
         ],
     };
+    if let Some(BroadcastConfig { is_raw, topics, slow_reader, .. }) = &traffic.broadcasts {
+        let slow_reader = match slow_reader {
+            SlowReader::Skip => "skip",
+            SlowReader::Close => "close",
+        };
+        lines.extend([
+            format!("broadcast_raw={}", if *is_raw { "on" } else { "off" }),
+            format!("topics={topics}"),
+            format!("slow_reader={slow_reader}"),
+        ]);
+    }
     let websocket = traffic.websocket.as_ref();
     let subprotocol = websocket.and_then(|websocket| websocket.subprotocol.as_ref());
     lines.extend([

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use megaconn::base::constants::{
-    BACKLOG_DEFAULT, DRAIN_MAX, HANDSHAKE_TIMEOUT_MAX, IDLE_TIMEOUT_MAX, PUSH_EVERY_MAX,
-    SEND_TIMEOUT_MAX,
+    BACKLOG_DEFAULT, BROADCAST_TOPICS_MAX, DRAIN_MAX, HANDSHAKE_TIMEOUT_MAX, IDLE_TIMEOUT_MAX,
+    PUSH_EVERY_MAX, SEND_TIMEOUT_MAX,
 };
 use megaconn::base::endpoints::Endpoints;
 use megaconn::base::http_words;
 use megaconn::base::units::{self, Text};
 use megaconn::engine::storm::Storm;
+use megaconn::observe::control::place::Place;
 use megaconn::runtime::topology::CoreList;
 
 #[derive(Args)]
@@ -75,7 +76,7 @@ pub(crate) struct TrafficFlags {
     /// What becomes of bytes
     ///
     /// echo: every byte is sent back, in order. push: they are dropped, and --push-text is sent every
-    /// --push-every. sink: they are dropped.
+    /// --push-every, or what is ordered by --broadcast-on. sink: they are dropped.
     #[arg(
         long,
         value_enum,
@@ -127,6 +128,40 @@ pub(crate) struct TrafficFlags {
     /// What is pushed, written as a banner [default: ok\n]
     #[arg(long, value_name = "TEXT")]
     pub(crate) push_text: Option<Text>,
+    /// Take orders for one text to all [default: none]
+    ///
+    /// At a Unix socket, whose PATH has a `/` in it as ./all.sock has, or at an address of loopback, for the server's own
+    /// user and root alone: `megaconn broadcast PLACE TEXT`, or by HTTP a POST of the text to /broadcast, or to
+    /// /broadcast?topic=N; GET /state tells what became of the last ones. With --mode push. Pushes are sent beside it
+    /// when --push-text or --push-every is given. A head of 93 bytes goes before each text: its number, the moment of the
+    /// order, a checksum.
+    #[arg(long, value_name = "PATH|ADDR:PORT", hide_short_help = true)]
+    pub(crate) broadcast_on: Option<Place>,
+    /// Send texts to all as they are, without a head
+    ///
+    /// For receivers that know no head; a client that expects broadcasts does.
+    #[arg(long, hide_short_help = true, requires = "broadcast_on")]
+    pub(crate) broadcast_raw: bool,
+    /// Topics that connections are dealt to [default: 1]
+    ///
+    /// 1 to 256, evenly and for good: a text to one topic costs its members alone.
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = topics,
+          requires = "broadcast_on")]
+    pub(crate) topics: Option<u16>,
+    /// What becomes of a slow reader at a text to all
+    ///
+    /// Of a peer that has not taken what was sent before. skip: this text is left out for it; one text waits in a buffer at
+    /// most. close: it is reset. Either is counted.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "skip",
+        hide_possible_values = true,
+        hide_short_help = true,
+        value_name = "skip|close",
+        requires = "broadcast_on"
+    )]
+    pub(crate) slow_reader: SlowReader,
     /// Close a peer that sends nothing for this long [default: never]
     ///
     /// At most 1h. With --mode push it is looked at when a push is due, so up to one --push-every
@@ -287,6 +322,14 @@ pub(crate) enum Mode {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SlowReader {
+    /// Leave the text out
+    Skip,
+    /// Close the connection
+    Close,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Steer {
     /// To the core whose CPU received the connection
     Cpu,
@@ -305,6 +348,11 @@ fn bystander(text: &str) -> Result<SocketAddr, String> {
     // A datagram's answer has to come from where it was sent to.
     let error = || format!("`{text}` is any address; fix: write one that this host has");
     (!address.ip().is_unspecified()).then_some(address).ok_or_else(error)
+}
+
+fn topics(text: &str) -> Result<u16, String> {
+    let count = units::count_up_to(text, BROADCAST_TOPICS_MAX.into())?;
+    u16::try_from(count).map_err(|error| error.to_string())
 }
 
 fn push_every(text: &str) -> Result<Duration, String> {

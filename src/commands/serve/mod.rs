@@ -10,6 +10,7 @@ use crate::commands::serve::config::Config;
 use crate::commands::serve::flags::Flags;
 use crate::commands::serve::run::{Served, serve};
 
+mod broadcast;
 mod bystander;
 mod config;
 mod cores;

@@ -4,6 +4,7 @@ use megaconn::base::constants::MEMORY_LEAST_BYTES;
 use megaconn::base::service_error::ServiceError;
 use megaconn::base::units::grouped;
 use megaconn::drivers::uring::ProbeError;
+use megaconn::observe::control::listen::ControlError;
 use megaconn::runtime::process::ProcessError;
 use megaconn::runtime::topology::CoreError;
 
@@ -35,6 +36,12 @@ pub(crate) enum Refusal {
     /// The address of the figures, or the bystander's.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// Where broadcasts are ordered.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// Its thread.
+    #[error("--broadcast-on: no thread for it ({0}); fix: raise ulimit -u")]
+    NoThread(#[source] std::io::Error),
     /// Less memory than any server takes.
     #[error(
         "cgroup-memory: a server needs {} bytes of memory at least, there are {} {place}; fix: \

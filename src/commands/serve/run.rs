@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::rc::Rc;
 
 use megaconn::base::stderr::talk;
 use megaconn::base::until::Until;
@@ -18,6 +19,7 @@ use megaconn::runtime::signals::{HangUp, Stop};
 use megaconn::runtime::start_error::LaunchError;
 use megaconn::walls::of_server::Begun;
 
+use crate::commands::serve::broadcast::Desk;
 use crate::commands::serve::config::Config;
 use crate::commands::serve::cores::{make_core, seeds};
 use crate::commands::serve::effective;
@@ -61,8 +63,14 @@ pub(crate) fn serve(mut config: Config) -> Result<Served, Refusal> {
     let services = Services::open(outputs.metrics, config.bystander, taken)?;
     let [metrics, bystander] = services.addresses();
     opened.keep(&services, outputs.stats.as_deref())?;
+    let desk = (config.traffic.broadcasts.as_ref())
+        .map(|broadcasts| Desk::offer(broadcasts, cpus.len()))
+        .transpose()?;
     let lines = effective::lines(config, &prepared, metrics, bystander);
     lines.iter().for_each(|line| talk(line));
+    if let Some(desk) = &desk {
+        talk(&format!("broadcast_on={}", desk.place()));
+    }
     if let Some(error) = &opened.unsteered {
         talk(&format!("warning: --steer cpu is off, connections are spread by hash: {error}"));
     }
@@ -78,6 +86,8 @@ pub(crate) fn serve(mut config: Config) -> Result<Served, Refusal> {
     let dumps = Dumps { out, every: outputs.stats_every };
     let (end, died) = process.run(seeds, make_core, dumps, async |controls| {
         let Controls { commands, signals, dumps } = controls;
+        let commands = Rc::new(commands);
+        let orders = desk.as_ref().map(|desk| desk.pass_on(Rc::clone(&commands)));
         let mut memory = ReserveWatchdog::new(prepared.memory_reserve);
         let storms = Storms::new(&config.connections.storm);
         let giver = begin(opened.kept, &commands, &took_over).await;
@@ -107,6 +117,9 @@ pub(crate) fn serve(mut config: Config) -> Result<Served, Refusal> {
             drain(&signals, &commands, &stats, &dumps, within).await;
         }
         dumps.end();
+        if let Some(orders) = orders {
+            orders.cancel().await;
+        }
         end
     })?;
     for wall in begun.met_since(cpus, &stats, config.connections.backlog.unsigned_abs().into()) {

@@ -226,6 +226,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
                 self.on_unasked(id, texts, had_one);
                 self.go_on(id, rest);
             }
+            What::Broadcast(receipt) => self.on_broadcast(id, &receipt, rest),
             What::Reply(send) => self.reply(id, send, rest),
             What::Ends(send) => self.end_with(id, send, LostCause::Fin),
             What::Wrong(send) => {

@@ -24,6 +24,7 @@ use crate::engine::client::aside::{Aside, Short};
 use crate::engine::client::choices::Choices;
 use crate::engine::client::config::{ClientConfig, Pace};
 use crate::engine::client::dues::{Dues, Lives, Reluctant};
+use crate::engine::client::followed::Followed;
 use crate::engine::client::growth::Growth;
 use crate::engine::client::held_up::HeldUp;
 use crate::engine::client::opened::Opened;
@@ -43,6 +44,7 @@ use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::{ClientStats, LossLog, LostCause};
 
 mod aside;
+mod broadcasts;
 pub mod census;
 mod choices;
 mod churn;
@@ -51,6 +53,7 @@ pub mod config;
 mod connect;
 mod dues;
 mod fill;
+pub mod followed;
 mod growth;
 mod held_up;
 mod keepalive;
@@ -98,6 +101,7 @@ pub struct Client<D, E: Expectation> {
     /// Short connections of an expectation that opens.
     shorts: HashMap<SlotId, Short>,
     losses: Arc<LossLog>,
+    followed: Followed,
     /// Tuples that were taken, one after the other, since a short connection has begun.
     churn_tries: u32,
     /// Held connections that are open.
@@ -142,6 +146,7 @@ impl<D: Dial, E: Expectation> Client<D, E> {
             asides: vec![Aside::default(); buffers].into(),
             shorts: HashMap::new(),
             losses,
+            followed: Followed::default(),
             churn_tries: 0,
             connections: 0,
             churning: 0,

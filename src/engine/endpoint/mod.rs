@@ -14,11 +14,12 @@ use crate::engine::arena::Arena;
 use crate::engine::driver::{Completion, Driver, Readiness};
 use crate::engine::endpoint::event::Event;
 use crate::engine::queue::SlotQueue;
-use crate::engine::slot::{BufferId, ConnState, Queue, ReadSide, Role, WriteSide};
+use crate::engine::slot::{ConnState, Queue, ReadSide, Role, WriteSide};
 use crate::engine::storm::Storming;
 use crate::engine::token::{Operation, SlotId};
 use crate::observe::stats::CoreStats;
 
+mod buffers;
 mod close;
 pub mod end;
 pub mod event;
@@ -232,12 +233,19 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     /// Takes back the receive of the slot that has been warm the longest, if there is one.
     #[inline]
     pub fn cancel_oldest_await(&mut self) -> bool {
-        let Some(id) = self.pop(Queue::Warm) else { return false };
+        let Some(id) = self.first(Queue::Warm) else { return false };
+        self.cancel_await(id);
+        true
+    }
+
+    /// Takes back the receive of a slot that is warm.
+    #[inline]
+    pub fn cancel_await(&mut self, id: SlotId) {
+        self.remove(id, Queue::Warm);
         let slot = &mut self.arena[id];
         slot.read = ReadSide::Cancelling;
         self.driver.cancel(slot.token(Operation::Recv, id));
         self.buffers_returning += 1;
-        true
     }
 
     // ---- bytes out, until all are gone ----------------------------------------------------
@@ -349,45 +357,6 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
         self.remove(id, queue);
         self.arena[id].wait_from(self.now);
         self.push(id, queue);
-    }
-
-    // ---- buffers --------------------------------------------------------------------------
-
-    /// A buffer of the core's pool; `None` when all are in use.
-    #[inline]
-    pub fn take_buffer(&mut self) -> Option<BufferId> {
-        let buffer = self.driver.take_buffer()?;
-        self.buffers_used += 1;
-        Some(buffer)
-    }
-
-    /// Gives a buffer back that no operation uses.
-    pub fn give_buffer(&mut self, buffer: BufferId) {
-        self.buffers_used -= 1;
-        self.driver.give_buffer(buffer);
-    }
-
-    /// Buffers that are in use and come back by themselves.
-    #[must_use]
-    #[inline]
-    pub fn buffers_returning(&self) -> u32 {
-        self.buffers_returning
-    }
-
-    /// Takes the slot's buffer out of it, if it has one.
-    #[inline]
-    pub fn detach_buffer(&mut self, id: SlotId) -> Option<BufferId> {
-        let slot = &mut self.arena[id];
-        slot.end = 0;
-        let buffer = std::mem::replace(&mut slot.buffer, BufferId::NONE);
-        (buffer != BufferId::NONE).then_some(buffer)
-    }
-
-    /// Gives the slot's buffer back, if it has one.
-    pub fn drop_buffer(&mut self, id: SlotId) {
-        if let Some(buffer) = self.detach_buffer(id) {
-            self.give_buffer(buffer);
-        }
     }
 
     // ---- segments -------------------------------------------------------------------------

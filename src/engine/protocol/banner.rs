@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::base::units::Text;
+use crate::engine::protocol::broadcast::Said;
 use crate::engine::protocol::{Action, Protocol, Shaking};
 
 /// A layer that greets.
@@ -54,5 +55,9 @@ impl<P: Protocol> Protocol for Banner<P> {
 
     fn on_timer(&self, state: &mut P::State, out: &mut [u8]) -> Action {
         self.then.on_timer(state, out)
+    }
+
+    fn on_broadcast(&self, state: &mut P::State, said: &Said<'_>, out: &mut [u8]) -> Action {
+        self.then.on_broadcast(state, said, out)
     }
 }

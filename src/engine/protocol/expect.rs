@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::engine::protocol::broadcasts::Broadcasts;
 use crate::engine::protocol::echo::Echoed;
 use crate::engine::protocol::push::Pushes;
 use crate::engine::protocol::sink::Silence;
@@ -15,6 +16,8 @@ pub enum Expect {
     Echo(Echoed),
     /// Texts, unasked.
     Push(Pushes),
+    /// Texts to all, unasked.
+    Broadcast(Broadcasts),
     /// Not a byte.
     Nothing,
 }
@@ -25,13 +28,14 @@ macro_rules! chosen {
         match $self {
             Expect::Echo(echoed) => echoed.$method($($argument),*),
             Expect::Push(pushes) => pushes.$method($($argument),*),
+            Expect::Broadcast(broadcasts) => broadcasts.$method($($argument),*),
             Expect::Nothing => Silence.$method($($argument),*),
         }
     };
 }
 
 impl Expectation for Expect {
-    /// The number of the last message, or the place in the stream.
+    /// The number of the last message or text, or the place in the stream.
     type State = u16;
 
     #[inline]

@@ -12,9 +12,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::engine::close_reason::CloseReason;
+use crate::engine::protocol::broadcast::{Receipt, Said};
 use crate::engine::protocol::message::Message;
 
 pub mod banner;
+pub mod broadcast;
+pub mod broadcasts;
 pub mod echo;
 pub mod expect;
 pub mod message;
@@ -94,6 +97,11 @@ pub trait Protocol {
     /// The timer of a connection has run out; `out` is an empty buffer.
     fn on_timer(&self, _state: &mut Self::State, _out: &mut [u8]) -> Action {
         Action::NOTHING
+    }
+
+    /// A text goes to all; `out` is an empty buffer. Where nothing is sent, this connection cannot take it now.
+    fn on_broadcast(&self, _state: &mut Self::State, said: &Said<'_>, out: &mut [u8]) -> Action {
+        Action::send(0..said.write(out))
     }
 }
 
@@ -382,6 +390,8 @@ pub enum What {
         /// Whether one had been completed before.
         had_one: bool,
     },
+    /// A text that the server sends to all.
+    Broadcast(Receipt),
     /// Nothing of a message: these bytes of the buffer go out in reply.
     Reply(Range<u16>),
     /// The server ends the connection: these bytes of the buffer go out before.

@@ -78,6 +78,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
                 let slot = &mut self.end.arena[id];
                 slot.transition_to(ConnState::Open);
                 slot.wait_from(self.end.now);
+                self.broadcasts.joins(id);
                 if !self.config.allowance.take() {
                     // Another core was faster; what waits behind is refused without an accept.
                     self.refused += 1;

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use crate::base::constants::DRAIN_STEP;
 use crate::engine::arena::Arena;
+use crate::engine::protocol::broadcast::Order;
 use crate::engine::server::role::Serving;
 use crate::engine::slot::ConnState;
 use crate::engine::storm::DropPart;
 use crate::engine::token::SlotId;
 
 /// What a core is told while it runs.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// Accept no more connections, and end the open ones within this time.
     Drain(Duration),
@@ -27,6 +28,8 @@ pub enum Command {
     /// Look anew for connections that wait: another process that had the listening sockets as well has
     /// let go of them, and may have been woken for one.
     LookAnew,
+    /// A text goes to all connections, or to those of a topic.
+    Broadcast(Arc<Order>),
 }
 
 /// Whether the reserve of memory is left.

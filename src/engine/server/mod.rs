@@ -3,7 +3,8 @@
 //! accept into a slot (`accept`) -> poll -> readable -> take a buffer, receive -> the protocol ->
 //! send until all is gone -> receive what follows at once -> give the buffer back -> poll ...
 //! (`serve`) -> end of stream, error, timeout (`timers`, `stall`), drain (`drain`) -> close -> free slot.
-//! What a protocol sends first goes before it all, what its timer sends in between.
+//! What a protocol sends first goes before it all, what its timer sends in between (`speak`), and texts to
+//! all (`broadcast`).
 //!
 //! A server is one core's share: synchronous, single-threaded, and after start it allocates only when
 //! the arena grows. The pump of the runtime calls `turn` of [`crate::engine::worker::Worker`].
@@ -28,6 +29,7 @@ use crate::engine::protocol::Protocol;
 use crate::engine::server::allowance::Allowance;
 use crate::engine::server::drain::{Accepting, Command, Drain, MemoryLeft};
 use crate::engine::server::listener::{Leaving, Listener};
+use crate::engine::server::orders::{Broadcasts, SlowReader};
 use crate::engine::server::pace::Pace;
 use crate::engine::server::role::{Remainder, Serving, Stall};
 use crate::engine::server::sources::Sources;
@@ -40,14 +42,17 @@ use crate::observe::stats::ServerStats;
 mod accept;
 mod admission;
 pub mod allowance;
+mod broadcast;
 pub mod drain;
 mod handshakes;
 mod leave;
 mod listener;
+pub mod orders;
 mod pace;
 pub mod role;
 mod serve;
 pub mod sources;
+mod speak;
 mod spread;
 mod stall;
 mod storm;
@@ -82,6 +87,10 @@ pub struct ServerConfig {
     pub send_timeout: Duration,
     /// Time after which a peer whose handshake is not done is closed, where the protocol has one.
     pub handshake_timeout: Duration,
+    /// Topics that connections are dealt to, 1 at least.
+    pub topics: u16,
+    /// What becomes of a peer that has not taken what was sent before a text to all.
+    pub slow_reader: SlowReader,
 }
 
 impl ServerConfig {
@@ -100,6 +109,8 @@ impl ServerConfig {
             idle_timeout: None,
             send_timeout: SEND_TIMEOUT,
             handshake_timeout: HANDSHAKE_TIMEOUT,
+            topics: 1,
+            slow_reader: SlowReader::Skip,
         }
     }
 }
@@ -130,6 +141,7 @@ pub struct Server<D, P: Protocol> {
     pace: Option<Pace>,
     /// The source of each connection, where those of one are limited.
     sources: HashMap<SlotId, IpAddr>,
+    broadcasts: Broadcasts,
     memory: MemoryLeft,
     /// All that had come by this turn has been handled, so that a connection without data is really
     /// idle. After a time in which the core was kept from running, much has come that it does not know.
@@ -177,6 +189,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             leaving: Leaving::default(),
             pace,
             sources: HashMap::new(),
+            broadcasts: Broadcasts::default(),
             memory: MemoryLeft::Enough,
             config,
             queue_drained: true,
@@ -245,6 +258,9 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
         self.close_stormed();
         self.let_go_when_done();
         self.keep_pace();
+        if self.broadcasts.is_active() {
+            self.go_on_with_broadcast();
+        }
         self.end.set_gauges(u64::from(self.connections - self.refused));
         self.end.stats.buffers_awaited.set(self.end.count(Queue::Starved).into());
         self.end.stats.sends_stalled.set(self.stalled().into());
@@ -261,6 +277,7 @@ impl<D: Listen, P: Protocol> End for Server<D, P> {
             Command::Drop(part) => self.end.storms.add(part),
             Command::LetGo => self.begin_to_leave(),
             Command::LookAnew => self.look_anew(),
+            Command::Broadcast(order) => self.take_order(order),
         }
     }
 }

@@ -45,6 +45,12 @@ pub(super) const KEPT: u8 = 8;
 /// Pending, of a connection that is closing: it is cut by a reset.
 pub(super) const RESET: u8 = 16;
 
+/// Pending: a text that goes to all waits until what is under way is done.
+pub(super) const CAST_DUE: u8 = 32;
+
+/// Pending: such a text is on its way.
+pub(super) const CAST_SENDS: u8 = 64;
+
 /// What is to be done with a buffer when the answer in it is out.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Remainder {

@@ -10,25 +10,15 @@ use crate::engine::driver::{Listen, Readiness};
 use crate::engine::protocol::{Action, Protocol};
 use crate::engine::server::Server;
 use crate::engine::server::role::{
-    KEPT, OPENING, RESET, Remainder, Serving, TIMER_DUE, TIMER_SENDS,
+    CAST_DUE, CAST_SENDS, KEPT, OPENING, RESET, Remainder, Serving, TIMER_DUE, TIMER_SENDS,
 };
+use crate::engine::server::speak::Spoken;
 use crate::engine::slot::{BufferId, Queue, ReadSide, Slot, WriteSide};
 use crate::engine::token::SlotId;
 
-/// What became of a buffer that was free for what is pending.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Spoken {
-    /// Bytes in it are on their way.
-    Sends,
-    /// It is still free: nothing was pending, or nothing was to be said.
-    Silent,
-    /// The connection is to be closed.
-    Closes(CloseReason),
-}
-
 /// What became of bytes that the protocol was shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Handled {
+pub(super) enum Handled {
     /// An answer is on its way, and nothing else is to be done.
     Answered,
     /// An answer is on its way, and then there is more to do.
@@ -128,7 +118,11 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         }
     }
 
-    fn answer(&mut self, id: SlotId, Action { send, kept, again, close }: Action) -> Handled {
+    pub(super) fn answer(
+        &mut self,
+        id: SlotId,
+        Action { send, kept, again, close }: Action,
+    ) -> Handled {
         let slot = &mut self.end.arena[id];
         (slot.start, slot.end) = (send.start, send.end);
         let has_more = again || !kept.is_empty() || close.is_some();
@@ -166,7 +160,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
 
     /// The slot's buffer is free: what is pending goes out in it, or it goes back. Whether the
     /// connection is still open.
-    fn use_or_drop_buffer(&mut self, id: SlotId) -> bool {
+    pub(super) fn use_or_drop_buffer(&mut self, id: SlotId) -> bool {
         match self.speak(id) {
             Spoken::Sends => {}
             Spoken::Silent => {
@@ -189,14 +183,8 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     // ---- bytes out, until all are gone ----------------------------------------------------
 
     pub(super) fn on_sent(&mut self, id: SlotId) {
-        let slot = &mut self.end.arena[id];
-        if slot.role.is_pending(OPENING) {
-            slot.role.pending &= !OPENING;
-        } else if slot.role.is_pending(TIMER_SENDS) {
-            let stats = &self.end.stats;
-            let sent = if self.protocol.pings() { &stats.pings_total } else { &stats.pushes_total };
-            sent.add(1);
-            self.restart_timer(id);
+        if self.end.arena[id].role.is_pending(OPENING | TIMER_SENDS | CAST_SENDS) {
+            self.has_said(id);
         }
         let slot = &self.end.arena[id];
         if P::KEEPS && slot.role.is_pending(KEPT) {
@@ -235,67 +223,6 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         }
     }
 
-    // ---- what the protocol sends first, and what its timer sends --------------------------
-
-    pub(super) fn give_buffer_and_speak(&mut self, id: SlotId) {
-        match self.end.take_buffer() {
-            Some(buffer) => {
-                self.end.arena[id].buffer = buffer;
-                self.use_or_drop_buffer(id);
-            }
-            None => {
-                self.end.stats.push_starved_total.add(1);
-                self.end.push(id, Queue::Starved);
-                self.evict_for_starved();
-            }
-        }
-    }
-
-    /// Sends what is pending from the slot's buffer, if it has one: what goes first before anything of
-    /// the timer.
-    #[inline]
-    fn speak(&mut self, id: SlotId) -> Spoken {
-        if self.can_speak(id) { self.say(id) } else { Spoken::Silent }
-    }
-
-    #[inline]
-    fn can_speak(&self, id: SlotId) -> bool {
-        let slot = &self.end.arena[id];
-        slot.role.is_pending(OPENING | TIMER_DUE) && slot.buffer != BufferId::NONE
-    }
-
-    fn say(&mut self, id: SlotId) -> Spoken {
-        while self.can_speak(id) {
-            let slot = &mut self.end.arena[id];
-            let is_opening = slot.role.is_pending(OPENING);
-            let out = self.end.driver.buffer(slot.buffer);
-            let action = if is_opening {
-                self.protocol.on_open(&mut slot.role.protocol, out)
-            } else {
-                self.end.stats.push_lateness_us.record(slot.overdue(self.end.now));
-                slot.role.pending = slot.role.pending & !TIMER_DUE | TIMER_SENDS;
-                self.protocol.on_timer(&mut slot.role.protocol, out)
-            };
-            if !action.send.is_empty() {
-                self.answer(id, action);
-                return Spoken::Sends;
-            }
-            // A ping may be answered by what waits to be received: then it is looked at again.
-            let is_over =
-                |reason: &CloseReason| *reason != CloseReason::PingTimeout || self.is_silent(id);
-            if let Some(reason) = action.close.filter(is_over) {
-                self.end.arena[id].role.pending &= !TIMER_SENDS;
-                return Spoken::Closes(reason);
-            }
-            if is_opening {
-                self.end.arena[id].role.pending &= !OPENING;
-            } else {
-                self.restart_timer(id);
-            }
-        }
-        Spoken::Silent
-    }
-
     // ---- it has just had bytes, and may go on ---------------------------------------------
 
     /// Receives what follows without a poll before, for as long as the connection is warm.
@@ -305,7 +232,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         if self.protocol.timer_every().is_some() && slot.overdue(self.end.now) > Duration::ZERO {
             slot.role.pending |= TIMER_DUE;
         }
-        let is_due = slot.role.is_pending(TIMER_DUE);
+        let is_due = slot.role.is_pending(TIMER_DUE | CAST_DUE);
         let is_full = self.end.count(Queue::Warm) >= WARM_MAX || self.end.count(Queue::Starved) > 0;
         // A drain closes a connection only when no byte of it can be in a receive.
         if is_due || is_full || self.drain.is_some() {
@@ -329,7 +256,8 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         while let Some(waiting) = self.end.pop(Queue::Starved) {
             let slot = &mut self.end.arena[waiting];
             slot.buffer = buffer;
-            if slot.role.pending == 0 {
+            // A text to all waits until what has come is dealt with.
+            if slot.role.pending & !CAST_DUE == 0 {
                 self.end.arm_recv(waiting);
                 return self.await_due(waiting);
             }
@@ -356,12 +284,10 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// back; then the one whose peer has taken no bytes the longest gives way, and then the one whose
     /// message has not gone on the longest.
     pub(super) fn evict_for_starved(&mut self) {
-        while self.end.count(Queue::Starved) > self.end.buffers_returning()
-            && self.end.cancel_oldest_await()
-        {}
+        let wanted = self.end.count(Queue::Starved) + self.broadcasts.buffers_wanted();
+        while wanted > self.end.buffers_returning() && self.end.cancel_oldest_await() {}
         let now = self.end.now;
-        let starved = self.end.count(Queue::Starved);
-        let mut evictions = starved.saturating_sub(self.end.buffers_returning());
+        let mut evictions = wanted.saturating_sub(self.end.buffers_returning());
         let is_stalled = |slot: &Slot<Serving<P::State>>| slot.stalled_for(now) >= STALL_GRACE;
         let has_stopped = |slot: &Slot<Serving<P::State>>| slot.waited(now) >= STALL_GRACE;
         while evictions > 0 {
@@ -398,6 +324,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
             drain.ended += 1;
         }
         self.leave_source(id, reason);
+        if self.broadcasts.is_active() {
+            self.leave_broadcasts(id);
+        }
         self.leave_queue(id);
         let says = P::SAYS_FAREWELL && reason.has_farewell();
         let says = says && self.write_farewell(id);

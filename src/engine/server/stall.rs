@@ -14,7 +14,7 @@ use crate::engine::close_reason::CloseReason;
 use crate::engine::driver::{Listen, Readiness};
 use crate::engine::protocol::Protocol;
 use crate::engine::server::Server;
-use crate::engine::server::role::{Look, Stall, TIMER_SENDS, stall_units, units_since};
+use crate::engine::server::role::{CAST_SENDS, Look, Stall, TIMER_SENDS, stall_units, units_since};
 use crate::engine::slot::{Queue, ReadSide, WriteSide};
 use crate::engine::token::SlotId;
 
@@ -35,6 +35,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     }
 
     pub(super) fn on_stalled(&mut self, id: SlotId) {
+        if self.end.arena[id].role.is_pending(CAST_SENDS) && !self.may_stall(id) {
+            return;
+        }
         self.leave_queue(id);
         let now = self.end.now;
         let slot = &self.end.arena[id];

@@ -183,8 +183,9 @@ impl<D: Listen, P: Protocol> Server<D, P> {
         let sweep = sweep.map(|drain| drain.sleep(self.end.now));
         let at_once = self.has_handshakes() || self.end.storms.now().is_some();
         let at_once = at_once.then_some(Duration::ZERO);
+        let broadcast = self.broadcasts.sleep(Duration::from_millis(TICK_MS.into()));
         let (due, pace) = (self.wheel.sleep(self.end.now), self.pace_sleep());
-        [tick, sweep, at_once, due, pace].into_iter().flatten().min()
+        [tick, sweep, at_once, broadcast, due, pace].into_iter().flatten().min()
     }
 
     // ---- all go: a drain ------------------------------------------------------------------

@@ -17,20 +17,20 @@ use crate::observe::metrics::local;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Another run is controlled there.
-    #[error("--control {0}: another process listens there; fix: another path, or end that one")]
-    Taken(PathBuf),
+    #[error("{0} {1}: another process listens there; fix: another path, or end that one")]
+    Taken(&'static str, PathBuf),
     /// Something else has that name.
-    #[error("--control {0}: there is a file that is no socket; fix: another path")]
-    NoSocket(PathBuf),
+    #[error("{0} {1}: there is a file that is no socket; fix: another path")]
+    NoSocket(&'static str, PathBuf),
     /// Any host could connect to it.
     #[error(
-        "--control {0}: other hosts could control the run; fix: an address of loopback, a path, or \
-         --control-remote if they may"
+        "{0} {1}: other hosts could control it; fix: an address of loopback, or a path{or}",
+        or = .2.map(|flag| format!(", or {flag} if they may")).unwrap_or_default()
     )]
-    Remote(SocketAddr),
+    Remote(&'static str, SocketAddr, Option<&'static str>),
     /// The kernel refuses it.
-    #[error("--control {0}: {1}; fix: {2}")]
-    Refused(String, io::Error, &'static str),
+    #[error("{0} {1}: {2}; fix: {3}")]
+    Refused(&'static str, String, io::Error, &'static str),
 }
 
 /// A listener, and where it is.
@@ -43,20 +43,31 @@ pub struct Control {
     pub file: Option<SocketFile>,
 }
 
-/// Listens at `place`; at an address that is not of loopback only when it `may_be_remote`.
+/// Whether other hosts may control it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// They may.
+    May,
+    /// Only with this flag.
+    MayBy(&'static str),
+    /// Never.
+    Never,
+}
+
+/// Listens at `place`, which was given by `flag`; at an address that is not of loopback only when others may.
 ///
 /// # Errors
 /// When that is not allowed, or not possible; with the fix.
-pub fn listen(place: &Place, may_be_remote: bool) -> Result<Control, ControlError> {
+pub fn listen(flag: &'static str, place: &Place, remote: Remote) -> Result<Control, ControlError> {
     match place {
         Place::Socket(path) => {
             let refused = |error| {
                 let fix = "a path in a directory that is yours";
-                ControlError::Refused(path.display().to_string(), error, fix)
+                ControlError::Refused(flag, path.display().to_string(), error, fix)
             };
             let (listener, file) = socket_file::bind(path).map_err(|error| match error {
-                BindError::Taken => ControlError::Taken(path.clone()),
-                BindError::NoSocket => ControlError::NoSocket(path.clone()),
+                BindError::Taken => ControlError::Taken(flag, path.clone()),
+                BindError::NoSocket => ControlError::NoSocket(flag, path.clone()),
                 BindError::Refused(error) => refused(error),
             })?;
             listener.set_nonblocking(true).map_err(refused)?;
@@ -66,12 +77,16 @@ pub fn listen(place: &Place, may_be_remote: bool) -> Result<Control, ControlErro
         }
         Place::Address(address) => {
             let is_local = address.ip().to_canonical().is_loopback();
-            if !is_local && !may_be_remote {
-                return Err(ControlError::Remote(*address));
+            let may_by = match remote {
+                Remote::MayBy(flag) => Some(flag),
+                Remote::May | Remote::Never => None,
+            };
+            if !is_local && remote != Remote::May {
+                return Err(ControlError::Remote(flag, *address, may_by));
             }
             let refused = |error| {
                 let fix = "another port, or see `ss -ltnp` and `ip addr`";
-                ControlError::Refused(address.to_string(), error, fix)
+                ControlError::Refused(flag, address.to_string(), error, fix)
             };
             let listener = TcpListener::bind(address).map_err(refused)?;
             listener.set_nonblocking(true).map_err(refused)?;

@@ -8,6 +8,7 @@ use serde_json::{Number, Value};
 use crate::base::units;
 
 pub mod ask;
+pub mod broadcasts;
 pub mod listen;
 pub mod place;
 pub mod socket_file;
@@ -111,6 +112,7 @@ impl std::fmt::Display for Order {
 /// One line, when the body is not what belongs there.
 #[must_use]
 pub fn orders(path: &str, body: &[u8]) -> Option<Result<Vec<Order>, String>> {
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
     let word = match path {
         "/set" => return Some(set(body)),
         "/pause" => Order::Pause,

@@ -12,7 +12,7 @@ pub(super) const LINES: &str = "text/plain; charset=utf-8";
 pub(super) enum Asked {
     /// The text.
     Text,
-    /// That these bytes are taken at this path.
+    /// That these bytes are taken at this path, with its query.
     Post(String, Vec<u8>),
     /// By another method than this one, which is the path's.
     NotAllowed(&'static str),
@@ -34,8 +34,8 @@ pub(super) fn asked(bytes: &[u8], path: &str, posts: &[&str]) -> Option<Asked> {
         Err(httparse::Error::TooManyHeaders) => return too_long(),
         Err(_) => return other("400 Bad Request", "no HTTP request\n"),
     };
-    let asked = request.path.unwrap_or_default();
-    let asked = asked.split_once('?').map_or(asked, |(path, _)| path);
+    let target = request.path.unwrap_or_default();
+    let asked = target.split_once('?').map_or(target, |(path, _)| path);
     let header = |name: &str| {
         let found = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
         found.map(|header| header.value)
@@ -68,7 +68,7 @@ pub(super) fn asked(bytes: &[u8], path: &str, posts: &[&str]) -> Option<Asked> {
                 return other("413 Content Too Large", "a request of more than 8 KiB\n");
             }
             let body = bytes.get(head..whole)?;
-            Some(Asked::Post(asked.to_owned(), body.to_vec()))
+            Some(Asked::Post(target.to_owned(), body.to_vec()))
         }
         _ => Some(Asked::NotAllowed("POST")),
     }

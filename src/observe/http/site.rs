@@ -10,7 +10,7 @@ pub struct Site<T, P> {
     pub text: T,
     /// The paths of what is done by POST.
     pub posts: &'static [&'static str],
-    /// What a POST of these bytes to one of those paths comes to.
+    /// What a POST of these bytes to one of those paths, with its query, comes to.
     pub post: P,
 }
 

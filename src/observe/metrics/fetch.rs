@@ -75,7 +75,7 @@ pub enum TextError {
 pub fn text(place: &Place) -> Result<String, TextError> {
     let host = place.host();
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    match exchange(place.connect().map_err(why)?, &request)? {
+    match exchange(place.connect().map_err(why)?, request.as_bytes())? {
         (200, text) => Ok(text),
         (status, _) => Err(TextError::Status(status)),
     }
@@ -84,7 +84,7 @@ pub fn text(place: &Place) -> Result<String, TextError> {
 /// Sends a whole request on a connection, and takes the whole answer: its status, and its text.
 pub(in crate::observe) fn exchange(
     stream: Socket,
-    request: &str,
+    request: &[u8],
 ) -> Result<(u16, String), TextError> {
     let answer = ask(stream, request)?;
     let mut headers = [httparse::EMPTY_HEADER; 32];
@@ -97,10 +97,10 @@ pub(in crate::observe) fn exchange(
 }
 
 /// All that comes as an answer, until the connection ends.
-fn ask(mut stream: Socket, request: &str) -> Result<Vec<u8>, TextError> {
+fn ask(mut stream: Socket, request: &[u8]) -> Result<Vec<u8>, TextError> {
     let deadline = Instant::now() + FETCH_READ;
     stream.set_write_timeout(Some(FETCH_READ)).map_err(why)?;
-    stream.write_all(request.as_bytes()).map_err(why)?;
+    stream.write_all(request).map_err(why)?;
     let mut answer = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {

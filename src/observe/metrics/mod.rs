@@ -330,11 +330,14 @@ mod tests {
     }
 
     /// Counts of work done, and what is no amount: more of them is more work, and asks for nothing.
-    const ASK_FOR_NOTHING: [&str; 40] = [
+    const ASK_FOR_NOTHING: [&str; 43] = [
         "accepted_total",
         "arrival_tries_total",
         "arrivals_called_off_total",
         "arrivals_total",
+        "broadcast_sent_total",
+        "broadcasts_received_total",
+        "broadcasts_total",
         "called_off_total",
         "churn_handshakes_resumed_total",
         "churn_started_total",

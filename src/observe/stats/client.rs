@@ -104,6 +104,10 @@ figures! {
         pushes_overdue_total: Counter,
         /// Overdue pushes that came after all; the others are missing. Rising? As those overdue.
         pushes_late_total: Counter,
+        /// Texts to all that came, on each connection.
+        broadcasts_received_total: Counter,
+        /// Texts to all that a later one shows to be missing. Rising? The server leaves out those who read slowly.
+        broadcasts_missed_total: Counter,
         /// Messages that were due on schedule and had not begun when it ended. Rising? The rate is
         /// more than the ends can do.
         messages_unsent_total: Counter,
@@ -150,6 +154,9 @@ figures! {
         /// Time between two pushes on one connection. Longer than --push-every? The server, or what
         /// is between, is late.
         push_gap_us: Latency,
+        /// Time from the order of a text to all to its receipt on a connection, by one clock on one host. High? The
+        /// server's core, or the client's, is full.
+        broadcast_latency_us: Latency,
         /// Time from when a short connection was due to when it was connected. High? As of connects.
         churn_connect_latency_us: Latency,
         /// Time from when a short connection was due to having verified its exchange. High? As of

@@ -4,6 +4,7 @@
 //! [`CommonStats`]. Counters only rise; gauges show now; histograms are handed over whole and merged by
 //! the reader.
 
+pub use crate::observe::stats::broadcasts::{BroadcastLog, Received};
 pub use crate::observe::stats::client::{ClientStats, ClientTotals};
 pub use crate::observe::stats::common::{CommonStats, CommonTotals};
 pub use crate::observe::stats::figure::{
@@ -16,6 +17,7 @@ pub use crate::observe::stats::lost::{LOST_CAUSES, LostCause};
 pub use crate::observe::stats::role::CoreStats;
 pub use crate::observe::stats::server::{ServerStats, ServerTotals};
 
+mod broadcasts;
 mod client;
 mod common;
 mod figure;

@@ -42,6 +42,8 @@ figures! {
         send_timeout_total: Counter,
         /// Of those closed: too many pushes were due behind one. Rising? Peers read slowly.
         backlog_total: Counter,
+        /// Of those closed: they had not taken what was sent before when a text went to all. Rising? Peers read slowly.
+        broadcast_closed_total: Counter,
         /// Of those closed: they held a buffer that others waited for. Rising? Peers read slowly, or leave a message unfinished.
         evicted_total: Counter,
         /// Of those closed: they sent nothing for --idle-timeout. Rising? Peers are gone, or quiet.
@@ -60,6 +62,12 @@ figures! {
         drained_total: Counter,
         /// Of those closed: cut when the time of a drain was up. Many? A longer --drain.
         drain_cut_total: Counter,
+        /// Texts to all that every connection of the core was looked at for.
+        broadcasts_total: Counter,
+        /// Such texts on one connection that went out.
+        broadcast_sent_total: Counter,
+        /// The same that were left out, as what was sent before had not been taken. Rising? Peers read slowly.
+        broadcast_skipped_total: Counter,
         /// Pings sent by --ping-every.
         pings_total: Counter,
         /// Pushes and pings that were due and found no free buffer. Rising? Peers read slowly.

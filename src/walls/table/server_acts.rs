@@ -123,10 +123,16 @@ pub(super) const ROWS: &[Wall] = &[
         at: SERVER,
         unit: "pushes",
         explains: ENDED,
-        signs: &[Sign::Counted("backlog_total")],
+        signs: &[Sign::Counted("backlog_total"), Sign::Counted("broadcast_closed_total")],
         absent: "no push waited behind three others",
-        fix: |_, _| vec![Fix::Flag("serve --push-every with more".into())],
-        remark: "a peer that takes nothing for four --push-every is closed",
+        fix: |_, _| {
+            vec![
+                Fix::Flag("serve --push-every with more".into()),
+                Fix::Flag("serve --slow-reader skip, for texts to all".into()),
+            ]
+        },
+        remark: "a peer that takes nothing for four --push-every is closed, and with --slow-reader close \
+                 one that has not taken what was sent before a text to all",
         ..BLANK
     },
     Wall {

@@ -5,6 +5,7 @@ use console::style;
 use megaconn::base::format;
 use megaconn::base::units::grouped;
 use megaconn::results::answer;
+use megaconn::results::broadcasts::{Broadcasts, ONE_CLOCK};
 use megaconn::results::bystanders::Bystanders;
 use megaconn::results::cost::Cost;
 use megaconn::results::lenient::Maybe;
@@ -45,6 +46,7 @@ fn screen(result: &RunResult, of_bystanders: fn(&Bystanders) -> Vec<Row>) -> Str
     let dropped = result.dropped.filter(|dropped| *dropped > 0);
     rows.extend(dropped.map(|dropped| ("dropped", format!("{} by --storm", grouped(dropped)))));
     rows.extend(plateaus::rows(&result.plateaus, result.expect.as_deref().unwrap_or_default()));
+    rows.extend(result.broadcasts.iter().flat_map(of_broadcasts));
     if result.target_connections.or_zero() > 0 {
         if let Some(close) = result.close.as_ref() {
             let pace = close.rate_per_s.map_or("no rate".into(), format::per_second);
@@ -111,6 +113,26 @@ fn named(wall: &Attribution) -> String {
 fn id(wall: &Attribution) -> &str {
     wall.id.as_deref().unwrap_or_default()
 }
+
+/// The last texts to all.
+fn of_broadcasts(broadcasts: &Broadcasts) -> Vec<Row> {
+    let (received, missed) = (count(broadcasts.received), count(broadcasts.missed));
+    let texts = count((broadcasts.texts.len() as u64).into());
+    let mut rows =
+        vec![("broadcasts", format!("{texts} texts, {received} receipts, {missed} missed"))];
+    let shown = broadcasts.texts.len().saturating_sub(BROADCASTS_SHOWN);
+    rows.extend(
+        broadcasts.texts[shown..]
+            .iter()
+            .map(|text| ("", format!("{}: {}", count(text.number), text.in_words()))),
+    );
+    let clock = broadcasts.clock.as_deref().filter(|clock| *clock != ONE_CLOCK);
+    rows.extend(clock.map(|clock| ("", format!("times by the clocks of {clock}"))));
+    rows
+}
+
+/// Texts that have a line each.
+const BROADCASTS_SHOWN: usize = 3;
 
 /// What a connection costs; `has_note` is whether the result has a note of this name.
 fn of_cost(cost: &Cost, has_note: impl Fn(&str) -> bool) -> Vec<Row> {

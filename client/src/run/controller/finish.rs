@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use megaconn::base::stderr::talk;
+use megaconn::engine::protocol::expect::Expect;
 use megaconn::observe::control::Change;
 use megaconn::observe::stats::ClientTotals;
 use megaconn::results::COUNTERS;
@@ -43,6 +44,8 @@ impl Controller<'_> {
         result.lost = Counts::by_cause(&totals.lost).without(&of_max.lost);
         result.memory_reserve_met = self.memory.reserve_met().cloned().into();
         result.tuples_skipped = totals.tuples_skipped_total.into();
+        let expects = matches!(self.config.traffic.expect, Expect::Broadcast(_));
+        result.broadcasts = Maybe(expects.then(|| self.figures.broadcasts()));
         result.per_core = self.figures.per_core();
         let ends = self.plan.demand.ends.count();
         result.cost_per_connection = Part(self.figures.memory_samples().cost(ends));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::base::constants::BUFFER_BYTES;
 use crate::engine::close_reason::CloseReason;
+use crate::engine::protocol::broadcast::Said;
 use crate::engine::protocol::places::short;
 use crate::engine::protocol::proxy::header::Found;
 use crate::engine::protocol::{Action, Protocol, Shaking};
@@ -104,6 +105,13 @@ impl<P: Protocol> Protocol for Awaited<P> {
         match state.stage {
             Stage::Open => self.then.on_timer(&mut state.then, out),
             // Nothing is owed before.
+            Stage::Header | Stage::SaysFirst(_) => Action::NOTHING,
+        }
+    }
+
+    fn on_broadcast(&self, state: &mut Self::State, said: &Said<'_>, out: &mut [u8]) -> Action {
+        match state.stage {
+            Stage::Open => self.then.on_broadcast(&mut state.then, said, out),
             Stage::Header | Stage::SaysFirst(_) => Action::NOTHING,
         }
     }

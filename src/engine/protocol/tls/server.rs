@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::constants::BUFFER_BYTES;
 use crate::engine::close_reason::CloseReason;
+use crate::engine::protocol::broadcast::Said;
 use crate::engine::protocol::places::{short, wide};
 use crate::engine::protocol::tls::config::ServerTls;
 use crate::engine::protocol::tls::content::{AlertDescription, Opened};
@@ -135,19 +136,11 @@ impl<P: Protocol> Protocol for Tls<P> {
     }
 
     fn on_timer(&self, state: &mut Self::State, out: &mut [u8]) -> Action {
-        let Core { sessions, plain, out: sealed, .. } = &mut *self.core.borrow_mut();
-        let Some(mut session) = sessions.open(state.session) else { return Action::NOTHING };
-        let Action { send, close, .. } = self.then.on_timer(&mut state.then, plain);
-        if let Some(reason) = close {
-            return Action::close(reason);
-        }
-        sealed.clear();
-        let ends = seal(&mut session, &plain[wide(&send)], sealed);
-        if let Some((Some(alert), _)) = ends {
-            session.append_alert(alert, sealed);
-        }
-        out[..sealed.len()].copy_from_slice(sealed);
-        Action { close: ends.map(|(_, reason)| reason), ..Action::send(0..short(sealed.len())) }
+        self.say_unasked(state, out, |then, state, plain| then.on_timer(state, plain))
+    }
+
+    fn on_broadcast(&self, state: &mut Self::State, said: &Said<'_>, out: &mut [u8]) -> Action {
+        self.say_unasked(state, out, |then, state, plain| then.on_broadcast(state, said, plain))
     }
 
     fn farewell(&self, state: &Self::State, out: &mut [u8]) -> u16 {
@@ -177,6 +170,28 @@ impl<P: Protocol> Protocol for Tls<P> {
 }
 
 impl<P: Protocol> Tls<P> {
+    /// Seals what the protocol says of its own accord.
+    fn say_unasked(
+        &self,
+        state: &mut State<P::State>,
+        out: &mut [u8],
+        say: impl FnOnce(&P, &mut P::State, &mut [u8]) -> Action,
+    ) -> Action {
+        let Core { sessions, plain, out: sealed, .. } = &mut *self.core.borrow_mut();
+        let Some(mut session) = sessions.open(state.session) else { return Action::NOTHING };
+        let Action { send, close, .. } = say(&self.then, &mut state.then, plain);
+        if let Some(reason) = close {
+            return Action::close(reason);
+        }
+        sealed.clear();
+        let ends = seal(&mut session, &plain[wide(&send)], sealed);
+        if let Some((Some(alert), _)) = ends {
+            session.append_alert(alert, sealed);
+        }
+        out[..sealed.len()].copy_from_slice(sealed);
+        Action { close: ends.map(|(_, reason)| reason), ..Action::send(0..short(sealed.len())) }
+    }
+
     /// The handshake takes what came, and says what it has to say. Its stack is not that of its caller, who cleans it.
     #[inline(never)]
     fn shake(

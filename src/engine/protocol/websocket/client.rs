@@ -377,7 +377,7 @@ impl<E: Expectation> Pass<'_, E> {
         let heard = self.layer.then.on_bytes(&mut state.then, self.buffer, carried);
         state.is_told = E::BY_MESSAGE && !is_end && heard.what != What::NeedMore;
         match heard.what {
-            What::Done(_) | What::Alive if !heard.rest.is_empty() => {
+            What::Done(_) | What::Alive | What::Broadcast(_) if !heard.rest.is_empty() => {
                 Ok(Some(self.gone(What::Mismatch)))
             }
             // A message that ends is whole, unless what is awaited may be in several.

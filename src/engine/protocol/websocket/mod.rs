@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use crate::engine::close_reason::CloseReason;
+use crate::engine::protocol::broadcast::Said;
 use crate::engine::protocol::mode::Mode;
 use crate::engine::protocol::places::short;
 use crate::engine::protocol::websocket::frame::{Head, Opcode, close_code, code, mask};
@@ -152,10 +153,25 @@ impl Protocol for WebSocket {
             return Action::NOTHING;
         }
         let is_text = std::str::from_utf8(&out[start..end]).is_ok();
-        let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
-        let start = frame_before(out, start, end, opcode);
-        Action::send(short(start)..short(end))
+        send_framed(out, start, end, is_text)
     }
+
+    fn on_broadcast(&self, state: &mut State, said: &Said<'_>, out: &mut [u8]) -> Action {
+        if state.stage == Stage::Upgrading || self.is_within_echo(state) {
+            return Action::NOTHING;
+        }
+        match usize::from(said.write(&mut out[HEAD..])) {
+            0 => Action::NOTHING,
+            size => send_framed(out, HEAD, HEAD + size, said.is_text),
+        }
+    }
+}
+
+/// Sends the message from `start` to `end`, as text or as bytes.
+fn send_framed(out: &mut [u8], start: usize, end: usize, is_text: bool) -> Action {
+    let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
+    let start = frame_before(out, start, end, opcode);
+    Action::send(short(start)..short(end))
 }
 
 /// Bytes of a close frame with a code and without a mask.
