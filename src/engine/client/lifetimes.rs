@@ -118,11 +118,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         if self.config.lifetime.is_none() {
             return;
         }
-        let passed = now.saturating_sub(self.lives.counted);
-        self.lives.counted = self.lives.counted.max(now);
+        // What is less than a microsecond is counted with the next part.
+        let passed_us = microseconds(now.saturating_sub(self.lives.counted));
+        self.lives.counted += Duration::from_micros(passed_us);
         if self.lives_end() {
-            let time = microseconds(passed).saturating_mul(self.connections);
-            self.end.stats.connection_us_total.add(time);
+            self.end.stats.connection_us_total.add(passed_us.saturating_mul(self.connections));
         }
     }
 

@@ -309,6 +309,20 @@ mod tests {
     }
 
     #[test]
+    fn a_place_has_a_new_tuple_or_the_one_that_was_left_first() {
+        let mut supply = TupleAllocator::new(plan(5, 1), 0, 5, 0, 3);
+        let held: Vec<u32> = (0..3).filter_map(|_| supply.next_long_lived()).map(|t| t.0).collect();
+        assert_eq!(held, [0, 1, 2]);
+        assert!(supply.replace(1) && supply.replace(0), "two are new");
+        assert_eq!([0, 1, 2].map(|number| supply.place_of(number)), [4, 3, 2]);
+        // The one of 1 was left first, and then that of 0.
+        assert!(!supply.replace(2) && !supply.replace(2) && !supply.replace(1));
+        assert_eq!([0, 1, 2].map(|number| supply.place_of(number)), [4, 2, 0]);
+        let places: HashSet<_> = (0..3).map(|number| supply.tuple_of(number)).collect();
+        assert_eq!(places.len(), 3, "no two share one");
+    }
+
+    #[test]
     fn without_churn_all_are_for_the_held_ones() {
         let mut supply = TupleAllocator::new(plan(7, 1), 0, 7, 0, 3);
         assert_eq!(std::iter::from_fn(|| supply.next_long_lived()).count(), 7);
