@@ -280,7 +280,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             self.drops_by_reset[end as usize] = drop.by_reset;
             match end {
                 End::Server => self.server.handle_command(drain::Command::Drop(drop)),
-                End::Client => self.client.handle_command(phase::Command::Drop(drop)),
+                End::Client => self.client.handle_command(phase::Command::Storm(drop)),
             }
             self.wire.wake(end);
         }

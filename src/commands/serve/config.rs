@@ -94,6 +94,11 @@ impl Config {
                          --proxy-protocol";
             return Err(FlagError(error.to_owned()));
         }
+        if traffic.broadcasts.is_some() && places.take_over.is_some() {
+            let error = "--broadcast-on and --take-over: the place of the orders is not handed over; fix: leave out \
+                         one of them";
+            return Err(FlagError(error.to_owned()));
+        }
         Ok(Config { places, traffic, tls, connections, outputs, bystander })
     }
 }

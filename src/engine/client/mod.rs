@@ -405,7 +405,7 @@ impl<D: Dial, E: Expectation> End for Client<D, E> {
                 self.begin_least();
                 self.growth = Growth::since(self.connects_answered(), self.connections);
             }
-            Command::Drop(part) => self.end.storms.add(part),
+            Command::Storm(part) => self.end.storms.add(part),
             Command::OpenNoMore => self.phase.open_no_more(now, &self.end.stats),
             Command::Pace(pace) => self.change_pace(pace, now),
             Command::Churn(targets) => {

@@ -40,7 +40,7 @@ pub enum Command {
     /// Do this from now on, and say when it is carried out.
     Do(PhaseCommand),
     /// Drop this part of the held connections now.
-    Drop(DropPart),
+    Storm(DropPart),
     /// Open nothing more, whatever the phase; what has begun goes on. Memory is short.
     OpenNoMore,
     /// Begin things at this pace from now on.

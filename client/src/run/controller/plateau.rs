@@ -273,7 +273,7 @@ impl Controller<'_> {
             progress.at(passed.as_secs(), self.steering.is_paused);
             while let Some(drop) = due.take_due(passed) {
                 talk(&format!("storm: {drop}"));
-                commands.broadcast(Command::Drop(drop)).await;
+                commands.broadcast(Command::Storm(drop)).await;
             }
             self.look(commands).await?;
             let look = self.storm_look(began.elapsed());
