@@ -10,7 +10,7 @@ usage() {
 usage: fuzz.sh [--seconds N] [TARGET...]
 
   --seconds N   time for each target                            [default: 10]
-  TARGET        dumps, flags, message, proxy, schedule, server_view, tls, websocket_client,
+  TARGET        broadcast, dumps, flags, message, proxy, schedule, server_view, tls, websocket_client,
                 websocket_server or websocket_upgrade           [default: all]
 
 Exit status: 0 nothing was found; 1 something was, its input and how to run it again are printed;
@@ -23,7 +23,7 @@ refuse() {
     exit 2
 }
 
-all=(dumps flags message proxy schedule server_view tls)
+all=(broadcast dumps flags message proxy schedule server_view tls)
 all+=(websocket_client websocket_server websocket_upgrade)
 seconds=10 targets=()
 while [ $# -gt 0 ]; do
@@ -33,7 +33,7 @@ while [ $# -gt 0 ]; do
             [ $# -ge 2 ] || refuse "$1 needs a value; fix: see fuzz.sh --help"
             seconds=$2 && shift 2
             ;;
-        dumps | flags | message | proxy | schedule | server_view | tls) targets+=("$1") && shift ;;
+        broadcast | dumps | flags | message | proxy | schedule | server_view | tls) targets+=("$1") && shift ;;
         websocket_client | websocket_server | websocket_upgrade) targets+=("$1") && shift ;;
         *) refuse "unknown target $1; fix: one of ${all[*]}" ;;
     esac
