@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What hostile peers do to the others: 500 connections echo at a pace, calm and beside each kind of
-# peer, in turns; the p99 of those 500, and what the server has counted of the peers.
+# What hostile peers, and storms of honest ones, do to the others: 500 connections echo at a pace, calm and
+# beside each kind of peer, in turns; the p99 of those 500, and what the server has counted of the peers.
 set -euo pipefail
 
 usage() {
@@ -8,11 +8,11 @@ usage() {
 usage: hostile.sh [--rounds N] [--halves N] [--out DIR]
 
   --rounds N   times that each kind is met                            [default: 5]
-  --halves N   connections that send half a ClientHello, or nothing   [default: 100000]
+  --halves N   connections that send half a ClientHello, or nothing, and connects of a storm [default: 100000]
   --out DIR    where hostile.csv and the runs go                      [default: runs/hostile-DATE]
 
-The server has CPU 0, the measuring client CPU 1, and hostile peers what is left of it. A round takes 3 min.
-Exit status: 1 when a median is above 1.5 of the calm one, 2 for wrong flags.
+The server has CPU 0, the measuring client CPU 1, and hostile peers what is left of it. A round takes 4 min.
+Exit status: 1 when a median is above 1.5 of the calm one, or 2 beside a storm of connects; 2 for wrong flags.
 EOF
 }
 
@@ -47,7 +47,7 @@ cd "$root"
 cargo build --release --locked --quiet --workspace
 bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 here=$root/bench-scripts
-tls=7680 websocket=7681
+tls=7680 websocket=7681 plain=7682
 pids=()
 # shellcheck disable=SC2317,SC2329  # called by the trap
 end_all() {
@@ -69,6 +69,7 @@ start_server() { # port, flags
 }
 start_server "$tls" --tls-self-signed
 start_server "$websocket" --websocket
+start_server "$plain"
 sleep 1
 
 # The first half of a ClientHello: a record that says 512 bytes, and 100 of them.
@@ -78,10 +79,15 @@ peers() { # kind
     local tcp=(taskset -c 1 nice -n 19 "$bin/megaconn-client" run --cores 1 --source 127.0.1.0/28
         --connections "$halves" --rate 20k/s --hold 10s --out "$out/peers" --target "127.0.0.1:$tls"
         --server-metrics none)
+    # As fast as they go.
+    local honest=(taskset -c 1 nice -n 19 "$bin/megaconn-client" run --cores 1 --source 127.0.1.0/28 --hold 2s
+        --out "$out/peers" --server-metrics none)
     case $1 in
         calm) ;;
         half) "${tcp[@]}" --hello "$half" ;;
         silent) "${tcp[@]}" --expect nothing ;;
+        connects) "${honest[@]}" --connections "$halves" --target "127.0.0.1:$plain" ;;
+        handshakes) "${honest[@]}" --connections 20000 --tls-insecure --target "tls://127.0.0.1:$tls" ;;
         hello) taskset -c 1 nice -n 19 python3 "$here/hostile-peers.py" hello "$tls" 5000 12 ;;
         trickle) taskset -c 1 nice -n 19 python3 "$here/hostile-peers.py" trickle "$tls" 200 12 ;;
         closes) taskset -c 1 nice -n 19 python3 "$here/hostile-peers.py" closes "$tls" 20 12 ;;
@@ -116,12 +122,15 @@ EOF
 csv=$out/hostile.csv
 echo kind,round,p99_us,lost >"$csv"
 for ((round = 1; round <= rounds; round++)); do
-    for kind in calm half silent hello trickle closes ws-calm fragments; do
+    for kind in calm half silent hello trickle closes handshakes ws-calm fragments tcp-calm connects; do
         target=tls://127.0.0.1:$tls
-        case $kind in ws-calm | fragments) target=ws://127.0.0.1:$websocket/ ;; esac
+        case $kind in
+            ws-calm | fragments) target=ws://127.0.0.1:$websocket/ ;;
+            tcp-calm | connects) target=127.0.0.1:$plain ;;
+        esac
         # What the kernel still has of the one before.
         sleep 3
-        read -r p99 lost < <(meet "${kind#ws-}" "$target")
+        read -r p99 lost < <(meet "${kind#*-}" "$target")
         echo "$kind,$round,$p99,$lost" | tee -a "$csv"
     done
 done
@@ -132,9 +141,10 @@ p99s = lambda kind: [float(row["p99_us"]) for row in rows if row["kind"] == kind
 is_missed = False
 print(f"{'peers':<10} {'p99 of others':>14} {'of calm':>8}")
 for kind in dict.fromkeys(row["kind"] for row in rows):
-    calm = statistics.median(p99s("ws-calm" if kind in ("ws-calm", "fragments") else "calm"))
+    beside = {"ws-calm": "ws-calm", "fragments": "ws-calm", "tcp-calm": "tcp-calm", "connects": "tcp-calm"}
+    calm = statistics.median(p99s(beside.get(kind, "calm")))
     p99 = statistics.median(p99s(kind))
-    is_missed |= p99 > 1.5 * calm
+    is_missed |= p99 > (2.0 if kind in ("connects", "handshakes") else 1.5) * calm
     print(f"{kind:<10} {p99:>11.0f} us {p99 / calm:>8.2f}")
 sys.exit(is_missed)
 EOF

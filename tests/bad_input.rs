@@ -74,6 +74,7 @@ fn values_that_are_none_are_refused_with_an_example() {
         (["--keepalive", "10h"], ["--keepalive", "32767s"]),
         (["--drain", "soon"], ["--drain", "500ms"]),
         (["--drain", "2h"], ["--drain", "1h or less"]),
+        (["--storm", "drop 5% at 1s by vanishing"], ["--storm", "by fin"]),
         (["--storm", "drop half"], ["--storm", "drop 50% at 30s"]),
         (["--storm", "drop 0% at 1s"], ["--storm", "above 0%"]),
         (["--storm", "drop 5% every 10ms"], ["--storm", "every 1s"]),

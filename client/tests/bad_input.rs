@@ -59,6 +59,7 @@ fn values_that_are_none_are_refused_with_an_example() {
         (["--message-count", "70000"], ["--message-count", "65535"]),
         (["--message-every", "0s"], ["--message-every", "above 0"]),
         (["--message-rate", "0/s"], ["--message-rate", "20k/s"]),
+        (["--half-open", "1"], ["--half-open", "1%"]),
         (["--storm", "drop half"], ["--storm", "drop 50% at 30s"]),
         (["--storm", "drop 5% at 1h"], ["--storm", "--hold"]),
         (["--churn", "lots"], ["--churn", "500/s"]),

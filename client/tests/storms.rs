@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::process::Command;
 
 use common::{
     Finished, Program, Server, client, last, number, result_in, server_binary, sum, until,
@@ -126,4 +127,58 @@ fn a_server_that_drops_is_the_wall_of_those_that_do_not_come_back() {
     assert_eq!(done.code, Some(1), "{done:#?} {result:#}");
     let wall = &result["verdict"]["wall"];
     assert_eq!((&wall["id"], number(wall, "lost")), (&Value::from("storm"), 150), "{result:#}");
+}
+
+/// The server has them still, and finds out when it sends.
+#[test]
+fn what_vanishes_is_half_open_at_the_server() {
+    for (scheme, serve, more) in SPOKEN {
+        let stats = tempfile::tempdir().expect("a directory");
+        let lines = stats.path().join("server.ndjson");
+        let to = ["--stats", lines.to_str().expect("a path of ours"), "--stats-every", "50ms"];
+        let server = Server::start(&server_binary(), LOOPBACK, 1, &[&to[..], serve].concat());
+        let out = tempfile::tempdir().expect("a directory");
+        let flags = ["--half-open", "10%", "--hold", "2s"];
+        let done = run_towards(scheme, server.address, out.path(), &[&flags, more].concat());
+        let result = result_in(out.path());
+        assert_eq!(done.code, Some(0), "{scheme} {done:#?} {result:#}");
+        assert_eq!((number(&result, "dropped"), sum(&result["lost"])), (30, 0), "{result:#}");
+        until("the others are closed", || last(&lines, "connections") == 30);
+        assert_eq!(last(&lines, "reset_total"), 0, "{scheme}: no packet has come");
+    }
+}
+
+#[test]
+fn a_server_that_pushes_finds_out_what_has_vanished_and_it_comes_back() {
+    let stats = tempfile::tempdir().expect("a directory");
+    let lines = stats.path().join("server.ndjson");
+    let push = ["--mode", "push", "--push-every", "1s", "--stats-every", "50ms"];
+    let to = ["--stats", lines.to_str().expect("a path of ours")];
+    let server = Server::start(&server_binary(), LOOPBACK, 1, &[&push[..], &to].concat());
+    let out = tempfile::tempdir().expect("a directory");
+    let target = server.address.to_string();
+    let usual = ["run", "--target", &target, "--connections", "300", "--expect", "push"];
+    let storm = ["--storm", "drop 50% at 500ms by vanishing", "--reconnect", "fixed 100ms"];
+    let to = ["--hold", "4s", "--out", out.path().to_str().expect("a path of ours")];
+    let done = Program::start(&mut client(&[&usual[..], &storm, &to].concat())).finish();
+    let result = result_in(out.path());
+    assert_eq!(done.code, Some(0), "{done:#?} {result:#}");
+    assert_eq!(number(only_storm(&result), "returned"), 150, "{result:#}");
+    let back = only_storm(&result)["back"]["all"].as_f64().expect("all are back");
+    assert!(back < 1.0, "the server's own half is in nobody's way: {back}");
+    until("the server has sent to those that vanished", || last(&lines, "reset_total") == 150);
+}
+
+#[test]
+fn without_the_capability_nothing_can_vanish() {
+    let server = Server::start(&server_binary(), LOOPBACK, 1, &[]);
+    let target = server.address.to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-net_admin", "--inh-caps=-net_admin", "--"]);
+    command.arg(env!("CARGO_BIN_EXE_megaconn-client"));
+    command.args(["run", "--target", &target, "--connections", "10", "--half-open", "10%"]);
+    let done = Program::start(&mut command).finish();
+    assert_eq!(done.code, Some(2), "{done:#?}");
+    let said = done.stderr.join("\n");
+    assert!(said.contains("--half-open") && said.contains("cap_net_admin"), "{said}");
 }

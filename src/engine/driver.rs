@@ -64,6 +64,8 @@ pub enum ShutdownMode {
     Both,
     /// Both, by a reset: bytes on their way are lost, and no TIME_WAIT is left behind.
     Reset,
+    /// Both, without a packet: the peer is not told. See `drivers::uring::probe::can_vanish`.
+    Vanishing,
 }
 
 /// Sockets and time, for one core.

@@ -203,6 +203,11 @@ pub trait Role: Clone + Default + std::fmt::Debug {
         false
     }
 
+    /// Whether one that is cut goes without a packet.
+    fn vanishes(&self) -> bool {
+        false
+    }
+
     /// Whether a connection that closes sends what it has, ends our direction alone, and the peer its own.
     fn leaves(&self) -> bool {
         false

@@ -29,9 +29,24 @@ pub struct Storm {
 pub struct DropPart {
     /// Which part, above 0 and at most 1.
     pub part: f64,
-    /// By a reset; else in order, as each end closes.
-    pub by_reset: bool,
+    /// How each goes.
+    pub by: Way,
 }
+
+/// How a connection is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// In order, as each end closes.
+    Fin,
+    /// By a reset.
+    Reset,
+    /// Without a packet: the other end has it still, half open.
+    Vanishing,
+}
+
+/// Its names, as `--storm` has them.
+const WAYS: [(&str, Way); 3] =
+    [("fin", Way::Fin), ("reset", Way::Reset), ("vanishing", Way::Vanishing)];
 
 impl DropPart {
     /// The part in hundredths, without what a binary fraction adds.
@@ -60,9 +75,12 @@ impl FromStr for Storm {
         if !(part > 0.0 && part <= 1.0) {
             return Err(format!("`{text}` drops no part; fix: above 0% and at most 100%"));
         }
-        let by_reset = match how {
-            [] | ["by", "fin"] => false,
-            ["by", "reset"] => true,
+        let by = match how {
+            [] => Way::Fin,
+            ["by", name] => {
+                let named = WAYS.into_iter().find(|(other, _)| other == name);
+                named.map(|(_, way)| way).ok_or_else(other)?
+            }
             _ => return Err(other()),
         };
         let (first, every) = match when {
@@ -76,14 +94,14 @@ impl FromStr for Storm {
             }
             _ => return Err(other()),
         };
-        Ok(Storm { drop: DropPart { part, by_reset }, first, every })
+        Ok(Storm { drop: DropPart { part, by }, first, every })
     }
 }
 
 impl fmt::Display for Storm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let when = if self.every.is_some() { "every" } else { "at" };
-        let way = if self.drop.by_reset { " by reset" } else { "" };
+        let way = self.drop.by;
         let time = match self.first {
             Duration::ZERO => "0s".to_owned(),
             first => format!("{first:?}"),
@@ -92,10 +110,17 @@ impl fmt::Display for Storm {
     }
 }
 
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = WAYS.into_iter().find(|(_, way)| way == self && *way != Way::Fin);
+        name.map_or(Ok(()), |(name, _)| write!(f, " by {name}"))
+    }
+}
+
 impl fmt::Display for DropPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "drop {}%", self.percent())?;
-        if self.by_reset { write!(f, " by reset") } else { Ok(()) }
+        write!(f, "{}", self.by)
     }
 }
 
@@ -160,13 +185,13 @@ impl Storming {
         (self.going, self.waiting) = (None, VecDeque::new());
     }
 
-    /// Whether one goes on or waits, and whether it resets.
+    /// The one that goes on, or is next.
     #[must_use]
     pub fn now(&self) -> Option<DropPart> {
         self.going.map(|going| going.drop).or_else(|| self.waiting.front().copied())
     }
 
-    /// The next of so many `connections` of `core` that is dropped, of those that `is_one`, and whether it is reset; `None`
+    /// The next of so many `connections` of `core` that is dropped, of those that `is_one`, and how; `None`
     /// when this turn, or every storm, is over.
     pub fn next<R: Role>(
         &mut self,
@@ -174,7 +199,7 @@ impl Storming {
         (connections, core): (u64, usize),
         budget: &mut Budget,
         is_one: impl Fn(&Slot<R>) -> bool,
-    ) -> Option<(SlotId, bool)> {
+    ) -> Option<(SlotId, Way)> {
         budget.takes = budget.takes.checked_sub(1)?;
         loop {
             if self.going.is_none() {
@@ -184,7 +209,7 @@ impl Storming {
             }
             let going = self.going.as_mut()?;
             if let Some(id) = going.next(arena, &mut budget.looks, &is_one) {
-                return Some((id, going.drop.by_reset));
+                return Some((id, going.drop.by));
             }
             if !going.is_over {
                 return None;
@@ -267,16 +292,23 @@ mod tests {
     #[test]
     fn a_storm_is_what_it_says() {
         let seconds = Duration::from_secs;
-        let drop = |part, by_reset| DropPart { part, by_reset };
+        let drop = |part, by| DropPart { part, by };
         for (text, expected) in [
-            ("drop 50% at 30s", Storm { drop: drop(0.5, false), first: seconds(30), every: None }),
+            (
+                "drop 50% at 30s",
+                Storm { drop: drop(0.5, Way::Fin), first: seconds(30), every: None },
+            ),
             (
                 "drop all at 1m by reset",
-                Storm { drop: drop(1.0, true), first: seconds(60), every: None },
+                Storm { drop: drop(1.0, Way::Reset), first: seconds(60), every: None },
+            ),
+            (
+                "drop 7% at 0s by vanishing",
+                Storm { drop: drop(0.07, Way::Vanishing), first: seconds(0), every: None },
             ),
             (
                 "drop 0.5% every 30s by fin",
-                Storm { drop: drop(0.005, false), first: seconds(30), every: Some(seconds(30)) },
+                Storm { drop: drop(0.005, Way::Fin), first: seconds(30), every: Some(seconds(30)) },
             ),
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");

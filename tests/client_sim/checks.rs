@@ -181,6 +181,7 @@ impl World {
             let is_right = match self.config.close {
                 ShutdownMode::Reset => saw == (true, false),
                 ShutdownMode::Sending | ShutdownMode::Both => saw == (false, true),
+                ShutdownMode::Vanishing => saw == (false, false),
             };
             assert!(is_right || peer.has_erred, "peer {number} saw {saw:?}: {peer:?}");
         }

@@ -22,7 +22,7 @@ use megaconn::engine::server::drain::Accepting;
 use megaconn::engine::server::drain::MemoryLeft;
 use megaconn::engine::server::orders::SlowReader;
 use megaconn::engine::server::sources::Sources;
-use megaconn::engine::storm::DropPart;
+use megaconn::engine::storm::{DropPart, Way};
 use megaconn::plan::tuples::{AddressRange, TuplePlan};
 
 use crate::broadcast::ToOrder;
@@ -225,7 +225,8 @@ fn storms(random: &mut Rng) -> Vec<(Duration, End, DropPart)> {
         .map(|_| {
             let end = [End::Server, End::Client][random.usize(..2)];
             let part = [0.1, 0.5, 1.0][random.usize(..3)];
-            let drop = DropPart { part, by_reset: by_reset[end as usize] };
+            let by = if by_reset[end as usize] { Way::Reset } else { Way::Fin };
+            let drop = DropPart { part, by };
             (millis(random, 0..1_500), end, drop)
         })
         .collect();

@@ -12,6 +12,7 @@ use megaconn::engine::client::phase::{self, Phase, PhaseCommand};
 use megaconn::engine::protocol::tls::server::Tls;
 use megaconn::engine::protocol::{Expectation, Protocol};
 use megaconn::engine::server::{Server, drain};
+use megaconn::engine::storm::Way;
 use megaconn::engine::token::SlotId;
 use megaconn::engine::worker::Worker;
 use megaconn::observe::stats::{ClientStats, ServerStats};
@@ -277,7 +278,7 @@ impl<P: Protocol, E: Expectation> World<P, E> {
             self.wire.wake(End::Server);
         }
         if let Some((_, end, drop)) = self.scene.storms.pop_if(|(at, ..)| *at <= now) {
-            self.drops_by_reset[end as usize] = drop.by_reset;
+            self.drops_by_reset[end as usize] = drop.by == Way::Reset;
             match end {
                 End::Server => self.server.handle_command(drain::Command::Drop(drop)),
                 End::Client => self.client.handle_command(phase::Command::Storm(drop)),

@@ -20,7 +20,7 @@ use megaconn::engine::protocol::proxy::header::{LINE_BYTES_MAX, Version};
 use megaconn::engine::protocol::push::Pushes;
 use megaconn::engine::protocol::script::Script;
 use megaconn::engine::protocol::tls::config::{ClientTls, ServerName};
-use megaconn::engine::storm::Storm;
+use megaconn::engine::storm::{Storm, Way};
 
 use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::slo::Slo;
@@ -188,7 +188,7 @@ impl Config {
                 websocket,
                 tls,
                 reconnect: flags.reconnect.told(),
-                storms: flags.reconnect.storm,
+                storms: flags.reconnect.storms(),
                 readers: flags.readers.told(),
                 lifetime,
                 lifetime_tuples,
@@ -294,6 +294,11 @@ impl Traffic {
     pub(crate) fn opens(&self) -> bool {
         let layers = self.websocket.is_some() || self.tls.is_some() || self.script.is_some();
         layers || self.proxy_protocol.is_some()
+    }
+
+    /// Whether connections go without a packet.
+    pub(crate) fn vanishes(&self) -> bool {
+        self.storms.iter().any(|storm| storm.drop.by == Way::Vanishing)
     }
 
     /// Whether connections carry anything in the hold, or come and go.

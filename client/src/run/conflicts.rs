@@ -160,13 +160,13 @@ fn of_returns(flags: &Flags) -> [(bool, &'static str, &'static str); 7] {
             "--connections with a number",
         ),
         (
-            !reconnect.storm.is_empty() && load.connections.is_empty(),
-            "--storm is of held connections, and there are none",
+            !reconnect.storms().is_empty() && load.connections.is_empty(),
+            "--storm and --half-open are of held connections, and there are none",
             "add --connections",
         ),
         (
-            reconnect.storm.iter().any(|storm| storm.first >= load.hold),
-            "--storm comes when the hold is over",
+            reconnect.storms().iter().any(|storm| storm.first >= load.hold),
+            "--storm comes when the hold is over, or there is none",
             "a longer --hold, or an earlier storm",
         ),
         (

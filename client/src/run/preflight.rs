@@ -77,6 +77,9 @@ impl RunPlan {
     /// The first thing that the host does not have, or that does not answer.
     pub(crate) fn prepare(config: &Config) -> Result<RunPlan, Refusal> {
         uring::probe()?;
+        if config.traffic.vanishes() {
+            uring::can_vanish().map_err(Refusal::NoVanishing)?;
+        }
         let cpus = config.targets.cores.resolve()?;
         let tuples = tuples(config, cpus.len())?;
         let nofile = rlimit::raise_nofile();

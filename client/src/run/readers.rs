@@ -43,7 +43,7 @@ impl FromStr for Slow {
 }
 
 /// A part of all, in percent.
-fn part(text: &str) -> Result<f64, String> {
+pub(crate) fn part(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
     let percent = number.filter(|percent| *percent > 0.0 && *percent <= 100.0);
     let percent = percent.ok_or_else(|| format!("`{text}` is no part; fix: write 1% or 0.5%"))?;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use megaconn::base::units;
 use megaconn::engine::client::config::Reconnect;
-use megaconn::engine::storm::Storm;
+use megaconn::engine::storm::{DropPart, Storm, Way};
+
+use crate::run::readers::part;
 
 /// Tries of one connection without `--reconnect-max`: as many as there are.
 const TRIES: u32 = u32::MAX;
@@ -41,10 +43,18 @@ pub(crate) struct ReconnectFlags {
     /// Drop connections on purpose: 'drop 50% at 30s'
     ///
     /// That part of the held ones that are open, evenly over all of them, so long after each hold has begun, of which a plateau has one; `all` for
-    /// each one, `every 30s` again and again, `by reset` not in order but by a reset, as those are that are busy. Repeatable. With --reconnect they
+    /// each one, `every 30s` again and again, `by reset` not in order but by a reset, as those are that are busy, `by vanishing` as
+    /// --half-open. Repeatable. With --reconnect they
     /// come back. They count in `dropped`, and not as lost.
     #[arg(long, value_name = "STORM", hide_short_help = true)]
     pub(crate) storm: Vec<Storm>,
+    /// Connections that vanish without a word
+    ///
+    /// As 1%: that part of the held ones goes when a hold begins, without a packet: the server has them still, until it
+    /// sends something, or asks by a keepalive. The same as --storm 'drop 1% at 0s by vanishing'. By TCP_REPAIR, which
+    /// takes CAP_NET_ADMIN and Linux 6.7.
+    #[arg(long, value_name = "PERCENT", hide_short_help = true, value_parser = part)]
+    pub(crate) half_open: Option<f64>,
 }
 
 /// The waits of one connection.
@@ -111,6 +121,16 @@ impl FromStr for Jitter {
 }
 
 impl ReconnectFlags {
+    /// Storms, and what vanishes at the beginning.
+    pub(crate) fn storms(&self) -> Vec<Storm> {
+        let vanish = |part| Storm {
+            drop: DropPart { part, by: Way::Vanishing },
+            first: Duration::ZERO,
+            every: None,
+        };
+        self.half_open.map(vanish).into_iter().chain(self.storm.iter().copied()).collect()
+    }
+
     /// What every core is told; `None` when nothing comes back.
     pub(crate) fn told(&self) -> Option<Reconnect> {
         let pattern = self.reconnect.filter(|pattern| *pattern != Pattern::None)?;
@@ -133,6 +153,7 @@ mod tests {
                 jitter: jitter.map(|jitter| jitter.parse().expect("it is one")),
                 reconnect_max: None,
                 storm: Vec::new(),
+                half_open: None,
             };
             Ok::<_, String>(flags.told())
         };

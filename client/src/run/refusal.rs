@@ -65,6 +65,11 @@ pub(crate) enum Refusal {
     NoThread(io::Error),
     #[error(transparent)]
     Write(#[from] WriteError),
+    #[error(
+        "--half-open: the kernel lets no connection go without a packet ({0}); fix: setcap cap_net_admin+ep on \
+         megaconn-client, or root; and Linux 6.7 or newer"
+    )]
+    NoVanishing(Errno),
     #[error("--keep-bystanders: {0} is not watched: {1}")]
     NotWatched(&'static str, String),
 }

@@ -11,6 +11,7 @@ use megaconn::base::units::Text;
 use megaconn::engine::protocol::mode::Mode;
 use megaconn::engine::protocol::push::Push;
 use megaconn::engine::server::orders::SlowReader;
+use megaconn::engine::storm::Way;
 use megaconn::observe::control::place::Place;
 
 use crate::commands::serve::flags::{
@@ -92,6 +93,10 @@ impl Config {
         if has_timeout && !shakes {
             let error = "--handshake-timeout without a handshake; fix: add --tls-cert, --websocket or \
                          --proxy-protocol";
+            return Err(FlagError(error.to_owned()));
+        }
+        if connections.storm.iter().any(|storm| storm.drop.by == Way::Vanishing) {
+            let error = "--storm by vanishing is of the client; fix: by fin or by reset";
             return Err(FlagError(error.to_owned()));
         }
         if traffic.broadcasts.is_some() && places.take_over.is_some() {

@@ -32,11 +32,11 @@ mod ring;
 mod short_wait;
 mod shut_down;
 
-pub use probe::{ProbeError, probe};
+pub use probe::{ProbeError, can_vanish, probe};
 
 use buffers::Buffers;
 use peers::Peers;
-use ring::Ring;
+use ring::{DROPPED, Ring};
 use short_wait::ShortWait;
 
 /// What a driver is made of, per core.
@@ -224,8 +224,16 @@ impl Driver for UringDriver {
         let how = match mode {
             ShutdownMode::Sending => Shutdown::Write,
             ShutdownMode::Both => Shutdown::Both,
-            // A connect to "no address" takes a connection apart at once, see connect(2).
-            ShutdownMode::Reset => {
+            // A connect to "no address" takes a connection apart at once, see connect(2): by a reset, unless it is under
+            // repair.
+            ShutdownMode::Reset | ShutdownMode::Vanishing => {
+                if mode == ShutdownMode::Vanishing {
+                    let (level, name, value, bytes) = probe::repair();
+                    let repair =
+                        opcode::SetSockOpt::new(fixed(token), level, name, value, bytes).build();
+                    let repair = repair.flags(squeue::Flags::IO_LINK);
+                    self.ring(token).push(&repair.user_data(DROPPED));
+                }
                 let bytes = libc::socklen_t::try_from(size_of::<libc::sockaddr>()).expect("16");
                 let nowhere = &raw const *self.nowhere;
                 return self

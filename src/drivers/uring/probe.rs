@@ -1,6 +1,9 @@
 //! Whether this host lets us use io_uring, and every operation that the driver asks for.
 
-use io_uring::{IoUring, Probe, opcode};
+use std::os::fd::AsRawFd;
+
+use io_uring::{IoUring, Probe, opcode, types};
+use socket2::{Domain, Socket, Type};
 
 use crate::base::errno::Errno;
 use crate::host::procfs::ProcFs;
@@ -86,6 +89,32 @@ pub fn probe() -> Result<(), ProbeError> {
         }
         None => Ok(()),
     }
+}
+
+/// The option by which the kernel keeps silent about a connection from now on, see TCP_REPAIR in tcp(7): it is taken apart
+/// without a packet. Its level, its name, its value and how long that is.
+pub(super) fn repair() -> (u32, u32, *const libc::c_void, u32) {
+    static ON: libc::c_int = 1;
+    let bytes = u32::try_from(size_of::<libc::c_int>()).expect("4");
+    let [level, name] = [libc::IPPROTO_TCP, libc::TCP_REPAIR].map(libc::c_int::unsigned_abs);
+    (level, name, (&raw const ON).cast(), bytes)
+}
+
+/// Whether connections can go without a packet: that takes CAP_NET_ADMIN, and Linux 6.7.
+///
+/// # Errors
+/// What the kernel says to it.
+pub fn can_vanish() -> Result<(), Errno> {
+    let failed = |error: std::io::Error| Errno::from(&error);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).map_err(failed)?;
+    let mut ring = IoUring::new(1).map_err(failed)?;
+    let (level, name, value, bytes) = repair();
+    let entry = opcode::SetSockOpt::new(types::Fd(socket.as_raw_fd()), level, name, value, bytes);
+    // SAFETY: the entry points to a static value, and the socket outlives the wait.
+    unsafe { ring.submission().push(&entry.build()) }.expect("the ring is empty");
+    ring.submit_and_wait(1).map_err(failed)?;
+    let result = ring.completion().next().map_or(0, |completion| completion.result());
+    if result < 0 { Err(Errno(-result)) } else { Ok(()) }
 }
 
 /// Whether the kernel's ring gives a direct descriptor a number, as Linux since 6.8 does.

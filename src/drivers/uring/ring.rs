@@ -27,7 +27,7 @@ pub(super) struct Ring {
 }
 
 /// `user_data` of an operation whose completion is dropped: no token packs to it.
-const DROPPED: u64 = u64::MAX;
+pub(super) const DROPPED: u64 = u64::MAX;
 
 impl Ring {
     /// A ring with an empty table of `slots`, whose completions ring `bell` when `is_armed`.

@@ -152,7 +152,9 @@ impl<D: Dial, E: Expectation> Client<D, E> {
         }
         self.begin_end(id);
         match self.config.close {
-            ShutdownMode::Reset => self.end.arm_shutdown(id, ShutdownMode::Reset),
+            mode @ (ShutdownMode::Reset | ShutdownMode::Vanishing) => {
+                self.end.arm_shutdown(id, mode)
+            }
             ShutdownMode::Sending | ShutdownMode::Both => self.close_step(id),
         }
     }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::base::constants::ECHO_TIMEOUT;
 use crate::engine::client::Client;
 use crate::engine::client::aside::Aside;
-use crate::engine::client::role::{CUT, LEAVES};
+use crate::engine::client::role::{CUT, LEAVES, VANISHES};
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
 use crate::engine::slot::{BufferId, Queue, ReadSide, WriteSide};
@@ -161,5 +161,6 @@ fn pending_of(mode: ShutdownMode) -> u8 {
         ShutdownMode::Sending => LEAVES,
         ShutdownMode::Both => 0,
         ShutdownMode::Reset => CUT,
+        ShutdownMode::Vanishing => VANISHES,
     }
 }

@@ -25,6 +25,9 @@ pub(super) const LEAVES: u8 = 1;
 /// Pending, of a connection that is closing: it is cut by a reset.
 pub(super) const CUT: u8 = 2;
 
+/// Pending, of a connection that is closing: it goes without a packet.
+pub(super) const VANISHES: u8 = 3;
+
 const _: () =
     assert!(size_of::<Slot<Calling<u16>>>() == 32, "a million connections must stay 32 MB");
 
@@ -34,7 +37,11 @@ impl<S: Copy + Default + std::fmt::Debug> Role for Calling<S> {
     }
 
     fn is_cut(&self) -> bool {
-        self.pending == CUT
+        matches!(self.pending, CUT | VANISHES)
+    }
+
+    fn vanishes(&self) -> bool {
+        self.pending == VANISHES
     }
 
     fn leaves(&self) -> bool {

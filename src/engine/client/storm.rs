@@ -2,11 +2,11 @@
 
 use crate::base::constants::CLOSES_IN_FLIGHT;
 use crate::engine::client::Client;
-use crate::engine::client::role::CUT;
+use crate::engine::client::role::{CUT, VANISHES};
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
 use crate::engine::slot::Queue;
-use crate::engine::storm::DropPart;
+use crate::engine::storm::{DropPart, Way};
 use crate::engine::token::SlotId;
 
 impl<D: Dial, E: Expectation> Client<D, E> {
@@ -20,31 +20,39 @@ impl<D: Dial, E: Expectation> Client<D, E> {
                 let is_held = !tuples.is_short(slot.role.number) && slot.queue() != Queue::Opening;
                 is_held && slot.queue() != Queue::Reluctant
             });
-            let Some((id, by_reset)) = taken else { return };
-            self.drop_one(id, by_reset);
+            let Some((id, by)) = taken else { return };
+            self.drop_one(id, by);
         }
     }
 
     /// Whether a storm goes on that waits for no end.
     pub(super) fn may_drop(&self) -> bool {
         let has_room = self.end.count(Queue::Ending) < CLOSES_IN_FLIGHT;
-        let may_go_on = |drop: DropPart| drop.by_reset || has_room;
+        let may_go_on = |drop: DropPart| drop.by != Way::Fin || has_room;
         self.phase.holds() && self.end.storms.now().is_some_and(may_go_on)
     }
 
-    fn drop_one(&mut self, id: SlotId, by_reset: bool) {
+    fn drop_one(&mut self, id: SlotId, by: Way) {
         self.connections -= 1;
         self.end.stats.dropped_total.add(1);
         let number = self.end.arena[id].role.number;
         let is_at_rest = matches!(self.end.arena[id].queue(), Queue::Resting | Queue::Overdue);
-        let mode = if by_reset { ShutdownMode::Reset } else { ShutdownMode::Sending };
+        let (mode, pending) = match by {
+            Way::Fin => (ShutdownMode::Sending, CUT),
+            Way::Reset => (ShutdownMode::Reset, CUT),
+            Way::Vanishing => (ShutdownMode::Vanishing, VANISHES),
+        };
         // What is half done cannot end in order.
         if !(is_at_rest && self.leave(id, mode)) {
             self.end.leave_queue(id);
-            self.begin_end_by(id, CUT);
+            self.begin_end_by(id, pending);
             self.close_step(id);
         }
         self.phase.has_one_less(&self.config, self.end.now, &self.end.stats);
+        if by == Way::Vanishing && self.config.reconnect.is_some() {
+            // The server has the tuple still, and would not know a new connection by it.
+            self.tuples.move_on(number);
+        }
         self.returns.back.remove(&number);
         self.await_return(number);
     }

@@ -58,12 +58,13 @@ impl<D: Driver, R: Role, S: CoreStats> Endpoint<D, R, S> {
     pub fn close_step(&mut self, id: SlotId) -> Option<BufferId> {
         let slot = &self.arena[id];
         let mode = match (slot.role.is_cut(), slot.role.leaves()) {
+            (true, _) if slot.role.vanishes() => ShutdownMode::Vanishing,
             (true, _) => ShutdownMode::Reset,
             (false, true) => ShutdownMode::Sending,
             (false, false) => ShutdownMode::Both,
         };
         // A plain close would leave with the kernel what the peer does not take.
-        let wants_reset = mode == ShutdownMode::Reset && slot.write == WriteSide::Idle;
+        let wants_reset = slot.role.is_cut() && slot.write == WriteSide::Idle;
         match slot.close_step() {
             CloseStep::Wait => None,
             CloseStep::Close if !wants_reset => {

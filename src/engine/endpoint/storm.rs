@@ -3,7 +3,7 @@
 use crate::base::constants::{DRAIN_CLOSES_PER_TURN, DRAIN_LOOKS_PER_TURN};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::slot::{ConnState, Role, Slot};
-use crate::engine::storm::Budget;
+use crate::engine::storm::{Budget, Way};
 use crate::engine::token::SlotId;
 
 impl<D, R: Role, S> Endpoint<D, R, S> {
@@ -19,7 +19,7 @@ impl<D, R: Role, S> Endpoint<D, R, S> {
         of: (u64, usize),
         budget: &mut Budget,
         is_one: impl Fn(&Slot<R>) -> bool,
-    ) -> Option<(SlotId, bool)> {
+    ) -> Option<(SlotId, Way)> {
         let is_one = |slot: &Slot<R>| slot.state() == ConnState::Open && is_one(slot);
         self.storms.next(&self.arena, of, budget, is_one)
     }

@@ -197,7 +197,10 @@ impl<'a> Controller<'a> {
         let (close, began_ms) = self.close(commands).await?;
         let close = result.close.insert(close);
         if open > 0 {
-            close.server_seconds = self.server_emptied(commands, began_ms).await?.into();
+            // Those that have vanished are with the server still.
+            if !self.config.traffic.vanishes() {
+                close.server_seconds = self.server_emptied(commands, began_ms).await?.into();
+            }
         }
         if result.plateaus.is_empty() {
             // Bystanders had nothing to recover from.
