@@ -167,6 +167,7 @@ pub(crate) const OF_FLAGS_ALONE: List = &[
             "base",
             "engine::protocol",
             "engine::server",
+            "engine::storm",
             "observe::control::place",
             "main::commands::serve::flags",
         ],
