@@ -1,6 +1,6 @@
 //! A storm: the client drops a part of its own connections, and what was dropped comes back as what was lost does.
 
-use crate::base::constants::CLOSES_IN_FLIGHT;
+use crate::base::constants::{CLOSES_IN_FLIGHT, CUTS_IN_FLIGHT};
 use crate::engine::client::Client;
 use crate::engine::client::role::{CUT, VANISHES};
 use crate::engine::driver::{Dial, ShutdownMode};
@@ -10,8 +10,8 @@ use crate::engine::storm::{DropPart, Way};
 use crate::engine::token::SlotId;
 
 impl<D: Dial, E: Expectation> Client<D, E> {
-    /// Drops those that a storm takes, in a hold. In order no more of them close at once than at the end of a run: a server
-    /// has one minute for each.
+    /// Drops those that a storm takes, in a hold. Only so many close at once: what has completed of the others is looked at
+    /// in between, before those that stay have to wait.
     pub(super) fn drop_stormed(&mut self) {
         let mut budget = self.end.storm_budget();
         while self.may_drop() {
@@ -27,9 +27,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
 
     /// Whether a storm goes on that waits for no end.
     pub(super) fn may_drop(&self) -> bool {
-        let has_room = self.end.count(Queue::Ending) < CLOSES_IN_FLIGHT;
-        let may_go_on = |drop: DropPart| drop.by != Way::Fin || has_room;
-        self.phase.holds() && self.end.storms.now().is_some_and(may_go_on)
+        let has_room = |drop: DropPart| {
+            let most = if drop.by == Way::Fin { CLOSES_IN_FLIGHT } else { CUTS_IN_FLIGHT };
+            self.end.count(Queue::Ending) < most
+        };
+        self.phase.holds() && self.end.storms.now().is_some_and(has_room)
     }
 
     fn drop_one(&mut self, id: SlotId, by: Way) {
