@@ -77,7 +77,7 @@ pub const CLOSES_IN_FLIGHT: u32 = 1024;
 
 /// Connections that a storm cuts and that are not closed yet, per client core: each has three completions, and a turn looks at
 /// [`BATCH_COMPLETIONS`](super::BATCH_COMPLETIONS). Without a bound messages waited for 2.8 s behind those of 500,000.
-pub const CUTS_IN_FLIGHT: u32 = 64;
+pub const CUTS_IN_FLIGHT: u32 = 256;
 
 /// Time that a connect may take before it is given up.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(10_000);
