@@ -10,7 +10,8 @@ usage: storm.sh [--connections N] [--away SECONDS | --drop PERCENT] [--hold SECO
                 [--setting 'PATTERN[,JITTER]']... [--out DIR]
 
   --connections N    connections that are held                            [default: 500000]
-  --away SECONDS     time from the kill of the server to its next start   [default: 5]
+  --away SECONDS     time from the kill of the server to its next start, or
+                     longer, until its port is free                       [default: 5]
   --drop PERCENT     the client drops that part of them by reset, and the server stays
   --hold SECONDS     time of each run from when all are open              [default: 120]
   --every SECONDS    time between two messages on each connection         [default: 60]
@@ -92,11 +93,17 @@ until_said() {
 }
 
 start_server() {
-    set -m
-    "$bin/megaconn" serve --listen "127.0.0.1:$ports" 2>"$1" &
-    server=$!
-    set +m
-    until_said 30 "$server" "$1" 'listening on' || refuse "the server did not start: $(cat "$1")"
+    # The kernel takes seconds to close the sockets of one that was killed, its listening ones among them.
+    for _ in $(seq 60); do
+        set -m
+        "$bin/megaconn" serve --listen "127.0.0.1:$ports" 2>"$1" &
+        server=$!
+        set +m
+        ! until_said 30 "$server" "$1" 'listening on' || return 0
+        grep -q 'the port is in use' "$1" || break
+        sleep 0.5
+    done
+    refuse "the server did not start: $(cat "$1")"
 }
 
 status=0 number=0 dirs=()
