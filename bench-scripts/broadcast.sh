@@ -55,6 +55,8 @@ fi
 bin=$(realpath "$bin")
 cc -O2 -o "$out/send-floor" bench-scripts/baselines/send-floor.c -lpthread
 ports=7630-7645 socket=$out/all.sock
+# shellcheck source=bench-scripts/said.sh
+. bench-scripts/said.sh
 server='' client=''
 # shellcheck disable=SC2317,SC2329  # called by the trap
 end_all() {
@@ -71,21 +73,12 @@ trap 'exit 143' TERM
 set -m
 "$bin/megaconn" serve --listen "127.0.0.1:$ports" --mode push --broadcast-on "$socket" 2>"$out/server.log" &
 server=$!
-for _ in $(seq 100); do
-    ! grep -q '^listening on' "$out/server.log" || break
-    kill -0 "$server" 2>/dev/null || refuse "the server did not start: $(cat "$out/server.log")"
-    sleep 0.1
-done
+until_said 10 "$server" "$out/server.log" 'listening on' || refuse "the server did not start: $(cat "$out/server.log")"
 "$bin/megaconn-client" run --target "127.0.0.1:$ports" --connections "$connections" --hold 10m \
     --expect broadcast --control "$out/run.sock" --out "$out" >"$out/client.txt" 2>"$out/client.log" &
 client=$!
 set +m
-for _ in $(seq 3000); do
-    ! grep -q '^holding' "$out/client.log" || break
-    kill -0 "$client" 2>/dev/null || break
-    sleep 0.1
-done
-grep -q '^holding' "$out/client.log" || refuse "the client does not hold: $(tail -3 "$out/client.log")"
+until_said 300 "$client" "$out/client.log" 'holding' || refuse "the client does not hold: $(tail -3 "$out/client.log")"
 
 text=$(head -c "$bytes" /dev/zero | tr '\0' x)
 : >"$out/orders.json"

@@ -46,6 +46,8 @@ cd "$root"
 cargo build --release --locked --quiet
 bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 ports=7650-7665
+# shellcheck source=bench-scripts/said.sh
+. bench-scripts/said.sh
 server='' client=''
 # shellcheck disable=SC2317,SC2329  # called by the trap
 end_all() {
@@ -63,21 +65,14 @@ set -m
 "$bin/megaconn" serve --listen "127.0.0.1:$ports" --mode push --push-every "${every}s" \
     --stats "$out/server.ndjson" 2>"$out/server.log" &
 server=$!
-for _ in $(seq 100); do
-    ! grep -q '^listening on' "$out/server.log" || break
-    kill -0 "$server" 2>/dev/null || refuse "the server did not start: $(cat "$out/server.log")"
-    sleep 0.1
-done
+until_said 10 "$server" "$out/server.log" 'listening on' || refuse "the server did not start: $(cat "$out/server.log")"
 "$bin/megaconn-client" run --target "127.0.0.1:$ports" --connections "$connections" \
     --hold "$((every * 3))s" --expect push --push-every "${every}s" --out "$out" \
     2>"$out/client.log" &
 client=$!
 set +m
-for _ in $(seq 3000); do
-    ! grep -q '^holding' "$out/client.log" || break
-    kill -0 "$client" 2>/dev/null || break
-    sleep 0.1
-done
+# One that has ended says why when it is waited for.
+until_said 300 "$client" "$out/client.log" 'holding' || true
 
 # CPU time of the server so far, in clock ticks.
 ticks() {

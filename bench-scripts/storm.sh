@@ -82,15 +82,8 @@ trap end_all EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Waits up to $1 s until $3, the log of process $2, has a line that begins with $4.
-until_said() {
-    for _ in $(seq $(($1 * 10))); do
-        ! grep -q "^$4" "$3" || return 0
-        kill -0 "$2" 2>/dev/null || return 1
-        sleep 0.1
-    done
-    return 1
-}
+# shellcheck source=bench-scripts/said.sh
+. bench-scripts/said.sh
 
 start_server() {
     # The kernel takes seconds to close the sockets of one that was killed, its listening ones among them.

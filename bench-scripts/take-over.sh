@@ -53,6 +53,8 @@ if [ -z "${MEGACONN_BIN:-}" ]; then
 fi
 bin=$MEGACONN_BIN
 ports=7666-7669
+# shellcheck source=bench-scripts/said.sh
+. bench-scripts/said.sh
 server='' older='' client=''
 # shellcheck disable=SC2317,SC2329  # called by the trap
 end_all() {
@@ -85,11 +87,7 @@ seconds=$((times * every + every + drain))
     --source 127.0.0.0/24 --hold "${seconds}s" --server-metrics none --out "$out" \
     >"$out/client.txt" 2>"$out/client.log" &
 client=$!
-for _ in $(seq 600); do
-    ! grep -q '^holding' "$out/client.log" || break
-    kill -0 "$client" 2>/dev/null || refuse "the client did not start: $(cat "$out/client.log")"
-    sleep 0.1
-done
+until_said 60 "$client" "$out/client.log" 'holding' || refuse "the client did not start: $(cat "$out/client.log")"
 for n in $(seq "$times"); do
     sleep "$every"
     older=$server
