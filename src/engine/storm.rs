@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::base::constants::{DRAIN_CLOSES_PER_TURN, DRAIN_LOOKS_PER_TURN};
 use crate::base::units;
 use crate::engine::arena::Arena;
 use crate::engine::slot::{Role, Slot};
@@ -161,9 +162,17 @@ impl Storms {
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     /// Connections that are dropped.
-    pub takes: u32,
+    takes: u32,
     /// Slots that are looked at.
-    pub looks: u32,
+    looks: u32,
+}
+
+impl Budget {
+    /// As much as of a drain.
+    #[must_use]
+    pub fn of_turn() -> Budget {
+        Budget { takes: DRAIN_CLOSES_PER_TURN, looks: DRAIN_LOOKS_PER_TURN }
+    }
 }
 
 /// The storms of one core: the one that goes on, and those that wait for it to be over.

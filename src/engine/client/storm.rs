@@ -6,14 +6,14 @@ use crate::engine::client::role::{CUT, VANISHES};
 use crate::engine::driver::{Dial, ShutdownMode};
 use crate::engine::protocol::Expectation;
 use crate::engine::slot::Queue;
-use crate::engine::storm::{DropPart, Way};
+use crate::engine::storm::{Budget, DropPart, Way};
 use crate::engine::token::SlotId;
 
 impl<D: Dial, E: Expectation> Client<D, E> {
     /// Drops those that a storm takes, in a hold. Only so many close at once: what has completed of the others is looked at
     /// in between, before those that stay have to wait.
     pub(super) fn drop_stormed(&mut self) {
-        let mut budget = self.end.storm_budget();
+        let mut budget = Budget::of_turn();
         while self.may_drop() {
             let (tuples, of) = (&self.tuples, (self.prompt_connections(), self.tuples.core()));
             let taken = self.end.take_of_storm(of, &mut budget, |slot| {

@@ -94,11 +94,11 @@ impl Controller<'_> {
         }
         result.changes = self.changes();
         let of_max = result.max.as_ref().and_then(|max| *max.connections);
-        let asked = of_max.unwrap_or(result.target_connections.or_zero());
+        let most = of_max.unwrap_or(result.target_connections.or_zero());
         if self.config.traffic.reconnect.is_none() {
             // They were there until the client closed them, as it was told.
             let there = result.established.or_zero() + result.dropped.or_zero();
-            result.established = there.min(asked.max(result.established.or_zero())).into();
+            result.established = there.min(most.max(result.established.or_zero())).into();
         }
         let gone = totals.connect_failed_total + self.not_back(result, totals);
         let tried = result.established.or_zero() + gone;
