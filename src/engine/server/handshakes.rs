@@ -27,7 +27,7 @@ impl<D: Listen, P: Protocol> Server<D, P> {
     /// Fixes until when a new connection may take for its handshake.
     pub(super) fn start_handshake(&mut self, id: SlotId) {
         let until = self.end.now + self.config.handshake_timeout;
-        self.end.arena[id].role.set_due_ms(low_milliseconds(until));
+        self.end.arena[id].role.set_due_ms(low_milliseconds(until).wrapping_add(1));
     }
 
     /// The handshake is done: what the wheel looks for is the protocol's timer and silence from now on.
