@@ -67,6 +67,7 @@ if [ -z "${MEGACONN_BIN:-}" ]; then
     cargo build --release --locked --quiet || refuse "the build failed; see above"
     MEGACONN_BIN=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 fi
+[ -x "$MEGACONN_BIN/megaconn-client" ] || refuse "MEGACONN_BIN $MEGACONN_BIN has no programs; fix: where cargo built them"
 [ "$steps" = 0 ] || cargo test --release --workspace --locked --no-run --quiet || refuse "the build failed; see above"
 rm -f "$out"/{result,environment}.json "$out"/*.{ndjson,log,txt,csv,sock}
 deadline=$((SECONDS + minutes * 60))
