@@ -52,6 +52,10 @@ class Failed(Exception):
     """Something was left, or failed."""
 
 
+class Refused(Exception):
+    """It cannot begin."""
+
+
 class Process:
     """A server that runs: one generation of its name."""
 
@@ -156,6 +160,9 @@ class Soak:
         end = time.monotonic() + seconds
         while not is_so():
             if process and not process.is_alive():
+                if not self.rows and not said(process.log, "listening on"):
+                    errors = [line for line in open(process.log) if line.startswith("error:")]
+                    raise Refused("".join(errors).strip() or f"error: see {process.log}")
                 raise Failed(f"server {process.name} died: see {process.log}")
             if time.monotonic() > end:
                 raise Failed(otherwise() if callable(otherwise) else otherwise)
@@ -429,6 +436,9 @@ def main():
     try:
         soak.run([kind for kind in KINDS if kind.name in only])
         soak.finish()
+    except Refused as refused:
+        print(refused, file=sys.stderr)
+        sys.exit(2)
     except Failed as failed:
         print(f"FAILED: {failed}; see {asked.out}", file=sys.stderr)
         sys.exit(1)
