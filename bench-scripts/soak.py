@@ -160,9 +160,8 @@ class Soak:
         end = time.monotonic() + seconds
         while not is_so():
             if process and not process.is_alive():
-                if not self.rows and not said(process.log, "listening on"):
-                    errors = [line for line in open(process.log) if line.startswith("error:")]
-                    raise Refused("".join(errors).strip() or f"error: see {process.log}")
+                if not self.rows and said(process.log, "error:"):
+                    raise Refused(next(line.strip() for line in open(process.log) if line.startswith("error:")))
                 raise Failed(f"server {process.name} died: see {process.log}")
             if time.monotonic() > end:
                 raise Failed(otherwise() if callable(otherwise) else otherwise)
@@ -307,9 +306,9 @@ class Soak:
              f"{lost} lost and {dropped} dropped, but {back} came back, were given up or wait"),
             (is_lossy or lost == 0, f"{lost} lost, and nothing but the client dropped any: {result['lost']}"),
             (back["given_up"] + back["waiting"] == 0, f"not all came back: {back}"),
-            (lived["departures"] == lived["arrivals"] + lived["waiting"], f"places are not filled: {lived}"),
-            # Those whose turn it was when the hold ended.
-            (lived["waiting"] <= connections // 100, f"places are not filled: {lived}"),
+            # Those wait whose turn it was when the hold ended.
+            (lived["departures"] - lived["arrivals"] == lived["waiting"] <= connections // 100,
+             f"places are not filled: {lived}"),
             (not churn["failed"] and not churn["lost"] and not churn["unfinished"], f"short connections: {churn}"),
             (client["messages_mismatched_total"] == 0, f"{client['messages_mismatched_total']} messages mismatched"),
             (0 <= unanswered <= lost + dropped, f"{unanswered} messages unanswered on {lost} + {dropped} connections"),
