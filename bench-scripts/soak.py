@@ -243,8 +243,7 @@ class Soak:
         after = self.until_empty(process)
         counted = collections.Counter() if is_killed else self.account(kind, connections, before, after, orders)
         process.kinds |= {kind.name}
-        resident, pools = process.resident()
-        sockets, files = process.sockets(), after["process_open_files"]
+        (resident, pools), sockets, files = process.resident(), process.sockets(), after["process_open_files"]
         self.rows.append({
             "cycle": len(self.rows) + 1, "kind": kind.name, "server": kind.server, "generation": process.generation,
             "close": close, "seconds": round(time.monotonic() - began),
