@@ -4,24 +4,16 @@
 use std::net::SocketAddr;
 
 use answering::{each_line, say, server};
-use common::{Finished, Program, client, number, refusal, result_in};
+use common::{Finished, client, number, refusal};
 use serde_json::Value;
+use twenty::run;
 
 #[path = "common/answering.rs"]
 mod answering;
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod common;
-
-/// 20 connections, and what became of them.
-fn run(target: SocketAddr, flags: &[&str]) -> (Finished, Value) {
-    let directory = tempfile::tempdir().expect("there is a place for temporary files");
-    let out = directory.path().to_str().expect("temporary names are plain");
-    let target = target.to_string();
-    let always = ["run", "--target", &target, "--connections", "20", "--out", out];
-    let finished = Program::start(&mut client(&[&always, flags].concat())).finish();
-    assert!(matches!(finished.code, Some(0 | 1)), "{finished:#?}");
-    (finished, result_in(directory.path()))
-}
+#[path = "common/twenty.rs"]
+mod twenty;
 
 /// Keepalives that were sent and answered, of a run in which all were held.
 fn kept((finished, result): &(Finished, Value)) -> [u64; 2] {

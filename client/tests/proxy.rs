@@ -3,11 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 
 use common::{Server, World, free_ports, number, result_in, scrape, until};
-use lab::host::skipped;
-use real::{Place, Real, STDOUT, daemon};
+use real::{Place, Real, STDOUT, daemon, nginx};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -233,22 +231,13 @@ fn saw_all(log: impl Fn() -> String, target: SocketAddr) {
 }
 
 /// nginx passes a stream on; `server` is what stands in its section.
-fn nginx(place: Place, server: &str) -> Option<Real> {
-    const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
-    if !Path::new(STREAM).exists() {
-        skipped(&format!("{STREAM} is missing; fix: apt-get install libnginx-mod-stream"));
-        return None;
-    }
-    let own = place.directory.path().to_str().expect("temporary names are plain").to_owned();
-    let text = format!(
-        "load_module {STREAM};\ndaemon off; master_process off; pid {own}/pid; \
-         error_log {own}/errors warn;\nevents {{ worker_connections 2500; }}\nstream {{ log_format saw \
-         'saw $proxy_protocol_addr $proxy_protocol_server_addr:$proxy_protocol_server_port';\n\
-         access_log off;\n server {{ listen {}{server} }} }}\n",
+fn passing_on(place: Place, server: &str) -> Option<Real> {
+    let stream = format!(
+        "log_format saw 'saw $proxy_protocol_addr $proxy_protocol_server_addr:$proxy_protocol_server_port';\n\
+         access_log off;\n server {{ listen {}{server} }}",
         place.address
     );
-    let conf = place.write("conf", &text);
-    Real::start(&daemon("nginx"), Signal::TERM, place, &["-p", &own, "-c", &conf])
+    nginx(place, "warn", &stream)
 }
 
 #[test]
@@ -257,7 +246,7 @@ fn nginx_stands_before_our_server() {
     let place = Place::new();
     let address = place.address;
     let section = format!("; proxy_pass {}; proxy_protocol on;", server.address);
-    let Some(_real) = nginx(place, &section) else { return };
+    let Some(_real) = passing_on(place, &section) else { return };
     is_met(&run_to(address, &[]), 1_000);
     took_all(&server);
 }
@@ -271,7 +260,7 @@ fn nginx_stands_behind_our_client() {
         let log = place.directory.path().join("saw").display().to_string();
         let section =
             format!(" proxy_protocol; proxy_pass {}; access_log {log} saw;", server.address);
-        let Some(real) = nginx(place, &section) else { return };
+        let Some(real) = passing_on(place, &section) else { return };
         is_met(&run_to(address, &["--proxy-protocol", version]), 1_000);
         saw_all(|| real.wrote("saw"), address);
     }

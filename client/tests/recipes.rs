@@ -326,7 +326,7 @@ fn postgres_has_sessions_up_to_its_limit() {
 }
 
 /// It begins as root, and goes on as users of its own.
-fn dovecot(clients: &str) -> Option<Real> {
+fn dovecot(clients: &str, sessions: &str) -> Option<Real> {
     if !geteuid().is_root() {
         skipped("dovecot is started by root alone");
         return None;
@@ -342,6 +342,7 @@ fn dovecot(clients: &str) -> Option<Real> {
             ("port = 1143", &format!("port = {}", place.port())),
             ("client_limit = 20000", &format!("client_limit = {clients}")),
             ("client_limit = 20100", "client_limit = 3000"),
+            ("process_limit = 2000", &format!("process_limit = {sessions}")),
         ],
     );
     let conf = place.write("conf", &text);
@@ -350,20 +351,32 @@ fn dovecot(clients: &str) -> Option<Real> {
 
 #[test]
 fn dovecot_greets_and_is_asked() {
-    let Some(server) = dovecot("2000") else { return };
+    let Some(server) = dovecot("2000", "2000") else { return };
     is_met(&run(block("dovecot", "'a NOOP"), (1143, server.port), ("10k", "200")), 200);
     is_met(&run(block("dovecot", "LOGIN"), (1143, server.port), ("1k", "40")), 40);
 }
 
 #[test]
 fn what_dovecot_says_of_its_limit_is_understood() {
-    let Some(server) = dovecot("100") else { return };
+    let Some(server) = dovecot("100", "2000") else { return };
     let command = with(block("dovecot", "'a NOOP"), &[("--churn 20/s --sweep", "")]);
     let (_, result) = run(&command, (1143, server.port), ("10k", "200"));
     let [id, evidence, fix] = wall(&result);
     assert_eq!((number(&result["lost"], "mismatch"), id), (100, "own-limit"), "{result:#}");
     assert!(evidence.contains("BYE Connection queue full"), "{evidence}");
     assert!(fix.contains("client_limit and process_limit"), "{fix}");
+}
+
+/// It greets all, and those that it has no session for wait for one.
+#[test]
+fn the_sessions_of_dovecot_are_its_limit() {
+    let Some(server) = dovecot("2000", "20") else { return };
+    let command = with(block("dovecot", "LOGIN"), &[("--churn 20/s --sweep", "")]);
+    let (_, result) = run(&command, (1143, server.port), ("1k", "40"));
+    let [id, evidence, fix] = wall(&result);
+    assert_eq!((number(&result["failed"], "ETIMEDOUT"), id), (20, "own-limit"), "{result:#}");
+    assert!(evidence.contains("20 were connected, and had no answer in 10 s"), "{evidence}");
+    assert!(fix.contains("process_limit"), "{fix}");
 }
 
 #[test]

@@ -8,28 +8,20 @@ use std::thread;
 use std::time::Duration;
 
 use answering::{each_line, say, server};
-use common::{Finished, Program, client, number, refusal, result_in};
+use common::{client, number, refusal};
 use serde_json::Value;
+use twenty::run;
 
 #[path = "common/answering.rs"]
 mod answering;
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod common;
-
-/// 20 connections, held for a second, and what became of them.
-fn run(target: SocketAddr, flags: &[&str]) -> (Finished, Value) {
-    let directory = tempfile::tempdir().expect("there is a place for temporary files");
-    let out = directory.path().to_str().expect("temporary names are plain");
-    let target = target.to_string();
-    let always = ["run", "--target", &target, "--connections", "20", "--hold", "1s", "--out", out];
-    let finished = Program::start(&mut client(&[&always, flags].concat())).finish();
-    assert!(matches!(finished.code, Some(0 | 1)), "{finished:#?}");
-    (finished, result_in(directory.path()))
-}
+#[path = "common/twenty.rs"]
+mod twenty;
 
 /// All were held; the number of messages that were answered.
 fn answered(target: SocketAddr, flags: &[&str]) -> u64 {
-    let (finished, result) = run(target, flags);
+    let (finished, result) = run(target, &[flags, &["--hold", "1s"]].concat());
     assert_eq!((finished.code, number(&result, "established")), (Some(0), 20), "{finished:#?}");
     assert!(result["verdict"]["wall"].is_null(), "{result:#}");
     number(&result["plateaus"][0]["messages"], "received")
@@ -37,7 +29,7 @@ fn answered(target: SocketAddr, flags: &[&str]) -> u64 {
 
 /// All came to nothing by this cause; the wall, and its evidence.
 fn came_to_nothing(target: SocketAddr, cause: (&str, &str), flags: &[&str]) -> (String, String) {
-    let (finished, result) = run(target, flags);
+    let (finished, result) = run(target, &[flags, &["--hold", "1s"]].concat());
     assert_eq!(finished.code, Some(1), "{finished:#?}");
     assert_eq!(number(&result[cause.0], cause.1), 20, "{result:#}");
     let verdict = &result["verdict"];

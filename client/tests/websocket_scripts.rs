@@ -23,6 +23,15 @@ import asyncio, json, ssl, sys, websockets
 
 async def serve(ws):
     path = ws.path if hasattr(ws, "path") else ws.request.path
+    if path == "/greeting":
+        await ws.ping()
+        await ws.send("ready")
+    if path == "/login":
+        hello = await ws.recv()
+        assert hello.startswith("hello "), hello
+        await ws.ping()
+        await ws.send(["wel", "come "])
+        await ws.send(hello[6:])
     async for message in ws:
         assert isinstance(message, bytes) == (path == "/binary"), (path, message)
         if path == "/json":
@@ -124,6 +133,61 @@ fn messages_of_python_answer_a_script() {
 }
 
 #[test]
+fn a_connection_counts_when_its_hello_is_answered() {
+    let files = tempfile::tempdir().expect("there is a place for temporary files");
+    for files in [&[][..], &pair(files.path())] {
+        let Some((_server, port)) = python(files) else { return };
+        let (scheme, believe) = match files {
+            [] => ("ws", &[][..]),
+            _ => ("wss", &["--tls-insecure"][..]),
+        };
+        let hello = ["--hello", "hello {n:04}", "--hello-answer"];
+        let alive = ["--keepalive-message", "alive", "--keepalive-answer", "alive"];
+        let alive = [&alive[..], &["--keepalive-every", "200ms"]].concat();
+        let script = ["m{n}", "--answer", "m{any:10}"];
+        let run_at = |path: &str, flags: &[&str]| {
+            run(&format!("{scheme}://127.0.0.1:{port}/{path}"), &[flags, believe].concat())
+        };
+        let met =
+            run_at("login", &[ASK, &script, &alive, &hello, &["welcome {any:4}"][..]].concat());
+        is_met(&met);
+        let keepalives = &met.1["plateaus"][0]["keepalives"];
+        assert!(number(keepalives, "answered") >= 80, "{keepalives:#}");
+        // A server that speaks first.
+        is_met(&run_at("greeting", &[ASK, &script, &["--hello-answer", "ready"][..]].concat()));
+        // Nothing is awaited: a connection counts when the hello is out.
+        is_met(&run_at("echo", &[ASK, &["{\"id\"}", "--answer", "{any}"]].concat()));
+        let dumb = ["--hello", "hello", "--message", "ask", "--message-every", "200ms"];
+        let (finished, result) = run_at("echo", &dumb);
+        assert_eq!((finished.code, number(&result, "established")), (Some(0), 20), "{finished:#?}");
+        // Another answer, and one with more behind it, is none.
+        for other in ["goodbye {any:4}", "welcome {any:2}"] {
+            let (finished, result) = run_at("login", &[&hello[..], &[other]].concat());
+            assert_eq!(number(&result, "established"), 0, "{finished:#?}");
+            assert_eq!(number(&result["failed"], "EPROTO"), 20, "{result:#}");
+            let shown = result["unexpected_bytes"].as_str().unwrap_or_default();
+            assert!(shown.starts_with("wel"), "{result:#}");
+        }
+    }
+}
+
+/// Our server gives a hello back as any message.
+#[test]
+fn a_hello_is_text_or_binary() {
+    for flags in [&["--websocket"][..], &["--websocket", "--tls-self-signed"]] {
+        let world = World::with(Ipv4Addr::LOCALHOST.into(), 1, "100ms", flags);
+        let scheme = if flags.len() > 1 { "wss" } else { "ws" };
+        let target = format!("{scheme}://{}", world.server.address);
+        let believe = if flags.len() > 1 { &["--tls-insecure"][..] } else { &[] };
+        for hello in ["\\xff{n}", "h{n}"] {
+            let answer = hello.replace("{n}", "{any:10}");
+            let script = ["m{n}", "--answer", "m{any:10}", "--hello", hello, "--hello-answer"];
+            is_met(&run(&target, &[ASK, &script, &[&answer], believe].concat()));
+        }
+    }
+}
+
+#[test]
 fn what_keeps_a_connection_alive_is_a_message_too() {
     for (scheme, flags, believe) in [
         ("ws", &["--websocket"][..], &[][..]),
@@ -145,7 +209,8 @@ fn what_websocket_has_no_place_for_is_refused() {
     let target = ["run", "--connections", "1", "--target", "ws://127.0.0.1:1"];
     let long = "x".repeat(4_095);
     for (flags, said) in [
-        (&["--hello", "x"][..], "--hello and --hello-answer are not said over WebSocket yet"),
+        (&["--hello", &long][..], "--hello does not fit into a frame"),
+        (&["--hello", "\\xff", "--message-kind", "text"], "--hello is no UTF-8"),
         (&["--message", "x", "--ping-every", "1s"], "--ping-every sends messages of its own"),
         (&["--message", &long], "--message does not fit into a frame"),
         (&["--message", "\\xff", "--message-kind", "text"], "--message is no UTF-8"),

@@ -71,6 +71,8 @@ pub struct ClientFacts {
     pub lag_p99_us: Option<u64>,
     /// Latency of messages or short connections at the 99th percentile.
     pub latency_p99_us: Option<u64>,
+    /// Microseconds until what is said first was answered, at the 99th percentile.
+    pub opening_p99_us: Option<u64>,
     /// Microseconds that the half of all connects took at most; the slowest plateau.
     pub connect_p50_us: Option<u64>,
     /// Why the target is gone: asked again after losses, it did not answer or refused.

@@ -185,7 +185,7 @@ impl<'a, E: Expectation> ClientEnd<'a, E> {
     fn hear_opening(&mut self) {
         let bytes = E::HEADROOM..short(self.end);
         let (connection, buffer) = (self.connection, &mut self.buffer);
-        match self.layer.on_opening(&mut self.state, connection, buffer, bytes) {
+        match self.layer.on_opening(&mut self.state, connection, Duration::ZERO, buffer, bytes) {
             Opening::NeedMore(rest) if usize::from(rest.end) < self.buffer.len() => {
                 self.keep(&rest)
             }

@@ -225,6 +225,7 @@ impl Evidence {
                     .filter_map(|plateau| *plateau.connect.latency_us)
                     .map(|percentiles| percentiles.p50)
                     .max(),
+                opening_p99_us: worst(result, |plateau| plateau.connect.opening_latency_us),
                 latency_p99_us: worst(result, |plateau| plateau.messages.latency_us),
                 silent_after_hold,
                 target_gone: aftermath::server_gone(*result.target_afterwards, *result.losses),

@@ -93,17 +93,10 @@ fn of_run(flags: &Flags) -> [(bool, &'static str, &'static str); 25] {
 }
 
 /// The same of a script, and of what it is said by.
-fn of_script(flags: &Flags) -> [(bool, &'static str, &'static str); 6] {
-    let Flags { targets, traffic, script, .. } = flags;
-    let has_path = targets.path().flatten().is_some();
-    let says_hello = script.hello.is_some() || script.hello_answer.is_some();
+fn of_script(flags: &Flags) -> [(bool, &'static str, &'static str); 5] {
+    let Flags { traffic, script, .. } = flags;
     let scripted = script.is_any();
     [
-        (
-            has_path && says_hello,
-            "--hello and --hello-answer are not said over WebSocket yet",
-            "--message and --answer",
-        ),
         (
             script.keepalive_message.is_some() && script.keepalive_every.is_none(),
             "--keepalive-message has no time",

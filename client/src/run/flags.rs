@@ -275,7 +275,8 @@ pub(crate) struct TrafficFlags {
     pub(crate) subprotocol: Option<String>,
     /// Kind of messages over WebSocket
     ///
-    /// Of --message and --keepalive-message, with a target of ws://. Default: text where they are UTF-8, else binary.
+    /// Of --hello, --message and --keepalive-message, with a target of ws://. Default: text where they are UTF-8, else
+    /// binary.
     #[arg(
         long,
         value_enum,

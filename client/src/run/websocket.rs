@@ -89,9 +89,11 @@ fn kinds(
             _ => Ok(MessageKind::Binary),
         }
     };
+    let hello = script.and_then(|script| script.hello.as_ref());
     let message = script.and_then(|script| script.message.as_ref());
     let keepalive = script.and_then(|script| script.keepalive.as_ref());
     Ok(Kinds {
+        hello: kind("--hello", hello)?,
         messages: kind("--message", message)?,
         keepalives: kind("--keepalive-message", keepalive.map(|keepalive| &keepalive.message))?,
     })

@@ -115,3 +115,19 @@ pub(crate) fn daemon(name: &str) -> PathBuf {
     let path = Path::new("/usr/sbin").join(name);
     if path.exists() { path } else { name.into() }
 }
+
+/// nginx with this section for streams, whose log of errors begins at `level`.
+pub(crate) fn nginx(place: Place, level: &str, stream: &str) -> Option<Real> {
+    const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+    if !Path::new(STREAM).exists() {
+        skipped(&format!("{STREAM} is missing; fix: apt-get install libnginx-mod-stream"));
+        return None;
+    }
+    let own = place.directory.path().to_str().expect("temporary names are plain").to_owned();
+    let text = format!(
+        "load_module {STREAM};\ndaemon off; master_process off; pid {own}/pid; error_log {own}/errors {level};\n\
+         events {{ worker_connections 2500; }}\nstream {{ {stream} }}\n"
+    );
+    let conf = place.write("conf", &text);
+    Real::start(&daemon("nginx"), Signal::TERM, place, &["-p", &own, "-c", &conf])
+}

@@ -1,14 +1,13 @@
 //! nginx and HAProxy as ends of TLS: before our server they are its clients, and behind our client its servers.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
 
 use crate::common::until;
 use crate::lab::host::skipped;
-use crate::real::{Place, Real, STDOUT, daemon};
+use crate::real::{Place, Real, STDOUT, daemon, nginx};
 use crate::tls::{VERSIONS, meets, tls_server, wants_certificates};
 use crate::{CONNECTIONS, Papers, is_met, run, server};
 
@@ -100,7 +99,7 @@ fn nginx_stands_before_our_server_in_tls() {
                  proxy_ssl_verify on; proxy_ssl_trusted_certificate {}; proxy_ssl_name localhost; {own}",
                 place.address, papers.authority
             );
-            nginx(place, &section)
+            nginx(place, "debug", &format!("server {{ {section} }}"))
         },
         |real| real.wrote("errors").matches("SSL reused session").count(),
     );
@@ -149,7 +148,7 @@ fn nginx_stands_behind_our_client_in_tls() {
              ssl_protocols TLSv{version}; {wants} proxy_pass {behind};",
             place.address, papers.server.certificate, papers.server.key
         );
-        nginx(place, &section)
+        nginx(place, "debug", &format!("server {{ {section} }}"))
     });
 }
 
@@ -163,19 +162,4 @@ fn haproxy(place: Place, section: &str) -> Option<Real> {
     );
     let conf = place.write("conf", &text);
     Real::start(&daemon("haproxy"), Signal::TERM, place, &["-db", "-f", &conf])
-}
-
-fn nginx(place: Place, section: &str) -> Option<Real> {
-    const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
-    if !Path::new(STREAM).exists() {
-        skipped(&format!("{STREAM} is missing; fix: apt-get install libnginx-mod-stream"));
-        return None;
-    }
-    let own = place.directory.path().to_str().expect("temporary names are plain").to_owned();
-    let text = format!(
-        "load_module {STREAM};\ndaemon off; master_process off; pid {own}/pid; error_log {own}/errors \
-         debug;\nevents {{ worker_connections 500; }}\nstream {{ server {{ {section} }} }}\n"
-    );
-    let conf = place.write("conf", &text);
-    Real::start(&daemon("nginx"), Signal::TERM, place, &["-p", &own, "-c", &conf])
 }

@@ -89,11 +89,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
     }
 
     pub(super) fn hear_opening(&mut self, id: SlotId) {
-        let connection = self.connection(id);
+        let (connection, now) = (self.connection(id), self.end.now);
         let slot = &mut self.end.arena[id];
         let buffer = self.end.driver.buffer(slot.buffer);
-        let bytes = E::HEADROOM..slot.end;
-        let opening = self.expectation.on_opening(&mut slot.role.state, connection, buffer, bytes);
+        let (state, bytes) = (&mut slot.role.state, E::HEADROOM..slot.end);
+        let opening = self.expectation.on_opening(state, connection, now, buffer, bytes);
         if let Some(kind) = self.expectation.take_handshake() {
             self.count_handshake(id, kind);
         }

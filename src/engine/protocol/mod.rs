@@ -232,12 +232,13 @@ pub trait Expectation {
         0
     }
 
-    /// Bytes came before a connection counts as one: those in `bytes` are what was left of the last call, and
-    /// the new ones.
+    /// Bytes came before a connection counts as one, at this time of the core's clock: those in `bytes` are what was
+    /// left of the last call, and the new ones.
     fn on_opening(
         &self,
         _state: &mut Self::State,
         _connection: Connection,
+        _at: Duration,
         _buffer: &mut [u8],
         bytes: Range<u16>,
     ) -> Opening {

@@ -84,10 +84,11 @@ impl<E: Expectation> Expectation for Announced<E> {
         &self,
         state: &mut E::State,
         connection: Connection,
+        at: Duration,
         buffer: &mut [u8],
         bytes: Range<u16>,
     ) -> Opening {
-        self.then.on_opening(state, connection, buffer, bytes)
+        self.then.on_opening(state, connection, at, buffer, bytes)
     }
 
     fn take_handshake(&self) -> Option<Handshaken> {

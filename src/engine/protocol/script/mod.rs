@@ -124,6 +124,7 @@ impl Expectation for Scripted {
         &self,
         _due_us: &mut u32,
         _connection: Connection,
+        _at: Duration,
         buffer: &mut [u8],
         bytes: Range<u16>,
     ) -> Opening {

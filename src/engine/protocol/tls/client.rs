@@ -84,7 +84,7 @@ impl<E: Expectation> Tls<E> {
         &self,
         core: &mut Core,
         state: &mut State<E::State>,
-        connection: Connection,
+        (connection, at): (Connection, Duration),
         buffer: &mut [u8],
         bytes: &Range<u16>,
     ) -> Opening {
@@ -130,7 +130,7 @@ impl<E: Expectation> Tls<E> {
                 out.extend_from_slice(&outgoing);
                 let mut is_open = true;
                 if E::OPENS {
-                    let size = self.then.open(&mut state.then, connection, Duration::ZERO, plain);
+                    let size = self.then.open(&mut state.then, connection, at, plain);
                     if size > 0 {
                         session.seal(&plain[..usize::from(size)], out);
                     }
@@ -218,12 +218,13 @@ impl<E: Expectation> Expectation for Tls<E> {
         &self,
         state: &mut Self::State,
         connection: Connection,
+        at: Duration,
         buffer: &mut [u8],
         bytes: Range<u16>,
     ) -> Opening {
         let core = &mut *self.core.borrow_mut();
         if let Entry::Shaking(_) = core.sessions.get(state.session) {
-            let opening = self.shake(core, state, connection, buffer, &bytes);
+            let opening = self.shake(core, state, (connection, at), buffer, &bytes);
             clean_stack::<HANDSHAKE_STACK>();
             return opening;
         }
@@ -235,7 +236,7 @@ impl<E: Expectation> Expectation for Tls<E> {
             } else {
                 pass.core.shown = (range.start.into(), range.end.into());
                 let plain = &mut pass.core.plain[..];
-                match self.then.on_opening(&mut state.then, connection, plain, range) {
+                match self.then.on_opening(&mut state.then, connection, at, plain, range) {
                     Opening::NeedMore(rest) => (Opening::NeedMore(0..0), rest),
                     Opening::Refused { send, why } => {
                         pass.seal(&send);

@@ -2,24 +2,22 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::base::constants::BUFFER_BYTES;
-use crate::engine::protocol::message::Message;
-use crate::engine::protocol::places::short;
+use crate::engine::protocol::places::{short, wide};
 use crate::engine::protocol::websocket::frame::{Head, Opcode, close_code, code, mask};
 use crate::engine::protocol::websocket::kinds::Kinds;
-use crate::engine::protocol::websocket::upgrade::{Answered, Request, agreed};
+use crate::engine::protocol::websocket::upgrade::Request;
 use crate::engine::protocol::websocket::utf8::Utf8;
 use crate::engine::protocol::{Connection, Expectation, Heard, Opening, What};
 
 /// Bytes of a head with a mask before what fits into a buffer.
-const HEAD: usize = HEADROOM as usize;
+pub(super) const HEAD: usize = HEADROOM as usize;
 
 /// The same before what comes: a pong is longer than its ping by a mask.
-const HEADROOM: u16 = 8;
+pub(super) const HEADROOM: u16 = 8;
 
 /// A head with a mask before what a control frame carries.
 const CONTROL_HEAD: usize = 6;
@@ -41,7 +39,7 @@ pub struct Upgraded<E> {
     secret: RandomState,
     masks: Cell<u64>,
     /// What frames have carried stands there, as it was shown last.
-    carried: Cell<Option<(u16, u16)>>,
+    pub(super) carried: Cell<Option<(u16, u16)>>,
 }
 
 /// What is remembered of a connection.
@@ -51,9 +49,9 @@ pub struct State<S> {
     remaining: u32,
     /// Of the bytes that are kept, those at their beginning that frames have carried.
     gathered: u16,
-    then: S,
+    pub(super) then: S,
     utf8: Utf8,
-    message: Kind,
+    pub(super) message: Kind,
     /// The present frame ends its message.
     is_last: bool,
     /// What the message is has been told: the rest of it is passed over.
@@ -65,12 +63,14 @@ const _: () = assert!(size_of::<State<u16>>() == 12, "a connection of WebSocket 
 /// A part of a message that goes on beyond it is shown to an expectation that is shown whole ones.
 const PART_BYTES: usize = BUFFER_BYTES as usize / 2;
 
-/// The message of which the beginning has come.
+/// What has begun to come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
-enum Kind {
-    /// There is none.
+pub(super) enum Kind {
+    /// The answer to the upgrade.
     #[default]
+    Upgrade,
+    /// No message.
     None,
     Text,
     Binary,
@@ -86,7 +86,7 @@ impl<E> Upgraded<E> {
     }
 
     /// The nonce of a connection, the same each time.
-    fn nonce(&self, connection: u64) -> [u8; 16] {
+    pub(super) fn nonce(&self, connection: u64) -> [u8; 16] {
         let half = |half: u8| self.secret.hash_one((connection, half));
         (u128::from(half(0)) << 64 | u128::from(half(1))).to_le_bytes()
     }
@@ -109,14 +109,14 @@ impl<E> Upgraded<E> {
     }
 
     /// A whole message, which stands in `range` behind what a head needs.
-    fn message(&self, out: &mut [u8], range: &Range<u16>, opcode: Opcode) -> Range<u16> {
+    pub(super) fn message(&self, out: &mut [u8], range: &Range<u16>, opcode: Opcode) -> Range<u16> {
         let [start, end] = [range.start, range.end].map(|at| HEAD + usize::from(at));
         let begin = self.frame(out, opcode, start, end);
         short(begin)..short(end)
     }
 
     /// A close frame.
-    fn close(&self, out: &mut [u8], code: u16) -> Range<u16> {
+    pub(super) fn close(&self, out: &mut [u8], code: u16) -> Range<u16> {
         let end = CONTROL_HEAD + 2;
         out[CONTROL_HEAD..end].copy_from_slice(&code.to_be_bytes());
         let begin = self.frame(out, Opcode::Close, CONTROL_HEAD, end);
@@ -124,155 +124,48 @@ impl<E> Upgraded<E> {
     }
 }
 
+impl<E: Expectation> Upgraded<E> {
+    /// Goes through `bytes`, of which some have been gone through before.
+    pub(super) fn pass<'a>(
+        &'a self,
+        state: &'a mut State<E::State>,
+        buffer: &'a mut [u8],
+        bytes: &Range<u16>,
+    ) -> Pass<'a, E> {
+        let Range { start, end } = wide(bytes);
+        let gathered = start + usize::from(state.gathered);
+        let (at, layer) = (gathered, self);
+        self.carried.set(None);
+        Pass { layer, state, buffer, start, gathered, at, end, unasked: None, opening: None }
+    }
+}
+
 /// The bytes of a buffer, as they are gone through.
-struct Pass<'a, E: Expectation> {
+pub(super) struct Pass<'a, E: Expectation> {
     layer: &'a Upgraded<E>,
     state: &'a mut State<E::State>,
-    buffer: &'a mut [u8],
+    pub(super) buffer: &'a mut [u8],
     start: usize,
     /// Behind what frames have carried and what is left to be looked at.
     gathered: usize,
     at: usize,
     end: usize,
     /// Texts that came unasked in this pass.
-    unasked: Option<(u64, bool)>,
+    pub(super) unasked: Option<(u64, bool)>,
+    /// The connection, and the time, while it does not count as one.
+    pub(super) opening: Option<(Connection, Duration)>,
 }
 
 /// The connection ends, with this code.
-enum Ends {
+pub(super) enum Ends {
     /// The server has closed it.
     Closed(u16),
     /// What the server sent is wrong.
     Wrong(u16),
 }
 
-impl<E: Expectation> Expectation for Upgraded<E> {
-    type State = State<E::State>;
-
-    const OPENS: bool = true;
-
-    const FILLS_IN: bool = E::FILLS_IN;
-
-    const HEADROOM: u16 = HEADROOM;
-
-    fn learn_targets(&mut self, addresses: &[SocketAddr], like: &[usize]) {
-        let new = like.iter().skip(self.hosts.len());
-        let new: Vec<_> = new.map(|like| self.hosts[*like].clone()).collect();
-        self.hosts.extend(new);
-        self.then.learn_targets(addresses, like);
-    }
-
-    fn is_answered(&self) -> bool {
-        self.then.is_answered()
-    }
-
-    fn is_unasked(&self) -> bool {
-        self.then.is_unasked()
-    }
-
-    fn every(&self) -> Option<Duration> {
-        self.then.every()
-    }
-
-    fn had_one(&self, state: &State<E::State>) -> bool {
-        self.then.had_one(&state.then)
-    }
-
-    fn sequence(&self, state: &State<E::State>) -> u16 {
-        self.then.sequence(&state.then)
-    }
-
-    fn next_sequence(&self, state: &mut State<E::State>) {
-        self.then.next_sequence(&mut state.then);
-    }
-
-    fn open(
-        &self,
-        _state: &mut Self::State,
-        connection: Connection,
-        _at: Duration,
-        out: &mut [u8],
-    ) -> u16 {
-        let host = &self.hosts[connection.target];
-        short(self.request.write(host, self.nonce(connection.number), out))
-    }
-
-    fn on_opening(
-        &self,
-        _state: &mut Self::State,
-        connection: Connection,
-        buffer: &mut [u8],
-        bytes: Range<u16>,
-    ) -> Opening {
-        let subprotocol = self.request.subprotocol.as_deref();
-        let came = &buffer[usize::from(bytes.start)..usize::from(bytes.end)];
-        match agreed(came, self.nonce(connection.number), subprotocol) {
-            Answered::NeedMore => Opening::NeedMore(bytes),
-            Answered::Agreed(size) => Opening::Open(bytes.start + short(size)..bytes.end),
-            Answered::Refused => Opening::REFUSED,
-        }
-    }
-
-    fn write(
-        &self,
-        state: &mut State<E::State>,
-        connection: Option<Connection>,
-        message: &Message,
-        message_bytes: u16,
-        out: &mut [u8],
-    ) -> Range<u16> {
-        let plain = &mut out[HEAD..];
-        let written = self.then.write(&mut state.then, connection, message, message_bytes, plain);
-        let opcode = if self.asks_by_ping { Opcode::Ping } else { self.kinds.messages.opcode() };
-        self.message(out, &written, opcode)
-    }
-
-    fn keepalive_every(&self) -> Option<Duration> {
-        self.then.keepalive_every()
-    }
-
-    fn write_keepalive(
-        &self,
-        state: &mut State<E::State>,
-        connection: Connection,
-        at: Duration,
-        out: &mut [u8],
-    ) -> Range<u16> {
-        let written = self.then.write_keepalive(&mut state.then, connection, at, &mut out[HEAD..]);
-        self.message(out, &written, self.kinds.keepalives.opcode())
-    }
-
-    fn awaits_keepalive(&self, state: &State<E::State>) -> bool {
-        self.then.awaits_keepalive(&state.then)
-    }
-
-    fn farewell(&self, _state: &mut Self::State, out: &mut [u8]) -> Range<u16> {
-        self.close(out, code::NORMAL)
-    }
-
-    fn on_bytes(&self, state: &mut Self::State, buffer: &mut [u8], bytes: Range<u16>) -> Heard {
-        let (start, end) = (usize::from(bytes.start), usize::from(bytes.end));
-        let gathered = start + usize::from(state.gathered);
-        let at = gathered;
-        self.carried.set(None);
-        let mut pass = Pass { layer: self, state, buffer, start, gathered, at, end, unasked: None };
-        match pass.go_through() {
-            Ok(heard) => heard,
-            // What has come before is told first; what ends it is still there.
-            Err(_) if pass.unasked.is_some() => pass.need_more(),
-            Err(Ends::Closed(code)) => Heard::all(What::Ends(self.close(pass.buffer, code))),
-            Err(Ends::Wrong(code)) => Heard::all(What::Wrong(self.close(pass.buffer, code))),
-        }
-    }
-
-    fn last_shown(&self, buffer: &[u8], bytes: Range<u16>) -> Box<[u8]> {
-        let carried = self.carried.get().map_or(bytes, |(start, end)| start..end);
-        self.then.last_shown(buffer, carried)
-    }
-}
-
 impl<E: Expectation> Pass<'_, E> {
-    fn go_through(&mut self) -> Result<Heard, Ends> {
+    pub(super) fn go_through(&mut self) -> Result<Heard, Ends> {
         loop {
             if self.state.remaining > 0 || self.at == self.end {
                 if self.at == self.end {
@@ -318,7 +211,7 @@ impl<E: Expectation> Pass<'_, E> {
     }
 
     /// All that is there was looked at, but for the beginning of what comes next.
-    fn need_more(&mut self) -> Heard {
+    pub(super) fn need_more(&mut self) -> Heard {
         self.buffer.copy_within(self.at..self.end, self.gathered);
         let end = self.gathered + self.end - self.at;
         self.state.gathered = short(self.gathered - self.start);
@@ -331,7 +224,7 @@ impl<E: Expectation> Pass<'_, E> {
 
     fn begin_frame(&mut self, head: &Head, len: u32) -> Result<(), Ends> {
         let state = &mut *self.state;
-        let has_begun = state.message != Kind::None;
+        let has_begun = matches!(state.message, Kind::Text | Kind::Binary);
         if has_begun != (head.opcode == Opcode::Continuation) {
             return Err(Ends::Wrong(code::PROTOCOL_ERROR));
         }
@@ -374,7 +267,17 @@ impl<E: Expectation> Pass<'_, E> {
         }
         let carried = short(self.start)..short(self.gathered);
         self.layer.carried.set(Some((carried.start, carried.end)));
-        let heard = self.layer.then.on_bytes(&mut state.then, self.buffer, carried);
+        let (then, of_then) = (&self.layer.then, &mut state.then);
+        let heard = match self.opening {
+            Some((connection, at)) if E::OPENS => {
+                match then.on_opening(of_then, connection, at, self.buffer, carried) {
+                    Opening::NeedMore(rest) => Heard::need_more(rest),
+                    Opening::Open(rest) => Heard { what: What::Alive, rest },
+                    Opening::Say { .. } | Opening::Refused { .. } => Heard::all(What::Mismatch),
+                }
+            }
+            _ => then.on_bytes(of_then, self.buffer, carried),
+        };
         state.is_told = E::BY_MESSAGE && !is_end && heard.what != What::NeedMore;
         match heard.what {
             What::Done(_) | What::Alive | What::Broadcast(_) if !heard.rest.is_empty() => {

@@ -5,6 +5,8 @@ use crate::engine::protocol::websocket::frame::Opcode;
 /// What messages go out as.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kinds {
+    /// What is said first.
+    pub hello: MessageKind,
     /// Messages.
     pub messages: MessageKind,
     /// What keeps a connection alive.

@@ -18,6 +18,7 @@ use crate::engine::protocol::websocket::utf8::Utf8;
 use crate::engine::protocol::{Action, Protocol, Shaking};
 
 pub mod client;
+mod expectation;
 pub mod frame;
 pub mod kinds;
 pub mod upgrade;
