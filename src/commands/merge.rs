@@ -132,9 +132,11 @@ fn json<T: DeserializeOwned>(dir: &Path, of: RunFile) -> Result<T, String> {
 
 /// Why nothing was merged, in one line.
 fn refusal(problems: &[Problem]) -> String {
-    let shown: Vec<String> = problems.iter().take(PROBLEMS_SHOWN).map(ToString::to_string).collect();
+    let shown: Vec<String> =
+        problems.iter().take(PROBLEMS_SHOWN).map(ToString::to_string).collect();
     let more = problems.len().saturating_sub(PROBLEMS_SHOWN);
-    let more = if more == 0 { String::new() } else { format!("; {more} more of this kind or others") };
+    let more =
+        if more == 0 { String::new() } else { format!("; {more} more of this kind or others") };
     // What cannot be merged at all comes first.
     let worst = problems.iter().find(|problem| !problem.can_be_told()).or(problems.first());
     let fix = worst.map_or("directories of parts of one run", Problem::fix);

@@ -1,7 +1,7 @@
 //! What is known of parts only when all are there: which are missing, which had the same tuples, and whether they ran at once.
 
-use crate::base::constants::PARTS_APART_MAX;
 use crate::base::clock::microseconds;
+use crate::base::constants::PARTS_APART_MAX;
 use crate::results::merge::{Common, Merge, Problem, in_rows};
 
 impl Merge {
@@ -48,11 +48,10 @@ impl Merge {
         let (behind, (most, error)) = *known.iter().max_by_key(|(_, (offset, _))| *offset)?;
         let (ahead, (least, other_error)) = *known.iter().min_by_key(|(_, (offset, _))| *offset)?;
         let apart_us = most.abs_diff(least);
-        let allowed = microseconds(PARTS_APART_MAX).saturating_add(error).saturating_add(other_error);
-        (apart_us > allowed).then_some(Problem::Clocks {
-            numbers: [behind, ahead],
-            apart_ms: apart_us / 1_000,
-        })
+        let allowed =
+            microseconds(PARTS_APART_MAX).saturating_add(error).saturating_add(other_error);
+        (apart_us > allowed)
+            .then_some(Problem::Clocks { numbers: [behind, ahead], apart_ms: apart_us / 1_000 })
     }
 }
 

@@ -77,7 +77,8 @@ impl EnvironmentSum {
         for (name, field) in FIELDS {
             *field(&mut all) = self.words.remove(name).map(told).into();
         }
-        all.limits = Map(self.limits.into_iter().map(|(name, values)| (name, told(values))).collect());
+        all.limits =
+            Map(self.limits.into_iter().map(|(name, values)| (name, told(values))).collect());
         let sysctls = self.sysctls.into_iter().map(|(name, values)| (name, told(values).into()));
         all.sysctls = Map(sysctls.collect());
         Some(all)
@@ -110,7 +111,8 @@ mod tests {
         let mut all = EnvironmentSum::default();
         all.take(host("6.1.0", 2), true);
         all.take(host("6.1.0", 2), false);
-        let alike = EnvironmentSum { words: all.words.clone(), parts: 2, ..EnvironmentSum::default() };
+        let alike =
+            EnvironmentSum { words: all.words.clone(), parts: 2, ..EnvironmentSum::default() };
         assert_eq!(alike.finish().and_then(|all| all.kernel.0).as_deref(), Some("6.1.0"));
         all.take(host("6.18.5", 4), true);
         let all = all.finish().expect("there are three");

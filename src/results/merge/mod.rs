@@ -88,7 +88,8 @@ impl Merge {
             Err(why) => return self.problems.push(Problem::Unread { dir: dir.to_owned(), why }),
         };
         let part = read.result.part.0.clone();
-        let Some((part, number)) = part.and_then(|part| Some((part.clone(), (*part.number)?))) else {
+        let Some((part, number)) = part.and_then(|part| Some((part.clone(), (*part.number)?)))
+        else {
             return self.problems.push(Problem::Whole { dir: dir.to_owned() });
         };
         if let Some(problem) = self.other(dir, &read.result, &part) {
@@ -121,7 +122,8 @@ impl Merge {
             version: version.clone(),
             part: part.clone(),
         });
-        let said = |text: Option<&str>| text.map_or_else(|| "none".to_owned(), |text| format!("`{text}`"));
+        let said =
+            |text: Option<&str>| text.map_or_else(|| "none".to_owned(), |text| format!("`{text}`"));
         let other = |what: &str, here: String, there: String, is_one_run| Problem::Other {
             dir: dir.to_owned(),
             first: first.dir.clone(),
@@ -210,11 +212,13 @@ impl Merge {
         let plateaus: Vec<Plateau> =
             plateaus.map(|(at, plateau)| plateau.finish(connections(at))).collect();
         result.plateaus = plateaus.into();
-        let sockets = Some(&self.sockets).filter(|all| all.len() == 1).and_then(|all| *all.first()?);
+        let sockets =
+            Some(&self.sockets).filter(|all| all.len() == 1).and_then(|all| *all.first()?);
         result.cost_per_connection = Part(whole::cost(result.highest(), sockets));
         let told: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
         let verdict = std::mem::take(&mut self.verdict);
-        result.verdict = Part(verdict.finish(&result, *first.part.gates, of, told));
+        result.verdict =
+            Part(verdict.finish(&result, *first.part.gates, self.hosts.len() as u64, told));
         result.notes = notes::of(&self, &result, &reached);
         self.rows.sort_by_key(|row| *row.number);
         result.parts = std::mem::take(&mut self.rows).into();

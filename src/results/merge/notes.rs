@@ -23,7 +23,9 @@ pub(super) fn of(merge: &Merge, result: &RunResult, reached: &[u64]) -> Map<Stri
         let all: Vec<String> = merge.problems.iter().map(ToString::to_string).collect();
         note("parts.problems", format!("merged --anyway: {}", all.join("; ")));
     }
-    let short: Vec<String> = (1..).zip(reached).filter(|(_, n)| **n < parts as u64)
+    let short: Vec<String> = (1..)
+        .zip(reached)
+        .filter(|(_, n)| **n < parts as u64)
         .map(|(plateau, n): (u64, _)| format!("plateau {plateau}: {n} of {parts} parts came to it"))
         .collect();
     if !short.is_empty() {
@@ -36,7 +38,10 @@ pub(super) fn of(merge: &Merge, result: &RunResult, reached: &[u64]) -> Map<Stri
         );
     }
     if !merge.steered.is_empty() {
-        note("changes", format!("parts {} were changed by --control on the way", in_rows(&merge.steered)));
+        note(
+            "changes",
+            format!("parts {} were changed by --control on the way", in_rows(&merge.steered)),
+        );
     }
     let alike = merge.pairs(Common::Addresses).len() as u64;
     if alike > 0 {
@@ -50,15 +55,25 @@ pub(super) fn of(merge: &Merge, result: &RunResult, reached: &[u64]) -> Map<Stri
         );
     }
     let by_clock = merge.seen.values().filter(|seen| seen.start_at_ms.is_some()).count();
-    let unknown: Vec<u64> =
-        merge.seen.iter().filter(|(_, seen)| seen.clock.is_none()).map(|(number, _)| *number).collect();
+    let unknown: Vec<u64> = merge
+        .seen
+        .iter()
+        .filter(|(_, seen)| seen.clock.is_none())
+        .map(|(number, _)| *number)
+        .collect();
     if by_clock < parts {
-        note("parts.started_at_ms", "without --start-at each part began when it was ready".to_owned());
+        note(
+            "parts.started_at_ms",
+            "without --start-at each part began when it was ready".to_owned(),
+        );
     }
     if !unknown.is_empty() {
         note(
             "parts.clock",
-            format!("how far clocks are apart is not known of parts {}: they are taken to agree", in_rows(&unknown)),
+            format!(
+                "how far clocks are apart is not known of parts {}: they are taken to agree",
+                in_rows(&unknown)
+            ),
         );
     }
     note(
@@ -68,7 +83,10 @@ pub(super) fn of(merge: &Merge, result: &RunResult, reached: &[u64]) -> Map<Stri
             .to_owned(),
     );
     if result.losses.is_some() {
-        note("losses", "times since the start of each part; the most in one second is of one part".to_owned());
+        note(
+            "losses",
+            "times since the start of each part; the most in one second is of one part".to_owned(),
+        );
     }
     if result.bystanders.is_none() {
         note("bystanders", "of each part by itself: parts.bystanders".to_owned());

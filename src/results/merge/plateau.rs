@@ -65,7 +65,10 @@ impl PlateauSum {
         self.take_memory(&plateau.memory, host);
         if let Some((began, time)) = plateau.hold_began_at_ms.zip(*plateau.hold_seconds) {
             let began = began.cast_signed().saturating_add(behind_ms);
-            #[expect(clippy::cast_possible_truncation, reason = "a hold of a hundred years is far below")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a hold of a hundred years is far below"
+            )]
             let ended = began.saturating_add((time * 1e3) as i64);
             let both = self.holds.unwrap_or((began, ended));
             self.holds = Some((both.0.max(began), both.1.min(ended)));
@@ -177,7 +180,11 @@ fn connect(sum: &mut Connect, other: &Connect) {
     });
 }
 
-fn handshakes(sum: &mut Handshakes, other: &Handshakes, (mut time, other_time): (Maybe<f64>, Maybe<f64>)) {
+fn handshakes(
+    sum: &mut Handshakes,
+    other: &Handshakes,
+    (mut time, other_time): (Maybe<f64>, Maybe<f64>),
+) {
     add(&mut sum.full, other.full);
     add(&mut sum.resumed, other.resumed);
     both_rates((&mut time, &mut sum.rate_per_s), (other_time, other.rate_per_s));

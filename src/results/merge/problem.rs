@@ -87,7 +87,9 @@ impl Problem {
             Problem::Unread { .. } | Problem::Missing { .. } => {
                 "the directory of every part, whole; or --anyway for a result of those that are there"
             }
-            Problem::Whole { .. } => "directories of megaconn-client run --part; megaconn report compares whole runs",
+            Problem::Whole { .. } => {
+                "directories of megaconn-client run --part; megaconn report compares whole runs"
+            }
             Problem::Other { is_one_run: true, .. } => "one version on all hosts; or --anyway",
             Problem::Other { .. } => "directories of one run",
             Problem::Twice { .. } => "one directory for each part",
@@ -111,7 +113,9 @@ impl fmt::Display for Problem {
             Problem::Twice { number, dirs: [first, second] } => {
                 write!(f, "{first} and {second} are both of part {number}")
             }
-            Problem::Missing { numbers, of } => write!(f, "of {of} parts these are missing: {numbers}"),
+            Problem::Missing { numbers, of } => {
+                write!(f, "of {of} parts these are missing: {numbers}")
+            }
             Problem::Overlap { numbers: [one, other], pairs } => write!(
                 f,
                 "parts {one} and {other} had the same source addresses and ports in one network namespace ({} such pairs)",

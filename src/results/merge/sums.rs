@@ -39,7 +39,8 @@ pub(super) fn both_rates(
     let done = |seconds: Maybe<f64>, rate: Maybe<f64>| Some((*seconds)? * rate.unwrap_or(0.0));
     let all = done(*seconds, *rate).zip(done(other_seconds, other_rate)).map(|(a, b)| a + b);
     raise(seconds, other_seconds);
-    rate.0 = all.zip(**seconds).and_then(|(all, time)| (all > 0.0 && time > 0.0).then(|| all / time));
+    rate.0 =
+        all.zip(**seconds).and_then(|(all, time)| (all > 0.0 && time > 0.0).then(|| all / time));
 }
 
 /// Counts of both, name by name.

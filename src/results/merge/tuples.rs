@@ -51,9 +51,10 @@ impl Ends {
         let meet = |(low, high): &(IpAddr, IpAddr)| {
             // Loopback of another namespace is another one.
             (is_one || !low.is_loopback())
-                && other.sources.iter().any(|(from, to)| {
-                    from.is_ipv4() == low.is_ipv4() && low <= to && from <= high
-                })
+                && other
+                    .sources
+                    .iter()
+                    .any(|(from, to)| from.is_ipv4() == low.is_ipv4() && low <= to && from <= high)
         };
         if !(self.sources.iter().any(meet) && self.ports.iter().any(meets)) {
             Common::Nothing

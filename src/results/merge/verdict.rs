@@ -56,8 +56,14 @@ impl VerdictSum {
         }
     }
 
-    /// The verdict on the whole, which is `result`, of so many parts.
-    pub(super) fn finish(self, result: &RunResult, gates: WholeGates, of: u64, told: Vec<String>) -> Verdict {
+    /// The verdict on the whole, which is `result`, of hosts with so many `kernels`; what was `told` of it before is missed.
+    pub(super) fn finish(
+        self,
+        result: &RunResult,
+        gates: WholeGates,
+        kernels: u64,
+        told: Vec<String>,
+    ) -> Verdict {
         let mut missed = told;
         missed.extend(of_whole(result, gates));
         let more = self.missed.len().saturating_sub(MISSED_SHOWN);
@@ -72,12 +78,14 @@ impl VerdictSum {
         let parts = self.parts;
         let mut walls: Vec<Attribution> =
             self.walls.into_values().map(|met| met.told(parts)).collect();
-        walls.sort_by_key(|wall| std::cmp::Reverse((wall.lost.or_zero(), wall.became.values().sum::<u64>())));
+        walls.sort_by_key(|wall| {
+            std::cmp::Reverse((wall.lost.or_zero(), wall.became.values().sum::<u64>()))
+        });
         let mut walls = walls.into_iter();
         let wall = walls.next();
         let next = self.next.filter(|_| wall.is_none()).map(|(_, next)| NextWall {
-            // All parts have as many.
-            at_connections: next.at_connections.map(|at| at.saturating_mul(of)).into(),
+            // Each kernel has as many.
+            at_connections: next.at_connections.map(|at| at.saturating_mul(kernels)).into(),
             ..next
         });
         Verdict {
@@ -146,6 +154,9 @@ fn of_whole(result: &RunResult, gates: WholeGates) -> Vec<String> {
         let measured = churn.into_iter().chain([messages]);
         let measured = measured.filter_map(|(what, latency)| Some((what, latency?.p99)));
         if let Some(most) = *gates.max_p99_us {
+            if measured.clone().next().is_none() {
+                missed.push(format!("{P99_MISSED} messages unknown"));
+            }
             let over = measured.filter(|(_, p99)| *p99 > most);
             missed.extend(over.map(|(what, p99)| {
                 let [p99, most] = [p99, most].map(microseconds);

@@ -97,7 +97,8 @@ fn broadcasts(sum: &mut Broadcasts, other: &Broadcasts) {
                 add(&mut sum.reached, text.reached);
                 lower(&mut sum.first_us, text.first_us);
                 raise(&mut sum.last_us, text.last_us);
-                let spread = sum.last_us.zip(*sum.first_us).map(|(last, first)| last.abs_diff(first));
+                let spread =
+                    sum.last_us.zip(*sum.first_us).map(|(last, first)| last.abs_diff(first));
                 sum.spread_us = spread.into();
                 sum.latency_us = Maybe(None);
             })
@@ -143,7 +144,9 @@ pub(super) fn cost(highest: Option<&Plateau>, sockets: Option<u64>) -> Cost {
     else {
         return Cost::default();
     };
-    let each = |bytes: Maybe<i64>| Maybe(bytes.filter(|bytes| *bytes > 0).map(|bytes| bytes as f64 / held));
+    let each = |bytes: Maybe<i64>| {
+        Maybe(bytes.filter(|bytes| *bytes > 0).map(|bytes| bytes as f64 / held))
+    };
     let memory = &plateau.memory;
     let by_slab = memory.by_slab.as_ref().map(|slabs| {
         let each = slabs.iter().map(|(slab, bytes)| (slab.clone(), *bytes as f64 / held));
@@ -164,7 +167,8 @@ pub(super) fn row(part: &PartOf, directory: &str, result: &RunResult) -> PartRow
     let highest = result.highest();
     let held = |of: fn(&Plateau) -> Maybe<f64>| highest.map_or(Maybe(None), of);
     let late = result.plateaus.iter().filter_map(|plateau| *plateau.late_seconds).reduce(f64::max);
-    let messages = result.plateaus.iter().map(|plateau| *plateau.messages.received).sum::<Option<u64>>();
+    let messages =
+        result.plateaus.iter().map(|plateau| *plateau.messages.received).sum::<Option<u64>>();
     let walls = result.verdict.wall.iter().chain(result.verdict.more_walls.iter());
     let began = part.start_at_ms.or(result.started_at.map(|seconds| seconds.saturating_mul(1_000)));
     let sentences = result.bystanders.iter().flat_map(|all| all.answer.iter());
