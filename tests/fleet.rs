@@ -237,3 +237,72 @@ fn what_is_missing_or_there_twice_is_told() {
     assert_eq!(among.status.code(), Some(2));
     assert!(told(&among).contains("one of the parts"), "{}", told(&among));
 }
+
+/// Whatever a file says, it is refused or told, and never summed in silence or a reason to panic.
+#[test]
+fn a_file_may_say_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let leave_all = || {
+        for part in parts(3) {
+            leave(&dir.path().join(format!("part-{}", part.number())), part);
+        }
+    };
+    leave_all();
+    let file = dir.path().join("part-2/result.json");
+    let good = fs::read_to_string(&file).unwrap();
+    let part = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        good.replace(from, to)
+    };
+    for (said, text) in [
+        ("is not whole", String::new()),
+        ("is not whole", "nonsense".to_owned()),
+        ("is not whole", good[..good.len() / 2].to_owned()),
+        ("has no schema", "{}".to_owned()),
+        ("of another schema", part("megaconn.result/1", "megaconn.result/9")),
+        ("of a whole run", "{\"schema\": \"megaconn.result/1\"}".to_owned()),
+        ("no such part", part("\"number\": 2,\n    \"of\": 3", "\"number\": 4,\n    \"of\": 3")),
+        ("counted from 1", part("\"number\": 2,\n    \"of\": 3", "\"number\": 0,\n    \"of\": 3")),
+        (
+            "number of parts",
+            part("\"number\": 2,\n    \"of\": 3", "\"number\": 2,\n    \"of\": 1000000"),
+        ),
+        ("another run", part("\"simulated\"", "\"other\"")),
+        ("another plan (hold)", part("\"hold\": \"30s\"", "\"hold\": \"31s\"")),
+        ("another version", part("\"version\": \"0.1.0\"", "\"version\": \"0.2.0\"")),
+    ] {
+        fs::write(&file, &text).unwrap();
+        for flags in ["all", "all --anyway"] {
+            let output = merge(dir.path(), flags);
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            let told = told + &String::from_utf8_lossy(&output.stdout);
+            let code = output.status.code();
+            assert!(code == Some(2) || code == Some(1) && flags != "all", "{said} {flags}: {told}");
+            assert!(told.contains(said), "{said} {flags}: {told}");
+            assert!(code == Some(1) || told.contains("; fix: "), "{said} {flags}: {told}");
+        }
+    }
+    // Numbers as large as there can be.
+    let digits = |c: char| c.is_ascii_digit();
+    let huge: String = good
+        .lines()
+        .map(|line| match line.rsplit_once(": ") {
+            Some((name, n))
+                if n.trim_end_matches(',').chars().all(digits)
+                    && !name.ends_with("number\"")
+                    && !name.ends_with("\"of\"") =>
+            {
+                format!("{name}: 999999999999999999{}\n", if n.ends_with(',') { "," } else { "" })
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    for number in 1..=3 {
+        let place = format!("part-{number}/result.json");
+        let huge = huge.replace("\"number\": 2", &format!("\"number\": {number}"));
+        fs::write(dir.path().join(place), huge).unwrap();
+    }
+    let output = merge(dir.path(), "all --anyway");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!([Some(0), Some(1), Some(2)].contains(&output.status.code()), "{told}");
+}
