@@ -22,6 +22,8 @@ mod figures;
 mod host;
 mod page;
 mod panels;
+mod parts;
+mod parts_table;
 mod points;
 mod read;
 mod scale;

@@ -7,6 +7,7 @@ use megaconn::engine::protocol::expect::Expect;
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::Plateau;
 use megaconn::results::result::RunResult;
+use megaconn::results::verdict::P99_MISSED;
 
 use crate::measure::aftermath;
 use crate::run::config::Config;
@@ -68,6 +69,9 @@ pub(crate) fn missed(
     missed
 }
 
+/// The part of a hold that may be cut off because the opening took longer than its time.
+const HOLD_CUT_MAX: f64 = 0.1;
+
 fn judge(plateau: &Plateau, config: &Config, miss: &mut impl FnMut(bool, String)) {
     let messages = &plateau.messages;
     if matches!(config.traffic.expect, Expect::Echo(_)) {
@@ -78,6 +82,14 @@ fn judge(plateau: &Plateau, config: &Config, miss: &mut impl FnMut(bool, String)
         let gone = plateau.lost.sum() + plateau.dropped.or_zero();
         miss(unanswered > gone, format!("{received} of {sent} messages verified"));
     }
+    let (late, hold) = (plateau.late_seconds.unwrap_or(0.0), config.load.hold.as_secs_f64());
+    let connections = grouped(plateau.connections.or_zero());
+    miss(
+        late > HOLD_CUT_MAX * hold,
+        format!(
+            "the hold of {connections} began {late:.1} s after its time, of {hold:.1} s by the clock"
+        ),
+    );
     let unsent = messages.unsent.or_zero();
     let unsent_of = grouped(unsent);
     miss(unsent > 0, format!("{unsent_of} messages of the schedule not begun in time"));
@@ -102,7 +114,7 @@ fn judge(plateau: &Plateau, config: &Config, miss: &mut impl FnMut(bool, String)
         for (what, latency) in of_churn.into_iter().chain(of_messages) {
             let (is_over, p99) = compare(latency, most);
             let connections = grouped(plateau.connections.or_zero());
-            miss(is_over, format!("p99 of {what} {p99}, {most:?} allowed, at {connections}"));
+            miss(is_over, format!("{P99_MISSED} {what} {p99}, {most:?} allowed, at {connections}"));
         }
     }
 }
