@@ -1,0 +1,316 @@
+#!/usr/bin/env bash
+# The same run from many hosts as from one: each does a part of it, by ssh or pdsh, and one result is made of
+# all. Nothing is opened before every host has been examined, and nothing stays behind on any.
+set -euo pipefail
+
+usage() {
+    cat <<'EOT'
+usage: fleet.sh --hosts A,B,... --connections N[,N...] --target URL [options] [options of megaconn-client run]
+
+  --hosts A,B,...      hosts of the parts, as ssh knows them
+  --remote ssh|pdsh    what runs commands on all of them                           [default: ssh]
+  --ssh 'OPTIONS'      options for ssh                                             [default: none]
+  --bin DIR            where megaconn and megaconn-client are on the hosts         [default: their PATH]
+  --copy               copy the programs of here to the hosts: to --bin, or for this run only
+  --lead DUR           from the last check until all parts begin                   [default: 5s]
+  --skew DUR           how far a clock may be from the one here                    [default: 500ms]
+  --on-part-lost stop|continue  what becomes of the others when a part is lost     [default: continue]
+  --top                show `megaconn top` of all parts; needs --metrics
+  --out DIR            run directory, made if it is not there                      [default: runs/fleet-DATE]
+
+Every other option goes to megaconn-client run on each host, with its --part and one --start-at, which needs
+--rate or --open-time. In --metrics %h is the address of the host: --metrics %h:9100. Names of files are those of
+the hosts. Each host connects to the first address of each --target once, to see that it is there.
+
+MEGACONN_BIN=DIR says where the programs of here are; else they are built. Leaves DIR/result.json and
+DIR/report.html of all, and DIR/parts/HOST of each. SIGINT and SIGTERM end all parts, which report what they have;
+a second one ends them at once.
+Exit status: that of `megaconn merge`; 1 when a part was lost; 2 refused before anything was opened, with the fix;
+130 or 143 after a signal.
+EOT
+}
+
+refuse() {
+    echo "error: $1" >&2
+    exit 2
+}
+
+seconds() { # flag value
+    [[ $2 =~ ^([0-9]+(\.[0-9]+)?)(ms|s|m)$ ]] || refuse "$1 $2 is no time; fix: one like 500ms or 5s"
+    awk "BEGIN {print ${BASH_REMATCH[1]} * $(case ${BASH_REMATCH[3]} in ms) echo 0.001 ;; s) echo 1 ;; m) echo 60 ;; esac)}"
+}
+
+hosts='' remote=ssh ssh='' bin='' copy='' lead=5s skew=500ms on_part_lost=continue top='' out='' connections='' metrics=''
+targets=() examined=() run=() copies=()
+while [ $# -gt 0 ]; do
+    case ${1%%=*}= in
+        "$1=") ;;
+        --hosts= | --remote= | --ssh= | --bin= | --lead= | --skew= | --on-part-lost= | --out= | --connections= | --metrics= | \
+            --target= | --source= | --source-ports= | --cores=) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+    esac
+    case $1 in
+        -h | --help) usage && exit 0 ;;
+        --copy | --top) declare "${1#--}=yes" && shift ;;
+        --part | --start-at | --run-id) refuse "$1 is of one host, and set here; fix: leave it out" ;;
+        --hosts | --remote | --ssh | --bin | --lead | --skew | --on-part-lost | --out | --connections | --metrics | \
+            --target | --source | --source-ports | --cores)
+            [ $# -ge 2 ] || refuse "$1 needs a value; fix: see fleet.sh --help"
+            name=${1#--} && name=${name//-/_}
+            case $1 in
+                --connections) connections=$2 run+=("$1" "$2") ;;
+                --target) targets+=("$2") run+=("$1" "$2") ;;
+                --source | --source-ports | --cores) examined+=("$1" "$2") run+=("$1" "$2") ;;
+                *) declare "$name=$2" ;;
+            esac
+            shift 2
+            ;;
+        *) run+=("$1") && shift ;;
+    esac
+done
+[ -n "$hosts" ] || refuse "--hosts is missing; fix: --hosts a,b,c"
+[ -n "$connections" ] || refuse "--connections is missing; fix: how many all hosts hold together"
+[ "${#targets[@]}" -gt 0 ] || refuse "--target is missing; fix: where the connections go, as HOST:PORT"
+[[ $remote = ssh || $remote = pdsh ]] || refuse "--remote $remote is unknown; fix: ssh or pdsh"
+[[ $on_part_lost = stop || $on_part_lost = continue ]] || refuse "--on-part-lost $on_part_lost is unknown; fix: stop or continue"
+for tool in ssh:openssh-client python3:python3 "$remote:$remote"; do
+    command -v "${tool%:*}" >/dev/null || refuse "${tool%:*} is missing; fix: apt-get install ${tool#*:}"
+done
+IFS=, read -ra host <<<"$hosts"
+parts=${#host[@]}
+for name in "${host[@]}"; do
+    [[ $name =~ ^[A-Za-z0-9@._:-]+$ && $name != -* ]] || refuse "--hosts: '$name' is no host; fix: names with commas between"
+done
+twice=$(printf '%s\n' "${host[@]}" | sort | uniq -d | head -1)
+[ -z "$twice" ] || refuse "--hosts has $twice twice; fix: each once"
+[[ -z $metrics || $metrics =~ ^(%h|0\.0\.0\.0|\[::\]):[1-9][0-9]*$ ]] || refuse "--metrics $metrics: that is not seen from here, or of each host; fix: --metrics %h:9100"
+[ -z "$top" ] || { [ -n "$metrics" ] && [ -t 0 ] && [ -t 1 ]; } || refuse "--top needs --metrics and a terminal; fix: --metrics %h:9100, in a terminal"
+lead=$(seconds --lead "$lead") || exit
+skew=$(seconds --skew "$skew") || exit
+share=$(python3 - "$connections" "$parts" <<'PY'
+import math, re, sys
+powers = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+each = [re.fullmatch(r"([0-9.]+(?:e[0-9]+)?)([kKMG]?)", text) for text in sys.argv[1].split(",")]
+print(math.ceil(max(float(n[1]) * powers[n[2]] for n in each) / int(sys.argv[2])))
+PY
+) 2>/dev/null || refuse "--connections $connections: parts need numbers; fix: one like 3M, or 10k,100k"
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+out=${out:-$root/runs/fleet-$(date +%Y%m%d-%H%M%S)-$$}
+mkdir -p "$out/parts" || refuse "--out $out cannot be made; fix: a directory that you may write"
+out=$(cd "$out" && pwd)
+[ -z "$(ls -A "$out/parts")" ] || refuse "$out/parts has parts of another run; fix: a new --out"
+here=${MEGACONN_BIN:-}
+if [ -z "$here" ]; then
+    command -v cargo >/dev/null || refuse "cargo is missing; fix: rustup.rs, or MEGACONN_BIN=DIR with both programs"
+    echo "building (the first time takes some minutes)" >&2
+    (cd "$root" && cargo build --release --locked --quiet --workspace) || refuse "the build failed; see above"
+    here=$(cd "$root" && realpath "${CARGO_TARGET_DIR:-target}")/release
+fi
+id=fleet-$(date +%Y%m%d-%H%M%S)-$$
+there=/tmp/megaconn-$id # on each host
+[ -z "$copy" ] || bin=${bin:-$there/bin}
+prefix=${bin:+$bin/}
+work=$(mktemp -d /tmp/megaconn-fleet.XXXXXX)
+read -ra options <<<"$ssh"
+options+=(-o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15 -o ServerAliveCountMax=3 -o ControlMaster=auto
+    -o "ControlPath=$work/%C" -o ControlPersist=600)
+
+# shellcheck source=bench-scripts/on-hosts.sh
+. "$root/bench-scripts/on-hosts.sh"
+
+sessions='' begun='' signal=''
+# shellcheck disable=SC2317,SC2329  # called by the trap
+leave() {
+    trap '' INT TERM
+    local at clean="[ ! -s $there/pid ] || ! grep -qs $id /proc/\$(cat $there/pid)/cmdline || kill -KILL \$(cat $there/pid)
+        rm -rf $there"
+    [ -z "$top_pid" ] || kill "$top_pid" 2>/dev/null || true
+    if [ -n "$begun" ]; then
+        each clean "$clean" || true
+        for at in "${!host[@]}"; do
+            [ "$(status clean "$at")" = 0 ] || echo "warning: ${host[at]}:$there may have been left behind" >&2
+        done
+    fi
+    [ -z "$sessions" ] || kill -- "-$sessions" 2>/dev/null || true
+    for at in "${!host[@]}"; do
+        ssh "${options[@]}" -O exit "${host[at]}" 2>/dev/null || true
+    done
+    rm -rf "$work"
+}
+top_pid=''
+trap leave EXIT
+trap '[ -z "$signal" ] || exit 130; signal=130; [ -n "$sessions" ] || exit 130' INT
+trap '[ -z "$signal" ] || exit 143; signal=143; [ -n "$sessions" ] || exit 143' TERM
+
+# ---- before anything is opened -------------------------------------------------------------------
+
+echo "== $parts hosts, $connections connections: at most $share of them each" >&2
+# One kept connection to each host, for all that follows.
+python3 "$root/bench-scripts/fleet-clocks.py" "$work" "$skew" "$parts" "${host[@]}" ssh "${options[@]}" ||
+    refuse "nothing was opened: not every host can do its part, see above; fix: what is said there"
+
+# What is copied must have room there, and what is written.
+room=64
+[ -z "$copy" ] || room=$((room + $(du -cLm "$here/megaconn" "$here/megaconn-client" | tail -1 | cut -f 1)))
+begun=yes
+each place "echo \$(cat /proc/sys/kernel/random/boot_id) \$(readlink /proc/self/ns/net)
+    mkdir -m 700 $there || exit
+    free=\$(df -Pm /tmp | awk 'NR == 2 {print \$4}')
+    [ \"\$free\" -ge $room ] || { echo \"error: /tmp has \$free MiB free, and $room are needed\"; exit 1; }"
+for at in "${!host[@]}"; do
+    echo "$(head -1 "$work/place.$at")=${host[at]}"
+done | sort >"$work/places"
+same=$(grep net: "$work/places" | cut -d= -f1 | uniq -d | head -1)
+[ -z "$same" ] || refuse "--hosts: $(grep -F "$same" "$work/places" | cut -d= -f2 | paste -sd ' ' | sed 's/ / and /g') are one host; fix: each once"
+demand place "room and rights in /tmp of those hosts"
+
+if [ -n "$copy" ]; then
+    echo "copying the programs" >&2
+    each directory "mkdir -p $(quoted "$bin")"
+    demand directory "a --bin that you may write there"
+    for at in "${!host[@]}"; do
+        for name in megaconn megaconn-client; do
+            # shellcheck disable=SC2029  # the name is of here
+            ssh "${options[@]}" "${host[at]}" "cat >'$bin/$name.$id'" <"$here/$name" 2>>"$work/copy.$at" || true
+        done &
+        copies+=($!)
+    done
+    wait "${copies[@]}"
+    # One that runs cannot be written, and can be replaced.
+    each programs "cd $(quoted "$bin")
+        for name in megaconn:$(stat -Lc %s "$here/megaconn") megaconn-client:$(stat -Lc %s "$here/megaconn-client"); do
+            file=\${name%:*}
+            [ \"\$(stat -c %s \$file.$id)\" = \${name#*:} ] || { rm -f \$file.$id; echo \"error: \$file is not whole\"; exit 1; }
+            chmod 755 \$file.$id && mv \$file.$id \$file || exit
+        done"
+    demand programs "room in $bin of those hosts"
+fi
+
+probe='' plan=()
+for target in "${targets[@]}"; do
+    [[ $target != *://* ]] || plan+=(--protocol "${target%%://*}")
+    target=${target#*://} && target=${target%%/*}
+    plan+=(--target "$target")
+    first=${target%%,*} port=${target##*:} && first=${first%:*}
+    [[ ! $first =~ ^([0-9.]+)-[0-9.]+$ ]] || first=${BASH_REMATCH[1]}
+    probe+="timeout 10 bash -c $(quoted ": </dev/tcp/$(tr -d '[]' <<<"$first")/${port%%-*}") ||
+        { echo $(quoted "error: $target cannot be reached from there"); exit 1; }; "
+done
+each examine "$(quoted "${prefix}megaconn") --version && $(quoted "${prefix}megaconn-client") --version || exit
+    $(quoted "${prefix}megaconn" doctor --side client --connections "$share" "${plan[@]}" ${examined[@]+"${examined[@]}"}) || exit
+    ! command -v bash >/dev/null || ! command -v timeout >/dev/null || { $probe }"
+demand examine "what is said above, or fewer --connections; --copy brings the programs"
+own=$("$here/megaconn" --version && "$here/megaconn-client" --version) || refuse "$here has no programs; fix: MEGACONN_BIN=DIR with both"
+for at in "${!host[@]}"; do
+    [ "$(head -2 "$work/examine.$at")" = "$own" ] ||
+        refuse "${host[at]} has $(head -2 "$work/examine.$at" | paste -sd ' '), and here is $(paste -sd ' ' <<<"$own"); fix: --copy"
+done
+
+# ---- the run -------------------------------------------------------------------------------------
+
+addresses=() cases=''
+for at in "${!host[@]}"; do
+    own=(--part "$((at + 1))/$parts")
+    if [ -n "$metrics" ]; then
+        address=$(getent ahosts "$(ssh "${options[@]}" -G "${host[at]}" | sed -n 's/^hostname //p')" | head -1 | cut -d' ' -f1)
+        [[ $address != *:* ]] || address="[$address]"
+        addresses+=("$address:${metrics##*:}")
+        own+=(--metrics "${metrics/\%h/$address}")
+    fi
+    cases+="$at) set -- $(quoted "${own[@]}") ;; "
+done
+start=$(python3 -c 'import sys, time; print(f"{time.time() + float(sys.argv[1]):.3f}")' "$lead")
+# The number of the process is written first, and then `stop` is looked for: no part goes on unnoticed.
+script="cd $there || exit
+    case \$1 in $cases esac
+    : >client.log
+    tail -n +1 -f client.log & tail=\$!
+    sh -c 'echo \$\$ >pid; [ ! -e stop ] || exit 130; exec \"\$@\"' sh $(quoted "${prefix}megaconn-client" run "${run[@]}" \
+    --run-id "$id" --start-at "$start" --out "$there/out") \"\$@\" >summary.txt 2>client.log
+    status=\$?; sleep 0.3; kill \$tail; exit \$status"
+stop="cd $there && : >stop && [ ! -s pid ] || ! grep -qs $id /proc/\$(cat pid)/cmdline || kill -INT \$(cat pid)"
+# In a process group of their own, so that Ctrl-C does not end the connections.
+set -m
+each run "$script" &
+sessions=$!
+set +m
+[ -z "$metrics" ] || echo "watch: $here/megaconn top ${addresses[*]}" >&2
+if [ -n "$top" ]; then
+    "$here/megaconn" top "${addresses[@]}" <&0 &
+    top_pid=$!
+fi
+
+part() { # number
+    echo "part $(($1 + 1))/$parts (${host[$1]})"
+}
+
+stopped=''
+stop_all() { # why
+    [ -z "$stopped" ] || return 0
+    stopped=$SECONDS
+    echo "== $1: all parts end" >&2
+    each stop "$stop" || true
+}
+
+lost=0 refused=0 too_bad='' ended=() since=() late=()
+# What became of each part since the last look; whether one goes on.
+look() {
+    local at status plateau going=1
+    for at in "${!host[@]}"; do
+        [ -z "${ended[at]:-}" ] || continue
+        status=$(status run "$at")
+        if [ -z "$status" ] && kill -0 "$sessions" 2>/dev/null && ! is_gone run "$at"; then
+            going=0 plateau=$(grep -c '^holding' "$work/run.$at" || true)
+            since[plateau]=${since[plateau]:-$SECONDS} && plateau=$((plateau + 1))
+            if [ $((SECONDS - ${since[plateau]:-$SECONDS})) -ge 3 ] && [ "${late[at]:-}" != "$plateau" ]; then
+                late[at]=$plateau
+                echo "$(part "$at") is late: it does not hold plateau $plateau yet, 3 s after others" >&2
+            fi
+            continue
+        fi
+        ended[at]=${status:-255}
+        case $status in
+            0 | 1 | 130 | 143) continue ;;
+            '') echo "$(part "$at") is lost: $(why_gone run "$at")" >&2 ;;
+            2) refused=$((refused + 1)) && echo "$(part "$at") is refused: $(grep -m 1 '^error' "$work/run.$at")" >&2 ;;
+            *) echo "$(part "$at") is lost: exit status $status$([ "$status" -lt 129 ] || echo ", signal $((status - 128))")" >&2 ;;
+        esac
+        lost=$((lost + 1))
+        [ "$status" != 2 ] || [ "$(date +%s)" -ge "${start%.*}" ] || too_bad=yes
+        [ "$on_part_lost$too_bad" = continue ] || stop_all "$(part "$at") is lost"
+    done
+    return "$going"
+}
+while look; do
+    [ -z "$signal" ] || stop_all "signal"
+    if [ -n "$stopped" ] && [ $((SECONDS - stopped)) -gt 120 ]; then
+        echo "warning: not all parts have ended within 120 s; they are killed" >&2
+        break
+    fi
+    sleep 0.5
+done
+[ -z "$top_pid" ] || kill "$top_pid" 2>/dev/null || true
+
+# ---- what they have measured ---------------------------------------------------------------------
+
+[ "$refused" -lt "$parts" ] || too_bad=yes
+[ -z "$too_bad" ] || refuse "nothing was opened: a part was refused, see above; fix: what is said there"
+dirs=()
+for at in "${!host[@]}"; do
+    mkdir -p "$out/parts/${host[at]}"
+    ssh -n "${options[@]}" "${host[at]}" "tar -cf - -C $there client.log summary.txt -C $there/out ." 2>"$work/gather.$at" |
+        tar -xf - -C "$out/parts/${host[at]}" --no-same-owner 2>/dev/null &
+done
+wait
+for at in "${!host[@]}"; do
+    if [ -s "$out/parts/${host[at]}/result.json" ]; then
+        dirs+=("$out/parts/${host[at]}")
+    else
+        echo "$(part "$at") has left no result: $(head -1 "$work/gather.$at")" >&2
+    fi
+done
+[ "${#dirs[@]}" -gt 0 ] || { echo "error: no part has left a result" >&2 && exit "${signal:-1}"; }
+merged=0
+"$here/megaconn" merge "${dirs[@]}" --out "$out" || merged=$?
+[ "$lost" -eq 0 ] || [ "$merged" -ne 0 ] || merged=1
+exit "${signal:-$merged}"

@@ -1,0 +1,68 @@
+# shellcheck shell=bash
+# Commands on many hosts at once, by ssh or pdsh; for other scripts, which source it.
+#
+# It needs the array `host`, `remote` (ssh or pdsh), the array `options` of ssh, and the directory `work`, which takes
+# what the hosts say.
+# shellcheck disable=SC2154  # they are of the script that sources this
+
+# Runs a script on every host, with the host's number from 0 as $1. What each says is in $work/NAME.NUMBER, and its
+# exit status is the last line there; of a host that was not reached there is none, and the reason in $work/NAME.log.
+each() { # name script
+    local at line pids=()
+    rm -f "$work/$1".*
+    : >"$work/$1.log"
+    for at in "${!host[@]}"; do : >"$work/$1.$at"; done
+    # Each line says of which host it is. In base64, so that no shell, and not pdsh, finds anything to expand.
+    # shellcheck disable=SC2016  # they are expanded there
+    line="{ ($2"$'\n'') 2>&1 </dev/null; echo "status $?"; } | sed -u "s/^/$1 /"; exit 0'
+    line="echo $(base64 -w 0 <<<"$line") | base64 -d | sh -s %n"
+    if [ "$remote" = pdsh ]; then
+        PDSH_SSH_ARGS_APPEND="${options[*]}" pdsh -N -f "${#host[@]}" -R ssh -w "$(IFS=, && echo "${host[*]}")" "$line" \
+            2>"$work/$1.log" | deal "$1"
+        return
+    fi
+    for at in "${!host[@]}"; do
+        { ssh -n "${options[@]}" "${host[at]}" "${line//%n/$at}" || echo "ssh exited with exit code $?" >&2; } \
+            2> >(sed -u "s/^/${host[at]}: /" >>"$work/$1.log") | deal "$1" &
+        pids+=($!)
+    done
+    wait "${pids[@]}" || true
+}
+
+deal() { # name
+    local row
+    while IFS= read -r row; do
+        [[ ! $row =~ ^([0-9]+)\ (.*) ]] || printf '%s\n' "${BASH_REMATCH[2]}" >>"$work/$1.${BASH_REMATCH[1]}"
+    done
+}
+
+status() { # name number
+    sed -n '$s/^status \([0-9]*\)$/\1/p' "$work/$1.$2"
+}
+
+# Whether the connection has ended on which a host says this.
+is_gone() { # name number
+    grep -qE "^(pdsh@[^:]*: )?${host[$2]}: ssh exited" "$work/$1.log"
+}
+
+why_gone() { # name number
+    grep -m 1 -E "^(pdsh@[^:]*: )?${host[$2]}: .*[^[:space:]]" "$work/$1.log" || echo "its connection has ended"
+}
+
+# Names the hosts of which a step has failed, and refuses.
+demand() { # name fix
+    local at bad=''
+    for at in "${!host[@]}"; do
+        case $(status "$1" "$at") in
+            0) continue ;;
+            '') bad=$(why_gone "$1" "$at") ;;
+            *) bad=$(sed '$d' "$work/$1.$at" | grep -A 1 -E '^(error|FAIL)' || tail -4 "$work/$1.$at" | sed '$d') ;;
+        esac
+        printf '%s: %s\n' "${host[at]}" "${bad:-it failed without a word}" >&2
+    done
+    [ -z "$bad" ] || refuse "nothing was opened: not every host can do its part, see above; fix: $2"
+}
+
+quoted() { # arguments, for sh over there
+    [ $# -eq 0 ] || printf "'%s' " "${@//\'/\'\\\'\'}"
+}
