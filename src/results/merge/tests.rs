@@ -1,0 +1,1 @@
+//! Parts that are made up, merged.
