@@ -42,29 +42,29 @@ seconds() { # flag value
 
 hosts='' remote=ssh ssh='' bin='' copy='' lead=5s skew=500ms on_part_lost=continue top='' out='' connections='' metrics=''
 targets=() examined=() run=() copies=()
+known='hosts|remote|ssh|bin|lead|skew|on-part-lost|out|metrics' theirs='connections|target|source|source-ports|cores'
 while [ $# -gt 0 ]; do
-    case ${1%%=*}= in
-        "$1=") ;;
-        --hosts= | --remote= | --ssh= | --bin= | --lead= | --skew= | --on-part-lost= | --out= | --connections= | --metrics= | \
-            --target= | --source= | --source-ports= | --cores=) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
-    esac
+    # One word or two, but for those that go on as they are.
+    [[ ! $1 =~ ^--($known|$theirs)= ]] || set -- "${1%%=*}" "${1#*=}" "${@:2}"
     case $1 in
         -h | --help) usage && exit 0 ;;
         --copy | --top) declare "${1#--}=yes" && shift ;;
         --part | --start-at | --run-id) refuse "$1 is of one host, and set here; fix: leave it out" ;;
-        --hosts | --remote | --ssh | --bin | --lead | --skew | --on-part-lost | --out | --connections | --metrics | \
-            --target | --source | --source-ports | --cores)
+        *)
+            if [[ ! $1 =~ ^--($known|$theirs)$ ]]; then
+                run+=("$1") && shift && continue
+            fi
             [ $# -ge 2 ] || refuse "$1 needs a value; fix: see fleet.sh --help"
             name=${1#--} && name=${name//-/_}
             case $1 in
-                --connections) connections=$2 run+=("$1" "$2") ;;
-                --target) targets+=("$2") run+=("$1" "$2") ;;
-                --source | --source-ports | --cores) examined+=("$1" "$2") run+=("$1" "$2") ;;
+                --connections) connections=$2 ;;
+                --target) targets+=("$2") ;;
+                --source | --source-ports | --cores) examined+=("$1" "$2") ;;
                 *) declare "$name=$2" ;;
             esac
+            [[ $1 =~ ^--($known)$ ]] || run+=("$1" "$2")
             shift 2
             ;;
-        *) run+=("$1") && shift ;;
     esac
 done
 [ -n "$hosts" ] || refuse "--hosts is missing; fix: --hosts a,b,c"
@@ -212,7 +212,7 @@ addresses=() cases=''
 for at in "${!host[@]}"; do
     own=(--part "$((at + 1))/$parts")
     if [ -n "$metrics" ]; then
-        address=$(getent ahosts "$(ssh "${options[@]}" -G "${host[at]}" | sed -n 's/^hostname //p')" | head -1 | cut -d' ' -f1)
+        address=$(getent ahosts "$(ssh "${options[@]}" -G "${host[at]}" 2>/dev/null | sed -n 's/^hostname //p')" | head -1 | cut -d' ' -f1)
         [[ $address != *:* ]] || address="[$address]"
         addresses+=("$address:${metrics##*:}")
         own+=(--metrics "${metrics/\%h/$address}")
@@ -234,6 +234,7 @@ set -m
 each run "$script" &
 sessions=$!
 set +m
+until [ -e "$work/run.log" ]; do sleep 0.1; done
 [ -z "$metrics" ] || echo "watch: $here/megaconn top ${addresses[*]}" >&2
 if [ -n "$top" ]; then
     "$here/megaconn" top "${addresses[@]}" <&0 &
@@ -252,16 +253,17 @@ stop_all() { # why
     each stop "$stop" || true
 }
 
-lost=0 refused=0 too_bad='' ended=() since=() late=()
+lost=0 refused=0 too_bad='' ended=() since=() late=() held=0
 # What became of each part since the last look; whether one goes on.
 look() {
-    local at status plateau going=1
+    local at status plateau least='' going=1
     for at in "${!host[@]}"; do
         [ -z "${ended[at]:-}" ] || continue
         status=$(status run "$at")
         if [ -z "$status" ] && kill -0 "$sessions" 2>/dev/null && ! is_gone run "$at"; then
             going=0 plateau=$(grep -c '^holding' "$work/run.$at" || true)
-            since[plateau]=${since[plateau]:-$SECONDS} && plateau=$((plateau + 1))
+            [ "${least:-$plateau}" -lt "$plateau" ] || least=$plateau
+            since[plateau]=${since[plateau]:-$SECONDS} plateau=$((plateau + 1))
             if [ $((SECONDS - ${since[plateau]:-$SECONDS})) -ge 3 ] && [ "${late[at]:-}" != "$plateau" ]; then
                 late[at]=$plateau
                 echo "$(part "$at") is late: it does not hold plateau $plateau yet, 3 s after others" >&2
@@ -279,6 +281,7 @@ look() {
         [ "$status" != 2 ] || [ "$(date +%s)" -ge "${start%.*}" ] || too_bad=yes
         [ "$on_part_lost$too_bad" = continue ] || stop_all "$(part "$at") is lost"
     done
+    [ "${least:-0}" -le "$held" ] || { held=$least && echo "plateau $held is held by all parts that are there" >&2; }
     return "$going"
 }
 while look; do
@@ -295,22 +298,18 @@ done
 
 [ "$refused" -lt "$parts" ] || too_bad=yes
 [ -z "$too_bad" ] || refuse "nothing was opened: a part was refused, see above; fix: what is said there"
-dirs=()
+dirs=("${host[@]/#/$out/parts/}") gathering=()
 for at in "${!host[@]}"; do
-    mkdir -p "$out/parts/${host[at]}"
+    mkdir -p "${dirs[at]}"
     ssh -n "${options[@]}" "${host[at]}" "tar -cf - -C $there client.log summary.txt -C $there/out ." 2>"$work/gather.$at" |
-        tar -xf - -C "$out/parts/${host[at]}" --no-same-owner 2>/dev/null &
+        tar -xf - -C "${dirs[at]}" --no-same-owner 2>/dev/null &
+    gathering+=($!)
 done
-wait
+wait "${gathering[@]}" || true
 for at in "${!host[@]}"; do
-    if [ -s "$out/parts/${host[at]}/result.json" ]; then
-        dirs+=("$out/parts/${host[at]}")
-    else
-        echo "$(part "$at") has left no result: $(head -1 "$work/gather.$at")" >&2
-    fi
+    [ -s "${dirs[at]}/result.json" ] || echo "$(part "$at") has left no result: $(head -1 "$work/gather.$at")" >&2
 done
-[ "${#dirs[@]}" -gt 0 ] || { echo "error: no part has left a result" >&2 && exit "${signal:-1}"; }
 merged=0
-"$here/megaconn" merge "${dirs[@]}" --out "$out" || merged=$?
-[ "$lost" -eq 0 ] || [ "$merged" -ne 0 ] || merged=1
+"$here/megaconn" merge "${dirs[@]}" --anyway --out "$out" || merged=1
+[ "$lost" -eq 0 ] || merged=1
 exit "${signal:-$merged}"

@@ -10,15 +10,15 @@
 each() { # name script
     local at line pids=()
     rm -f "$work/$1".*
-    : >"$work/$1.log"
     for at in "${!host[@]}"; do : >"$work/$1.$at"; done
+    : >"$work/$1.log"
     # Each line says of which host it is. In base64, so that no shell, and not pdsh, finds anything to expand.
     # shellcheck disable=SC2016  # they are expanded there
     line="{ ($2"$'\n'') 2>&1 </dev/null; echo "status $?"; } | sed -u "s/^/$1 /"; exit 0'
     line="echo $(base64 -w 0 <<<"$line") | base64 -d | sh -s %n"
     if [ "$remote" = pdsh ]; then
         PDSH_SSH_ARGS_APPEND="${options[*]}" pdsh -N -f "${#host[@]}" -R ssh -w "$(IFS=, && echo "${host[*]}")" "$line" \
-            2>"$work/$1.log" | deal "$1"
+            2>>"$work/$1.log" | deal "$1"
         return
     fi
     for at in "${!host[@]}"; do
