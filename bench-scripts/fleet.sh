@@ -37,11 +37,12 @@ refuse() {
 
 seconds() { # flag value
     [[ $2 =~ ^([0-9]+(\.[0-9]+)?)(ms|s|m)$ ]] || refuse "$1 $2 is no time; fix: one like 500ms or 5s"
-    awk "BEGIN {print ${BASH_REMATCH[1]} * $(case ${BASH_REMATCH[3]} in ms) echo 0.001 ;; s) echo 1 ;; m) echo 60 ;; esac)}"
+    local -A unit=([ms]=0.001 [s]=1 [m]=60)
+    awk "BEGIN {print ${BASH_REMATCH[1]} * ${unit[${BASH_REMATCH[3]}]}}"
 }
 
 hosts='' remote=ssh ssh='' bin='' copy='' lead=5s skew=500ms on_part_lost=continue top='' out='' connections='' metrics=''
-targets=() examined=() run=() copies=()
+targets=() examined=() run=()
 known='hosts|remote|ssh|bin|lead|skew|on-part-lost|out|metrics' theirs='connections|target|source|source-ports|cores'
 while [ $# -gt 0 ]; do
     # One word or two, but for those that go on as they are.
@@ -166,24 +167,7 @@ demand place "room and rights in /tmp of those hosts"
 
 if [ -n "$copy" ]; then
     echo "copying the programs" >&2
-    each directory "mkdir -p $(quoted "$bin")"
-    demand directory "a --bin that you may write there"
-    for at in "${!host[@]}"; do
-        for name in megaconn megaconn-client; do
-            # shellcheck disable=SC2029  # the name is of here
-            ssh "${options[@]}" "${host[at]}" "cat >'$bin/$name.$id'" <"$here/$name" 2>>"$work/copy.$at" || true
-        done &
-        copies+=($!)
-    done
-    wait "${copies[@]}"
-    # One that runs cannot be written, and can be replaced.
-    each programs "cd $(quoted "$bin")
-        for name in megaconn:$(stat -Lc %s "$here/megaconn") megaconn-client:$(stat -Lc %s "$here/megaconn-client"); do
-            file=\${name%:*}
-            [ \"\$(stat -c %s \$file.$id)\" = \${name#*:} ] || { rm -f \$file.$id; echo \"error: \$file is not whole\"; exit 1; }
-            chmod 755 \$file.$id && mv \$file.$id \$file || exit
-        done"
-    demand programs "room in $bin of those hosts"
+    copy_all "$bin" "$here/megaconn" "$here/megaconn-client"
 fi
 
 probe='' plan=()
@@ -261,7 +245,7 @@ look() {
         [ -z "${ended[at]:-}" ] || continue
         status=$(status run "$at")
         if [ -z "$status" ] && kill -0 "$sessions" 2>/dev/null && ! is_gone run "$at"; then
-            going=0 plateau=$(grep -c '^holding' "$work/run.$at" || true)
+            going=0 plateau=$(grep -c '^holding .* for ' "$work/run.$at" || true)
             [ "${least:-$plateau}" -lt "$plateau" ] || least=$plateau
             since[plateau]=${since[plateau]:-$SECONDS} plateau=$((plateau + 1))
             if [ $((SECONDS - ${since[plateau]:-$SECONDS})) -ge 3 ] && [ "${late[at]:-}" != "$plateau" ]; then
@@ -307,7 +291,7 @@ for at in "${!host[@]}"; do
 done
 wait "${gathering[@]}" || true
 for at in "${!host[@]}"; do
-    [ -s "${dirs[at]}/result.json" ] || echo "$(part "$at") has left no result: $(head -1 "$work/gather.$at")" >&2
+    [ ! -s "$work/gather.$at" ] || echo "$(part "$at"): not all was gathered: $(head -1 "$work/gather.$at")" >&2
 done
 merged=0
 "$here/megaconn" merge "${dirs[@]}" --anyway --out "$out" || merged=1

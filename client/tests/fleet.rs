@@ -216,8 +216,8 @@ fn loses_a_part(remote: &str) {
     let flags = [
         "--connections",
         "2k",
-        "--rate",
-        "2k",
+        "--open-time",
+        "3s",
         "--hold",
         "8s",
         "--metrics",
@@ -251,41 +251,45 @@ fn loses_a_part(remote: &str) {
     assert_eq!(parts, [(1, 500), (2, 500), (4, 500)]);
     let verdict = &result["verdict"];
     assert_eq!(verdict["met"], Value::Bool(false), "{verdict:#}");
-    assert!(verdict["missed"].to_string().contains("part 3"), "{verdict:#}");
+    assert!(verdict["missed"].to_string().contains("these are missing: 3"), "{verdict:#}");
     assert!(out.join("report.html").exists() && out.join("parts/client-1/client.log").exists());
     fleet.is_clean(&["client-1", "client-2", "client-3", "client-4"]);
 }
 
 #[test]
-fn a_part_that_is_killed_is_missed_by_ssh() {
-    loses_a_part("ssh");
-}
-
-#[test]
-fn a_part_that_is_killed_is_missed_by_pdsh() {
-    loses_a_part("pdsh");
+fn a_part_that_is_killed_is_missed_and_not_counted() {
+    thread::scope(|scope| {
+        for remote in ["ssh", "pdsh"] {
+            scope.spawn(move || loses_a_part(remote));
+        }
+    });
 }
 
 #[test]
 fn a_signal_ends_all_parts_and_what_there_is_is_merged() {
-    let Some(fleet) = Fleet::new(2, 1) else { return };
-    for (remote, signal, code) in [("ssh", Signal::TERM, 143), ("pdsh", Signal::INT, 130)] {
+    let Some(fleet) = Fleet::new(4, 1) else { return };
+    let load =
+        ["--target", "server-1:7000", "--connections", "600", "--hold", "5m", "--open-time", "3s"];
+    let cases = [
+        ("ssh", "client-1,client-2", Signal::TERM, 143),
+        ("pdsh", "client-3,client-4", Signal::INT, 130),
+    ];
+    let runs = cases.map(|(remote, hosts, signal, code)| {
         let out = fleet.out(remote);
-        let flags =
-            ["--target", "server-1:7000", "--connections", "600", "--rate", "600", "--hold", "5m"];
-        let flags = [&flags[..], &["--out", path(&out)]].concat();
-        let mut run = Program::start(&mut fleet.run(remote, "client-1,client-2", &flags));
+        let flags = [&load[..], &["--out", path(&out)]].concat();
+        (Program::start(&mut fleet.run(remote, hosts, &flags)), out, signal, code)
+    });
+    for (mut run, out, signal, code) in runs {
         assert!(run.says("plateau 1 is held by all"), "all hold");
-        assert_eq!(fleet.connections(), 600);
         run.signal(signal);
         let finished = run.finish();
         assert_eq!(finished.code, Some(code), "{finished:#?}");
         let result = result_in(&out);
         assert_eq!(number(&result, "established"), 600, "{result:#}");
         assert_eq!(result["parts"].as_array().map(Vec::len), Some(2), "{result:#}");
-        until("the servers have none", || fleet.connections() == 0);
-        fleet.is_clean(&["client-1", "client-2"]);
     }
+    until("the server has none", || fleet.connections() == 0);
+    fleet.is_clean(&["client-1", "client-2", "client-3", "client-4"]);
 }
 
 #[test]
@@ -319,8 +323,8 @@ fn programs_are_copied_for_one_run() {
         "server-1:7000",
         "--connections",
         "40",
-        "--rate",
-        "40",
+        "--open-time",
+        "2s",
         "--hold",
         "1s",
     ];
