@@ -87,13 +87,12 @@ twice=$(printf '%s\n' "${host[@]}" | sort | uniq -d | head -1)
 [ -z "$top" ] || { [ -n "$metrics" ] && [ -t 0 ] && [ -t 1 ]; } || refuse "--top needs --metrics and a terminal; fix: --metrics %h:9100, in a terminal"
 lead=$(seconds --lead "$lead") || exit
 skew=$(seconds --skew "$skew") || exit
-share=$(python3 - "$connections" "$parts" <<'PY'
-import math, re, sys
-powers = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
-each = [re.fullmatch(r"([0-9.]+(?:e[0-9]+)?)([kKMG]?)", text) for text in sys.argv[1].split(",")]
-print(math.ceil(max(float(n[1]) * powers[n[2]] for n in each) / int(sys.argv[2])))
-PY
-) 2>/dev/null || refuse "--connections $connections: parts need numbers; fix: one like 3M, or 10k,100k"
+share=$(python3 -c '
+import math, sys
+powers = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+each = [float(n[:-1]) * powers[n[-1]] if n[-1:] in powers else float(n) for n in sys.argv[1].split(",")]
+print(math.ceil(max(each) / int(sys.argv[2])))' "$connections" "$parts" 2>/dev/null) ||
+    refuse "--connections $connections: parts need numbers; fix: one like 3M, or 10k,100k"
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=${out:-$root/runs/fleet-$(date +%Y%m%d-%H%M%S)-$$}
@@ -119,13 +118,19 @@ options+=(-o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15 -o Ser
 # shellcheck source=bench-scripts/on-hosts.sh
 . "$root/bench-scripts/on-hosts.sh"
 
-sessions='' begun='' signal=''
+sessions='' begun='' signal='' top_pid=''
+end_top() {
+    [ -n "$top_pid" ] || return 0
+    kill "$top_pid" 2>/dev/null || true
+    wait "$top_pid" || true
+    top_pid='' && exec 2>&3 3>&- && cat "$work/said" >&2
+}
 # shellcheck disable=SC2317,SC2329  # called by the trap
 leave() {
     trap '' INT TERM
     local at clean="[ ! -s $there/pid ] || ! grep -qs $id /proc/\$(cat $there/pid)/cmdline || kill -KILL \$(cat $there/pid)
         rm -rf $there"
-    [ -z "$top_pid" ] || kill "$top_pid" 2>/dev/null || true
+    end_top
     if [ -n "$begun" ]; then
         each clean "$clean" || true
         for at in "${!host[@]}"; do
@@ -138,7 +143,6 @@ leave() {
     done
     rm -rf "$work"
 }
-top_pid=''
 trap leave EXIT
 trap '[ -z "$signal" ] || exit 130; signal=130; [ -n "$sessions" ] || exit 130' INT
 trap '[ -z "$signal" ] || exit 143; signal=143; [ -n "$sessions" ] || exit 143' TERM
@@ -220,9 +224,10 @@ sessions=$!
 set +m
 until [ -e "$work/run.log" ]; do sleep 0.1; done
 [ -z "$metrics" ] || echo "watch: $here/megaconn top ${addresses[*]}" >&2
+# What is said while it has the terminal is said afterwards.
 if [ -n "$top" ]; then
     "$here/megaconn" top "${addresses[@]}" <&0 &
-    top_pid=$!
+    top_pid=$! && exec 3>&2 2>"$work/said"
 fi
 
 part() { # number
@@ -270,13 +275,14 @@ look() {
 }
 while look; do
     [ -z "$signal" ] || stop_all "signal"
+    { [ -n "$top_pid" ] && kill -0 "$top_pid" 2>/dev/null; } || end_top
     if [ -n "$stopped" ] && [ $((SECONDS - stopped)) -gt 120 ]; then
         echo "warning: not all parts have ended within 120 s; they are killed" >&2
         break
     fi
     sleep 0.5
 done
-[ -z "$top_pid" ] || kill "$top_pid" 2>/dev/null || true
+end_top
 
 # ---- what they have measured ---------------------------------------------------------------------
 

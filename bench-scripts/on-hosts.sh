@@ -65,14 +65,15 @@ demand() { # name fix
 
 # Copies programs to a directory of every host.
 copy_all() { # directory file...
-    local at file into=$1 mark=new-$$ names='' copies=()
+    local at file into=$1 mark=new-$$ names='' copies=() name
     each directory "mkdir -p $(quoted "$into")"
     demand directory "a directory that you may write there"
-    for file in "${@:2}"; do names+="$(basename "$file"):$(stat -Lc %s "$file") "; done
+    for file in "${@:2}"; do names+="${file##*/}:$(stat -Lc %s "$file") "; done
     for at in "${!host[@]}"; do
         for file in "${@:2}"; do
+            name=${file##*/}
             # shellcheck disable=SC2029  # the name is of here
-            ssh "${options[@]}" "${host[at]}" "cat >'$into/$(basename "$file").$mark'" <"$file" 2>/dev/null || true
+            ssh "${options[@]}" "${host[at]}" "cat >'$into/$name.$mark'" <"$file" 2>/dev/null || true
         done &
         copies+=($!)
     done
