@@ -6,6 +6,7 @@ The answer that came soonest says best how far a clock is from the one here. Exi
 a host is not reached or its clock is more than SKEW seconds off. DIR takes what ssh says.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -64,8 +65,11 @@ def look(number, host):
 threads = [threading.Thread(target=look, args=each) for each in enumerate(hosts)]
 for thread in threads:
     thread.start()
-for thread in threads:
-    thread.join()
+try:
+    for thread in threads:
+        thread.join()
+except KeyboardInterrupt:
+    os._exit(130)
 if bad:
     sys.exit("\n".join(sorted(bad)))
 print(f"clocks: at most {max(offsets)[1]} from the one here", file=sys.stderr)

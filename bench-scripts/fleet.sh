@@ -85,8 +85,7 @@ twice=$(printf '%s\n' "${host[@]}" | sort | uniq -d | head -1)
 [ -z "$twice" ] || refuse "--hosts has $twice twice; fix: each once"
 [[ -z $metrics || $metrics =~ ^(%h|0\.0\.0\.0|\[::\]):[1-9][0-9]*$ ]] || refuse "--metrics $metrics: that is not seen from here, or of each host; fix: --metrics %h:9100"
 [ -z "$top" ] || { [ -n "$metrics" ] && [ -t 0 ] && [ -t 1 ]; } || refuse "--top needs --metrics and a terminal; fix: --metrics %h:9100, in a terminal"
-lead=$(seconds --lead "$lead") || exit
-skew=$(seconds --skew "$skew") || exit
+{ lead=$(seconds --lead "$lead") && skew=$(seconds --skew "$skew"); } || exit
 share=$(python3 -c '
 import math, sys
 powers = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
@@ -162,11 +161,7 @@ each place "echo \$(cat /proc/sys/kernel/random/boot_id) \$(readlink /proc/self/
     mkdir -m 700 $there || exit
     free=\$(df -Pm /tmp | awk 'NR == 2 {print \$4}')
     [ \"\$free\" -ge $room ] || { echo \"error: /tmp has \$free MiB free, and $room are needed\"; exit 1; }"
-for at in "${!host[@]}"; do
-    echo "$(head -1 "$work/place.$at")=${host[at]}"
-done | sort >"$work/places"
-same=$(grep net: "$work/places" | cut -d= -f1 | uniq -d | head -1)
-[ -z "$same" ] || refuse "--hosts: $(grep -F "$same" "$work/places" | cut -d= -f2 | paste -sd ' ' | sed 's/ / and /g') are one host; fix: each once"
+all_differ place
 demand place "room and rights in /tmp of those hosts"
 
 if [ -n "$copy" ]; then
@@ -215,7 +210,9 @@ script="cd $there || exit
     tail -n +1 -f client.log & tail=\$!
     sh -c 'echo \$\$ >pid; [ ! -e stop ] || exit 130; exec \"\$@\"' sh $(quoted "${prefix}megaconn-client" run "${run[@]}" \
     --run-id "$id" --start-at "$start" --out "$there/out") \"\$@\" >summary.txt 2>client.log
-    status=\$?; sleep 0.3; kill \$tail; exit \$status"
+    status=\$?; sleep 0.3; kill \$tail
+    [ -s out/result.json ] || echo \"unwritten: no result, with \$(df -Pm /tmp | awk 'NR == 2 {print \$4}') MiB free in /tmp\"
+    exit \$status"
 stop="cd $there && : >stop && [ ! -s pid ] || ! grep -qs $id /proc/\$(cat pid)/cmdline || kill -INT \$(cat pid)"
 # In a process group of their own, so that Ctrl-C does not end the connections.
 set -m
@@ -234,7 +231,6 @@ part() { # number
     echo "part $(($1 + 1))/$parts (${host[$1]})"
 }
 
-stopped=''
 stop_all() { # why
     [ -z "$stopped" ] || return 0
     stopped=$SECONDS
@@ -242,7 +238,7 @@ stop_all() { # why
     each stop "$stop" || true
 }
 
-lost=0 refused=0 too_bad='' ended=() since=() late=() held=0
+lost=0 refused=0 stopped='' too_bad='' ended=() since=() late=() held=0
 # What became of each part since the last look; whether one goes on.
 look() {
     local at status plateau least='' going=1
@@ -261,7 +257,8 @@ look() {
         fi
         ended[at]=${status:-255}
         case $status in
-            0 | 1 | 130 | 143) continue ;;
+            0 | 1 | 130 | 143) grep -q '^unwritten' "$work/run.$at" || continue
+                echo "$(part "$at") is lost: $(sed -n 's/^unwritten: //p' "$work/run.$at")" >&2 ;;
             '') echo "$(part "$at") is lost: $(why_gone run "$at")" >&2 ;;
             2) refused=$((refused + 1)) && echo "$(part "$at") is refused: $(grep -m 1 '^error' "$work/run.$at")" >&2 ;;
             *) echo "$(part "$at") is lost: exit status $status$([ "$status" -lt 129 ] || echo ", signal $((status - 128))")" >&2 ;;
@@ -280,7 +277,7 @@ while look; do
         echo "warning: not all parts have ended within 120 s; they are killed" >&2
         break
     fi
-    sleep 0.5
+    sleep 0.5 || true # Ctrl-C ends it, and not this script
 done
 end_top
 
@@ -291,14 +288,12 @@ end_top
 dirs=("${host[@]/#/$out/parts/}") gathering=()
 for at in "${!host[@]}"; do
     mkdir -p "${dirs[at]}"
-    ssh -n "${options[@]}" "${host[at]}" "tar -cf - -C $there client.log summary.txt -C $there/out ." 2>"$work/gather.$at" |
-        tar -xf - -C "${dirs[at]}" --no-same-owner 2>/dev/null &
+    { ssh -n "${options[@]}" "${host[at]}" "tar -cf - -C $there client.log summary.txt -C $there/out ." |
+        tar -xf - -C "${dirs[at]}" --no-same-owner; } 2>"$work/gather.$at" ||
+        echo "$(part "$at"): not all was gathered: $(head -1 "$work/gather.$at")" >&2 &
     gathering+=($!)
 done
 wait "${gathering[@]}" || true
-for at in "${!host[@]}"; do
-    [ ! -s "$work/gather.$at" ] || echo "$(part "$at"): not all was gathered: $(head -1 "$work/gather.$at")" >&2
-done
 merged=0
 "$here/megaconn" merge "${dirs[@]}" --anyway --out "$out" || merged=1
 [ "$lost" -eq 0 ] || merged=1

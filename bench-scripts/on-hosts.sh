@@ -46,7 +46,7 @@ is_gone() { # name number
 }
 
 why_gone() { # name number
-    grep -m 1 -E "^(pdsh@[^:]*: )?${host[$2]}: .*[^[:space:]]" "$work/$1.log" || echo "its connection has ended"
+    grep -E "^${host[$2]}: .*[^[:space:]]" "$work/$1.log" | grep -v 'ssh exited' | tail -1 | grep . || echo "its connection has ended"
 }
 
 # Names the hosts of which a step has failed, and refuses.
@@ -61,6 +61,14 @@ demand() { # name fix
         printf '%s: %s\n' "${host[at]}" "${bad:-it failed without a word}" >&2
     done
     [ -z "$bad" ] || refuse "nothing was opened: not every host can do its part, see above; fix: $2"
+}
+
+# Refuses two names of one host; each has said first what tells it from others.
+all_differ() { # name
+    local at same
+    for at in "${!host[@]}"; do echo "$(head -1 "$work/$1.$at")=${host[at]}"; done | grep net: | sort >"$work/places"
+    same=$(cut -d= -f1 "$work/places" | uniq -d | head -1)
+    [ -z "$same" ] || refuse "--hosts: $(grep -F "$same" "$work/places" | cut -d= -f2 | paste -sd ' ' | sed 's/ / and /g') are one host; fix: each once"
 }
 
 # Copies programs to a directory of every host.

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread;
 
 use common::{Finished, Program, cores, number, result_in, server_binary, sum, until};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
@@ -87,11 +87,11 @@ impl Fleet {
         String::from_utf8(output.stdout).expect("it is text")
     }
 
-    /// fleet.sh with `flags`, whose programs are those under test.
+    /// fleet.sh with `flags`, in a process group of its own; its programs are those under test.
     fn run(&self, remote: &str, hosts: &str, flags: &[&str]) -> Command {
         let programs = server_binary().with_file_name("");
-        let mut command = self.beside(script("fleet.sh"));
-        command.env("MEGACONN_BIN", &programs);
+        let mut command = self.beside("setsid");
+        command.arg(script("fleet.sh")).env("MEGACONN_BIN", &programs);
         command.args(["--remote", remote, "--hosts", hosts, "--ssh", SSH, "--cores", &cores(1)]);
         if !flags.contains(&"--copy") {
             command.arg("--bin").arg(programs);
@@ -281,7 +281,13 @@ fn a_signal_ends_all_parts_and_what_there_is_is_merged() {
     });
     for (mut run, out, signal, code) in runs {
         assert!(run.says("plateau 1 is held by all"), "all hold");
-        run.signal(signal);
+        if signal == Signal::INT {
+            // As a terminal does it: to what runs in the script's group as well.
+            let group = i32::try_from(run.id()).ok().and_then(Pid::from_raw);
+            kill_process_group(group.expect("it runs"), signal).expect("it has a group of its own");
+        } else {
+            run.signal(signal);
+        }
         let finished = run.finish();
         assert_eq!(finished.code, Some(code), "{finished:#?}");
         let result = result_in(&out);
@@ -340,7 +346,7 @@ fn programs_are_copied_for_one_run() {
     }
     let mut command =
         fleet.run("pdsh", "client-1,client-2", &[&flags[..], &["--out", path(&out)]].concat());
-    command.env("MEGACONN_BIN", &programs);
+    command.arg(script("fleet.sh")).env("MEGACONN_BIN", &programs);
     let finished = Program::start(&mut command).finish();
     assert_eq!(finished.code, Some(0), "{finished:#?}");
     assert_eq!(number(&result_in(&out), "established"), 40);
