@@ -420,6 +420,7 @@ impl Counts {
     /// All of them together. Missing ones are none.
     #[must_use]
     pub fn sum(&self) -> u64 {
-        self.by_name().map_or(0, |counts| counts.values().sum())
+        let add = |sum: u64, n: &u64| sum.saturating_add(*n);
+        self.by_name().map_or(0, |counts| counts.values().fold(0, add))
     }
 }

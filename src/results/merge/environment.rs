@@ -51,7 +51,7 @@ impl EnvironmentSum {
             *self.sysctls.entry(name).or_default().entry(value).or_default() += 1;
         }
         if is_new_host {
-            self.cpus += of.cpus.or_zero();
+            self.cpus = self.cpus.saturating_add(of.cpus.or_zero());
             self.memory = self.memory.saturating_add(of.memory_bytes.or_zero());
             self.available = self.available.saturating_add(of.memory_available_bytes.or_zero());
         }

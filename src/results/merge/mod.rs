@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::plan::parts::RunPart;
+use crate::results::RESULT;
 use crate::results::environment::Environment;
 use crate::results::histograms::Histograms;
 use crate::results::lenient::Part;
@@ -92,6 +94,11 @@ impl Merge {
         else {
             return self.problems.push(Problem::Whole { dir: dir.to_owned() });
         };
+        if let Err(why) = RunPart::new(number, part.of.or_zero()) {
+            let why = why.split(';').next().unwrap_or_default();
+            let why = format!("{} says that it is part {why}", RESULT.name);
+            return self.problems.push(Problem::Unread { dir: dir.to_owned(), why });
+        }
         if let Some(problem) = self.other(dir, &read.result, &part) {
             let is_taken = matches!(problem, Problem::Other { is_one_run: true, .. });
             self.problems.push(problem);

@@ -79,7 +79,10 @@ impl VerdictSum {
         let mut walls: Vec<Attribution> =
             self.walls.into_values().map(|met| met.told(parts)).collect();
         walls.sort_by_key(|wall| {
-            std::cmp::Reverse((wall.lost.or_zero(), wall.became.values().sum::<u64>()))
+            std::cmp::Reverse((
+                wall.lost.or_zero(),
+                wall.became.values().fold(0, |sum: u64, n| sum.saturating_add(*n)),
+            ))
         });
         let mut walls = walls.into_iter();
         let wall = walls.next();

@@ -126,7 +126,7 @@ fn targets(sum: &mut List<TargetCounts>, other: &List<TargetCounts>) {
 fn cores(sum: &mut List<PerCore>, other: &List<PerCore>) {
     for core in other.iter() {
         let is_it = |known: &&mut PerCore| known.side == core.side && known.core == core.core;
-        let known = if *core.part == None { sum.iter_mut().find(is_it) } else { None };
+        let known = if core.part.is_none() { sum.iter_mut().find(is_it) } else { None };
         match known {
             None => sum.push(core.clone()),
             Some(known) => {
@@ -167,8 +167,8 @@ pub(super) fn row(part: &PartOf, directory: &str, result: &RunResult) -> PartRow
     let highest = result.highest();
     let held = |of: fn(&Plateau) -> Maybe<f64>| highest.map_or(Maybe(None), of);
     let late = result.plateaus.iter().filter_map(|plateau| *plateau.late_seconds).reduce(f64::max);
-    let messages =
-        result.plateaus.iter().map(|plateau| *plateau.messages.received).sum::<Option<u64>>();
+    let received = result.plateaus.iter().map(|plateau| *plateau.messages.received);
+    let messages = received.reduce(|sum, n| sum.zip(n).map(|(a, b)| a.saturating_add(b))).flatten();
     let walls = result.verdict.wall.iter().chain(result.verdict.more_walls.iter());
     let began = part.start_at_ms.or(result.started_at.map(|seconds| seconds.saturating_mul(1_000)));
     let sentences = result.bystanders.iter().flat_map(|all| all.answer.iter());
