@@ -346,7 +346,7 @@ fn programs_are_copied_for_one_run() {
     }
     let mut command =
         fleet.run("pdsh", "client-1,client-2", &[&flags[..], &["--out", path(&out)]].concat());
-    command.arg(script("fleet.sh")).env("MEGACONN_BIN", &programs);
+    command.env("MEGACONN_BIN", &programs);
     let finished = Program::start(&mut command).finish();
     assert_eq!(finished.code, Some(0), "{finished:#?}");
     assert_eq!(number(&result_in(&out), "established"), 40);
