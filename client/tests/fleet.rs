@@ -15,6 +15,12 @@ mod common;
 /// Where the hosts find what logs them in.
 const SSH: &str = "-F /run/fleet/ssh_config";
 
+/// Says loudly that something was not tested.
+#[expect(clippy::print_stderr, reason = "whoever reads the test's output is to know")]
+fn skipped(why: &str) {
+    eprintln!("SKIPPED: a fleet of hosts: {why}");
+}
+
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench-scripts").join(name)
 }
@@ -31,9 +37,7 @@ impl Fleet {
     fn new(clients: usize, servers: usize) -> Option<Fleet> {
         for tool in ["pdsh", "ssh", "unshare"] {
             if let Err(error) = Command::new(tool).arg("-V").output() {
-                eprintln!(
-                    "SKIPPED: a fleet of hosts: {tool}: {error}; fix: apt-get install pdsh openssh-client"
-                );
+                skipped(&format!("{tool}: {error}; fix: apt-get install pdsh openssh-client"));
                 return None;
             }
         }
@@ -45,7 +49,7 @@ impl Fleet {
         if !hosts.says("all are up") {
             let why = hosts.said("error: ").unwrap_or("without a word").to_owned();
             assert_eq!(hosts.finish().code, Some(2), "{why}");
-            eprintln!("SKIPPED: a fleet of hosts: {why}");
+            skipped(&why);
             return None;
         }
         let directory = tempfile::tempdir().expect("there is a place for temporary files");
