@@ -107,6 +107,10 @@ command -v promtool >/dev/null ||
     skip "walls of the whole host: MEGACONN_HOST_WIDE=1 lets tests change its values for a moment"
 command -v tmux >/dev/null || skip "the live view in a terminal: tmux is not installed (apt-get install tmux)"
 command -v openssl >/dev/null || skip "TLS against openssl: it is not installed (apt-get install openssl)"
+for tool in ssh:openssh-client sshd:openssh-server pdsh:pdsh; do
+    PATH=$PATH:/usr/sbin command -v "${tool%:*}" >/dev/null ||
+        skip "a fleet of hosts: ${tool%:*} is not installed (apt-get install ${tool#*:})"
+done
 command -v chromium >/dev/null || skip "WebSocket against Chromium: it is not installed (apt-get install chromium)"
 command -v npm >/dev/null || skip "WebSocket against npm's ws: npm is not installed (apt-get install nodejs npm)"
 if [ "$(nproc)" -ge 2 ]; then
