@@ -81,7 +81,8 @@ class Locust:
     """One process of Locust."""
 
     def __init__(self, log: Path, *arguments: str, directory: Path | None = None, **environment: str) -> None:
-        command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *arguments]
+        files = f"{LOCUSTFILE},{HERE / 'patient.py'}"
+        command = [sys.executable, "-m", "locust", "-f", files, *arguments]
         environment = os.environ | {"MEGACONN_CLIENT": str(binary("megaconn-client"))} | environment
         self.log = log
         with log.open("w") as said:
@@ -175,8 +176,20 @@ class Crowd:
         self._directory, bind, web = directory, free_port(), free_port()
         self._place = ["--master-host", "127.0.0.1", "--master-port", str(bind)]
         self.master = Locust(
-            directory / "master.log", "--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", str(bind),
-            "--web-host", "127.0.0.1", "--web-port", str(web), "--enable-rebalancing", "--host", target, *arguments,
+            directory / "master.log",
+            "--master",
+            "--master-bind-host",
+            "127.0.0.1",
+            "--master-bind-port",
+            str(bind),
+            "--web-host",
+            "127.0.0.1",
+            "--web-port",
+            str(web),
+            "--enable-rebalancing",
+            "--host",
+            target,
+            *arguments,
         )
         self.page = Page(web)
         self.web = web

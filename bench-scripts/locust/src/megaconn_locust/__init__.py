@@ -1,10 +1,10 @@
 """Users of Locust that are blocks of TCP connections, held by one `megaconn-client` in each worker."""
 
+import locust
+
 from megaconn_locust.options import add_options
 from megaconn_locust.plugin import install
 from megaconn_locust.user import MegaconnUser
-
-import locust
 
 __all__ = ["MegaconnUser", "install"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import logging
@@ -39,9 +40,7 @@ _numbers = itertools.count()
 class Client:
     """It runs from when it is made until `end`."""
 
-    def __init__(
-        self, options: Options, part: Part, connections: int, on_line: Callable[[Line], None]
-    ) -> None:
+    def __init__(self, options: Options, part: Part, connections: int, on_line: Callable[[Line], None]) -> None:
         self.asked = connections
         self._on_line = on_line
         self.said: deque[str] = deque(maxlen=20)
@@ -69,7 +68,10 @@ class Client:
         logger.info("client %d started: %s", self.process.pid, shlex.join(command))
         figures, talk = self.process.stdout, self.process.stderr
         assert figures is not None and talk is not None
-        self._readers: list[Greenlet[..., None]] = [gevent.spawn(self._read_figures, figures), gevent.spawn(self._read_talk, talk)]
+        self._readers: list[Greenlet[..., None]] = [
+            gevent.spawn(self._read_figures, figures),
+            gevent.spawn(self._read_talk, talk),
+        ]
 
     def _read_figures(self, figures: IO[bytes]) -> None:
         for text in figures:
@@ -132,10 +134,8 @@ class Client:
         return True
 
     def _wait(self, seconds: float) -> None:
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            pass
 
 
 def command_line(options: Options, part: Part, connections: int, control: Path) -> list[str]:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
-
 from locust.env import Environment
+
 from megaconn_locust import statistics
 from megaconn_locust.client import Client
 from megaconn_locust.control import Refused

@@ -9,11 +9,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import gevent
-
 from locust import User
 from locust.env import Environment
 from locust.rpc import Message
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
+
 from megaconn_locust import statistics
 from megaconn_locust.client import STOP_S, TERM_S
 from megaconn_locust.driver import ClientFailed, Driver
@@ -63,9 +63,7 @@ class Plugin:
                     user_instance=instance, exception=failure, tb=failure.__traceback__
                 )
 
-            self._drivers[user] = Driver(
-                self._environment, label, lambda: self.options(user), failed
-            )
+            self._drivers[user] = Driver(self._environment, label, lambda: self.options(user), failed)
         return self._drivers[user]
 
     def options(self, user: type[User]) -> Options:
@@ -109,10 +107,7 @@ class Plugin:
             logger.warning("the last figures could not be sent: %s", error)
 
     def _report(self, client_id: str, data: dict[str, Any]) -> None:
-        data[OPEN] = {
-            f"{driver.label} connect".strip(): driver.connections
-            for driver in self._drivers.values()
-        }
+        data[OPEN] = {f"{driver.label} connect".strip(): driver.connections for driver in self._drivers.values()}
 
 
 class Overseer:

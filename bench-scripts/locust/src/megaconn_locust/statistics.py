@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from locust.stats import RequestStats, StatsEntry, StatsError
+
 from megaconn_locust.figures import Row
 
 METHOD = "TCP"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from locust import User, constant, task
 from locust.env import Environment
+
 from megaconn_locust import plugin
 
 
