@@ -51,3 +51,35 @@ def test_a_worker_is_killed_and_the_others_take_its_users(
     assert row["num_failures"] == lost
     assert messages["num_requests"] > 0 and messages["num_failures"] == 0
     assert 0 < messages["median_response_time"] < 5_000
+
+
+def test_workers_come_and_go_and_a_test_follows_another(
+    serve: Callable[..., Server], crowd: Callable[..., Crowd]
+) -> None:
+    """A worker more, one that quits, a second test; and a master that is killed leaves no client."""
+    server = serve()
+    all_of_it = crowd(2, server.target, "--block", "10")
+    page = all_of_it.page
+    page.start(12, 12)
+    wait_for(lambda: server.sum("connections") == 120, "all are there")
+    third = all_of_it.add()
+    wait_for(third.clients, "it has some of the users")
+    wait_for(lambda: server.sum("connections") == 120, "as many as before")
+    first = all_of_it.workers[0]
+    first.process.send_signal(signal.SIGTERM)
+    first.wait()
+    assert not first.clients(), "it has closed all"
+    wait_for(lambda: server.sum("connections") == 120, "others took its users")
+    page.stop()
+    wait_for(lambda: server.sum("connections") == 0, "all have gone")
+    accepted, started = server.sum("accepted_total"), all_of_it.started()
+    wait_for(lambda: page.row("connect")["num_requests"] >= accepted - started, "all are counted", 5)
+    row = page.row("connect")
+    assert (row["num_requests"], row["num_failures"]) == (accepted - started, 0)
+
+    page.start(4, 4)
+    wait_for(lambda: server.sum("connections") == 40, "of the second test")
+    new = server.sum("accepted_total") - accepted - (all_of_it.started() - started)
+    wait_for(lambda: page.row("connect")["num_requests"] == new, "which begins at nothing")
+    all_of_it.master.process.send_signal(signal.SIGKILL)
+    wait_for(lambda: server.sum("connections") == 0 and not all_of_it.clients(), "workers quit")
