@@ -83,7 +83,7 @@ class Locust:
     def __init__(self, log: Path, *arguments: str, directory: Path | None = None, **environment: str) -> None:
         files = f"{LOCUSTFILE},{HERE / 'patient.py'}"
         command = [sys.executable, "-m", "locust", "-f", files, *arguments]
-        environment = os.environ | {"MEGACONN_CLIENT": str(binary("megaconn-client"))} | environment
+        environment = os.environ | {"MEGACONN_LOCUST_CLIENT": str(binary("megaconn-client"))} | environment
         self.log = log
         with log.open("w") as said:
             self.process = subprocess.Popen(

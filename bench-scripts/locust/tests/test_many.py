@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from conftest import Crowd, Server, wait_for
 
-# 40 in CI; MEGACONN_LOCUST_BLOCK=1000 makes it forty thousand connections.
-BLOCK = int(os.environ.get("MEGACONN_LOCUST_BLOCK", "50"))
+# 40 in CI; MEGACONN_TEST_BLOCK=1000 makes it forty thousand connections.
+BLOCK = int(os.environ.get("MEGACONN_TEST_BLOCK", "50"))
 USERS = 40
 
 

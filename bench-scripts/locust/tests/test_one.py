@@ -119,5 +119,5 @@ def test_what_a_client_refuses_is_said(locust: Start, tmp_path: Path) -> None:
     assert running.wait() == 1
     said = (tmp_path / "figures_exceptions.csv").read_text()
     assert "megaconn-client ended with 2: error: " in said and "fix: " in said
-    missing = locust("-u", "1", "-r", "1", "-t", "3s", "--host", "127.0.0.1:1", MEGACONN_CLIENT="./no-client")
+    missing = locust("-u", "1", "-r", "1", "-t", "3s", "--host", "127.0.0.1:1", MEGACONN_LOCUST_CLIENT="./no-client")
     assert missing.wait() == 1 and "./no-client does not start" in missing.said

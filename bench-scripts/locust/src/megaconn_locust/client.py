@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import itertools
 import logging
 import os
@@ -32,8 +31,6 @@ HOLD = "365d"
 STOP_S = 60.0
 TERM_S = 10.0
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count()
 
 
@@ -47,14 +44,6 @@ class Client:
         path = Path(tempfile.gettempdir()) / f"megaconn-locust-{os.getpid()}-{next(_numbers)}.sock"
         self.control = Control(path)
         command = command_line(options, part, connections, path)
-        parent = os.getpid()
-
-        def before_exec() -> None:
-            # The kernel ends the client when the worker is gone, however that came.
-            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:
-                os._exit(1)
-
         # In a session of its own: Ctrl-C on a terminal is for Locust, which ends the client in order.
         self.process = subprocess.Popen(
             command,
@@ -63,7 +52,8 @@ class Client:
             stderr=subprocess.PIPE,
             pass_fds=(part.fileno(),),
             start_new_session=True,
-            preexec_fn=before_exec,
+            # It has the kernel end it when the worker is gone, however that came.
+            env=os.environ | {"MEGACONN_PARENT": str(os.getpid())},
         )
         logger.info("client %d started: %s", self.process.pid, shlex.join(command))
         figures, talk = self.process.stdout, self.process.stderr

@@ -15,7 +15,7 @@ from megaconn_locust.client import Client
 from megaconn_locust.control import Refused
 from megaconn_locust.figures import Figures, Line
 from megaconn_locust.options import Options
-from megaconn_locust.sources import Part, parts_of
+from megaconn_locust.sources import Part, SourcesError, parts_of
 
 logger = logging.getLogger("megaconn")
 
@@ -130,7 +130,9 @@ class Driver:
         try:
             part = Part(parts)
             self._client = Client(options, part, wanted, self._take)
-        except Exception as error:
+        except SourcesError as error:
+            raise ClientFailed(str(error)) from error
+        except (OSError, ValueError) as error:
             raise ClientFailed(f"{options.client} does not start: {error}") from error
         finally:
             # The client has it now.

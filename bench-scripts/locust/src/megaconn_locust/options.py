@@ -41,7 +41,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     group = parser.add_argument_group("megaconn", "Users that are blocks of TCP connections")
 
     def option(name: str, default: object, text: str, *, is_on_page: bool = True, **more: Any) -> None:
-        flag, variable = "--" + name.replace("_", "-"), "MEGACONN_" + name.upper()
+        flag, variable = "--" + name.replace("_", "-"), "MEGACONN_LOCUST_" + name.upper()
         action: Any = group.add_argument(flag, dest=PREFIX + name, default=default, env_var=variable, help=text, **more)
         # What Locust's parser sets, and its groups do not.
         action.include_in_web_ui = is_on_page
