@@ -121,3 +121,19 @@ def test_what_a_client_refuses_is_said(locust: Start, tmp_path: Path) -> None:
     assert "megaconn-client ended with 2: error: " in said and "fix: " in said
     missing = locust("-u", "1", "-r", "1", "-t", "3s", "--host", "127.0.0.1:1", MEGACONN_LOCUST_CLIENT="./no-client")
     assert missing.wait() == 1 and "./no-client does not start" in missing.said
+
+
+def test_as_many_are_there_as_there_can_be(serve: Callable[..., Server], locust: Start, tmp_path: Path) -> None:
+    """What is beyond is refused by the limit's name, while the test runs."""
+    server = serve()
+    few = "--source 127.0.0.1 --source-ports 20000-20099"
+    running = locust(
+        "-u", "2", "-r", "1", "-t", "6s", "--host", server.target, "--block", "60", "--client-args", few,
+        "--csv", "figures",
+    )  # fmt: skip
+    wait_for(lambda: server.sum("connections") > 60, "more than of one user")
+    assert running.wait() == 1
+    said = (tmp_path / "figures_exceptions.csv").read_text()
+    assert "connections 120 is more than this run can hold" in said and "fix: " in said
+    row = table(tmp_path)["connect"]
+    assert 60 < int(row["Request Count"]) <= 100 and int(row["Failure Count"]) == 0

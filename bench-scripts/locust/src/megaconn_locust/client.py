@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +28,14 @@ logger = logging.getLogger("megaconn")
 # The run ends when it is told to: no test lasts longer.
 HOLD = "365d"
 
-# To close in order; then by SIGTERM, with which it drops what is open; then it is killed.
-STOP_S = 60.0
+# What does not end by SIGTERM, with which it drops what is open, is killed.
 TERM_S = 10.0
+
+
+def patience_s(connections: int) -> float:
+    """Seconds to close so many in order."""
+    return 60 + connections / 5_000
+
 
 _numbers = itertools.count()
 
@@ -73,7 +79,8 @@ class Client:
         for text in talk:
             words = text.decode(errors="replace").rstrip()
             self.said.append(words)
-            logger.debug("client %s: %s", self.process.pid, words)
+            level = logging.WARNING if words.startswith(("warning", "error")) else logging.DEBUG
+            logger.log(level, "client %d: %s", self.process.pid, words)
 
     @property
     def has_ended(self) -> bool:
@@ -100,12 +107,18 @@ class Client:
         self.asked = connections
         return True
 
+    def ask_for_most(self, wanted: int) -> None:
+        """Asks for as many as it can hold, after `wanted` were refused."""
+        with contextlib.suppress(OSError, Refused):
+            most = self.control.state().get("most_connections")
+            if isinstance(most, int) and 0 < most < wanted:
+                self.control.set(connections=most)
+
     def end(self) -> None:
         """Ends it in order, and reads its last figures."""
         is_told = False
-        for _ in range(int(STOP_S / 0.1)):
-            if self.process.poll() is not None:
-                break
+        until = time.monotonic() + patience_s(self.asked)
+        while self.process.poll() is None and time.monotonic() < until:
             if not is_told:
                 is_told = self._tell_to_stop()
             self._wait(0.1)

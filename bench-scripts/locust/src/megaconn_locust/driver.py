@@ -38,7 +38,7 @@ class Driver:
         environment: Environment,
         label: str,
         options: Callable[[], Options],
-        on_failure: Callable[[ClientFailed], None],
+        on_failure: Callable[[Exception], None],
     ) -> None:
         self._environment, self.label = environment, label
         self._options, self._on_failure = options, on_failure
@@ -97,7 +97,8 @@ class Driver:
                 gevent.sleep(GATHER_S)
             try:
                 self._step()
-            except ClientFailed as failed:
+            except Exception as failed:
+                # It steers on: `end` waits for it.
                 self._fail(failed)
             if self._client is None and not self._changed.is_set():
                 self._is_idle.set()
@@ -147,9 +148,11 @@ class Driver:
         try:
             is_asked = client.ask_for(wanted)
         except Refused as refused:
-            # It holds what it has.
+            # As many as there can be, and no more is asked for until users come or go.
             client.asked = wanted
-            self._on_failure(ClientFailed(str(refused)))
+            client.ask_for_most(wanted)
+            logger.error("%s", refused)
+            self._on_failure(refused)
             return
         if is_asked:
             self._changes += 1
@@ -170,7 +173,7 @@ class Driver:
             what = f"lost with the client, which ended with {client.process.returncode}"
             statistics.add_failures(self._environment.stats, self._name("connect"), what, left)
 
-    def _fail(self, failed: ClientFailed) -> None:
+    def _fail(self, failed: Exception) -> None:
         self._has_failed = True
         self._environment.process_exit_code = 1
         logger.error("%s", failed)

@@ -101,6 +101,7 @@ def _connects(line: Line, before: Line) -> Row:
     failures = _named(line, before, "failed", "not connected")
     failures |= _named(line, before, "reconnect_failed", "not connected again")
     failures |= _named(line, before, "arrival_failed", "not connected in the place of another")
+    failures |= _some({"not tried, since the memory reserve was met": new("connect_untried_total")})
     failed = sum(failures.values())
     failures |= _named(line, before, "lost", "lost")
     return Row(made + failed, _times(line, before, "connect_latency_us"), failures=failures)

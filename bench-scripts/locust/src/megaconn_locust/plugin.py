@@ -15,8 +15,8 @@ from locust.rpc import Message
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from megaconn_locust import statistics
-from megaconn_locust.client import STOP_S, TERM_S
-from megaconn_locust.driver import ClientFailed, Driver
+from megaconn_locust.client import TERM_S, patience_s
+from megaconn_locust.driver import Driver
 from megaconn_locust.options import OWN, Options
 
 logger = logging.getLogger("megaconn")
@@ -56,7 +56,7 @@ class Plugin:
         if user not in self._drivers:
             label = getattr(user, "label", "")
 
-            def failed(failure: ClientFailed) -> None:
+            def failed(failure: Exception) -> None:
                 # On the page it stands among exceptions.
                 instance = user(self._environment)
                 self._environment.events.user_error.fire(
@@ -141,7 +141,8 @@ class Overseer:
         self._awaited = self._present()
         for worker in self._awaited:
             self._runner.send_message(END, client_id=worker)
-        until = time.monotonic() + STOP_S + 2 * TERM_S
+        most = max((sum(rows.values()) for rows in self._open.values()), default=0)
+        until = time.monotonic() + patience_s(most) + 3 * TERM_S
         while self._awaited & self._present() and time.monotonic() < until:
             gevent.sleep(0.1)
         if self._awaited:
