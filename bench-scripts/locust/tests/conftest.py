@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -141,7 +142,12 @@ class Page:
 
     def stop(self) -> None:
         """Returns when all have stopped."""
-        self._ask("/stop", now="yes")
+        try:
+            self._ask("/stop", now="yes")
+        except urllib.error.HTTPError as error:
+            # Older ones are asked otherwise.
+            assert error.code in (405, 500)
+            self._ask("/stop")
 
     def stats(self) -> dict[str, object]:
         """What the page shows."""

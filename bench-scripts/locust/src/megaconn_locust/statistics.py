@@ -25,7 +25,8 @@ def add_failures(stats: RequestStats, name: str, what: str, n: int) -> None:
     now = time.time()
     for entry in (stats.entries[(name, METHOD)], stats.total):
         entry.num_failures += n
-        entry.num_fail_per_sec[int(now)] += n
+        second = int(now)
+        entry.num_fail_per_sec[second] = entry.num_fail_per_sec.get(second, 0) + n
     _add_error(stats, name, what, n, now)
 
 
@@ -56,7 +57,9 @@ def _add_error(stats: RequestStats, name: str, what: str, n: int, now: float) ->
     key = StatsError.create_key(METHOD, name, what)
     error = stats.errors.setdefault(key, StatsError(METHOD, name, what))
     error.occurrences += n
-    error.first_seen = error.first_seen or now
+    # Errors of older ones have no times.
+    if getattr(error, "first_seen", now) is None:
+        error.first_seen = now
     error.last_seen = now
     if error.occurrences <= 0:
         del stats.errors[key]
