@@ -165,6 +165,12 @@ class Page:
         assert isinstance(rows, list)
         return next((row for row in rows if row["name"] == name), {"num_requests": 0, "num_failures": 0})
 
+    def errors(self) -> list[tuple[str, str]]:
+        """Rows, and what failed there."""
+        errors = self.stats()["errors"]
+        assert isinstance(errors, list)
+        return [(error["name"], error["error"]) for error in errors]
+
     def workers(self) -> list[dict[str, object]]:
         """Those that are there."""
         try:

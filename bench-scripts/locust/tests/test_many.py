@@ -49,7 +49,10 @@ def test_a_worker_is_killed_and_the_others_take_its_users(
     row, messages = page.row("connect"), page.row("message")
     assert row["num_requests"] == accepted
     assert row["num_failures"] == lost
-    assert messages["num_requests"] > 0 and messages["num_failures"] == 0
+    assert messages["num_requests"] > 0
+    # A machine that is full may be late; nothing else fails.
+    assert {error for name, error in page.errors() if name != "connect"} <= {"late"}
+    assert [error for name, error in page.errors() if name == "connect"] == ["lost with a worker"]
     assert 0 < messages["median_response_time"] < 5_000
 
 
