@@ -45,7 +45,7 @@ step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --locked -- -D warnings
 if [ -n "$quick" ]; then
     if command -v shellcheck >/dev/null; then
-        step shellcheck .ci/run bench-scripts/*.sh
+        step shellcheck .ci/run bench-scripts/*.sh bench-scripts/locust/check.sh
     fi
     tests=(repository verdict doctor bad_input framed modes shard_sim end_to_end)
     step cargo test --workspace --locked --lib --bins "${tests[@]/#/--test=}"
@@ -54,7 +54,7 @@ fi
 step env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 step cc -O2 -Wall -Wextra -Werror -fsyntax-only bench-scripts/baselines/epoll-echo.c bench-scripts/baselines/send-floor.c
 if command -v shellcheck >/dev/null; then
-    step shellcheck .ci/run bench-scripts/*.sh
+    step shellcheck .ci/run bench-scripts/*.sh bench-scripts/locust/check.sh
 else
     skip "shell lint: shellcheck is not installed (apt-get install shellcheck)"
 fi
@@ -118,6 +118,18 @@ if [ "$(nproc)" -ge 2 ]; then
     step bench-scripts/compare.sh --quick --only tls-open-200,tls-handshakes-100,tls-echo-500,ws-echo-500
 else
     skip "a try of compare.sh: it needs two CPUs"
+fi
+if python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    step cargo build --workspace --locked
+    status=0
+    step bench-scripts/locust/check.sh || status=$?
+    case $status in
+        0) ;;
+        75) skip "the package for Locust: PyPI could not be reached" ;;
+        *) exit "$status" ;;
+    esac
+else
+    skip "the package for Locust: python3 makes no environments (apt-get install python3-venv)"
 fi
 # Last, so that the test runner's counts are the closing lines.
 step cargo test --workspace --locked

@@ -55,7 +55,7 @@ pub struct Process<S> {
 }
 
 /// The environment variable that has the number of the process with which this one is to end. It is set by
-/// `megaconn measure` for the ends that it starts.
+/// `megaconn measure` for the ends that it starts, and by workers of Locust for their clients.
 pub const PARENT: &str = "MEGACONN_PARENT";
 
 /// Has the kernel end this process when the one that started it ends, if that one asked for it.
