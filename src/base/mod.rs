@@ -11,6 +11,7 @@ pub mod files;
 pub mod format;
 pub mod http_words;
 pub mod layers;
+pub mod moments;
 pub mod service_error;
 pub mod side;
 pub mod stderr;

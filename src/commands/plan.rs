@@ -282,7 +282,7 @@ pub(crate) fn demand(
 ) -> Result<(Demand, Option<String>), String> {
     let cores = ways.cores.resolve().map_err(|error| error.to_string())?.len();
     let targets: Vec<_> = target.iter().flat_map(|endpoints| endpoints.each()).collect();
-    let typed = Typed { sources: &ways.source, ports: ways.source_ports };
+    let typed = Typed { sources: &ways.source, ports: ways.source_ports, part: None };
     let planned =
         sources::plan(&typed, targets.clone(), cores).map_err(|error| error.to_string())?;
     let capacity = planned.tuples.capacity();

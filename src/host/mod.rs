@@ -7,6 +7,7 @@ pub mod conntrack;
 pub mod counters;
 pub mod cpu;
 pub mod headroom;
+pub mod identity;
 #[cfg(test)]
 mod in_namespace;
 pub mod kernel_log;

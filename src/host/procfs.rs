@@ -100,6 +100,13 @@ impl ProcFs {
         self.text(path)
     }
 
+    /// What a symbolic link says; `None` when it is none, or may not be read.
+    #[must_use]
+    pub fn link(&self, path: &str) -> Option<String> {
+        let told = fs::read_link(self.path(path)).ok()?;
+        Some(told.to_string_lossy().into_owned())
+    }
+
     /// Whether a path leads to `/dev/null`.
     #[must_use]
     pub fn is_null(&self, path: &str) -> bool {

@@ -11,6 +11,7 @@ use crate::host::addresses::Addresses;
 use crate::host::links;
 use crate::host::ports;
 use crate::host::procfs::ProcFs;
+use crate::plan::parts::RunPart;
 use crate::plan::route;
 use crate::plan::tuples::{
     AddressRange, NotASource, NotATarget, PortRange, Sources, TupleError, TuplePlan,
@@ -23,6 +24,21 @@ pub struct Typed<'a> {
     pub sources: &'a [Sources],
     /// `--source-ports`.
     pub ports: Option<PortRange>,
+    /// Which part of a run this is, and whether others have the same sources.
+    pub part: Option<(RunPart, SourceSharing)>,
+}
+
+/// Whether the parts of a run have the same source addresses: each has its own ports then, and no two parts can make one
+/// connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceSharing {
+    /// As this host can tell: they do where a target is an address of the host itself, since such parts are in one network
+    /// namespace.
+    Auto,
+    /// Each has its own: all ports are used.
+    Own,
+    /// All have the same: one network namespace, or an address of a NAT that keeps ports.
+    Shared,
 }
 
 /// A plan, and what it leaves out.
@@ -32,6 +48,8 @@ pub struct Planned {
     pub tuples: TuplePlan,
     /// Addresses of `--source` that are not this host's.
     pub unused: Vec<AddressRange>,
+    /// Whether the ports are cut among the parts of a run.
+    pub is_shared: bool,
 }
 
 impl Planned {
@@ -61,14 +79,38 @@ pub fn plan(
     let addresses = Addresses::read(&procfs).ok_or(TupleError::Unknown)?;
     targets.iter().try_for_each(|target| check_target(*target, &addresses))?;
     let ports = usable_ports(&procfs, typed.ports)?;
+    let is_here = targets.iter().any(|target| addresses.is_ours(target.ip()));
+    let (ports, is_shared) = match typed.part {
+        Some((part, sharing)) if sharing.is_shared(is_here) => (of_part(part, &ports)?, true),
+        _ => (ports, false),
+    };
     if targets.iter().any(|target| is_out_of_reach(*target, &addresses)) {
-        return Ok(Planned { tuples: TuplePlan::empty(targets, cores), unused: Vec::new() });
+        let tuples = TuplePlan::empty(targets, cores);
+        return Ok(Planned { tuples, unused: Vec::new(), is_shared });
     }
     let (sources, unused) = resolve(typed.sources, &targets, &addresses)?;
     let is_other = |ip: &IpAddr| !addresses.is_ours(*ip);
     let others: HashSet<IpAddr> = targets.iter().map(SocketAddr::ip).filter(is_other).collect();
     let tuples = TuplePlan::with_others(targets, &sources, ports, cores, &others)?;
-    Ok(Planned { tuples, unused })
+    Ok(Planned { tuples, unused, is_shared })
+}
+
+impl SourceSharing {
+    fn is_shared(self, is_target_here: bool) -> bool {
+        match self {
+            SourceSharing::Auto => is_target_here,
+            SourceSharing::Own => false,
+            SourceSharing::Shared => true,
+        }
+    }
+}
+
+/// Of the ports that all parts of a run have, those of one.
+fn of_part(part: RunPart, ports: &[u16]) -> Result<Vec<u16>, TupleError> {
+    match part.ports(ports) {
+        [] if !ports.is_empty() => Err(TupleError::FewPorts(ports.len(), part)),
+        own => Ok(own.to_vec()),
+    }
 }
 
 /// An address of this host that nothing reaches, because loopback is down or lacks it.

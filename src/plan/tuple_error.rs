@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::errno::Errno;
+use crate::plan::parts::RunPart;
 use crate::plan::ranges::AddressRange;
 
 /// A plan that cannot be made.
@@ -20,6 +21,12 @@ pub enum TupleError {
     /// Every port is reserved.
     #[error("--source-ports: every port is in net.ipv4.ip_local_reserved_ports; fix: other ports")]
     NoPort,
+    /// Fewer ports than parts of a run that have the same sources.
+    #[error(
+        "--part {1}: the parts have the same source addresses and {0} ports, fewer than parts; fix: other addresses for \
+         each by --source with --part-sources own, or fewer parts"
+    )]
+    FewPorts(usize, RunPart),
     /// No route leads to the target. Other addresses would not help.
     #[error(
         "--target {0}: no route leads there ({1}); fix: ip route add {ip} via ROUTER, or `ip link set \

@@ -148,6 +148,20 @@ impl TuplePlan {
         &self.targets
     }
 
+    /// Source addresses of the plan, each range once.
+    pub fn sources(&self) -> impl Iterator<Item = &AddressRange> {
+        let ranges = || self.blocks.iter().flat_map(|block| &block.sources);
+        let is_first = move |(at, range): &(usize, &AddressRange)| {
+            ranges().take(*at).all(|before| before != *range)
+        };
+        self.blocks
+            .iter()
+            .flat_map(|block| &block.sources)
+            .enumerate()
+            .filter(is_first)
+            .map(|(_, range)| range)
+    }
+
     /// Source ports of the plan.
     #[must_use]
     pub fn ports(&self) -> &[u16] {

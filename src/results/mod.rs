@@ -6,6 +6,7 @@
 //! | `environment.json` | [`environment::Environment`] |
 //! | `doctor.json` | [`doctor::Doctor`], as far as it is read: `walls::doctor` writes it |
 //! | `counters.json` | [`counters::Moments`] |
+//! | `histograms.json` | [`histograms::Histograms`], of a part of a run |
 //! | `bystanders.ndjson` | [`bystanders::Second`], one a line |
 //!
 //! Dumps (`client.ndjson`, `server.ndjson`) are `observe::dump`'s.
@@ -24,8 +25,10 @@ pub mod cost;
 pub mod counters;
 pub mod doctor;
 pub mod environment;
+pub mod histograms;
 pub mod lenient;
 pub mod max;
+pub mod parts;
 pub mod percentiles;
 pub mod plateau;
 pub mod read;
@@ -56,6 +59,10 @@ pub const DOCTOR: RunFile = RunFile { name: "doctor.json", schema: "megaconn.doc
 
 /// What the kernels counted.
 pub const COUNTERS: RunFile = RunFile { name: "counters.json", schema: "megaconn.counters/1" };
+
+/// The histograms of a part of a run, whole.
+pub const HISTOGRAMS: RunFile =
+    RunFile { name: "histograms.json", schema: "megaconn.histograms/1" };
 
 /// Every answer of every bystander, a line for each bystander and second.
 pub const BYSTANDERS: RunFile =

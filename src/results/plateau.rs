@@ -51,6 +51,10 @@ pub struct Plateau {
     pub sweep: Maybe<Sweep>,
     /// How late the client itself was: from when something was due to when it began.
     pub schedule_lag_us: Maybe<Percentiles>,
+    /// When the hold began, in milliseconds since 1970.
+    pub hold_began_at_ms: Maybe<u64>,
+    /// With --start-at: by how much that was after its time.
+    pub late_seconds: Maybe<f64>,
     /// How long they were held.
     pub hold_seconds: Maybe<f64>,
     /// For how long the run was paused by `--control` in it, of which nothing is in rates.

@@ -10,6 +10,7 @@ use crate::results::bystanders::{Bystanders, SafeCapacity};
 use crate::results::cost::{Cost, Memory};
 use crate::results::lenient::{List, Map, Maybe, Part};
 use crate::results::max::Max;
+use crate::results::parts::{PartOf, PartRow};
 use crate::results::plateau::{Counts, Plateau};
 use crate::results::verdict::Verdict;
 
@@ -53,6 +54,12 @@ pub struct RunResult {
     pub expect: Maybe<String>,
     /// What random choices came from, see `--seed`.
     pub seed: Maybe<u64>,
+    /// What all parts of a run, and what belongs to it, have in common, see `--run-id`.
+    pub run_id: Maybe<String>,
+    /// With --part: which part of a run this is.
+    pub part: Maybe<PartOf>,
+    /// Of a result that was merged: its parts, in order.
+    pub parts: List<PartRow>,
     /// Connections that were established and not lost before the client closed them; when the number was
     /// lowered on the way, at the plateau that had most of them.
     pub established: Maybe<u64>,
@@ -286,6 +293,8 @@ pub struct Descriptors {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PerCore {
+    /// Of a result that was merged: the part that a client's core is of.
+    pub part: Maybe<u64>,
     /// `client` or `server`.
     pub side: Maybe<String>,
     /// Its number in its process.

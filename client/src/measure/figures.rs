@@ -14,9 +14,11 @@ use megaconn::observe::stats::{
 use megaconn::plan::tuples::{TuplePlan, share};
 use megaconn::results::broadcasts::Broadcasts;
 use megaconn::results::cost::Memory;
-use megaconn::results::lenient::List;
+use megaconn::results::lenient::{List, Maybe};
+use megaconn::results::parts::ClockOffset;
 use megaconn::results::result::{Descriptors, PerCore};
 
+use crate::measure::clock;
 use crate::measure::cost::MemorySamples;
 use crate::measure::losses::LossAccount;
 use crate::measure::server::ServerFigures;
@@ -63,6 +65,14 @@ impl Figures {
         self.server_before = self.server.as_ref().and_then(ServerFigures::connections);
         self.memory =
             MemorySamples::begin(self.server.as_ref().and_then(ServerFigures::resident_bytes));
+    }
+
+    /// How far the server's clock is ahead of ours, or why that is not known.
+    pub(crate) fn clock(&self) -> Result<ClockOffset, String> {
+        self.server.as_ref().and_then(ServerFigures::place).map_or_else(
+            || Err("the server's metrics are not seen, and nothing else tells its time".into()),
+            clock::ask,
+        )
     }
 
     /// Looks at the server again.
@@ -184,6 +194,7 @@ impl Figures {
 
 fn per_core(side: Side, core: &CoreSnapshot) -> PerCore {
     PerCore {
+        part: Maybe(None),
         side: side.name().into(),
         core: core.core.into(),
         cpu: u64::from(core.cpu).into(),

@@ -2,6 +2,7 @@
 //! connection costs.
 
 pub(crate) mod aftermath;
+pub(crate) mod clock;
 pub(crate) mod cost;
 pub(crate) mod environment;
 pub(crate) mod evidence;

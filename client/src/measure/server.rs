@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use megaconn::base::clock::unix_ms;
 use megaconn::base::files::{is_being_written, open_regular};
+use megaconn::observe::metrics::fetch::Place;
 use megaconn::observe::snapshot::{CoreSnapshot, Snapshot};
 use megaconn::results::SERVER_DUMPS;
 use serde::Deserialize;
@@ -154,6 +155,14 @@ impl ServerFigures {
 
     fn figure(&self, name: &str) -> Option<u64> {
         self.view.as_ref()?.figures.get(name).copied()
+    }
+
+    /// Where it gives its metrics; `None` when it is seen by its dumps.
+    pub(crate) fn place(&self) -> Option<Place> {
+        match &self.source {
+            Source::Metrics(metrics) => Some(metrics.place()),
+            Source::Dumps(_) => None,
+        }
     }
 
     /// When the server was last seen, in milliseconds since 1970; `None` when it never was.

@@ -10,7 +10,7 @@ use megaconn::base::stderr::talk;
 use megaconn::observe::dump::place;
 use megaconn::report;
 use megaconn::results::{
-    self, BYSTANDERS, CLIENT_DUMPS, COUNTERS, DOCTOR, ENVIRONMENT, RESULT, SERVER_DUMPS,
+    self, BYSTANDERS, CLIENT_DUMPS, COUNTERS, DOCTOR, ENVIRONMENT, HISTOGRAMS, RESULT, SERVER_DUMPS,
 };
 use serde::Serialize;
 
@@ -39,7 +39,8 @@ pub(crate) fn take(dir: &Path) -> Result<Taken, WriteError> {
     let failed = |error| WriteError::Out(dir.to_owned(), error);
     let lock = File::open(dir).map_err(failed)?;
     files::lock(&lock).map_err(|_| WriteError::Busy(dir.to_owned()))?;
-    let of_client = [RESULT, ENVIRONMENT, DOCTOR, COUNTERS, BYSTANDERS].map(|file| file.name);
+    let of_client =
+        [RESULT, ENVIRONMENT, DOCTOR, COUNTERS, HISTOGRAMS, BYSTANDERS].map(|file| file.name);
     let mut earlier: Vec<&Path> =
         of_client.iter().chain(&[CLIENT_DUMPS, report::FILE]).map(Path::new).collect();
     let of_server = Path::new(SERVER_DUMPS);

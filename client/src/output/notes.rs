@@ -26,6 +26,9 @@ pub(crate) fn of(result: &RunResult) -> Map<String> {
         note("verdict.next_wall", "only when nothing was lost, and a limit of this host is known");
     }
 
+    if result.part.as_ref().is_some_and(|part| part.clock.is_none()) {
+        note("part.clock", "the server did not say which time it is; see megaconn serve --metrics");
+    }
     let plateau = result.plateaus.last();
     let unless_held = |otherwise| unless_held(result, otherwise);
     if result.file_descriptors.server.is_none() {
@@ -126,7 +129,12 @@ fn of_cost(result: &RunResult) -> Map<String> {
         note("cost_per_connection.time_wait", why);
     }
     if cost.server_user_bytes.is_none() {
-        let why = "no growth in a dump of the hold; is the server's --stats DIR/server.ndjson?";
+        let of_part = result.part.as_ref().is_some_and(|part| *part.of > Some(1));
+        let why = if of_part {
+            "a part of a run: the server grows by the connections of all, see megaconn merge"
+        } else {
+            "no growth in a dump of the hold; is the server's --stats DIR/server.ndjson?"
+        };
         note("cost_per_connection.server_user_bytes", unless_held(why));
     }
     if cost.client_user_bytes.is_none() {

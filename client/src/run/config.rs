@@ -21,11 +21,14 @@ use megaconn::engine::protocol::push::Pushes;
 use megaconn::engine::protocol::script::Script;
 use megaconn::engine::protocol::tls::config::{ClientTls, ServerName};
 use megaconn::engine::storm::{Storm, Way};
+use megaconn::plan::parts::RunPart;
 
 use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::slo::Slo;
 use crate::run::conflicts;
+use crate::run::cut::Cut;
 use crate::run::flags::{self, Flags, GateFlags, LoadFlags, Outputs, Targets, TrafficFlags};
+use crate::run::part::PartTyped;
 use crate::run::plateaus::hold_at_least;
 use crate::run::websocket::WebSocket;
 
@@ -44,6 +47,10 @@ pub(crate) struct Config {
     pub(crate) seed: u64,
     /// With --bystanders.
     pub(crate) bystanders: Option<BystanderPlan>,
+    /// Which part of a run this is.
+    pub(crate) cut: Cut,
+    /// What the whole of it must reach.
+    pub(crate) whole_gates: Gates,
 }
 
 /// How many connections, how fast, and for how long.
@@ -124,7 +131,7 @@ pub(crate) struct BystanderPlan {
 /// Flags that contradict each other, with the fix.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
-pub(crate) struct FlagError(String);
+pub(crate) struct FlagError(pub(crate) String);
 
 impl Config {
     /// What `flags` mean together; their targets are `endpoints`, which requests call by their `hosts`.
@@ -132,11 +139,12 @@ impl Config {
     /// # Errors
     /// The first two of them that contradict each other.
     pub(crate) fn new(
-        flags: Flags,
+        mut flags: Flags,
         endpoints: Vec<Vec<Endpoints>>,
         hosts: HashMap<SocketAddr, Box<str>>,
         script: Option<Script>,
         tls: Option<(ClientTls, HashMap<SocketAddr, ServerName<'static>>)>,
+        part: PartTyped,
     ) -> Result<Config, FlagError> {
         if let Some((what, fix)) = conflicts::first(&flags) {
             return Err(FlagError(format!("{what}; fix: {fix}")));
@@ -152,8 +160,11 @@ impl Config {
             return Err(FlagError(error.to_owned()));
         }
         let websocket = WebSocket::of(&flags, hosts, script.as_ref(), room).map_err(FlagError)?;
-        let (plateaus, to_max) = plateaus(&flags.load.connections)?;
+        let (whole, to_max) = plateaus(&flags.load.connections)?;
+        let cut = Cut::new(part, &mut flags, &whole, to_max).map_err(FlagError)?;
+        let plateaus: Vec<u64> = whole.iter().map(|connections| cut.share(*connections)).collect();
         let most = plateaus.iter().copied().max().unwrap_or(0);
+        let whole_most = whole.iter().copied().max().unwrap_or(0);
         let reused =
             reused_after(&flags.load, &flags.traffic, plateaus.len() + usize::from(to_max));
         let churn = churn(&flags.traffic, reused);
@@ -166,12 +177,13 @@ impl Config {
         });
         let keeps = bystanders.as_ref().and_then(|plan| Some((plan.keep.as_ref()?, &plan.whom)));
         let hold_least = keeps.map(|(keep, whom)| hold_at_least(keep, whom.rate_per_s));
-        let gates = Gates::new(&flags.gates, most, to_max, keeps.is_some());
-        if gates.min_established > most && !to_max {
+        let whole_gates = Gates::new(&flags.gates, whole_most, to_max, keeps.is_some());
+        let gates = whole_gates.of_part(most, whole_most);
+        if whole_gates.min_established > whole_most && !to_max {
             return Err(FlagError(format!(
-                "--min-established {} is more than --connections {most}; fix: --min-established {most}, \
+                "--min-established {} is more than --connections {whole_most}; fix: --min-established {whole_most}, \
                  or more --connections",
-                gates.min_established
+                whole_gates.min_established
             )));
         }
         Ok(Config {
@@ -197,7 +209,9 @@ impl Config {
             memory_reserve: flags.memory_reserve,
             gates,
             outputs: flags.outputs,
-            seed: flags.lifetime.seed(),
+            seed: flags.lifetime.seed(cut.run_id.as_deref()),
+            cut,
+            whole_gates,
             bystanders,
         })
     }
@@ -310,6 +324,11 @@ impl Traffic {
 }
 
 impl Gates {
+    /// Those of a part that holds `most` of `whole`: it misses what the whole is sure to miss.
+    fn of_part(self, most: u64, whole: u64) -> Gates {
+        Gates { min_established: RunPart::least(most, self.min_established, whole), ..self }
+    }
+
     fn new(flags: &GateFlags, most: u64, to_max: bool, searches: bool) -> Gates {
         // Whatever number a search finds is an answer, however small it is.
         let fewest = if searches { 0 } else { most };

@@ -7,6 +7,7 @@ use megaconn::engine::client::config::{Reconnect, Schedule};
 use megaconn::engine::driver::ShutdownMode;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::engine::protocol::tls::config::ClientTls;
+use megaconn::plan::timetable::Span;
 
 use crate::run::config::{Config, Load, Traffic};
 use crate::run::lifetime;
@@ -29,6 +30,14 @@ pub(crate) fn lines(config: &Config, plan: &RunPlan) -> Vec<String> {
         format!("tuples={}", tuples.capacity()),
     ];
     lines.extend(of_traffic(load, traffic));
+    let cut = &config.cut;
+    let moment = |at: Duration| format!("{:.3} s since 1970", at.as_secs_f64());
+    lines.push(format!("part={}", or(cut.part, "whole run")));
+    lines.push(format!("run_id={}", or(cut.run_id.as_ref(), "none")));
+    lines.push(format!(
+        "start_at={}",
+        or(cut.timetable.as_ref().map(|at| moment(at.start)), "once ready")
+    ));
     lines.push(format!("seed={}", config.seed));
     lines.push(format!("resolve_every={}", time(config.targets.resolve_every)));
     lines.extend([
@@ -42,6 +51,33 @@ pub(crate) fn lines(config: &Config, plan: &RunPlan) -> Vec<String> {
         format!("bystanders={}", or(bystanders.map(|plan| &plan.whom), "off")),
     ]);
     lines
+}
+
+/// What all parts of a run are asked to do, by name: what is not alike is of another run. Rates are those of one part.
+pub(crate) fn plan(config: &Config, plan: &RunPlan) -> Vec<(String, String)> {
+    let Config { load, traffic, whole_gates: gates, .. } = config;
+    let targets = plan.tuples.targets();
+    let table = config.cut.timetable.as_ref();
+    let holds: Option<Vec<String>> = table.map(|table| {
+        let since_start = |span: &Span| format!("{:?}", span.holds.saturating_sub(table.start));
+        table.plateaus.iter().map(since_start).collect()
+    });
+    let mut lines = vec![
+        format!("targets={} (first {})", targets.len(), targets[0]),
+        format!("connections={}", list(&config.cut.whole)),
+        format!("hold={:?}", load.hold),
+        format!("holds_begin={}", or(holds.map(|holds| list(&holds)), "not by the clock")),
+        format!("seed={}", config.seed),
+        format!("min_established={}", gates.min_established),
+        format!("max_lost={}", gates.max_lost),
+        format!("max_p99={}", time(gates.max_p99)),
+        format!("bystanders={}", if config.bystanders.is_some() { "on" } else { "off" }),
+    ];
+    lines.extend(of_traffic(load, traffic));
+    let pair = |line: String| {
+        line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+    };
+    lines.into_iter().filter_map(pair).collect()
 }
 
 fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {

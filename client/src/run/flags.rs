@@ -23,6 +23,7 @@ use crate::bystanders::flags::BystanderFlags;
 use crate::bystanders::slo::Slo;
 use crate::measure::server_metrics::Look;
 use crate::run::lifetime::{Every, LifetimeFlags};
+use crate::run::part::PartFlags;
 use crate::run::readers::ReadersFlags;
 use crate::run::reconnect::ReconnectFlags;
 use crate::run::script::ScriptFlags;
@@ -51,6 +52,8 @@ pub(crate) struct Flags {
     pub(crate) lifetime: LifetimeFlags,
     #[command(flatten)]
     pub(crate) readers: ReadersFlags,
+    #[command(flatten)]
+    pub(crate) part: PartFlags,
     /// Memory left to others [default: 5 %]
     ///
     /// When less is left, of the host or of what a memory cgroup of the client may have, nothing more

@@ -46,10 +46,19 @@ impl LifetimeFlags {
         self.told().map_or(0, |lifetime| tuples(lifetime, connections, time))
     }
 
-    /// The seed, or one that is drawn.
-    pub(crate) fn seed(self) -> u64 {
-        self.seed.unwrap_or_else(|| fastrand::u64(..DRAWN_BELOW))
+    /// The seed, or that of the run's name, which all parts of it have; else one that is drawn.
+    pub(crate) fn seed(self, run_id: Option<&str>) -> u64 {
+        self.seed.unwrap_or_else(|| match run_id {
+            Some(name) => of_name(name),
+            None => fastrand::u64(..DRAWN_BELOW),
+        })
     }
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo, 1991), cut to what readers of JSON have whole.
+fn of_name(name: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, step) % DRAWN_BELOW
 }
 
 fn seed(text: &str) -> Result<u64, String> {
@@ -184,8 +193,10 @@ mod tests {
         for bad in ["", "-1", "+1", "1k", "0x10", "18446744073709551616"] {
             assert!(seed(bad).expect_err(bad).contains("fix: "), "{bad}");
         }
-        let drawn = LifetimeFlags::default().seed();
-        assert!(drawn < DRAWN_BELOW && drawn != LifetimeFlags::default().seed());
-        assert_eq!(LifetimeFlags { seed: Some(7), lifetime: None }.seed(), 7);
+        let drawn = LifetimeFlags::default().seed(None);
+        assert!(drawn < DRAWN_BELOW && drawn != LifetimeFlags::default().seed(None));
+        let named = |name| LifetimeFlags::default().seed(Some(name));
+        assert!(named("a") == named("a") && named("a") != named("b") && named("a") < DRAWN_BELOW);
+        assert_eq!(LifetimeFlags { seed: Some(7), lifetime: None }.seed(Some("a")), 7);
     }
 }

@@ -1,19 +1,22 @@
 //! `megaconn-client run`, from start to end: flags to a config, the config to a plan on this host, what
 //! the run needs is opened, the controller leads the cores through it, and the report is written.
 
+use std::env;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use megaconn::base::moments;
 use megaconn::base::stderr::talk;
 use megaconn::base::stdout::{Undelivered, deliver};
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::observe::metrics::http;
-use megaconn::observe::stats::{BroadcastLog, LossLog};
+use megaconn::observe::stats::{BroadcastLog, ClientStats, LossLog};
 use megaconn::plan::named::{self, Resolved};
 use megaconn::results::result::RunResult;
 use megaconn::results::{DOCTOR, ENVIRONMENT, RESULT, SERVER_DUMPS};
-use megaconn::runtime::process::{Controls, Dumps, Process, open_stats};
+use megaconn::runtime::process::{Controls, Dumps, Process, ProcessError, open_stats};
 
 use crate::bystanders::runner::ProbeRunner;
 use crate::bystanders::slo::Slo;
@@ -22,7 +25,7 @@ use crate::measure::figures::Figures;
 use crate::measure::server_metrics;
 use crate::output::directory::{open_dumps, take, write_json, write_report};
 use crate::output::summary::summary;
-use crate::run::config::{BystanderPlan, Config};
+use crate::run::config::{BystanderPlan, Config, FlagError};
 use crate::run::control::{Bounds, Control};
 use crate::run::controller::Controller;
 use crate::run::cores::{make_core, seeds};
@@ -36,6 +39,7 @@ mod conflicts;
 mod control;
 mod controller;
 mod cores;
+mod cut;
 mod effective;
 mod filling;
 pub(crate) mod flags;
@@ -43,6 +47,8 @@ mod gates;
 mod lifetime;
 mod names;
 pub(crate) mod outcome;
+mod part;
+mod parts;
 mod plateaus;
 mod preflight;
 mod reach;
@@ -61,13 +67,15 @@ mod websocket;
 /// # Errors
 /// Why the run was refused, before the first connection.
 pub(crate) fn run(flags: Flags) -> Result<Outcome, Refusal> {
+    let part =
+        flags.part.read(|name| env::var(name).ok(), moments::wall_clock()).map_err(FlagError)?;
     let mut resolved = named::resolve(&flags.targets.target)?;
     names::leave_out_dead(&mut resolved);
     let hosts = resolved.hosts();
     let Resolved { endpoints, notes, .. } = resolved;
     let script = flags.script.read()?;
     let tls = flags.tls.read(flags.targets.is_tls() != Some(false), &hosts)?;
-    let config = Config::new(flags, endpoints, hosts, script, tls)?;
+    let config = Config::new(flags, endpoints, hosts, script, tls, part)?;
     notes.iter().for_each(|words| talk(&format!("note: {words}")));
     let plan = RunPlan::prepare(&config)?;
     execute(&config, &plan)
@@ -78,7 +86,7 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
     let process = Process::begin(cpus)?;
     let _taken = outputs.out.as_deref().map(take).transpose()?;
     let server = server_metrics::find(outputs.server_metrics, targets, outputs.out.as_deref())?;
-    let metrics = process.offer_metrics(outputs.metrics, &[])?;
+    let metrics = offer_metrics(config, &process)?;
     let control = offer_control(config, plan)?;
     let out = dumps_place(outputs)?;
     effective::lines(config, plan).iter().for_each(|line| talk(line));
@@ -122,6 +130,17 @@ fn execute(config: &Config, plan: &RunPlan) -> Result<Outcome, Refusal> {
         }
         (None, _) => Outcome::Missed,
     })
+}
+
+/// With --metrics.
+fn offer_metrics(
+    config: &Config,
+    process: &Process<ClientStats>,
+) -> Result<Option<SocketAddr>, Refusal> {
+    let cut = &config.cut;
+    let part = cut.part.map(|part| part.to_string());
+    let metrics = process.metrics(&[]).of_run(cut.run_id.as_deref(), part);
+    Ok(http::offer(config.outputs.metrics, false, metrics).map_err(ProcessError::from)?)
 }
 
 /// With --control.

@@ -15,7 +15,8 @@ use megaconn::engine::client::tuple_allocator::{ChurnTargets, TupleAllocator};
 use megaconn::host::ports;
 use megaconn::host::procfs::ProcFs;
 use megaconn::plan::named::{self, Found, LookedUp, Resolved, listed};
-use megaconn::plan::sources::{self, Typed};
+use megaconn::plan::parts::RunPart;
+use megaconn::plan::sources::{self, SourceSharing, Typed};
 use megaconn::plan::tuples::TuplePlan;
 use megaconn::results::result::{RunResult, TargetChange};
 
@@ -134,6 +135,8 @@ impl NameWatch {
 /// What the thread knows.
 struct Names {
     typed: Targets,
+    /// Which part of a run this is.
+    of_run: Option<(RunPart, SourceSharing)>,
     /// What each item of --target stands for now, as targets.
     items: Vec<Vec<SocketAddr>>,
     /// Every target there was, by the drivers' numbers, and the other way round.
@@ -153,8 +156,11 @@ struct Names {
 impl Names {
     fn new(config: &Config, plan: &RunPlan) -> Names {
         let known = plan.tuples.targets().to_vec();
+        // As it was at the start, whatever its names come to.
+        let sharing = if plan.is_shared { SourceSharing::Shared } else { SourceSharing::Own };
         Names {
             typed: config.targets.clone(),
+            of_run: config.cut.of_sources().map(|(part, _)| (part, sharing)),
             items: config.endpoints.iter().map(|item| targets(item)).collect(),
             numbers: known.iter().enumerate().map(|(number, target)| (*target, number)).collect(),
             like: (0..known.len()).collect(),
@@ -244,7 +250,11 @@ impl Names {
         let mut seen = HashSet::new();
         let all: Vec<SocketAddr> =
             items.iter().flatten().filter(|target| seen.insert(**target)).copied().collect();
-        let typed = Typed { sources: &self.typed.source, ports: self.typed.source_ports };
+        let typed = Typed {
+            sources: &self.typed.source,
+            ports: self.typed.source_ports,
+            part: self.of_run,
+        };
         let tuples: TuplePlan = sources::plan(&typed, all.clone(), self.cores)
             .map_err(|error| error.to_string())?
             .tuples;

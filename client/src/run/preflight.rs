@@ -40,6 +40,8 @@ pub(crate) struct RunPlan {
     pub(crate) slots_per_segment: u32,
     /// Tells the messages of this run from those of any other.
     pub(crate) run_id: u64,
+    /// Whether other parts of the run have the same sources, and other ports.
+    pub(crate) is_shared: bool,
 }
 
 /// As many connections as there can be, as far as it is known before the run.
@@ -81,7 +83,7 @@ impl RunPlan {
             uring::can_vanish().map_err(Refusal::NoVanishing)?;
         }
         let cpus = config.targets.cores.resolve()?;
-        let tuples = tuples(config, cpus.len())?;
+        let (tuples, is_shared) = tuples(config, cpus.len())?;
         let nofile = rlimit::raise_nofile();
         let mut demand = demand(config, &tuples, cpus.len() as u64);
         let mut reserve_bytes = memory_reserve::bytes(Side::Client, config.memory_reserve);
@@ -115,6 +117,7 @@ impl RunPlan {
             Some(_) => room.0.max(demand.connections),
             None => demand.connections,
         };
+        let any = || fastrand::u64(..);
         reach_all(tuples.targets(), tuples.ports())?;
         config.outputs.out.as_deref().map_or(Ok(()), directory::create)?;
         Ok(RunPlan {
@@ -128,16 +131,21 @@ impl RunPlan {
             host,
             rows,
             slots_per_segment: rlimit::slots_per_segment(nofile),
-            run_id: fastrand::u64(..),
+            run_id: config.cut.part.map_or_else(any, |part| part.message_run(any())),
+            is_shared,
         })
     }
 }
 
-fn tuples(config: &Config, cores: usize) -> Result<TuplePlan, Refusal> {
-    let typed = Typed { sources: &config.targets.source, ports: config.targets.source_ports };
+fn tuples(config: &Config, cores: usize) -> Result<(TuplePlan, bool), Refusal> {
+    let typed = Typed {
+        sources: &config.targets.source,
+        ports: config.targets.source_ports,
+        part: config.cut.of_sources(),
+    };
     let planned = sources::plan(&typed, config.targets(), cores)?;
     planned.unused_in_words().iter().for_each(|words| talk(&format!("note: {words}")));
-    Ok(planned.tuples)
+    Ok((planned.tuples, planned.is_shared))
 }
 
 fn demand(config: &Config, tuples: &TuplePlan, cores: u64) -> Demand {

@@ -175,3 +175,18 @@ pub const MISS_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Answers of which `--stop-on-miss` looks at the p99: of fewer it is the slowest one.
 pub const MISS_ANSWERS_LEAST: u64 = 100;
+
+/// Time that a plan by the clock leaves for what is beside the connects of a plateau: it settles, and each connection is
+/// proven by a message.
+pub const TIMETABLE_SPARE: Duration = Duration::from_secs(5);
+
+/// Time between the end of a hold and the next plateau by the clock: the server's figures are awaited for as long, and
+/// what is out comes back.
+pub const TIMETABLE_BETWEEN: Duration = Duration::from_secs(5);
+
+/// Times that the server is asked which time it is: the answer that came soonest counts.
+pub const CLOCK_TRIES: usize = 8;
+
+/// How far apart parts of one run may begin, beyond what is not known of their clocks: a process of a scheduler that is
+/// told to start at a moment does so within a second.
+pub const PARTS_APART_MAX: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@ use prometheus_client::encoding::{
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::base::endpoints::Endpoints;
@@ -24,6 +25,7 @@ use crate::host::procfs::ProcFs;
 use crate::observe::process::{self, PROCESS_FIGURES};
 use crate::observe::stats::{CoreStats, Description, Kind, LOST_CAUSES, Reading};
 
+pub mod clock;
 pub mod fetch;
 pub mod http;
 pub mod local;
@@ -59,6 +61,18 @@ impl Metrics {
         Metrics(registry)
     }
 
+    /// The same, of a run with a name, and of a part of it.
+    #[must_use]
+    pub fn of_run(mut self, run_id: Option<&str>, part: Option<String>) -> Metrics {
+        let labels = [("run_id", run_id.map(str::to_owned)), ("part", part)];
+        let labels: Vec<(&'static str, String)> =
+            labels.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        if !labels.is_empty() {
+            self.0.register("run", "Which run this is.", Info::new(labels));
+        }
+        self
+    }
+
     /// The figures as they stand now.
     #[must_use]
     pub fn text(&self) -> String {
@@ -78,6 +92,7 @@ struct Process<S> {
 impl<S: CoreStats + Debug> Collector for Process<S> {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         encode_process(&mut encoder)?;
+        clock::encode(&mut encoder)?;
         self.encode_listen(&mut encoder)?;
         encode_host(&mut encoder)?;
         self.encode_figures(&mut encoder)?;
@@ -281,6 +296,10 @@ mod tests {
         assert!(text.ends_with("\n# EOF\n"));
         assert!(text.contains("megaconn_build_info{side=\"server\",version="));
         assert!(text.contains("\nmegaconn_process_resident_bytes{side=\"server\"} "));
+        assert!(clock::of_text(&text).is_some_and(|us| us > 1_700_000_000_000_000), "{text}");
+        let named = Metrics::new(&[0, 4], &cores, &[]).of_run(Some("a"), Some("1/2".into())).text();
+        let run = "megaconn_run_info{side=\"server\",run_id=\"a\",part=\"1/2\"} 1\n";
+        assert!(named.contains(run) && named.ends_with("\n# EOF\n"), "{named}");
         // Two lines of description for each figure, and one for each core.
         let figures = text.lines().filter(|line| line.contains("megaconn_grow_failed")).count();
         assert_eq!(figures, 4);

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use histogram::{AtomicHistogram, Histogram};
+use histogram::{AtomicHistogram, Histogram, SparseHistogram};
 
 /// Histograms resolve 2^-5 (3 %) of a value; the smallest step is 1 microsecond.
 const GROUPING_POWER: u8 = 5;
@@ -70,12 +70,21 @@ impl Latency {
 
 impl Durations {
     /// Nothing was recorded.
-    pub(crate) fn none() -> Durations {
+    #[must_use]
+    pub fn none() -> Durations {
         Durations { histogram: empty_histogram(), longest_us: 0 }
     }
 
+    /// From its buckets; `None` of a histogram in another form.
+    #[must_use]
+    pub fn from_sparse(sparse: &SparseHistogram, longest_us: u64) -> Option<Durations> {
+        let is_alike = sparse.config() == empty_histogram().config();
+        is_alike.then(|| Durations { histogram: Histogram::from(sparse), longest_us })
+    }
+
     /// Of both.
-    pub(crate) fn and(&self, other: &Durations) -> Durations {
+    #[must_use]
+    pub fn and(&self, other: &Durations) -> Durations {
         let histogram = self.histogram.wrapping_add(&other.histogram).expect(ALIKE);
         Durations { histogram, longest_us: self.longest_us.max(other.longest_us) }
     }

@@ -6,11 +6,12 @@ use megaconn::base::stderr::talk;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::observe::control::Change;
 use megaconn::observe::stats::ClientTotals;
-use megaconn::results::COUNTERS;
+use megaconn::results::histograms::Histograms;
 use megaconn::results::lenient::{List, Maybe, Part};
 use megaconn::results::max::Max;
 use megaconn::results::plateau::{Counts, Plateau};
 use megaconn::results::result::{Changed, RunResult};
+use megaconn::results::{COUNTERS, HISTOGRAMS};
 use megaconn::runtime::signals::Stop;
 use megaconn::walls::diagnosis::diagnose;
 use megaconn::walls::pattern::Pattern;
@@ -34,6 +35,21 @@ impl Controller<'_> {
         self.judge(result, stop, not_back);
         self.attribute(result, stop, patterns, ended_ms);
         self.note(result);
+        self.keep_histograms();
+    }
+
+    /// Of a part, for those who merge it.
+    fn keep_histograms(&mut self) {
+        let plateaus = std::mem::take(&mut self.histograms);
+        let Some(dir) =
+            self.config.outputs.out.as_deref().filter(|_| self.config.cut.part.is_some())
+        else {
+            return;
+        };
+        let all = Histograms { schema: HISTOGRAMS.schema.to_owned(), plateaus };
+        if let Err(error) = write_json(dir, HISTOGRAMS.name, &all) {
+            talk(&format!("warning: {error}"));
+        }
     }
 
     /// What was counted over all plateaus.
@@ -49,6 +65,10 @@ impl Controller<'_> {
         result.per_core = self.figures.per_core();
         let ends = self.plan.demand.ends.count();
         result.cost_per_connection = Part(self.figures.memory_samples().cost(ends));
+        if self.config.cut.part.is_some_and(|part| part.of() > 1) {
+            // The server's memory grows by the connections of all parts.
+            result.cost_per_connection.server_user_bytes = Maybe(None);
+        }
         let mut established = self.established(totals);
         if self.closed_early > 0 && self.config.keep().is_none() {
             // What was closed on the way down had been asked for, and was there.

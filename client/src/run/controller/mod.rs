@@ -1,6 +1,7 @@
 //! The controller of a run: it commands the cores to one phase after the other, reads figures between
 //! them, and puts the result together.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
@@ -11,6 +12,7 @@ use megaconn::engine::client::phase::{Command, Phase, PhaseCommand};
 use megaconn::observe::dump::ticker::Ticker;
 use megaconn::observe::stats::ClientTotals;
 use megaconn::results::bystanders::SpanPhase;
+use megaconn::results::histograms::Recorded;
 use megaconn::results::lenient::{Maybe, Part};
 use megaconn::results::plateau::Sweep;
 use megaconn::results::result::{Close, RunResult};
@@ -29,12 +31,14 @@ use crate::run::config::Config;
 use crate::run::control::Control;
 use crate::run::filling::Filling;
 use crate::run::names::NameWatch;
+use crate::run::parts;
 use crate::run::plateaus::Plateaus;
 use crate::run::preflight::RunPlan;
 use crate::run::stage::Stage;
 use crate::run::steering::Steering;
 use crate::run::stop_on_miss::MissWatch;
 
+mod clock;
 mod fill;
 mod finish;
 mod plateau;
@@ -49,6 +53,10 @@ pub(crate) struct Controller<'a> {
     figures: Figures,
     /// Until the last one is written.
     dumps: Option<Ticker>,
+    /// Plateaus that were begun.
+    plateaus_taken: u64,
+    /// Of each plateau, with --part.
+    histograms: Vec<BTreeMap<String, Recorded>>,
     /// Phases commanded so far.
     phases: u64,
     /// From before the first connection on.
@@ -111,6 +119,8 @@ impl<'a> Controller<'a> {
             signals,
             figures,
             dumps: Some(dumps),
+            plateaus_taken: 0,
+            histograms: Vec::new(),
             phases: 0,
             evidence: None,
             memory: MemoryWatchdog::new(plan.host.reserve_bytes),
@@ -137,14 +147,21 @@ impl<'a> Controller<'a> {
         commands: &Commands<Command>,
         topology: Maybe<String>,
     ) -> (RunResult, Option<Stop>) {
+        let mut part = parts::begun(self.config, self.plan, &self.figures);
+        let waited = self.await_start(commands).await;
         let started = Instant::now();
+        self.losses = LossTimeline::new();
         let mut result = result::begun(
             self.config.connections(),
             &self.config.traffic.expect,
             topology,
             self.config.seed,
         );
-        let stop = match self.phases(commands, &mut result).await {
+        let ended = match waited {
+            Ok(()) => self.phases(commands, &mut result).await,
+            stopped => stopped,
+        };
+        let stop = match ended {
             Err(Stopped::BySignal(stop)) => Some(stop),
             Err(Stopped::ByDeath | Stopped::Changed | Stopped::Early(_)) | Ok(()) => None,
         };
@@ -163,6 +180,8 @@ impl<'a> Controller<'a> {
             // is made without it.
             let _ = self.await_server_tick(commands, ended_ms).await;
         }
+        parts::ended(&mut part, &self.figures);
+        parts::take(&mut result, self.config, part);
         self.finish(&mut result, stop, ended_ms);
         (result, stop)
     }

@@ -17,6 +17,7 @@ use megaconn::results::result::RunResult;
 use megaconn::runtime::commands::Commands;
 
 use crate::measure::storms::{Look, StormWatch};
+use crate::output::histograms;
 use crate::output::progress::Progress;
 use crate::output::result::{self, per_s};
 use crate::run::controller::{Controller, Stopped};
@@ -37,6 +38,10 @@ impl Controller<'_> {
     ) -> Result<(), Stopped> {
         let is_max = !std::mem::take(&mut self.steering.is_ordered) && self.is_max(connections);
         let mut plateau = result::plateau(connections);
+        self.plateaus_taken += 1;
+        if let Some(span) = self.span() {
+            self.await_moment(commands, span.begins).await?;
+        }
         let closed = self.close_down_to(commands, &mut plateau, result).await;
         let (before, paused) = (self.figures.totals(), self.steering.paused);
         let ended = match closed {
@@ -51,7 +56,10 @@ impl Controller<'_> {
         plateau.paused_seconds = (self.steering.paused - paused).as_secs_f64().into();
         plateau.cut_short = (ended.is_err() && plateau.hold_seconds.is_none()).into();
         let totals = self.figures.totals();
-        self.count_plateau(&mut plateau, &totals, &before);
+        let counted = self.count_plateau(&mut plateau, &totals, &before);
+        if self.config.cut.part.is_some() {
+            self.histograms.push(histograms::of(&counted));
+        }
         if is_max {
             self.take_max(&mut plateau, result, &totals);
         }
@@ -98,7 +106,12 @@ impl Controller<'_> {
     }
 
     /// Takes into the plateau what was counted in it, from `before` up to `totals`.
-    fn count_plateau(&self, plateau: &mut Plateau, totals: &ClientTotals, before: &ClientTotals) {
+    fn count_plateau(
+        &self,
+        plateau: &mut Plateau,
+        totals: &ClientTotals,
+        before: &ClientTotals,
+    ) -> ClientTotals {
         plateau.established = self.established(totals).into();
         let asked = result::Asked {
             expect: &self.config.traffic.expect,
@@ -109,7 +122,9 @@ impl Controller<'_> {
             drops: !self.config.traffic.storms.is_empty(),
             cores: self.plan.cpus.len(),
         };
-        result::count(plateau, &totals.since(before), &asked);
+        let counted = totals.since(before);
+        result::count(plateau, &counted, &asked);
+        counted
     }
 
     /// With --stop-on-miss.
@@ -213,11 +228,14 @@ impl Controller<'_> {
             self.tell_most(connections);
         }
 
+        let late = if is_max { None } else { self.await_hold(commands).await? };
+        plateau.late_seconds = late.into();
         if let Some(evidence) = &mut self.evidence {
             evidence.hold_begins(&mut self.figures);
         }
         self.watch(in_hold, connections);
         let (began, began_ms) = (Instant::now(), unix_ms());
+        plateau.hold_began_at_ms = began_ms.into();
         let held = self.hold(commands).await;
         plateau.hold_seconds = began.elapsed().as_secs_f64().into();
         plateau.sweep = self.swept.take().into();
@@ -261,7 +279,7 @@ impl Controller<'_> {
             self.steering.look();
             // The time of a pause does not count.
             let passed = began.elapsed().saturating_sub(self.steering.paused - paused);
-            if passed >= hold
+            if self.hold_is_over(passed)
                 || !churns
                     && self.figures.sum(|s| &s.connections)
                         + self.figures.sum(|s| &s.returns_waiting)

@@ -1,0 +1,1 @@
+//! Parts as they are typed, and as schedulers say them.
