@@ -180,6 +180,22 @@ class Pod:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.containers[name] = (process, groups)
 
+    def confinement(self, name):
+        """What the kernel says of the program of a container, once it is there."""
+        process, wanted = self.containers[name][0], ("Uid", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
+        while process.poll() is None:
+            with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="utf-8") as file:
+                children = file.read().split()
+            try:
+                with open(f"/proc/{children[0]}/status", encoding="utf-8") as file:
+                    status = dict(line.split(":", 1) for line in file)
+                if status["Name"].strip().startswith("megaconn"):
+                    return {key: status[key].split()[0] for key in wanted}
+            except (IndexError, FileNotFoundError):
+                pass
+            time.sleep(0.02)
+        return None
+
     def start_all(self):
         for container in self.spec["containers"]:
             self.start(container)
@@ -264,8 +280,9 @@ def inside(options):
         env = {"JOB_COMPLETION_INDEX": str(index)}
         clients.append(Pod(cluster, f"megaconn-client-{index}-abcde", job["template"], {key: str(index)}, env))
         clients[-1].start_all()
-        # No two pods of a Job start at one moment.
+        # They do not start at one moment, as pods do not.
         time.sleep(options.apart)
+    said["confinement"] = [server.confinement("server"), clients[0].confinement("client")]
     said["clients"] = []
     for index, pod in enumerate(clients):
         (process, groups), keeper = pod.containers["client"], pod.containers["keeper"][0]

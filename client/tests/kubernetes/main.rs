@@ -1,0 +1,178 @@
+//! The manifests of `bench-scripts/kubernetes`: each is read by the schemas of Kubernetes, and all are run. A pod is a
+//! network namespace with an address, and its containers have the command, environment, sysctls, limits, user, volumes and
+//! seccomp profile of the manifest (`pods.py`). No cluster has a part in it.
+//!
+//! What is missing is said by `SKIPPED:`, and the rest is tested.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{number, result_in, server_binary};
+use lab::host::skipped;
+use serde_json::Value;
+use tools::{beside, manifests, must, python, rendered, text_of};
+
+#[expect(dead_code, reason = "this file needs only a part of it")]
+#[path = "../common/mod.rs"]
+mod common;
+#[expect(dead_code, reason = "this file needs only a part of it")]
+#[path = "../lab/mod.rs"]
+mod lab;
+mod tools;
+
+/// Every way to apply them.
+const WAYS: [&[&str]; 5] = [
+    &[],
+    &["monitor"],
+    &["shared-volume"],
+    &["unsafe-sysctls"],
+    &["monitor", "shared-volume", "unsafe-sysctls"],
+];
+
+/// Connections of all parts, which their number does not divide.
+const CONNECTIONS: u64 = 3_001;
+
+/// Client pods.
+const PARTS: usize = 3;
+
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir().expect("there is a place for temporary files")
+}
+
+#[test]
+fn every_manifest_is_accepted() {
+    let directory = directory();
+    let Some(mut reader) = python("manifests.py") else { return };
+    reader.arg(manifests().join("nodes"));
+    for components in WAYS {
+        let Some(file) = rendered(&manifests(), components, directory.path()) else { return };
+        reader.arg(file);
+    }
+    let nodes = directory.path().join("of-nodes");
+    fs::create_dir(&nodes).expect("it is ours");
+    reader.arg(rendered(&manifests().join("nodes"), &[], &nodes).expect("kubectl is there"));
+    let said = must(&mut reader);
+    assert!(said.ends_with(" 0 faults\n"), "{said}");
+}
+
+#[test]
+fn a_wrong_manifest_is_refused() {
+    for wrong in fs::read_dir(beside("wrong")).expect("they are there") {
+        let wrong = wrong.expect("it can be read").path();
+        let text = fs::read_to_string(&wrong).expect("it can be read");
+        let why = text.lines().next().and_then(|line| line.strip_prefix("# refused: "));
+        let why = why.unwrap_or_else(|| panic!("{wrong:?} does not say why"));
+        let Some(mut reader) = python("manifests.py") else { return };
+        let output = reader.arg(manifests().join("nodes")).arg(&wrong).output().expect("it ran");
+        let said = text_of(&output);
+        assert!(output.status.code() == Some(1) && said.contains(why), "{wrong:?}: {said}");
+    }
+}
+
+/// A run of the pods of `file`: what came of it, and where parts and logs are.
+fn pods(file: &Path, directory: &Path, more: &[&str]) -> Option<(Value, PathBuf)> {
+    if !rustix::process::geteuid().is_root() {
+        skipped(
+            "pods of Kubernetes, because only root makes control groups; fix: run the test as root",
+        );
+        return None;
+    }
+    let out = directory.join("out");
+    let programs = directory.join("programs");
+    for made in [&out, &programs] {
+        fs::create_dir(made).expect("it is ours");
+    }
+    // Pods are another user's, who must come by.
+    must(std::process::Command::new("chmod").arg("a+rx").arg(directory));
+    let client = Path::new(env!("CARGO_BIN_EXE_megaconn-client"));
+    for binary in [client, &server_binary()] {
+        let name = binary.file_name().expect("it is a file");
+        fs::copy(binary, programs.join(name)).expect("it was built");
+    }
+    let mut command = python("pods.py")?;
+    command.arg(file).arg("--programs").arg(&programs).arg("--out").arg(&out);
+    command.arg("--profiles").arg(manifests().join("nodes"));
+    command.args(["--parts", &PARTS.to_string()]);
+    for pair in [&format!("CONNECTIONS={CONNECTIONS}"), "RATE=1k/s", "HOLD=3s", "MESSAGE_EVERY=1s"]
+    {
+        command.args(["--set", pair]);
+    }
+    let said = must(command.args(more));
+    let line = said.lines().find(|line| line.starts_with('{'));
+    let outcome = serde_json::from_str(line.unwrap_or_else(|| panic!("{said}")));
+    let outcome: Value = outcome.expect("it is JSON");
+    eprintln!("{outcome}\n{}", log(&out, "megaconn-server-0.server"));
+    Some((outcome, out))
+}
+
+fn log(out: &Path, pod: &str) -> String {
+    fs::read_to_string(out.join(format!("{pod}.log"))).expect("it was written")
+}
+
+#[test]
+fn pods_of_the_manifests_run_as_parts_of_one_run() {
+    let directory = directory();
+    let Some(file) = rendered(&manifests(), &[], directory.path()) else { return };
+    let Some((outcome, out)) = pods(&file, directory.path(), &[]) else { return };
+
+    for status in outcome["confinement"].as_array().expect("of the server and of a client") {
+        let none = "0000000000000000";
+        assert_eq!(status["Uid"], "65532", "{outcome}");
+        assert_eq!(
+            (&status["CapEff"], &status["CapBnd"]),
+            (&none.into(), &none.into()),
+            "{outcome}"
+        );
+        assert_eq!(
+            (&status["NoNewPrivs"], &status["Seccomp"]),
+            (&"1".into(), &"2".into()),
+            "{outcome}"
+        );
+    }
+    let clients = outcome["clients"].as_array().expect("one for each part");
+    assert_eq!(clients.len(), PARTS);
+    for (index, client) in clients.iter().enumerate() {
+        let log = log(&out, &format!("megaconn-client-{index}-abcde.client"));
+        assert_eq!(number(client, "exit"), 0, "{log}");
+        assert_eq!(client["keeper_waited"], true, "{outcome}");
+    }
+
+    let parts: Vec<Value> =
+        (0..PARTS).map(|index| result_in(&out.join(format!("part-{index}")))).collect();
+    let sum = |key: &str| parts.iter().map(|part| number(part, key)).sum::<u64>();
+    assert_eq!((sum("target_connections"), sum("established")), (CONNECTIONS, CONNECTIONS));
+    // Each part looks at each of 16 targets before the run.
+    let accepted = outcome["server"]["figures"]["megaconn_accepted_total"].as_f64();
+    assert_eq!(accepted, Some((CONNECTIONS + 16 * PARTS as u64) as f64), "{outcome}");
+    assert_eq!(number(&outcome["server"], "exit"), 143, "{outcome}");
+    let starts: Vec<&Value> = parts.iter().map(|part| &part["part"]["start_at_ms"]).collect();
+    assert!(starts.iter().all(|start| start.is_u64() && *start == starts[0]), "{starts:?}");
+}
+
+#[test]
+fn a_profile_without_io_uring_is_named() {
+    let directory = directory();
+    let Some(file) = rendered(&manifests(), &[], directory.path()) else { return };
+    let Some((outcome, out)) = pods(&file, directory.path(), &["--without-io-uring"]) else {
+        return;
+    };
+    let said = log(&out, "megaconn-server-0.server");
+    assert_eq!(number(&outcome["server"], "exit"), 2, "{said}");
+    assert!(said.contains("error: io-uring-seccomp: "), "{said}");
+}
+
+#[test]
+fn the_memory_of_a_pod_is_a_limit_of_its_part() {
+    let directory = directory();
+    let Some(file) = rendered(&manifests(), &["unsafe-sysctls"], directory.path()) else { return };
+    let text = fs::read_to_string(&file).expect("it was just written");
+    assert_eq!(text.matches("memory: 1Gi").count(), 2, "of the client's request and limit");
+    fs::write(&file, text.replace("memory: 1Gi", "memory: 64Mi")).expect("it is ours");
+    let more = ["--set", "CONNECTIONS=90k", "--begin-in", "4"];
+    let Some((outcome, out)) = pods(&file, directory.path(), &more) else { return };
+    for (index, client) in outcome["clients"].as_array().expect("all").iter().enumerate() {
+        let said = log(&out, &format!("megaconn-client-{index}-abcde.client"));
+        assert_eq!(number(client, "exit"), 2, "{said}");
+        assert!(said.contains("error: cgroup-memory: "), "{said}");
+    }
+}
