@@ -8,7 +8,7 @@ use megaconn::sys::stdio::stdout_was_closed;
 use megaconn::sys::wiping::Wiping;
 
 use crate::commands::cli::{Cli, Command};
-use crate::commands::{broadcast, doctor, measure, plan, report, serve, stats, top};
+use crate::commands::{broadcast, doctor, measure, merge, plan, report, serve, stats, top};
 
 mod commands;
 
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Plan(flags) => plan::run(&flags),
         Command::Top(flags) => top::run(&flags),
         Command::Stats(flags) => stats::run(&flags),
+        Command::Merge(flags) => merge::run(&flags),
         Command::Report(flags) => report::run(flags),
         Command::Completions { shell } => cli_support::print_completions::<Cli>(shell),
         Command::Man => cli_support::print_man::<Cli>(),

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{broadcast, doctor, measure, plan, report, serve, stats, top};
+use crate::commands::{broadcast, doctor, measure, merge, plan, report, serve, stats, top};
 
 /// Holds millions of long-lived TCP connections on one host, and says what each one costs.
 ///
@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Top(top::Flags),
     /// Merge per-core statistics of servers and clients: totals, rates, percentiles
     Stats(stats::Flags),
+    /// Make one run directory of the parts of a run, each from a host of its own
+    Merge(merge::Flags),
     /// Write one HTML file about a run, or several side by side
     Report(report::Flags),
     /// Write shell completions to stdout
@@ -60,6 +62,7 @@ mod tests {
             "top" => vec!["127.0.0.1:9100"],
             "broadcast" => vec!["./all.sock"],
             "stats" | "report" => vec!["somewhere"],
+            "merge" => vec!["--out", "elsewhere", "somewhere"],
             "completions" => vec!["bash"],
             _ => Vec::new(),
         };

@@ -5,6 +5,7 @@ pub(crate) mod broadcast;
 pub(crate) mod cli;
 pub(crate) mod doctor;
 pub(crate) mod measure;
+pub(crate) mod merge;
 pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod serve;

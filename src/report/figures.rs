@@ -6,6 +6,7 @@ use plotters::style::RGBColor;
 
 use crate::base::format;
 use crate::report::chart::{self, Axis, Bar, Look, Series};
+use crate::report::parts;
 use crate::report::points::{self, Drawing, Missing};
 use crate::report::read::Run;
 use crate::report::storms;
@@ -34,7 +35,7 @@ enum Scale {
     Names(&'static str),
 }
 
-const CHARTS: [Chart; 9] = [
+const CHARTS: [Chart; 11] = [
     Chart {
         title: "Connections over time",
         caption: "Open connections of each core, once a second. Lines: the client's cores; \
@@ -98,6 +99,21 @@ const CHARTS: [Chart; 9] = [
         x: Scale::Names("connections"),
         y: Scale::Linear("bytes"),
         points: points::memory,
+    },
+    Chart {
+        title: "Balance of the parts",
+        caption: "What each part of the run did, in messages, or connections where there were none: 100 % is an even \
+                  share. A host has a colour. Of more than 32 parts those with the least and the most.",
+        x: Scale::Names("part"),
+        y: Scale::Linear("% of an even share"),
+        points: parts::balance,
+    },
+    Chart {
+        title: "Message latency of the parts",
+        caption: "The p99 of messages of each part, at the highest plateau.",
+        x: Scale::Names("part"),
+        y: Scale::Linear("ms"),
+        points: parts::latency,
     },
     Chart {
         title: "Balance of the cores",

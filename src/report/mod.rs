@@ -22,6 +22,7 @@ mod figures;
 mod host;
 mod page;
 mod panels;
+mod parts;
 mod points;
 mod read;
 mod scale;

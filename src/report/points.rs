@@ -257,6 +257,10 @@ pub(crate) fn balance(run: &Run) -> Result<Drawing, Missing> {
         ("server, messages", "server", |core| core.messages_total),
     ];
     let result = run.result.as_ref().ok_or(NO_RESULT)?;
+    if !result.parts.is_empty() {
+        // Those of all hosts are too many for a picture: each has its own.
+        return Err(Missing::NotAsked);
+    }
     let of_side = |side: &'static str| {
         result.per_core.iter().filter(move |core| core.side.as_deref() == Some(side))
     };

@@ -28,6 +28,7 @@ pub mod environment;
 pub mod histograms;
 pub mod lenient;
 pub mod max;
+pub mod merge;
 pub mod parts;
 pub mod percentiles;
 pub mod plateau;

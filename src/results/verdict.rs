@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::base::units::grouped;
 use crate::results::lenient::{List, Map, Maybe};
 
+/// How the reason begins that a percentile is over its gate.
+pub const P99_MISSED: &str = "p99 of";
+
 /// The verdict.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -157,7 +157,7 @@ fn whole_plateau() -> Plateau {
         paused_seconds: Maybe(Some(0.0)),
         cut_short: Maybe(Some(false)),
         memory: Part(memory(1_000)),
-        bystanders: Maybe(None),
+        ..Plateau::default()
     }
 }
 
@@ -408,6 +408,7 @@ fn whole_result() -> RunResult {
             cpu: Maybe(Some(3)),
             connections_peak: Maybe(Some(50_000)),
             messages_total: Maybe(Some(9)),
+            part: Maybe(None),
         }]),
         verdict: Part(whole_verdict()),
         notes: Map::from_iter([("close.server_seconds", "no dump showed it".to_owned())]),

@@ -7,6 +7,7 @@ use megaconn::engine::protocol::expect::Expect;
 use megaconn::results::percentiles::Percentiles;
 use megaconn::results::plateau::Plateau;
 use megaconn::results::result::RunResult;
+use megaconn::results::verdict::P99_MISSED;
 
 use crate::measure::aftermath;
 use crate::run::config::Config;
@@ -102,7 +103,7 @@ fn judge(plateau: &Plateau, config: &Config, miss: &mut impl FnMut(bool, String)
         for (what, latency) in of_churn.into_iter().chain(of_messages) {
             let (is_over, p99) = compare(latency, most);
             let connections = grouped(plateau.connections.or_zero());
-            miss(is_over, format!("p99 of {what} {p99}, {most:?} allowed, at {connections}"));
+            miss(is_over, format!("{P99_MISSED} {what} {p99}, {most:?} allowed, at {connections}"));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Lines of flags, and what they come to.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
@@ -22,7 +23,9 @@ fn of(flags: Flags) -> Result<Config, FlagError> {
     let resolved = named::resolve(&flags.targets.target).expect("every host has localhost");
     let hosts = resolved.hosts();
     let script = flags.script.read().expect("nothing is in a file");
-    Config::new(flags, resolved.endpoints, hosts, script, None)
+    let part = flags.part.read(|_| None, Duration::from_secs(1_000_000_000));
+    let part = part.map_err(FlagError)?;
+    Config::new(flags, resolved.endpoints, hosts, script, None, part)
 }
 
 /// The flags of `line`, which has a target besides. The words of a bound are joined by `_`.
@@ -377,4 +380,71 @@ fn no_system_call_asks_the_host() {
         of(flags).is_ok()
     });
     assert!(thread.join().expect("it does not panic"));
+}
+
+#[test]
+fn all_parts_do_the_whole() {
+    let line =
+        "--connections 1001,5003,2000 --rate 1k/s --message-rate 100/s --churn 30/s --max-lost 7";
+    let whole = of(flags(line)).expect("a whole run");
+    let parts: Vec<Config> = (1..=7)
+        .map(|number| of(flags(&format!("{line} --run-id a --part {number}/7"))).expect("a part"))
+        .collect();
+    for at in 0..3 {
+        let all: u64 = parts.iter().map(|part| part.load.plateaus[at]).sum();
+        assert_eq!(all, whole.load.plateaus[at]);
+    }
+    let sum = |of: fn(&Config) -> Option<f64>| parts.iter().filter_map(of).sum::<f64>();
+    assert!((sum(|part| part.load.rate_per_s) - 1_000.0).abs() < 1e-9);
+    assert!((sum(|part| part.traffic.churn_per_s()) - 30.0).abs() < 1e-9);
+    let rate = |part: &Config| match part.traffic.schedule {
+        Schedule::PerSecond(rate) => Some(rate),
+        _ => None,
+    };
+    assert!((sum(rate) - 100.0).abs() < 1e-9);
+    let seeds: HashSet<u64> = parts.iter().map(|part| part.cut.seed(part.seed)).collect();
+    assert_eq!((seeds.len(), parts[0].seed), (7, parts[6].seed), "one seed, and seven of it");
+    // Each is to have all of its own, since the whole is.
+    assert!(parts.iter().all(|part| part.gates.min_established == part.connections()));
+    assert!(
+        parts
+            .iter()
+            .all(|part| part.gates.max_lost == 7 && part.whole_gates.min_established == 5_003)
+    );
+    let some = of(flags(&format!("{line} --min-established 5000 --run-id a --part 1/7")));
+    let some = some.expect("three may fail");
+    assert_eq!(some.gates.min_established, some.connections() - 3);
+}
+
+#[test]
+fn a_run_by_the_clock_needs_to_know_how_long_it_opens() {
+    let plain = refusal("--connections 10 --start-at +10s");
+    assert!(plain.contains("--rate") && plain.contains("--open-time"), "{plain}");
+    let timed =
+        config("--start-at +10s --open-time 3s --hold 5s").cut.timetable.expect("by the clock");
+    assert_eq!(timed.start, Duration::from_secs(1_000_000_010));
+    assert_eq!(timed.plateaus[0].ends - timed.plateaus[0].holds, Duration::from_secs(5));
+    assert!(config("").cut.timetable.is_none());
+}
+
+#[test]
+fn what_no_part_knows_before_is_refused() {
+    for (line, said) in [
+        ("--connections max --run-id a --part 1/2", "--connections max"),
+        ("--connections max --start-at +1s", "--connections max"),
+        (
+            "--connections 10 --bystanders --keep-bystanders ping_p99_<_5ms --run-id a --part 1/2",
+            "--keep-bystanders",
+        ),
+        ("--connections 3,10 --run-id a --part 1/4", "fewer than parts"),
+        (
+            "--connections 10 --min-established 11 --run-id a --part 1/2",
+            "more than --connections 10",
+        ),
+    ] {
+        let why = refusal(line);
+        assert!(why.contains(said) && why.contains("fix: "), "{line}: {why}");
+    }
+    let churn = of(flags("--churn 10/s --run-id a --part 3/4")).expect("short ones have no number");
+    assert_eq!(churn.load.plateaus, [0]);
 }
