@@ -6,8 +6,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use common::{number, result_in, server_binary};
+use common::{number, result_in, server_binary, until};
 use lab::host::skipped;
 use serde_json::Value;
 use tools::{beside, manifests, must, python, rendered, text_of};
@@ -69,32 +70,36 @@ fn a_wrong_manifest_is_refused() {
     }
 }
 
-/// A run of the pods of `file`: what came of it, and where parts and logs are.
-fn pods(file: &Path, directory: &Path, more: &[&str]) -> Option<(Value, PathBuf)> {
+/// What runs pods, with programs and profiles in `directory`; `None`, said loudly, where it cannot be had.
+fn runner(directory: &Path) -> Option<Command> {
     if !rustix::process::geteuid().is_root() {
         skipped(
             "pods of Kubernetes, because only root makes control groups; fix: run the test as root",
         );
         return None;
     }
-    let out = directory.join("out");
     let programs = directory.join("programs");
-    for made in [&out, &programs] {
-        fs::create_dir(made).expect("it is ours");
-    }
+    fs::create_dir(&programs).expect("it is ours");
     // Pods are another user's, who must come by.
-    must(std::process::Command::new("chmod").arg("a+rx").arg(directory));
+    must(Command::new("chmod").arg("a+rx").arg(directory));
     let client = Path::new(env!("CARGO_BIN_EXE_megaconn-client"));
     for binary in [client, &server_binary()] {
         let name = binary.file_name().expect("it is a file");
         fs::copy(binary, programs.join(name)).expect("it was built");
     }
     let mut command = python("pods.py")?;
-    command.arg(file).arg("--programs").arg(&programs).arg("--out").arg(&out);
-    command.arg("--profiles").arg(manifests().join("nodes"));
-    command.args(["--parts", &PARTS.to_string()]);
-    for pair in [&format!("CONNECTIONS={CONNECTIONS}"), "RATE=1k/s", "HOLD=3s", "MESSAGE_EVERY=1s"]
-    {
+    command.arg("--programs").arg(&programs).arg("--profiles").arg(manifests().join("nodes"));
+    Some(command)
+}
+
+/// A run of the pods of `file`: what came of it, and where parts and logs are.
+fn pods(file: &Path, directory: &Path, more: &[&str]) -> Option<(Value, PathBuf)> {
+    let mut command = runner(directory)?;
+    let out = directory.join("out");
+    fs::create_dir(&out).expect("it is ours");
+    command.arg(file).arg("--out").arg(&out).args(["--parts", &PARTS.to_string()]);
+    let connections = format!("CONNECTIONS={CONNECTIONS}");
+    for pair in [&connections, "RATE=1k/s", "HOLD=3s", "MESSAGE_EVERY=1s"] {
         command.args(["--set", pair]);
     }
     let said = must(command.args(more));
@@ -149,7 +154,7 @@ fn pods_of_the_manifests_run_as_parts_of_one_run() {
     let starts: Vec<&Value> = parts.iter().map(|part| &part["part"]["start_at_ms"]).collect();
     assert!(starts.iter().all(|start| start.is_u64() && *start == starts[0]), "{starts:?}");
 
-    let mut merge = std::process::Command::new(server_binary());
+    let mut merge = Command::new(server_binary());
     merge.arg("merge").arg("--out").arg(out.join("whole"));
     merge.args((0..PARTS).map(|index| out.join(format!("part-{index}"))));
     let merged = merge.output().expect("it was built");
@@ -190,4 +195,52 @@ fn the_memory_of_a_pod_is_a_limit_of_its_part() {
         assert_eq!(number(client, "exit"), 2, "{said}");
         assert!(said.contains("error: cgroup-memory: "), "{said}");
     }
+}
+
+/// `run.sh`, before a stand-in for kubectl that runs the pods here.
+#[test]
+fn the_script_begins_a_run_and_merges_its_parts() {
+    let directory = directory();
+    let Some(runner) = runner(directory.path()) else { return };
+    let Some(_) = rendered(&manifests(), &[], directory.path()) else { return };
+    let Some(stand_in) = python("kubectl.py") else { return };
+    let words = |command: &Command| {
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        words.map(|word| format!("'{}'", word.display())).collect::<Vec<_>>().join(" ")
+    };
+    let bin = directory.path().join("bin");
+    fs::create_dir(&bin).expect("it is ours");
+    let kubectl = bin.join("kubectl");
+    fs::write(&kubectl, format!("#!/bin/sh\nexec {} \"$@\"\n", words(&stand_in)))
+        .expect("it is ours");
+    must(Command::new("chmod").arg("+x").arg(&kubectl));
+    let real = must(Command::new("sh").args(["-c", "command -v kubectl"]));
+    let path = std::env::var("PATH").expect("there is one");
+    let out = directory.path().join("runs");
+
+    let mut script = Command::new(manifests().join("run.sh"));
+    script.args(["--parts", &PARTS.to_string(), "--connections", &CONNECTIONS.to_string()]);
+    script.args(["--rate", "1k/s", "--hold", "3s", "--message-every", "1s", "--begin-in", "20"]);
+    script.arg("--out").arg(&out).env("PATH", format!("{}:{path}", bin.display()));
+    script.env("KUBECTL", real.trim()).env("STATE", directory.path()).env("PODS", words(&runner));
+    let output = script.env("MEGACONN", server_binary()).output().expect("there is bash");
+    let said = text_of(&output)
+        + &fs::read_to_string(directory.path().join("pods.log")).unwrap_or_default();
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{said}");
+    let whole = result_in(&out);
+    assert_eq!(
+        (number(&whole, "target_connections"), number(&whole, "established")),
+        (CONNECTIONS, CONNECTIONS),
+        "{said}"
+    );
+    assert_eq!(whole["parts"].as_array().map(Vec::len), Some(PARTS), "{said}");
+    assert!((0..PARTS).all(|index| out.join(format!("part-{index}.log")).is_file()), "{said}");
+    // Keepers go when they are told, and all else with them.
+    let outcome = directory.path().join("outcome.json");
+    until("all pods have ended", || {
+        fs::read_to_string(&outcome).is_ok_and(|text| text.ends_with('\n'))
+    });
+    let outcome: Value = serde_json::from_str(&fs::read_to_string(&outcome).expect("it was read"))
+        .expect("it is JSON");
+    assert_eq!(number(&outcome["server"], "exit"), 143, "{outcome}");
 }

@@ -272,7 +272,8 @@ def inside(options):
     ended = server.wait_ready()
     if ended is not None:
         return {"server": {"exit": ended}}
-    patch(objects, options)
+    if not options.is_patched:
+        patch(objects, options)
     job = cluster.find("Job", "megaconn-client")["spec"]
     clients = []
     for index in range(job["completions"]):
@@ -287,14 +288,19 @@ def inside(options):
     for index, pod in enumerate(clients):
         (process, groups), keeper = pod.containers["client"], pod.containers["keeper"][0]
         code = process.wait()
-        # What `kubectl cp` does: tar in the container that waits. Then it may go.
         said["clients"].append({"exit": code, "memory_peak": groups.memory_peak(), "keeper_waited": keeper.poll() is None})
+        with open(f"{options.out}/exit.new", "w", encoding="utf-8") as file:
+            file.write(str(code))
+        os.rename(file.name, f"{options.out}/exit-{index}")
+        if options.is_patched:
+            continue
+        # What `kubectl cp` does, from the container that waits. Then that may go.
         place = pod.volumes["results"]
         if os.path.isdir(f"{place}/part-{index}"):
             shutil.copytree(f"{place}/part-{index}", f"{options.out}/part-{index}")
         open(f"{place}/fetched", "w", encoding="utf-8").close()
     for pod in clients:
-        pod.containers["keeper"][0].wait(timeout=30)
+        pod.containers["keeper"][0].wait(timeout=60)
     said["server"] = {"figures": figures(server, 9100), "memory_peak": server.containers["server"][1].memory_peak()}
     process = server.containers["server"][0]
     process.terminate()
@@ -310,10 +316,11 @@ def main():
     for name in ("--programs", "--profiles", "--out"):
         parser.add_argument(name, required=True)
     parser.add_argument("--parts", type=int, default=3)
-    parser.add_argument("--begin-in", type=float, default=8)
+    parser.add_argument("--begin-in", type=float, default=12)
     parser.add_argument("--apart", type=float, default=0.5)
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the run's ConfigMap")
     parser.add_argument("--without-io-uring", action="store_true")
+    parser.add_argument("--is-patched", action="store_true", help="the Job goes on, and others fetch what it leaves")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.group = f"megaconn-pods-{os.environ.get('MEGACONN_PODS', os.getpid())}"
