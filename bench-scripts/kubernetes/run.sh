@@ -66,16 +66,24 @@ $kubectl patch job megaconn-client --type=merge \
     --patch "{\"spec\": {\"completions\": $parts, \"parallelism\": $parts, \"suspend\": false}}"
 echo "run $run_id: $parts parts begin at $start_at" >&2
 
+selector=batch.kubernetes.io/job-name=megaconn-client,batch.kubernetes.io/job-completion-index
 # What became of the client's container of one part: its pod and its exit status, which is empty while it runs.
 part() {
-    $kubectl get pods --selector "batch.kubernetes.io/job-name=megaconn-client,batch.kubernetes.io/job-completion-index=$1" \
+    $kubectl get pods --selector "$selector=$1" \
         --output 'jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[?(@.name=="client")].state.terminated.exitCode}{"\n"}{end}' |
         head -n 1
 }
 
 missing=0 directories=()
 for ((index = 0; index < parts; index++)); do
-    until read -r pod status <<<"$(part "$index")" && [ -n "$status" ]; do sleep 2; done
+    tries=0
+    until read -r pod status <<<"$(part "$index")" && [ -n "$status" ]; do
+        sleep 2
+        # A pod for which no node has room is waited for, and said.
+        if [ $((tries += 1, tries % 30)) = 0 ]; then
+            $kubectl get pods --selector "$selector=$index" >&2
+        fi
+    done
     echo "part $index: exit status $status" >&2
     $kubectl logs "$pod" --container client >"$out/part-$index.log" || true
     if [ -z "$volume" ]; then
@@ -88,7 +96,7 @@ for ((index = 0; index < parts; index++)); do
     fi
 done
 if [ -n "$volume" ]; then
-    overrides='{"spec": {"securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "fsGroup": 65532,
+    overrides='{"apiVersion": "v1", "spec": {"securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "fsGroup": 65532,
         "seccompProfile": {"type": "RuntimeDefault"}}, "volumes": [{"name": "results",
         "persistentVolumeClaim": {"claimName": "megaconn-results"}}], "containers": [{"name": "fetch",
         "image": "IMAGE", "command": ["sleep", "3600"], "securityContext": {"allowPrivilegeEscalation": false,
