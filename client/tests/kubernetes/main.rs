@@ -105,9 +105,7 @@ fn pods(file: &Path, directory: &Path, more: &[&str]) -> Option<(Value, PathBuf)
     let said = must(command.args(more));
     let line = said.lines().find(|line| line.starts_with('{'));
     let outcome = serde_json::from_str(line.unwrap_or_else(|| panic!("{said}")));
-    let outcome: Value = outcome.expect("it is JSON");
-    eprintln!("{outcome}\n{}", log(&out, "megaconn-server-0.server"));
-    Some((outcome, out))
+    Some((outcome.expect("it is JSON"), out))
 }
 
 fn log(out: &Path, pod: &str) -> String {
