@@ -97,6 +97,7 @@ mod tests {
             "beside",
             "resolve",
             "out",
+            "run_id",
             "source",
             "subprotocol",
             "hello",

@@ -23,6 +23,7 @@ mod host;
 mod page;
 mod panels;
 mod parts;
+mod parts_table;
 mod points;
 mod read;
 mod scale;

@@ -8,7 +8,7 @@ use crate::report::bystanders::{bystanders, capacity};
 use crate::report::compare::{bystanders_side_by_side, side_by_side};
 use crate::report::figures::charts;
 use crate::report::host::{command, environment, walls};
-use crate::report::parts;
+use crate::report::parts_table;
 use crate::report::read::Run;
 use crate::report::storms;
 use crate::report::tables::{cost, plateaus};
@@ -81,7 +81,7 @@ fn details(run: &Run) -> Markup {
 
 fn below_verdict(run: &Run) -> Markup {
     html! {
-        (parts::section(run))
+        (parts_table::section(run))
         (bystanders(run))
         section { h2 { "Plateaus" } (plateaus(run)) }
         (storms::table(run))

@@ -182,13 +182,17 @@ pub(crate) const OF_FLAGS_ALONE: List = &[
             "engine::storm",
             "client::bystanders::flags",
             "client::bystanders::slo",
+            "plan::parts",
             "client::run::conflicts",
+            "client::run::cut",
             "client::run::flags",
+            "client::run::part",
             "client::run::plateaus",
             "client::run::websocket",
         ],
     ),
     ("client::run::conflicts", &["base", "client::run::flags"]),
+    ("client::run::cut", &["base", "plan", "client::run::flags", "client::run::part"]),
     ("client::run::websocket", &["base", "engine::protocol", "client::run::flags"]),
 ];
 

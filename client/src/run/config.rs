@@ -178,7 +178,10 @@ impl Config {
         let keeps = bystanders.as_ref().and_then(|plan| Some((plan.keep.as_ref()?, &plan.whom)));
         let hold_least = keeps.map(|(keep, whom)| hold_at_least(keep, whom.rate_per_s));
         let whole_gates = Gates::new(&flags.gates, whole_most, to_max, keeps.is_some());
-        let gates = whole_gates.of_part(most, whole_most);
+        let gates = match cut.part {
+            Some(_) => whole_gates.of_part(most, whole_most),
+            None => whole_gates,
+        };
         if whole_gates.min_established > whole_most && !to_max {
             return Err(FlagError(format!(
                 "--min-established {} is more than --connections {whole_most}; fix: --min-established {whole_most}, \

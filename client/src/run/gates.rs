@@ -69,6 +69,9 @@ pub(crate) fn missed(
     missed
 }
 
+/// The part of a hold that may be cut off because the opening took longer than its time.
+const HOLD_CUT_MAX: f64 = 0.1;
+
 fn judge(plateau: &Plateau, config: &Config, miss: &mut impl FnMut(bool, String)) {
     let messages = &plateau.messages;
     if matches!(config.traffic.expect, Expect::Echo(_)) {
@@ -79,6 +82,14 @@ fn judge(plateau: &Plateau, config: &Config, miss: &mut impl FnMut(bool, String)
         let gone = plateau.lost.sum() + plateau.dropped.or_zero();
         miss(unanswered > gone, format!("{received} of {sent} messages verified"));
     }
+    let (late, hold) = (plateau.late_seconds.unwrap_or(0.0), config.load.hold.as_secs_f64());
+    let connections = grouped(plateau.connections.or_zero());
+    miss(
+        late > HOLD_CUT_MAX * hold,
+        format!(
+            "the hold of {connections} began {late:.1} s after its time, of {hold:.1} s by the clock"
+        ),
+    );
     let unsent = messages.unsent.or_zero();
     let unsent_of = grouped(unsent);
     miss(unsent > 0, format!("{unsent_of} messages of the schedule not begun in time"));

@@ -50,7 +50,8 @@ pub(crate) struct PartFlags {
     ///
     /// shared: the parts have the same source addresses (one network namespace, or a NAT that keeps ports), and each has
     /// its own part of the ports. own: each host has addresses of its own, and uses all ports. auto: shared where a
-    /// target is an address of the host itself, else own.
+    /// target is an address of the host itself, or with `--part auto` a scheduler says that a host has several parts;
+    /// else own.
     #[arg(
         long,
         value_enum,
@@ -145,12 +146,30 @@ impl PartFlags {
             None => None,
         };
         let sharing = match self.part_sources {
+            PartSources::Auto if is_auto && has_neighbours(&variable) => SourceSharing::Shared,
             PartSources::Auto => SourceSharing::Auto,
             PartSources::Own => SourceSharing::Own,
             PartSources::Shared => SourceSharing::Shared,
         };
         Ok(PartTyped { part, run_id, sharing, start, open_time: self.open_time })
     }
+}
+
+/// Where schedulers say how many processes a host has; of several hosts the first counts, as `2(x3)`.
+const ON_ONE_HOST: [&str; 4] = [
+    "SLURM_STEP_TASKS_PER_NODE",
+    "SLURM_TASKS_PER_NODE",
+    "OMPI_COMM_WORLD_LOCAL_SIZE",
+    "MPI_LOCALNRANKS",
+];
+
+/// Whether a scheduler says that other parts are on the same host, and so have its addresses.
+fn has_neighbours(variable: &impl Fn(&str) -> Option<String>) -> bool {
+    let of_host = |name| {
+        let text = variable(name)?;
+        digits(text.split(['(', ',']).next()?)
+    };
+    ON_ONE_HOST.into_iter().filter_map(of_host).any(|processes| processes > 1)
 }
 
 /// Which schedulers say which part this is: by a number from 0, and how many there are.

@@ -149,6 +149,12 @@ fn pods_of_the_manifests_run_as_parts_of_one_run() {
     let accepted = outcome["server"]["figures"]["megaconn_accepted_total"].as_f64();
     assert_eq!(accepted, Some((CONNECTIONS + 16 * PARTS as u64) as f64), "{outcome}");
     assert_eq!(number(&outcome["server"], "exit"), 143, "{outcome}");
+    // Pods have addresses of their own, so each part has all ports: those that the manifest gives it.
+    for part in &parts {
+        let tuples = &part["part"]["tuples"];
+        assert_eq!(tuples["shared"], false, "{tuples}");
+        assert_eq!(tuples["ports"], serde_json::json!(["1024-9100", "9102-65535"]), "{tuples}");
+    }
     let starts: Vec<&Value> = parts.iter().map(|part| &part["part"]["start_at_ms"]).collect();
     assert!(starts.iter().all(|start| start.is_u64() && *start == starts[0]), "{starts:?}");
 

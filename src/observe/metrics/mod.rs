@@ -17,8 +17,10 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::base::clock::microseconds;
 use crate::base::endpoints::Endpoints;
 use crate::base::errno::Errno;
+use crate::base::moments::wall_clock;
 use crate::host::counters::Counters;
 use crate::host::cpu::{THREAD_FIGURES, thread_us};
 use crate::host::procfs::ProcFs;
@@ -92,7 +94,7 @@ struct Process<S> {
 impl<S: CoreStats + Debug> Collector for Process<S> {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         encode_process(&mut encoder)?;
-        clock::encode(&mut encoder)?;
+        encode_clock(&mut encoder)?;
         self.encode_listen(&mut encoder)?;
         encode_host(&mut encoder)?;
         self.encode_figures(&mut encoder)?;
@@ -224,6 +226,15 @@ fn encode_process(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+/// The name of the wall clock, behind the prefix.
+pub const CLOCK: &str = "wall_clock_us";
+
+fn encode_clock(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let help = "Microseconds since 1970 by the wall clock of this host, when this was written.";
+    let now_us = microseconds(wall_clock());
+    encoder.encode_descriptor(CLOCK, help, None, MetricType::Gauge)?.encode_gauge(&now_us)
 }
 
 /// The name of each counter of the host, behind the prefix; its own name is a label.

@@ -219,7 +219,7 @@ impl Merge {
         let verdict = std::mem::take(&mut self.verdict);
         result.verdict =
             Part(verdict.finish(&result, *first.part.gates, self.hosts.len() as u64, told));
-        result.notes = notes::of(&self, &result, &reached);
+        result.notes = self.notes(&result, &reached);
         self.rows.sort_by_key(|row| *row.number);
         result.parts = std::mem::take(&mut self.rows).into();
         let is_server = |core: &crate::results::result::PerCore| core.part.is_none();

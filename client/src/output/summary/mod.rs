@@ -9,6 +9,7 @@ use megaconn::results::broadcasts::{Broadcasts, ONE_CLOCK};
 use megaconn::results::bystanders::Bystanders;
 use megaconn::results::cost::Cost;
 use megaconn::results::lenient::Maybe;
+use megaconn::results::parts::PartOf;
 use megaconn::results::result::{Changed, RunResult};
 use megaconn::results::verdict::{Attribution, Verdict};
 
@@ -34,6 +35,7 @@ fn screen(result: &RunResult, of_bystanders: fn(&Bystanders) -> Vec<Row>) -> Str
     let mut rows: Vec<Row> =
         answer::sentence(result).into_iter().map(|text| ("answer", text)).collect();
     rows.extend(of_verdict(&result.verdict));
+    rows.extend(result.part.as_ref().map(|part| of_part(part, result.run_id.as_deref())));
     rows.extend(result.safe_capacity.as_ref().map(bystanders::safe_capacity));
     let (established, target) = (count(result.established), count(result.target_connections));
     let is_done = |change: &&Changed| change.at_seconds.is_some();
@@ -59,6 +61,13 @@ fn screen(result: &RunResult, of_bystanders: fn(&Bystanders) -> Vec<Row>) -> Str
     rows.extend(result.bystanders.iter().flat_map(of_bystanders));
     let text: String = rows.iter().map(|(name, text)| line(name, text)).collect();
     coloured(&text, *result.verdict.met == Some(true))
+}
+
+/// Which part of which run this is.
+fn of_part(part: &PartOf, run_id: Option<&str>) -> Row {
+    let [number, of] = [part.number, part.of].map(count);
+    let clock = part.clock.map_or("unknown".to_owned(), |clock| clock.to_string());
+    ("part", format!("{number} of {of} of {}, server's clock {clock}", run_id.unwrap_or("a run")))
 }
 
 /// The first word of the verdict in its colour, on a terminal that wants any.

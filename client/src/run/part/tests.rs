@@ -123,3 +123,27 @@ fn flags_that_mean_nothing_are_refused() {
         assert!(why.contains("fix: "), "{bad}: {why}");
     }
 }
+
+#[test]
+fn parts_on_one_host_share_its_addresses() {
+    let sharing = |line: &str, environment: &str| {
+        read(&format!("--run-id a {line}"), environment).map(|typed| typed.sharing)
+    };
+    let slurm = "SLURM_PROCID=0 SLURM_NTASKS=6";
+    for (line, environment, expected) in [
+        ("--part 1/6", "SLURM_TASKS_PER_NODE=2(x3)", SourceSharing::Auto),
+        ("--part auto", "SLURM_TASKS_PER_NODE=2(x3)", SourceSharing::Shared),
+        ("--part auto", "SLURM_TASKS_PER_NODE=1(x6)", SourceSharing::Auto),
+        ("--part auto", "SLURM_TASKS_PER_NODE=2,1(x4)", SourceSharing::Shared),
+        ("--part auto", "OMPI_COMM_WORLD_LOCAL_SIZE=6", SourceSharing::Shared),
+        ("--part auto", "MPI_LOCALNRANKS=x", SourceSharing::Auto),
+        ("--part auto --part-sources own", "SLURM_TASKS_PER_NODE=2(x3)", SourceSharing::Own),
+        ("--part 1/6 --part-sources shared", "", SourceSharing::Shared),
+    ] {
+        assert_eq!(
+            sharing(line, &format!("{slurm} {environment}")),
+            Ok(expected),
+            "{line} {environment}"
+        );
+    }
+}
