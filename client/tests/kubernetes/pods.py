@@ -1,7 +1,9 @@
 """Runs the pods of rendered manifests without a cluster: each in a network namespace with an address of its own on one
 bridge, with the command, arguments, environment, sysctls, limits, user, volumes and seccomp profile that the manifests give
 it, and the environment and names that Kubernetes adds. The Job's pods run once the server is ready, and their run
-directories are fetched as run.sh does. Prints one JSON object. Root alone; nothing of it outlives the process."""
+directories are fetched as run.sh does. Prints one JSON object. Root alone; nothing of it outlives the process.
+
+Exit status: 77 where this host does not let it make namespaces or control groups; another: what went wrong is said."""
 
 import argparse
 import glob
@@ -155,6 +157,7 @@ class Pod:
             "files": {
                 "/etc/hosts": f"{self.address} {self.name}\n{self.cluster.names()}",
                 "/etc/nsswitch.conf": "hosts: files\n",
+                "/etc/host.conf": "multi on\n",
                 "/etc/resolv.conf": "",
             },
             "volumes": [
@@ -267,11 +270,14 @@ def inside(options):
     with open(options.manifests, encoding="utf-8") as file:
         objects = [one for one in yaml.safe_load_all(file) if one]
     cluster, said = Cluster(objects, options), {}
-    server = Pod(cluster, "megaconn-server-0", cluster.find("Deployment", "megaconn-server")["spec"]["template"])
-    server.start_all()
-    ended = server.wait_ready()
-    if ended is not None:
-        return {"server": {"exit": ended}}
+    deployment = cluster.find("Deployment", "megaconn-server")["spec"]
+    servers = [Pod(cluster, f"megaconn-server-{index}", deployment["template"]) for index in range(deployment["replicas"])]
+    for pod in servers:
+        pod.start_all()
+    for pod in servers:
+        ended = pod.wait_ready()
+        if ended is not None:
+            return {"servers": [{"exit": ended}]}
     if not options.is_patched:
         patch(objects, options)
     job = cluster.find("Job", "megaconn-client")["spec"]
@@ -283,7 +289,7 @@ def inside(options):
         clients[-1].start_all()
         # They do not start at one moment, as pods do not.
         time.sleep(options.apart)
-    said["confinement"] = [server.confinement("server"), clients[0].confinement("client")]
+    said["confinement"] = [servers[0].confinement("server"), clients[0].confinement("client")]
     said["clients"] = []
     for index, pod in enumerate(clients):
         (process, groups), keeper = pod.containers["client"], pod.containers["keeper"][0]
@@ -301,12 +307,13 @@ def inside(options):
         open(f"{place}/fetched", "w", encoding="utf-8").close()
     for pod in clients:
         pod.containers["keeper"][0].wait(timeout=60)
-    said["server"] = {"figures": figures(server, 9100), "memory_peak": server.containers["server"][1].memory_peak()}
-    process = server.containers["server"][0]
-    process.terminate()
-    began = time.monotonic()
-    said["server"]["exit"] = process.wait(timeout=server.spec["terminationGracePeriodSeconds"])
-    said["server"]["drain_seconds"] = time.monotonic() - began
+    said["servers"] = []
+    for pod in servers:
+        process, groups = pod.containers["server"]
+        told = {"figures": figures(pod, 9100), "memory_peak": groups.memory_peak()}
+        process.terminate()
+        told["exit"] = process.wait(timeout=pod.spec["terminationGracePeriodSeconds"])
+        said["servers"].append(told)
     return said
 
 
@@ -331,17 +338,20 @@ def main():
         return 0
     flags = ["--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
     command = ["unshare", *flags, sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--inside"]
-    tops = glob.glob("/sys/fs/cgroup/cgroup.controllers")
-    tops = ["/sys/fs/cgroup"] if tops else [f"/sys/fs/cgroup/{name}" for name in ("memory", "cpu", "pids")]
+    is_second = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    tops = ["/sys/fs/cgroup"] if is_second else [f"/sys/fs/cgroup/{name}" for name in ("memory", "cpu", "pids")]
     made = [f"{top}/{options.group}" for top in tops]
     try:
-        for path in made:
-            os.makedirs(path)
-            if path.count("/") == 4:
-                control = f"{path}/cgroup.subtree_control"
-                if os.path.exists(control):
-                    with open(control, "w", encoding="utf-8") as file:
-                        file.write("+memory +cpu +pids")
+        try:
+            run("unshare", *flags, "true")
+            for path in made:
+                os.mkdir(path)
+            for path in [*tops, *made] if is_second else ():
+                with open(f"{path}/cgroup.subtree_control", "w", encoding="utf-8") as file:
+                    file.write("+memory +cpu +pids")
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(error, file=sys.stderr)
+            return 77
         return subprocess.run(command, env={**os.environ, "MEGACONN_PODS": str(os.getpid())}, check=False).returncode
     finally:
         for path in made:
