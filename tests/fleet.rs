@@ -20,6 +20,7 @@ use megaconn::results::plateau::Counts;
 use megaconn::results::result::{PerCore, RunResult};
 use megaconn::results::verdict::Verdict;
 use megaconn::results::{HISTOGRAMS, RESULT, read, text};
+use proptest::prelude::*;
 
 const PARTS: u64 = 1_000;
 const CONNECTIONS: u64 = 1_000_000_000;
@@ -69,6 +70,41 @@ fn a_thousand_parts_plan_a_billion_connections_that_no_two_of_them_share() {
     }
     assert_eq!((sum, dealt), (CONNECTIONS, ports), "all parts are the whole");
     assert_eq!(tuples.len() as u64, PARTS * CORES as u64 * 2 * LOOKED_AT);
+}
+
+proptest! {
+    /// Parts that share sources have disjoint tuples, and together all that the whole has; numbers add up to the whole.
+    #[test]
+    fn parts_of_any_run_are_the_whole_and_disjoint(
+        (of, addresses, ports) in (1_u64..12, 1_u8..5, 12_usize..40),
+        (targets, cores, total, rate) in (1_u16..4, 1_usize..4, any::<u32>(), 0.001_f64..1e6),
+        seed in any::<u64>(),
+    ) {
+        let at = |last: u8| IpAddr::from([127, 0, 0, last]);
+        let sources = [AddressRange::new(at(2), at(1 + addresses)).unwrap()];
+        let targets: Vec<SocketAddr> =
+            (7_000..7_000 + targets).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
+        let all: Vec<u16> = (40_000..).step_by(3).take(ports).collect();
+        let ends = |ports: &[u16]| {
+            let plan = TuplePlan::new(targets.clone(), &sources, ports.to_vec(), cores).unwrap();
+            let tuples = (0..plan.capacity()).map(|number| plan.get(number).unwrap());
+            tuples.map(|tuple| (tuple.source, tuple.target)).collect::<Vec<_>>()
+        };
+        let mut together: Vec<_> = parts(of).flat_map(|part| ends(part.ports(&all))).collect();
+        let mut whole = ends(&all);
+        together.sort_unstable();
+        whole.sort_unstable();
+        prop_assert_eq!(together, whole);
+        prop_assert_eq!(parts(of).map(|part| part.share(total.into())).sum::<u64>(), u64::from(total));
+        let shares: Vec<u64> = parts(of).map(|part| part.share(total.into())).collect();
+        prop_assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1);
+        let rates: f64 = parts(of).map(|part| part.rate(rate)).sum();
+        prop_assert!((rates - rate).abs() <= 1e-9 * rate);
+        let seeds: HashSet<u64> = parts(of).map(|part| part.seed(seed)).collect();
+        let turns: HashSet<u64> =
+            parts(of).flat_map(|part| (0..cores).map(move |core| part.turn(core, cores).to_bits())).collect();
+        prop_assert_eq!((seeds.len() as u64, turns.len() as u64), (of, of * cores as u64));
+    }
 }
 
 /// Latencies as they might be on one host: spread over many buckets.

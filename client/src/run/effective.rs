@@ -73,11 +73,19 @@ pub(crate) fn plan(config: &Config, plan: &RunPlan) -> Vec<(String, String)> {
         format!("max_p99={}", time(gates.max_p99)),
         format!("bystanders={}", if config.bystanders.is_some() { "on" } else { "off" }),
     ];
+    lines.push(format!("said={:014x}", lifetime::of_name(&said(traffic))));
     lines.extend(of_traffic(load, traffic));
     let pair = |line: String| {
         line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
     };
     lines.into_iter().filter_map(pair).collect()
+}
+
+/// All that is typed of what connections say.
+fn said(traffic: &Traffic) -> String {
+    let upgrade = traffic.websocket.as_ref();
+    let upgrade = upgrade.map(|ws| (&ws.request, ws.asks_by_ping, &ws.kinds));
+    format!("{:?} {upgrade:?}", traffic.script)
 }
 
 fn of_traffic(load: &Load, traffic: &Traffic) -> Vec<String> {

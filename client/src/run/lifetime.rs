@@ -56,7 +56,7 @@ impl LifetimeFlags {
 }
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo, 1991), cut to what readers of JSON have whole.
-fn of_name(name: &str) -> u64 {
+pub(crate) fn of_name(name: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     name.bytes().fold(0xcbf2_9ce4_8422_2325, step) % DRAWN_BELOW
 }

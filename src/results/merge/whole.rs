@@ -126,7 +126,7 @@ fn targets(sum: &mut List<TargetCounts>, other: &List<TargetCounts>) {
 fn cores(sum: &mut List<PerCore>, other: &List<PerCore>) {
     for core in other.iter() {
         let is_it = |known: &&mut PerCore| known.side == core.side && known.core == core.core;
-        let known = if *core.part == None { sum.iter_mut().find(is_it) } else { None };
+        let known = if core.part.is_none() { sum.iter_mut().find(is_it) } else { None };
         match known {
             None => sum.push(core.clone()),
             Some(known) => {
