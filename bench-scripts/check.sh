@@ -45,7 +45,7 @@ step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --locked -- -D warnings
 if [ -n "$quick" ]; then
     if command -v shellcheck >/dev/null; then
-        step shellcheck .ci/run bench-scripts/*.sh bench-scripts/locust/check.sh
+        step shellcheck .ci/run bench-scripts/*.sh bench-scripts/*/*.sh
     fi
     tests=(repository verdict doctor bad_input framed modes shard_sim end_to_end)
     step cargo test --workspace --locked --lib --bins "${tests[@]/#/--test=}"
@@ -54,7 +54,7 @@ fi
 step env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 step cc -O2 -Wall -Wextra -Werror -fsyntax-only bench-scripts/baselines/epoll-echo.c bench-scripts/baselines/send-floor.c
 if command -v shellcheck >/dev/null; then
-    step shellcheck .ci/run bench-scripts/*.sh bench-scripts/locust/check.sh
+    step shellcheck .ci/run bench-scripts/*.sh bench-scripts/*/*.sh
 else
     skip "shell lint: shellcheck is not installed (apt-get install shellcheck)"
 fi
@@ -112,6 +112,8 @@ for tool in ssh:openssh-client sshd:openssh-server pdsh:pdsh; do
         skip "a fleet of hosts: ${tool%:*} is not installed (apt-get install ${tool#*:})"
 done
 command -v chromium >/dev/null || skip "WebSocket against Chromium: it is not installed (apt-get install chromium)"
+command -v kubectl >/dev/null || skip "manifests of Kubernetes: kubectl is not installed, which renders them"
+[ "$(id -u)" = 0 ] || skip "pods of the manifests in namespaces: they take root"
 command -v npm >/dev/null || skip "WebSocket against npm's ws: npm is not installed (apt-get install nodejs npm)"
 if [ "$(nproc)" -ge 2 ]; then
     step bench-scripts/compare.sh --quick --only echo-16,rate-500 --servers epoll,ring,tokio,glommio

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use megaconn::base::constants::{REACH_END_TIMEOUT, REACH_TIMEOUT, TARGETS_TRIED_AT_ONCE};
 use megaconn::base::errno::Errno;
+use megaconn::host::ports;
+use megaconn::host::procfs::ProcFs;
 use megaconn::plan::route;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -25,7 +27,9 @@ pub(crate) fn reach_all(targets: &[SocketAddr], ports_of_plan: &[u16]) -> Result
 /// The targets that do not take the connection of such a look, and why.
 pub(crate) fn dead(targets: &[SocketAddr], ports_of_plan: &[u16]) -> Vec<(SocketAddr, Refusal)> {
     let planned: HashSet<u16> = ports_of_plan.iter().copied().collect();
-    let others: Vec<u16> = (1024..=u16::MAX).filter(|port| !planned.contains(port)).collect();
+    // A reserved port is somebody's: of this program's own metrics, as likely as not.
+    let mut others = ports::usable(&ProcFs::host(), 1024..=u16::MAX);
+    others.retain(|port| !planned.contains(port));
     let (next, until) = (AtomicUsize::new(0), Instant::now() + REACH_TIMEOUT);
     let dead = Mutex::new(Vec::new());
     let ask = || {
