@@ -23,6 +23,7 @@ use rustix::process::Signal;
 #[path = "../common/mod.rs"]
 mod common;
 mod given;
+mod texts;
 
 /// A place, an address and a command line that are the same for each server.
 struct Place {
