@@ -65,15 +65,15 @@ struct Shared {
     successor: OnceLock<Arc<AtomicU32>>,
 }
 
-/// What the older server gives of its orders: the socket, and its path when it has one.
-pub(crate) type TakenPlace = Option<(Entry, Socket, Option<PathBuf>)>;
+/// What a server gives to the next one of its orders: the socket, and its path when it has one.
+pub(crate) type PassedPlace = Option<(Entry, Socket, Option<PathBuf>)>;
 
 impl Desk {
     /// Listens where `config` says, at the older server's socket where that is the same place; nothing is answered yet.
     pub(crate) fn open(
         config: Option<&BroadcastConfig>,
         stats: Vec<Arc<ServerStats>>,
-        taken: TakenPlace,
+        taken: PassedPlace,
     ) -> Result<Desk, Refusal> {
         let orders = Mutex::new(Orders::new(config, stats));
         let shared =
@@ -93,15 +93,18 @@ impl Desk {
     ///
     /// # Errors
     /// When the process may have no more descriptors.
-    pub(crate) fn try_clone(&self) -> io::Result<(Option<(Entry, Socket)>, Option<PathBuf>)> {
-        let Some(door) = &self.door else { return Ok((None, None)) };
-        let socket = door.listener.as_ref().map(|listener| listener.socket.try_clone());
+    pub(crate) fn try_clone(&self) -> io::Result<PassedPlace> {
+        let Some((door, listener)) =
+            self.door.as_ref().and_then(|door| Some((door, door.listener.as_ref()?)))
+        else {
+            return Ok(None);
+        };
         let (address, path) = match &door.place {
             Place::Address(address) => (Some(*address), None),
             Place::Socket(path) => (None, path.canonicalize().ok()),
         };
         let entry = Entry { r#use: Use::Broadcast, address };
-        Ok((socket.transpose()?.map(|socket| (entry, socket)), path))
+        Ok(Some((entry, listener.socket.try_clone()?, path)))
     }
 
     /// The cores accept: orders are taken from now on. `older` is the way to the server that was taken over, and `giver` may
@@ -127,7 +130,10 @@ impl Desk {
         match &mut self.door {
             Some(door) => door.begin(&self.shared, file),
             // Nothing listens there any more: the file goes.
-            None => Ok(drop(file)),
+            None => {
+                drop(file);
+                Ok(())
+            }
         }
     }
 
@@ -190,7 +196,7 @@ impl Desk {
 }
 
 impl Door {
-    fn open(place: &Place, taken: TakenPlace) -> Result<Door, Refusal> {
+    fn open(place: &Place, taken: PassedPlace) -> Result<Door, Refusal> {
         let is_same = |entry: &Entry, of_older: Option<&PathBuf>| match place {
             Place::Address(address) => entry.address == Some(*address),
             Place::Socket(path) => {

@@ -232,9 +232,10 @@ impl Opened {
     ) -> Result<(), SocketsError> {
         if let Some(kept) = &mut self.kept {
             kept.services = services.try_clone().map_err(SocketsError::NoFiles)?;
-            let (orders, path) = desk.try_clone().map_err(SocketsError::NoFiles)?;
-            kept.services.extend(orders);
-            kept.broadcast_on = path;
+            if let Some((entry, socket, path)) = desk.try_clone().map_err(SocketsError::NoFiles)? {
+                kept.services.push((entry, socket));
+                kept.broadcast_on = path;
+            }
             kept.stats = stats.and_then(|path| path.canonicalize().ok());
         }
         Ok(())
