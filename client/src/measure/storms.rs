@@ -23,7 +23,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Figures at one look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Look {
-    /// Since the hold began.
+    /// Since the hold began, without its pauses.
     pub(crate) at: Duration,
     pub(crate) connections: u64,
     /// Connections that were lost or dropped; one that is lost again before it has come back for good is lost once.
@@ -69,7 +69,9 @@ impl StormWatch {
     /// Looks again; `totals` are read when a storm begins or ends.
     pub(crate) fn look(&mut self, look: Look, totals: impl FnOnce() -> ClientTotals) {
         // A core counts one thing after the other.
-        let look = Look { lost: look.lost.max(self.last.lost), ..look };
+        // And the time of a pause is taken off a moment late.
+        let (lost, at) = (look.lost.max(self.last.lost), look.at.max(self.last.at));
+        let look = Look { lost, at, ..look };
         let has_lost = look.lost > self.last.lost;
         let before = std::mem::replace(&mut self.last, look);
         match &mut self.storm {

@@ -175,6 +175,9 @@ pub const DRAIN_STEP: Duration = Duration::from_millis(10);
 /// Time that the cores have, after the time of a drain is up, to cut what is left.
 pub const DRAIN_SLACK: Duration = Duration::from_secs(2);
 
+/// Time between two looks at listening sockets that other processes may have as well.
+pub const SHARED_LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Time a stalled connection keeps its buffer when others wait for one.
 pub const STALL_GRACE: Duration = Duration::from_millis(50);
 

@@ -26,7 +26,7 @@ use crate::commands::serve::config::Config;
 use crate::commands::serve::cores::{make_core, seeds};
 use crate::commands::serve::effective;
 use crate::commands::serve::flags::Steer;
-use crate::commands::serve::housekeeping::{End, drain, housekeep, let_go};
+use crate::commands::serve::housekeeping::{End, Others, drain, housekeep, let_go};
 use crate::commands::serve::preflight::prepare;
 use crate::commands::serve::refusal::Refusal;
 use crate::commands::serve::services::{Offer, Services};
@@ -80,7 +80,10 @@ pub(crate) fn serve(mut config: Config) -> Result<Served, Refusal> {
     }
 
     let (accepting, offered) = (Accepting::of(cpus.len()), Until::default());
-    let offer = Offer { services, metrics: process.metrics(&config.places.listen) };
+    // A client finds the server of its target by this: one that drains is not it any more.
+    let listens = Until::default();
+    let metrics = process.metrics(&config.places.listen, &listens);
+    let offer = Offer { services, metrics };
     // The older server answers until its sockets are ours.
     let offer = if opened.takes_over { Some(offer) } else { offer.begin(&offered)? };
     let seeds = seeds(config, &prepared, opened.per_core, &accepting);
@@ -104,9 +107,9 @@ pub(crate) fn serve(mut config: Config) -> Result<Served, Refusal> {
         for endpoints in &config.places.listen {
             talk(&format!("listening on {endpoints}"));
         }
-        let giver_of = giver.as_ref();
-        let end =
-            housekeep(&signals, &commands, &dumps, &mut memory, storms, reload, giver_of).await;
+        let others = Others { giver: giver.as_ref(), share_sockets: opened.are_shared };
+        let end = housekeep(&signals, &commands, &dumps, &mut memory, storms, reload, others).await;
+        listens.end();
         let is_taken_over = matches!(end, Some(End::TakenOver(_)));
         if is_taken_over {
             offered.end();

@@ -18,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::base::endpoints::Endpoints;
 use crate::base::errno::Errno;
+use crate::base::until::Until;
 use crate::host::counters::Counters;
 use crate::host::cpu::{THREAD_FIGURES, thread_us};
 use crate::host::procfs::ProcFs;
@@ -52,10 +53,21 @@ impl Metrics {
         stats: &[Arc<S>],
         listen: &[Endpoints],
     ) -> Metrics {
+        Metrics::listening_until(cpus, stats, listen, Until::default())
+    }
+
+    /// The same, of a process that listens there `until` its time is over.
+    #[must_use]
+    pub fn listening_until<S: CoreStats + Debug>(
+        cpus: &[u16],
+        stats: &[Arc<S>],
+        listen: &[Endpoints],
+        until: Until,
+    ) -> Metrics {
         let cores = cpus.iter().copied().zip(stats.iter().cloned()).collect();
         let labels = [("side".into(), S::SIDE.name().into())];
         let mut registry = Registry::with_prefix_and_labels(PREFIX, labels.into_iter());
-        registry.register_collector(Box::new(Process { cores, listen: listen.to_vec() }));
+        registry.register_collector(Box::new(Process { cores, listen: listen.to_vec(), until }));
         Metrics(registry)
     }
 
@@ -73,6 +85,8 @@ impl Metrics {
 struct Process<S> {
     cores: Vec<(u16, Arc<S>)>,
     listen: Vec<Endpoints>,
+    /// It listens until then.
+    until: Until,
 }
 
 impl<S: CoreStats + Debug> Collector for Process<S> {
@@ -100,7 +114,7 @@ impl<S: CoreStats> Process<S> {
     fn encode_listen(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Where it listens for connections.";
         let mut family = encoder.encode_descriptor(LISTEN, help, None, MetricType::Info)?;
-        for endpoints in &self.listen {
+        for endpoints in self.listen.iter().filter(|_| !self.until.is_over()) {
             family.encode_info(&[("address", endpoints.to_string())])?;
         }
         Ok(())
