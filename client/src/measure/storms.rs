@@ -247,6 +247,17 @@ mod tests {
     }
 
     #[test]
+    fn the_time_of_a_pause_may_be_taken_off_late() {
+        let mut watch = StormWatch::begin(look(0), none());
+        watch.look(look(10_020), none);
+        watch.look(look(10_040), none);
+        // It is read again a little earlier.
+        watch.look(Look { at: Duration::from_millis(10_005), ..look(10_040) }, none);
+        let storms = watch.finish(Look { at: Duration::ZERO, ..look(10_060) }, none());
+        assert!(storms[0].seconds.is_some_and(|seconds| seconds < 10.1), "{storms:?}");
+    }
+
+    #[test]
     fn what_is_not_back_by_the_end_has_no_time() {
         let storms = watched(14_000);
         let [storm] = &storms[..] else { panic!("{storms:?}") };
