@@ -11,7 +11,7 @@ use megaconn::engine::protocol::websocket;
 use megaconn::engine::server::role::Serving;
 use megaconn::engine::slot::Slot;
 use megaconn::plan::demand::{Demand, Ends};
-use megaconn::runtime::footprint;
+use megaconn::runtime::footprint::{self, Kinds};
 use megaconn::walls::reading::{Row, rows};
 
 mod fake_host;
@@ -49,6 +49,15 @@ fn a_connection_is_its_slot_and_its_session() {
         let [server, client] = bytes(layers);
         assert_eq!(bytes(Layers { header: true, ..layers }), [server + 4, client], "{layers:?}");
     }
+}
+
+#[test]
+fn what_stands_beside_the_slots_is_of_what_is_asked_for() {
+    let of = |has_lifetime, thinks, may_live_again| {
+        Kinds { has_lifetime, thinks, may_live_again }.bytes()
+    };
+    assert_eq!(of(false, false, false), 0);
+    assert_eq!([of(true, false, true), of(false, true, false), of(true, true, true)], [76, 16, 92]);
 }
 
 fn memory(demand: &Demand) -> (u64, u64) {

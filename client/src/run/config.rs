@@ -21,6 +21,7 @@ use megaconn::engine::protocol::push::Pushes;
 use megaconn::engine::protocol::script::Script;
 use megaconn::engine::protocol::tls::config::{ClientTls, ServerName};
 use megaconn::engine::storm::{Storm, Way};
+use megaconn::runtime::footprint::Kinds;
 
 use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::slo::Slo;
@@ -233,6 +234,15 @@ impl Traffic {
             tls: self.tls.is_some(),
             websocket: self.websocket.is_some(),
             script: self.script.is_some(),
+        }
+    }
+
+    /// What is kept beside the slots of connections.
+    pub(crate) fn kinds(&self) -> Kinds {
+        Kinds {
+            has_lifetime: self.lifetime.is_some(),
+            thinks: matches!(self.schedule, Schedule::Exponential(_)),
+            may_live_again: self.lifetime.is_some() || self.reconnect.is_some(),
         }
     }
 

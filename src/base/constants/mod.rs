@@ -332,6 +332,12 @@ pub const CHARGED_BYTES_PER_ACCEPTED: u64 = 1_600;
 /// of 32 B: 33.3 to 34.3; of 44 B: 44 to 45; see notes/claims.md.
 pub const USER_BYTES_BESIDE: u64 = 8;
 
+/// Bytes of a time at which something is due on a connection of a client by itself: the end of its life, its next message.
+pub const DUE_BYTES: u64 = 16;
+
+/// Bytes that a client keeps of a connection which has come back, or is in another's place, in maps beside its slot.
+pub const LIVED_AGAIN_BYTES: u64 = 60;
+
 /// What rustls keeps of a handshake under way, beside our record of it: 4.2 KB at a server that waits for the last
 /// flight and 3.5 KB at a client, measured by `tests/handshake_memory.rs`, and room for a chain of certificates.
 pub const HANDSHAKE_HEAP_BYTES: usize = 6 << 10;
