@@ -4,14 +4,14 @@ use fake_host::{FakeHost, demand};
 use megaconn::base::constants::{
     BUFFERS_KEPT, KERNEL_BYTES_PER_SOCKET, TLS_BUFFER_BYTES, USER_BYTES_BESIDE,
 };
-use megaconn::base::layers::Layers;
+use megaconn::base::layers::{Kinds, Layers};
 use megaconn::engine::client::role::Calling;
 use megaconn::engine::protocol::tls::secrets::Session;
 use megaconn::engine::protocol::websocket;
 use megaconn::engine::server::role::Serving;
 use megaconn::engine::slot::Slot;
 use megaconn::plan::demand::{Demand, Ends};
-use megaconn::runtime::footprint::{self, Kinds};
+use megaconn::runtime::footprint;
 use megaconn::walls::reading::{Row, rows};
 
 mod fake_host;

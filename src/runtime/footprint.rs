@@ -1,7 +1,7 @@
 //! What memory of the programs a connection takes, by the types of its layers: what a core keeps of it, and nothing that is
 //! typed in but what an allocator and a ring add.
 
-use crate::base::constants::{DUE_BYTES, LIVED_AGAIN_BYTES, USER_BYTES_BESIDE};
+use crate::base::constants::USER_BYTES_BESIDE;
 use crate::base::layers::{Layers, UserMemory};
 use crate::engine::client::role::Calling;
 use crate::engine::protocol::banner::Banner;
@@ -31,26 +31,6 @@ pub fn of(layers: Layers) -> UserMemory {
         ciphers_bytes: if layers.tls { (KEPT_MAX * size_of::<Kept>()) as u64 } else { 0 },
         buffer_bytes: layers.buffer_bytes().into(),
         handshake_bytes: if layers.tls { HANDSHAKE_BYTES as u64 } else { 0 },
-    }
-}
-
-/// What a run asks of its connections that is kept beside their slots, at the client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kinds {
-    /// Each has a lifetime.
-    pub has_lifetime: bool,
-    /// Each has think times of its own.
-    pub thinks: bool,
-    /// Each may come back after a loss, or another may take its place.
-    pub may_live_again: bool,
-}
-
-impl Kinds {
-    /// Bytes of a connection of the client that has lived before; one that has not takes fewer.
-    #[must_use]
-    pub const fn bytes(self) -> u64 {
-        let dues = self.has_lifetime as u64 + self.thinks as u64;
-        dues * DUE_BYTES + if self.may_live_again { LIVED_AGAIN_BYTES } else { 0 }
     }
 }
 

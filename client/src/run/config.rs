@@ -9,7 +9,7 @@ use megaconn::base::constants::{
     BUFFER_BYTES, BYSTANDERS_TIME, CONNECT_TIMEOUT, SEARCH_STEPS, TIME_WAIT,
 };
 use megaconn::base::endpoints::Endpoints;
-use megaconn::base::layers::Layers;
+use megaconn::base::layers::{Kinds, Layers};
 use megaconn::base::wanted::Wanted;
 use megaconn::engine::client::config::{Lifetime, Readers, Reconnect, Schedule};
 use megaconn::engine::driver::ShutdownMode;
@@ -21,7 +21,6 @@ use megaconn::engine::protocol::push::Pushes;
 use megaconn::engine::protocol::script::Script;
 use megaconn::engine::protocol::tls::config::{ClientTls, ServerName};
 use megaconn::engine::storm::{Storm, Way};
-use megaconn::runtime::footprint::Kinds;
 
 use crate::bystanders::flags::ProbeTargets;
 use crate::bystanders::slo::Slo;

@@ -35,6 +35,7 @@ use socket2::Socket;
 use crate::commands::serve::config::BroadcastConfig;
 use crate::commands::serve::orders::{Orders, elsewhere};
 use crate::commands::serve::refusal::Refusal;
+use crate::commands::serve::sockets::PassedPlace;
 
 /// Where orders come in, and wait for the cores.
 pub(crate) struct Desk {
@@ -64,9 +65,6 @@ struct Shared {
     /// The number of the process that takes over, or 0.
     successor: OnceLock<Arc<AtomicU32>>,
 }
-
-/// What a server gives to the next one of its orders: the socket, and its path when it has one.
-pub(crate) type PassedPlace = Option<(Entry, Socket, Option<PathBuf>)>;
 
 impl Desk {
     /// Listens where `config` says, at the older server's socket where that is the same place; nothing is answered yet.

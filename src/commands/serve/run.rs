@@ -69,7 +69,7 @@ pub(crate) fn serve(mut config: Config) -> Result<Served, Refusal> {
     let [metrics, bystander] = services.addresses();
     let broadcasts = config.traffic.broadcasts.as_ref();
     let mut desk = Desk::open(broadcasts, process.stats(), orders_of_older)?;
-    opened.keep(&services, &desk, outputs.stats.as_deref())?;
+    opened.keep(&services, desk.try_clone(), outputs.stats.as_deref())?;
     let lines = effective::lines(config, &prepared, metrics, bystander);
     lines.iter().for_each(|line| talk(line));
     if let Some(place) = desk.place() {

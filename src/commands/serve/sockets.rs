@@ -1,6 +1,7 @@
 //! Where the listening sockets of a server are from: it opens them, the process that started it has given them
 //! (`LISTEN_FDS`), or it takes them over from the server at `--take-over`.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,6 @@ use megaconn::runtime::listeners::{self, Group, ListenError, Origin, Settings};
 use megaconn::sys::socket::SteerError;
 use socket2::Socket;
 
-use crate::commands::serve::broadcast::Desk;
 use crate::commands::serve::services::Services;
 
 /// Sockets that do not go together with the flags.
@@ -43,6 +43,9 @@ pub(crate) enum SocketsError {
     )]
     NotAll(PathBuf, String, SocketAddr),
 }
+
+/// What a server gives to the next one of its orders for texts to all: the socket, and its path when it has one.
+pub(crate) type PassedPlace = Option<(Entry, Socket, Option<PathBuf>)>;
 
 /// What there is before anything is opened.
 pub(crate) struct Found {
@@ -227,12 +230,12 @@ impl Opened {
     pub(crate) fn keep(
         &mut self,
         services: &Services,
-        desk: &Desk,
+        orders: io::Result<PassedPlace>,
         stats: Option<&Path>,
     ) -> Result<(), SocketsError> {
         if let Some(kept) = &mut self.kept {
             kept.services = services.try_clone().map_err(SocketsError::NoFiles)?;
-            if let Some((entry, socket, path)) = desk.try_clone().map_err(SocketsError::NoFiles)? {
+            if let Some((entry, socket, path)) = orders.map_err(SocketsError::NoFiles)? {
                 kept.services.push((entry, socket));
                 kept.broadcast_on = path;
             }
