@@ -4,7 +4,7 @@ use fake_host::{FakeHost, demand};
 use megaconn::base::constants::{
     BUFFERS_KEPT, KERNEL_BYTES_PER_SOCKET, TLS_BUFFER_BYTES, USER_BYTES_BESIDE,
 };
-use megaconn::base::layers::Layers;
+use megaconn::base::layers::{Kinds, Layers};
 use megaconn::engine::client::role::Calling;
 use megaconn::engine::protocol::tls::secrets::Session;
 use megaconn::engine::protocol::websocket;
@@ -49,6 +49,15 @@ fn a_connection_is_its_slot_and_its_session() {
         let [server, client] = bytes(layers);
         assert_eq!(bytes(Layers { header: true, ..layers }), [server + 4, client], "{layers:?}");
     }
+}
+
+#[test]
+fn what_stands_beside_the_slots_is_of_what_is_asked_for() {
+    let of = |has_lifetime, thinks, may_live_again| {
+        Kinds { has_lifetime, thinks, may_live_again }.bytes()
+    };
+    assert_eq!(of(false, false, false), 0);
+    assert_eq!([of(true, false, true), of(false, true, false), of(true, true, true)], [76, 16, 92]);
 }
 
 fn memory(demand: &Demand) -> (u64, u64) {

@@ -7,12 +7,16 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastrand::Rng;
 use megaconn::drivers::sim::{Faults, Parting, PeerProfile, Reading, SimConfig, SimDriver};
 use megaconn::engine::driver::Driver;
+use megaconn::engine::protocol::Protocol;
+use megaconn::engine::protocol::broadcast::{Moment, Numbers, Order, Receipt};
 use megaconn::engine::protocol::echo::Echo;
+use megaconn::engine::protocol::sink::Sink;
 use megaconn::engine::server::drain::{Accepting, Command, MemoryLeft};
 use megaconn::engine::server::sources::Sources;
 use megaconn::engine::server::{Server, ServerConfig};
@@ -22,8 +26,8 @@ use megaconn::observe::stats::ServerStats;
 const LISTENERS: usize = 2;
 const PEERS: usize = 60;
 
-struct Core {
-    server: Server<SimDriver, Echo>,
+struct Core<P: Protocol = Echo> {
+    server: Server<SimDriver, P>,
     stats: Arc<ServerStats>,
     accepting: Accepting,
 }
@@ -34,6 +38,7 @@ struct Scene {
     faults: Faults,
     accept_rate: Option<f64>,
     slots: u32,
+    buffer_bytes: u16,
     seed: u64,
 }
 
@@ -49,15 +54,19 @@ impl Scene {
         };
         let accept_rate = (random.u8(..3) == 0).then_some(500.0);
         let slots = [4, 8, 64][random.usize(..3)];
-        Scene { random, faults, accept_rate, slots, seed }
+        Scene { random, faults, accept_rate, slots, buffer_bytes: 64, seed }
     }
 
     fn core(&self, number: u64, sources: &Sources) -> Core {
+        self.core_with(Echo, number, sources)
+    }
+
+    fn core_with<P: Protocol>(&self, protocol: P, number: u64, sources: &Sources) -> Core<P> {
         let sim = SimConfig {
             seed: self.seed * 2 + number,
             listeners: LISTENERS,
             buffers: 8,
-            buffer_bytes: 64,
+            buffer_bytes: self.buffer_bytes,
             message_bytes: 0,
             faults: self.faults,
             mutation: None,
@@ -70,7 +79,7 @@ impl Scene {
             ..ServerConfig::new(LISTENERS, self.slots)
         };
         let stats = Arc::new(ServerStats::new());
-        let server = Server::new(SimDriver::new(sim), config, Echo, Arc::clone(&stats));
+        let server = Server::new(SimDriver::new(sim), config, protocol, Arc::clone(&stats));
         Core { server: server.expect("no segment fails in this world"), stats, accepting }
     }
 
@@ -81,7 +90,7 @@ impl Scene {
     }
 }
 
-impl Core {
+impl<P: Protocol> Core<P> {
     fn arrive(&mut self, scene: &mut Scene, profile: PeerProfile, within: Duration) {
         let listener = scene.random.usize(..LISTENERS);
         let delay = Duration::from_micros(scene.random.u64(..=as_us(within)));
@@ -183,6 +192,92 @@ fn nobody_is_served_twice_and_nobody_never() {
     for seed in 0..1_000 {
         take_over(seed);
     }
+}
+
+/// The texts that came to a peer, by number, and how many between them did not.
+fn texts(mut received: &[u8]) -> (Vec<u64>, u64) {
+    let (mut numbers, mut missed, mut place) = (Vec::new(), 0, 0);
+    while !received.is_empty() {
+        let (receipt, size) = Receipt::read(&mut place, received).unwrap().unwrap();
+        missed += u64::from(receipt.missed);
+        numbers.push(receipt.number);
+        received = &received[size..];
+    }
+    (numbers, missed)
+}
+
+/// The newer server passes each order on, under its number, to the older one, which drains: those of both have it once.
+#[test]
+fn a_text_reaches_the_connections_of_both_servers_once() {
+    let ms = Duration::from_millis;
+    let mut drained = 0;
+    for seed in 0..300 {
+        let mut scene = Scene::new(seed);
+        (scene.accept_rate, scene.buffer_bytes) = (None, 256);
+        let none = Sources::default();
+        let [mut older, mut newer] = [0, 1].map(|number| scene.core_with(Sink, number, &none));
+        let mut numbers = [(); 2].map(|()| Numbers::new(1, false));
+        let stays = |scene: &mut Scene| PeerProfile { parting: Parting::Stay, ..scene.profile() };
+        for number in 0..PEERS {
+            let profile = PeerProfile { window: 4_096, ..stays(&mut scene) };
+            let core = if number % 2 == 0 { &mut older } else { &mut newer };
+            core.arrive(&mut scene, profile, ms(100));
+        }
+        let mut time = ms(300);
+        [&mut older, &mut newer].into_iter().for_each(|core| core.run_until(time));
+        let mut given: Vec<[Arc<Order>; 2]> = Vec::new();
+        let give = |to: &mut Core<Sink>, numbers: &mut Numbers| {
+            let order = Arc::new(numbers.order(None, b"to all", Moment::default()));
+            to.server.handle_command(Command::Broadcast(Arc::clone(&order)));
+            order
+        };
+        let before = give(&mut older, &mut numbers[0]);
+        older.run_until(time);
+        older.server.handle_command(Command::LetGo);
+        older.server.handle_command(Command::Drain(ms(4_000)));
+        numbers[1].pass(numbers[0].last());
+        let open = |core: &Core<Sink>| {
+            let peers = core.server.end.driver.peers().iter().enumerate();
+            let open = peers.filter(|(_, peer)| !peer.was_closed && !peer.was_reset);
+            open.map(|(number, _)| number).collect::<Vec<_>>()
+        };
+        for _ in 0..5 {
+            time += ms(scene.random.u64(1..700));
+            [&mut older, &mut newer].into_iter().for_each(|core| core.run_until(time));
+            let of_newer = give(&mut newer, &mut numbers[1]);
+            numbers[0].pass(of_newer.number - 1);
+            given.push([give(&mut older, &mut numbers[0]), of_newer]);
+        }
+        let staying = [&older, &newer].map(open);
+        time += ms(600);
+        [&mut older, &mut newer].into_iter().for_each(|core| core.run_until(time));
+        assert_eq!(before.number, 1, "seed {seed}");
+        for [passed, own] in &given {
+            assert_eq!(passed.number, own.number, "seed {seed}");
+            for order in [passed, own] {
+                let tally = &order.tally;
+                let count = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+                assert_eq!(tally.cores_done.load(Ordering::Relaxed), 1, "seed {seed}: done");
+                let members = count(&tally.sent) + count(&tally.skipped) + count(&tally.gone);
+                assert_eq!(members, tally.members(), "seed {seed}: nobody is closed for it");
+            }
+            assert_eq!(own.tally.members(), PEERS as u64 / 2, "seed {seed}");
+            assert!(passed.tally.members() <= PEERS as u64 / 2, "seed {seed}");
+        }
+        for (core, staying) in [(&older, &staying[0]), (&newer, &staying[1])] {
+            let mut left_out = 0;
+            for (number, peer) in core.server.end.driver.peers().iter().enumerate() {
+                let (had, missed) = texts(&peer.received);
+                let stayed = staying.contains(&number) && !peer.was_closed && !peer.was_reset;
+                let last = given.last().map(|[order, _]| order.number);
+                left_out += missed + u64::from(stayed && had.last().copied() != last);
+            }
+            let skipped = core.stats.broadcast_skipped_total.get();
+            assert!(left_out <= skipped, "seed {seed}: {left_out} left out, {skipped} counted");
+        }
+        drained += older.stats.drained_total.get();
+    }
+    assert!(drained > 1_000, "{drained} have drained: these worlds have too few");
 }
 
 /// Peers come from three addresses, in turns.

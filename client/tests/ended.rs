@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use common::{Finished, PATIENCE, Program, World, client, number, result_in};
 use rustix::process::Signal;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 #[expect(dead_code, reason = "this file needs only a part of it")]
 mod common;
@@ -22,7 +23,11 @@ fn run_against(
     treat: impl Fn(TcpStream) + Clone + Send + 'static,
     flags: &[&str],
 ) -> (Finished, Value) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    // However long a busy host lets its thread wait: a full queue would be a wall of its own.
+    socket.listen(4096).unwrap();
+    let listener = TcpListener::from(socket);
     let target = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {

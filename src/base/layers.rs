@@ -1,7 +1,7 @@
 //! What connections speak, in layers, and what memory of the programs that takes. The bytes come from the types of the
 //! data path, see `runtime::footprint`.
 
-use crate::base::constants::{BUFFER_BYTES, TLS_BUFFER_BYTES};
+use crate::base::constants::{BUFFER_BYTES, DUE_BYTES, LIVED_AGAIN_BYTES, TLS_BUFFER_BYTES};
 
 /// The layers of a connection, the lowest first. Without any it is plain TCP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,26 @@ impl Layers {
             (true, false) => "tls",
             (true, true) => "wss",
         }
+    }
+}
+
+/// What a run asks of its connections that is kept beside their slots, at the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kinds {
+    /// Each has a lifetime.
+    pub has_lifetime: bool,
+    /// Each has think times of its own.
+    pub thinks: bool,
+    /// Each may come back after a loss, or another may take its place.
+    pub may_live_again: bool,
+}
+
+impl Kinds {
+    /// Bytes of a connection of the client that has lived before; one that has not takes fewer.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        let dues = self.has_lifetime as u64 + self.thinks as u64;
+        dues * DUE_BYTES + if self.may_live_again { LIVED_AGAIN_BYTES } else { 0 }
     }
 }
 

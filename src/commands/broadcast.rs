@@ -88,7 +88,8 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
                 Format::Json => as_json(&ordered),
                 Format::Text => Ok(shown(&ordered)),
             };
-            let is_whole = ordered.done && ordered.skipped + ordered.closed == 0;
+            let left_out = ordered.skipped + ordered.closed + ordered.unreached;
+            let is_whole = ordered.done && left_out == 0;
             let status = if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             text.map_or_else(
                 |why| cli_support::refused(&why),
@@ -139,13 +140,18 @@ fn follow(flags: &Flags, number: u64) -> Result<Ordered, String> {
 }
 
 fn shown(ordered: &Ordered) -> String {
-    let Ordered { number, topic, members, sent, skipped, closed, gone, seconds, .. } = ordered;
+    let Ordered { number, topic, members, sent, skipped, closed, gone, unreached, seconds, .. } =
+        ordered;
     let whom = topic.map_or("all".to_owned(), |topic| format!("topic {topic}"));
     let took = seconds.map_or("not done yet".to_owned(), |seconds| format!("{seconds:.3} s"));
+    let unreached = match unreached {
+        0 => String::new(),
+        count => format!("; {} of a server that was taken over were not reached", grouped(*count)),
+    };
     let [members, sent, skipped, closed, gone] =
         [members, sent, skipped, closed, gone].map(|count| grouped(*count));
     format!(
         "broadcast {number} to {whom}: {members} members, sent {sent}, skipped {skipped}, closed {closed}, gone \
-         {gone}, {took}\n"
+         {gone}, {took}{unreached}\n"
     )
 }

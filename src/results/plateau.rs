@@ -177,7 +177,7 @@ pub struct Reconnects {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Storm {
-    /// When it began, since the hold began.
+    /// When it began, since the hold began. As of all times of a storm, the time of pauses does not count.
     pub at_seconds: Maybe<f64>,
     /// How long it lasted.
     pub seconds: Maybe<f64>,

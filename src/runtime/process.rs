@@ -15,6 +15,7 @@ use rustix::process::{
 use crate::base::endpoints::Endpoints;
 use crate::base::files::told;
 use crate::base::service_error::ServiceError;
+use crate::base::until::Until;
 use crate::engine::worker::Worker;
 use crate::host::cpu::own_thread;
 use crate::observe::dump::place;
@@ -144,13 +145,13 @@ impl<S: CoreStats + Debug + Default> Process<S> {
         address: Option<SocketAddr>,
         listen: &[Endpoints],
     ) -> Result<Option<SocketAddr>, ProcessError> {
-        Ok(http::offer(address, !listen.is_empty(), self.metrics(listen))?)
+        Ok(http::offer(address, !listen.is_empty(), self.metrics(listen, &Until::default()))?)
     }
 
-    /// The figures of a process that listens at `listen`, for scrapers.
+    /// The figures of a process that listens at `listen` `until` its time is over, for scrapers.
     #[must_use]
-    pub fn metrics(&self, listen: &[Endpoints]) -> Metrics {
-        Metrics::new(&self.cpus, &self.stats, listen)
+    pub fn metrics(&self, listen: &[Endpoints], until: &Until) -> Metrics {
+        Metrics::listening_until(&self.cpus, &self.stats, listen, until.clone())
     }
 
     /// Makes a core of each seed, in the order of the CPUs, and runs `housekeeping` on this thread

@@ -23,7 +23,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Figures at one look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Look {
-    /// Since the hold began.
+    /// Since the hold began, without its pauses.
     pub(crate) at: Duration,
     pub(crate) connections: u64,
     /// Connections that were lost or dropped; one that is lost again before it has come back for good is lost once.
@@ -69,7 +69,9 @@ impl StormWatch {
     /// Looks again; `totals` are read when a storm begins or ends.
     pub(crate) fn look(&mut self, look: Look, totals: impl FnOnce() -> ClientTotals) {
         // A core counts one thing after the other.
-        let look = Look { lost: look.lost.max(self.last.lost), ..look };
+        // And the time of a pause is taken off a moment late.
+        let (lost, at) = (look.lost.max(self.last.lost), look.at.max(self.last.at));
+        let look = Look { lost, at, ..look };
         let has_lost = look.lost > self.last.lost;
         let before = std::mem::replace(&mut self.last, look);
         match &mut self.storm {
@@ -242,6 +244,17 @@ mod tests {
         assert_eq!(*storm.returned_in_a_second, Some(100));
         assert!(storm.course.len() <= COURSE_MAX + 2, "{}", storm.course.len());
         assert_eq!(*storm.course[0].connections, Some(1_000));
+    }
+
+    #[test]
+    fn the_time_of_a_pause_may_be_taken_off_late() {
+        let mut watch = StormWatch::begin(look(0), none());
+        watch.look(look(10_020), none);
+        watch.look(look(10_040), none);
+        // It is read again a little earlier.
+        watch.look(Look { at: Duration::from_millis(10_005), ..look(10_040) }, none);
+        let storms = watch.finish(Look { at: Duration::ZERO, ..look(10_060) }, none());
+        assert!(storms[0].seconds.is_some_and(|seconds| seconds < 10.1), "{storms:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use megaconn::base::constants::{
     BUFFER_BYTES, BYSTANDERS_TIME, CONNECT_TIMEOUT, SEARCH_STEPS, TIME_WAIT,
 };
 use megaconn::base::endpoints::Endpoints;
-use megaconn::base::layers::Layers;
+use megaconn::base::layers::{Kinds, Layers};
 use megaconn::base::wanted::Wanted;
 use megaconn::engine::client::config::{Lifetime, Readers, Reconnect, Schedule};
 use megaconn::engine::driver::ShutdownMode;
@@ -250,6 +250,15 @@ impl Traffic {
             tls: self.tls.is_some(),
             websocket: self.websocket.is_some(),
             script: self.script.is_some(),
+        }
+    }
+
+    /// What is kept beside the slots of connections.
+    pub(crate) fn kinds(&self) -> Kinds {
+        Kinds {
+            has_lifetime: self.lifetime.is_some(),
+            thinks: matches!(self.schedule, Schedule::Exponential(_)),
+            may_live_again: self.lifetime.is_some() || self.reconnect.is_some(),
         }
     }
 

@@ -74,7 +74,7 @@ impl Control {
             posts: &POSTS,
             post: move |path: &str, body: &[u8]| match orders(path, body).expect("it is of POSTS") {
                 Ok(orders) => lock(&taken).take(&orders),
-                Err(why) => refused("400 Bad Request", &why),
+                Err(why) => Answer::refused("400 Bad Request", &why),
             },
         };
         serve(vec![listener], site, "control").map_err(Refusal::NoThread)?;
@@ -120,21 +120,17 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn refused(status: &'static str, why: &str) -> Answer {
-    Answer { status, text: json!({ "error": why }).to_string() + "\n" }
-}
-
 impl Shared {
     /// Takes all of `orders`, or none.
     fn take(&mut self, orders: &[Order]) -> Answer {
         if let Some(why) = orders.iter().find_map(|order| self.why_not(*order)) {
-            return refused("409 Conflict", &why);
+            return Answer::refused("409 Conflict", &why);
         }
         let room = self.waiting.len() + orders.len() <= CONTROL_WAITING_MAX
             && self.state.changes.len() + orders.len() <= CONTROL_CHANGES_MAX;
         if !room {
             let why = "as many changes as a run takes; fix: wait, or fewer changes";
-            return refused("503 Service Unavailable", why);
+            return Answer::refused("503 Service Unavailable", why);
         }
         let mut numbers = Vec::new();
         for order in orders {

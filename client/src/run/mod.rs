@@ -10,6 +10,7 @@ use std::sync::Arc;
 use megaconn::base::moments;
 use megaconn::base::stderr::talk;
 use megaconn::base::stdout::{Undelivered, deliver};
+use megaconn::base::until::Until;
 use megaconn::engine::protocol::expect::Expect;
 use megaconn::observe::metrics::http;
 use megaconn::observe::stats::{BroadcastLog, ClientStats, LossLog};
@@ -139,7 +140,7 @@ fn offer_metrics(
 ) -> Result<Option<SocketAddr>, Refusal> {
     let cut = &config.cut;
     let part = cut.part.map(|part| part.to_string());
-    let metrics = process.metrics(&[]).of_run(cut.run_id.as_deref(), part);
+    let metrics = process.metrics(&[], &Until::default()).of_run(cut.run_id.as_deref(), part);
     Ok(http::offer(config.outputs.metrics, false, metrics).map_err(ProcessError::from)?)
 }
 

@@ -151,7 +151,8 @@ fn tuples(config: &Config, cores: usize) -> Result<(TuplePlan, bool), Refusal> {
 fn demand(config: &Config, tuples: &TuplePlan, cores: u64) -> Demand {
     // Of as many as there can be one at least must fit.
     let connections = config.connections().max(config.load.to_max.into());
-    let memory = footprint::of(config.traffic.layers());
+    let mut memory = footprint::of(config.traffic.layers());
+    memory.client_bytes += config.traffic.kinds().bytes();
     Demand {
         lifetime_tuples: config.traffic.lifetime_tuples,
         churn_tuples: config.traffic.churn.map_or(0, |churn| churn.tuples),

@@ -28,6 +28,20 @@ pub(crate) struct Steering {
     pub(crate) wanted: u64,
 }
 
+/// When a hold began, and for how long the run had been paused by then.
+#[derive(Clone, Copy)]
+pub(crate) struct HoldClock {
+    pub(crate) began: Instant,
+    pub(crate) paused: Duration,
+}
+
+impl HoldClock {
+    /// The time of the hold so far; that of its pauses does not count.
+    pub(crate) fn passed(&self, steering: &Steering) -> Duration {
+        self.began.elapsed().saturating_sub(steering.paused - self.paused)
+    }
+}
+
 impl Steering {
     /// As it was asked for by flags.
     pub(crate) fn new(

@@ -53,14 +53,19 @@ impl MissWatch {
             let dropped = if comes_back { totals.dropped_total } else { 0 };
             totals.lost.iter().sum::<u64>() + dropped
         };
-        let lost = gone(totals).saturating_sub(totals.returned_total + totals.returns_waiting);
+        let not_back = |totals: &ClientTotals| {
+            let back = totals.returned_total + totals.returns_waiting;
+            // Those that were not wanted any more count as closed.
+            gone(totals).saturating_sub(back + totals.closed_away_total)
+        };
+        let lost = not_back(totals);
         if lost > gates.max_lost {
             let (lost, most) = (grouped(lost), grouped(gates.max_lost));
             return Some(format!("{lost} connections lost, {most} allowed"));
         }
         let counted = totals.since(&self.before);
         let failed = counted.connect_failed_total;
-        let lost = gone(&counted).saturating_sub(counted.returned_total + counted.returns_waiting);
+        let lost = not_back(&counted);
         // A plateau that was never to have as many tells nothing of the gate.
         if let Some(most) = self.can_be.filter(|most| *most >= gates.min_established)
             && most.saturating_sub(failed + lost) < gates.min_established

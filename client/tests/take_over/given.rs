@@ -1,6 +1,7 @@
 //! `LISTEN_FDS`: the sockets that a process gives to the server which it starts.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::thread;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Signal;
 
-use crate::common::{Program, connect, cores, echo, free_ports, refusal, server_binary};
+use crate::common::{PATIENCE, Program, connect, cores, echo, free_ports, refusal, server_binary};
 use crate::{Place, gave};
 
 /// Makes descriptors from 3 on, one for each word, and becomes the server.
@@ -138,6 +139,42 @@ fn connections_wait_at_a_given_socket_while_no_server_runs() {
         server = start();
         assert_eq!(echo(&waiting, b"waited").expect("it is served at last"), b"waited");
     }
+}
+
+/// Two servers share one socket. The kernel wakes one of them for a connection, which may stand still and be killed: the
+/// other one looks anew.
+#[test]
+fn connections_for_which_another_server_was_woken_are_served() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("some port is free");
+    let address = listener.local_addr().expect("it is bound");
+    fcntl_setfd(&listener, FdFlags::empty()).expect("it is open");
+    let script = "exec 3<&\"$1\"; shift; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\"";
+    let start = || {
+        let mut command = Command::new("bash");
+        let command = command.args(["-c", script, "bash", &listener.as_raw_fd().to_string()]);
+        let mut server = Program::start(command.arg(server_binary()).arg("serve"));
+        assert!(server.says("listening on"), "{:#?}", server.finish());
+        server
+    };
+    let stays = start();
+    for _ in 0..3 {
+        let mut goes = start();
+        goes.signal(Signal::STOP);
+        let waiting: Vec<_> = (0..4).map(|_| connect(address)).collect();
+        thread::sleep(Duration::from_millis(100));
+        goes.signal(Signal::KILL);
+        goes.finish();
+        for stream in &waiting {
+            stream.set_read_timeout(Some(PATIENCE)).expect("it may have one");
+        }
+        // What the killed one had accepted is reset; none waits for ever.
+        let timeouts = [ErrorKind::WouldBlock, ErrorKind::TimedOut];
+        let waits = |stream: &&TcpStream| {
+            echo(stream, b"waits").is_err_and(|error| timeouts.contains(&error.kind()))
+        };
+        assert_eq!(waiting.iter().filter(waits).count(), 0);
+    }
+    drop(stays);
 }
 
 #[test]

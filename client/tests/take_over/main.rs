@@ -14,8 +14,10 @@ use std::time::Duration;
 
 use common::{
     PATIENCE, Program, client, connect, cores, echo, free_ports, number, refusal, result_in,
-    scrape, server_binary, sum,
+    scrape, server_binary, sum, until,
 };
+use megaconn::observe::metrics::fetch;
+use megaconn::observe::metrics::local::LocalServer;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::process::Signal;
 
@@ -23,6 +25,7 @@ use rustix::process::Signal;
 #[path = "../common/mod.rs"]
 mod common;
 mod given;
+mod texts;
 
 /// A place, an address and a command line that are the same for each server.
 struct Place {
@@ -145,6 +148,28 @@ fn what_is_held_drains_as_the_older_one_says() {
     }
     place.is_served();
     drop(newer);
+}
+
+/// By where a server listens a client finds the figures of its target: one that drains does not say so any more.
+#[test]
+fn a_client_finds_the_newer_server_while_the_older_one_drains() {
+    let place = Place::new();
+    let older = place.server(&["--drain", "100s"]);
+    let held = connect(place.address);
+    echo(&held, b"up").expect("it is served");
+    let listens = |server: &Program| {
+        let at = fetch::Place::Local(LocalServer(server.id()));
+        let text = fetch::text(&at).expect("a server answers programs of its host");
+        text.contains(&format!(
+            "megaconn_listen_info{{side=\"server\",address=\"{}\"",
+            place.address
+        ))
+    };
+    assert!(listens(&older));
+    let newer = place.server(&[]);
+    until("the older one listens no more", || !listens(&older));
+    assert!(listens(&newer));
+    drop((held, older));
 }
 
 #[test]

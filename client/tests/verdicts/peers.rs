@@ -84,6 +84,15 @@ pub(crate) const ROWS: &[Row] = &[
         &[turns_away(Whom::BeyondOfSource(25), End::Fin)],
         SOURCES,
     )),
+    of_four_sources(played_by_ours(
+        seen(
+            "25 of each source by our own server",
+            &[Wall("source-limit", "between")],
+            &[],
+            SOURCES,
+        ),
+        &["--max-connections-per-source", "25"],
+    )),
     seen("100 in all: RST", AT_ONCE, &[turns_away(Whom::Beyond(100), End::Reset)], OF_200),
     seen("100 in all: FIN", AT_ONCE, &[turns_away(Whom::Beyond(100), End::Fin)], OF_200),
     row(
@@ -265,6 +274,12 @@ const fn proxy(
 const fn during(row: Row, then: &'static [(u64, Step)]) -> Row {
     let How::Play(play) = row.how else { return row };
     Row { how: How::Play(Play { then, ..play }), ..row }
+}
+
+/// Of our own server with these flags.
+const fn played_by_ours(row: Row, serve: &'static [&'static str]) -> Row {
+    let How::Play(play) = row.how else { return row };
+    Row { how: How::Play(Play { server: Server::Ours(serve), ..play }), ..row }
 }
 
 const fn of_four_sources(row: Row) -> Row {

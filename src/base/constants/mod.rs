@@ -175,6 +175,9 @@ pub const DRAIN_STEP: Duration = Duration::from_millis(10);
 /// Time that the cores have, after the time of a drain is up, to cut what is left.
 pub const DRAIN_SLACK: Duration = Duration::from_secs(2);
 
+/// Time between two looks at listening sockets that other processes may have as well.
+pub const SHARED_LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Time a stalled connection keeps its buffer when others wait for one.
 pub const STALL_GRACE: Duration = Duration::from_millis(50);
 
@@ -328,6 +331,12 @@ pub const CHARGED_BYTES_PER_ACCEPTED: u64 = 1_600;
 /// User bytes of a connection of one end beside its slot and its session: ring pages, slack. Measured with slots
 /// of 32 B: 33.3 to 34.3; of 44 B: 44 to 45; see notes/claims.md.
 pub const USER_BYTES_BESIDE: u64 = 8;
+
+/// Bytes of a time at which something is due on a connection of a client by itself: the end of its life, its next message.
+pub const DUE_BYTES: u64 = 16;
+
+/// Bytes that a client keeps of a connection which has come back, or is in another's place, in maps beside its slot.
+pub const LIVED_AGAIN_BYTES: u64 = 60;
 
 /// What rustls keeps of a handshake under way, beside our record of it: 4.2 KB at a server that waits for the last
 /// flight and 3.5 KB at a client, measured by `tests/handshake_memory.rs`, and room for a chain of certificates.

@@ -99,11 +99,6 @@ impl Config {
             let error = "--storm by vanishing is of the client; fix: by fin or by reset";
             return Err(FlagError(error.to_owned()));
         }
-        if traffic.broadcasts.is_some() && places.take_over.is_some() {
-            let error = "--broadcast-on and --take-over: the place of the orders is not handed over; fix: leave out \
-                         one of them";
-            return Err(FlagError(error.to_owned()));
-        }
         Ok(Config { places, traffic, tls, connections, outputs, bystander })
     }
 }

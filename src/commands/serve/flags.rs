@@ -134,7 +134,7 @@ pub(crate) struct TrafficFlags {
     /// user and root alone: `megaconn broadcast PLACE TEXT`, or by HTTP a POST of the text to /broadcast, or to
     /// /broadcast?topic=N; GET /state tells what became of the last ones. With --mode push. Pushes are sent beside it
     /// when --push-text or --push-every is given. A head of 93 bytes goes before each text: its number, the moment of the
-    /// order, a checksum.
+    /// order, a checksum. With --take-over the place goes from server to server, and an order reaches those that drain too.
     #[arg(long, value_name = "PATH|ADDR:PORT", hide_short_help = true)]
     pub(crate) broadcast_on: Option<Place>,
     /// Send texts to all as they are, without a head

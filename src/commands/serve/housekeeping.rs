@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
-use megaconn::base::constants::{DRAIN_SLACK, LOOK_EVERY};
+use megaconn::base::constants::{DRAIN_SLACK, LOOK_EVERY, SHARED_LOOK_EVERY};
 use megaconn::base::stderr::talk;
 use megaconn::base::units::grouped;
 use megaconn::engine::server::drain::{Accepting, Command, MemoryLeft};
@@ -27,6 +27,16 @@ pub(crate) enum End {
     TakenOver(u32),
 }
 
+/// Other servers that have the listening sockets as well.
+#[derive(Clone, Copy)]
+pub(crate) struct Others<'a> {
+    /// By which one may take over.
+    pub(crate) giver: Option<&'a Giver>,
+    /// Whether the sockets were given to this process, and so perhaps to others: one that ends, however it does, may have
+    /// been woken for a connection that then waits for nobody, so the cores look anew every now and then.
+    pub(crate) share_sockets: bool,
+}
+
 /// Watches memory, has the cores drop what the `storms` take, and waits for a signal to stop, or for a server that takes
 /// over; a signal that asks for it has
 /// `reload` called. `None` when a core has died.
@@ -37,11 +47,15 @@ pub(crate) async fn housekeep(
     memory: &mut ReserveWatchdog,
     mut storms: Storms,
     reload: impl Fn(),
-    giver: Option<&Giver>,
+    others: Others<'_>,
 ) -> Option<End> {
     let mut throttle = LogThrottle::default();
-    let began = Instant::now();
+    let (began, mut looked_at) = (Instant::now(), Instant::now());
     loop {
+        if others.share_sockets && looked_at.elapsed() >= SHARED_LOOK_EVERY {
+            looked_at = Instant::now();
+            commands.broadcast(Command::LookAnew).await;
+        }
         if let Some(change) = memory.look() {
             let (left, headroom, then) = match &change {
                 Change::Enough(headroom) => {
@@ -72,10 +86,13 @@ pub(crate) async fn housekeep(
         if stop.is_some() || !commands.all_run() {
             return stop.map(End::Stop);
         }
-        if let Some(pid) = giver.and_then(Giver::successor) {
+        if let Some(pid) = others.giver.and_then(Giver::successor) {
             return Some(End::TakenOver(pid));
         }
-        let next = storms.next_in(began.elapsed()).unwrap_or(Duration::MAX);
+        let mut next = storms.next_in(began.elapsed()).unwrap_or(Duration::MAX);
+        if others.share_sockets {
+            next = next.min(SHARED_LOOK_EVERY.saturating_sub(looked_at.elapsed()));
+        }
         Timer::new(memory.look_again_in().min(next)).await;
     }
 }

@@ -17,6 +17,7 @@ mod cores;
 mod effective;
 pub(crate) mod flags;
 mod housekeeping;
+mod orders;
 mod preflight;
 mod refusal;
 mod run;

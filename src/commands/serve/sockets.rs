@@ -1,6 +1,7 @@
 //! Where the listening sockets of a server are from: it opens them, the process that started it has given them
 //! (`LISTEN_FDS`), or it takes them over from the server at `--take-over`.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use megaconn::base::endpoints::Endpoints;
 use megaconn::base::stderr::talk;
 use megaconn::runtime::given::{self, GivenError};
 use megaconn::runtime::hand_over::give::Goods;
-use megaconn::runtime::hand_over::take::{self, Promise, TakeError, Taken};
+use megaconn::runtime::hand_over::take::{self, Promise, Redeemed, TakeError, Taken};
 use megaconn::runtime::hand_over::{Entry, Place, Use};
 use megaconn::runtime::listeners::{self, Group, ListenError, Origin, Settings};
 use megaconn::sys::socket::SteerError;
@@ -43,6 +44,9 @@ pub(crate) enum SocketsError {
     NotAll(PathBuf, String, SocketAddr),
 }
 
+/// What a server gives to the next one of its orders for texts to all: the socket, and its path when it has one.
+pub(crate) type PassedPlace = Option<(Entry, Socket, Option<PathBuf>)>;
+
 /// What there is before anything is opened.
 pub(crate) struct Found {
     /// Where the server listens.
@@ -55,6 +59,8 @@ pub(crate) struct Found {
     pub(crate) services: Vec<(Entry, Socket)>,
     /// The file of its statistics.
     pub(crate) stats: Option<PathBuf>,
+    /// The path at which it takes orders for texts to all.
+    pub(crate) broadcast_on: Option<PathBuf>,
 }
 
 /// A server that is taken over.
@@ -84,6 +90,7 @@ pub(crate) struct Kept {
     cpus: Vec<u16>,
     services: Vec<(Entry, Socket)>,
     stats: Option<PathBuf>,
+    broadcast_on: Option<PathBuf>,
     beginning: Beginning,
 }
 
@@ -94,6 +101,22 @@ enum Beginning {
     Next(Older),
 }
 
+/// What there is when the cores accept.
+pub(crate) struct Begun {
+    /// The server that was taken over, where there was one.
+    pub(crate) older: Option<Past>,
+    /// What the next server is given; none where the place is lost, which was told.
+    pub(crate) goods: Option<(Place, Goods)>,
+}
+
+/// A server that was taken over.
+pub(crate) enum Past {
+    /// It has let go, and ends its connections. The stream to it.
+    Drains(Socket),
+    /// It had ended before it was told to let go.
+    Ended,
+}
+
 /// Looks for sockets that need not be opened. To be called first of all, on the first thread: then only what
 /// was passed at the start is open.
 pub(crate) fn find(typed: &[Endpoints], take_over: Option<&Path>) -> Result<Found, SocketsError> {
@@ -102,7 +125,10 @@ pub(crate) fn find(typed: &[Endpoints], take_over: Option<&Path>) -> Result<Foun
     let wanted = listeners::addresses(typed)?;
     match (taken, take_over) {
         (Some(_), Some(path)) if !given.is_empty() => Err(SocketsError::Both(path.into())),
-        (Some(Taken { pid, program, groups, services, stats, promise }), Some(path)) => {
+        (
+            Some(Taken { pid, program, groups, services, stats, broadcast_on, promise }),
+            Some(path),
+        ) => {
             let is_missing =
                 |group: &&Group| !wanted.is_empty() && !wanted.contains(&group.address);
             let missing: Vec<_> = groups.iter().filter(is_missing).map(|g| g.address).collect();
@@ -115,7 +141,7 @@ pub(crate) fn find(typed: &[Endpoints], take_over: Option<&Path>) -> Result<Foun
             ));
             let listen = if typed.is_empty() { all(&groups) } else { typed.to_vec() };
             let from = Some(Older { pid, promise });
-            Ok(Found { listen, groups, from, services, stats })
+            Ok(Found { listen, groups, from, services, stats, broadcast_on })
         }
         _ if !given.is_empty() => {
             let addresses: Vec<_> = given.iter().map(|group| group.address).collect();
@@ -146,7 +172,8 @@ fn list(addresses: &[SocketAddr]) -> String {
 
 impl Found {
     fn of(listen: Vec<Endpoints>, groups: Vec<Group>) -> Found {
-        Found { listen, groups, from: None, services: Vec::new(), stats: None }
+        let (services, stats, broadcast_on) = (Vec::new(), None, None);
+        Found { listen, groups, from: None, services, stats, broadcast_on }
     }
 
     /// Opens what there is not, for a core on each of `cpus`.
@@ -186,6 +213,7 @@ impl Found {
                 cpus: cpus.to_vec(),
                 services: Vec::new(),
                 stats: None,
+                broadcast_on: None,
                 beginning: match from {
                     Some(older) => Beginning::Next(older),
                     None => Beginning::First(take::offer(path)?),
@@ -202,10 +230,15 @@ impl Opened {
     pub(crate) fn keep(
         &mut self,
         services: &Services,
+        orders: io::Result<PassedPlace>,
         stats: Option<&Path>,
     ) -> Result<(), SocketsError> {
         if let Some(kept) = &mut self.kept {
             kept.services = services.try_clone().map_err(SocketsError::NoFiles)?;
+            if let Some((entry, socket, path)) = orders.map_err(SocketsError::NoFiles)? {
+                kept.services.push((entry, socket));
+                kept.broadcast_on = path;
+            }
             kept.stats = stats.and_then(|path| path.canonicalize().ok());
         }
         Ok(())
@@ -213,14 +246,13 @@ impl Opened {
 }
 
 impl Kept {
-    /// The cores accept: if there is an older server it is told so, and lets go. Whether there was one, and what the
-    /// next one is given; none where the place is lost, which is told.
-    pub(crate) fn begin(self) -> (bool, Option<(Place, Goods)>) {
-        let Kept { groups, settings, cpus, services, stats, beginning } = self;
-        let (has_older, place) = match beginning {
-            Beginning::First(place) => (false, Some(place)),
+    /// The cores accept: if there is an older server it is told so, and lets go.
+    pub(crate) fn begin(self) -> Begun {
+        let Kept { groups, settings, cpus, services, stats, broadcast_on, beginning } = self;
+        let (older, place) = match beginning {
+            Beginning::First(place) => (None, Some(place)),
             Beginning::Next(Older { pid, promise }) => {
-                let (has_let_go, place) = promise.redeem();
+                let Redeemed { has_let_go, place, stream } = promise.redeem();
                 let how = if has_let_go { "accepts no more" } else { "ended" };
                 talk(&format!("took over from process {pid}, which {how}"));
                 // Only now: an older server that had served on would have found its sockets changed.
@@ -237,7 +269,8 @@ impl Kept {
                 let lost = |error: &TakeError| {
                     talk(&format!("warning: this server cannot be taken over: {error}"));
                 };
-                (true, place.inspect_err(lost).ok())
+                let older = if has_let_go { Past::Drains(stream) } else { Past::Ended };
+                (Some(older), place.inspect_err(lost).ok())
             }
         };
         let entry = |group: &Group| {
@@ -252,6 +285,7 @@ impl Kept {
             group.sockets.into_iter().map(move |socket| (entry.clone(), socket))
         });
         let sockets = sockets.chain(services).collect();
-        (has_older, place.map(|place| (place, Goods { sockets, stats })))
+        let goods = place.map(|place| (place, Goods { sockets, stats, broadcast_on }));
+        Begun { older, goods }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use crate::base::clock::microseconds;
-use crate::base::constants::TICK_MS;
+use crate::base::constants::{DUE_BYTES, TICK_MS};
 use crate::engine::token::{Generation, SlotId};
 
 /// Something that is due on a connection. The slot's generation says whether the connection still lives.
@@ -39,6 +39,8 @@ impl Due {
         }
     }
 }
+
+const _: () = assert!(size_of::<Reverse<u128>>() as u64 == DUE_BYTES, "a plan reckons with it");
 
 /// All that is due, by its time.
 #[derive(Debug, Default)]

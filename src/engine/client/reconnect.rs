@@ -41,6 +41,11 @@ impl<D: Dial, E: Expectation> Client<D, E> {
                 self.end.stats.lost_again_total.add(1);
                 failed + 1
             }
+            // It waits from the beginning, and is one of the same storm still.
+            Some((at, _)) if at >= self.returns.since => {
+                self.end.stats.lost_again_total.add(1);
+                0
+            }
             _ => 0,
         };
         let lost =

@@ -127,6 +127,17 @@ impl Numbers {
         Numbers { number: 0, sequences: vec![0; topics.max(1).into()], is_raw }
     }
 
+    /// The number of the last order, of whichever server.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.number
+    }
+
+    /// Those up to this one were given by another server.
+    pub fn pass(&mut self, number: u64) {
+        self.number = self.number.max(number);
+    }
+
     /// The next order.
     ///
     /// # Panics

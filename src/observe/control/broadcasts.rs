@@ -45,6 +45,9 @@ pub struct Ordered {
     pub closed: u64,
     /// The connection ended before its turn.
     pub gone: u64,
+    /// Connections of a server that was taken over and drains, which takes no orders, or has ended without saying what
+    /// became of this one. They are no members.
+    pub unreached: u64,
     /// From when a core was told to when it was done, of the slowest core; `null` while it is not done.
     pub seconds: Option<f64>,
 }

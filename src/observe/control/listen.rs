@@ -101,6 +101,18 @@ pub fn listen(flag: &'static str, place: &Place, remote: Remote) -> Result<Contr
     }
 }
 
+/// The same at a socket that listens already, which another process of this user has opened for `place` and given; its
+/// file is that process's still.
+#[must_use]
+pub fn at(socket: Socket, place: &Place) -> Control {
+    let admits = match place {
+        Place::Socket(_) => local::admits,
+        Place::Address(_) => is_of_same_user,
+    };
+    let listener = Listener { socket, admits, until: Until::default() };
+    Control { listener, place: place.clone(), file: None }
+}
+
 /// By what the kernel says of the socket at the other end of a loopback connection.
 fn is_of_same_user(peer: &Socket) -> bool {
     let address = |address: io::Result<socket2::SockAddr>| address.ok()?.as_socket();

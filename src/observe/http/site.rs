@@ -22,3 +22,11 @@ pub struct Answer {
     /// What it says.
     pub text: String,
 }
+
+impl Answer {
+    /// Why it is refused, as JSON.
+    #[must_use]
+    pub fn refused(status: &'static str, why: &str) -> Answer {
+        Answer { status, text: serde_json::json!({ "error": why }).to_string() + "\n" }
+    }
+}

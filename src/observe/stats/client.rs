@@ -59,7 +59,8 @@ figures! {
         dropped_total: Counter,
         /// Lost or dropped connections that have come back.
         returned_total: Counter,
-        /// Of these, the ones that were lost again within the longest wait of --reconnect: they had not come back for good.
+        /// Of these, the ones that were lost again within the longest wait of --reconnect, or while others of the core
+        /// were not back: they had not come back for good.
         /// Rising? The server completes handshakes, and holds no more.
         lost_again_total: Counter,
         /// Connects of those that are to come back.

@@ -30,7 +30,7 @@ pub struct Giver {
     /// The number of the process that accepts now; 0 while there is none.
     successor: Arc<AtomicU32>,
     let_go: Sender<()>,
-    over: Receiver<()>,
+    over: Receiver<Socket>,
     file: Option<SocketFile>,
 }
 
@@ -40,6 +40,8 @@ pub struct Goods {
     pub sockets: Vec<(Entry, Socket)>,
     /// The file of the statistics, with no link in its path.
     pub stats: Option<PathBuf>,
+    /// The path at which texts to all are ordered, in the same way.
+    pub broadcast_on: Option<PathBuf>,
 }
 
 /// What the thread has.
@@ -63,9 +65,8 @@ impl Giver {
         listener.set_nonblocking(false)?;
         let desk = Desk { listener, goods, successor: Arc::clone(&successor), let_go: is_let_go };
         let run = move || {
-            desk.wait();
             // Gone is who would hear it when the process ends without waiting.
-            let _ = end.send(());
+            let _ = end.send(desk.wait());
         };
         thread::Builder::new().name("take-over".into()).spawn(run)?;
         Ok(Giver { successor, let_go, over, file: Some(file) })
@@ -77,22 +78,27 @@ impl Giver {
         Some(self.successor.load(Ordering::Acquire)).filter(|pid| *pid != 0)
     }
 
-    /// This server has let go of its sockets: tells the newer one, and gives up the last hold of them.
-    pub fn hand_over(mut self) {
+    /// The number of that process, which is known before this server is told that it is taken over.
+    #[must_use]
+    pub fn watch(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.successor)
+    }
+
+    /// This server has let go of its sockets: tells the newer one, and gives up the last hold of them. The stream to it,
+    /// over which it may order texts to all.
+    pub fn hand_over(mut self) -> Option<Socket> {
         if let Some(file) = self.file.take() {
             file.leave();
         }
-        let told = self.let_go.send(());
-        if told.is_ok() {
-            // It only writes a word.
-            let _ = self.over.recv_timeout(STEP_TIME);
-        }
+        self.let_go.send(()).ok()?;
+        // It only writes a word.
+        self.over.recv_timeout(STEP_TIME).ok()
     }
 }
 
 impl Desk {
-    /// Until there is a successor, and everything was handed over to it.
-    fn wait(self) {
+    /// Until there is a successor, and everything was handed over to it: the stream to it.
+    fn wait(self) -> Socket {
         loop {
             let Ok((stream, _)) = self.listener.accept() else {
                 // Out of descriptors, or of memory.
@@ -105,7 +111,7 @@ impl Desk {
                     // The process may end without: then the stream ends, which says the same.
                     let _ = self.let_go.recv();
                     let _ = (&stream).write_all(YOURS.as_bytes());
-                    return;
+                    return stream;
                 }
                 Err(why) => talk(&format!("not taken over: {why}; this server serves on")),
             }
@@ -162,6 +168,7 @@ impl Desk {
             pid: std::process::id(),
             program: PROGRAM.to_owned(),
             stats: self.goods.stats.clone(),
+            broadcast_on: self.goods.broadcast_on.clone(),
             sockets: sockets.filter(|_| is_whole).collect(),
         }
     }

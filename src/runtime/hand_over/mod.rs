@@ -11,6 +11,8 @@
 //! older: yours                        it has let go of them: no accept of its own is left
 //! ```
 //!
+//! Then the same stream carries texts to all (`texts`), while the older one drains.
+//!
 //! Until `ready` the older one serves as if nothing were asked; a newer one that ends before is forgotten. After
 //! it the sockets are the newer one's, also when the older one ends without a word. The Unix socket is handed
 //! over as well: the file at the path stays what it is, and whoever asks next waits in the same queue.
@@ -26,6 +28,7 @@ use crate::observe::control::socket_file::SocketFile;
 
 pub mod give;
 pub mod take;
+pub mod texts;
 
 /// What a newer server says first: the number is that of the protocol.
 const ASK: &str = "megaconn take-over 1\n";
@@ -65,6 +68,8 @@ pub enum Use {
     BystanderStream,
     /// And datagrams.
     BystanderDatagram,
+    /// Texts to all are ordered there.
+    Broadcast,
     /// The next server asks at it.
     TakeOver,
     /// Something of another version of this program.
@@ -77,7 +82,7 @@ pub enum Use {
 pub struct Entry {
     /// What it is for.
     pub r#use: Use,
-    /// Where it is; none of the one at the path.
+    /// Where it is; none of one at a path.
     pub address: Option<SocketAddr>,
 }
 
@@ -94,6 +99,9 @@ struct Inventory {
     /// The file of its statistics.
     #[serde(default)]
     stats: Option<PathBuf>,
+    /// The path at which texts to all are ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    broadcast_on: Option<PathBuf>,
     /// In the order in which they come; those of one address in the order of their group.
     #[serde(default)]
     sockets: Vec<Entry>,

@@ -65,6 +65,8 @@ pub struct Taken {
     pub services: Vec<(Entry, Socket)>,
     /// The file of its statistics, with no link in its path.
     pub stats: Option<PathBuf>,
+    /// The path at which it takes orders for texts to all, with no link in it.
+    pub broadcast_on: Option<PathBuf>,
     /// What is left of it when the rest is in use.
     pub promise: Promise,
 }
@@ -140,9 +142,9 @@ pub fn take(path: &Path) -> Result<Option<Taken>, TakeError> {
         }
     }
     let listener = listener.ok_or_else(|| stranger("it gives not all"))?;
-    let Inventory { pid, program, stats, .. } = inventory;
+    let Inventory { pid, program, stats, broadcast_on, .. } = inventory;
     let promise = Promise { path: path.into(), identity, stream, listener };
-    Ok(Some(Taken { pid, program, groups, services, stats, promise }))
+    Ok(Some(Taken { pid, program, groups, services, stats, broadcast_on, promise }))
 }
 
 /// Where a socket of TCP listens.
@@ -195,12 +197,10 @@ fn receive(stream: &Socket, bytes: &mut Vec<u8>, sockets: &mut VecDeque<Socket>)
 }
 
 impl Promise {
-    /// Tells the older server that this one accepts, and waits until it has let go: whether it has said so. When it
-    /// has ended instead, that is the same. With it the place where the next server asks.
-    ///
-    /// # Errors
-    /// When that place was removed, and cannot be made anew.
-    pub fn redeem(self) -> (bool, Result<Place, TakeError>) {
+    /// Tells the older server that this one accepts, and waits until it has let go. When it has ended instead, that is
+    /// the same.
+    #[must_use]
+    pub fn redeem(self) -> Redeemed {
         let mut answer = [0; YOURS.len()];
         let said = (&self.stream)
             .write_all(READY.as_bytes())
@@ -208,11 +208,22 @@ impl Promise {
         let has_let_go = said.is_ok() && answer == YOURS.as_bytes();
         // Who listens is seen by those who connect, as of the last call.
         let _ = self.listener.listen(PLACE_BACKLOG);
-        match SocketFile::adopt(&self.path, self.identity) {
-            Some(file) => (has_let_go, Ok((self.listener, file))),
-            None => (has_let_go, offer(&self.path)),
-        }
+        let place = match SocketFile::adopt(&self.path, self.identity) {
+            Some(file) => Ok((self.listener, file)),
+            None => offer(&self.path),
+        };
+        Redeemed { has_let_go, place, stream: self.stream }
     }
+}
+
+/// What the older server has left.
+pub struct Redeemed {
+    /// Whether it has said that it has let go.
+    pub has_let_go: bool,
+    /// Where the next server asks; or why that place, which was removed, cannot be made anew.
+    pub place: Result<Place, TakeError>,
+    /// The stream to it.
+    pub stream: Socket,
 }
 
 /// Servers that wait to take over.

@@ -35,7 +35,7 @@ use crate::run::parts;
 use crate::run::plateaus::Plateaus;
 use crate::run::preflight::RunPlan;
 use crate::run::stage::Stage;
-use crate::run::steering::Steering;
+use crate::run::steering::{HoldClock, Steering};
 use crate::run::stop_on_miss::MissWatch;
 
 mod clock;
@@ -77,7 +77,7 @@ pub(crate) struct Controller<'a> {
     /// With --control.
     steering: Steering,
     /// With --reconnect, while a hold goes on.
-    storms: Option<StormWatch>,
+    storms: Option<(StormWatch, HoldClock)>,
     /// What a sweep by control came to in the present plateau.
     swept: Option<Sweep>,
     /// The gate for which the run ended early.

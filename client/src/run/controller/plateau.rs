@@ -25,6 +25,7 @@ use crate::run::filling::Opened;
 use crate::run::lifetime;
 use crate::run::names::NameWatch;
 use crate::run::stage::Stage;
+use crate::run::steering::HoldClock;
 use crate::run::stop_on_miss::MissWatch;
 
 impl Controller<'_> {
@@ -245,10 +246,10 @@ impl Controller<'_> {
                 evidence.hold_ends(&mut self.figures);
             }
             self.phase(commands, Phase::Hold, 0).await?;
-            self.count_storms(plateau, began);
+            self.count_storms(plateau);
             self.await_server_tick(commands, began_ms).await?;
         }
-        self.count_storms(plateau, began);
+        self.count_storms(plateau);
         let open = self.figures.sum(|s| &s.connections);
         plateau.memory = Part(self.figures.memory(open, began_ms));
         result.file_descriptors = Part(self.figures.descriptors());
@@ -270,15 +271,15 @@ impl Controller<'_> {
         talk(&format!("holding {open} for {} s", hold.as_secs_f64()));
         self.command(commands, Phase::Traffic).await;
         let mut progress = Progress::of_time("holding", hold);
-        let (began, paused) = (Instant::now(), self.steering.paused);
+        let clock = HoldClock { began: Instant::now(), paused: self.steering.paused };
         let churns = self.config.traffic.churn.is_some();
         let mut due = Storms::new(&self.config.traffic.storms);
-        self.storms = self.watch_for_storms();
+        self.storms = self.watch_for_storms().map(|storms| (storms, clock));
         self.names.iter().for_each(|names| names.hold(true));
         loop {
             self.steering.look();
             // The time of a pause does not count.
-            let passed = began.elapsed().saturating_sub(self.steering.paused - paused);
+            let passed = clock.passed(&self.steering);
             if self.hold_is_over(passed)
                 || !churns
                     && self.figures.sum(|s| &s.connections)
@@ -294,8 +295,8 @@ impl Controller<'_> {
                 commands.broadcast(Command::Storm(drop)).await;
             }
             self.look(commands).await?;
-            let look = self.storm_look(began.elapsed());
-            if let Some(storms) = &mut self.storms {
+            let look = self.storm_look(clock.passed(&self.steering));
+            if let Some((storms, _)) = &mut self.storms {
                 storms.look(look, || self.figures.totals());
             }
             if let Some(targets) = self.names.as_mut().and_then(NameWatch::take) {
@@ -314,10 +315,11 @@ impl Controller<'_> {
         Ok(())
     }
 
-    /// Takes the storms of a hold that `began` then into the plateau, once.
-    fn count_storms(&mut self, plateau: &mut Plateau, began: Instant) {
-        let Some(storms) = self.storms.take() else { return };
-        let over = storms.finish(self.storm_look(began.elapsed()), self.figures.totals());
+    /// Takes the storms of the hold into the plateau, once.
+    fn count_storms(&mut self, plateau: &mut Plateau) {
+        let Some((storms, clock)) = self.storms.take() else { return };
+        let look = self.storm_look(clock.passed(&self.steering));
+        let over = storms.finish(look, self.figures.totals());
         let reconnects = Reconnects { storms: over.into(), ..Reconnects::default() };
         plateau.reconnect = Maybe(Some(reconnects));
     }
