@@ -13,7 +13,7 @@ use crate::results::parts::{ClockOffset, PartTuples, WholeGates};
 use crate::results::percentiles::Percentiles;
 use crate::results::plateau::{Counts, Plateau};
 use crate::results::read;
-use crate::results::verdict::{Attribution, Verdict};
+use crate::results::verdict::{Attribution, NextWall, Verdict};
 use crate::results::{RESULT, text};
 
 /// A part of `of` that met everything, with latencies of so many microseconds.
@@ -285,4 +285,21 @@ fn a_gate_is_of_the_whole() {
     // A part that was too slow is told by the percentile of all.
     let slow = reads(0, 250).missed.join("; ");
     assert!(slow.starts_with("p99 of messages 30") && !slow.contains("part"), "{slow}");
+}
+
+#[test]
+fn the_next_wall_is_of_all_parts_or_of_their_kernels() {
+    let next = |id: &str| {
+        let reads = (1..=3).map(|number| {
+            let mut read = part(number, 3, &[1]);
+            let at_connections = (1_000 * number).into();
+            let next = NextWall { id: id.into(), at_connections, ..NextWall::default() };
+            read.result.verdict.next_wall = Some(next).into();
+            read
+        });
+        let verdict = merged(reads.collect(), false).expect("they are of one run").result.verdict;
+        verdict.next_wall.as_ref().and_then(|next| *next.at_connections)
+    };
+    // All are on one kernel.
+    assert_eq!((next("memory"), next("source-ports")), (Some(1_000), Some(3_000)));
 }

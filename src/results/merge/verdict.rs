@@ -31,6 +31,10 @@ struct Met {
     worst: Attribution,
 }
 
+/// Walls that a kernel has once, for all parts on it; others each part has for itself.
+const OF_KERNEL: [&str; 7] =
+    ["ehash", "file-max", "memlock", "memory", "orphans", "tcp-mem", "threads"];
+
 /// Reasons of parts that are told one by one.
 const MISSED_SHOWN: usize = 20;
 
@@ -86,10 +90,12 @@ impl VerdictSum {
         });
         let mut walls = walls.into_iter();
         let wall = walls.next();
-        let next = self.next.filter(|_| wall.is_none()).map(|(_, next)| NextWall {
-            // Each kernel has as many.
-            at_connections: next.at_connections.map(|at| at.saturating_mul(kernels)).into(),
-            ..next
+        let next = self.next.filter(|_| wall.is_none()).map(|(_, next)| {
+            // Parts on one kernel meet its walls together.
+            let id = next.id.as_deref().unwrap_or_default();
+            let times = if OF_KERNEL.contains(&id) { kernels } else { parts };
+            let at = next.at_connections.map(|at| at.saturating_mul(times));
+            NextWall { at_connections: at.into(), ..next }
         });
         Verdict {
             met: missed.is_empty().into(),
