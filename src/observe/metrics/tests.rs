@@ -1,3 +1,5 @@
+//! What scrapers are told, line by line.
+
 use std::time::Duration;
 
 use super::*;
